@@ -1,0 +1,94 @@
+//! The data plane over HTTP: `/v1/*`, `/health` and `/ready`.
+//!
+//! Turns HTTP into calls of the core and its answers back; nothing is decided here.
+
+mod body;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use body::{EventBody, read_json};
+use gateway_core::answer::{Answer, AnswerBody};
+use gateway_core::error::Error;
+use gateway_core::gateway::Gateway;
+use gateway_core::pipeline::ChatCall;
+use gateway_host::lambda::InvocationDeadline;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The data plane of `gateway`.
+pub fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/models", get(models))
+        .route("/v1/models/{*id}", get(model))
+        .route("/v1/route", post(route))
+        .route("/v1/receipts/{id}", get(receipt))
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .method_not_allowed_fallback(async || response(Answer::of_error(&Error::MethodNotAllowed)))
+        .fallback(async || response(Answer::of_error(&Error::NotFound)))
+        .with_state(gateway)
+}
+
+async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    match call(&gateway, request).await {
+        Ok(call) => response(gateway.chat(call).await),
+        Err(error) => response(Answer::of_error(&error)),
+    }
+}
+
+async fn route(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    match call(&gateway, request).await {
+        Ok(call) => response(gateway.route(call).await),
+        Err(error) => response(Answer::of_error(&error)),
+    }
+}
+
+async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    response(gateway.models(&headers).await)
+}
+
+async fn model(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    response(gateway.model(&headers, &id).await)
+}
+
+async fn receipt(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    response(gateway.receipt(&headers, &id).await)
+}
+
+async fn health(method: Method) -> Response {
+    let body = if method == Method::HEAD { "" } else { r#"{"status":"ok"}"# };
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
+    response(gateway.ready().await)
+}
+
+/// A request as the core wants it.
+async fn call(gateway: &Gateway, request: Request) -> Result<ChatCall, Error> {
+    let (head, body) = request.into_parts();
+    let now_ms = gateway.clock.now_ms();
+    let time_left = head.extensions.get::<InvocationDeadline>().map(|deadline| Duration::from_millis(deadline.at_ms.saturating_sub(now_ms)));
+    let most = usize::try_from(gateway.config.server.max_body_bytes).unwrap_or(usize::MAX);
+    let body = read_json(&head.headers, body, most).await?;
+    Ok(ChatCall { headers: head.headers, body, time_left })
+}
+
+/// An answer of the core as HTTP.
+fn response(answer: Answer) -> Response {
+    let body = match answer.body {
+        AnswerBody::Whole(bytes) => Body::from(bytes),
+        AnswerBody::Stream(events) => Body::new(EventBody::new(events)),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    response
+}

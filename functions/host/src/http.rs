@@ -1,0 +1,37 @@
+//! Plain HTTP: the routers on a socket, until somebody says stop.
+
+use anyhow::Context;
+use axum::Router;
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Listens on `address`.
+///
+/// # Errors
+/// If it is taken, or no address.
+pub async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("GATEWAY_ADDR: cannot listen on {address}"))
+}
+
+/// Serves until SIGINT or SIGTERM; requests in flight are answered to their end.
+///
+/// # Errors
+/// If the signals cannot be heard or the socket breaks.
+pub async fn serve(listener: TcpListener, router: Router) -> anyhow::Result<()> {
+    // Without it Nagle's algorithm holds back a stream's small events for as long as the client's delayed acknowledgement.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a socket without TCP_NODELAY");
+        }
+    });
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    axum::serve(listener, router).with_graceful_shutdown(stop).await?;
+    Ok(())
+}

@@ -1,0 +1,376 @@
+//! From an event to a request.
+//!
+//! Three services send two shapes: REST APIs the first, HTTP APIs either, Function URLs the second. The shapes are
+//! `lambda_http`'s, the conversion is ours, because theirs (1.3.2) puts the stage into the path, keeps only the last of a
+//! repeated header, and unwraps: `x-forwarded-proto: a b` from a client ends the process.
+
+use super::{InvocationDeadline, ResponseMode};
+use axum::body::Body;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayV2httpRequest};
+use serde::Deserialize;
+
+/// What brought the request, and so what can take its answer back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// API Gateway's REST API.
+    Rest,
+    /// API Gateway's HTTP API, payload format 1.0: a REST API's shape.
+    HttpApiV1,
+    /// API Gateway's HTTP API, payload format 2.0.
+    HttpApi,
+    /// Lambda's own Function URL: an HTTP API's shape.
+    FunctionUrl,
+}
+
+impl Transport {
+    /// Whether its answers stream. An HTTP API cannot: it would pass the prelude on to the client.
+    pub(super) fn streams(self, mode: ResponseMode) -> bool {
+        match mode {
+            ResponseMode::Buffered => false,
+            ResponseMode::Auto => matches!(self, Self::Rest | Self::FunctionUrl),
+            ResponseMode::Streamed => true,
+        }
+    }
+
+    /// Whether it speaks the first of the two shapes.
+    pub(super) fn is_v1(self) -> bool {
+        matches!(self, Self::Rest | Self::HttpApiV1)
+    }
+
+    /// How long it waits for a whole answer, in milliseconds; a stream may go on for as long as Lambda lets it.
+    fn patience_ms(self) -> Option<u64> {
+        match self {
+            Self::Rest => Some(29_000),
+            Self::HttpApiV1 | Self::HttpApi => Some(30_000),
+            Self::FunctionUrl => None,
+        }
+    }
+}
+
+/// A request, and what came with it.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// The request, as the router wants it: an origin-form path without the stage.
+    pub(super) request: Request<Body>,
+    /// What brought it.
+    pub(super) transport: Transport,
+    /// When the transport received it, in Unix milliseconds.
+    pub(super) received_ms: u64,
+}
+
+impl Call {
+    /// The least of Lambda's deadline and the transport's patience, which began when the transport got the request and
+    /// so includes a cold start. An event from long ago or from the future is a sample, not a request: for it the
+    /// patience begins now. Nor does Lambda hand out what is too late already: `cargo lambda watch` says 1970.
+    pub(super) fn deadline(
+        &self,
+        lambda_ms: Option<u64>,
+        mode: ResponseMode,
+        now_ms: u64,
+    ) -> Option<InvocationDeadline> {
+        let patience_ms = self.transport.patience_ms().filter(|_| !self.transport.streams(mode));
+        let transport_ms = patience_ms.map(|patience| {
+            let age_ms = now_ms.checked_sub(self.received_ms).filter(|&age| age < patience).unwrap_or(0);
+            now_ms + patience - age_ms
+        });
+        let lambda_ms = lambda_ms.filter(|&at_ms| at_ms > now_ms);
+        lambda_ms.into_iter().chain(transport_ms).min().map(|at_ms| InvocationDeadline { at_ms })
+    }
+}
+
+/// The event is not one of an HTTP request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EventError {
+    /// It has another shape.
+    #[error("not an event of API Gateway or of a Function URL: {0}")]
+    Shape(#[from] serde_json::Error),
+    /// Its body is declared as base64 and is not.
+    #[error("the body is not base64: {0}")]
+    Body(#[from] base64::DecodeError),
+    /// Its path and query do not make a request target.
+    #[error("not a request target: {0}")]
+    Target(#[from] http::uri::InvalidUri),
+}
+
+/// Reads an event.
+pub(super) fn parse(event: &[u8]) -> Result<Call, EventError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: Option<String>,
+    }
+    match serde_json::from_slice::<Version>(event)?.version.as_deref() {
+        Some("2.0") => from_v2(serde_json::from_slice(event)?),
+        Some(_) => from_v1(serde_json::from_slice(event)?, Transport::HttpApiV1),
+        None => from_v1(serde_json::from_slice(event)?, Transport::Rest),
+    }
+}
+
+fn from_v1(event: ApiGatewayProxyRequest, transport: Transport) -> Result<Call, EventError> {
+    let context = event.request_context;
+    let path = event.path.unwrap_or_default();
+    let many = event.multi_value_query_string_parameters;
+    let query = if many.is_empty() { event.query_string_parameters } else { many }.to_query_string();
+    // AWS sends every header in both maps, the repeated ones whole only in this one; a hand-written event may have one.
+    let headers = if event.multi_value_headers.is_empty() { event.headers } else { event.multi_value_headers };
+    Ok(Call {
+        request: request(
+            event.http_method,
+            target(without_stage(&path, context.stage.as_deref(), context.path.as_deref()), &query)?,
+            headers,
+            body(event.body, event.is_base64_encoded)?,
+        ),
+        transport,
+        received_ms: u64::try_from(context.request_time_epoch).unwrap_or(0),
+    })
+}
+
+fn from_v2(event: ApiGatewayV2httpRequest) -> Result<Call, EventError> {
+    let context = event.request_context;
+    let is_function_url = context.domain_name.as_deref().is_some_and(|domain| domain.contains(".lambda-url."));
+    let path = event.raw_path.unwrap_or_default();
+    let query = event.raw_query_string.unwrap_or_default();
+    let mut headers = event.headers;
+    if let Some(cookies) = event.cookies.and_then(|cookies| HeaderValue::from_str(&cookies.join("; ")).ok()) {
+        headers.insert(header::COOKIE, cookies);
+    }
+    Ok(Call {
+        request: request(
+            context.http.method,
+            target(without_stage(&path, context.stage.as_deref(), None), &query)?,
+            headers,
+            body(event.body, event.is_base64_encoded)?,
+        ),
+        transport: if is_function_url { Transport::FunctionUrl } else { Transport::HttpApi },
+        received_ms: u64::try_from(context.time_epoch).unwrap_or(0),
+    })
+}
+
+fn request(method: Method, target: Uri, headers: HeaderMap, body: Body) -> Request<Body> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = target;
+    *request.headers_mut() = headers;
+    request
+}
+
+fn body(text: Option<String>, is_base64: bool) -> Result<Body, base64::DecodeError> {
+    let text = text.unwrap_or_default();
+    if is_base64 { STANDARD.decode(text).map(Body::from) } else { Ok(Body::from(text)) }
+}
+
+/// The path as the router knows it. An HTTP API leads its path with the stage, unless that is `$default`; a REST API does
+/// not, and shows so by a second path that has it. Only where nothing is shown, as behind a domain of one's own, would a
+/// stage that is named as a route is (`v1`) be taken for that route.
+fn without_stage<'a>(path: &'a str, stage: Option<&str>, path_with_stage: Option<&str>) -> &'a str {
+    let rest_after_stage = |path: &'a str| {
+        let rest = path.strip_prefix('/')?.strip_prefix(stage?)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    };
+    let is_without =
+        path_with_stage.is_some_and(|with| with.strip_suffix(path).is_some_and(|lead| lead.strip_prefix('/') == stage));
+    if is_without { path } else { rest_after_stage(path).unwrap_or(path) }
+}
+
+/// API Gateway decodes some of what it passes on; what may not stand in a request line is encoded again.
+fn target(path: &str, query: &str) -> Result<Uri, http::uri::InvalidUri> {
+    let mut target = String::with_capacity(path.len() + query.len() + 2);
+    if !path.starts_with('/') {
+        target.push('/');
+    }
+    push_encoded(&mut target, path, b"?");
+    if !query.is_empty() {
+        target.push('?');
+        push_encoded(&mut target, query, b"");
+    }
+    target.parse()
+}
+
+fn push_encoded(target: &mut String, text: &str, more: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in text.as_bytes() {
+        if byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte) && !more.contains(&byte) {
+            target.push(char::from(byte));
+        } else {
+            target.extend([
+                '%',
+                char::from(DIGITS[usize::from(byte >> 4)]),
+                char::from(DIGITS[usize::from(byte & 15)]),
+            ]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn rest(changes: &Value) -> Value {
+        let mut event = json!({"httpMethod": "GET", "path": "/v1/models", "requestContext": {"httpMethod": "GET", "stage": "prod"}});
+        merge(&mut event, changes);
+        event
+    }
+
+    fn v2(changes: &Value) -> Value {
+        let mut event = json!({"version": "2.0", "rawPath": "/v1/models", "headers": {},
+            "requestContext": {"stage": "$default", "http": {"method": "GET"}}});
+        merge(&mut event, changes);
+        event
+    }
+
+    fn merge(into: &mut Value, changes: &Value) {
+        for (name, change) in changes.as_object().unwrap() {
+            if change.is_object() && into[name].is_object() {
+                merge(&mut into[name], change);
+            } else {
+                into[name] = change.clone();
+            }
+        }
+    }
+
+    fn read(event: &Value) -> Call {
+        parse(&serde_json::to_vec(event).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_stage_is_not_part_of_the_path_whatever_its_name() {
+        let table = [
+            // path, stage, the second path of a REST event, what the router sees
+            ("/v1/models", "prod", Some("/prod/v1/models"), "/v1/models"),
+            ("/v1/models", "v1", Some("/v1/v1/models"), "/v1/models"),
+            ("/prod/v1/models", "prod", Some("/prod/v1/models"), "/v1/models"),
+            ("/v1/models", "prod", Some("/v1/models"), "/v1/models"),
+            ("/prod/v1/models", "prod", None, "/v1/models"),
+            ("/v1/v1/models", "v1", None, "/v1/models"),
+            ("/v1/models", "$default", None, "/v1/models"),
+            ("/production/v1/models", "prod", None, "/production/v1/models"),
+            ("/prod", "prod", None, ""),
+            ("/", "prod", Some("/prod/"), "/"),
+            ("", "prod", None, ""),
+        ];
+        for (path, stage, with_stage, expected) in table {
+            assert_eq!(without_stage(path, Some(stage), with_stage), expected, "{path} {stage} {with_stage:?}");
+        }
+        assert_eq!(without_stage("/v1/models", None, None), "/v1/models");
+    }
+
+    #[test]
+    fn a_target_is_encoded_only_where_it_must_be() {
+        let table = [
+            ("/v1/models", "", "/v1/models"),
+            ("", "", "/"),
+            ("/v1/receipts/a b?", "x=1&y=%20z", "/v1/receipts/a%20b%3F?x=1&y=%20z"),
+            ("/v1/é", "q={\"a\": \u{7f}}", "/v1/%C3%A9?q=%7B%22a%22:%20%7F%7D"),
+            ("v1", "a=b?c", "/v1?a=b?c"),
+        ];
+        for (path, query, expected) in table {
+            assert_eq!(target(path, query).unwrap().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn each_kind_of_event_is_told_apart() {
+        let url = json!({"requestContext": {"domainName": "abc.lambda-url.eu-west-1.on.aws"}});
+        assert_eq!(read(&rest(&json!({}))).transport, Transport::Rest);
+        assert_eq!(read(&rest(&json!({"version": "1.0"}))).transport, Transport::HttpApiV1);
+        assert_eq!(read(&v2(&json!({}))).transport, Transport::HttpApi);
+        assert_eq!(read(&v2(&url)).transport, Transport::FunctionUrl);
+    }
+
+    #[test]
+    fn what_streams_depends_on_the_mode_and_on_what_can() {
+        use ResponseMode::{Auto, Buffered, Streamed};
+        for (transport, auto) in [
+            (Transport::Rest, true),
+            (Transport::FunctionUrl, true),
+            (Transport::HttpApi, false),
+            (Transport::HttpApiV1, false),
+        ] {
+            assert_eq!(
+                [Buffered, Auto, Streamed].map(|mode| transport.streams(mode)),
+                [false, auto, true],
+                "{transport:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_deadline_is_the_least_of_lambdas_and_the_transports() {
+        const NOW_MS: u64 = 1_763_820_000_000;
+        let table = [
+            // transport, received, mode, Lambda's deadline, ours; all but the first from now on
+            (Transport::Rest, NOW_MS, ResponseMode::Buffered, Some(60_000), Some(29_000)),
+            (Transport::Rest, NOW_MS - 4_000, ResponseMode::Buffered, Some(60_000), Some(25_000)),
+            (Transport::Rest, NOW_MS, ResponseMode::Buffered, Some(10_000), Some(10_000)),
+            (Transport::Rest, NOW_MS, ResponseMode::Auto, Some(60_000), Some(60_000)),
+            (Transport::HttpApi, NOW_MS, ResponseMode::Auto, Some(60_000), Some(30_000)),
+            (Transport::HttpApiV1, NOW_MS, ResponseMode::Auto, None, Some(30_000)),
+            (Transport::FunctionUrl, NOW_MS, ResponseMode::Buffered, Some(60_000), Some(60_000)),
+            (Transport::FunctionUrl, NOW_MS, ResponseMode::Buffered, None, None),
+            // none of Lambda's: already over
+            (Transport::FunctionUrl, NOW_MS, ResponseMode::Auto, Some(0), None),
+            (Transport::HttpApi, NOW_MS, ResponseMode::Auto, Some(0), Some(30_000)),
+            // samples from long ago and from the future
+            (Transport::Rest, 1_583_348_638_390, ResponseMode::Buffered, Some(60_000), Some(29_000)),
+            (Transport::Rest, NOW_MS + 1, ResponseMode::Buffered, Some(60_000), Some(29_000)),
+        ];
+        for (transport, received_ms, mode, lambda, expected) in table {
+            let call = Call { request: Request::new(Body::empty()), transport, received_ms };
+            let deadline = call.deadline(lambda.map(|ms| NOW_MS + ms), mode, NOW_MS);
+            assert_eq!(deadline.map(|d| d.at_ms - NOW_MS), expected, "{transport:?} {received_ms} {mode:?}");
+        }
+    }
+
+    #[test]
+    fn repeated_headers_and_parameters_all_arrive() {
+        let call = read(&rest(&json!({
+            "headers": {"x-tag": "b", "accept": "*/*"}, "multiValueHeaders": {"x-tag": ["a", "b"], "accept": ["*/*"]},
+            "queryStringParameters": {"tag": "b c"}, "multiValueQueryStringParameters": {"tag": ["a&", "b c"]},
+        })));
+        let tags: Vec<_> = call.request.headers().get_all("x-tag").iter().collect();
+        assert_eq!(tags, ["a", "b"]);
+        assert_eq!(call.request.uri().query(), Some("tag=a%26&tag=b+c"));
+
+        let one_of_each = read(&rest(&json!({"headers": {"x-tag": "b"}, "queryStringParameters": {"tag": "b"}})));
+        assert_eq!(one_of_each.request.headers()["x-tag"], "b");
+        assert_eq!(one_of_each.request.uri().query(), Some("tag=b"));
+
+        let cookies = read(&v2(&json!({"cookies": ["a=1", "b=2"], "rawQueryString": "x=1&x=2"})));
+        assert_eq!(cookies.request.headers()["cookie"], "a=1; b=2");
+        assert_eq!(cookies.request.uri().query(), Some("x=1&x=2"));
+    }
+
+    #[test]
+    fn what_a_client_can_put_into_an_event_never_ends_the_process() {
+        for header in [json!({"x-forwarded-proto": "a b"}), json!({"host": "a b:c"}), json!({"host": ""})] {
+            assert_eq!(
+                read(&rest(&json!({"headers": header, "path": "/a b/é?#"}))).request.uri().path(),
+                "/a%20b/%C3%A9%3F%23"
+            );
+            assert_eq!(
+                read(&v2(&json!({"headers": header, "rawQueryString": "\u{1}"}))).request.uri().query(),
+                Some("%01")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_a_reason() {
+        let table = [
+            (json!({}), "not an event of API Gateway"),
+            (json!([1]), "not an event of API Gateway"),
+            (json!({"Records": [{"eventSource": "aws:sqs"}]}), "not an event of API Gateway"),
+            (json!({"version": "2.0", "rawPath": "/"}), "not an event of API Gateway"),
+            (rest(&json!({"body": "%%%", "isBase64Encoded": true})), "the body is not base64"),
+            (rest(&json!({"path": format!("/{}", "x".repeat(70_000))})), "not a request target"),
+        ];
+        for (event, reason) in table {
+            let error = parse(&serde_json::to_vec(&event).unwrap()).unwrap_err().to_string();
+            assert!(error.starts_with(reason), "{error}");
+        }
+    }
+}

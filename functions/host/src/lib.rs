@@ -1,0 +1,13 @@
+//! What all processes of the gateway share: wiring from the environment, plain HTTP, and Lambda.
+//!
+//! A process finds out by itself which it is: started by Lambda it answers invocations, otherwise it listens.
+
+pub mod http;
+pub mod lambda;
+pub mod logging;
+pub mod secrets;
+pub mod wiring;
+
+/// glibc's allocator keeps what many small requests leave behind; this one is faster and gives it back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,0 +1,18 @@
+//! The log: JSON on stdout under Lambda, readable text on stderr elsewhere; `GATEWAY_LOG` is the filter.
+
+use tracing_subscriber::EnvFilter;
+
+/// Begins to log. `default` is the filter where `GATEWAY_LOG` says nothing.
+///
+/// # Errors
+/// If `GATEWAY_LOG` is no filter.
+pub fn start(default: &str) -> anyhow::Result<()> {
+    let text = std::env::var("GATEWAY_LOG").unwrap_or_else(|_| default.to_owned());
+    let filter = EnvFilter::try_new(&text).map_err(|e| anyhow::anyhow!("GATEWAY_LOG: {e}"))?;
+    if crate::lambda::is_lambda() {
+        tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stdout).init();
+    } else {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+    Ok(())
+}

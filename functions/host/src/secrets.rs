@@ -1,0 +1,43 @@
+//! The installation's own secrets: the owner's token, and the secret that keys are hashed with.
+//!
+//! On a laptop both are made once and kept in the data folder, readable by its owner only. Where many processes share one
+//! directory both must come from the environment, for they must be the same everywhere.
+
+use anyhow::{Context, bail};
+use gateway_core::key::ApiKey;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The least length of a secret that somebody chose.
+const LEAST_CHARS: usize = 32;
+
+/// The secret of this name: from the environment, else from the data folder, else made and put there.
+///
+/// # Errors
+/// If the variable is shorter than 32 characters, or the folder cannot be read or written.
+pub fn secret(variable: &str, folder: &Path, file: &str) -> anyhow::Result<String> {
+    if let Ok(given) = std::env::var(variable) {
+        if given.chars().count() < LEAST_CHARS {
+            bail!("{variable}: must have at least {LEAST_CHARS} characters");
+        }
+        return Ok(given);
+    }
+    let path = folder.join(file);
+    let kept = match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    if let Some(kept) = kept.filter(|kept| kept.chars().count() >= LEAST_CHARS) {
+        return Ok(kept);
+    }
+    // A key's random characters: 178 bits in an alphabet that every shell and header can carry.
+    let made = ApiKey::generate().reveal().trim_start_matches("gw_live_").to_owned();
+    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    out.write_all(made.as_bytes())?;
+    out.sync_all()?;
+    Ok(made)
+}

@@ -1,0 +1,92 @@
+//! Both planes in one process over plain HTTP: `cargo run --release`, development, containers.
+
+mod demo;
+
+use anyhow::Context;
+use gateway_core::config::{Config, check};
+use gateway_host::wiring::{Wired, wire};
+use gateway_host::{http, logging};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: ai-gateway                    serve both planes on GATEWAY_ADDR (127.0.0.1:8080)
+       ai-gateway check FILE         say what is wrong with a configuration file
+       ai-gateway --help | --version";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [] => run().await,
+        ["check", file] => return check_file(file),
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        ["--version" | "-V"] => {
+            println!("ai-gateway {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        _ => Err(anyhow::anyhow!("{USAGE}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check_file(file: &str) -> ExitCode {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("{file}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let problems = check(&text, file);
+    if problems.is_empty() {
+        println!("{file}: no problems");
+        return ExitCode::SUCCESS;
+    }
+    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    ExitCode::FAILURE
+}
+
+async fn run() -> anyhow::Result<()> {
+    logging::start("warn")?;
+    let address = std::env::var("GATEWAY_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    // The address first: whoever starts a second gateway by mistake should read of that, not of a locked file.
+    let listener = http::listen(&address).await?;
+    let wired = wire().await?;
+    let demo_key = demo::tenant(&wired.gateway).await.context("the demo tenant")?;
+    greet(&wired, listener.local_addr()?, demo_key.as_deref());
+    let router = gateway_function::router(wired.gateway.clone());
+    http::serve(listener, router).await
+}
+
+/// What a newcomer needs to know, in the order in which they need it.
+fn greet(wired: &Wired, address: SocketAddr, demo_key: Option<&str>) {
+    let config: &Config = &wired.gateway.config;
+    println!("AI Gateway on http://{address} (data in {}, {})\n", wired.folder.display(), wired.config_name);
+    println!("  base URL     http://{address}/v1");
+    if let Some(key) = demo_key {
+        println!("  API key      {key}");
+    }
+    println!("  admin token  {}", wired.owner_token);
+    for tier in &config.catalog.tiers {
+        let models: Vec<&str> = tier.models.iter().map(|model| &*model.name).collect();
+        println!("  {:<12} {}", tier.name, models.join(", "));
+    }
+    for notice in &config.notices {
+        println!("  note         {notice}");
+    }
+    if let Some(key) = demo_key {
+        println!("\nTry it:\n");
+        println!("curl -s http://{address}/v1/chat/completions -H 'authorization: Bearer {key}' -H 'content-type: application/json' -d '{{\"model\":\"auto\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is an API?\"}}]}}'");
+    }
+}

@@ -1,0 +1,253 @@
+//! The admission: one batch that checks every limit, holds what the request may cost, and looks for a remembered answer.
+//!
+//! A store that does not know the tenant's settings version, or misses a window, says so; the truth is then read from the
+//! directory and the ledger, told to the store, and the admission is asked again (T2, M5). No upstream byte is sent before
+//! the hold stands (M2).
+
+use crate::authenticate::Caller;
+use crate::catalog::Model;
+use crate::decide::Decision;
+use crate::error::Error;
+use crate::estimate::{InputEstimate, at_most, dearest, rate_tokens};
+use crate::gateway::Gateway;
+use crate::gcra::Rate;
+use crate::health::ModelHealth;
+use crate::instructions::CacheUse;
+use crate::pipeline::Work;
+use crate::receipt::{Amounts, CacheStatus};
+use crate::store::{Admission, CacheKey, QuotaAsk, Refusal, StoreError, Verdict};
+use crate::window::Window;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// How often an admission whose truth has changed is asked again.
+const TRIES: usize = 4;
+/// How long after its deadline a hold expires.
+const LEASE_AFTER_DEADLINE_MS: u64 = 60_000;
+/// When to come again while too many requests are in flight; nobody knows when one of them ends.
+const CONCURRENCY_RETRY_MS: u64 = 1000;
+
+/// A request that was let in.
+pub(crate) enum Admitted {
+    /// A remembered answer serves it; it is counted already.
+    Hit(Remembered),
+    /// It may be dispatched.
+    Held(Hold),
+}
+
+/// What is held for a request, and what the admission brought along.
+pub(crate) struct Hold {
+    pub(crate) ask: Admission,
+    pub(crate) held: Amounts,
+    /// Where the answer may be remembered.
+    pub(crate) cache_key: Option<CacheKey>,
+    /// The candidates' health, in the order of the decision; empty if the health store is down.
+    pub(crate) health: Vec<ModelHealth>,
+}
+
+/// A remembered answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    pub(crate) model: Arc<str>,
+    pub(crate) tier: Option<Arc<str>>,
+    pub(crate) created_at_ms: u64,
+    /// JSON, or the events of a stream without its last comment and `[DONE]`.
+    #[serde(skip)]
+    pub(crate) body: Bytes,
+}
+
+impl Remembered {
+    /// One line of JSON, then the body.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let mut bytes = serde_json::to_vec(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&self.body);
+        bytes.into()
+    }
+
+    /// Reads it again; `None` for what another version wrote.
+    pub(crate) fn from_bytes(bytes: &Bytes) -> Option<Self> {
+        let line = bytes.iter().position(|&byte| byte == b'\n')?;
+        let head: Self = serde_json::from_slice(&bytes[..line]).ok()?;
+        Some(Self { body: bytes.slice(line + 1..), ..head })
+    }
+}
+
+/// Admits a request, or says why not.
+pub(crate) async fn admit(work: &mut Work<'_>, decision: &Decision) -> Result<Admitted, Error> {
+    let gateway = work.gateway;
+    let cache_key = cache_key(work);
+    let readable = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
+    work.journal.cache = if cache_key.is_some() && readable { CacheStatus::Miss } else { CacheStatus::Bypass };
+    if work.wants.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
+        return Err(Error::NotCached);
+    }
+    let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
+    for _ in 0..TRIES {
+        let now_ms = gateway.clock.now_ms();
+        let ask = admission(gateway, work, decision, now_ms);
+        work.journal.windows = receipt_windows(&work.caller, now_ms);
+        let (admitted, health) = tokio::join!(
+            gateway.store.admit(&ask, cache_key.as_ref().filter(|_| readable), now_ms),
+            gateway.store.health().snapshot(&names, now_ms),
+        );
+        let (verdict, remembered) = admitted.map_err(|StoreError(why)| Error::Unavailable(why))?;
+        match verdict {
+            Verdict::Admitted { held, standing } => {
+                work.journal.standing = standing;
+                if let Some(remembered) = remembered.as_ref().and_then(Remembered::from_bytes) {
+                    return Ok(Admitted::Hit(remembered));
+                }
+                let health = health.unwrap_or_else(|_| {
+                    work.journal.degraded.push("health");
+                    Vec::new()
+                });
+                let hold = Hold { ask, held, cache_key: cache_key.filter(|_| work.wants.cache != CacheUse::NoStore), health };
+                if work.wants.cache == CacheUse::OnlyIfCached {
+                    release(work, &hold).await;
+                    return Err(Error::NotCached);
+                }
+                return Ok(Admitted::Held(hold));
+            }
+            Verdict::Refused { refusal, standing } => {
+                work.journal.standing = standing;
+                return Err(told(refusal, now_ms));
+            }
+            Verdict::Stale { settings, windows } => learn(work, settings, &windows, now_ms).await?,
+        }
+    }
+    Err(Error::Unavailable("the tenant's settings changed at each try".into()))
+}
+
+/// Asks for a place in the rates only, for a request that dispatches nothing; it counts nothing.
+pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &Decision) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        let now_ms = work.gateway.clock.now_ms();
+        let ask = Admission { quotas: Vec::new(), ..admission(work.gateway, work, decision, now_ms) };
+        let verdict = work.gateway.store.counters().admit(&ask, true, now_ms).await;
+        match verdict.map_err(|StoreError(why)| Error::Unavailable(why))? {
+            Verdict::Admitted { standing, .. } => {
+                work.journal.standing = standing;
+                return Ok(());
+            }
+            Verdict::Refused { refusal, standing } => {
+                work.journal.standing = standing;
+                return Err(told(refusal, now_ms));
+            }
+            Verdict::Stale { settings, windows } => learn(work, settings, &windows, now_ms).await?,
+        }
+    }
+    Err(Error::Unavailable("the tenant's settings changed at each try".into()))
+}
+
+/// Gives back what was held for a request of which nothing was dispatched.
+pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
+    if let Err(error) = work.gateway.store.counters().release(&hold.ask, work.gateway.clock.now_ms()).await {
+        tracing::error!(request = %work.journal.id, %error, "a hold was not released; it expires by its lease");
+    }
+}
+
+/// Raises a hold; answers whether the quotas had that much left.
+pub(crate) async fn extend(work: &Work<'_>, hold: &mut Hold, more: Amounts) -> bool {
+    let granted = work.gateway.store.counters().extend(&hold.ask, more, work.gateway.clock.now_ms()).await.unwrap_or(false);
+    if granted {
+        hold.held = hold.held.plus(more);
+    }
+    granted
+}
+
+/// What a call of one of `models` may use at most, for a hold.
+pub(crate) fn most_of(work: &Work<'_>, models: &[Arc<Model>]) -> Amounts {
+    let input = InputEstimate::of(&work.request);
+    dearest(models.iter().map(|model| at_most(&work.request, model, input.strict_tokens)))
+}
+
+/// Reads the truth and tells it to the store.
+async fn learn(work: &mut Work<'_>, settings: bool, windows: &[Window], now_ms: u64) -> Result<(), Error> {
+    if settings {
+        work.caller = work.gateway.authenticator.again(&work.caller, now_ms).await?;
+    }
+    let tenant = work.caller.tenant.clone();
+    let mut totals = Vec::with_capacity(windows.len());
+    for window in windows {
+        let used = work.gateway.ledger.totals(&tenant.id, window).await;
+        totals.push((*window, used.map_err(|e| Error::Unavailable(e.to_string()))?));
+    }
+    let refilled = work.gateway.store.counters().refill(&tenant.id, tenant.version, &totals, now_ms).await;
+    refilled.map_err(|StoreError(why)| Error::Unavailable(why))
+}
+
+fn admission(gateway: &Gateway, work: &Work<'_>, decision: &Decision, now_ms: u64) -> Admission {
+    let tenant = &work.caller.tenant;
+    let limits = &tenant.settings.limits;
+    let input = InputEstimate::of(&work.request);
+    let allowance = if decision.unsure { gateway.classifier_allowance(&work.request) } else { Amounts::default() };
+    let hold = |input_tokens| {
+        let most = dearest(decision.candidates.iter().map(|model| at_most(&work.request, model, input_tokens)));
+        Amounts { requests: 1, ..most.plus(allowance) }
+    };
+    let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
+    let day = Window::day(now_ms, tenant.settings.window_anchor_ms);
+    let mut quotas = vec![QuotaAsk { window: day, requests: limits.daily_requests, tokens: limits.daily_tokens, cost_nusd: limits.daily_cost_nusd }];
+    if limits.monthly_cost_nusd.is_some() {
+        quotas.push(QuotaAsk { window: Window::month(now_ms), requests: None, tokens: None, cost_nusd: limits.monthly_cost_nusd });
+    }
+    Admission {
+        tenant: tenant.id.clone(),
+        id: work.journal.id,
+        settings_version: tenant.version,
+        request_rate: rate(limits.requests_per_minute),
+        token_rate: rate(limits.tokens_per_minute),
+        rate_tokens: rate_tokens(&work.request, input),
+        concurrency: limits.concurrency,
+        quotas,
+        hold: hold(input.likely_tokens),
+        strict_hold: hold(input.strict_tokens),
+        lease_until_ms: now_ms + work.left_ms() + LEASE_AFTER_DEADLINE_MS,
+    }
+}
+
+/// The windows that a receipt is charged to: the month is counted even for a tenant that has no limit by the month yet.
+fn receipt_windows(caller: &Caller, now_ms: u64) -> Vec<Window> {
+    vec![Window::day(now_ms, caller.tenant.settings.window_anchor_ms), Window::month(now_ms)]
+}
+
+/// Where this request's answer is or may be remembered: all that the answer depends on, and whose it is (T1).
+fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
+    let (tenant, request) = (&work.caller.tenant, &work.request);
+    let cache = &tenant.settings.cache;
+    let repeatable = cache.any_temperature || (request.temperature.is_none_or(|t| t <= 0.3) && request.n == 1);
+    if !cache.enabled || !repeatable || work.wants.cache == CacheUse::NoStore {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    let mut add = |part: &[u8]| {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    };
+    add(tenant.id.as_bytes());
+    add(&work.gateway.config.version.to_le_bytes());
+    add(&tenant.version.to_le_bytes());
+    add(&[match work.wants.upgrade {
+        None => 0,
+        Some(false) => 1,
+        Some(true) => 2,
+    }]);
+    for (name, value) in request.raw_fields() {
+        add(name.as_bytes());
+        add(value);
+    }
+    Some(CacheKey { tenant: tenant.id.clone(), hash: hash.finalize().into() })
+}
+
+fn told(refusal: Refusal, now_ms: u64) -> Error {
+    match refusal {
+        Refusal::Rate { kind, retry_after_ms } => Error::RateLimited { kind, retry_after_ms },
+        Refusal::Concurrency => Error::ConcurrencyLimited { retry_after_ms: CONCURRENCY_RETRY_MS },
+        Refusal::Quota { quota, resets_at_ms } => {
+            Error::QuotaExceeded { quota, resets_at_ms, resets_in_ms: resets_at_ms.saturating_sub(now_ms) }
+        }
+    }
+}

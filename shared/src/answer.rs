@@ -1,0 +1,239 @@
+//! What goes back to the client: status, headers and body; whole, or event by event.
+
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::money::format_usd;
+use crate::receipt::CacheStatus;
+use crate::store::RateStanding;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// An answer to a client.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: AnswerBody,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// All of it.
+    Whole(Bytes),
+    /// Server-sent events as they come; it ends when the sender is dropped, after everything is settled.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+/// Events that may wait for a slow client before the provider's stream is read no faster than the client reads.
+const STREAM_BUFFER: usize = 64;
+
+impl Answer {
+    /// An error as the client is told it, outside of any request's way.
+    #[must_use]
+    pub fn of_error(error: &Error) -> Self {
+        let told = error.told();
+        let mut headers = HeaderMap::new();
+        put(&mut headers, CONTENT_TYPE, "application/json");
+        error_headers(&mut headers, &told);
+        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, headers, body: AnswerBody::Whole(told.body(None)) }
+    }
+
+    /// A JSON answer.
+    #[must_use]
+    pub fn json(status: StatusCode, body: &serde_json::Value) -> Self {
+        let mut headers = HeaderMap::new();
+        put(&mut headers, CONTENT_TYPE, "application/json");
+        Self { status, headers, body: AnswerBody::Whole(Bytes::from(body.to_string())) }
+    }
+}
+
+/// Where a request's answer goes: once as a whole, or once a head and then events.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    head: Option<oneshot::Sender<Answer>>,
+    events: Option<mpsc::Sender<Bytes>>,
+    /// Past this a client that does not read is taken for gone.
+    deadline: Instant,
+}
+
+impl Reply {
+    /// A reply and the end where its answer comes out.
+    pub(crate) fn new(deadline: Instant) -> (Self, oneshot::Receiver<Answer>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self { head: Some(sender), events: None, deadline }, receiver)
+    }
+
+    /// Sends a whole answer.
+    pub(crate) fn whole(&mut self, journal: &Journal, status: u16, body: Bytes) {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut headers = headers(journal, HeaderTime::Final);
+        put(&mut headers, CONTENT_TYPE, "application/json");
+        self.send(Answer { status, headers, body: AnswerBody::Whole(body) });
+    }
+
+    /// Sends an error: as a whole answer, or as the last event of a stream that has begun (A5).
+    pub(crate) async fn error(&mut self, journal: &Journal, error: &Error) {
+        let told = error.told();
+        let body = told.body(Some(&journal.id.to_string()));
+        if self.events.is_some() {
+            self.event([b"data: ", &body[..], b"\n\n"].concat().into()).await;
+            return;
+        }
+        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut headers = headers(journal, HeaderTime::Final);
+        put(&mut headers, CONTENT_TYPE, "application/json");
+        error_headers(&mut headers, &told);
+        self.send(Answer { status, headers, body: AnswerBody::Whole(body) });
+    }
+
+    /// Begins a stream.
+    pub(crate) fn begin(&mut self, journal: &Journal) {
+        let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
+        let mut headers = headers(journal, HeaderTime::FirstByte);
+        put(&mut headers, CONTENT_TYPE, "text/event-stream; charset=utf-8");
+        put(&mut headers, http::header::CACHE_CONTROL, "no-cache");
+        // Asks nginx and its kin not to collect the events before passing them on.
+        put(&mut headers, HeaderName::from_static("x-accel-buffering"), "no");
+        self.events = Some(sender);
+        self.send(Answer { status: StatusCode::OK, headers, body: AnswerBody::Stream(receiver) });
+    }
+
+    /// Sends bytes of a stream; answers whether the client is still there.
+    pub(crate) async fn event(&mut self, bytes: Bytes) -> bool {
+        let Some(events) = &self.events else { return false };
+        match events.try_send(bytes) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(bytes)) => {
+                matches!(timeout_at(self.deadline, events.send(bytes)).await, Ok(Ok(())))
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+
+    /// Whether a client waits for this reply still.
+    pub(crate) fn client_is_there(&self) -> bool {
+        match (&self.head, &self.events) {
+            (Some(head), _) => !head.is_closed(),
+            (None, Some(events)) => !events.is_closed(),
+            (None, None) => false,
+        }
+    }
+
+    fn send(&mut self, answer: Answer) {
+        if let Some(head) = self.head.take() {
+            // Nobody waits any more: the client has gone, and what was done is settled all the same.
+            let _ = head.send(answer);
+        }
+    }
+}
+
+/// When headers are written: some values are known only at the end.
+#[derive(PartialEq)]
+enum HeaderTime {
+    FirstByte,
+    Final,
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    // Values are names of the configuration, numbers and words of ours; one that no header can carry is left out.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn error_headers(headers: &mut HeaderMap, told: &crate::error::Told) {
+    if let Some(ms) = told.retry_after_ms {
+        put(headers, http::header::RETRY_AFTER, &ms.div_ceil(1000).max(1).to_string());
+    }
+    if let Some(again) = told.should_retry {
+        put(headers, HeaderName::from_static("x-should-retry"), if again { "true" } else { "false" });
+    }
+}
+
+/// The contract's headers, as far as they are known.
+fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(24);
+    let mut set = |name: &'static str, value: &str| put(&mut headers, HeaderName::from_static(name), value);
+    set("x-request-id", &journal.id.to_string());
+    if let Some(model) = &journal.model {
+        set("x-gateway-model", model);
+    }
+    if let Some(tier) = &journal.tier {
+        set("x-gateway-tier", tier);
+    }
+    if let Some(intent) = &journal.intent {
+        set("x-gateway-intent", &intent.name);
+        set("x-gateway-intent-confidence", &format!("{:.3}", intent.confidence));
+        set("x-gateway-intent-source", intent.source.as_str());
+    } else if !journal.requested_model.is_empty() {
+        set("x-gateway-intent-source", "pinned");
+    }
+    set("x-gateway-cache", journal.cache.as_str());
+    if let Some(age_ms) = journal.age_ms.filter(|_| matches!(journal.cache, CacheStatus::Hit | CacheStatus::HitSemantic)) {
+        set("age", &(age_ms / 1000).to_string());
+    }
+    let truth = |yes: bool| if yes { "true" } else { "false" };
+    set("x-gateway-attempts", &journal.attempts.len().to_string());
+    set("x-gateway-failover", truth(journal.failed_over()));
+    set("x-gateway-upgraded", truth(journal.upgraded));
+    if time == HeaderTime::Final {
+        set("x-gateway-cost-usd", &format_usd(journal.cost_nusd()));
+        set("x-gateway-overhead-ms", &format!("{:.3}", journal.overhead_ms()));
+    }
+    if !journal.degraded.is_empty() {
+        set("x-gateway-degraded", &journal.degraded.join(","));
+    }
+    let rates = [
+        ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", journal.standing.requests),
+        ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", journal.standing.tokens),
+    ];
+    for (limit, remaining, reset, standing) in rates {
+        if let Some(RateStanding { limit: units, remaining: left, reset_ms }) = standing {
+            set(limit, &units.to_string());
+            set(remaining, &left.to_string());
+            set(reset, &span(reset_ms));
+        }
+    }
+    headers
+}
+
+/// The last comment of a stream: the final values of all that the headers could not know yet.
+pub(crate) fn final_comment(journal: &Journal) -> Bytes {
+    let mut values = serde_json::Map::new();
+    for (name, value) in &headers(journal, HeaderTime::Final) {
+        values.insert(name.as_str().to_owned(), value.to_str().unwrap_or_default().into());
+    }
+    Bytes::from(format!(": gateway {}\n\n", serde_json::Value::Object(values)))
+}
+
+/// A span as OpenAI writes it: `6m0s`, `1.5s`, `20ms`.
+fn span(ms: u64) -> String {
+    let (hours, minutes, seconds, rest_ms) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000);
+    match (hours, minutes, seconds) {
+        (0, 0, 0) => format!("{rest_ms}ms"),
+        (0, 0, _) if rest_ms > 0 => format!("{seconds}.{rest_ms:03}s"),
+        (0, 0, _) => format!("{seconds}s"),
+        (0, _, _) => format!("{minutes}m{seconds}s"),
+        _ => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::span;
+
+    #[test]
+    fn spans_are_written_as_openai_writes_them() {
+        for (ms, text) in [(0, "0ms"), (20, "20ms"), (1500, "1.500s"), (2000, "2s"), (360_000, "6m0s"), (3_661_000, "1h1m1s")] {
+            assert_eq!(span(ms), text);
+        }
+    }
+}

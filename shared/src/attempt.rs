@@ -1,0 +1,332 @@
+//! Attempts: one candidate after the other, until one answers.
+//!
+//! A plain loop that keeps its evidence: every attempt, its outcome and its cost go to the journal (M4). The caller's own
+//! fault ends it (A2). What may go better is retried within the budget, a silent candidate is not (A3, A4); all else fails
+//! over. What an attempt showed of its model is recorded at once, beside the next attempt, so that other requests keep
+//! away from a failing model before this one is done.
+
+use crate::catalog::Model;
+use crate::error::Error;
+use crate::estimate::{max_output_tokens, missing_usage};
+use crate::gateway::Gateway;
+use crate::health::score::Reason;
+use crate::health::{Observation, Sight};
+use crate::id::random_u64;
+use crate::pipeline::Work;
+use crate::provider::{Call, Chunk, Chunks, Completion, Fault, ProviderError, Reply};
+use crate::rank::Candidate;
+use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
+use crate::retry_budget::backoff_ms;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// How long a model is left alone after a 429 that does not say how long.
+const COOLDOWN_MS: u64 = 5_000;
+/// How long a model is left alone after it refused our key, our bill or its own id.
+const DOWN_MS: u64 = 30_000;
+/// The longest that a request waits for its only candidate's `Retry-After`.
+const LONGEST_WAIT_MS: u64 = 10_000;
+
+/// How candidates are to be called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// Why the first call is made.
+    pub(crate) kind: AttemptKind,
+    /// Whether to ask for log-probabilities, for the judge, where the model can tell them.
+    pub(crate) ask_logprobs: bool,
+    /// Bytes of a streamed answer to wait for before it counts as begun.
+    pub(crate) opening_bytes: usize,
+}
+
+/// A candidate that answers.
+pub(crate) struct Answering {
+    pub(crate) model: Arc<Model>,
+    pub(crate) answer: Given,
+    /// Its place in the journal's attempts.
+    pub(crate) attempt: usize,
+    /// Whether log-probabilities were asked for that the client does not want.
+    pub(crate) hide_logprobs: bool,
+}
+
+/// Its answer.
+pub(crate) enum Given {
+    /// All of it.
+    Whole(Box<Completion>),
+    /// The beginning of it.
+    Stream(Opened),
+}
+
+/// A stream that has begun to answer.
+pub(crate) struct Opened {
+    /// What came so far.
+    pub(crate) head: Vec<Chunk>,
+    /// What is to come; `None` if the head is all.
+    pub(crate) rest: Option<Box<dyn Chunks>>,
+    /// When it was called.
+    pub(crate) begun: Instant,
+    /// The same, in Unix milliseconds.
+    pub(crate) begun_at_ms: u64,
+    /// Milliseconds to its first token.
+    pub(crate) ttft_ms: f64,
+}
+
+/// Calls candidates in their order until one answers.
+///
+/// # Errors
+/// The caller's own fault as the provider told it, the deadline, or that all failed.
+pub(crate) async fn first_that_answers(work: &mut Work<'_>, candidates: &[Candidate], manner: Manner) -> Result<Answering, Error> {
+    let gateway = work.gateway;
+    let mut seen: Option<Observation> = None;
+    let mut kind = manner.kind;
+    let mut too_small = 0;
+    let mut last_resort = false;
+    let result = 'candidates: {
+        for (place, candidate) in candidates.iter().enumerate() {
+            let model = &candidate.model;
+            if model.context_tokens <= too_small {
+                continue;
+            }
+            let more_follow = candidates[place + 1..].iter().any(|next| next.model.context_tokens > too_small);
+            let mut leased_at_ms = None;
+            match candidate.ranked.map(|ranked| ranked.reason) {
+                Some(Reason::Probe) => {
+                    leased_at_ms = probe(work, model).await;
+                    if leased_at_ms.is_none() && more_follow {
+                        continue;
+                    }
+                    work.journal.because(format!("{}: {}", model.name, Reason::Probe));
+                }
+                // With all others out or failed, one that is out is tried: the least bad, and no more than that (A6).
+                Some(Reason::CoolingDown { .. } | Reason::BreakerOpen { .. }) if last_resort => break,
+                Some(reason @ (Reason::CoolingDown { .. } | Reason::BreakerOpen { .. })) => {
+                    last_resort = true;
+                    work.journal.because(format!("{} as the last resort: {reason}", model.name));
+                }
+                Some(reason @ (Reason::Faster | Reason::Refresh)) => work.journal.because(format!("{}: {reason}", model.name)),
+                _ => {}
+            }
+            let mut retries = 0;
+            loop {
+                if work.left_ms() == 0 {
+                    break 'candidates Err(Error::DeadlineExceeded);
+                }
+                let (_, called) = tokio::join!(record(gateway, seen.take()), call(work, model, kind, manner, leased_at_ms.take()));
+                let error = match called {
+                    Ok(answering) => return Ok(answering),
+                    Err((error, sight)) => {
+                        seen = sight;
+                        error
+                    }
+                };
+                match error.fault {
+                    Fault::CallerFault(told) => break 'candidates Err(Error::Provider { status: error.status.unwrap_or(400), error: told }),
+                    Fault::ContextOverflow(told) => {
+                        too_small = model.context_tokens;
+                        if !candidates[place + 1..].iter().any(|next| next.model.context_tokens > too_small) {
+                            break 'candidates Err(Error::Provider { status: error.status.unwrap_or(400), error: told });
+                        }
+                        break;
+                    }
+                    Fault::CandidateDown => {
+                        tracing::error!(model = %model.name, status = error.status, detail = error.detail, "the provider refuses us: check key, bill and model id");
+                        break;
+                    }
+                    Fault::RateLimited { until_ms } if more_follow || !wait_until(work, until_ms, retries).await => break,
+                    Fault::Retryable if error.outcome == AttemptOutcome::Timeout || !back_off(work, retries).await => break,
+                    Fault::RateLimited { .. } | Fault::Retryable => {
+                        retries += 1;
+                        kind = AttemptKind::Retry;
+                    }
+                }
+            }
+            kind = AttemptKind::Failover;
+        }
+        Err(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() })
+    };
+    record(gateway, seen).await;
+    result
+}
+
+/// Takes the one probe of a model whose breaker is half open; answers when, if it was to be had. The attempt is dated
+/// with that instant, so that its result is known for the probe's.
+async fn probe(work: &Work<'_>, model: &Arc<Model>) -> Option<u64> {
+    let now_ms = work.gateway.clock.now_ms();
+    let leased = work.gateway.store.health().try_probe(&model.name, work.left_ms() + 1000, now_ms).await;
+    leased.unwrap_or(false).then_some(now_ms)
+}
+
+async fn record(gateway: &Gateway, seen: Option<Observation>) {
+    let Some(seen) = seen else { return };
+    if let Err(error) = gateway.store.health().record(&[seen], gateway.clock.now_ms()).await {
+        tracing::warn!(%error, "what was seen of a model is lost");
+    }
+}
+
+/// Waits before a retry of the same candidate, if the budget and the deadline allow one.
+async fn back_off(work: &mut Work<'_>, retries: u32) -> bool {
+    let config = &work.gateway.config;
+    if retries >= config.max_retries_per_candidate || !work.gateway.may_retry() {
+        return false;
+    }
+    let until = Instant::now() + Duration::from_millis(backoff_ms(retries + 1, random_u64(), &config.retry));
+    if until >= work.deadline {
+        return false;
+    }
+    work.journal.wait(sleep_until(until)).await;
+    true
+}
+
+/// Waits for the only candidate, as long as it asked to be waited for (A3).
+async fn wait_until(work: &mut Work<'_>, until_ms: Option<u64>, retries: u32) -> bool {
+    let wait_ms = until_ms.map_or(u64::MAX, |until_ms| until_ms.saturating_sub(work.gateway.clock.now_ms()));
+    if retries >= work.gateway.config.max_retries_per_candidate || wait_ms > LONGEST_WAIT_MS || wait_ms >= work.left_ms() {
+        return false;
+    }
+    if !work.gateway.may_retry() {
+        return false;
+    }
+    work.journal.wait(sleep_until(Instant::now() + Duration::from_millis(wait_ms))).await;
+    true
+}
+
+type Failed = (ProviderError, Option<Observation>);
+
+/// Makes one call, writes it down, and tells what it showed of the model.
+async fn call(
+    work: &mut Work<'_>,
+    model: &Arc<Model>,
+    kind: AttemptKind,
+    manner: Manner,
+    leased_at_ms: Option<u64>,
+) -> Result<Answering, Failed> {
+    let gateway = work.gateway;
+    let begun = Instant::now();
+    let begun_at_ms = leased_at_ms.unwrap_or_else(|| gateway.clock.now_ms());
+    let timeouts = &model.timeouts;
+    let patience_ms = if work.request.stream { timeouts.first_token_ms } else { timeouts.total_ms };
+    let patience = begun + Duration::from_millis(patience_ms);
+    let hide_logprobs = manner.ask_logprobs && model.capabilities.logprobs;
+    let call = Call {
+        model,
+        request: &work.request,
+        max_output_tokens: max_output_tokens(&work.request, model),
+        stream: work.request.stream,
+        ask_logprobs: hide_logprobs,
+        now_ms: begun_at_ms,
+    };
+    let opening = Opening { begun, begun_at_ms, bytes: manner.opening_bytes, idle_ms: timeouts.idle_ms, patience };
+    let by = work.deadline;
+    let answered = work.journal.wait(async {
+        match timeout_at(by.min(patience), gateway.provider(model).chat(call)).await {
+            Err(_) => Err(ProviderError::retryable(AttemptOutcome::Timeout, "no answer in time")),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(Reply::Whole(completion))) => Ok(Given::Whole(completion)),
+            Ok(Ok(Reply::Stream(chunks))) => timeout_at(by, open(chunks, opening))
+                .await
+                .unwrap_or_else(|_| Err(ProviderError::retryable(AttemptOutcome::Timeout, "the deadline passed")))
+                .map(Given::Stream),
+        }
+    });
+    let answered = answered.await;
+    let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
+    let name = model.name.clone();
+    let observed = |sight| Observation { model: name.clone(), begun_at_ms, sight };
+    let mut attempt = Attempt {
+        model: model.name.clone(),
+        kind,
+        outcome: AttemptOutcome::Ok,
+        status: Some(200),
+        ttft_ms: None,
+        latency_ms,
+        usage: crate::money::Usage::default(),
+        cost_nusd: 0,
+        estimated: false,
+    };
+    let place = work.journal.attempts.len();
+    match answered {
+        Ok(answer) => {
+            match &answer {
+                Given::Whole(completion) => {
+                    attempt.ttft_ms = Some(completion.first_byte_ms);
+                    let bytes = completion.choices.iter().map(|choice| choice.text.len()).sum();
+                    attempt.estimated = completion.usage.is_none();
+                    attempt.usage = completion.usage.unwrap_or_else(|| missing_usage(&work.request, model, bytes));
+                    attempt.cost_nusd = model.price.cost_nusd(&attempt.usage);
+                    #[allow(clippy::cast_precision_loss)]
+                    let ms_per_token = latency_ms / attempt.usage.output_tokens.max(1) as f64;
+                    // A whole answer does not show its first token; it counts as one more token.
+                    work.seen.push(observed(Sight::Answered { ttft_ms: ms_per_token, ms_per_token: Some(ms_per_token) }));
+                }
+                Given::Stream(opened) => attempt.ttft_ms = Some(opened.ttft_ms),
+            }
+            work.journal.attempts.push(attempt);
+            Ok(Answering { model: model.clone(), answer, attempt: place, hide_logprobs })
+        }
+        Err(error) => {
+            tracing::info!(request = %work.journal.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
+            (attempt.outcome, attempt.status) = (error.outcome, error.status);
+            if error.may_bill {
+                attempt.usage = missing_usage(&work.request, model, 0);
+                attempt.cost_nusd = model.price.cost_nusd(&attempt.usage);
+                attempt.estimated = true;
+            }
+            work.journal.attempts.push(attempt);
+            let our_own_deadline = error.outcome == AttemptOutcome::Timeout && by < patience;
+            let sight = match error.fault {
+                Fault::Retryable if our_own_deadline => Sight::Nothing,
+                Fault::Retryable => Sight::Failed,
+                Fault::RateLimited { until_ms } => Sight::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) },
+                Fault::CandidateDown => Sight::CoolDown { until_ms: begun_at_ms + DOWN_MS },
+                Fault::ContextOverflow(_) | Fault::CallerFault(_) => Sight::Nothing,
+            };
+            Err((error, Some(observed(sight))))
+        }
+    }
+}
+
+/// How a stream is opened.
+#[derive(Clone, Copy)]
+struct Opening {
+    begun: Instant,
+    begun_at_ms: u64,
+    bytes: usize,
+    idle_ms: u64,
+    /// Until when the first token is waited for (A4).
+    patience: Instant,
+}
+
+/// Reads a stream until it has shown `bytes` of its answer, or its end. A failure up to here is nobody's business but
+/// ours: the client has seen nothing, and the next candidate begins anew.
+async fn open(mut chunks: Box<dyn Chunks>, opening: Opening) -> Result<Opened, ProviderError> {
+    let mut head: Vec<Chunk> = Vec::new();
+    let mut ttft_ms = None;
+    let mut bytes = 0;
+    loop {
+        let idle = Instant::now() + Duration::from_millis(opening.idle_ms);
+        let by = if ttft_ms.is_none() { opening.patience } else { idle };
+        let came = timeout_at(by, chunks.next()).await;
+        let came = came.map_err(|_| ProviderError { may_bill: true, ..ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent") })??;
+        let ttft = opening.begun.elapsed().as_secs_f64() * 1000.0;
+        let Some(came) = came else {
+            let ended = head.iter().flat_map(|chunk| &chunk.choices).any(|choice| choice.finish.is_some());
+            if !ended {
+                return Err(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without a finish reason"));
+            }
+            let ttft_ms = ttft_ms.unwrap_or(ttft);
+            return Ok(Opened { head, rest: None, begun: opening.begun, begun_at_ms: opening.begun_at_ms, ttft_ms });
+        };
+        for chunk in came {
+            if chunk.has_content() {
+                ttft_ms = ttft_ms.or(Some(ttft));
+                bytes += chunk.choices.iter().map(|choice| choice.text.len()).sum::<usize>();
+                // A call of a tool is not judged by its opening.
+                bytes += if chunk.choices.iter().any(|choice| choice.calls_tools) { opening.bytes } else { 0 };
+            }
+            head.push(chunk);
+        }
+        if let Some(ttft_ms) = ttft_ms.filter(|_| bytes >= opening.bytes) {
+            return Ok(Opened { head, rest: Some(chunks), begun: opening.begun, begun_at_ms: opening.begun_at_ms, ttft_ms });
+        }
+    }
+}

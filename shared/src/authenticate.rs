@@ -1,0 +1,108 @@
+//! Who is asking: a key in, the tenant and its settings out.
+//!
+//! The directory's answer is kept for ten seconds, and for a minute while the directory is down. That cache is not what
+//! revocation rests on: every admission compares the settings version with the store's, and a difference throws the kept
+//! answer away (T2). A key that is not one (prefix, checksum) costs no look-up.
+
+use crate::directory::{Directory, DirectoryError};
+use crate::error::Error;
+use crate::key::{ApiKey, KeyHash, KeyHasher};
+use crate::tenant::{Tenant, TenantSettings};
+use lru::LruCache;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How long the directory's answer is as good as asking.
+const FRESH_MS: u64 = 10_000;
+/// How long it is better than none, while the directory is down.
+const STALE_MS: u64 = 60_000;
+/// Keys that are kept; what is least used goes first.
+const KEPT: usize = 10_000;
+
+/// Who is asking.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The tenant.
+    pub tenant: Arc<Tenant>,
+    /// The last four characters of the key.
+    pub key_last4: Arc<str>,
+    /// When the key stops working, in Unix milliseconds.
+    pub key_expires_at_ms: Option<u64>,
+    hash: KeyHash,
+}
+
+/// Finds out who is asking.
+pub struct Authenticator {
+    directory: Arc<dyn Directory>,
+    hasher: KeyHasher,
+    defaults: TenantSettings,
+    kept: Mutex<LruCache<KeyHash, (Caller, u64)>>,
+}
+
+impl Authenticator {
+    /// Knows nobody yet.
+    #[must_use]
+    pub fn new(directory: Arc<dyn Directory>, hasher: KeyHasher, defaults: TenantSettings) -> Self {
+        let capacity = NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN);
+        Self { directory, hasher, defaults, kept: Mutex::new(LruCache::new(capacity)) }
+    }
+
+    /// Who comes with this key.
+    ///
+    /// # Errors
+    /// 401 for no key, a mistyped, unknown, revoked or expired one; 403 for a disabled tenant; 503 if the directory is
+    /// down and has not been asked about this key within a minute.
+    pub async fn authenticate(&self, key: Option<&str>, now_ms: u64) -> Result<Caller, Error> {
+        let key = key.ok_or(Error::InvalidApiKey("Send your key as `authorization: Bearer gw_live_…`."))?;
+        let key = ApiKey::parse(key).ok_or(Error::InvalidApiKey("This is not an API key of this gateway."))?;
+        let hash = self.hasher.hash(key.reveal());
+        let kept = self.lock().get(&hash).cloned();
+        match kept {
+            Some((caller, read_at_ms)) if now_ms < read_at_ms.saturating_add(FRESH_MS) => admissible(caller, now_ms),
+            kept => self.read(hash, kept, now_ms).await,
+        }
+    }
+
+    /// Asks the directory about a caller again, whatever is kept.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub async fn again(&self, caller: &Caller, now_ms: u64) -> Result<Caller, Error> {
+        self.lock().pop(&caller.hash);
+        self.read(caller.hash, None, now_ms).await
+    }
+
+    async fn read(&self, hash: KeyHash, kept: Option<(Caller, u64)>, now_ms: u64) -> Result<Caller, Error> {
+        match self.directory.find_key(&hash).await {
+            Ok(Some((record, key))) => {
+                let tenant = record.resolve(&self.defaults).map_err(|e| Error::Internal(format!("tenant {}: {e}", record.id)))?;
+                let caller = Caller { tenant: Arc::new(tenant), key_last4: key.last4, key_expires_at_ms: key.expires_at_ms, hash };
+                self.lock().put(hash, (caller.clone(), now_ms));
+                admissible(caller, now_ms)
+            }
+            Ok(None) => {
+                self.lock().pop(&hash);
+                Err(Error::InvalidApiKey("This API key is unknown or was revoked."))
+            }
+            Err(DirectoryError::Unavailable(why)) => match kept {
+                Some((caller, read_at_ms)) if now_ms < read_at_ms.saturating_add(STALE_MS) => admissible(caller, now_ms),
+                _ => Err(Error::Unavailable(why)),
+            },
+            Err(other) => Err(Error::Internal(other.to_string())),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<KeyHash, (Caller, u64)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn admissible(caller: Caller, now_ms: u64) -> Result<Caller, Error> {
+    if caller.key_expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+        return Err(Error::InvalidApiKey("This API key has expired."));
+    }
+    if !caller.tenant.settings.enabled {
+        return Err(Error::TenantDisabled);
+    }
+    Ok(caller)
+}

@@ -1,0 +1,65 @@
+//! `[intents.*]`: what requests are about, and which tier serves each kind.
+
+use super::reader::{Problems, Section, Word};
+use crate::catalog::Catalog;
+use std::sync::Arc;
+
+/// The intents that a file without `[intents]` gets.
+pub(super) const SHIPPED: &str = include_str!("../../../assets/intents.toml");
+
+/// One thing that requests are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntentSpec {
+    /// Its name, as headers and receipts show it.
+    pub name: Arc<str>,
+    /// The name of the tier that serves it.
+    pub tier: Arc<str>,
+    /// What users say when they mean it; at least one.
+    pub examples: Vec<String>,
+}
+
+/// Reads `[intents.*]` in the order of the file; each comes with the word that names its tier.
+pub(super) fn read(root: &mut Section<'_, '_>) -> Vec<(IntentSpec, Word)> {
+    root.table("intents", |section| {
+        let mut intents = Vec::new();
+        for name in section.keys() {
+            super::check_name(section.problems, &name);
+            intents.extend(section.table(&name.text, |section| {
+                let tier = section.required_word("tier");
+                let examples = if section.require("examples") { section.words("examples")? } else { return None };
+                if examples.is_empty() {
+                    section.problems.add(&section.place, "examples cannot be empty");
+                }
+                let examples = examples.into_iter().map(|word| word.text).collect();
+                let tier = tier?;
+                let spec = IntentSpec { name: name.text.as_str().into(), tier: tier.text.as_str().into(), examples };
+                Some((spec, tier))
+            }));
+        }
+        intents
+    })
+}
+
+/// The file's intents, each of whose tiers must exist.
+pub(super) fn checked(own: Vec<(IntentSpec, Word)>, problems: &Problems, catalog: &Catalog) -> Vec<IntentSpec> {
+    let check = |(spec, tier): (IntentSpec, Word)| {
+        if catalog.tier(&spec.tier).is_none() {
+            problems.add(&tier.place, format!("no tier is named {:?}", tier.text));
+        }
+        spec
+    };
+    own.into_iter().map(check).collect()
+}
+
+/// The shipped intents, for a file that has none.
+///
+/// They name the tiers `cheap` and `reasoning`. In a file that calls its tiers otherwise, `cheap` is the cheapest and
+/// any other name the strongest: work that was meant for a strong model is not quietly given to a weak one.
+pub(super) fn fitted(shipped: &[(IntentSpec, Word)], catalog: &Catalog) -> Vec<IntentSpec> {
+    let fit = |(spec, _): &(IntentSpec, Word)| {
+        let other = if &*spec.tier == "cheap" { catalog.tiers.first() } else { catalog.tiers.last() };
+        let tier = catalog.tier(&spec.tier).or(other)?;
+        Some(IntentSpec { tier: tier.name.clone(), ..spec.clone() })
+    };
+    shipped.iter().filter_map(fit).collect()
+}

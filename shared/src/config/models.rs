@@ -1,0 +1,291 @@
+//! `[models.*]`, `[tiers]` and `[aliases]`: what becomes the catalog.
+//!
+//! Names are checked against everything that the file lists; only then are models taken out whose provider cannot serve
+//! here (no key, or on standby). A typing error is thus found on every machine, not only on the one with all the keys.
+
+use super::providers::{Availability, ProviderKind, ProviderSpec, SIMULATED};
+use super::reader::{Problems, Section, Word};
+use super::settings;
+use crate::catalog::{AUTO, Behaviour, Capabilities, Catalog, Model, SIMULATED_PREFIX, Simulated, Timeouts};
+use crate::money::PriceNusdPerMillion;
+use crate::tenant::allows;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// The names that are given so far, each with the path that gave it: one name means one thing.
+#[derive(Default)]
+pub(super) struct Names(HashMap<String, String>);
+
+impl Names {
+    fn claim(&mut self, problems: &Problems, name: &Word) {
+        super::check_name(problems, name);
+        if name.text == AUTO {
+            problems.add(&name.place, "this name is reserved");
+        } else if name.text.starts_with(SIMULATED_PREFIX) {
+            problems.add(&name.place, "names that begin with sim/ belong to the simulated provider");
+        } else if let Some(first) = self.0.insert(name.text.clone(), name.place.path.clone()) {
+            problems.add(&name.place, format!("the name is taken by {first}"));
+        }
+    }
+
+    /// Whether a pattern (a name, or a prefix and `*`) is meant for any of them.
+    pub(super) fn any_matches(&self, pattern: &str) -> bool {
+        let pattern = [pattern.to_owned()];
+        self.0.keys().map(String::as_str).chain([AUTO, SIMULATED_PREFIX]).any(|name| allows(&pattern, name))
+    }
+}
+
+/// What the tables make.
+pub(super) struct Read {
+    /// The catalog.
+    pub(super) catalog: Catalog,
+    /// The providers that can serve.
+    pub(super) providers: Vec<ProviderSpec>,
+    /// Why each of the others cannot.
+    pub(super) skipped: Vec<String>,
+    /// Every name of a model, tier or alias, whether it can serve or not.
+    pub(super) names: Names,
+}
+
+/// Reads the catalog, in the light of which providers can serve.
+pub(super) fn read(root: &mut Section<'_, '_>, providers: Vec<(String, Availability)>, timeouts: Timeouts) -> Read {
+    let mut names = Names::default();
+    let listed = models(root, &providers, timeouts, &mut names);
+    let tiers = tiers(root, &mut names);
+    let aliases = aliases(root, &mut names);
+
+    let names_simulated = |word: &Word| word.text.starts_with(SIMULATED_PREFIX);
+    let simulated_is_implied = tiers.iter().any(|(_, models)| models.iter().any(names_simulated))
+        || aliases.iter().any(|(_, stands_for)| names_simulated(stands_for));
+    let shelf = Shelf::new(listed, providers, timeouts, simulated_is_implied);
+
+    let aliases: Vec<_> = aliases.into_iter().filter(|alias| shelf.keeps(alias, &tiers, root.problems)).collect();
+    let tiers: Vec<_> = tiers
+        .iter()
+        .map(|(name, words)| (Arc::from(name.text.as_str()), shelf.serving_in(name, words, root.problems)))
+        .collect();
+
+    // Simulated models are in no table; those that a tier or an alias names belong to the list all the same.
+    let mut models: Vec<Arc<Model>> = shelf.listed.iter().filter_map(|(_, model)| model.clone()).collect();
+    models.retain(|model| shelf.provider(model).is_some());
+    let aliased = aliases.iter().filter_map(|(_, stands_for)| shelf.find(&stands_for.text).flatten());
+    for model in tiers.iter().flat_map(|(_, models)| models.clone()).chain(aliased) {
+        if !models.iter().any(|listed| listed.name == model.name) {
+            models.push(model);
+        }
+    }
+    let aliases = aliases.into_iter().map(|(name, stands_for)| (name.text.into(), stands_for.text.into())).collect();
+    let catalog = Catalog::new(models, tiers, aliases, shelf.simulated);
+    Read { catalog, providers: shelf.serving, skipped: shelf.skipped.into_values().collect(), names }
+}
+
+/// Every model that the file lists, and which of them can serve.
+struct Shelf {
+    /// In the order of the file. `None` for a model with a problem, which is reported.
+    listed: Vec<(String, Option<Arc<Model>>)>,
+    serving: Vec<ProviderSpec>,
+    /// The providers that were skipped, each with the reason.
+    skipped: BTreeMap<String, String>,
+    simulated: Option<Simulated>,
+}
+
+impl Shelf {
+    fn new(
+        listed: Vec<(String, Option<Arc<Model>>)>,
+        providers: Vec<(String, Availability)>,
+        timeouts: Timeouts,
+        simulated_is_implied: bool,
+    ) -> Self {
+        let (mut serving, mut skipped) = (Vec::new(), BTreeMap::new());
+        for (name, availability) in providers {
+            match availability {
+                Availability::Serves(spec) => serving.push(spec),
+                Availability::Skipped(why) => drop(skipped.insert(name, why)),
+                Availability::Broken => {}
+            }
+        }
+        let is_simulated = |spec: &&ProviderSpec| matches!(spec.kind, ProviderKind::Simulated);
+        if simulated_is_implied && !serving.iter().any(|spec| is_simulated(&spec)) {
+            serving.push(ProviderSpec { name: SIMULATED.into(), kind: ProviderKind::Simulated, standby: false });
+        }
+        let simulated =
+            serving.iter().find(is_simulated).map(|spec| Simulated { provider: spec.name.clone(), timeouts });
+        Self { listed, serving, skipped, simulated }
+    }
+
+    /// The model of this name: `None` if there is none, `Some(None)` if its problem is reported elsewhere.
+    fn find(&self, name: &str) -> Option<Option<Arc<Model>>> {
+        let listed = self.listed.iter().find(|(listed, _)| listed == name).map(|(_, model)| model.clone());
+        listed.or_else(|| Some(Some(Arc::new(self.simulated.as_ref()?.model(name)?))))
+    }
+
+    fn provider(&self, model: &Model) -> Option<&ProviderSpec> {
+        self.serving.iter().find(|spec| spec.name == model.provider)
+    }
+
+    /// The models of one tier that can serve. A tier of which none can is refused.
+    fn serving_in(&self, tier: &Word, words: &[Word], problems: &Problems) -> Vec<Arc<Model>> {
+        let (mut serving, mut reasons) = (Vec::new(), Vec::new());
+        for word in words {
+            match self.find(&word.text) {
+                None => problems.add(&word.place, format!("no model is named {:?}", word.text)),
+                Some(None) => {}
+                Some(Some(model)) => match self.why_not_in_tiers(&model) {
+                    None => serving.push(model),
+                    Some(reason) => reasons.push(reason),
+                },
+            }
+        }
+        if !words.is_empty() && reasons.len() == words.len() {
+            reasons.dedup();
+            problems.add(&tier.place, format!("none of its models can serve: {}", reasons.join("; ")));
+        }
+        serving
+    }
+
+    /// Whether an alias stays: one of a model that cannot serve here is as unknown as the model.
+    fn keeps(&self, (_, stands_for): &(Word, Word), tiers: &[(Word, Vec<Word>)], problems: &Problems) -> bool {
+        if stands_for.text == AUTO || tiers.iter().any(|(tier, _)| tier.text == stands_for.text) {
+            return true;
+        }
+        let model = self.find(&stands_for.text);
+        if model.is_none() {
+            problems.add(&stands_for.place, format!("no model or tier is named {:?}", stands_for.text));
+        }
+        model.flatten().is_some_and(|model| self.provider(&model).is_some())
+    }
+
+    fn why_not_in_tiers(&self, model: &Model) -> Option<String> {
+        match self.provider(model) {
+            None => self.skipped.get(&*model.provider).cloned(),
+            Some(spec) if spec.standby && self.serving.iter().any(|spec| !spec.standby) => {
+                Some(format!("{} is on standby", spec.name))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+fn tiers(root: &mut Section<'_, '_>, names: &mut Names) -> Vec<(Word, Vec<Word>)> {
+    if !root.require("tiers") {
+        return Vec::new();
+    }
+    root.table("tiers", |section| {
+        let keys = section.keys();
+        if keys.is_empty() {
+            section.problems.add(&section.place, "there must be at least one tier");
+        }
+        let mut tiers: Vec<(Word, Vec<Word>)> = Vec::new();
+        for name in keys {
+            names.claim(section.problems, &name);
+            let words = section.words(&name.text);
+            if words.as_ref().is_some_and(Vec::is_empty) {
+                section.problems.add(&name.place, "a tier cannot be empty");
+            }
+            let words = words.unwrap_or_default();
+            for (index, word) in words.iter().enumerate() {
+                if words[..index].iter().any(|earlier| earlier.text == word.text) {
+                    section.problems.add(&word.place, format!("{:?} is listed twice", word.text));
+                }
+            }
+            tiers.push((name, words));
+        }
+        tiers
+    })
+}
+
+fn aliases(root: &mut Section<'_, '_>, names: &mut Names) -> Vec<(Word, Word)> {
+    root.table("aliases", |section| {
+        let mut aliases = Vec::new();
+        for name in section.keys() {
+            names.claim(section.problems, &name);
+            aliases.extend(section.word(&name.text).map(|stands_for| (name, stands_for)));
+        }
+        aliases
+    })
+}
+
+fn models(
+    root: &mut Section<'_, '_>,
+    providers: &[(String, Availability)],
+    timeouts: Timeouts,
+    names: &mut Names,
+) -> Vec<(String, Option<Arc<Model>>)> {
+    root.table("models", |section| {
+        let mut models = Vec::new();
+        for name in section.keys() {
+            names.claim(section.problems, &name);
+            let model = section.table(&name.text, |section| model(section, &name.text, providers, timeouts));
+            models.push((name.text, model.map(Arc::new)));
+        }
+        models
+    })
+}
+
+fn model(
+    section: &mut Section<'_, '_>,
+    name: &str,
+    providers: &[(String, Availability)],
+    timeouts: Timeouts,
+) -> Option<Model> {
+    let provider = section.required_word("provider");
+    let id = section.word("id");
+    let price = if section.require("usd_per_million") { section.table("usd_per_million", price) } else { None };
+    let context_tokens = section.count("context_tokens", 1..=100_000_000, 131_072);
+    let max_output_tokens = section.count("max_output_tokens", 1..=context_tokens, context_tokens.min(16_384));
+    let default_max_output_tokens =
+        section.count("default_max_output_tokens", 1..=max_output_tokens, max_output_tokens.min(4_096));
+    let capabilities = capabilities(section);
+    let timeouts = section.table("timeouts_ms", |section| settings::timeouts(section, timeouts));
+
+    let provider = provider?;
+    // Without an id of its own, `groq/llama-3.3` is known to the provider as what follows `groq/`.
+    let prefix = format!("{}/", provider.text);
+    let provider_model = id.as_ref().map_or_else(|| name.strip_prefix(&prefix).unwrap_or(name), |id| id.text.as_str());
+    match providers.iter().find(|(name, _)| *name == provider.text) {
+        None => {
+            section.problems.add(&provider.place, format!("no provider is named {:?}", provider.text));
+        }
+        Some((_, Availability::Serves(spec)))
+            if matches!(spec.kind, ProviderKind::Simulated) && Behaviour::parse(provider_model).is_none() =>
+        {
+            let place = id.as_ref().map_or(&section.place, |id| &id.place);
+            section.problems.add(place, format!("the simulated provider has no model {provider_model:?}"));
+        }
+        Some(_) => {}
+    }
+    Some(Model {
+        name: name.into(),
+        provider: provider.text.as_str().into(),
+        provider_model: provider_model.into(),
+        price: price?,
+        context_tokens,
+        max_output_tokens,
+        default_max_output_tokens,
+        capabilities,
+        timeouts,
+    })
+}
+
+fn price(section: &mut Section<'_, '_>) -> Option<PriceNusdPerMillion> {
+    let mut required = |key| if section.require(key) { section.usd(key, "a price") } else { None };
+    let (input, output) = (required("input"), required("output"));
+    let cached_input = section.usd("cached_input", "a price").or(input);
+    let reasoning = section.usd("reasoning", "a price").or(output);
+    Some(PriceNusdPerMillion { input: input?, cached_input: cached_input?, output: output?, reasoning: reasoning? })
+}
+
+fn capabilities(section: &mut Section<'_, '_>) -> Capabilities {
+    let mut capabilities = Capabilities::default();
+    for word in section.words("capabilities").unwrap_or_default() {
+        match word.text.as_str() {
+            "tools" => capabilities.tools = true,
+            "json_schema" => capabilities.json_schema = true,
+            "vision" => capabilities.vision = true,
+            "logprobs" => capabilities.logprobs = true,
+            "prefill" => capabilities.prefill = true,
+            _ => section.problems.add(&word.place, "must be tools, json_schema, vision, logprobs or prefill"),
+        }
+    }
+    capabilities
+}

@@ -1,0 +1,259 @@
+//! `[providers.*]`: where models are served, and with which keys.
+//!
+//! Addresses, keys and extra headers come from here and from nowhere else (T4). A key is a reference, never the key
+//! itself (T3), so what would carry one another way (user information in an address, an `authorization` header) is
+//! refused as well.
+
+use super::reader::{Section, Word};
+use super::secret::{Secret, SecretRef};
+use http::{HeaderName, HeaderValue, Uri};
+use std::sync::Arc;
+
+/// The name of the simulated provider where the file has no table for it.
+pub(super) const SIMULATED: &str = "sim";
+
+/// Where models are served.
+#[derive(Debug, Clone)]
+pub struct ProviderSpec {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The wire format that it speaks, and how it is reached.
+    pub kind: ProviderKind,
+    /// Whether its models leave the tiers as soon as another provider can serve.
+    pub standby: bool,
+}
+
+/// The wire formats.
+#[derive(Debug, Clone)]
+pub enum ProviderKind {
+    /// OpenAI's, which many providers speak.
+    OpenAi(OpenAiSpec),
+    /// The provider inside this process.
+    Simulated,
+}
+
+/// How a provider that speaks OpenAI's wire format is reached.
+#[derive(Debug, Clone)]
+pub struct OpenAiSpec {
+    /// Its address, without a slash at the end: `https://api.groq.com/openai/v1`.
+    pub base_url: String,
+    /// Its keys, used in turn; none for a server that asks for none.
+    pub api_keys: Vec<ApiKey>,
+    /// What it calls the bound on the answer's tokens.
+    pub max_tokens_field: MaxTokensField,
+    /// Headers that go with every call. Marked sensitive, so that no log shows their values.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A provider's key, or where the host has yet to fetch it from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiKey {
+    /// Known.
+    Known(Secret),
+    /// To be fetched before the start is over.
+    Pending(SecretRef),
+}
+
+/// What a provider calls the bound on the answer's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxTokensField {
+    /// `max_tokens`, which nearly every provider knows.
+    MaxTokens,
+    /// `max_completion_tokens`, which OpenAI's reasoning models insist on.
+    MaxCompletionTokens,
+}
+
+impl MaxTokensField {
+    /// The field's name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
+/// A table of `[providers.*]` in the light of the environment.
+#[derive(Debug)]
+pub(super) enum Availability {
+    /// It can serve.
+    Serves(ProviderSpec),
+    /// It has no key and says `when_missing_key = "skip"`; why, for the operator.
+    Skipped(String),
+    /// It has a problem, which is reported.
+    Broken,
+}
+
+/// What to do about a provider whose key is not in the environment.
+#[derive(Clone, Copy, PartialEq)]
+enum WhenMissingKey {
+    Refuse,
+    Skip,
+}
+
+/// Reads `[providers.*]` in the order of the file.
+pub(super) fn read(root: &mut Section<'_, '_>, env: &dyn Fn(&str) -> Option<String>) -> Vec<(String, Availability)> {
+    root.table("providers", |providers| {
+        let mut simulated: Option<String> = None;
+        let mut read = Vec::new();
+        for name in providers.keys() {
+            super::check_name(providers.problems, &name);
+            let availability = providers.table(&name.text, |section| provider(section, &name, env));
+            if let Availability::Serves(ProviderSpec { kind: ProviderKind::Simulated, .. }) = &availability {
+                if let Some(first) = simulated.replace(name.text.clone()) {
+                    let message = format!("only one provider can be simulated, and {first:?} is");
+                    providers.problems.add(&name.place, message);
+                }
+            } else if name.text == SIMULATED {
+                providers.problems.add(&name.place, "this name belongs to the simulated provider");
+            }
+            read.push((name.text, availability));
+        }
+        read
+    })
+}
+
+fn provider(section: &mut Section<'_, '_>, name: &Word, env: &dyn Fn(&str) -> Option<String>) -> Availability {
+    let kind = match section.required_word("kind") {
+        Some(kind) if kind.text == "openai" => openai(section, &name.text, env),
+        Some(kind) if kind.text == "simulated" => Ok(ProviderKind::Simulated),
+        kind => {
+            if let Some(kind) = kind {
+                let message = match kind.text.as_str() {
+                    "anthropic" | "gemini" | "bedrock" | "azure" => {
+                        "is not yet supported, only \"openai\" and \"simulated\" are"
+                    }
+                    _ => "must be \"openai\" or \"simulated\"",
+                };
+                section.problems.add(&kind.place, message);
+            }
+            section.ignore_rest();
+            return Availability::Broken;
+        }
+    };
+    let standby = section.flag("standby", false);
+    match kind {
+        Ok(kind) => Availability::Serves(ProviderSpec { name: name.text.as_str().into(), kind, standby }),
+        Err(otherwise) => otherwise,
+    }
+}
+
+fn openai(
+    section: &mut Section<'_, '_>,
+    name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<ProviderKind, Availability> {
+    let base_url = section.required_word("base_url").and_then(|word| base_url(section, &word));
+    let when_missing = [("refuse", WhenMissingKey::Refuse), ("skip", WhenMissingKey::Skip)];
+    let when_missing = section.choice("when_missing_key", &when_missing, WhenMissingKey::Refuse);
+    let fields =
+        [("max_tokens", MaxTokensField::MaxTokens), ("max_completion_tokens", MaxTokensField::MaxCompletionTokens)];
+    let max_tokens_field = section.choice("max_tokens_field", &fields, MaxTokensField::MaxTokens);
+    let headers = section.table("headers", headers);
+    let api_keys = api_keys(section, when_missing, env);
+    match (base_url, api_keys) {
+        (_, Err(missing)) => Err(Availability::Skipped(format!("{name} is skipped, for {missing} is not set"))),
+        (None, Ok(_)) => Err(Availability::Broken),
+        (Some(base_url), Ok(api_keys)) => {
+            Ok(ProviderKind::OpenAi(OpenAiSpec { base_url, api_keys, max_tokens_field, headers }))
+        }
+    }
+}
+
+/// The keys, or which variables are not set of a provider that is to be skipped for it.
+fn api_keys(
+    section: &mut Section<'_, '_>,
+    when_missing: WhenMissingKey,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<ApiKey>, String> {
+    let (mut api_keys, mut missing) = (Vec::new(), Vec::new());
+    for (word, reference) in references(section) {
+        let SecretRef::Env(variable) = reference else {
+            api_keys.push(ApiKey::Pending(reference));
+            continue;
+        };
+        match env(&variable).filter(|value| !value.trim().is_empty()) {
+            None if when_missing == WhenMissingKey::Refuse => {
+                section.problems.add(&word.place, format!("{variable} is not set in the environment"));
+            }
+            None => missing.push(variable),
+            Some(value) => match Secret::new(&value) {
+                Some(secret) => api_keys.push(ApiKey::Known(secret)),
+                None => section.problems.add(&word.place, format!("what {variable} holds cannot be a key")),
+            },
+        }
+    }
+    if api_keys.is_empty() && !missing.is_empty() { Err(missing.join(" and ")) } else { Ok(api_keys) }
+}
+
+/// The references of `api_key` or `api_keys`. What is no reference may be a key and is not repeated.
+fn references(section: &mut Section<'_, '_>) -> Vec<(Word, SecretRef)> {
+    let one = section.word("api_key");
+    let several = section.words("api_keys");
+    if let (Some(one), Some(_)) = (&one, &several) {
+        section.problems.add(&one.place, "cannot stand beside api_keys");
+    }
+    if let (None, Some([])) = (&one, several.as_deref()) {
+        section.problems.add(&section.place, "api_keys cannot be empty");
+    }
+    let mut references = Vec::new();
+    for word in one.into_iter().chain(several.into_iter().flatten()) {
+        match SecretRef::parse(&word.text) {
+            Some(reference) => references.push((word, reference)),
+            None => section.problems.add(
+                &word.place,
+                "must say where the key is kept (env:NAME, ssm:PATH or secretsmanager:ARN), never the key itself",
+            ),
+        }
+    }
+    references
+}
+
+/// The address without its last slash. Loopback and plain HTTP are allowed: whoever writes this file means them.
+fn base_url(section: &Section<'_, '_>, word: &Word) -> Option<String> {
+    let uri: Option<Uri> = word.text.parse().ok();
+    let fits = uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && !word.text.contains(['@', '?', '#'])
+    });
+    if !fits {
+        let message = "must be an http or https address without user, query or fragment";
+        section.problems.add(&word.place, message);
+    }
+    fits.then(|| word.text.trim_end_matches('/').to_owned())
+}
+
+fn headers(section: &mut Section<'_, '_>) -> Vec<(HeaderName, HeaderValue)> {
+    /// Those that the gateway sets itself, and those that carry keys.
+    const RESERVED: [&str; 12] = [
+        "accept",
+        "accept-encoding",
+        "api-key",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "host",
+        "proxy-authorization",
+        "transfer-encoding",
+        "x-api-key",
+    ];
+    let mut headers = Vec::new();
+    for key in section.keys() {
+        let Some(value) = section.word(&key.text) else { continue };
+        match (key.text.parse::<HeaderName>(), value.text.parse::<HeaderValue>()) {
+            (Ok(name), _) if RESERVED.contains(&name.as_str()) => {
+                section.problems.add(&key.place, "is set by the gateway");
+            }
+            (Ok(name), Ok(mut value)) => {
+                value.set_sensitive(true);
+                headers.push((name, value));
+            }
+            (Err(_), _) => section.problems.add(&key.place, "is not the name of an HTTP header"),
+            (_, Err(_)) => section.problems.add(&value.place, "is not the value of an HTTP header"),
+        }
+    }
+    headers
+}

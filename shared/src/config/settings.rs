@@ -1,0 +1,207 @@
+//! The small tables, each field with its range and default on one line; `assets/gateway.toml` says what they are for.
+//!
+//! Settings of a part that is a state machine of its own are declared beside that part, and only read here.
+
+use super::intents::IntentSpec;
+use super::models::Names;
+use super::reader::Section;
+use crate::catalog::{Catalog, Timeouts};
+use crate::health::breaker::BreakerSettings;
+use crate::health::score::HealthSettings;
+use crate::retry_budget::RetrySettings;
+use crate::tenant::{Limits, TenantCache, TenantSettings, TenantUpgrade};
+use std::sync::Arc;
+
+/// The longest that anything may wait: API Gateway ends a stream after 15 minutes.
+const MOST_MS: u64 = 900_000;
+/// Far above any limit that is meant; a larger number is a typing error.
+const MOST: u64 = 1_000_000_000_000;
+/// The largest request body, and the default.
+const MOST_BODY_BYTES: u64 = 10 * 1024 * 1024;
+
+/// `[timeouts_ms]` where the file says nothing.
+pub(super) const TIMEOUTS: Timeouts =
+    Timeouts { connect_ms: 1_000, first_token_ms: 10_000, idle_ms: 10_000, total_ms: 120_000 };
+
+/// `[timeouts_ms]`, or a model's own.
+pub(super) fn timeouts(section: &mut Section<'_, '_>, default: Timeouts) -> Timeouts {
+    Timeouts {
+        connect_ms: section.count("connect", 1..=MOST_MS, default.connect_ms),
+        first_token_ms: section.count("first_token", 1..=MOST_MS, default.first_token_ms),
+        idle_ms: section.count("idle", 1..=MOST_MS, default.idle_ms),
+        total_ms: section.count("total", 1..=MOST_MS, default.total_ms),
+    }
+}
+
+/// The field `request` of `[timeouts_ms]`.
+pub(super) fn request_deadline_ms(section: &mut Section<'_, '_>) -> u64 {
+    section.count("request", 1..=MOST_MS, 300_000)
+}
+
+/// `[tenant_defaults]`, in the shape in which the admin plane shows a tenant.
+pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog: &Catalog) -> TenantSettings {
+    root.table("tenant_defaults", |section| TenantSettings {
+        enabled: section.flag("enabled", true),
+        limits: section.table("limits", limits),
+        window_anchor_ms: section.count("window_anchor_ms", 0..=253_402_300_799_999, 0),
+        allowed_models: allowed_models(section, names, catalog),
+        cache: section.table("cache", |section| TenantCache {
+            enabled: section.flag("enabled", true),
+            ttl_seconds: section.count("ttl_seconds", 1..=2_592_000, 300),
+            semantic: section.flag("semantic", false),
+            any_temperature: section.flag("any_temperature", false),
+        }),
+        upgrade: section.table("upgrade", |section| TenantUpgrade { enabled: section.flag("enabled", true) }),
+        outage_share: section.number("outage_share", 0.0..=1.0, 0.1),
+    })
+}
+
+fn limits(section: &mut Section<'_, '_>) -> Limits {
+    Limits {
+        requests_per_minute: section.limit("requests_per_minute", 1..=1_000_000_000, Some(600)),
+        tokens_per_minute: section.limit("tokens_per_minute", 1..=1_000_000_000, Some(200_000)),
+        concurrency: section.limit("concurrency", 1..=1_000_000_000, Some(50)),
+        daily_requests: section.limit("daily_requests", 0..=MOST, Some(1_000)),
+        daily_tokens: section.limit("daily_tokens", 0..=MOST, Some(1_000_000)),
+        daily_cost_nusd: section.usd_limit("daily_cost_usd", Some(5_000_000_000)),
+        monthly_cost_nusd: section.usd_limit("monthly_cost_usd", None),
+    }
+}
+
+fn allowed_models(section: &mut Section<'_, '_>, names: &Names, catalog: &Catalog) -> Vec<String> {
+    let Some(words) = section.words("allowed_models") else { return vec!["*".to_owned()] };
+    for word in &words {
+        if !names.any_matches(&word.text) && catalog.resolve(&word.text).is_none() {
+            section.problems.add(&word.place, format!("no model or tier is named {:?}", word.text));
+        }
+    }
+    words.into_iter().map(|word| word.text).collect()
+}
+
+/// `[cache]`: how much the memory store's cache of answers holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Answers.
+    pub max_entries: u64,
+    /// Bytes of all answers together.
+    pub max_bytes: u64,
+    /// Bytes of one answer; a longer one is not remembered.
+    pub max_entry_bytes: u64,
+}
+
+pub(super) fn cache(root: &mut Section<'_, '_>) -> CacheSettings {
+    root.table("cache", |section| {
+        let max_entries = section.count("max_entries", 0..=100_000_000, 10_000);
+        let max_bytes = section.count("max_bytes", 0..=1 << 40, 32 << 20);
+        let max_entry_bytes = section.count("max_entry_bytes", 0..=max_bytes, max_bytes.min(1 << 20));
+        CacheSettings { max_entries, max_bytes, max_entry_bytes }
+    })
+}
+
+pub(super) fn health(root: &mut Section<'_, '_>) -> HealthSettings {
+    let default = HealthSettings::default();
+    root.table("health", |section| HealthSettings {
+        tau_ms: section.count("tau_ms", 1_000..=86_400_000, default.tau_ms),
+        time_lost_per_failure_ms: section.count(
+            "time_lost_per_failure_ms",
+            0..=MOST_MS,
+            default.time_lost_per_failure_ms,
+        ),
+        margin_percent: section.small("margin_percent", 0..=1_000, default.margin_percent),
+        least_samples: section.small("least_samples", 0..=10_000, default.least_samples),
+        refresh_percent: section.small("refresh_percent", 0..=100, default.refresh_percent),
+        stale_below_weight: section.small("stale_below_weight", 0..=10_000, default.stale_below_weight),
+    })
+}
+
+pub(super) fn breaker(root: &mut Section<'_, '_>) -> BreakerSettings {
+    let default = BreakerSettings::default();
+    root.table("breaker", |section| BreakerSettings {
+        consecutive_failures: section.small("consecutive_failures", 1..=1_000, default.consecutive_failures),
+        failure_percent: section.small("failure_percent", 1..=100, default.failure_percent),
+        least_samples: section.small("least_samples", 1..=10_000, default.least_samples),
+        first_open_ms: section.count("first_open_ms", 1..=MOST_MS, default.first_open_ms),
+        longest_open_ms: section.count("longest_open_ms", 1..=MOST_MS, default.longest_open_ms),
+        jitter_percent: section.small("jitter_percent", 0..=100, default.jitter_percent),
+    })
+}
+
+/// `[retry]`: the budget, and how often one candidate is tried again in one request.
+pub(super) fn retry(root: &mut Section<'_, '_>) -> (RetrySettings, u32) {
+    let default = RetrySettings::default();
+    root.table("retry", |section| {
+        let settings = RetrySettings {
+            budget_percent: section.small("budget_percent", 0..=100, default.budget_percent),
+            least_retries: section.count("least_retries", 0..=1_000_000, default.least_retries),
+            window_ms: section.count("window_ms", 100..=MOST_MS, default.window_ms),
+            backoff_base_ms: section.count("backoff_base_ms", 0..=MOST_MS, default.backoff_base_ms),
+            backoff_cap_ms: section.count("backoff_cap_ms", 0..=MOST_MS, default.backoff_cap_ms),
+        };
+        (settings, section.small("max_per_candidate", 0..=10, 1))
+    })
+}
+
+/// `[upgrade]`: when a cheap answer is unreliable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpgradeSettings {
+    /// It is when the mean log probability of its tokens is below this.
+    pub min_mean_logprob: f64,
+    /// It is when the log probability of any of its tokens is below this.
+    pub min_token_logprob: f64,
+    /// Bytes at the beginning of a streamed answer that are judged before the client gets the first of them.
+    pub stream_holdback_bytes: u64,
+}
+
+pub(super) fn upgrade(root: &mut Section<'_, '_>) -> UpgradeSettings {
+    root.table("upgrade", |section| UpgradeSettings {
+        min_mean_logprob: section.number("min_mean_logprob", -100.0..=0.0, -1.0),
+        min_token_logprob: section.number("min_token_logprob", -100.0..=0.0, -9.0),
+        stream_holdback_bytes: section.count("stream_holdback_bytes", 0..=65_536, 256),
+    })
+}
+
+/// `[intent]`: how it is found out what a request is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IntentSettings {
+    /// Below this confidence a model is asked; 0 never asks.
+    pub ask_below: f64,
+    /// The tier whose models are asked.
+    pub classifier_tier: Arc<str>,
+    /// How long the answer is waited for.
+    pub classifier_timeout_ms: u64,
+    /// The bound on the answer.
+    pub classifier_max_output_tokens: u64,
+    /// How long the answer is remembered.
+    pub remember_seconds: u64,
+    /// How many answers are remembered.
+    pub remember_entries: u64,
+    /// What a request is taken for when nothing else says.
+    pub default_intent: Arc<str>,
+}
+
+pub(super) fn intent(root: &mut Section<'_, '_>, catalog: &Catalog, intents: &[IntentSpec]) -> IntentSettings {
+    let tiers: Vec<Arc<str>> = catalog.tiers.iter().map(|tier| tier.name.clone()).collect();
+    let names: Vec<Arc<str>> = intents.iter().map(|intent| intent.name.clone()).collect();
+    root.table("intent", |section| IntentSettings {
+        ask_below: section.number("ask_below", 0.0..=1.0, 0.5),
+        classifier_tier: section.one_of("classifier_tier", "tier", &tiers, "cheap"),
+        classifier_timeout_ms: section.count("classifier_timeout_ms", 1..=60_000, 1_500),
+        classifier_max_output_tokens: section.count("classifier_max_output_tokens", 1..=4_096, 16),
+        remember_seconds: section.count("remember_seconds", 0..=2_592_000, 3_600),
+        remember_entries: section.count("remember_entries", 0..=10_000_000, 10_000),
+        default_intent: section.one_of("default_intent", "intent", &names, "simple_question"),
+    })
+}
+
+/// `[server]`: what the server takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Bytes of a request's body.
+    pub max_body_bytes: u64,
+}
+
+pub(super) fn server(root: &mut Section<'_, '_>) -> ServerSettings {
+    root.table("server", |section| ServerSettings {
+        max_body_bytes: section.count("max_body_bytes", 1..=MOST_BODY_BYTES, MOST_BODY_BYTES),
+    })
+}

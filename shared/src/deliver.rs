@@ -1,0 +1,55 @@
+//! Delivery: an answer that was found good goes to the client.
+//!
+//! A stream is passed on as it comes; a whole answer waits until it is settled, for its headers tell what it cost.
+
+use crate::admit::Remembered;
+use crate::answer::Reply;
+use crate::attempt::Given;
+use crate::error::Error;
+use crate::instructions::CacheUse;
+use crate::pipeline::{Produced, Work};
+use crate::receipt::{AttemptOutcome, CacheStatus};
+use crate::settle::{Outcome, settle_hit};
+use crate::stream::{Sink, Writing, close, read_on};
+
+/// Sends an answer: a stream now, event by event; a whole one only after it is settled.
+pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut Reply) -> Outcome {
+    let Produced { answering, doubt } = produced;
+    let model = answering.model;
+    work.journal.model = Some(model.name.clone());
+    let opened = match answering.answer {
+        Given::Whole(completion) => {
+            if !reply.client_is_there()
+                && let Some(attempt) = work.journal.attempts.get_mut(answering.attempt)
+            {
+                attempt.outcome = AttemptOutcome::ClientGone;
+            }
+            let stopped = completion.choices.iter().all(|choice| matches!(choice.finish.as_deref(), Some("stop" | "tool_calls" | "function_call")));
+            return Outcome::whole(completion.rewritten(&model.name, answering.hide_logprobs), stopped && doubt.is_none());
+        }
+        Given::Stream(opened) => opened,
+    };
+    let times = opened.times();
+    work.journal.ttft_ms = Some(work.journal.latency_ms());
+    reply.begin(&work.journal);
+    let keep = matches!(work.journal.cache, CacheStatus::Miss) || work.wants.cache == CacheUse::NoCache;
+    let write = Writing { include_usage: work.request.include_usage, hide_logprobs: answering.hide_logprobs };
+    let (ended, waited) = read_on(opened, &model, write, work.deadline, Sink::Client(reply, keep)).await;
+    work.journal.waited_for(waited);
+    close(work, answering.attempt, &model, times, &ended, !reply.client_is_there());
+    match ended.error {
+        Some(_) => Outcome::cut(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() }),
+        None => Outcome::streamed(ended.kept.filter(|_| ended.stopped && doubt.is_none()).map(Into::into)),
+    }
+}
+
+/// Sends a remembered answer.
+pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, reply: &mut Reply) -> Result<(), Error> {
+    work.journal.cache = CacheStatus::Hit;
+    work.journal.age_ms = Some(work.journal.created_at_ms.saturating_sub(remembered.created_at_ms));
+    work.journal.model = Some(remembered.model);
+    work.journal.tier = remembered.tier;
+    settle_hit(work, remembered.body, reply).await;
+    Ok(())
+}
+

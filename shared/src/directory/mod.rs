@@ -1,0 +1,121 @@
+//! The directory: tenants and their keys; and, in [`crate::ledger`], what they did.
+//!
+//! The border is what the gateway needs of a durable store, not what a database offers: look a key up by its hash, and
+//! change a tenant or a key so that nobody can miss the change. Every change raises the tenant's version (T2), and is
+//! written down in the audit log in the same transaction as the change.
+
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+pub mod embedded;
+
+use crate::key::KeyHash;
+use crate::tenant::TenantRecord;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What the directory stores of an API key. The key itself is nowhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// Names the key in the admin plane; unique within the tenant.
+    pub id: Arc<str>,
+    /// The tenant that owns it.
+    pub tenant: Arc<str>,
+    /// The keyed hash of the key, in hexadecimal.
+    pub hash: String,
+    /// A name for people.
+    pub name: String,
+    /// The first twelve characters of the key.
+    pub prefix: String,
+    /// The last four characters of the key.
+    pub last4: Arc<str>,
+    /// When it was made, in Unix milliseconds.
+    pub created_at_ms: u64,
+    /// When it stops working, in Unix milliseconds.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub data: Vec<T>,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<String>,
+}
+
+/// One entry of the append-only audit log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When, in Unix milliseconds.
+    pub at_ms: u64,
+    /// Which admin.
+    pub who: String,
+    /// What was done, as `tenant.create`, `key.revoke`.
+    pub what: String,
+    /// To what: a tenant's id, or `tenant/key`.
+    pub subject: String,
+    /// As it was before; `null` when it was not.
+    pub before: Value,
+    /// As it is now; `null` when it is no more.
+    pub after: Value,
+}
+
+/// Why the directory did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// There is something of that id already.
+    #[error("exists already")]
+    Exists,
+    /// There is nothing of that id.
+    #[error("does not exist")]
+    Missing,
+    /// It was changed by somebody else since it was read.
+    #[error("was changed meanwhile")]
+    Conflict,
+    /// The directory cannot be reached or is broken; the text is for the operator.
+    #[error("the directory is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Where tenants and keys are kept.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// The key of this hash and its tenant, if both exist. Expiry and `enabled` are the caller's to check.
+    async fn find_key(&self, hash: &KeyHash) -> Result<Option<(TenantRecord, KeyRecord)>, DirectoryError>;
+
+    /// The tenant of this id.
+    async fn tenant(&self, id: &str) -> Result<Option<TenantRecord>, DirectoryError>;
+
+    /// At most `limit` tenants in the order of their ids, from after `cursor`.
+    async fn tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, DirectoryError>;
+
+    /// Adds a tenant. [`DirectoryError::Exists`] if there is one of that id.
+    async fn create_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError>;
+
+    /// Replaces a tenant whose version is `tenant.version - 1`; otherwise [`DirectoryError::Conflict`] or `Missing`.
+    async fn update_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError>;
+
+    /// Removes a tenant and all its keys.
+    async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError>;
+
+    /// The keys of a tenant, in the order of their ids. `Missing` if there is no such tenant.
+    async fn keys(&self, tenant: &str) -> Result<Vec<KeyRecord>, DirectoryError>;
+
+    /// Adds a key and raises its tenant's version; answers the new version. `Missing` if there is no such tenant,
+    /// `Exists` if the tenant has a key of that id or the hash is taken.
+    async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError>;
+
+    /// Sets or clears a key's expiry and raises its tenant's version; answers the new version.
+    async fn expire_key(&self, tenant: &str, id: &str, expires_at_ms: Option<u64>, audit: AuditEntry) -> Result<u64, DirectoryError>;
+
+    /// Removes a key and raises its tenant's version; answers the new version. `Missing` if there is no such key.
+    async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError>;
+
+    /// At most `limit` audit entries, newest first, from after `cursor`.
+    async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError>;
+
+    /// Whether the directory answers.
+    async fn ping(&self) -> Result<(), DirectoryError>;
+}

@@ -1,0 +1,273 @@
+//! What a request can end in other than an answer, and how that is told.
+//!
+//! Two messages: what the caller may know is made here; what the operator must know is logged where it is handled.
+//! One function, [`Error::told`], turns an error into HTTP, by an exhaustive match: a new kind of error does not compile
+//! until somebody has said what its caller is told. Nothing in it can hold a secret (T3) or another tenant's text (T1).
+
+use crate::receipt::{Attempt, AttemptOutcome};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+/// Which daily or monthly quota is exhausted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// Requests a day.
+    DailyRequests,
+    /// Tokens a day.
+    DailyTokens,
+    /// Money a day.
+    DailyCost,
+    /// Money a month.
+    MonthlyCost,
+}
+
+impl Quota {
+    /// The limit's name in a tenant's settings.
+    #[must_use]
+    pub fn limit_name(self) -> &'static str {
+        match self {
+            Self::DailyRequests => "daily_requests",
+            Self::DailyTokens => "daily_tokens",
+            Self::DailyCost => "daily_cost_usd",
+            Self::MonthlyCost => "monthly_cost_usd",
+        }
+    }
+}
+
+/// Which rate was exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateKind {
+    /// Requests per minute.
+    Requests,
+    /// Tokens per minute.
+    Tokens,
+}
+
+/// A request that is not answered.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The body, a header or the path is not what it must be.
+    #[error("invalid request: {message}")]
+    InvalidRequest {
+        /// The field's path, if one is to blame.
+        param: Option<String>,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The body has more bytes than allowed.
+    #[error("the body is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The body is not declared as JSON.
+    #[error("not JSON")]
+    UnsupportedMediaType,
+    /// No key, or none that is known; the text says which of the two.
+    #[error("{0}")]
+    InvalidApiKey(&'static str),
+    /// The key's tenant is disabled.
+    #[error("the tenant is disabled")]
+    TenantDisabled,
+    /// The tenant may not use this model.
+    #[error("the model {0} is not allowed")]
+    ModelNotAllowed(String),
+    /// There is no such model, or none of its tier can do what the request needs.
+    #[error("the model {0} does not exist")]
+    ModelNotFound(String),
+    /// There is nothing here.
+    #[error("not found")]
+    NotFound,
+    /// Not with this method.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// What is to be made exists, or was changed meanwhile.
+    #[error("conflict: {0}")]
+    Conflict(&'static str),
+    /// A rate limit.
+    #[error("rate limited")]
+    RateLimited {
+        /// Which one.
+        kind: RateKind,
+        /// When to come again, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// Too many requests in flight.
+    #[error("too many requests in flight")]
+    ConcurrencyLimited {
+        /// When to come again, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// A quota has not enough left for what this request may need.
+    #[error("quota {} exceeded", quota.limit_name())]
+    QuotaExceeded {
+        /// Which one.
+        quota: Quota,
+        /// When the window ends, in Unix milliseconds.
+        resets_at_ms: u64,
+        /// How long until then, in milliseconds.
+        resets_in_ms: u64,
+    },
+    /// The provider's own refusal of the caller's request, told as the provider told it (A2).
+    #[error("the provider refused the request with {status}")]
+    Provider {
+        /// The provider's status.
+        status: u16,
+        /// The provider's `error` object.
+        error: Value,
+    },
+    /// Every candidate failed.
+    #[error("all candidates failed")]
+    AllCandidatesFailed {
+        /// Every attempt, in order.
+        attempts: Vec<Attempt>,
+    },
+    /// The client wanted a remembered answer or none.
+    #[error("nothing is remembered")]
+    NotCached,
+    /// The store or the directory is down, and this request needs it.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    /// A bug of ours; the text is for the operator.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// An error as its caller is told it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// The HTTP status.
+    pub status: u16,
+    /// The contract's word for it.
+    pub code: String,
+    /// The family of errors, as OpenAI's clients know them.
+    pub kind: &'static str,
+    /// For the caller's eyes.
+    pub message: String,
+    /// The field that is to blame.
+    pub param: Option<String>,
+    /// When to come again.
+    pub retry_after_ms: Option<u64>,
+    /// More that a program may want to read.
+    pub details: Option<Value>,
+    /// Whether a client should try again by itself, where the status alone would mislead it.
+    pub should_retry: Option<bool>,
+}
+
+impl Error {
+    /// An [`Error::InvalidRequest`] that names its field.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::InvalidRequest { param: Some(param.into()), message: message.into() }
+    }
+
+    /// Status, code and words for the caller: the one place where errors become HTTP.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let told = |status, code: &str, kind, message: String| Told {
+            status,
+            code: code.to_owned(),
+            kind,
+            message,
+            param: None,
+            retry_after_ms: None,
+            details: None,
+            should_retry: None,
+        };
+        const INVALID: &str = "invalid_request_error";
+        match self {
+            Self::InvalidRequest { param, message } => {
+                Told { param: param.clone(), ..told(400, "invalid_request", INVALID, message.clone()) }
+            }
+            Self::TooLarge { limit_bytes } => {
+                told(413, "request_too_large", INVALID, format!("The body is larger than {limit_bytes} bytes."))
+            }
+            Self::UnsupportedMediaType => {
+                told(415, "unsupported_media_type", INVALID, "Send the body as content-type: application/json.".into())
+            }
+            Self::InvalidApiKey(why) => told(401, "invalid_api_key", "authentication_error", (*why).to_owned()),
+            Self::TenantDisabled => told(403, "tenant_disabled", "permission_error", "This tenant is disabled.".into()),
+            Self::ModelNotAllowed(model) => Told {
+                param: Some("model".into()),
+                ..told(403, "model_not_allowed", "permission_error", format!("This key may not use the model `{model}`."))
+            },
+            Self::ModelNotFound(model) => Told {
+                param: Some("model".into()),
+                ..told(404, "model_not_found", INVALID, format!("The model `{model}` does not exist here; GET /v1/models lists those that do."))
+            },
+            Self::NotFound => told(404, "not_found", INVALID, "There is nothing here.".into()),
+            Self::MethodNotAllowed => told(405, "method_not_allowed", INVALID, "Not with this method.".into()),
+            Self::Conflict(why) => told(409, "conflict", INVALID, (*why).to_owned()),
+            Self::RateLimited { kind, retry_after_ms } => {
+                let (name, kind) = match kind {
+                    RateKind::Requests => ("requests_per_minute", "requests"),
+                    RateKind::Tokens => ("tokens_per_minute", "tokens"),
+                };
+                Told {
+                    retry_after_ms: Some(*retry_after_ms),
+                    ..told(429, "rate_limited", kind, format!("The limit {name} is reached; try again in {retry_after_ms} ms."))
+                }
+            }
+            Self::ConcurrencyLimited { retry_after_ms } => Told {
+                retry_after_ms: Some(*retry_after_ms),
+                ..told(429, "concurrency_limited", "requests", "Too many requests are in flight.".into())
+            },
+            Self::QuotaExceeded { quota, resets_at_ms, resets_in_ms } => Told {
+                retry_after_ms: Some(*resets_in_ms),
+                should_retry: Some(false),
+                details: Some(json!({"quota": quota.limit_name(), "resets_at_ms": resets_at_ms})),
+                ..told(
+                    429,
+                    "quota_exceeded",
+                    "insufficient_quota",
+                    format!("The quota {} has not enough left for this request; it resets at {resets_at_ms} (Unix ms).", quota.limit_name()),
+                )
+            },
+            Self::Provider { status, error } => {
+                let text = |name: &str| error.get(name).and_then(Value::as_str);
+                let code = text("code").or_else(|| text("type")).unwrap_or("invalid_request");
+                Told {
+                    param: text("param").map(str::to_owned),
+                    ..told(*status, code, INVALID, text("message").unwrap_or("The provider refused the request.").to_owned())
+                }
+            }
+            Self::AllCandidatesFailed { attempts } => Told {
+                details: Some(attempts.iter().map(told_attempt).collect()),
+                ..told(502, "all_candidates_failed", "server_error", "Every model that could have answered failed.".into())
+            },
+            Self::NotCached => told(504, "not_cached", "server_error", "Nothing is remembered for this request, and only-if-cached was asked.".into()),
+            Self::Unavailable(_) => Told {
+                retry_after_ms: Some(1000),
+                ..told(503, "store_unavailable", "server_error", "The gateway cannot check this request's limits now.".into())
+            },
+            Self::DeadlineExceeded => told(504, "deadline_exceeded", "server_error", "The answer did not come before the deadline.".into()),
+            Self::Internal(_) => told(500, "internal", "server_error", "Something is wrong in the gateway itself.".into()),
+        }
+    }
+
+    /// The contract's word for it.
+    #[must_use]
+    pub fn code(&self) -> String {
+        self.told().code
+    }
+}
+
+/// What a caller may know of an attempt: never a provider's text, which may speak of our key or our bill (A2).
+fn told_attempt(attempt: &Attempt) -> Value {
+    let class = serde_json::to_value::<AttemptOutcome>(attempt.outcome).unwrap_or(Value::Null);
+    json!({"model": attempt.model, "class": class, "status": attempt.status})
+}
+
+impl Told {
+    /// OpenAI's envelope.
+    #[must_use]
+    pub fn body(&self, request_id: Option<&str>) -> Bytes {
+        let mut error = json!({"message": self.message, "type": self.kind, "param": self.param, "code": self.code});
+        if let Some(details) = &self.details {
+            error["details"] = details.clone();
+        }
+        Bytes::from(json!({"error": error, "request_id": request_id}).to_string())
+    }
+}

@@ -1,0 +1,84 @@
+//! How much a request may cost, before it is sent (M1, M3).
+//!
+//! Output is bounded exactly, by what is sent upstream. Input is bounded twice. A token is at least one byte of text in
+//! every tokenizer in use, so the body's bytes, with an allowance per message and image, can hardly be exceeded: the
+//! *strict* bound. It is some four times too high for English, so where a tenant has ample headroom the *likely* bound is
+//! held instead: two bytes a token, which prose in Latin script does not reach and code, CJK and emoji mostly stay under.
+
+use crate::catalog::Model;
+use crate::money::Usage;
+use crate::receipt::Amounts;
+use crate::request::ChatRequest;
+
+/// Tokens that a chat template adds around each message, at most.
+const MESSAGE_TOKENS: u64 = 16;
+/// Tokens of one image, at most, at the resolutions that models see images in.
+const IMAGE_TOKENS: u64 = 3000;
+/// Bytes of text per token that are counted on where there is headroom.
+const LIKELY_BYTES_PER_TOKEN: u64 = 2;
+/// Tokens of an answer that the token rate is charged at first when the client sets no bound; corrected at settle.
+const USUAL_OUTPUT_TOKENS: u64 = 256;
+
+/// Input tokens of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputEstimate {
+    /// Seldom exceeded.
+    pub likely_tokens: u64,
+    /// Hardly ever exceeded.
+    pub strict_tokens: u64,
+}
+
+impl InputEstimate {
+    /// Estimates the input of `request`.
+    #[must_use]
+    pub fn of(request: &ChatRequest) -> Self {
+        let text_bytes = request.body_bytes().saturating_sub(request.image_bytes) as u64;
+        let around = request.messages as u64 * MESSAGE_TOKENS + request.images as u64 * IMAGE_TOKENS;
+        Self { likely_tokens: text_bytes.div_ceil(LIKELY_BYTES_PER_TOKEN) + around, strict_tokens: text_bytes + around }
+    }
+}
+
+/// The most tokens that each answer of `model` may have for this request: the client's bound, else the model's default.
+#[must_use]
+pub fn max_output_tokens(request: &ChatRequest, model: &Model) -> u64 {
+    request.max_output_tokens.unwrap_or(model.default_max_output_tokens).min(model.max_output_tokens)
+}
+
+/// What a call of `model` may use at most, with this many input tokens.
+#[must_use]
+pub fn at_most(request: &ChatRequest, model: &Model, input_tokens: u64) -> Amounts {
+    let output_tokens = max_output_tokens(request, model).saturating_mul(request.n);
+    // The dearer price of each pair bounds what the split between them may come to.
+    let price = &model.price;
+    let tokens = |input, cached, output, reasoning| Usage { input_tokens: input, cached_input_tokens: cached, output_tokens: output, reasoning_tokens: reasoning };
+    let cached = if price.cached_input > price.input { input_tokens } else { 0 };
+    let reasoning = if price.reasoning > price.output { output_tokens } else { 0 };
+    // Each kind of token is rounded up for itself: one nano-dollar more for each kind that this split leaves out.
+    let cost_nusd = price.cost_nusd(&tokens(input_tokens, cached, output_tokens, reasoning)).saturating_add(2);
+    Amounts { requests: 0, tokens: input_tokens.saturating_add(output_tokens), cost_nusd }
+}
+
+/// The dearest of several.
+#[must_use]
+pub fn dearest(amounts: impl Iterator<Item = Amounts>) -> Amounts {
+    amounts.fold(Amounts::default(), |most, one| Amounts {
+        requests: most.requests.max(one.requests),
+        tokens: most.tokens.max(one.tokens),
+        cost_nusd: most.cost_nusd.max(one.cost_nusd),
+    })
+}
+
+/// What the token rate is charged until the answer is there.
+#[must_use]
+pub fn rate_tokens(request: &ChatRequest, input: InputEstimate) -> u64 {
+    let output = request.max_output_tokens.unwrap_or(USUAL_OUTPUT_TOKENS).min(100_000).saturating_mul(request.n);
+    (input.likely_tokens / 2).saturating_add(output)
+}
+
+/// The usage of an answer whose provider did not say, rounded upward (M3): no more than the bounds that were sent.
+#[must_use]
+pub fn missing_usage(request: &ChatRequest, model: &Model, answer_bytes: usize) -> Usage {
+    let output = (answer_bytes as u64).div_ceil(LIKELY_BYTES_PER_TOKEN);
+    let most = max_output_tokens(request, model).saturating_mul(request.n);
+    Usage { input_tokens: InputEstimate::of(request).likely_tokens, output_tokens: output.min(most), ..Usage::default() }
+}

@@ -1,0 +1,248 @@
+//! The gateway: every border in one place, wired by hand.
+//!
+//! [`Gateway::builder`] takes them all. `functions/*` give it the real ones; a test replaces any one of them and leaves the
+//! rest as they are. There is no global state: two gateways in one process share nothing.
+
+use crate::authenticate::{Authenticator, Caller};
+use crate::answer::Answer;
+use crate::catalog::Model;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::decide::Intents;
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::health::MemoryHealth;
+use crate::id::RequestId;
+use crate::intent::{EmbedError, Embedder, HashedNgrams};
+use crate::key::KeyHasher;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::provider::Provider;
+use crate::provider::unknown::Unknown;
+use crate::retry_budget::RetryBudget;
+use crate::store::cache::MemoryCache;
+use crate::store::memory::MemoryCounters;
+use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The gateway.
+pub struct Gateway {
+    /// The configuration that it runs by.
+    pub config: Config,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Counters, cache and health.
+    pub store: Arc<dyn Store>,
+    /// Tenants and keys.
+    pub directory: Arc<dyn Directory>,
+    /// Receipts and totals.
+    pub ledger: Arc<dyn Ledger>,
+    /// What this process has seen.
+    pub metrics: Metrics,
+    /// Hashes keys.
+    pub hasher: KeyHasher,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) intents: Intents,
+    providers: HashMap<Arc<str>, Arc<dyn Provider>>,
+    retries: Mutex<RetryBudget>,
+}
+
+/// Takes the borders of a gateway.
+pub struct Builder {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    counters: Option<Arc<dyn Counters>>,
+    cache: Option<Arc<dyn ResponseCache>>,
+    health: Option<Arc<dyn HealthStore>>,
+    store: Option<Arc<dyn Store>>,
+    embedder: Arc<dyn Embedder>,
+    providers: HashMap<Arc<str>, Arc<dyn Provider>>,
+}
+
+impl Gateway {
+    /// A builder with the borders that need nothing: memory for the store, the machine's clock, the embedder in process.
+    #[must_use]
+    pub fn builder(config: Config) -> Builder {
+        Builder {
+            config,
+            clock: Arc::new(SystemClock),
+            counters: None,
+            cache: None,
+            health: None,
+            store: None,
+            embedder: Arc::new(HashedNgrams),
+            providers: HashMap::new(),
+        }
+    }
+
+    /// The provider of a model.
+    pub(crate) fn provider(&self, model: &Model) -> &dyn Provider {
+        self.providers.get(&model.provider).map_or(&Unknown, |provider| &**provider)
+    }
+
+    /// Takes one retry from the budget of this process (A3).
+    pub(crate) fn may_retry(&self) -> bool {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).try_retry(self.clock.now_ms())
+    }
+
+    /// Counts a request for the budget of retries.
+    pub(crate) fn count_for_retries(&self) {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).note_request(self.clock.now_ms());
+    }
+
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
+        self.authenticator.authenticate(crate::instructions::key_of(headers), self.clock.now_ms()).await
+    }
+
+    /// `GET /v1/models`: what this key may use, `auto` and tiers included.
+    pub async fn models(&self, headers: &HeaderMap) -> Answer {
+        let caller = match self.caller(headers).await {
+            Ok(caller) => caller,
+            Err(error) => return Answer::of_error(&error),
+        };
+        let catalog = &self.config.catalog;
+        let own = |name: &str| (name.to_owned(), "gateway".to_owned());
+        let names = std::iter::once(own("auto"))
+            .chain(catalog.tiers.iter().map(|tier| own(&tier.name)))
+            .chain(catalog.models.iter().map(|model| (model.name.to_string(), model.provider.to_string())))
+            .chain(catalog.aliases.iter().map(|(name, _)| own(name)));
+        let data: Vec<Value> = names
+            .filter(|(name, _)| caller.tenant.allows(name))
+            .map(|(name, owner)| json!({"id": name, "object": "model", "created": 0, "owned_by": owner}))
+            .collect();
+        Answer::json(StatusCode::OK, &json!({"object": "list", "data": data}))
+    }
+
+    /// `GET /v1/models/{id}`: one of them.
+    pub async fn model(&self, headers: &HeaderMap, name: &str) -> Answer {
+        match self.caller(headers).await {
+            Err(error) => Answer::of_error(&error),
+            Ok(caller) if !caller.tenant.allows(name) || self.config.catalog.resolve(name).is_none() => {
+                Answer::of_error(&Error::ModelNotFound(name.to_owned()))
+            }
+            Ok(_) => Answer::json(StatusCode::OK, &json!({"id": name, "object": "model", "created": 0, "owned_by": "gateway"})),
+        }
+    }
+
+    /// `GET /v1/receipts/{id}`: what one of this tenant's requests did (T1).
+    pub async fn receipt(&self, headers: &HeaderMap, id: &str) -> Answer {
+        let found = async {
+            let caller = self.caller(headers).await?;
+            let id: RequestId = id.parse().map_err(|_| Error::NotFound)?;
+            let receipt = self.ledger.receipt(&caller.tenant.id, id, self.clock.now_ms()).await;
+            receipt.map_err(|e| Error::Unavailable(e.to_string()))?.ok_or(Error::NotFound)
+        };
+        match found.await {
+            Ok(receipt) => Answer::json(StatusCode::OK, &serde_json::to_value(receipt).unwrap_or_default()),
+            Err(error) => Answer::of_error(&error),
+        }
+    }
+
+    /// `GET /ready`: whether requests can be served, and each backend's state.
+    pub async fn ready(&self) -> Answer {
+        let now_ms = self.clock.now_ms();
+        let state = |works: bool| if works { "ok" } else { "down" };
+        let (directory, ledger, store) = tokio::join!(self.directory.ping(), self.ledger.ping(), self.store.health().snapshot(&[], now_ms));
+        let mut providers = serde_json::Map::new();
+        for provider in &self.config.providers {
+            let models: Vec<Arc<str>> = self.config.catalog.models.iter().filter(|model| model.provider == provider.name).map(|model| model.name.clone()).collect();
+            let health = self.store.health().snapshot(&models, now_ms).await.unwrap_or_default();
+            let usable = health.iter().filter(|model| crate::health::score::health_percent(&model.measures.failure, model.standing) > 0).count();
+            let word = match usable {
+                _ if health.is_empty() || usable == health.len() => "ok",
+                0 => "down",
+                _ => "degraded",
+            };
+            providers.insert(provider.name.to_string(), json!({"state": word}));
+        }
+        let ready = directory.is_ok() && store.is_ok();
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let body = json!({"ready": ready, "store": {"kind": self.store.kind(), "state": state(store.is_ok())},
+            "directory": {"state": state(directory.is_ok())}, "ledger": {"state": state(ledger.is_ok())}, "providers": providers});
+        Answer::json(status, &body)
+    }
+}
+
+impl Builder {
+    /// The clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The counters alone.
+    #[must_use]
+    pub fn counters(mut self, counters: Arc<dyn Counters>) -> Self {
+        self.counters = Some(counters);
+        self
+    }
+
+    /// The response cache alone.
+    #[must_use]
+    pub fn cache(mut self, cache: Arc<dyn ResponseCache>) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Health alone.
+    #[must_use]
+    pub fn health(mut self, health: Arc<dyn HealthStore>) -> Self {
+        self.health = Some(health);
+        self
+    }
+
+    /// A store that makes its own batches; the three parts are then not used.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// The embedder.
+    #[must_use]
+    pub fn embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
+        self.embedder = embedder;
+        self
+    }
+
+    /// The provider of this name in the configuration.
+    #[must_use]
+    pub fn provider(mut self, name: &str, provider: Arc<dyn Provider>) -> Self {
+        self.providers.insert(name.into(), provider);
+        self
+    }
+
+    /// Puts the gateway together; `hasher` must be keyed as the directory's keys were.
+    ///
+    /// # Errors
+    /// If the embedder cannot embed the intents' examples.
+    pub async fn build(self, directory: Arc<dyn Directory>, ledger: Arc<dyn Ledger>, hasher: KeyHasher) -> Result<Gateway, EmbedError> {
+        let config = self.config;
+        let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let store = self.store.unwrap_or_else(|| {
+            Arc::new(Separate {
+                counters: self.counters.unwrap_or_else(|| Arc::new(MemoryCounters::default())),
+                cache: self.cache.unwrap_or_else(|| Arc::new(MemoryCache::new(bytes(config.cache.max_bytes), bytes(config.cache.max_entry_bytes)))),
+                health: self.health.unwrap_or_else(|| Arc::new(MemoryHealth::new(&config.health, config.breaker.clone()))),
+                kind: "memory",
+            })
+        });
+        Ok(Gateway {
+            intents: Intents::learn(&config.intents, self.embedder).await?,
+            authenticator: Authenticator::new(directory.clone(), hasher.clone(), config.tenant_defaults.clone()),
+            retries: Mutex::new(RetryBudget::new(config.retry.clone())),
+            metrics: Metrics::new(self.clock.now_ms()),
+            clock: self.clock,
+            providers: self.providers,
+            store,
+            directory,
+            ledger,
+            hasher,
+            config,
+        })
+    }
+}

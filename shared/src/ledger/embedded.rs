@@ -1,0 +1,234 @@
+//! The ledger on the machine it runs on: an append-only log in the folder `ledger`, and its sums in memory.
+//!
+//! A receipt is one `write` of one line to the page cache, so that it survives `kill -9` at any instant; it costs a few
+//! microseconds, which is why it runs inline in an `async fn`. One thread brings what was written to the disk, in groups:
+//! a power cut loses at most the last 50 ms and the sync itself. A database would either wait for the disk once for
+//! each receipt or promise less.
+//!
+//! The sums are exactly those of the receipts in the log (M5): they are folded from it at the start and added to, under
+//! one lock, as a line is appended. The start reads a checkpoint and what came after it. One id is counted once, however
+//! often it is sent (M2); which duplicates there are and what they cost stands in `recent.rs`. Of two receipts of one id
+//! the first one counts. Only a receipt that is sent again after 31 days, when its log is deleted, counts twice.
+
+mod checkpoint;
+#[cfg(test)]
+pub(crate) mod crash;
+mod log;
+mod recent;
+mod segment;
+mod totals;
+
+use self::checkpoint::sync_folder;
+use self::log::{Bounds, Log, Work};
+use super::{Ledger, LedgerError, UsageQuery, UsageRow};
+use crate::directory::Page;
+use crate::id::RequestId;
+use crate::receipt::{Amounts, Receipt};
+use crate::window::Window;
+use async_trait::async_trait;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How long what was written waits at most for the sync that it shares with others.
+const SYNC_EVERY: Duration = Duration::from_millis(50);
+
+/// For how long a receipt can be read.
+const KEEP_RECEIPTS_MS: u64 = 30 * 86_400_000;
+
+/// A ledger in a folder's `ledger`. No two of them have the same folder open. Dropping it brings everything to the disk.
+pub struct EmbeddedLedger {
+    shared: Arc<Shared>,
+    syncing: Option<JoinHandle<()>>,
+    /// Held until the thread has ended.
+    lock: File,
+}
+
+struct Shared {
+    folder: PathBuf,
+    log: Mutex<Log>,
+    /// Wakes the thread that syncs.
+    wake: Condvar,
+}
+
+impl EmbeddedLedger {
+    /// Opens the ledger in `folder`; makes both where they do not exist.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] if another process has it open, or the folder cannot be read or written.
+    pub fn open(folder: &Path, now_ms: u64) -> Result<Self, LedgerError> {
+        Self::open_with(folder, now_ms, Bounds::default())
+    }
+
+    fn open_with(folder: &Path, now_ms: u64, bounds: Bounds) -> Result<Self, LedgerError> {
+        let folder = folder.join("ledger");
+        let cannot = |error| unavailable(&format!("cannot open {}", folder.display()), &error);
+        let lock = lock(&folder).map_err(cannot)?;
+        let log = Mutex::new(Log::open(&folder, bounds, now_ms).map_err(cannot)?);
+        let shared = Arc::new(Shared { folder: folder.clone(), log, wake: Condvar::new() });
+        let syncing = thread::Builder::new().name("ledger".to_owned()).spawn({
+            let shared = shared.clone();
+            move || shared.sync_until_closed()
+        });
+        Ok(Self { shared, syncing: Some(syncing.map_err(cannot)?), lock })
+    }
+}
+
+impl Drop for EmbeddedLedger {
+    fn drop(&mut self) {
+        self.shared.lock().is_closing = true;
+        self.shared.wake.notify_one();
+        if let Some(syncing) = self.syncing.take() {
+            // It fails only if the thread panicked, which has been told by then.
+            let _ = syncing.join();
+        }
+        // Closing the file is not enough where a process that was just forked holds it as well, until it execs.
+        let _ = self.lock.unlock();
+    }
+}
+
+impl Shared {
+    /// The log; a panic elsewhere leaves at most one receipt half counted, and no reason to refuse the others.
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a receipt, unless it is there already.
+    fn append(&self, receipt: &Receipt) -> io::Result<()> {
+        let line = segment::frame(receipt)?;
+        let mut looked_up_at = None;
+        loop {
+            let mut log = self.lock();
+            if log.recent.contains(receipt.id) {
+                return Ok(());
+            }
+            // Whatever came in since the look-up is remembered, unless two generations went by.
+            let is_looked_up = looked_up_at.is_some_and(|at| log.recent.dropped() <= at + 1);
+            if is_looked_up || !log.recent.may_have_forgotten(receipt.id) {
+                log.append(receipt, &line)?;
+                if !std::mem::replace(&mut log.has_work, true) {
+                    self.wake.notify_one();
+                }
+                return Ok(());
+            }
+            looked_up_at = Some(log.recent.dropped());
+            drop(log);
+            if self.find(receipt.id)?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn find(&self, id: RequestId) -> io::Result<Option<Receipt>> {
+        let segments = self.lock().segments_for(id);
+        // Newest first: that is where most look-ups end.
+        for segment in segments.iter().rev() {
+            if let Some(receipt) = segment.find(&self.folder, id)? {
+                return Ok(Some(receipt));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The thread that waits for the disk, so that no request does.
+    fn sync_until_closed(&self) {
+        loop {
+            let mut log = self.lock();
+            while !log.has_work && !log.is_closing {
+                log = self.wake.wait(log).unwrap_or_else(PoisonError::into_inner);
+            }
+            let more = self.wake.wait_timeout_while(log, SYNC_EVERY, |log| !log.is_closing);
+            (log, _) = more.unwrap_or_else(PoisonError::into_inner);
+            let is_closing = log.is_closing;
+            let work = log.take_work();
+            drop(log);
+            let done = self.do_work(work);
+            if let Err(error) = &done {
+                tracing::error!(%error, folder = %self.folder.display(), "the ledger cannot be brought to the disk");
+            }
+            self.lock().sync_error = done.err().map(|error| error.to_string());
+            if is_closing {
+                return;
+            }
+        }
+    }
+
+    fn do_work(&self, work: Work) -> io::Result<()> {
+        for file in &work.files {
+            file.sync_data()?;
+        }
+        if work.files.len() > 1 {
+            sync_folder(&self.folder)?;
+        }
+        let Some(checkpoint) = work.checkpoint else { return Ok(()) };
+        let bytes = checkpoint.write(&self.folder)?;
+        self.lock().note_checkpoint(bytes);
+        work.first_day.map_or(Ok(()), |first_day| log::delete_before(&self.folder, &first_day))
+    }
+}
+
+#[async_trait]
+impl Ledger for EmbeddedLedger {
+    async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError> {
+        self.shared.append(receipt).map_err(|error| unavailable("cannot record a receipt", &error))
+    }
+
+    fn note_hit(&self, receipt: &Receipt) {
+        if let Err(error) = self.shared.append(receipt) {
+            let receipt = serde_json::to_string(receipt).unwrap_or_default();
+            tracing::error!(target: "receipt", %error, receipt, "a cache hit could not be recorded");
+        }
+    }
+
+    async fn totals(&self, tenant: &str, window: &Window) -> Result<Amounts, LedgerError> {
+        Ok(self.shared.lock().totals.window(tenant, window))
+    }
+
+    async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
+        let found = self.shared.find(id).map_err(|error| unavailable("cannot read a receipt", &error))?;
+        let may_be_seen = |receipt: &Receipt| {
+            *receipt.tenant == *tenant && now_ms.saturating_sub(receipt.created_at_ms) <= KEEP_RECEIPTS_MS
+        };
+        Ok(found.filter(may_be_seen))
+    }
+
+    async fn usage(
+        &self,
+        query: &UsageQuery,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<UsageRow>, LedgerError> {
+        let rows = self.shared.lock().totals.rows();
+        Ok(rows.page(query, cursor, limit))
+    }
+
+    async fn ping(&self) -> Result<(), LedgerError> {
+        match &self.shared.lock().sync_error {
+            Some(error) => Err(LedgerError::Unavailable(format!("the last sync failed: {error}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Keeps other processes out of `folder` for as long as the file lives.
+fn lock(folder: &Path) -> io::Result<File> {
+    fs::create_dir_all(folder)?;
+    let file = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::other("another process has it open; is another gateway running on this folder?"))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn unavailable(what: &str, error: &io::Error) -> LedgerError {
+    LedgerError::Unavailable(format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! What the receipts add up to: per tenant and window for admission (M5), per day, tenant and model for people.
+//!
+//! The sums are kept in two parts, `base` and `fresh`, and everything read is the sum of both. A checkpoint needs all of
+//! them at one instant, and writing them takes long; so the little that is fresh is added to the base, the base is
+//! shared with the writer as it is, and what comes meanwhile is fresh again. No request waits for a checkpoint, and
+//! nothing is ever copied whole.
+
+use crate::directory::Page;
+use crate::ledger::{UsageQuery, UsageRow};
+use crate::receipt::{Amounts, CacheStatus, Receipt};
+use crate::window::{Window, day_utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+const DAY_MS: u64 = 86_400_000;
+/// For how long a window's totals are kept after its end; nothing asks for them then.
+const KEEP_WINDOWS_MS: u64 = 40 * DAY_MS;
+/// For how long usage rows are kept.
+const KEEP_ROWS_MS: u64 = 400 * DAY_MS;
+
+/// Day, tenant, model.
+type RowKey = (Arc<str>, Arc<str>, Arc<str>);
+
+/// The counts of one usage row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Counts {
+    requests: u64,
+    cache_hits: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    cost_nusd: u64,
+}
+
+impl Counts {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            cache_hits: self.cache_hits.saturating_add(other.cache_hits),
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cost_nusd: self.cost_nusd.saturating_add(other.cost_nusd),
+        }
+    }
+}
+
+/// Sums over some of the receipts.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sums {
+    /// By tenant; a tenant has a few dozen windows, the newest last, so that a list is quicker than a map.
+    windows: HashMap<Arc<str>, Vec<(Window, Amounts)>>,
+    #[serde(serialize_with = "rows_as_list", deserialize_with = "rows_from_list")]
+    rows: BTreeMap<RowKey, Counts>,
+}
+
+impl Sums {
+    fn add_to_window(&mut self, tenant: &Arc<str>, window: Window, amounts: Amounts) {
+        if !self.windows.contains_key(tenant) {
+            self.windows.insert(tenant.clone(), Vec::new());
+        }
+        let Some(windows) = self.windows.get_mut(tenant) else { return };
+        match windows.iter_mut().rev().find(|(known, _)| *known == window) {
+            Some((_, sum)) => *sum = sum.plus(amounts),
+            None => windows.push((window, amounts)),
+        }
+    }
+
+    fn add_to_row(&mut self, key: RowKey, counts: Counts) {
+        let sum = self.rows.entry(key).or_default();
+        *sum = sum.plus(counts);
+    }
+
+    fn absorb(&mut self, other: Self) {
+        for (tenant, windows) in other.windows {
+            for (window, amounts) in windows {
+                self.add_to_window(&tenant, window, amounts);
+            }
+        }
+        for (key, counts) in other.rows {
+            self.add_to_row(key, counts);
+        }
+    }
+
+    fn window(&self, tenant: &str, window: &Window) -> Amounts {
+        let windows = self.windows.get(tenant).into_iter().flatten();
+        windows.rev().find(|(known, _)| known == window).map_or_else(Amounts::default, |(_, sum)| *sum)
+    }
+
+    /// Drops what is too old to be asked for at `now_ms`.
+    fn forget(&mut self, now_ms: u64) {
+        for windows in self.windows.values_mut() {
+            windows.retain(|(window, _)| window.resets_at_ms.saturating_add(KEEP_WINDOWS_MS) > now_ms);
+        }
+        self.windows.retain(|_, windows| !windows.is_empty());
+        let first_day = day_utc(now_ms.saturating_sub(KEEP_ROWS_MS));
+        self.rows = self.rows.split_off(&(first_day.into(), Arc::default(), Arc::default()));
+    }
+}
+
+/// The sums over all receipts.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    base: Arc<Sums>,
+    fresh: Sums,
+    /// The day of the last receipt, as a number and as text, so that a row costs no formatting.
+    day: (u64, Arc<str>),
+}
+
+impl Totals {
+    /// Begins with the sums of a checkpoint.
+    pub(super) fn from_sums(base: Arc<Sums>) -> Self {
+        Self { base, ..Self::default() }
+    }
+
+    /// Counts a receipt.
+    pub(super) fn add(&mut self, receipt: &Receipt) {
+        let (tenant, amounts) = (&receipt.tenant, receipt.amounts());
+        for window in &receipt.windows {
+            self.fresh.add_to_window(tenant, *window, amounts);
+        }
+        let day = self.day_of(receipt.created_at_ms).clone();
+        let model = receipt.model.clone().unwrap_or_default();
+        let counts = Counts {
+            requests: 1,
+            cache_hits: u64::from(matches!(receipt.cache, CacheStatus::Hit | CacheStatus::HitSemantic)),
+            input_tokens: receipt.usage.input_tokens,
+            output_tokens: receipt.usage.output_tokens,
+            cost_nusd: receipt.cost_nusd,
+        };
+        self.fresh.add_to_row((day, tenant.clone(), model), counts);
+    }
+
+    /// The UTC day of a receipt.
+    pub(super) fn day_of(&mut self, created_at_ms: u64) -> &Arc<str> {
+        let day = created_at_ms / DAY_MS;
+        if self.day.0 != day || self.day.1.is_empty() {
+            self.day = (day, day_utc(created_at_ms).into());
+        }
+        &self.day.1
+    }
+
+    /// What a tenant has used in a window.
+    pub(super) fn window(&self, tenant: &str, window: &Window) -> Amounts {
+        self.base.window(tenant, window).plus(self.fresh.window(tenant, window))
+    }
+
+    /// All sums as they are now, less what is too old at `forget_at_ms`; `None` while an earlier answer is still in use.
+    pub(super) fn snapshot(&mut self, forget_at_ms: Option<u64>) -> Option<Arc<Sums>> {
+        let base = Arc::get_mut(&mut self.base)?;
+        base.absorb(std::mem::take(&mut self.fresh));
+        if let Some(now_ms) = forget_at_ms {
+            base.forget(now_ms);
+        }
+        Some(self.base.clone())
+    }
+
+    /// The usage rows as they are now, to be read at leisure.
+    pub(super) fn rows(&self) -> Rows {
+        Rows { base: self.base.clone(), fresh: self.fresh.rows.clone() }
+    }
+}
+
+/// The usage rows of one instant.
+pub(super) struct Rows {
+    base: Arc<Sums>,
+    fresh: BTreeMap<RowKey, Counts>,
+}
+
+impl Rows {
+    /// Those that are asked for, in order, at most `limit` and at least one, from after `cursor`.
+    pub(super) fn page(&self, query: &UsageQuery, cursor: Option<&str>, limit: usize) -> Page<UsageRow> {
+        let start = start_of(query, cursor);
+        let is_asked_for = |(_, tenant, model): &RowKey| {
+            query.tenant.as_deref().is_none_or(|asked| asked == &**tenant)
+                && query.model.as_deref().is_none_or(|asked| asked == &**model)
+        };
+        let limit = limit.max(1);
+        // The first rows of the union are among the first of either part; one more tells whether there is a next page.
+        let mut rows = BTreeMap::<&RowKey, Counts>::new();
+        for part in [&self.base.rows, &self.fresh] {
+            let found = part
+                .range((start.clone(), Bound::Unbounded))
+                .take_while(|((day, ..), _)| query.to.as_deref().is_none_or(|to| &**day <= to))
+                .filter(|(key, _)| is_asked_for(key))
+                .take(limit.saturating_add(1));
+            for (key, counts) in found {
+                let sum = rows.entry(key).or_default();
+                *sum = sum.plus(*counts);
+            }
+        }
+        let more = rows.len() > limit;
+        let data: Vec<_> = rows.into_iter().take(limit).map(|(key, counts)| row(key, counts)).collect();
+        let next = data.last().filter(|_| more).map(|row| format!("{}/{}/{}", row.day, row.tenant, row.model));
+        Page { data, next }
+    }
+}
+
+/// Where a page begins: after the cursor, `day/tenant/model` of the last row that was seen, and not before the first day.
+fn start_of(query: &UsageQuery, cursor: Option<&str>) -> Bound<RowKey> {
+    let from = query.from.as_deref().unwrap_or_default();
+    let mut parts = cursor.unwrap_or_default().splitn(3, '/').map(Arc::<str>::from);
+    let mut part = || parts.next().unwrap_or_default();
+    let seen = (part(), part(), part());
+    if &*seen.0 >= from && cursor.is_some() {
+        Bound::Excluded(seen)
+    } else {
+        Bound::Included((from.into(), Arc::default(), Arc::default()))
+    }
+}
+
+fn row((day, tenant, model): &RowKey, counts: Counts) -> UsageRow {
+    UsageRow {
+        day: day.to_string(),
+        tenant: tenant.clone(),
+        model: model.clone(),
+        requests: counts.requests,
+        cache_hits: counts.cache_hits,
+        input_tokens: counts.input_tokens,
+        output_tokens: counts.output_tokens,
+        cost_nusd: counts.cost_nusd,
+    }
+}
+
+fn rows_as_list<S: Serializer>(rows: &BTreeMap<RowKey, Counts>, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(rows)
+}
+
+/// Days, tenants and models recur; each text is kept once.
+fn rows_from_list<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<RowKey, Counts>, D::Error> {
+    let mut texts = HashSet::<Arc<str>>::new();
+    let mut once = |text: Arc<str>| match texts.get(&text) {
+        Some(known) => known.clone(),
+        None => {
+            texts.insert(text.clone());
+            text
+        }
+    };
+    let rows = Vec::<(RowKey, Counts)>::deserialize(d)?;
+    Ok(rows.into_iter().map(|((day, tenant, model), counts)| ((once(day), once(tenant), once(model)), counts)).collect())
+}

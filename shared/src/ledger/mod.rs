@@ -1,0 +1,83 @@
+//! The ledger: receipts, and the totals that are their sums; the durable truth about what was used (M5).
+//!
+//! The store may be flushed at any moment; the next admission then asks the ledger what a window had used. A receipt is
+//! recorded once, however often it is sent (M2), and is on disk, safe from `kill -9`, when [`Ledger::record`] returns.
+
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+pub mod embedded;
+
+use crate::directory::Page;
+use crate::id::RequestId;
+use crate::receipt::{Amounts, Receipt};
+use crate::usd;
+use crate::window::Window;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What a tenant did with one model on one day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRow {
+    /// The UTC day, `YYYY-MM-DD`, of the receipts' arrival.
+    pub day: String,
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// The model that answered; empty where none did.
+    pub model: Arc<str>,
+    /// Requests.
+    pub requests: u64,
+    /// Those of them that a remembered answer served.
+    pub cache_hits: u64,
+    /// Tokens of prompts.
+    pub input_tokens: u64,
+    /// Generated tokens.
+    pub output_tokens: u64,
+    /// Their cost.
+    #[serde(rename = "cost_usd", with = "usd")]
+    pub cost_nusd: u64,
+}
+
+/// Which usage rows are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageQuery {
+    /// The first UTC day, `YYYY-MM-DD`, inclusive.
+    pub from: Option<String>,
+    /// The last UTC day, inclusive.
+    pub to: Option<String>,
+    /// Only this tenant.
+    pub tenant: Option<String>,
+    /// Only this model.
+    pub model: Option<String>,
+}
+
+/// Why the ledger did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The ledger cannot be reached, is full or is broken; the text is for the operator.
+    #[error("the ledger is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Where receipts are kept.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Records a receipt: itself, its windows' totals and its day's. Sent twice, it counts once.
+    async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError>;
+
+    /// Takes note of a cache hit without making its answer wait: where a durable record is cheap it is made, elsewhere
+    /// the structured log line is the receipt.
+    fn note_hit(&self, receipt: &Receipt);
+
+    /// What a tenant has used in a window: the sum over the receipts that name it.
+    async fn totals(&self, tenant: &str, window: &Window) -> Result<Amounts, LedgerError>;
+
+    /// A tenant's receipt, if it is this tenant's (T1) and not older than 30 days at `now_ms`.
+    async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError>;
+
+    /// At most `limit` rows by day, tenant and model, from after `cursor`.
+    async fn usage(&self, query: &UsageQuery, cursor: Option<&str>, limit: usize) -> Result<Page<UsageRow>, LedgerError>;
+
+    /// Whether the ledger answers.
+    async fn ping(&self) -> Result<(), LedgerError>;
+}

@@ -1,0 +1,170 @@
+//! One request, start to end. Read [`answer`]: every stage stands there in its order, and each `?` is a place where a
+//! request leaves with an error.
+//!
+//! Before the hold stands, an early end costs nothing and counts nothing (M7). Between the hold and its settlement nothing
+//! escapes: [`produce`] may fail as it likes, what it did is settled or, if nothing was dispatched, released (M2). The
+//! whole runs on a task of its own, so that a client that goes away takes nothing with it: the provider is read to its
+//! usage and the request is settled (M4).
+
+use crate::admit::{Admitted, Hold, admit, extend, most_of};
+use crate::answer::{Answer, Reply};
+use crate::attempt::{Answering, first_that_answers};
+use crate::authenticate::Caller;
+use crate::classify::classify;
+use crate::decide::{Decision, decide};
+use crate::deliver::{deliver, deliver_hit};
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::health::Observation;
+use crate::instructions::{Instructions, key_of};
+use crate::journal::Journal;
+use crate::rank::candidates;
+use crate::receipt::Amounts;
+use crate::request::ChatRequest;
+use crate::settle::{Outcome, settle};
+use crate::upgrade::{Drained, drain, judge, manner, stronger_tier, upgrade};
+use bytes::Bytes;
+use http::HeaderMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A chat request as it came over HTTP.
+#[derive(Debug)]
+pub struct ChatCall {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// How long the transport will wait for the end of the answer; the configured deadline holds beside it.
+    pub time_left: Option<Duration>,
+}
+
+/// A request on its way: what is known of it, and what has been done.
+pub(crate) struct Work<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) caller: Caller,
+    pub(crate) request: ChatRequest,
+    pub(crate) wants: Instructions,
+    pub(crate) deadline: Instant,
+    pub(crate) journal: Journal,
+    /// What the attempts that brought an answer showed of their models; recorded with the settlement.
+    pub(crate) seen: Vec<Observation>,
+    /// Streams whose answers were not good enough, being read for their usage.
+    pub(crate) drained: Vec<Drained>,
+}
+
+/// An answer that is ready to be delivered.
+pub(crate) struct Produced {
+    pub(crate) answering: Answering,
+    /// Why it is not good enough, where it is sent for want of a better one.
+    pub(crate) doubt: Option<String>,
+}
+
+impl Gateway {
+    /// Serves a chat completion.
+    pub async fn chat(self: &Arc<Self>, call: ChatCall) -> Answer {
+        let journal = Journal::open(self.clock.now_ms());
+        let limit = Duration::from_millis(self.config.request_deadline_ms);
+        let deadline = journal.started + call.time_left.map_or(limit, |left| left.min(limit));
+        let (reply, answer) = Reply::new(deadline);
+        let gateway = self.clone();
+        // The request outlives its client: whoever disconnects still pays for what the provider bills (M4). Under Lambda
+        // the process lives on until the answer's last byte, which this task sends.
+        #[allow(clippy::disallowed_methods)]
+        tokio::spawn(async move { serve(&gateway, call, journal, reply, deadline).await });
+        answer.await.unwrap_or_else(|_| Answer::of_error(&Error::Internal("a request ended without an answer".into())))
+    }
+}
+
+impl Work<'_> {
+    /// Milliseconds to the deadline.
+    pub(crate) fn left_ms(&self) -> u64 {
+        u64::try_from(self.deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes a decision into the journal.
+    pub(crate) fn note(&mut self, decision: &Decision) {
+        self.journal.tier = decision.tier.as_ref().map(|tier| tier.name.clone());
+        self.journal.intent.clone_from(&decision.intent);
+        self.journal.difficulty = decision.difficulty;
+    }
+}
+
+async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut reply: Reply, deadline: Instant) {
+    let (caller, request, wants) = match read(gateway, call, &mut journal).await {
+        Ok(read) => read,
+        Err(error) => return refuse(gateway, &mut journal, &mut reply, error).await,
+    };
+    let mut work = Work { gateway, caller, request, wants, deadline, journal, seen: Vec::new(), drained: Vec::new() };
+    if let Err(error) = answer(&mut work, &mut reply).await {
+        refuse(gateway, &mut work.journal, &mut reply, error).await;
+    }
+}
+
+/// Who asks, and for what.
+pub(crate) async fn read(gateway: &Gateway, call: ChatCall, journal: &mut Journal) -> Result<(Caller, ChatRequest, Instructions), Error> {
+    let caller = gateway.authenticator.authenticate(key_of(&call.headers), journal.created_at_ms).await?;
+    journal.tenant = caller.tenant.id.clone();
+    journal.key_last4 = caller.key_last4.clone();
+    let wants = Instructions::read(&call.headers)?;
+    journal.tags = wants.tags.clone();
+    let request = ChatRequest::parse(call.body)?;
+    journal.requested_model = if request.model.is_empty() { request.models[0].clone() } else { request.model.clone() };
+    journal.streamed = request.stream;
+    Ok((caller, request, wants))
+}
+
+/// The way of a request.
+async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
+    let mut decision = decide(&work.gateway.config, &work.gateway.intents, &work.caller, &work.request).await?;
+    work.note(&decision);
+    let mut hold = match admit(work, &decision).await? {
+        Admitted::Hit(remembered) => return deliver_hit(work, remembered, reply).await,
+        Admitted::Held(hold) => hold,
+    };
+    // From here to the settlement there is no way out.
+    work.gateway.count_for_retries();
+    let outcome = match produce(work, &mut decision, &mut hold).await {
+        Ok(produced) => deliver(work, produced, reply).await,
+        Err(error) => Outcome::failed(error),
+    };
+    drain(work).await;
+    settle(work, hold, outcome, reply).await;
+    Ok(())
+}
+
+/// Brings about an answer: classify, rank, attempt, judge, upgrade.
+async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) -> Result<Produced, Error> {
+    if decision.unsure {
+        let decided = decision.clone();
+        classify(work, decision).await;
+        // The new tier may cost more than is held; without that much left, the first decision stands.
+        let more = most_of(work, &decision.candidates).minus(hold.held);
+        if more != Amounts::default() && !extend(work, hold, more).await {
+            work.journal.because("the quota has not enough left for the tier that the classifier named");
+            *decision = decided;
+        }
+        hold.health.clear();
+        work.note(decision);
+    }
+    let candidates = candidates(work, decision, std::mem::take(&mut hold.health)).await;
+    let stronger = stronger_tier(work, decision);
+    let manner = manner(work, stronger.is_some());
+    let answering = first_that_answers(work, &candidates, manner).await?;
+    let Some(stronger) = stronger else { return Ok(Produced { answering, doubt: None }) };
+    match judge(work, &answering) {
+        None => Ok(Produced { answering, doubt: None }),
+        Some(doubt) => Ok(upgrade(work, decision, hold, &stronger, answering, doubt).await),
+    }
+}
+
+/// Tells the client no. Nothing was held any more; what the gateway itself refuses counts nothing (M7).
+pub(crate) async fn refuse(gateway: &Gateway, journal: &mut Journal, reply: &mut Reply, error: Error) {
+    if let Error::Internal(why) | Error::Unavailable(why) = &error {
+        tracing::error!(request = %journal.id, why, "a request could not be served");
+    }
+    gateway.metrics.refused(journal);
+    reply.error(journal, &error).await;
+}
+

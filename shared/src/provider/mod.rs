@@ -1,0 +1,123 @@
+//! Providers: one call to one model, whole or streamed.
+//!
+//! Whatever a provider's own wire format is, what crosses this border is OpenAI's chat completion, as the bytes that the
+//! client will get plus the few facts that the gateway needs of them. A provider reports a whole answer only when it saw
+//! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
+
+pub mod completion;
+pub mod openai;
+pub mod retry_after;
+pub mod simulated;
+pub mod sse;
+pub(crate) mod unknown;
+
+use crate::catalog::Model;
+use crate::receipt::AttemptOutcome;
+use crate::request::ChatRequest;
+use async_trait::async_trait;
+pub use completion::{Choice, Chunk, Completion, TokenLogprobs};
+use serde_json::Value;
+
+/// One call to one candidate.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The candidate.
+    pub model: &'a Model,
+    /// The client's request.
+    pub request: &'a ChatRequest,
+    /// The most tokens that each of the `n` answers may have; always sent.
+    pub max_output_tokens: u64,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// Whether to ask for log-probabilities that the client did not ask for.
+    pub ask_logprobs: bool,
+    /// The time, in Unix milliseconds.
+    pub now_ms: u64,
+}
+
+/// What came of a call.
+pub enum Reply {
+    /// A whole answer.
+    Whole(Box<Completion>),
+    /// The beginning of a streamed one.
+    Stream(Box<dyn Chunks>),
+}
+
+/// The rest of a streamed answer.
+#[async_trait]
+pub trait Chunks: Send {
+    /// The next chunks, as many as have come; `None` after the last one of a stream that ended as it should.
+    ///
+    /// # Errors
+    /// [`AttemptOutcome::Truncated`] if the stream ended without saying that it was whole (A1).
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError>;
+}
+
+/// Whose fault a failure is, and so what may be done about it (A2).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// It may go better next time.
+    Retryable,
+    /// Too many requests; until when, in Unix milliseconds, if the provider says.
+    RateLimited {
+        /// When the provider wants to be asked again.
+        until_ms: Option<u64>,
+    },
+    /// Our key, our bill, our model id: this candidate is down until an operator acts.
+    CandidateDown,
+    /// The request is too long for this model; one with a larger window may take it.
+    ContextOverflow(Value),
+    /// The caller's own; never tried again, told as the provider told it.
+    CallerFault(Value),
+}
+
+/// A call that brought no answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{outcome:?} ({detail})")]
+pub struct ProviderError {
+    /// What may be done about it.
+    pub fault: Fault,
+    /// The receipt's word for it.
+    pub outcome: AttemptOutcome,
+    /// The provider's status, if one came.
+    pub status: Option<u16>,
+    /// Whether the provider had begun to answer, and so may bill.
+    pub may_bill: bool,
+    /// For the operator: no key, no prompt, no text of the provider's (T3).
+    pub detail: &'static str,
+}
+
+impl ProviderError {
+    /// A failure that may go better next time.
+    #[must_use]
+    pub fn retryable(outcome: AttemptOutcome, detail: &'static str) -> Self {
+        let may_bill = matches!(outcome, AttemptOutcome::Timeout | AttemptOutcome::Truncated | AttemptOutcome::Malformed);
+        Self { fault: Fault::Retryable, outcome, status: None, may_bill, detail }
+    }
+
+    /// The same with the provider's status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+}
+
+/// A place where models are served.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Calls a model.
+    async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError>;
+}
+
+/// How the gateway speaks TLS to every provider: ring, and Mozilla's roots compiled in, for reading the machine's own
+/// takes longer than all the rest of a cold start.
+///
+/// # Errors
+/// If ring lacks the default protocol versions, which it does not.
+pub fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let ring = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let versions = rustls::ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions()?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
+}

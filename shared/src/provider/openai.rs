@@ -1,0 +1,323 @@
+//! OpenAI's wire format: OpenAI, Groq, Together, OpenRouter, vLLM, Ollama and the many others that speak it.
+//!
+//! The client's body goes upstream as it came, with the few fields replaced that are the gateway's to say: the model, the
+//! bound on the output (M1 depends on it), and that a stream ends with its usage (M3). Address and key come from the
+//! configuration alone (T4). Nothing of a provider's error text leaves this file except where it speaks of the caller's
+//! own fault (A2).
+
+use super::completion::NotACompletion;
+use super::retry_after::retry_after;
+use super::sse::SseParser;
+use super::{Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
+use crate::config::{MaxTokensField, OpenAiSpec, Secret};
+use crate::receipt::AttemptOutcome;
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue};
+use reqwest::{Client, Response, Url};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// Most bytes of a whole answer.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+
+/// Most bytes of an error's body that are read.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// A key that was refused or used up is not tried again for this long while there are others.
+const KEY_REST_MS: u64 = 60_000;
+
+/// The settings cannot be used; the text is for the operator and holds no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnusableSettings(String);
+
+/// A provider that speaks OpenAI's wire format.
+pub struct OpenAi {
+    url: Url,
+    headers: HeaderMap,
+    keys: Vec<Key>,
+    next_key: AtomicUsize,
+    max_tokens_field: MaxTokensField,
+    tls: rustls::ClientConfig,
+    /// One connection pool per connect time-out, made when first needed: a cold start pays for none of them.
+    clients: Mutex<HashMap<u64, Client>>,
+}
+
+struct Key {
+    authorization: HeaderValue,
+    rests_until_ms: AtomicU64,
+}
+
+impl OpenAi {
+    /// Makes the provider; nothing is dialled yet.
+    ///
+    /// # Errors
+    /// If the address or a key cannot be sent over HTTP.
+    pub fn new(spec: &OpenAiSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
+        let url = Url::parse(&format!("{}/chat/completions", spec.base_url)).map_err(|e| UnusableSettings(format!("base_url: {e}")))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.extend(spec.headers.iter().cloned());
+        let key = |secret: &Secret| {
+            let value = HeaderValue::try_from(format!("Bearer {}", secret.expose()));
+            let mut authorization = value.map_err(|_| UnusableSettings("a key has characters that no header may have".into()))?;
+            authorization.set_sensitive(true);
+            Ok(Key { authorization, rests_until_ms: AtomicU64::new(0) })
+        };
+        Ok(Self {
+            url,
+            headers,
+            keys: keys.iter().map(key).collect::<Result<_, _>>()?,
+            next_key: AtomicUsize::new(0),
+            max_tokens_field: spec.max_tokens_field,
+            tls,
+            clients: Mutex::default(),
+        })
+    }
+
+    fn client(&self, connect_ms: u64) -> Result<Client, ProviderError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&connect_ms) {
+            return Ok(client.clone());
+        }
+        let client = Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_millis(connect_ms))
+            // Longer than most providers keep an idle connection, a pooled one is likely dead: above all after a thaw.
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build()
+            .map_err(|_| ProviderError::retryable(AttemptOutcome::Reset, "no HTTP client"))?;
+        clients.insert(connect_ms, client.clone());
+        Ok(client)
+    }
+
+    /// The keys in turn, those that rest last.
+    fn keys_in_turn(&self, now_ms: u64) -> Vec<Option<&Key>> {
+        if self.keys.is_empty() {
+            return vec![None];
+        }
+        let first = self.next_key.fetch_add(1, Ordering::Relaxed) % self.keys.len();
+        let mut keys: Vec<&Key> = self.keys[first..].iter().chain(&self.keys[..first]).collect();
+        keys.sort_by_key(|key| key.rests_until_ms.load(Ordering::Relaxed) > now_ms);
+        keys.into_iter().map(Some).collect()
+    }
+
+    async fn send(&self, client: &Client, key: Option<&Key>, body: Bytes) -> Result<Response, ProviderError> {
+        let mut headers = self.headers.clone();
+        if let Some(key) = key {
+            headers.insert(http::header::AUTHORIZATION, key.authorization.clone());
+        }
+        client.post(self.url.clone()).headers(headers).body(body).send().await.map_err(|error| {
+            if error.is_connect() {
+                let outcome = if error.is_timeout() { AttemptOutcome::Timeout } else { AttemptOutcome::Reset };
+                ProviderError { may_bill: false, ..ProviderError::retryable(outcome, "no connection") }
+            } else {
+                ProviderError::retryable(AttemptOutcome::Reset, "the connection broke before the answer's head")
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl Provider for OpenAi {
+    async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
+        let client = self.client(call.model.timeouts.connect_ms)?;
+        let body = body(&call, self.max_tokens_field);
+        let keys = self.keys_in_turn(call.now_ms);
+        let last = keys.len() - 1;
+        for (i, key) in keys.into_iter().enumerate() {
+            let begun = Instant::now();
+            let response = self.send(&client, key, body.clone()).await?;
+            let status = response.status().as_u16();
+            if response.status().is_success() {
+                return answer(response, &call, begun).await.map_err(|error| error.with_status(status));
+            }
+            let refusal = refusal(response, call.now_ms).await;
+            let until_ms = match &refusal.fault {
+                Fault::RateLimited { until_ms } => until_ms.unwrap_or(call.now_ms + KEY_REST_MS),
+                Fault::CandidateDown if matches!(status, 401..=403) => call.now_ms + KEY_REST_MS,
+                _ => return Err(refusal),
+            };
+            if let Some(key) = key {
+                key.rests_until_ms.store(until_ms, Ordering::Relaxed);
+            }
+            if i == last {
+                return Err(refusal);
+            }
+        }
+        Err(ProviderError::retryable(AttemptOutcome::Reset, "no key"))
+    }
+}
+
+/// The client's body with what is the gateway's to say.
+fn body(call: &Call<'_>, max_tokens_field: MaxTokensField) -> Bytes {
+    let mut out = BytesMut::with_capacity(call.request.body_bytes() + 128);
+    let mut field = |name: &str, value: &[u8]| {
+        out.extend_from_slice(if out.is_empty() { b"{" } else { b"," });
+        match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            true => out.extend_from_slice(format!("\"{name}\":").as_bytes()),
+            false => out.extend_from_slice(format!("{}:", Value::from(name)).as_bytes()),
+        }
+        out.extend_from_slice(value);
+    };
+    field("model", Value::from(&*call.model.provider_model).to_string().as_bytes());
+    for (name, value) in call.request.raw_fields() {
+        match name {
+            "model" | "models" | "max_tokens" | "max_completion_tokens" | "stream_options" => {}
+            "logprobs" if call.ask_logprobs => {}
+            _ => field(name, value),
+        }
+    }
+    field(max_tokens_field.as_str(), call.max_output_tokens.to_string().as_bytes());
+    if call.stream {
+        field("stream_options", &stream_options(call.request.raw("stream_options")));
+    }
+    if call.ask_logprobs {
+        field("logprobs", b"true");
+    }
+    out.extend_from_slice(b"}");
+    out.freeze()
+}
+
+/// The client's stream options, with the usage asked for.
+fn stream_options(given: Option<&str>) -> Vec<u8> {
+    match given.and_then(|text| serde_json::from_str(text).ok()) {
+        Some(Value::Object(mut options)) => {
+            options.insert("include_usage".into(), Value::Bool(true));
+            Value::Object(options).to_string().into_bytes()
+        }
+        _ => br#"{"include_usage":true}"#.to_vec(),
+    }
+}
+
+async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<Reply, ProviderError> {
+    if call.stream {
+        let is_stream = response.headers().get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        if !is_stream {
+            return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the answer to a streamed request is no event stream"));
+        }
+        return Ok(Reply::Stream(Box::new(SseChunks::new(response))));
+    }
+    let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
+    let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms).await?;
+    match Completion::parse(body, first_byte_ms) {
+        Ok(completion) => Ok(Reply::Whole(Box::new(completion))),
+        Err(NotACompletion::Error) => Err(ProviderError::retryable(AttemptOutcome::HttpError, "an error object with a good status")),
+        Err(NotACompletion::Malformed) => Err(ProviderError::retryable(AttemptOutcome::Malformed, "not a whole chat completion")),
+    }
+}
+
+/// Reads a body to its end, which must be the announced one (A1).
+async fn whole_body(mut response: Response, most_bytes: usize, idle_ms: u64) -> Result<Bytes, ProviderError> {
+    let idle = Duration::from_millis(idle_ms);
+    let silent = |_| ProviderError::retryable(AttemptOutcome::Timeout, "the body stalled");
+    let cut = |_| ProviderError::retryable(AttemptOutcome::Truncated, "the body ended early");
+    let Some(first) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? else { return Ok(Bytes::new()) };
+    let mut rest = BytesMut::new();
+    while let Some(piece) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? {
+        if rest.is_empty() {
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&piece);
+        if rest.len() > most_bytes {
+            return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the body is too large"));
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// What an error status means (A2).
+async fn refusal(response: Response, now_ms: u64) -> ProviderError {
+    let status = response.status().as_u16();
+    let until_ms = retry_after(response.headers(), now_ms);
+    let text = whole_body(response, MAX_ERROR_BYTES, 1000).await.unwrap_or_default();
+    let error = serde_json::from_slice::<Value>(&text).ok().and_then(|body| body.get("error").cloned());
+    let code = error.as_ref().and_then(|error| error.get("code")).and_then(Value::as_str).unwrap_or("");
+    let (fault, outcome, detail) = match status {
+        400 | 413 | 422 => {
+            let error = error.clone().unwrap_or(Value::Null);
+            match code {
+                "context_length_exceeded" => (Fault::ContextOverflow(error), AttemptOutcome::HttpError, "longer than the model's window"),
+                _ => (Fault::CallerFault(error), AttemptOutcome::HttpError, "the provider refused the request"),
+            }
+        }
+        429 => (Fault::RateLimited { until_ms }, AttemptOutcome::RateLimited, "rate limited"),
+        408 | 409 | 425 | 500.. => (Fault::Retryable, AttemptOutcome::HttpError, "an error of the provider"),
+        _ => (Fault::CandidateDown, AttemptOutcome::HttpError, "our key, bill or model id was refused"),
+    };
+    ProviderError { fault, outcome, status: Some(status), may_bill: false, detail }
+}
+
+/// The rest of a streamed answer.
+struct SseChunks {
+    response: Response,
+    parser: SseParser,
+    /// What the last bytes led to, told when the chunks before it have been handed out.
+    end: Option<Result<(), ProviderError>>,
+}
+
+/// How long a connection whose stream has ended is waited for, so that it can be used again.
+const DRAIN: Duration = Duration::from_millis(20);
+
+impl SseChunks {
+    fn new(response: Response) -> Self {
+        Self { response, parser: SseParser::default(), end: None }
+    }
+
+    /// Takes every event that has come; `Some` if the stream is over, well or not.
+    fn take_events(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
+        loop {
+            match self.parser.next_event() {
+                Ok(None) => return None,
+                Ok(Some(data)) if data.trim_ascii() == b"[DONE]" => return Some(Ok(())),
+                Ok(Some(data)) => match Chunk::parse(data) {
+                    Ok(chunk) => chunks.push(chunk),
+                    Err(NotACompletion::Error) => {
+                        let error = ProviderError::retryable(AttemptOutcome::HttpError, "an error event");
+                        return Some(Err(ProviderError { may_bill: true, ..error }));
+                    }
+                    Err(NotACompletion::Malformed) => {
+                        return Some(Err(ProviderError::retryable(AttemptOutcome::Malformed, "an event is not a chunk")));
+                    }
+                },
+                Err(_) => return Some(Err(ProviderError::retryable(AttemptOutcome::Malformed, "an event is too large"))),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Chunks for SseChunks {
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
+        let mut chunks = Vec::new();
+        while self.end.is_none() {
+            self.end = self.take_events(&mut chunks);
+            if !chunks.is_empty() {
+                return Ok(Some(chunks));
+            }
+            if self.end.is_none() {
+                match self.response.chunk().await {
+                    Ok(Some(bytes)) => self.parser.feed(&bytes),
+                    Ok(None) => self.end = Some(Err(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without its end"))),
+                    Err(_) => self.end = Some(Err(ProviderError::retryable(AttemptOutcome::Truncated, "the stream was cut"))),
+                }
+            }
+        }
+        if let Some(Err(error)) = &self.end {
+            return Err(error.clone());
+        }
+        // A body read to its end leaves the connection fit for the next call.
+        let _ = timeout(DRAIN, self.response.chunk()).await;
+        Ok(None)
+    }
+}

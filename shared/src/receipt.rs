@@ -1,0 +1,239 @@
+//! The receipt: the record of one request — what was decided, tried, paid, and why.
+//!
+//! Its JSON is the contract's. Every call that a provider may bill stands on it (M4), and the ledger's totals are the
+//! sums of receipts. Secrets and prompts never do (T3).
+
+use crate::id::RequestId;
+use crate::money::Usage;
+use crate::usd;
+use crate::window::Window;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why the request's tier is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntentSource {
+    /// Found by embeddings, in process.
+    Embedding,
+    /// A cheap model was asked.
+    Classifier,
+    /// The client named a model or a tier.
+    Pinned,
+    /// Nothing was sure enough, and the configured default was taken.
+    Default,
+}
+
+impl IntentSource {
+    /// The word of headers and receipts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedding => "embedding",
+            Self::Classifier => "classifier",
+            Self::Pinned => "pinned",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// What a request is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The intent's configured name.
+    pub name: Arc<str>,
+    /// How sure the gateway is of it, 0 to 1.
+    pub confidence: f32,
+    /// Who found it.
+    pub source: IntentSource,
+}
+
+/// Whether a remembered answer was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheStatus {
+    /// The same request was answered before.
+    Hit,
+    /// A request of the same meaning was answered before.
+    HitSemantic,
+    /// Nothing was remembered.
+    Miss,
+    /// The cache was not asked.
+    Bypass,
+}
+
+impl CacheStatus {
+    /// The word of headers and receipts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::HitSemantic => "hit-semantic",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// Why an attempt was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptKind {
+    /// The first call of the request.
+    First,
+    /// The same candidate again.
+    Retry,
+    /// The next candidate.
+    Failover,
+    /// A stronger tier, because the answer looked unreliable.
+    Upgrade,
+    /// A cheap model was asked what the request is about.
+    Classifier,
+    /// Another candidate went on with a cut stream.
+    Continuation,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptOutcome {
+    /// A whole answer.
+    Ok,
+    /// Nothing came in time.
+    Timeout,
+    /// The connection failed or was reset.
+    Reset,
+    /// The provider answered with an error status.
+    HttpError,
+    /// The provider answered 429.
+    RateLimited,
+    /// The answer ended before it was whole.
+    Truncated,
+    /// The answer could not be understood.
+    Malformed,
+    /// The answer was whole and looked unreliable.
+    LowConfidence,
+    /// The client went away before the end.
+    ClientGone,
+}
+
+/// One call to one candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The catalog name of the candidate.
+    pub model: Arc<str>,
+    /// Why it was made.
+    pub kind: AttemptKind,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// The HTTP status that the provider sent, if one came.
+    pub status: Option<u16>,
+    /// Milliseconds to the first token, or to a whole answer's first byte.
+    pub ttft_ms: Option<f64>,
+    /// Milliseconds to the end of the attempt.
+    pub latency_ms: f64,
+    /// What the provider says, or is estimated, to have used.
+    pub usage: Usage,
+    /// What that costs.
+    #[serde(rename = "cost_usd", with = "usd")]
+    pub cost_nusd: u64,
+    /// Whether the usage is an estimate of ours.
+    pub estimated: bool,
+}
+
+/// The record of one request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The request's id, and the receipt's.
+    pub id: RequestId,
+    /// Whose request it was.
+    pub tenant: Arc<str>,
+    /// The last four characters of the key that it came with.
+    pub key_last4: Arc<str>,
+    /// When it came in, in Unix milliseconds.
+    pub created_at_ms: u64,
+    /// The HTTP status of the answer; of a stream, what its headers would have said had they waited for its end.
+    pub status: u16,
+    /// What the client asked for: `auto`, a tier, a catalog name or an alias.
+    pub requested_model: Arc<str>,
+    /// The catalog name of the model that answered.
+    pub model: Option<Arc<str>>,
+    /// The tier that answered, if it was chosen by tier.
+    pub tier: Option<Arc<str>>,
+    /// What the request was about; absent where the client pinned a model.
+    pub intent: Option<Intent>,
+    /// The probability that the cheap tier's answer would not do, 0 to 1.
+    pub difficulty: Option<f32>,
+    /// Whether a remembered answer was used.
+    pub cache: CacheStatus,
+    /// Whether the answer was streamed.
+    pub streamed: bool,
+    /// Whether a stronger tier's answer replaced an unreliable one.
+    pub upgraded: bool,
+    /// The configuration's version.
+    pub config_version: u64,
+    /// The client's tags.
+    pub tags: BTreeMap<String, String>,
+    /// The sum over all attempts.
+    pub usage: Usage,
+    /// The sum over all attempts.
+    #[serde(rename = "cost_usd", with = "usd")]
+    pub cost_nusd: u64,
+    /// Whether any attempt's usage is an estimate.
+    pub estimated: bool,
+    /// Milliseconds from the request's arrival to the end of its answer.
+    pub latency_ms: f64,
+    /// Milliseconds of those that no provider was being waited for.
+    pub overhead_ms: f64,
+    /// Milliseconds to the first token that the client got.
+    pub ttft_ms: Option<f64>,
+    /// Why things went as they did, in the order in which they were decided.
+    pub reasons: Vec<String>,
+    /// Every call that was made, in order.
+    pub attempts: Vec<Attempt>,
+    /// The quota windows that it was charged to.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+}
+
+impl Receipt {
+    /// What this request counts against a quota (M7): itself, and all its tokens and money.
+    #[must_use]
+    pub fn amounts(&self) -> Amounts {
+        Amounts { requests: 1, tokens: self.usage.total_tokens(), cost_nusd: self.cost_nusd }
+    }
+}
+
+/// What a quota counts: of a limit, of a hold, of what is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amounts {
+    /// Requests.
+    pub requests: u64,
+    /// Input and output tokens together.
+    pub tokens: u64,
+    /// Nano-US-dollar.
+    pub cost_nusd: u64,
+}
+
+impl Amounts {
+    /// The sum, each part saturating.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            tokens: self.tokens.saturating_add(other.tokens),
+            cost_nusd: self.cost_nusd.saturating_add(other.cost_nusd),
+        }
+    }
+
+    /// The difference, no part below zero.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(other.requests),
+            tokens: self.tokens.saturating_sub(other.tokens),
+            cost_nusd: self.cost_nusd.saturating_sub(other.cost_nusd),
+        }
+    }
+}

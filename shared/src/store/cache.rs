@@ -1,0 +1,81 @@
+//! Remembered answers in this process's memory: least recently used first out, bounded in bytes, each for its time.
+
+use super::{CacheKey, ResponseCache, StoreError};
+use async_trait::async_trait;
+use bytes::Bytes;
+use lru::LruCache;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What an entry weighs beside its bytes.
+const ENTRY_BYTES: usize = 200;
+
+/// The memory cache.
+pub struct MemoryCache {
+    max_bytes: usize,
+    max_entry_bytes: usize,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    entries: LruCache<CacheKey, (Bytes, u64)>,
+    bytes: usize,
+}
+
+impl MemoryCache {
+    /// A cache of at most `max_bytes`; answers of more than `max_entry_bytes` are not kept.
+    #[must_use]
+    pub fn new(max_bytes: usize, max_entry_bytes: usize) -> Self {
+        Self { max_bytes, max_entry_bytes, inner: Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0 }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, key: &CacheKey) {
+        if let Some((value, _)) = self.entries.pop(key) {
+            self.bytes -= value.len() + ENTRY_BYTES;
+        }
+    }
+}
+
+#[async_trait]
+impl ResponseCache for MemoryCache {
+    async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
+        let mut inner = self.lock();
+        match inner.entries.get(key) {
+            Some((value, until_ms)) if *until_ms > now_ms => Ok(Some(value.clone())),
+            Some(_) => {
+                inner.remove(key);
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn put(&self, key: &CacheKey, value: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        let weight = value.len() + ENTRY_BYTES;
+        if value.len() > self.max_entry_bytes || weight > self.max_bytes {
+            return Ok(());
+        }
+        let mut inner = self.lock();
+        inner.remove(key);
+        inner.bytes += weight;
+        inner.entries.put(key.clone(), (value, now_ms.saturating_add(ttl_ms)));
+        while inner.bytes > self.max_bytes
+            && let Some((_, (value, _))) = inner.entries.pop_lru()
+        {
+            inner.bytes -= value.len() + ENTRY_BYTES;
+        }
+        Ok(())
+    }
+
+    async fn purge(&self, tenant: &str) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        let keys: Vec<CacheKey> = inner.entries.iter().filter(|(key, _)| &*key.tenant == tenant).map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| inner.remove(key));
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! Counters in this process's memory.
+//!
+//! One mutex around plain maps: every operation is a few look-ups, so that a lock per tenant would cost more than it
+//! saves. The code is written as the Redis scripts will be, one function per atomic operation: check everything, then
+//! take everything (M1). A hold that nobody settled before its lease ended is charged in full (M2), when the tenant is
+//! next looked at.
+
+use super::{Admission, Counters, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict, WindowUse};
+use crate::error::{Quota, RateKind};
+use crate::gcra::{self, Rate, Tat};
+use crate::id::RequestId;
+use crate::receipt::Amounts;
+use crate::window::{Window, WindowKind};
+use async_trait::async_trait;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many settled requests a tenant is remembered by, so that a settlement sent twice is charged once. In one process
+/// a repetition follows at once; the bound keeps the memory of a busy tenant constant.
+const SETTLED_KEPT: usize = 1024;
+
+/// A past window is kept this long, for settlements that come late.
+const WINDOW_KEPT_MS: u64 = 3_600_000;
+
+/// The counters of all tenants.
+#[derive(Debug, Default)]
+pub struct MemoryCounters {
+    tenants: Mutex<HashMap<Arc<str>, TenantCounters>>,
+}
+
+#[derive(Debug, Default)]
+struct TenantCounters {
+    settings_version: Option<u64>,
+    request_tat: Tat,
+    token_tat: Tat,
+    windows: HashMap<(WindowKind, u64), (Window, WindowUse)>,
+    holds: HashMap<RequestId, Hold>,
+    settled: HashSet<RequestId>,
+    settled_order: VecDeque<RequestId>,
+    /// No lease ends before this, so that a sweep looks at all holds only when one may have.
+    next_lease_ends_ms: u64,
+}
+
+#[derive(Debug)]
+struct Hold {
+    amounts: Amounts,
+    windows: Vec<Window>,
+    lease_until_ms: u64,
+    standing: Standing,
+}
+
+fn id_of(window: &Window) -> (WindowKind, u64) {
+    (window.kind, window.starts_at_ms)
+}
+
+impl TenantCounters {
+    /// Charges every hold whose lease has ended, in full (M2).
+    fn sweep(&mut self, now_ms: u64) {
+        if now_ms < self.next_lease_ends_ms || self.holds.is_empty() {
+            return;
+        }
+        let ended: Vec<RequestId> =
+            self.holds.iter().filter(|(_, hold)| hold.lease_until_ms <= now_ms).map(|(id, _)| *id).collect();
+        for id in ended {
+            let held = self.holds.get(&id).map_or(Amounts::default(), |hold| hold.amounts);
+            tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
+            self.close(id, held);
+        }
+        self.next_lease_ends_ms = self.holds.values().map(|hold| hold.lease_until_ms).min().unwrap_or(0);
+        let in_use: HashSet<_> = self.holds.values().flat_map(|hold| hold.windows.iter().map(id_of)).collect();
+        self.windows.retain(|id, (window, _)| window.resets_at_ms + WINDOW_KEPT_MS > now_ms || in_use.contains(id));
+    }
+
+    /// Replaces a hold by a charge; answers whether there was one.
+    fn close(&mut self, id: RequestId, used: Amounts) -> bool {
+        let Some(hold) = self.holds.remove(&id) else { return false };
+        for window in &hold.windows {
+            if let Some((_, counted)) = self.windows.get_mut(&id_of(window)) {
+                counted.held = counted.held.minus(hold.amounts);
+                counted.used = counted.used.plus(used);
+            }
+        }
+        self.settled.insert(id);
+        self.settled_order.push_back(id);
+        if self.settled_order.len() > SETTLED_KEPT
+            && let Some(oldest) = self.settled_order.pop_front()
+        {
+            self.settled.remove(&oldest);
+        }
+        true
+    }
+
+    fn standing(&self, ask: &Admission, now_ms: u64) -> Standing {
+        let stand = |rate: Option<Rate>, tat: Tat| {
+            rate.map(|rate| RateStanding { limit: rate.limit(), remaining: rate.remaining(tat, now_ms), reset_ms: rate.reset_ms(tat, now_ms) })
+        };
+        Standing { requests: stand(ask.request_rate, self.request_tat), tokens: stand(ask.token_rate, self.token_tat) }
+    }
+
+    fn window_use(&self, window: &Window) -> WindowUse {
+        self.windows.get(&id_of(window)).map_or(WindowUse::default(), |(_, counted)| *counted)
+    }
+
+    /// The first quota that has less left than `more`.
+    fn exhausted(&self, quotas: &[QuotaAsk], more: Amounts) -> Option<Refusal> {
+        quotas.iter().find_map(|ask| {
+            let WindowUse { used, held } = self.window_use(&ask.window);
+            let would = used.plus(held).plus(more);
+            let over = |limit: Option<u64>, would: u64, more: u64| more > 0 && limit.is_some_and(|limit| would > limit);
+            let cost = if ask.window.kind == WindowKind::Month { Quota::MonthlyCost } else { Quota::DailyCost };
+            let quota = if over(ask.requests, would.requests, more.requests) {
+                Quota::DailyRequests
+            } else if over(ask.tokens, would.tokens, more.tokens) {
+                Quota::DailyTokens
+            } else if over(ask.cost_nusd, would.cost_nusd, more.cost_nusd) {
+                cost
+            } else {
+                return None;
+            };
+            Some(Refusal::Quota { quota, resets_at_ms: ask.window.resets_at_ms })
+        })
+    }
+
+    /// The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
+    fn hold_for(&self, ask: &Admission) -> Amounts {
+        let ample = ask.quotas.iter().all(|quota| {
+            let WindowUse { used, held } = self.window_use(&quota.window);
+            let taken = used.plus(held);
+            let enough = |limit: Option<u64>, taken: u64, hold: u64| limit.is_none_or(|limit| limit.saturating_sub(taken) >= hold.saturating_mul(10));
+            enough(quota.tokens, taken.tokens, ask.hold.tokens) && enough(quota.cost_nusd, taken.cost_nusd, ask.hold.cost_nusd)
+        });
+        if ample { ask.hold } else { ask.strict_hold }
+    }
+
+    fn admit(&mut self, ask: &Admission, hit: bool, now_ms: u64) -> Verdict {
+        if let Some(hold) = self.holds.get(&ask.id) {
+            return Verdict::Admitted { held: hold.amounts, standing: hold.standing };
+        }
+        let settings = self.settings_version != Some(ask.settings_version);
+        let missing = |quota: &&QuotaAsk| !self.windows.contains_key(&id_of(&quota.window));
+        let windows: Vec<Window> = ask.quotas.iter().filter(missing).map(|quota| quota.window).collect();
+        if settings || !windows.is_empty() {
+            return Verdict::Stale { settings, windows };
+        }
+        let held = if hit { Amounts { requests: 1, ..Amounts::default() } } else { self.hold_for(ask) };
+        match self.check(ask, held, hit, now_ms) {
+            Err(refusal) => Verdict::Refused { refusal, standing: self.standing(ask, now_ms) },
+            Ok((request_tat, token_tat)) => {
+                (self.request_tat, self.token_tat) = (request_tat, token_tat);
+                let standing = self.standing(ask, now_ms);
+                self.take(ask, held, hit, standing);
+                Verdict::Admitted { held: if hit { Amounts::default() } else { held }, standing }
+            }
+        }
+    }
+
+    /// Checks every limit; answers the rates' new state.
+    fn check(&self, ask: &Admission, held: Amounts, hit: bool, now_ms: u64) -> Result<(Tat, Tat), Refusal> {
+        if !hit && ask.concurrency.is_some_and(|limit| self.holds.len() as u64 >= limit) {
+            return Err(Refusal::Concurrency);
+        }
+        let rate_of = |rate: Option<Rate>, tat: Tat, units: u64, kind: RateKind| match rate {
+            None => Ok(tat),
+            // More than a whole burst passes when the full burst is there: it could never pass otherwise.
+            Some(rate) => rate.check(tat, now_ms, units.min(rate.capacity())).map_err(|refusal| Refusal::Rate {
+                kind,
+                retry_after_ms: match refusal {
+                    gcra::Refusal::Denied { retry_after_ms } => retry_after_ms,
+                    gcra::Refusal::Never => rate.reset_ms(tat, now_ms),
+                },
+            }),
+        };
+        let request_tat = rate_of(ask.request_rate, self.request_tat, 1, RateKind::Requests)?;
+        let token_tat = if hit { self.token_tat } else { rate_of(ask.token_rate, self.token_tat, ask.rate_tokens, RateKind::Tokens)? };
+        match self.exhausted(&ask.quotas, held) {
+            Some(refusal) => Err(refusal),
+            None => Ok((request_tat, token_tat)),
+        }
+    }
+
+    fn take(&mut self, ask: &Admission, held: Amounts, hit: bool, standing: Standing) {
+        for quota in &ask.quotas {
+            if let Some((_, counted)) = self.windows.get_mut(&id_of(&quota.window)) {
+                let part = if hit { &mut counted.used } else { &mut counted.held };
+                *part = part.plus(held);
+            }
+        }
+        if !hit {
+            let windows = ask.quotas.iter().map(|quota| quota.window).collect();
+            let earliest = if self.holds.is_empty() { u64::MAX } else { self.next_lease_ends_ms };
+            self.next_lease_ends_ms = earliest.min(ask.lease_until_ms);
+            self.holds.insert(ask.id, Hold { amounts: held, windows, lease_until_ms: ask.lease_until_ms, standing });
+        }
+    }
+
+    fn extend(&mut self, ask: &Admission, more: Amounts) -> bool {
+        if !self.holds.contains_key(&ask.id) || self.exhausted(&ask.quotas, more).is_some() {
+            return false;
+        }
+        for quota in &ask.quotas {
+            if let Some((_, counted)) = self.windows.get_mut(&id_of(&quota.window)) {
+                counted.held = counted.held.plus(more);
+            }
+        }
+        if let Some(hold) = self.holds.get_mut(&ask.id) {
+            hold.amounts = hold.amounts.plus(more);
+        }
+        true
+    }
+
+    fn settle(&mut self, settlement: &Settlement, now_ms: u64) -> Settled {
+        if self.settled.contains(&settlement.id) {
+            return Settled::Again;
+        }
+        if let Some((rate, taken, used)) = settlement.token_rate {
+            let delta = i64::try_from(i128::from(used) - i128::from(taken)).unwrap_or(i64::MAX);
+            self.token_tat = rate.correct(self.token_tat, now_ms, delta);
+        }
+        if self.close(settlement.id, settlement.used) {
+            return Settled::Done;
+        }
+        for window in &settlement.windows {
+            if let Some((_, counted)) = self.windows.get_mut(&id_of(window)) {
+                counted.used = counted.used.plus(settlement.used);
+            }
+        }
+        Settled::WithoutHold
+    }
+
+    fn release(&mut self, ask: &Admission, now_ms: u64) {
+        let Some(hold) = self.holds.remove(&ask.id) else { return };
+        for window in &hold.windows {
+            if let Some((_, counted)) = self.windows.get_mut(&id_of(window)) {
+                counted.held = counted.held.minus(hold.amounts);
+            }
+        }
+        if let Some(rate) = ask.request_rate {
+            self.request_tat = rate.correct(self.request_tat, now_ms, -1);
+        }
+        if let Some(rate) = ask.token_rate {
+            let taken = i64::try_from(ask.rate_tokens.min(rate.capacity())).unwrap_or(i64::MAX);
+            self.token_tat = rate.correct(self.token_tat, now_ms, -taken);
+        }
+    }
+}
+
+impl MemoryCounters {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, TenantCounters>> {
+        // No code under this lock can panic half-way through a change; should it, the counts are still the best there are.
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, tenant: &Arc<str>, now_ms: u64, act: impl FnOnce(&mut TenantCounters) -> T) -> T {
+        let mut tenants = self.lock();
+        if !tenants.contains_key(tenant) {
+            tenants.insert(tenant.clone(), TenantCounters::default());
+        }
+        let counters = tenants.entry(tenant.clone()).or_default();
+        counters.sweep(now_ms);
+        act(counters)
+    }
+}
+
+#[async_trait]
+impl Counters for MemoryCounters {
+    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
+        Ok(self.with(&ask.tenant, now_ms, |counters| counters.admit(ask, hit, now_ms)))
+    }
+
+    async fn extend(&self, ask: &Admission, more: Amounts, now_ms: u64) -> Result<bool, StoreError> {
+        Ok(self.with(&ask.tenant, now_ms, |counters| counters.extend(ask, more)))
+    }
+
+    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
+        Ok(self.with(&settlement.tenant, now_ms, |counters| counters.settle(settlement, now_ms)))
+    }
+
+    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+        self.with(&ask.tenant, now_ms, |counters| counters.release(ask, now_ms));
+        Ok(())
+    }
+
+    async fn refill(&self, tenant: &str, settings_version: u64, windows: &[(Window, Amounts)], now_ms: u64) -> Result<(), StoreError> {
+        self.with(&Arc::from(tenant), now_ms, |counters| {
+            counters.settings_version = counters.settings_version.max(Some(settings_version));
+            for (window, used) in windows {
+                let fresh = (*window, WindowUse { used: *used, held: Amounts::default() });
+                counters.windows.entry(id_of(window)).or_insert(fresh);
+            }
+        });
+        Ok(())
+    }
+
+    async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {
+        let known = self.lock().contains_key(tenant);
+        if !known {
+            return Ok(vec![None; windows.len()]);
+        }
+        Ok(self.with(&Arc::from(tenant), now_ms, |counters| {
+            windows.iter().map(|window| counters.windows.get(&id_of(window)).map(|(_, counted)| *counted)).collect()
+        }))
+    }
+}

@@ -1,0 +1,316 @@
+//! The store: counters, response cache and health — fast, shared, and disposable.
+//!
+//! Three borders, because three different things are needed; and one batch over them, because a request may wait for the
+//! store only twice: [`Store::admit`] before the call and [`Store::settle`] after it. [`Separate`] makes the batch out of
+//! any three parts; a backend that can do better (one pipeline to Redis) implements [`Store`] itself.
+//!
+//! The store may be flushed at any moment (M5): an admission that finds a window or the settings version missing says
+//! [`Verdict::Stale`], the pipeline reads the truth from directory and ledger, calls [`Counters::refill`] and asks again.
+
+pub mod cache;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+pub mod memory;
+
+use crate::error::{Quota, RateKind};
+use crate::gcra::Rate;
+use crate::health::{ModelHealth, Observation};
+use crate::id::RequestId;
+use crate::receipt::Amounts;
+use crate::window::Window;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A quota window with its limits; `None` means no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaAsk {
+    /// The window.
+    pub window: Window,
+    /// Requests.
+    pub requests: Option<u64>,
+    /// Tokens.
+    pub tokens: Option<u64>,
+    /// Nano-US-dollar.
+    pub cost_nusd: Option<u64>,
+}
+
+/// What a request asks before anything is dispatched.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Whose request it is.
+    pub tenant: Arc<str>,
+    /// The request; asked twice, the verdict is the same and there is one hold.
+    pub id: RequestId,
+    /// The version of the tenant's settings that this admission was made from (T2).
+    pub settings_version: u64,
+    /// Requests per minute.
+    pub request_rate: Option<Rate>,
+    /// Tokens per minute.
+    pub token_rate: Option<Rate>,
+    /// How many tokens this request is expected to take from the token rate.
+    pub rate_tokens: u64,
+    /// The most requests in flight.
+    pub concurrency: Option<u64>,
+    /// The quota windows.
+    pub quotas: Vec<QuotaAsk>,
+    /// What the request may cost at most, by a calibrated estimate of its input.
+    pub hold: Amounts,
+    /// The same by an estimate that cannot be exceeded; taken where less than ten times `hold` is left.
+    pub strict_hold: Amounts,
+    /// When the hold expires if nobody settles it, in Unix milliseconds.
+    pub lease_until_ms: u64,
+}
+
+/// Where a rate stands after an admission; for the `x-ratelimit-*` headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateStanding {
+    /// Units a minute.
+    pub limit: u64,
+    /// Units that would pass now.
+    pub remaining: u64,
+    /// Milliseconds until the full burst is there again.
+    pub reset_ms: u64,
+}
+
+/// Where a tenant's rates stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Requests per minute.
+    pub requests: Option<RateStanding>,
+    /// Tokens per minute.
+    pub tokens: Option<RateStanding>,
+}
+
+/// Why an admission was refused. Nothing was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A rate limit.
+    Rate {
+        /// Which.
+        kind: RateKind,
+        /// When to come again, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// Too many requests in flight.
+    Concurrency,
+    /// A quota has less left than the request may need.
+    Quota {
+        /// Which.
+        quota: Quota,
+        /// When its window ends, in Unix milliseconds.
+        resets_at_ms: u64,
+    },
+}
+
+/// The answer to an admission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request may be dispatched; this much is held for it. A cache hit holds nothing and is counted already.
+    Admitted {
+        /// What was taken from the quotas.
+        held: Amounts,
+        /// Where the rates stand now.
+        standing: Standing,
+    },
+    /// It may not. Nothing was taken.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Where the rates stand.
+        standing: Standing,
+    },
+    /// The store does not know the tenant's settings version, knows another, or misses windows. Nothing was taken.
+    Stale {
+        /// Whether the settings are what is stale.
+        settings: bool,
+        /// The windows that are missing.
+        windows: Vec<Window>,
+    },
+}
+
+/// What a request did use, in place of what was held for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// Whose request it was.
+    pub tenant: Arc<str>,
+    /// The request; settled twice, it is charged once (M2).
+    pub id: RequestId,
+    /// The windows that it was admitted to.
+    pub windows: Vec<Window>,
+    /// What it used.
+    pub used: Amounts,
+    /// The rate of tokens, what was taken from it, and what should have been.
+    pub token_rate: Option<(Rate, u64, u64)>,
+}
+
+/// What became of a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The hold was replaced by what was used.
+    Done,
+    /// It had been settled before; nothing changed.
+    Again,
+    /// There was no hold any more; what was used is charged all the same (M2).
+    WithoutHold,
+}
+
+/// The store cannot be reached or is broken; the text is for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store is unavailable: {0}")]
+pub struct StoreError(pub String);
+
+/// What a window has used and holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WindowUse {
+    /// Charged.
+    pub used: Amounts,
+    /// Set aside for requests in flight.
+    pub held: Amounts,
+}
+
+/// Rates, concurrency, quotas and revocation.
+///
+/// # Atomicity
+/// Each method is one atomic operation on one tenant, and each is idempotent by request id.
+#[async_trait]
+pub trait Counters: Send + Sync {
+    /// Checks every limit and takes from all of them, or from none. `hit` says that a remembered answer serves the
+    /// request: it takes no hold and no place in flight, and counts one request at once (M7).
+    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError>;
+
+    /// Raises a hold by `more`, if the quotas of `ask` have that much left; answers whether they had.
+    async fn extend(&self, ask: &Admission, more: Amounts, now_ms: u64) -> Result<bool, StoreError>;
+
+    /// Replaces a hold by what was used.
+    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError>;
+
+    /// Gives a hold back, for a request of which nothing was dispatched; also what it took from the rates.
+    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError>;
+
+    /// Tells the store a tenant's settings version and what its windows had used; what is there already is kept, except
+    /// an older version.
+    async fn refill(&self, tenant: &str, settings_version: u64, windows: &[(Window, Amounts)], now_ms: u64) -> Result<(), StoreError>;
+
+    /// What windows have used and hold; `None` for one that the store does not have.
+    async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError>;
+}
+
+/// Remembered answers, by exact key.
+#[async_trait]
+pub trait ResponseCache: Send + Sync {
+    /// What was put under this key and has not expired.
+    async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError>;
+
+    /// Remembers `value` for `ttl_ms`.
+    async fn put(&self, key: &CacheKey, value: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError>;
+
+    /// Forgets all that is remembered for a tenant.
+    async fn purge(&self, tenant: &str) -> Result<(), StoreError>;
+}
+
+/// What is known of the models' health.
+#[async_trait]
+pub trait HealthStore: Send + Sync {
+    /// The health of each of `models`, in their order.
+    async fn snapshot(&self, models: &[Arc<str>], now_ms: u64) -> Result<Vec<ModelHealth>, StoreError>;
+
+    /// Records what was seen of models.
+    async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError>;
+
+    /// Takes the one probe of a model whose breaker is open (A6); answers whether it was to be had.
+    async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError>;
+}
+
+/// The place of a remembered answer: whose it is, and a hash of all that the answer depends on (T1).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CacheKey {
+    /// Whose answer it is.
+    pub tenant: Arc<str>,
+    /// SHA-256 of configuration version and request.
+    pub hash: [u8; 32],
+}
+
+/// What goes into the cache when a request is settled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheWrite {
+    /// Where.
+    pub key: CacheKey,
+    /// What.
+    pub value: Bytes,
+    /// For how long, in milliseconds.
+    pub ttl_ms: u64,
+}
+
+/// All three borders, and the two batches over them.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The counters alone.
+    fn counters(&self) -> &dyn Counters;
+    /// The response cache alone.
+    fn cache(&self) -> &dyn ResponseCache;
+    /// Health alone.
+    fn health(&self) -> &dyn HealthStore;
+    /// The backend's name, for `/ready`.
+    fn kind(&self) -> &'static str;
+
+    /// One batch: the exact cache's answer under `key`, and the admission that depends on whether there is one.
+    async fn admit(&self, ask: &Admission, key: Option<&CacheKey>, now_ms: u64) -> Result<(Verdict, Option<Bytes>), StoreError> {
+        // A cache that is down is a miss; it must not keep a request from being served.
+        let remembered = match key {
+            Some(key) => self.cache().get(key, now_ms).await.unwrap_or(None),
+            None => None,
+        };
+        let verdict = self.counters().admit(ask, remembered.is_some(), now_ms).await?;
+        Ok((verdict, remembered))
+    }
+
+    /// One batch: the settlement, what was seen of models, and an answer to remember.
+    async fn settle(&self, settlement: &Settlement, seen: &[Observation], write: Option<CacheWrite>, now_ms: u64) -> Result<Settled, StoreError> {
+        let remember = async {
+            match write {
+                Some(write) => self.cache().put(&write.key, write.value, write.ttl_ms, now_ms).await,
+                None => Ok(()),
+            }
+        };
+        let (settled, recorded, remembered) = tokio::join!(
+            self.counters().settle(settlement, now_ms),
+            async { if seen.is_empty() { Ok(()) } else { self.health().record(seen, now_ms).await } },
+            remember,
+        );
+        for lost in [recorded, remembered].into_iter().filter_map(Result::err) {
+            tracing::warn!(error = %lost, "what was learnt of a request is lost");
+        }
+        settled
+    }
+}
+
+/// A store out of three parts.
+pub struct Separate {
+    /// Rates, concurrency, quotas.
+    pub counters: Arc<dyn Counters>,
+    /// Remembered answers.
+    pub cache: Arc<dyn ResponseCache>,
+    /// Health.
+    pub health: Arc<dyn HealthStore>,
+    /// The backend's name, for `/ready`.
+    pub kind: &'static str,
+}
+
+impl Store for Separate {
+    fn counters(&self) -> &dyn Counters {
+        &*self.counters
+    }
+
+    fn cache(&self) -> &dyn ResponseCache {
+        &*self.cache
+    }
+
+    fn health(&self) -> &dyn HealthStore {
+        &*self.health
+    }
+
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+}

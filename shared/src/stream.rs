@@ -1,0 +1,180 @@
+//! A streamed answer on its way to the client.
+//!
+//! Every event passes on as soon as it came. The task that reads the provider's stream owns it to its end: when the client
+//! goes away it reads on, within the deadline, to the usage that the provider will bill (M4). A stream that is cut ends
+//! with an error event, never like one that is whole (A1, A5); one that goes silent is given up (A4).
+
+use crate::answer::Reply;
+use crate::attempt::Opened;
+use crate::catalog::Model;
+use crate::estimate::missing_usage;
+use crate::health::{Observation, Sight};
+use crate::money::Usage;
+use crate::pipeline::Work;
+use crate::provider::{Chunk, Choice, ProviderError, TokenLogprobs};
+use crate::receipt::AttemptOutcome;
+use bytes::{Bytes, BytesMut};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How often a comment tells a client, and whatever stands between, that a silent stream is alive: edge-optimised REST
+/// APIs give a silent one up after 30 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// What a stream came to.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// What it used, if the provider said.
+    pub(crate) usage: Option<Usage>,
+    /// Bytes of its answers.
+    pub(crate) answer_bytes: usize,
+    /// Whether all its answers ended well: not by a bound, not by a filter.
+    pub(crate) stopped: bool,
+    /// Why it is not whole, if it is not.
+    pub(crate) error: Option<ProviderError>,
+    /// The events as the client got them, if they were to be kept.
+    pub(crate) kept: Option<BytesMut>,
+}
+
+/// Where a stream's events go.
+pub(crate) enum Sink<'a> {
+    /// To the client; `true` keeps them, for the cache.
+    Client(&'a mut Reply, bool),
+    /// Nowhere: it is read for its usage.
+    Nowhere,
+}
+
+/// Reads an opened stream to its end.
+pub(crate) async fn read_on(opened: Opened, model: &Model, write: Writing, deadline: Instant, mut sink: Sink<'_>) -> (Ended, Duration) {
+    let mut ended = Ended { kept: matches!(sink, Sink::Client(_, true)).then(BytesMut::new), ..Ended::default() };
+    let mut finishes: Vec<String> = Vec::new();
+    let mut waited = Duration::ZERO;
+    let mut came = opened.head;
+    let mut rest = opened.rest;
+    loop {
+        let mut out = BytesMut::new();
+        for chunk in &came {
+            ended.usage = chunk.usage.or(ended.usage);
+            ended.answer_bytes += chunk.choices.iter().map(|choice| choice.text.len()).sum::<usize>();
+            finishes.extend(chunk.choices.iter().filter_map(|choice| choice.finish.clone()));
+            if !chunk.is_usage_only() || write.include_usage {
+                out.extend_from_slice(&chunk.event(&model.name, write.hide_logprobs));
+            }
+        }
+        if let Some(kept) = &mut ended.kept {
+            kept.extend_from_slice(&out);
+        }
+        if let Sink::Client(reply, _) = &mut sink
+            && !out.is_empty()
+        {
+            reply.event(out.freeze()).await;
+        }
+        let Some(chunks) = &mut rest else { break };
+        let from = Instant::now();
+        let next = next_chunks(chunks.as_mut(), model.timeouts.idle_ms, deadline, &mut sink).await;
+        waited += from.elapsed();
+        match next {
+            Ok(Some(chunks)) => came = chunks,
+            Ok(None) => break,
+            Err(error) => {
+                ended.error = Some(error);
+                break;
+            }
+        }
+    }
+    if finishes.is_empty() && ended.error.is_none() {
+        ended.error = Some(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without a finish reason"));
+    }
+    ended.stopped = finishes.iter().all(|why| matches!(why.as_str(), "stop" | "tool_calls" | "function_call"));
+    (ended, waited)
+}
+
+/// How events are written for the client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writing {
+    pub(crate) include_usage: bool,
+    pub(crate) hide_logprobs: bool,
+}
+
+/// The next chunks; comments keep the client's connection alive while none come.
+async fn next_chunks(
+    chunks: &mut dyn crate::provider::Chunks,
+    idle_ms: u64,
+    deadline: Instant,
+    sink: &mut Sink<'_>,
+) -> Result<Option<Vec<Chunk>>, ProviderError> {
+    let silent_at = Instant::now() + Duration::from_millis(idle_ms);
+    let mut next = std::pin::pin!(chunks.next());
+    loop {
+        let keep_alive_at = Instant::now() + KEEP_ALIVE;
+        match timeout_at(keep_alive_at.min(silent_at).min(deadline), &mut next).await {
+            Ok(came) => return came,
+            Err(_) if Instant::now() >= silent_at.min(deadline) => {
+                return Err(ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent"));
+            }
+            Err(_) => {
+                if let Sink::Client(reply, _) = sink {
+                    reply.event(Bytes::from_static(b": keep-alive\n\n")).await;
+                }
+            }
+        }
+    }
+}
+
+/// Writes down what a stream came to: usage, cost and outcome of its attempt, and what it showed of its model.
+pub(crate) fn close(work: &mut Work<'_>, attempt: usize, model: &Model, times: Times, ended: &Ended, client_left: bool) {
+    let Some(entry) = work.journal.attempts.get_mut(attempt) else { return };
+    entry.estimated = ended.usage.is_none();
+    entry.usage = ended.usage.unwrap_or_else(|| missing_usage(&work.request, model, ended.answer_bytes));
+    entry.cost_nusd = model.price.cost_nusd(&entry.usage);
+    entry.latency_ms = times.begun.elapsed().as_secs_f64() * 1000.0;
+    entry.outcome = match (&ended.error, client_left) {
+        (Some(error), _) => error.outcome,
+        (None, true) => AttemptOutcome::ClientGone,
+        (None, false) => entry.outcome,
+    };
+    #[allow(clippy::cast_precision_loss)]
+    let after_first = entry.usage.output_tokens.saturating_sub(1) as f64;
+    let ms_per_token = (after_first > 0.0).then(|| (entry.latency_ms - times.ttft_ms).max(0.0) / after_first);
+    let sight = match ended.error {
+        None => Sight::Answered { ttft_ms: times.ttft_ms, ms_per_token },
+        Some(_) if work.left_ms() == 0 => Sight::Nothing,
+        Some(_) => Sight::Failed,
+    };
+    work.seen.push(Observation { model: model.name.clone(), begun_at_ms: times.begun_at_ms, sight });
+}
+
+/// When a stream was called, and how long its first token took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    begun: Instant,
+    begun_at_ms: u64,
+    ttft_ms: f64,
+}
+
+impl Opened {
+    /// When it was called, and how long its first token took.
+    pub(crate) fn times(&self) -> Times {
+        Times { begun: self.begun, begun_at_ms: self.begun_at_ms, ttft_ms: self.ttft_ms }
+    }
+
+    /// What it has answered so far, each of the `n` answers put together, for the judge.
+    pub(crate) fn answers(&self) -> Vec<Choice> {
+        let mut answers: Vec<Choice> = Vec::new();
+        for piece in self.head.iter().flat_map(|chunk| &chunk.choices) {
+            let Some(answer) = answers.iter_mut().find(|answer| answer.index == piece.index) else {
+                answers.push(piece.clone());
+                continue;
+            };
+            answer.text.push_str(&piece.text);
+            answer.refused |= piece.refused;
+            answer.calls_tools |= piece.calls_tools;
+            answer.finish = piece.finish.clone().or(answer.finish.take());
+            answer.logprobs = match (answer.logprobs, piece.logprobs) {
+                (Some(a), Some(b)) => Some(TokenLogprobs::plus(a, b)),
+                (a, b) => a.or(b),
+            };
+        }
+        answers
+    }
+}

@@ -1,0 +1,334 @@
+//! A tenant: a customer of the gateway, who owns keys, limits and settings.
+//!
+//! What an operator sets and what the gateway runs by are two types. [`TenantRecord`] keeps only the fields that were
+//! set, as JSON, so that PATCH is a plain deep merge, "absent" keeps meaning the default of the day, `null` stays a value
+//! (no limit) and `"default"` takes a field back. [`Tenant`] is the record over the defaults, resolved once when it is read.
+
+use crate::usd;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Limits of a tenant; `None` means no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests a minute, by GCRA with the full limit as burst.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens a minute, charged by estimate and corrected at settle.
+    pub tokens_per_minute: Option<u64>,
+    /// Requests in flight at once.
+    pub concurrency: Option<u64>,
+    /// Requests a day.
+    pub daily_requests: Option<u64>,
+    /// Input and output tokens a day.
+    pub daily_tokens: Option<u64>,
+    /// Nano-US-dollar a day.
+    #[serde(rename = "daily_cost_usd", with = "usd::option")]
+    pub daily_cost_nusd: Option<u64>,
+    /// Nano-US-dollar a calendar month (UTC).
+    #[serde(rename = "monthly_cost_usd", with = "usd::option")]
+    pub monthly_cost_nusd: Option<u64>,
+}
+
+/// Caching for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantCache {
+    /// Whether answers are remembered.
+    pub enabled: bool,
+    /// For how many seconds, at most 30 days.
+    pub ttl_seconds: u64,
+    /// Whether an answer to a request of the same meaning may be used.
+    pub semantic: bool,
+    /// Whether answers are remembered whatever the request's temperature and `n`.
+    pub any_temperature: bool,
+}
+
+/// Upgrading for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantUpgrade {
+    /// Whether an unreliable cheap answer is replaced by a stronger tier's.
+    pub enabled: bool,
+}
+
+/// Everything that may be set of a tenant; also the shape of `[tenant_defaults]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantSettings {
+    /// Whether its requests are served.
+    pub enabled: bool,
+    /// Rate limits and quotas.
+    pub limits: Limits,
+    /// When its day begins, as any instant at which one began; 0 is UTC midnight.
+    pub window_anchor_ms: u64,
+    /// Names or prefixes ending in `*` of the models and tiers that it may use.
+    pub allowed_models: Vec<String>,
+    /// Caching.
+    pub cache: TenantCache,
+    /// Upgrading.
+    pub upgrade: TenantUpgrade,
+    /// The part of the day's quotas that it may use while the store is down, 0 to 1.
+    pub outage_share: f64,
+}
+
+/// What the directory stores of a tenant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TenantRecord {
+    /// 1 to 64 characters of `a-z A-Z 0-9 . _ -`; the first a letter or digit.
+    pub id: Arc<str>,
+    /// A name for people.
+    pub name: String,
+    /// When it was made, in Unix milliseconds.
+    pub created_at_ms: u64,
+    /// Grows with every change to the tenant or to one of its keys (T2). It begins with the time of creation, so that a
+    /// tenant made again under an old id is newer than what anybody remembers of the old one.
+    pub version: u64,
+    /// The fields of [`TenantSettings`] that were set, and no others.
+    pub set: Map<String, Value>,
+}
+
+/// A tenant as the gateway runs by it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tenant {
+    /// Its id.
+    pub id: Arc<str>,
+    /// A name for people.
+    pub name: String,
+    /// The version of its record (T2).
+    pub version: u64,
+    /// The record over the defaults.
+    pub settings: TenantSettings,
+}
+
+/// A field of a tenant is not what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct InvalidTenant {
+    /// The field's path, as `limits.daily_cost_usd`.
+    pub path: String,
+    /// What is wrong with it, for the caller.
+    pub message: String,
+}
+
+impl InvalidTenant {
+    /// A complaint about `path`.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
+impl TenantRecord {
+    /// A record of a new tenant from the body of a POST.
+    ///
+    /// # Errors
+    /// Names the first field that is missing, unknown or of the wrong type or range.
+    pub fn create(body: Value, defaults: &TenantSettings, now_ms: u64) -> Result<Self, InvalidTenant> {
+        let Value::Object(mut fields) = body else {
+            return Err(InvalidTenant::new("", "the body must be a JSON object"));
+        };
+        let id = take_text(&mut fields, "id")?.ok_or_else(|| InvalidTenant::new("id", "is required"))?;
+        check_id(&id)?;
+        let name = take_text(&mut fields, "name")?.unwrap_or_else(|| id.clone());
+        let mut record = Self { id: id.into(), name, created_at_ms: now_ms, version: now_ms, set: Map::new() };
+        merge(&mut record.set, fields);
+        record.resolve(defaults)?;
+        Ok(record)
+    }
+
+    /// This record with the body of a PATCH merged in, its version one higher.
+    ///
+    /// # Errors
+    /// As [`TenantRecord::create`]; the id cannot be changed.
+    pub fn patched(&self, body: Value, defaults: &TenantSettings) -> Result<Self, InvalidTenant> {
+        let Value::Object(mut fields) = body else {
+            return Err(InvalidTenant::new("", "the body must be a JSON object"));
+        };
+        if take_text(&mut fields, "id")?.is_some_and(|id| id != *self.id) {
+            return Err(InvalidTenant::new("id", "cannot be changed"));
+        }
+        let mut record = self.clone();
+        if let Some(name) = take_text(&mut fields, "name")? {
+            record.name = name;
+        }
+        record.version += 1;
+        merge(&mut record.set, fields);
+        record.resolve(defaults)?;
+        Ok(record)
+    }
+
+    /// The tenant that this record makes over `defaults`.
+    ///
+    /// # Errors
+    /// Names the first field that does not fit; a stored record was checked when it was written.
+    pub fn resolve(&self, defaults: &TenantSettings) -> Result<Tenant, InvalidTenant> {
+        let whole = serde_json::to_value(defaults).map_err(|e| InvalidTenant::new("", e.to_string()))?;
+        let Value::Object(mut whole) = whole else {
+            return Err(InvalidTenant::new("", "the defaults are no object"));
+        };
+        merge(&mut whole, self.set.clone());
+        let settings: TenantSettings = serde_path_to_error::deserialize(Value::Object(whole)).map_err(|e| {
+            InvalidTenant::new(e.path().to_string(), e.inner().to_string())
+        })?;
+        check_settings(&settings)?;
+        Ok(Tenant { id: self.id.clone(), name: self.name.clone(), version: self.version, settings })
+    }
+}
+
+impl Tenant {
+    /// Whether this tenant may use the model or tier of this name.
+    #[must_use]
+    pub fn allows(&self, name: &str) -> bool {
+        allows(&self.settings.allowed_models, name)
+    }
+
+    /// The tenant as the admin plane shows it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut body = Map::new();
+        body.insert("id".into(), Value::from(&*self.id));
+        body.insert("name".into(), Value::from(self.name.as_str()));
+        if let Ok(Value::Object(settings)) = serde_json::to_value(&self.settings) {
+            body.extend(settings);
+        }
+        Value::Object(body)
+    }
+}
+
+/// Whether one of `patterns` (names, or prefixes ending in `*`) matches `name`.
+#[must_use]
+pub fn allows(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => pattern == name,
+    })
+}
+
+fn take_text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, InvalidTenant> {
+    match fields.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= 200 => Ok(Some(text)),
+        Some(_) => Err(InvalidTenant::new(name, "must be a text of 1 to 200 bytes")),
+    }
+}
+
+fn check_id(id: &str) -> Result<(), InvalidTenant> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if id.len() > 64 || !id.bytes().all(fits) || !id.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        let form = "must be 1 to 64 characters of a-z A-Z 0-9 . _ -, the first a letter or digit";
+        return Err(InvalidTenant::new("id", form));
+    }
+    Ok(())
+}
+
+fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
+    let limits = &settings.limits;
+    for (name, limit) in [
+        ("requests_per_minute", limits.requests_per_minute),
+        ("tokens_per_minute", limits.tokens_per_minute),
+        ("concurrency", limits.concurrency),
+    ] {
+        if limit.is_some_and(|limit| limit == 0 || limit > 1_000_000_000) {
+            return Err(InvalidTenant::new(format!("limits.{name}"), "must be 1 to 1000000000, or null for no limit"));
+        }
+    }
+    if !(0.0..=1.0).contains(&settings.outage_share) {
+        return Err(InvalidTenant::new("outage_share", "must be 0 to 1"));
+    }
+    if !(1..=2_592_000).contains(&settings.cache.ttl_seconds) {
+        return Err(InvalidTenant::new("cache.ttl_seconds", "must be 1 to 2592000"));
+    }
+    if settings.window_anchor_ms > 253_402_300_800_000 {
+        return Err(InvalidTenant::new("window_anchor_ms", "must be Unix milliseconds before the year 10000"));
+    }
+    if settings.allowed_models.len() > 1000 || settings.allowed_models.iter().any(|name| name.is_empty() || name.len() > 200) {
+        return Err(InvalidTenant::new("allowed_models", "must be at most 1000 names of 1 to 200 bytes"));
+    }
+    Ok(())
+}
+
+/// Deep merge: objects merge, `"default"` removes, anything else replaces.
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (name, value) in from {
+        match (into.get_mut(&name), value) {
+            (_, Value::String(word)) if word == "default" => drop(into.remove(&name)),
+            (Some(Value::Object(inner)), Value::Object(fields)) => merge(inner, fields),
+            (_, Value::Object(fields)) => {
+                let mut inner = Map::new();
+                merge(&mut inner, fields);
+                into.insert(name, Value::Object(inner));
+            }
+            (_, value) => drop(into.insert(name, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn defaults() -> TenantSettings {
+        serde_json::from_value(json!({
+            "enabled": true,
+            "limits": {"requests_per_minute": 600, "tokens_per_minute": 200_000, "concurrency": 50, "daily_requests": 1000,
+                       "daily_tokens": 1_000_000, "daily_cost_usd": "5.00", "monthly_cost_usd": null},
+            "window_anchor_ms": 0, "allowed_models": ["*"],
+            "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
+            "upgrade": {"enabled": true}, "outage_share": 0.1
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn absent_means_the_default_and_null_means_no_limit() {
+        let record = TenantRecord::create(json!({"id": "acme", "limits": {"daily_requests": null, "daily_tokens": 5}}), &defaults(), 7).unwrap();
+        let limits = record.resolve(&defaults()).unwrap().settings.limits;
+        assert_eq!((limits.daily_requests, limits.daily_tokens, limits.concurrency), (None, Some(5), Some(50)));
+    }
+
+    #[test]
+    fn a_patch_merges_deeply_and_the_word_default_takes_a_field_back() {
+        let record = TenantRecord::create(json!({"id": "acme", "limits": {"daily_requests": 3, "concurrency": 1}}), &defaults(), 7).unwrap();
+        let record = record.patched(json!({"limits": {"daily_requests": "default", "daily_cost_usd": "0.000000001"}}), &defaults()).unwrap();
+        let limits = record.resolve(&defaults()).unwrap().settings.limits;
+        assert_eq!((limits.daily_requests, limits.concurrency, limits.daily_cost_nusd), (Some(1000), Some(1), Some(1)));
+        assert_eq!(record.version, 8);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_its_path() {
+        for (body, path) in [
+            (json!([]), ""),
+            (json!({}), "id"),
+            (json!({"id": ""}), "id"),
+            (json!({"id": "a/b"}), "id"),
+            (json!({"id": "-a"}), "id"),
+            (json!({"id": "a", "colour": 1}), "colour"),
+            (json!({"id": "a", "limits": {"daily_requests": -1}}), "limits.daily_requests"),
+            (json!({"id": "a", "limits": {"daily_requests": 1.5}}), "limits.daily_requests"),
+            (json!({"id": "a", "limits": {"concurrency": 0}}), "limits.concurrency"),
+            (json!({"id": "a", "limits": {"daily_cost_usd": 5.0}}), "limits.daily_cost_usd"),
+            (json!({"id": "a", "limits": {"daily_cost_usd": "-1"}}), "limits.daily_cost_usd"),
+            (json!({"id": "a", "limits": 5}), "limits"),
+            (json!({"id": "a", "limits": {"weekly": 5}}), "limits.weekly"),
+            (json!({"id": "a", "cache": {"ttl_seconds": 0}}), "cache.ttl_seconds"),
+            (json!({"id": "a", "outage_share": 1.5}), "outage_share"),
+            (json!({"id": "a", "enabled": "yes"}), "enabled"),
+        ] {
+            let refused = TenantRecord::create(body.clone(), &defaults(), 7).unwrap_err();
+            assert_eq!(refused.path, path, "{body}: {refused}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_whole_names_or_prefixes() {
+        let patterns = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(allows(&patterns(&["*"]), "groq/x"));
+        assert!(allows(&patterns(&["groq/*"]), "groq/x"));
+        assert!(!allows(&patterns(&["groq/x"]), "groq/xy"));
+        assert!(!allows(&[], "groq/x"));
+    }
+}

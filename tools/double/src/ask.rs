@@ -1,0 +1,58 @@
+//! What is asked: the few fields of a chat request that change an answer or its price.
+//!
+//! The double is lenient where a provider would be strict (a wrong type counts as absence): what a gateway sends is
+//! checked by its tests against the recorded bodies, not by guesses here.
+
+use serde_json::Value;
+
+/// A chat request, as far as the double cares.
+pub(crate) struct Ask {
+    pub(crate) model: String,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    pub(crate) choices: u64,
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) logprobs: bool,
+    pub(crate) top_logprobs: u64,
+    pub(crate) prompt_tokens: u64,
+    /// The first eight words of the last user message.
+    pub(crate) opening: String,
+    /// The name of the first tool offered.
+    pub(crate) tool: String,
+}
+
+impl Ask {
+    /// Reads a request's body.
+    ///
+    /// # Errors
+    /// What a provider would say is wrong with it.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, &'static str> {
+        let body: Value =
+            serde_json::from_slice(body).map_err(|_| "We could not parse the JSON body of your request.")?;
+        let model = body["model"].as_str().ok_or("you must provide a model parameter")?;
+        let messages = body["messages"].as_array().ok_or("Missing required parameter: 'messages'.")?;
+        let last_user = messages.iter().rev().find(|message| message["role"] == "user");
+        let last_user = last_user.map_or(String::new(), |message| texts(message).collect::<Vec<_>>().join(" "));
+        let bytes: usize = messages.iter().flat_map(texts).map(str::len).sum();
+        let tool = body["tools"][0]["function"]["name"].as_str().unwrap_or("lookup");
+        Ok(Self {
+            model: model.to_owned(),
+            stream: body["stream"] == true,
+            include_usage: body["stream_options"]["include_usage"] == true,
+            choices: body["n"].as_u64().unwrap_or(1).clamp(1, 128),
+            max_tokens: body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64()),
+            logprobs: body["logprobs"] == true,
+            top_logprobs: body["top_logprobs"].as_u64().unwrap_or(0).min(20),
+            prompt_tokens: (bytes as u64).div_ceil(4) + 3 * messages.len() as u64,
+            opening: last_user.split_whitespace().take(8).collect::<Vec<_>>().join(" "),
+            tool: tool.to_owned(),
+        })
+    }
+}
+
+/// A message's content: the string, or the strings of its text parts.
+fn texts(message: &Value) -> impl Iterator<Item = &str> {
+    let content = &message["content"];
+    let parts = content.as_array().map_or(&[][..], Vec::as_slice);
+    content.as_str().into_iter().chain(parts.iter().filter_map(|part| part["text"].as_str()))
+}

@@ -1,0 +1,148 @@
+//! Error answers, worded as providers word them: with things in them that no caller of a gateway may ever read.
+//!
+//! Invariant A2 divides refusals into the caller's own fault (told as the provider told it) and ours (never told). So the
+//! first two kinds below carry plain text, and everything else carries [`LEAK`], which a test looks for (T3).
+
+use crate::LEAK;
+use crate::http::phrase;
+
+/// How a refusal says when to come back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Retry {
+    Unsaid,
+    AfterSeconds(u64),
+    /// As an HTTP date, this many seconds from now.
+    AtDate(u64),
+    AfterMs(u64),
+}
+
+/// An error answer: its status, its code, and when to come back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    pub(crate) retry: Retry,
+}
+
+impl Refusal {
+    /// A refusal with the code that providers use for its status.
+    pub(crate) fn of_status(status: u16) -> Self {
+        let code = match status {
+            401 => "invalid_api_key",
+            402 => "insufficient_quota",
+            403 => "permission_denied",
+            404 => "model_not_found",
+            413 => "request_too_large",
+            429 => "rate_limit_exceeded",
+            400..=499 => "invalid_request",
+            529 => "overloaded",
+            _ => "server_error",
+        };
+        Self { status, code, retry: Retry::Unsaid }
+    }
+
+    pub(crate) fn with_code(self, code: &'static str) -> Self {
+        Self { code, ..self }
+    }
+
+    pub(crate) fn with_retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// The body: OpenAI's envelope.
+    pub(crate) fn body(&self, prompt_tokens: u64) -> String {
+        let message = match self.code {
+            "context_length_exceeded" => format!(
+                "This model's maximum context length is 4096 tokens. However, your messages resulted in {prompt_tokens} tokens. Please reduce the length of the messages."
+            ),
+            "content_policy_violation" => "Your request was rejected as a result of our safety system.".to_owned(),
+            _ => format!(
+                "{}: key {LEAK} of organization org-{LEAK}, node 10.4.2.17, in /srv/inference/worker.py line 112",
+                phrase(self.status)
+            ),
+        };
+        let kind = match self.status {
+            401 => "authentication_error",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        };
+        envelope(&message, kind, self.code)
+    }
+
+    /// The `Retry-After` line, if any, with its line end.
+    pub(crate) fn retry_header(&self) -> String {
+        match self.retry {
+            Retry::Unsaid => String::new(),
+            Retry::AfterSeconds(seconds) => format!("Retry-After: {seconds}\r\n"),
+            Retry::AtDate(seconds) => format!("Retry-After: {}\r\n", http_date(now_s() + seconds)),
+            Retry::AfterMs(ms) => format!("retry-after-ms: {ms}\r\n"),
+        }
+    }
+}
+
+/// OpenAI's error envelope around a message.
+pub(crate) fn envelope(message: &str, kind: &str, code: &str) -> String {
+    let message = crate::answer::quote(message);
+    format!(r#"{{"error":{{"message":{message},"type":"{kind}","param":null,"code":"{code}"}}}}"#)
+}
+
+/// The only reading of the clock: a date in a header has to lie in the reader's future.
+#[allow(clippy::disallowed_methods, reason = "the double stands outside of the program whose clock is injected")]
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A Unix time as RFC 9110 writes it.
+///
+/// # Source
+/// Days to civil date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+fn http_date(unix_s: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12;
+    let year = year_of_era + era * 400 + u64::from(month < 2);
+    format!(
+        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
+        DAYS[(days % 7) as usize],
+        MONTHS[month as usize],
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_standard() {
+        for (unix_s, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+        ] {
+            assert_eq!(http_date(unix_s), expected);
+        }
+    }
+
+    #[test]
+    fn only_the_callers_own_faults_are_free_of_secrets() {
+        let caller = Refusal::of_status(400);
+        assert!(!caller.with_code("context_length_exceeded").body(9).contains(LEAK));
+        assert!(!caller.with_code("content_policy_violation").body(9).contains(LEAK));
+        for status in [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 529] {
+            assert!(Refusal::of_status(status).body(9).contains(LEAK), "{status}");
+        }
+    }
+}

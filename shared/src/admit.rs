@@ -104,7 +104,8 @@ pub(crate) async fn admit(work: &mut Work<'_>, decision: &Decision) -> Result<Ad
                     work.journal.degraded.push("health");
                     Vec::new()
                 });
-                let hold = Hold { ask, held, cache_key: cache_key.filter(|_| work.wants.cache != CacheUse::NoStore), health };
+                let hold =
+                    Hold { ask, held, cache_key: cache_key.filter(|_| work.wants.cache != CacheUse::NoStore), health };
                 if work.wants.cache == CacheUse::OnlyIfCached {
                     release(work, &hold).await;
                     return Err(Error::NotCached);
@@ -149,19 +150,37 @@ pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
     }
 }
 
-/// Raises a hold; answers whether the quotas had that much left.
-pub(crate) async fn extend(work: &Work<'_>, hold: &mut Hold, more: Amounts) -> bool {
-    let granted = work.gateway.store.counters().extend(&hold.ask, more, work.gateway.clock.now_ms()).await.unwrap_or(false);
+/// How much of the hold the calls made so far have used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SoFar {
+    /// What the journal says: all of them have ended.
+    Ended,
+    /// All of it: a stream is still running.
+    Running,
+}
+
+/// Sees to it that the hold covers one more call, of the dearest of `models`, beside what the calls so far have used;
+/// answers whether the quotas had that much left.
+pub(crate) async fn extend(work: &Work<'_>, hold: &mut Hold, models: &[Arc<Model>], so_far: SoFar) -> bool {
+    let input = InputEstimate::of(&work.request);
+    let most = dearest(models.iter().map(|model| at_most(&work.request, model, input.strict_tokens)));
+    let used = match so_far {
+        SoFar::Running => hold.held,
+        SoFar::Ended => {
+            let (tokens, cost_nusd) = (work.journal.usage().total_tokens(), work.journal.cost_nusd());
+            Amounts { requests: 1, tokens, cost_nusd }
+        }
+    };
+    let more = used.plus(most).minus(hold.held);
+    if more == Amounts::default() {
+        return true;
+    }
+    let now_ms = work.gateway.clock.now_ms();
+    let granted = work.gateway.store.counters().extend(&hold.ask, more, now_ms).await.unwrap_or(false);
     if granted {
         hold.held = hold.held.plus(more);
     }
     granted
-}
-
-/// What a call of one of `models` may use at most, for a hold.
-pub(crate) fn most_of(work: &Work<'_>, models: &[Arc<Model>]) -> Amounts {
-    let input = InputEstimate::of(&work.request);
-    dearest(models.iter().map(|model| at_most(&work.request, model, input.strict_tokens)))
 }
 
 /// Reads the truth and tells it to the store.
@@ -190,9 +209,19 @@ fn admission(gateway: &Gateway, work: &Work<'_>, decision: &Decision, now_ms: u6
     };
     let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
     let day = Window::day(now_ms, tenant.settings.window_anchor_ms);
-    let mut quotas = vec![QuotaAsk { window: day, requests: limits.daily_requests, tokens: limits.daily_tokens, cost_nusd: limits.daily_cost_nusd }];
+    let mut quotas = vec![QuotaAsk {
+        window: day,
+        requests: limits.daily_requests,
+        tokens: limits.daily_tokens,
+        cost_nusd: limits.daily_cost_nusd,
+    }];
     if limits.monthly_cost_nusd.is_some() {
-        quotas.push(QuotaAsk { window: Window::month(now_ms), requests: None, tokens: None, cost_nusd: limits.monthly_cost_nusd });
+        quotas.push(QuotaAsk {
+            window: Window::month(now_ms),
+            requests: None,
+            tokens: None,
+            cost_nusd: limits.monthly_cost_nusd,
+        });
     }
     Admission {
         tenant: tenant.id.clone(),

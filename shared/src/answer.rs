@@ -177,7 +177,9 @@ fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
         set("x-gateway-intent-source", "pinned");
     }
     set("x-gateway-cache", journal.cache.as_str());
-    if let Some(age_ms) = journal.age_ms.filter(|_| matches!(journal.cache, CacheStatus::Hit | CacheStatus::HitSemantic)) {
+    if let Some(age_ms) =
+        journal.age_ms.filter(|_| matches!(journal.cache, CacheStatus::Hit | CacheStatus::HitSemantic))
+    {
         set("age", &(age_ms / 1000).to_string());
     }
     let truth = |yes: bool| if yes { "true" } else { "false" };
@@ -192,8 +194,18 @@ fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
         set("x-gateway-degraded", &journal.degraded.join(","));
     }
     let rates = [
-        ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", journal.standing.requests),
-        ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", journal.standing.tokens),
+        (
+            "x-ratelimit-limit-requests",
+            "x-ratelimit-remaining-requests",
+            "x-ratelimit-reset-requests",
+            journal.standing.requests,
+        ),
+        (
+            "x-ratelimit-limit-tokens",
+            "x-ratelimit-remaining-tokens",
+            "x-ratelimit-reset-tokens",
+            journal.standing.tokens,
+        ),
     ];
     for (limit, remaining, reset, standing) in rates {
         if let Some(RateStanding { limit: units, remaining: left, reset_ms }) = standing {
@@ -232,7 +244,9 @@ mod tests {
 
     #[test]
     fn spans_are_written_as_openai_writes_them() {
-        for (ms, text) in [(0, "0ms"), (20, "20ms"), (1500, "1.500s"), (2000, "2s"), (360_000, "6m0s"), (3_661_000, "1h1m1s")] {
+        for (ms, text) in
+            [(0, "0ms"), (20, "20ms"), (1500, "1.500s"), (2000, "2s"), (360_000, "6m0s"), (3_661_000, "1h1m1s")]
+        {
             assert_eq!(span(ms), text);
         }
     }

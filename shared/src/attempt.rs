@@ -5,6 +5,7 @@
 //! over. What an attempt showed of its model is recorded at once, beside the next attempt, so that other requests keep
 //! away from a failing model before this one is done.
 
+use crate::admit::{Hold, SoFar, extend};
 use crate::catalog::Model;
 use crate::error::Error;
 use crate::estimate::{max_output_tokens, missing_usage};
@@ -22,7 +23,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How long a model is left alone after a 429 that does not say how long.
-const COOLDOWN_MS: u64 = 5_000;
+pub(crate) const COOLDOWN_MS: u64 = 5_000;
 /// How long a model is left alone after it refused our key, our bill or its own id.
 const DOWN_MS: u64 = 30_000;
 /// The longest that a request waits for its only candidate's `Retry-After`.
@@ -75,12 +76,18 @@ pub(crate) struct Opened {
 ///
 /// # Errors
 /// The caller's own fault as the provider told it, the deadline, or that all failed.
-pub(crate) async fn first_that_answers(work: &mut Work<'_>, candidates: &[Candidate], manner: Manner) -> Result<Answering, Error> {
+pub(crate) async fn first_that_answers(
+    work: &mut Work<'_>,
+    hold: &mut Hold,
+    candidates: &[Candidate],
+    manner: Manner,
+) -> Result<Answering, Error> {
     let gateway = work.gateway;
     let mut seen: Option<Observation> = None;
     let mut kind = manner.kind;
     let mut too_small = 0;
     let mut last_resort = false;
+    let mut failed_at_a_cost = false;
     let result = 'candidates: {
         for (place, candidate) in candidates.iter().enumerate() {
             let model = &candidate.model;
@@ -103,7 +110,9 @@ pub(crate) async fn first_that_answers(work: &mut Work<'_>, candidates: &[Candid
                     last_resort = true;
                     work.journal.because(format!("{} as the last resort: {reason}", model.name));
                 }
-                Some(reason @ (Reason::Faster | Reason::Refresh)) => work.journal.because(format!("{}: {reason}", model.name)),
+                Some(reason @ (Reason::Faster | Reason::Refresh)) => {
+                    work.journal.because(format!("{}: {reason}", model.name))
+                }
                 _ => {}
             }
             let mut retries = 0;
@@ -111,20 +120,32 @@ pub(crate) async fn first_that_answers(work: &mut Work<'_>, candidates: &[Candid
                 if work.left_ms() == 0 {
                     break 'candidates Err(Error::DeadlineExceeded);
                 }
-                let (_, called) = tokio::join!(record(gateway, seen.take()), call(work, model, kind, manner, leased_at_ms.take()));
+                // A failed call that may be billed has used up a part of the hold.
+                if failed_at_a_cost && !extend(work, hold, std::slice::from_ref(model), SoFar::Ended).await {
+                    work.journal.because("the quota has not enough left for another attempt");
+                    break 'candidates Err(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() });
+                }
+                let (_, called) =
+                    tokio::join!(record(gateway, seen.take()), call(work, model, kind, manner, leased_at_ms.take()));
                 let error = match called {
                     Ok(answering) => return Ok(answering),
                     Err((error, sight)) => {
                         seen = sight;
+                        failed_at_a_cost |= error.may_bill;
                         error
                     }
                 };
                 match error.fault {
-                    Fault::CallerFault(told) => break 'candidates Err(Error::Provider { status: error.status.unwrap_or(400), error: told }),
+                    Fault::CallerFault(told) => {
+                        break 'candidates Err(Error::Provider { status: error.status.unwrap_or(400), error: told });
+                    }
                     Fault::ContextOverflow(told) => {
                         too_small = model.context_tokens;
                         if !candidates[place + 1..].iter().any(|next| next.model.context_tokens > too_small) {
-                            break 'candidates Err(Error::Provider { status: error.status.unwrap_or(400), error: told });
+                            break 'candidates Err(Error::Provider {
+                                status: error.status.unwrap_or(400),
+                                error: told,
+                            });
                         }
                         break;
                     }
@@ -132,8 +153,12 @@ pub(crate) async fn first_that_answers(work: &mut Work<'_>, candidates: &[Candid
                         tracing::error!(model = %model.name, status = error.status, detail = error.detail, "the provider refuses us: check key, bill and model id");
                         break;
                     }
-                    Fault::RateLimited { until_ms } if more_follow || !wait_until(work, until_ms, retries).await => break,
-                    Fault::Retryable if error.outcome == AttemptOutcome::Timeout || !back_off(work, retries).await => break,
+                    Fault::RateLimited { until_ms } if more_follow || !wait_until(work, until_ms, retries).await => {
+                        break;
+                    }
+                    Fault::Retryable if error.outcome == AttemptOutcome::Timeout || !back_off(work, retries).await => {
+                        break;
+                    }
                     Fault::RateLimited { .. } | Fault::Retryable => {
                         retries += 1;
                         kind = AttemptKind::Retry;
@@ -180,7 +205,10 @@ async fn back_off(work: &mut Work<'_>, retries: u32) -> bool {
 /// Waits for the only candidate, as long as it asked to be waited for (A3).
 async fn wait_until(work: &mut Work<'_>, until_ms: Option<u64>, retries: u32) -> bool {
     let wait_ms = until_ms.map_or(u64::MAX, |until_ms| until_ms.saturating_sub(work.gateway.clock.now_ms()));
-    if retries >= work.gateway.config.max_retries_per_candidate || wait_ms > LONGEST_WAIT_MS || wait_ms >= work.left_ms() {
+    if retries >= work.gateway.config.max_retries_per_candidate
+        || wait_ms > LONGEST_WAIT_MS
+        || wait_ms >= work.left_ms()
+    {
         return false;
     }
     if !work.gateway.may_retry() {
@@ -256,7 +284,8 @@ async fn call(
                     #[allow(clippy::cast_precision_loss)]
                     let ms_per_token = latency_ms / attempt.usage.output_tokens.max(1) as f64;
                     // A whole answer does not show its first token; it counts as one more token.
-                    work.seen.push(observed(Sight::Answered { ttft_ms: ms_per_token, ms_per_token: Some(ms_per_token) }));
+                    work.seen
+                        .push(observed(Sight::Answered { ttft_ms: ms_per_token, ms_per_token: Some(ms_per_token) }));
                 }
                 Given::Stream(opened) => attempt.ttft_ms = Some(opened.ttft_ms),
             }
@@ -276,7 +305,9 @@ async fn call(
             let sight = match error.fault {
                 Fault::Retryable if our_own_deadline => Sight::Nothing,
                 Fault::Retryable => Sight::Failed,
-                Fault::RateLimited { until_ms } => Sight::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) },
+                Fault::RateLimited { until_ms } => {
+                    Sight::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) }
+                }
                 Fault::CandidateDown => Sight::CoolDown { until_ms: begun_at_ms + DOWN_MS },
                 Fault::ContextOverflow(_) | Fault::CallerFault(_) => Sight::Nothing,
             };
@@ -306,12 +337,18 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening) -> Result<Opened, P
         let idle = Instant::now() + Duration::from_millis(opening.idle_ms);
         let by = if ttft_ms.is_none() { opening.patience } else { idle };
         let came = timeout_at(by, chunks.next()).await;
-        let came = came.map_err(|_| ProviderError { may_bill: true, ..ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent") })??;
+        let came = came.map_err(|_| ProviderError {
+            may_bill: true,
+            ..ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent")
+        })??;
         let ttft = opening.begun.elapsed().as_secs_f64() * 1000.0;
         let Some(came) = came else {
             let ended = head.iter().flat_map(|chunk| &chunk.choices).any(|choice| choice.finish.is_some());
             if !ended {
-                return Err(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without a finish reason"));
+                return Err(ProviderError::retryable(
+                    AttemptOutcome::Truncated,
+                    "the stream ended without a finish reason",
+                ));
             }
             let ttft_ms = ttft_ms.unwrap_or(ttft);
             return Ok(Opened { head, rest: None, begun: opening.begun, begun_at_ms: opening.begun_at_ms, ttft_ms });
@@ -326,7 +363,13 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening) -> Result<Opened, P
             head.push(chunk);
         }
         if let Some(ttft_ms) = ttft_ms.filter(|_| bytes >= opening.bytes) {
-            return Ok(Opened { head, rest: Some(chunks), begun: opening.begun, begun_at_ms: opening.begun_at_ms, ttft_ms });
+            return Ok(Opened {
+                head,
+                rest: Some(chunks),
+                begun: opening.begun,
+                begun_at_ms: opening.begun_at_ms,
+                ttft_ms,
+            });
         }
     }
 }

@@ -75,8 +75,15 @@ impl Authenticator {
     async fn read(&self, hash: KeyHash, kept: Option<(Caller, u64)>, now_ms: u64) -> Result<Caller, Error> {
         match self.directory.find_key(&hash).await {
             Ok(Some((record, key))) => {
-                let tenant = record.resolve(&self.defaults).map_err(|e| Error::Internal(format!("tenant {}: {e}", record.id)))?;
-                let caller = Caller { tenant: Arc::new(tenant), key_last4: key.last4, key_expires_at_ms: key.expires_at_ms, hash };
+                let tenant = record
+                    .resolve(&self.defaults)
+                    .map_err(|e| Error::Internal(format!("tenant {}: {e}", record.id)))?;
+                let caller = Caller {
+                    tenant: Arc::new(tenant),
+                    key_last4: key.last4,
+                    key_expires_at_ms: key.expires_at_ms,
+                    hash,
+                };
                 self.lock().put(hash, (caller.clone(), now_ms));
                 admissible(caller, now_ms)
             }
@@ -85,7 +92,9 @@ impl Authenticator {
                 Err(Error::InvalidApiKey("This API key is unknown or was revoked."))
             }
             Err(DirectoryError::Unavailable(why)) => match kept {
-                Some((caller, read_at_ms)) if now_ms < read_at_ms.saturating_add(STALE_MS) => admissible(caller, now_ms),
+                Some((caller, read_at_ms)) if now_ms < read_at_ms.saturating_add(STALE_MS) => {
+                    admissible(caller, now_ms)
+                }
                 _ => Err(Error::Unavailable(why)),
             },
             Err(other) => Err(Error::Internal(other.to_string())),

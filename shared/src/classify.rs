@@ -2,14 +2,20 @@
 //!
 //! Bounded in time (`classifier_timeout_ms`) and cost (its allowance stands in the hold), billed like any call (M4), and
 //! remembered per tenant (T1), so that the same question is not asked twice. If nothing comes of it, the configured
-//! default is taken: a classifier that is down must not keep a request from being answered.
+//! default is taken, and that is remembered too, for a minute: a classifier that is down or talks nonsense must not cost
+//! every request its time-out. What it shows of its model's health counts like any attempt.
 
+use crate::admit::{Hold, SoFar, extend};
+use crate::attempt::COOLDOWN_MS;
 use crate::decide::{Decision, eligible};
 use crate::estimate::{InputEstimate, at_most, dearest};
 use crate::gateway::Gateway;
+use crate::health::score::Standing;
+use crate::health::{Observation, Sight};
 use crate::pipeline::Work;
 use crate::provider::{Call, Reply};
-use crate::receipt::{Amounts, Attempt, AttemptKind, AttemptOutcome, IntentSource};
+use crate::rank::rank;
+use crate::receipt::{Amounts, Attempt, AttemptKind, AttemptOutcome};
 use crate::request::ChatRequest;
 use crate::store::CacheKey;
 use bytes::Bytes;
@@ -20,6 +26,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// Bytes of the prompt that are shown to the classifier.
 const PROMPT_BYTES: usize = 2000;
+/// How long it is remembered that nothing came of a question.
+const NOTHING_MS: u64 = 60_000;
 
 impl Gateway {
     /// What a classification may cost at most.
@@ -48,32 +56,43 @@ impl Gateway {
     }
 }
 
-/// Asks what the request is about and decides again; takes the default if nothing comes of it.
-pub(crate) async fn classify(work: &mut Work<'_>, decision: &mut Decision) {
+/// Asks what the request is about and decides again; takes the default if nothing comes of it. The new tier may cost more
+/// than is held: where the quotas have not that much left, the first decision stands.
+pub(crate) async fn classify(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) {
+    let first = decision.clone();
+    decide_again(work, decision).await;
+    if !extend(work, hold, &decision.candidates, SoFar::Ended).await {
+        work.journal.because("the quota has not enough left for the tier that the classifier named");
+        *decision = first;
+    }
+    hold.health.clear();
+    work.note(decision);
+}
+
+async fn decide_again(work: &mut Work<'_>, decision: &mut Decision) {
     let gateway = work.gateway;
     let now_ms = gateway.clock.now_ms();
-    let key = CacheKey { tenant: work.caller.tenant.id.clone(), hash: hash(gateway.config.version, &work.request.prompt) };
+    let key =
+        CacheKey { tenant: work.caller.tenant.id.clone(), hash: hash(gateway.config.version, &work.request.prompt) };
     let remembered = gateway.store.cache().get(&key, now_ms).await.ok().flatten();
-    let named = match remembered {
+    let fresh = remembered.is_none();
+    let name = match remembered {
         Some(name) => String::from_utf8(name.to_vec()).ok(),
         None => ask(work).await,
     };
-    let found = named.as_deref().and_then(|name| gateway.intents.find(name));
-    match found {
-        Some(spec) => {
-            decision.take(spec, &gateway.config, &work.caller, &work.request);
-            let ttl_ms = gateway.config.intent.remember_seconds * 1000;
-            if let Err(error) = gateway.store.cache().put(&key, Bytes::copy_from_slice(spec.name.as_bytes()), ttl_ms, now_ms).await {
-                tracing::warn!(%error, "a classification is not remembered");
-            }
-            work.journal.because(format!("the classifier says: {}", spec.name));
-        }
-        None => {
-            decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);
-            work.journal.because("not sure what the request is about: the default intent");
-        }
+    let found = name.as_deref().and_then(|name| gateway.intents.find(name));
+    if let Some(spec) = found {
+        decision.take(spec, &gateway.config, &work.caller, &work.request);
+        work.journal.because(format!("the classifier says: {}", spec.name));
+    } else {
+        decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);
+        work.journal.because("not sure what the request is about: the default intent");
     }
-    debug_assert!(decision.intent.as_ref().is_some_and(|intent| intent.source != IntentSource::Pinned));
+    let ttl_ms = if found.is_some() { gateway.config.intent.remember_seconds * 1000 } else { NOTHING_MS };
+    let name = found.map_or_else(Bytes::new, |spec| Bytes::copy_from_slice(spec.name.as_bytes()));
+    if fresh && let Err(error) = gateway.store.cache().put(&key, name, ttl_ms, now_ms).await {
+        tracing::warn!(%error, "a classification is not remembered");
+    }
 }
 
 /// One call of the first model of the classifier's tier that this tenant may use.
@@ -84,7 +103,13 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
     let (models, _, _) = eligible(&tier.models, Some(tier), &work.caller, &question);
     let names: Vec<_> = models.iter().map(|model| model.name.clone()).collect();
     let health = gateway.store.health().snapshot(&names, gateway.clock.now_ms()).await.unwrap_or_default();
-    let model = crate::rank::rank(&models, &health, question.max_output_tokens, u64::MAX, &gateway.config.health).into_iter().next()?.model;
+    let best =
+        rank(&models, &health, question.max_output_tokens, u64::MAX, &gateway.config.health).into_iter().next()?;
+    // A model that is out is not asked for so little.
+    if best.scored.is_some_and(|scored| scored.standing != Standing::Ready) {
+        return None;
+    }
+    let (model, begun_at_ms) = (best.model, gateway.clock.now_ms());
     let begun = Instant::now();
     let by = work.deadline.min(begun + Duration::from_millis(gateway.config.intent.classifier_timeout_ms));
     let call = Call {
@@ -93,7 +118,7 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
         max_output_tokens: gateway.config.intent.classifier_max_output_tokens,
         stream: false,
         ask_logprobs: false,
-        now_ms: gateway.clock.now_ms(),
+        now_ms: begun_at_ms,
     };
     let reply = work.journal.wait(timeout_at(by, gateway.provider(&model).chat(call))).await;
     let mut attempt = Attempt {
@@ -132,6 +157,18 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
             None
         }
     };
+    let sight = match (&answer, attempt.outcome) {
+        (Some(_), _) => {
+            #[allow(clippy::cast_precision_loss)]
+            let ms_per_token = attempt.latency_ms / attempt.usage.output_tokens.max(1) as f64;
+            Sight::Answered { ttft_ms: ms_per_token, ms_per_token: Some(ms_per_token) }
+        }
+        // Our own patience with a classifier is short, and says nothing of the model.
+        (None, AttemptOutcome::Timeout) => Sight::Nothing,
+        (None, AttemptOutcome::RateLimited) => Sight::CoolDown { until_ms: begun_at_ms + COOLDOWN_MS },
+        (None, _) => Sight::Failed,
+    };
+    work.seen.push(Observation { model: model.name.clone(), begun_at_ms, sight });
     work.journal.attempts.push(attempt);
     label(gateway, &answer?)
 }

@@ -75,7 +75,12 @@ struct Detected {
 ///
 /// # Errors
 /// 404 for an unknown model, 403 for one that the tenant may not use, 400 if no model can do what the request needs.
-pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request: &ChatRequest) -> Result<Decision, Error> {
+pub async fn decide(
+    config: &Config,
+    intents: &Intents,
+    caller: &Caller,
+    request: &ChatRequest,
+) -> Result<Decision, Error> {
     let catalog = &config.catalog;
     if request.models.is_empty() {
         return match catalog.resolve(&request.model) {
@@ -95,7 +100,9 @@ pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request
                 })
             }
             Some(Target::Tier(tier)) => {
-                if !caller.tenant.allows(&tier.name) && !tier.models.iter().any(|model| caller.tenant.allows(&model.name)) {
+                if !caller.tenant.allows(&tier.name)
+                    && !tier.models.iter().any(|model| caller.tenant.allows(&model.name))
+                {
                     return Err(Error::ModelNotAllowed(tier.name.to_string()));
                 }
                 pinned(Some(tier.clone()), tier.models.clone(), caller, request)
@@ -107,7 +114,9 @@ pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request
     for name in Some(&request.model).filter(|name| !name.is_empty()).into_iter().chain(&request.models) {
         let named = match catalog.resolve(name) {
             None => return Err(Error::ModelNotFound(name.to_string())),
-            Some(Target::Auto) => return Err(Error::invalid("models", "`auto` cannot stand in or beside a list of models.")),
+            Some(Target::Auto) => {
+                return Err(Error::invalid("models", "`auto` cannot stand in or beside a list of models."));
+            }
             Some(Target::Tier(tier)) => tier.models.clone(),
             Some(Target::Model(model)) => vec![model],
         };
@@ -121,11 +130,24 @@ pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request
 }
 
 /// A decision that the client made.
-fn pinned(tier: Option<Arc<Tier>>, models: Vec<Arc<Model>>, caller: &Caller, request: &ChatRequest) -> Result<Decision, Error> {
+fn pinned(
+    tier: Option<Arc<Tier>>,
+    models: Vec<Arc<Model>>,
+    caller: &Caller,
+    request: &ChatRequest,
+) -> Result<Decision, Error> {
     let (candidates, rejected, why_not) = eligible(&models, tier.as_deref(), caller, request);
     match (candidates.is_empty(), why_not) {
         (true, Some(error)) => Err(error),
-        _ => Ok(Decision { intent: None, scores: Vec::new(), difficulty: None, tier, candidates, rejected, unsure: false }),
+        _ => Ok(Decision {
+            intent: None,
+            scores: Vec::new(),
+            difficulty: None,
+            tier,
+            candidates,
+            rejected,
+            unsure: false,
+        }),
     }
 }
 
@@ -151,7 +173,11 @@ async fn detect(config: &Config, intents: &Intents, prompt: &str) -> Detected {
         .max_by(|a, b| found.scores[*a].total_cmp(&found.scores[*b]))
         .unwrap_or(found.intent);
     Detected {
-        intent: Intent { name: intents.specs[best].name.clone(), confidence: found.scores[best], source: IntentSource::Embedding },
+        intent: Intent {
+            name: intents.specs[best].name.clone(),
+            confidence: found.scores[best],
+            source: IntentSource::Embedding,
+        },
         scores,
         difficulty: (1.0 - of_tier.first().copied().unwrap_or(0.0)).clamp(0.0, 1.0),
         tier,
@@ -173,7 +199,10 @@ impl Decision {
     pub(crate) fn fall_back(&mut self, config: &Config, intents: &Intents, caller: &Caller, request: &ChatRequest) {
         let default = default_of(config, intents);
         if let Ok((tier, candidates, rejected)) = tier_that_can(&config.catalog, default.tier, caller, request) {
-            self.intent = Some(Intent { confidence: self.intent.as_ref().map_or(0.0, |found| found.confidence), ..default.intent });
+            self.intent = Some(Intent {
+                confidence: self.intent.as_ref().map_or(0.0, |found| found.confidence),
+                ..default.intent
+            });
             (self.tier, self.candidates, self.rejected) = (Some(tier), candidates, rejected);
         }
     }

@@ -24,8 +24,14 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
             {
                 attempt.outcome = AttemptOutcome::ClientGone;
             }
-            let stopped = completion.choices.iter().all(|choice| matches!(choice.finish.as_deref(), Some("stop" | "tool_calls" | "function_call")));
-            return Outcome::whole(completion.rewritten(&model.name, answering.hide_logprobs), stopped && doubt.is_none());
+            let stopped = completion
+                .choices
+                .iter()
+                .all(|choice| matches!(choice.finish.as_deref(), Some("stop" | "tool_calls" | "function_call")));
+            return Outcome::whole(
+                completion.rewritten(&model.name, answering.hide_logprobs),
+                stopped && doubt.is_none(),
+            );
         }
         Given::Stream(opened) => opened,
     };
@@ -52,4 +58,3 @@ pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, rep
     settle_hit(work, remembered.body, reply).await;
     Ok(())
 }
-

@@ -191,11 +191,21 @@ impl Error {
             Self::TenantDisabled => told(403, "tenant_disabled", "permission_error", "This tenant is disabled.".into()),
             Self::ModelNotAllowed(model) => Told {
                 param: Some("model".into()),
-                ..told(403, "model_not_allowed", "permission_error", format!("This key may not use the model `{model}`."))
+                ..told(
+                    403,
+                    "model_not_allowed",
+                    "permission_error",
+                    format!("This key may not use the model `{model}`."),
+                )
             },
             Self::ModelNotFound(model) => Told {
                 param: Some("model".into()),
-                ..told(404, "model_not_found", INVALID, format!("The model `{model}` does not exist here; GET /v1/models lists those that do."))
+                ..told(
+                    404,
+                    "model_not_found",
+                    INVALID,
+                    format!("The model `{model}` does not exist here; GET /v1/models lists those that do."),
+                )
             },
             Self::NotFound => told(404, "not_found", INVALID, "There is nothing here.".into()),
             Self::MethodNotAllowed => told(405, "method_not_allowed", INVALID, "Not with this method.".into()),
@@ -207,7 +217,12 @@ impl Error {
                 };
                 Told {
                     retry_after_ms: Some(*retry_after_ms),
-                    ..told(429, "rate_limited", kind, format!("The limit {name} is reached; try again in {retry_after_ms} ms."))
+                    ..told(
+                        429,
+                        "rate_limited",
+                        kind,
+                        format!("The limit {name} is reached; try again in {retry_after_ms} ms."),
+                    )
                 }
             }
             Self::ConcurrencyLimited { retry_after_ms } => Told {
@@ -222,7 +237,10 @@ impl Error {
                     429,
                     "quota_exceeded",
                     "insufficient_quota",
-                    format!("The quota {} has not enough left for this request; it resets at {resets_at_ms} (Unix ms).", quota.limit_name()),
+                    format!(
+                        "The quota {} has not enough left for this request; it resets at {resets_at_ms} (Unix ms).",
+                        quota.limit_name()
+                    ),
                 )
             },
             Self::Provider { status, error } => {
@@ -230,20 +248,44 @@ impl Error {
                 let code = text("code").or_else(|| text("type")).unwrap_or("invalid_request");
                 Told {
                     param: text("param").map(str::to_owned),
-                    ..told(*status, code, INVALID, text("message").unwrap_or("The provider refused the request.").to_owned())
+                    ..told(
+                        *status,
+                        code,
+                        INVALID,
+                        text("message").unwrap_or("The provider refused the request.").to_owned(),
+                    )
                 }
             }
             Self::AllCandidatesFailed { attempts } => Told {
                 details: Some(attempts.iter().map(told_attempt).collect()),
-                ..told(502, "all_candidates_failed", "server_error", "Every model that could have answered failed.".into())
+                ..told(
+                    502,
+                    "all_candidates_failed",
+                    "server_error",
+                    "Every model that could have answered failed.".into(),
+                )
             },
-            Self::NotCached => told(504, "not_cached", "server_error", "Nothing is remembered for this request, and only-if-cached was asked.".into()),
+            Self::NotCached => told(
+                504,
+                "not_cached",
+                "server_error",
+                "Nothing is remembered for this request, and only-if-cached was asked.".into(),
+            ),
             Self::Unavailable(_) => Told {
                 retry_after_ms: Some(1000),
-                ..told(503, "store_unavailable", "server_error", "The gateway cannot check this request's limits now.".into())
+                ..told(
+                    503,
+                    "store_unavailable",
+                    "server_error",
+                    "The gateway cannot check this request's limits now.".into(),
+                )
             },
-            Self::DeadlineExceeded => told(504, "deadline_exceeded", "server_error", "The answer did not come before the deadline.".into()),
-            Self::Internal(_) => told(500, "internal", "server_error", "Something is wrong in the gateway itself.".into()),
+            Self::DeadlineExceeded => {
+                told(504, "deadline_exceeded", "server_error", "The answer did not come before the deadline.".into())
+            }
+            Self::Internal(_) => {
+                told(500, "internal", "server_error", "Something is wrong in the gateway itself.".into())
+            }
         }
     }
 

@@ -50,7 +50,12 @@ pub fn at_most(request: &ChatRequest, model: &Model, input_tokens: u64) -> Amoun
     let output_tokens = max_output_tokens(request, model).saturating_mul(request.n);
     // The dearer price of each pair bounds what the split between them may come to.
     let price = &model.price;
-    let tokens = |input, cached, output, reasoning| Usage { input_tokens: input, cached_input_tokens: cached, output_tokens: output, reasoning_tokens: reasoning };
+    let tokens = |input, cached, output, reasoning| Usage {
+        input_tokens: input,
+        cached_input_tokens: cached,
+        output_tokens: output,
+        reasoning_tokens: reasoning,
+    };
     let cached = if price.cached_input > price.input { input_tokens } else { 0 };
     let reasoning = if price.reasoning > price.output { output_tokens } else { 0 };
     // Each kind of token is rounded up for itself: one nano-dollar more for each kind that this split leaves out.
@@ -80,5 +85,9 @@ pub fn rate_tokens(request: &ChatRequest, input: InputEstimate) -> u64 {
 pub fn missing_usage(request: &ChatRequest, model: &Model, answer_bytes: usize) -> Usage {
     let output = (answer_bytes as u64).div_ceil(LIKELY_BYTES_PER_TOKEN);
     let most = max_output_tokens(request, model).saturating_mul(request.n);
-    Usage { input_tokens: InputEstimate::of(request).likely_tokens, output_tokens: output.min(most), ..Usage::default() }
+    Usage {
+        input_tokens: InputEstimate::of(request).likely_tokens,
+        output_tokens: output.min(most),
+        ..Usage::default()
+    }
 }

@@ -3,8 +3,8 @@
 //! [`Gateway::builder`] takes them all. `functions/*` give it the real ones; a test replaces any one of them and leaves the
 //! rest as they are. There is no global state: two gateways in one process share nothing.
 
-use crate::authenticate::{Authenticator, Caller};
 use crate::answer::Answer;
+use crate::authenticate::{Authenticator, Caller};
 use crate::catalog::Model;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -123,7 +123,10 @@ impl Gateway {
             Ok(caller) if !caller.tenant.allows(name) || self.config.catalog.resolve(name).is_none() => {
                 Answer::of_error(&Error::ModelNotFound(name.to_owned()))
             }
-            Ok(_) => Answer::json(StatusCode::OK, &json!({"id": name, "object": "model", "created": 0, "owned_by": "gateway"})),
+            Ok(_) => Answer::json(
+                StatusCode::OK,
+                &json!({"id": name, "object": "model", "created": 0, "owned_by": "gateway"}),
+            ),
         }
     }
 
@@ -145,12 +148,23 @@ impl Gateway {
     pub async fn ready(&self) -> Answer {
         let now_ms = self.clock.now_ms();
         let state = |works: bool| if works { "ok" } else { "down" };
-        let (directory, ledger, store) = tokio::join!(self.directory.ping(), self.ledger.ping(), self.store.health().snapshot(&[], now_ms));
+        let (directory, ledger, store) =
+            tokio::join!(self.directory.ping(), self.ledger.ping(), self.store.health().snapshot(&[], now_ms));
         let mut providers = serde_json::Map::new();
         for provider in &self.config.providers {
-            let models: Vec<Arc<str>> = self.config.catalog.models.iter().filter(|model| model.provider == provider.name).map(|model| model.name.clone()).collect();
+            let models: Vec<Arc<str>> = self
+                .config
+                .catalog
+                .models
+                .iter()
+                .filter(|model| model.provider == provider.name)
+                .map(|model| model.name.clone())
+                .collect();
             let health = self.store.health().snapshot(&models, now_ms).await.unwrap_or_default();
-            let usable = health.iter().filter(|model| crate::health::score::health_percent(&model.measures.failure, model.standing) > 0).count();
+            let usable = health
+                .iter()
+                .filter(|model| crate::health::score::health_percent(&model.measures.failure, model.standing) > 0)
+                .count();
             let word = match usable {
                 _ if health.is_empty() || usable == health.len() => "ok",
                 0 => "down",
@@ -220,14 +234,23 @@ impl Builder {
     ///
     /// # Errors
     /// If the embedder cannot embed the intents' examples.
-    pub async fn build(self, directory: Arc<dyn Directory>, ledger: Arc<dyn Ledger>, hasher: KeyHasher) -> Result<Gateway, EmbedError> {
+    pub async fn build(
+        self,
+        directory: Arc<dyn Directory>,
+        ledger: Arc<dyn Ledger>,
+        hasher: KeyHasher,
+    ) -> Result<Gateway, EmbedError> {
         let config = self.config;
         let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let store = self.store.unwrap_or_else(|| {
             Arc::new(Separate {
                 counters: self.counters.unwrap_or_else(|| Arc::new(MemoryCounters::default())),
-                cache: self.cache.unwrap_or_else(|| Arc::new(MemoryCache::new(bytes(config.cache.max_bytes), bytes(config.cache.max_entry_bytes)))),
-                health: self.health.unwrap_or_else(|| Arc::new(MemoryHealth::new(&config.health, config.breaker.clone()))),
+                cache: self.cache.unwrap_or_else(|| {
+                    Arc::new(MemoryCache::new(bytes(config.cache.max_bytes), bytes(config.cache.max_entry_bytes)))
+                }),
+                health: self
+                    .health
+                    .unwrap_or_else(|| Arc::new(MemoryHealth::new(&config.health, config.breaker.clone()))),
                 kind: "memory",
             })
         });

@@ -130,7 +130,10 @@ mod tests {
     #[test]
     fn tags_are_read_as_pairs() {
         let read = Instructions::read(&headers(&[("x-gateway-tags", "team=search, env=prod")])).unwrap();
-        assert_eq!(read.tags.into_iter().collect::<Vec<_>>(), [("env".into(), "prod".into()), ("team".into(), "search".into())]);
+        assert_eq!(
+            read.tags.into_iter().collect::<Vec<_>>(),
+            [("env".into(), "prod".into()), ("team".into(), "search".into())]
+        );
     }
 
     #[test]

@@ -14,13 +14,29 @@ use crate::schema::text_fits;
 const OPENING_BYTES: usize = 200;
 
 const REFUSALS: [&str; 10] = [
-    "i can't help", "i cannot help", "i can't assist", "i cannot assist", "i'm unable to", "i am unable to", "i'm sorry, but i can",
-    "i am sorry, but i can", "as an ai language model", "i won't be able to",
+    "i can't help",
+    "i cannot help",
+    "i can't assist",
+    "i cannot assist",
+    "i'm unable to",
+    "i am unable to",
+    "i'm sorry, but i can",
+    "i am sorry, but i can",
+    "as an ai language model",
+    "i won't be able to",
 ];
 
 const HEDGES: [&str; 10] = [
-    "i'm not sure", "i am not sure", "i don't know", "i do not know", "i'm not certain", "i am not certain", "i'm not entirely sure",
-    "i am not entirely sure", "i'm only guessing", "i have no idea",
+    "i'm not sure",
+    "i am not sure",
+    "i don't know",
+    "i do not know",
+    "i'm not certain",
+    "i am not certain",
+    "i'm not entirely sure",
+    "i am not entirely sure",
+    "i'm only guessing",
+    "i have no idea",
 ];
 
 /// How much of the answer is there to judge.
@@ -34,7 +50,12 @@ pub enum Extent {
 
 /// Why an answer is unreliable; `None` if nothing speaks against it.
 #[must_use]
-pub fn unreliable(choices: &[Choice], extent: Extent, request: &ChatRequest, settings: &UpgradeSettings) -> Option<String> {
+pub fn unreliable(
+    choices: &[Choice],
+    extent: Extent,
+    request: &ChatRequest,
+    settings: &UpgradeSettings,
+) -> Option<String> {
     choices.iter().find_map(|choice| judge(choice, extent, request, settings))
 }
 
@@ -67,7 +88,9 @@ fn judge(choice: &Choice, extent: Extent, request: &ChatRequest, settings: &Upgr
 fn holds_format(text: &str, format: &AnswerFormat) -> bool {
     match format {
         AnswerFormat::Text => true,
-        AnswerFormat::JsonObject => serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object()),
+        AnswerFormat::JsonObject => {
+            serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object())
+        }
         AnswerFormat::JsonSchema(schema) => text_fits(text, schema),
     }
 }
@@ -84,7 +107,8 @@ fn unlikely(logprobs: TokenLogprobs, settings: &UpgradeSettings) -> Option<Strin
     if mean < settings.min_mean_logprob {
         return Some(format!("its tokens are unlikely: mean log-probability {mean:.2}"));
     }
-    (logprobs.lowest < settings.min_token_logprob).then(|| format!("a token is unlikely: log-probability {:.2}", logprobs.lowest))
+    (logprobs.lowest < settings.min_token_logprob)
+        .then(|| format!("a token is unlikely: log-probability {:.2}", logprobs.lowest))
 }
 
 #[cfg(test)]
@@ -109,7 +133,10 @@ mod tests {
     #[test]
     fn every_sign_of_an_unreliable_answer_is_seen_and_good_answers_pass() {
         let schema = r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object","required":["a"]}}}"#;
-        let likely = |sum, lowest| Choice { logprobs: Some(TokenLogprobs { tokens: 10, sum, lowest }), ..answer("Fine.", "stop") };
+        let likely = |sum, lowest| Choice {
+            logprobs: Some(TokenLogprobs { tokens: 10, sum, lowest }),
+            ..answer("Fine.", "stop")
+        };
         for (choice, more, good) in [
             (answer("An API is an interface.", "stop"), "", true),
             (answer("", "stop"), "", false),

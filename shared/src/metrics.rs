@@ -4,7 +4,7 @@
 //! tenants, never by traffic. A bucket is 10 % wide, so a quantile is right to 5 %.
 
 use crate::health::ModelHealth;
-use crate::health::score::{expected_ms, health_percent, HealthSettings};
+use crate::health::score::{HealthSettings, expected_ms, health_percent};
 use crate::journal::Journal;
 use crate::money::format_usd;
 use crate::receipt::{AttemptOutcome, CacheStatus, Receipt};
@@ -145,7 +145,8 @@ impl Metrics {
         counts.errors += u64::from(receipt.status >= 500);
         let hit = matches!(receipt.cache, CacheStatus::Hit | CacheStatus::HitSemantic);
         counts.cache_hits += u64::from(hit);
-        counts.failovers += u64::from(receipt.attempts.iter().any(|attempt| attempt.kind == crate::receipt::AttemptKind::Failover));
+        counts.failovers +=
+            u64::from(receipt.attempts.iter().any(|attempt| attempt.kind == crate::receipt::AttemptKind::Failover));
         counts.upgrades += u64::from(receipt.upgraded);
         counts.cost_nusd = counts.cost_nusd.saturating_add(receipt.cost_nusd);
         counts.latency_ms.record(receipt.latency_ms);
@@ -155,7 +156,10 @@ impl Metrics {
             let name = if known || counts.models.len() < MODELS { attempt.model.clone() } else { "…".into() };
             let model = counts.models.entry(name).or_default();
             model.requests += 1;
-            let answered = matches!(attempt.outcome, AttemptOutcome::Ok | AttemptOutcome::LowConfidence | AttemptOutcome::ClientGone);
+            let answered = matches!(
+                attempt.outcome,
+                AttemptOutcome::Ok | AttemptOutcome::LowConfidence | AttemptOutcome::ClientGone
+            );
             model.failures += u64::from(!answered);
             model.latency_ms.record(attempt.latency_ms);
             if let Some(ttft_ms) = attempt.ttft_ms {
@@ -191,7 +195,13 @@ impl Metrics {
     pub fn told(&self, models: &[Arc<str>], health: &[ModelHealth], settings: &HealthSettings) -> Value {
         let counts = self.lock();
         #[allow(clippy::cast_precision_loss)]
-        let rate = |part: u64| if counts.requests == 0 { 0.0 } else { (part as f64 / counts.requests as f64 * 10_000.0).round() / 10_000.0 };
+        let rate = |part: u64| {
+            if counts.requests == 0 {
+                0.0
+            } else {
+                (part as f64 / counts.requests as f64 * 10_000.0).round() / 10_000.0
+            }
+        };
         let mut told_models = Map::new();
         for (name, health) in models.iter().zip(health) {
             let none = ModelCounts::default();

@@ -6,7 +6,7 @@
 //! whole runs on a task of its own, so that a client that goes away takes nothing with it: the provider is read to its
 //! usage and the request is settled (M4).
 
-use crate::admit::{Admitted, Hold, admit, extend, most_of};
+use crate::admit::{Admitted, Hold, admit};
 use crate::answer::{Answer, Reply};
 use crate::attempt::{Answering, first_that_answers};
 use crate::authenticate::Caller;
@@ -19,7 +19,6 @@ use crate::health::Observation;
 use crate::instructions::{Instructions, key_of};
 use crate::journal::Journal;
 use crate::rank::candidates;
-use crate::receipt::Amounts;
 use crate::request::ChatRequest;
 use crate::settle::{Outcome, settle};
 use crate::upgrade::{Drained, drain, judge, manner, stronger_tier, upgrade};
@@ -103,7 +102,11 @@ async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut repl
 }
 
 /// Who asks, and for what.
-pub(crate) async fn read(gateway: &Gateway, call: ChatCall, journal: &mut Journal) -> Result<(Caller, ChatRequest, Instructions), Error> {
+pub(crate) async fn read(
+    gateway: &Gateway,
+    call: ChatCall,
+    journal: &mut Journal,
+) -> Result<(Caller, ChatRequest, Instructions), Error> {
     let caller = gateway.authenticator.authenticate(key_of(&call.headers), journal.created_at_ms).await?;
     journal.tenant = caller.tenant.id.clone();
     journal.key_last4 = caller.key_last4.clone();
@@ -137,21 +140,12 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
 /// Brings about an answer: classify, rank, attempt, judge, upgrade.
 async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) -> Result<Produced, Error> {
     if decision.unsure {
-        let decided = decision.clone();
-        classify(work, decision).await;
-        // The new tier may cost more than is held; without that much left, the first decision stands.
-        let more = most_of(work, &decision.candidates).minus(hold.held);
-        if more != Amounts::default() && !extend(work, hold, more).await {
-            work.journal.because("the quota has not enough left for the tier that the classifier named");
-            *decision = decided;
-        }
-        hold.health.clear();
-        work.note(decision);
+        classify(work, decision, hold).await;
     }
     let candidates = candidates(work, decision, std::mem::take(&mut hold.health)).await;
     let stronger = stronger_tier(work, decision);
     let manner = manner(work, stronger.is_some());
-    let answering = first_that_answers(work, &candidates, manner).await?;
+    let answering = first_that_answers(work, hold, &candidates, manner).await?;
     let Some(stronger) = stronger else { return Ok(Produced { answering, doubt: None }) };
     match judge(work, &answering) {
         None => Ok(Produced { answering, doubt: None }),
@@ -167,4 +161,3 @@ pub(crate) async fn refuse(gateway: &Gateway, journal: &mut Journal, reply: &mut
     gateway.metrics.refused(journal);
     reply.error(journal, &error).await;
 }
-

@@ -45,7 +45,11 @@ pub fn rank(
 }
 
 /// A decision's candidates in the order of their health; `health` is what came along with the admission, if it did.
-pub(crate) async fn candidates(work: &mut Work<'_>, decision: &Decision, mut health: Vec<ModelHealth>) -> Vec<Candidate> {
+pub(crate) async fn candidates(
+    work: &mut Work<'_>,
+    decision: &Decision,
+    mut health: Vec<ModelHealth>,
+) -> Vec<Candidate> {
     let gateway = work.gateway;
     if health.len() != decision.candidates.len() {
         let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
@@ -56,4 +60,3 @@ pub(crate) async fn candidates(work: &mut Work<'_>, decision: &Decision, mut hea
     }
     rank(&decision.candidates, &health, work.request.max_output_tokens, work.journal.id.draw(), &gateway.config.health)
 }
-

@@ -78,11 +78,15 @@ impl ChatRequest {
     /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
     pub fn parse(body: Bytes) -> Result<Self, Error> {
         let text = std::str::from_utf8(&body).map_err(|e| {
-            let message = format!("The body is not UTF-8: the byte at {} is the first that does not fit.", e.valid_up_to());
+            let message =
+                format!("The body is not UTF-8: the byte at {} is the first that does not fit.", e.valid_up_to());
             Error::InvalidRequest { param: None, message }
         })?;
         if text.trim_ascii().is_empty() {
-            return Err(Error::InvalidRequest { param: None, message: "The body is empty; send a JSON object.".into() });
+            return Err(Error::InvalidRequest {
+                param: None,
+                message: "The body is empty; send a JSON object.".into(),
+            });
         }
         check_depth(text)?;
         let Object(pairs) = serde_json::from_str(text).map_err(|e| {
@@ -149,7 +153,8 @@ impl ChatRequest {
                     #[serde(default)]
                     include_usage: Option<bool>,
                 }
-                let options: StreamOptions = parse(name, value, "must be an object with `include_usage`: true or false")?;
+                let options: StreamOptions =
+                    parse(name, value, "must be an object with `include_usage`: true or false")?;
                 self.include_usage = options.include_usage.unwrap_or(false);
             }
             "n" => self.n = integer(name, value, 1, 128)?,
@@ -213,8 +218,9 @@ impl ChatRequest {
     }
 
     fn read_parts(&mut self, path: &str, content: &str, text: &mut String) -> Result<(), Error> {
-        let parts: Vec<&RawValue> = serde_json::from_str(content)
-            .map_err(|e| Error::invalid(format!("{path}.content"), format!("`{path}.content` is not a list: {}.", short(&e))))?;
+        let parts: Vec<&RawValue> = serde_json::from_str(content).map_err(|e| {
+            Error::invalid(format!("{path}.content"), format!("`{path}.content` is not a list: {}.", short(&e)))
+        })?;
         for (i, raw) in parts.into_iter().enumerate() {
             let part: WirePart<'_> = serde_json::from_str(raw.get()).map_err(|e| {
                 let path = format!("{path}.content[{i}]");
@@ -359,7 +365,10 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
         "json_object" => Ok(AnswerFormat::JsonObject),
         "json_schema" => {
             let schema = format.json_schema.ok_or_else(|| {
-                Error::invalid("response_format.json_schema", "`response_format.json_schema` is required with this type.")
+                Error::invalid(
+                    "response_format.json_schema",
+                    "`response_format.json_schema` is required with this type.",
+                )
             })?;
             Ok(AnswerFormat::JsonSchema(Arc::new(schema.schema.unwrap_or(serde_json::Value::Bool(true)))))
         }
@@ -431,11 +440,20 @@ mod tests {
             (r#"{"model":"auto","messages":[]}"#, Some("messages")),
             (r#"{"model":"auto","messages":"x"}"#, Some("messages")),
             (r#"{"model":"auto","messages":[5]}"#, Some("messages[0]")),
-            (r#"{"model":"auto","messages":[{"role":"user","content":"x"},{"role":"wizard","content":"x"}]}"#, Some("messages[1].role")),
+            (
+                r#"{"model":"auto","messages":[{"role":"user","content":"x"},{"role":"wizard","content":"x"}]}"#,
+                Some("messages[1].role"),
+            ),
             (r#"{"model":"auto","messages":[{"role":"user"}]}"#, Some("messages[0].content")),
             (r#"{"model":"auto","messages":[{"role":"user","content":5}]}"#, Some("messages[0].content")),
-            (r#"{"model":"auto","messages":[{"role":"user","content":[{"text":"x"}]}]}"#, Some("messages[0].content[0].type")),
-            (r#"{"model":"auto","messages":[{"role":"user","content":[{"type":"text"}]}]}"#, Some("messages[0].content[0].text")),
+            (
+                r#"{"model":"auto","messages":[{"role":"user","content":[{"text":"x"}]}]}"#,
+                Some("messages[0].content[0].type"),
+            ),
+            (
+                r#"{"model":"auto","messages":[{"role":"user","content":[{"type":"text"}]}]}"#,
+                Some("messages[0].content[0].text"),
+            ),
             (r#"{"model":"auto","model":"b","messages":[]}"#, Some("model")),
             (&format!(r#"{{{ok},"max_tokens":-1}}"#), Some("max_tokens")),
             (&format!(r#"{{{ok},"max_tokens":0}}"#), Some("max_tokens")),

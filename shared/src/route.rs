@@ -30,13 +30,18 @@ async fn route(gateway: &Gateway, call: ChatCall) -> Answer {
         Ok(body) => reply.whole(&journal, 200, Bytes::from(body.to_string())),
         Err(error) => refuse(gateway, &mut journal, &mut reply, error).await,
     }
-    answer.await.unwrap_or(Answer { status: http::StatusCode::INTERNAL_SERVER_ERROR, headers: HeaderMap::new(), body: AnswerBody::Whole(Bytes::new()) })
+    answer.await.unwrap_or(Answer {
+        status: http::StatusCode::INTERNAL_SERVER_ERROR,
+        headers: HeaderMap::new(),
+        body: AnswerBody::Whole(Bytes::new()),
+    })
 }
 
 async fn decided(gateway: &Gateway, call: ChatCall, journal: &mut Journal, deadline: Instant) -> Result<Value, Error> {
     let (caller, request, wants) = read(gateway, call, journal).await?;
     let own = std::mem::replace(journal, Journal::open(journal.created_at_ms));
-    let mut work = Work { gateway, caller, request, wants, deadline, journal: own, seen: Vec::new(), drained: Vec::new() };
+    let mut work =
+        Work { gateway, caller, request, wants, deadline, journal: own, seen: Vec::new(), drained: Vec::new() };
     let told = async {
         let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
         admit_rate(&mut work, &decision).await?;
@@ -52,9 +57,9 @@ async fn decided(gateway: &Gateway, call: ChatCall, journal: &mut Journal, deadl
     told
 }
 
-
 fn told(decision: &Decision, candidates: &[Candidate]) -> Value {
-    let scores: serde_json::Map<String, Value> = decision.scores.iter().map(|(name, score)| (name.to_string(), json!(round(*score)))).collect();
+    let scores: serde_json::Map<String, Value> =
+        decision.scores.iter().map(|(name, score)| (name.to_string(), json!(round(*score)))).collect();
     let intent = decision.intent.as_ref().map(|intent| {
         json!({"name": intent.name, "confidence": round(intent.confidence), "source": intent.source, "scores": scores})
     });
@@ -62,7 +67,10 @@ fn told(decision: &Decision, candidates: &[Candidate]) -> Value {
         let reason = candidate.ranked.map_or_else(|| "configured order; health unknown".to_owned(), |ranked| ranked.reason.to_string());
         json!({"model": candidate.model.name, "eligible": true, "score_ms": candidate.scored.map(|scored| scored.expected_ms.round()), "reason": reason})
     });
-    let rejected = decision.rejected.iter().map(|(name, why)| json!({"model": name, "eligible": false, "score_ms": null, "reason": why}));
+    let rejected = decision
+        .rejected
+        .iter()
+        .map(|(name, why)| json!({"model": name, "eligible": false, "score_ms": null, "reason": why}));
     json!({"intent": intent, "difficulty": decision.difficulty.map(round), "tier": decision.tier.as_ref().map(|tier| &*tier.name),
         "sticky": false, "candidates": ranked.chain(rejected).collect::<Vec<_>>()})
 }

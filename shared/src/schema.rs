@@ -32,9 +32,9 @@ fn fits(value: &Value, schema: &Value, root: &Value, depth: usize) -> bool {
         ("const", only) => value == only,
         ("anyOf" | "oneOf", Value::Array(schemas)) => schemas.iter().any(|schema| inner(value, schema)),
         ("allOf", Value::Array(schemas)) => schemas.iter().all(|schema| inner(value, schema)),
-        ("required", Value::Array(names)) => {
-            value.as_object().is_none_or(|object| names.iter().filter_map(Value::as_str).all(|name| object.contains_key(name)))
-        }
+        ("required", Value::Array(names)) => value
+            .as_object()
+            .is_none_or(|object| names.iter().filter_map(Value::as_str).all(|name| object.contains_key(name))),
         ("properties", Value::Object(properties)) => value.as_object().is_none_or(|object| {
             object.iter().all(|(name, value)| properties.get(name).is_none_or(|schema| inner(value, schema)))
         }),

@@ -63,11 +63,16 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             token_rate: hold.ask.token_rate.map(|rate| (rate, hold.ask.rate_tokens.min(rate.capacity()), used.tokens)),
         };
         let write = cache_write(work, &hold, outcome.keep);
-        let (settled, _) = tokio::join!(gateway.store.settle(&settlement, &work.seen, write, now_ms), record(work, &receipt));
+        let (settled, _) =
+            tokio::join!(gateway.store.settle(&settlement, &work.seen, write, now_ms), record(work, &receipt));
         match settled {
             Ok(Settled::Done) => {}
-            Ok(Settled::Again | Settled::WithoutHold) => tracing::warn!(request = %work.journal.id, "settled without its hold"),
-            Err(error) => tracing::error!(request = %work.journal.id, %error, "not settled; the hold expires by its lease"),
+            Ok(Settled::Again | Settled::WithoutHold) => {
+                tracing::warn!(request = %work.journal.id, "settled without its hold")
+            }
+            Err(error) => {
+                tracing::error!(request = %work.journal.id, %error, "not settled; the hold expires by its lease")
+            }
         }
         if exceeds(used, hold.held) {
             tracing::warn!(request = %work.journal.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
@@ -132,6 +137,7 @@ fn cache_write(work: &Work<'_>, hold: &Hold, keep: Option<Bytes>) -> Option<Cach
     let wanted = work.journal.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache;
     let (key, body, model) = (hold.cache_key.clone()?, keep?, work.journal.model.clone()?);
     let seconds = work.wants.cache_ttl_seconds.unwrap_or(work.caller.tenant.settings.cache.ttl_seconds);
-    let remembered = Remembered { model, tier: work.journal.tier.clone(), created_at_ms: work.journal.created_at_ms, body };
+    let remembered =
+        Remembered { model, tier: work.journal.tier.clone(), created_at_ms: work.journal.created_at_ms, body };
     wanted.then(|| CacheWrite { key, value: remembered.to_bytes(), ttl_ms: seconds * 1000 })
 }

@@ -11,7 +11,7 @@ use crate::estimate::missing_usage;
 use crate::health::{Observation, Sight};
 use crate::money::Usage;
 use crate::pipeline::Work;
-use crate::provider::{Chunk, Choice, ProviderError, TokenLogprobs};
+use crate::provider::{Choice, Chunk, ProviderError, TokenLogprobs};
 use crate::receipt::AttemptOutcome;
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
@@ -45,7 +45,13 @@ pub(crate) enum Sink<'a> {
 }
 
 /// Reads an opened stream to its end.
-pub(crate) async fn read_on(opened: Opened, model: &Model, write: Writing, deadline: Instant, mut sink: Sink<'_>) -> (Ended, Duration) {
+pub(crate) async fn read_on(
+    opened: Opened,
+    model: &Model,
+    write: Writing,
+    deadline: Instant,
+    mut sink: Sink<'_>,
+) -> (Ended, Duration) {
     let mut ended = Ended { kept: matches!(sink, Sink::Client(_, true)).then(BytesMut::new), ..Ended::default() };
     let mut finishes: Vec<String> = Vec::new();
     let mut waited = Duration::ZERO;
@@ -83,7 +89,8 @@ pub(crate) async fn read_on(opened: Opened, model: &Model, write: Writing, deadl
         }
     }
     if finishes.is_empty() && ended.error.is_none() {
-        ended.error = Some(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without a finish reason"));
+        ended.error =
+            Some(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without a finish reason"));
     }
     ended.stopped = finishes.iter().all(|why| matches!(why.as_str(), "stop" | "tool_calls" | "function_call"));
     (ended, waited)
@@ -122,7 +129,14 @@ async fn next_chunks(
 }
 
 /// Writes down what a stream came to: usage, cost and outcome of its attempt, and what it showed of its model.
-pub(crate) fn close(work: &mut Work<'_>, attempt: usize, model: &Model, times: Times, ended: &Ended, client_left: bool) {
+pub(crate) fn close(
+    work: &mut Work<'_>,
+    attempt: usize,
+    model: &Model,
+    times: Times,
+    ended: &Ended,
+    client_left: bool,
+) {
     let Some(entry) = work.journal.attempts.get_mut(attempt) else { return };
     entry.estimated = ended.usage.is_none();
     entry.usage = ended.usage.unwrap_or_else(|| missing_usage(&work.request, model, ended.answer_bytes));

@@ -168,9 +168,8 @@ impl TenantRecord {
             return Err(InvalidTenant::new("", "the defaults are no object"));
         };
         merge(&mut whole, self.set.clone());
-        let settings: TenantSettings = serde_path_to_error::deserialize(Value::Object(whole)).map_err(|e| {
-            InvalidTenant::new(e.path().to_string(), e.inner().to_string())
-        })?;
+        let settings: TenantSettings = serde_path_to_error::deserialize(Value::Object(whole))
+            .map_err(|e| InvalidTenant::new(e.path().to_string(), e.inner().to_string()))?;
         check_settings(&settings)?;
         Ok(Tenant { id: self.id.clone(), name: self.name.clone(), version: self.version, settings })
     }
@@ -242,7 +241,9 @@ fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
     if settings.window_anchor_ms > 253_402_300_800_000 {
         return Err(InvalidTenant::new("window_anchor_ms", "must be Unix milliseconds before the year 10000"));
     }
-    if settings.allowed_models.len() > 1000 || settings.allowed_models.iter().any(|name| name.is_empty() || name.len() > 200) {
+    if settings.allowed_models.len() > 1000
+        || settings.allowed_models.iter().any(|name| name.is_empty() || name.len() > 200)
+    {
         return Err(InvalidTenant::new("allowed_models", "must be at most 1000 names of 1 to 200 bytes"));
     }
     Ok(())
@@ -284,15 +285,27 @@ mod tests {
 
     #[test]
     fn absent_means_the_default_and_null_means_no_limit() {
-        let record = TenantRecord::create(json!({"id": "acme", "limits": {"daily_requests": null, "daily_tokens": 5}}), &defaults(), 7).unwrap();
+        let record = TenantRecord::create(
+            json!({"id": "acme", "limits": {"daily_requests": null, "daily_tokens": 5}}),
+            &defaults(),
+            7,
+        )
+        .unwrap();
         let limits = record.resolve(&defaults()).unwrap().settings.limits;
         assert_eq!((limits.daily_requests, limits.daily_tokens, limits.concurrency), (None, Some(5), Some(50)));
     }
 
     #[test]
     fn a_patch_merges_deeply_and_the_word_default_takes_a_field_back() {
-        let record = TenantRecord::create(json!({"id": "acme", "limits": {"daily_requests": 3, "concurrency": 1}}), &defaults(), 7).unwrap();
-        let record = record.patched(json!({"limits": {"daily_requests": "default", "daily_cost_usd": "0.000000001"}}), &defaults()).unwrap();
+        let record = TenantRecord::create(
+            json!({"id": "acme", "limits": {"daily_requests": 3, "concurrency": 1}}),
+            &defaults(),
+            7,
+        )
+        .unwrap();
+        let record = record
+            .patched(json!({"limits": {"daily_requests": "default", "daily_cost_usd": "0.000000001"}}), &defaults())
+            .unwrap();
         let limits = record.resolve(&defaults()).unwrap().settings.limits;
         assert_eq!((limits.daily_requests, limits.concurrency, limits.daily_cost_nusd), (Some(1000), Some(1), Some(1)));
         assert_eq!(record.version, 8);

@@ -5,7 +5,7 @@
 //! answering, the first answer stands. Of a stream only its opening is judged, while it is held back: nothing that a
 //! client has read is ever taken back.
 
-use crate::admit::{Hold, extend, most_of};
+use crate::admit::{Hold, SoFar, extend};
 use crate::attempt::{Answering, Given, Manner, first_that_answers};
 use crate::catalog::{Model, Tier};
 use crate::decide::{Decision, eligible};
@@ -53,7 +53,14 @@ pub(crate) fn judge(work: &Work<'_>, answering: &Answering) -> Option<String> {
 }
 
 /// Asks a stronger tier, within the hold. Whatever keeps it from answering, the first answer stands.
-pub(crate) async fn upgrade(work: &mut Work<'_>, decision: &Decision, hold: &mut Hold, stronger: &Arc<Tier>, first: Answering, doubt: String) -> Produced {
+pub(crate) async fn upgrade(
+    work: &mut Work<'_>,
+    decision: &Decision,
+    hold: &mut Hold,
+    stronger: &Arc<Tier>,
+    first: Answering,
+    doubt: String,
+) -> Produced {
     work.journal.because(format!("{}: {doubt}", first.model.name));
     if let Some(attempt) = work.journal.attempts.get_mut(first.attempt) {
         attempt.outcome = AttemptOutcome::LowConfidence;
@@ -64,15 +71,15 @@ pub(crate) async fn upgrade(work: &mut Work<'_>, decision: &Decision, hold: &mut
         work.journal.because(format!("no model of the tier {} can take this request", stronger.name));
         return Produced { answering: first, doubt: Some(doubt) };
     }
-    let more = most_of(work, &models);
-    if !extend(work, hold, more).await {
+    let so_far = if matches!(first.answer, Given::Whole(_)) { SoFar::Ended } else { SoFar::Running };
+    if !extend(work, hold, &models, so_far).await {
         work.journal.because("the quota has not enough left for an upgrade");
         return Produced { answering: first, doubt: Some(doubt) };
     }
     let decision = Decision { tier: Some(stronger.clone()), candidates: models, ..decision.clone() };
     let candidates = candidates(work, &decision, Vec::new()).await;
     let manner = Manner { kind: AttemptKind::Upgrade, ask_logprobs: false, opening_bytes: 0 };
-    match first_that_answers(work, &candidates, manner).await {
+    match first_that_answers(work, hold, &candidates, manner).await {
         Ok(better) => {
             work.journal.upgraded = true;
             work.journal.tier = Some(stronger.name.clone());

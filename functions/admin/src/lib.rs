@@ -1,1 +1,80 @@
-//! Placeholder.
+//! The control plane: tenants, their keys, what they used, and how the gateway does.
+//!
+//! One noun per file. Every handler is a short ladder: read what is asked, look up what it is about, change the directory,
+//! tell the store. [`guard`] stands around all of them, so that nothing here answers a caller without a token, and so that
+//! errors become HTTP in one place. Two things hold for every change: it is in the audit log, because the directory takes
+//! no change without an entry, and it is effective with the next request (T2), because the store is told the tenant's new
+//! version ([`change`]).
+
+mod ask;
+mod audit;
+mod change;
+mod guard;
+mod keys;
+mod metrics;
+mod models;
+mod owner;
+mod quota;
+mod receipts;
+mod tenants;
+mod usage;
+
+pub use owner::{OwnerToken, UnfitToken};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, delete, get, patch, post};
+use gateway_core::gateway::Gateway;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// No setting of a tenant comes near this.
+const MOST_BODY_BYTES: usize = 1 << 20;
+
+/// What every handler works on.
+struct Plane {
+    gateway: Arc<Gateway>,
+    owner: OwnerToken,
+    /// The highest version that the store was told of a tenant that is no more; see [`tenants::create`].
+    deleted_version: AtomicU64,
+}
+
+/// The control plane, to be merged with the data plane's router: everything at and under `/admin`, whatever is not there
+/// included, and no fallback.
+pub fn router(gateway: Arc<Gateway>, owner: OwnerToken) -> Router {
+    guarded(routes(), gateway, owner)
+}
+
+/// The control plane in a process of its own, which answers every path.
+pub fn standalone(gateway: Arc<Gateway>, owner: OwnerToken) -> Router {
+    guarded(routes().fallback(guard::nothing_here), gateway, owner)
+}
+
+fn routes() -> Router<Arc<Plane>> {
+    Router::new()
+        .route("/admin/tenants", get(tenants::list).post(tenants::create))
+        .route("/admin/tenants/{tenant}", get(tenants::show).patch(tenants::update).delete(tenants::delete))
+        .route("/admin/tenants/{tenant}/cache", delete(tenants::purge_cache))
+        .route("/admin/tenants/{tenant}/usage", get(quota::show))
+        .route("/admin/tenants/{tenant}/keys", get(keys::list).post(keys::create))
+        .route("/admin/tenants/{tenant}/keys/{key}", patch(keys::update).delete(keys::revoke))
+        .route("/admin/tenants/{tenant}/keys/{key}/rotate", post(keys::rotate))
+        .route("/admin/usage", get(usage::list))
+        .route("/admin/metrics", get(metrics::show))
+        .route("/admin/models", get(models::list))
+        .route("/admin/receipts/{receipt}", get(receipts::show))
+        .route("/admin/audit", get(audit::list))
+        .route("/admin", any(guard::nothing_here))
+        .route("/admin/", any(guard::nothing_here))
+        .route("/admin/{*rest}", any(guard::nothing_here))
+}
+
+fn guarded(routes: Router<Arc<Plane>>, gateway: Arc<Gateway>, owner: OwnerToken) -> Router {
+    let plane = Arc::new(Plane { gateway, owner, deleted_version: AtomicU64::new(0) });
+    routes
+        .method_not_allowed_fallback(guard::not_so)
+        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .layer(from_fn_with_state(plane.clone(), guard::guard))
+        .with_state(plane)
+}

@@ -75,7 +75,10 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
 async fn call(gateway: &Gateway, request: Request) -> Result<ChatCall, Error> {
     let (head, body) = request.into_parts();
     let now_ms = gateway.clock.now_ms();
-    let time_left = head.extensions.get::<InvocationDeadline>().map(|deadline| Duration::from_millis(deadline.at_ms.saturating_sub(now_ms)));
+    let time_left = head
+        .extensions
+        .get::<InvocationDeadline>()
+        .map(|deadline| Duration::from_millis(deadline.at_ms.saturating_sub(now_ms)));
     let most = usize::try_from(gateway.config.server.max_body_bytes).unwrap_or(usize::MAX);
     let body = read_json(&head.headers, body, most).await?;
     Ok(ChatCall { headers: head.headers, body, time_left })

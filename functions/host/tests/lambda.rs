@@ -303,8 +303,8 @@ async fn a_poll_may_take_a_day() {
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
+    assert_eq!(host.lambda.moments(), [Moment::Polled]);
     assert!(host.lambda.invoke(event("rest-health")).answer().await.is_complete);
-    assert_eq!(host.lambda.moments()[..2], [Moment::Polled, Moment::Invoked(1)]);
 }
 
 #[tokio::test]

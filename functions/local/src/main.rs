@@ -87,6 +87,8 @@ fn greet(wired: &Wired, address: SocketAddr, demo_key: Option<&str>) {
     }
     if let Some(key) = demo_key {
         println!("\nTry it:\n");
-        println!("curl -s http://{address}/v1/chat/completions -H 'authorization: Bearer {key}' -H 'content-type: application/json' -d '{{\"model\":\"auto\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is an API?\"}}]}}'");
+        println!(
+            "curl -s http://{address}/v1/chat/completions -H 'authorization: Bearer {key}' -H 'content-type: application/json' -d '{{\"model\":\"auto\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is an API?\"}}]}}'"
+        );
     }
 }

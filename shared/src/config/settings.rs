@@ -156,7 +156,7 @@ pub(super) fn upgrade(root: &mut Section<'_, '_>) -> UpgradeSettings {
     root.table("upgrade", |section| UpgradeSettings {
         min_mean_logprob: section.number("min_mean_logprob", -100.0..=0.0, -1.0),
         min_token_logprob: section.number("min_token_logprob", -100.0..=0.0, -9.0),
-        stream_holdback_bytes: section.count("stream_holdback_bytes", 0..=65_536, 256),
+        stream_holdback_bytes: section.count("stream_holdback_bytes", 0..=65_536, 48),
     })
 }
 

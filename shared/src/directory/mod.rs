@@ -108,12 +108,18 @@ pub trait Directory: Send + Sync {
     async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError>;
 
     /// Sets or clears a key's expiry and raises its tenant's version; answers the new version.
-    async fn expire_key(&self, tenant: &str, id: &str, expires_at_ms: Option<u64>, audit: AuditEntry) -> Result<u64, DirectoryError>;
+    async fn expire_key(
+        &self,
+        tenant: &str,
+        id: &str,
+        expires_at_ms: Option<u64>,
+        audit: AuditEntry,
+    ) -> Result<u64, DirectoryError>;
 
     /// Removes a key and raises its tenant's version; answers the new version. `Missing` if there is no such key.
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError>;
 
-    /// At most `limit` audit entries, newest first, from after `cursor`.
+    /// At most `limit` audit entries, newest first, from after `cursor`; `Missing` for a cursor that was never given.
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError>;
 
     /// Whether the directory answers.

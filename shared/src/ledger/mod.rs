@@ -62,7 +62,7 @@ pub enum LedgerError {
 /// Where receipts are kept.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Records a receipt: itself, its windows' totals and its day's. Sent twice, it counts once.
+    /// Records a receipt: itself, its windows' totals and its day's. Sent twice, it counts once, and the first one stays.
     async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError>;
 
     /// Takes note of a cache hit without making its answer wait: where a durable record is cheap it is made, elsewhere
@@ -76,7 +76,12 @@ pub trait Ledger: Send + Sync {
     async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError>;
 
     /// At most `limit` rows by day, tenant and model, from after `cursor`.
-    async fn usage(&self, query: &UsageQuery, cursor: Option<&str>, limit: usize) -> Result<Page<UsageRow>, LedgerError>;
+    async fn usage(
+        &self,
+        query: &UsageQuery,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<UsageRow>, LedgerError>;
 
     /// Whether the ledger answers.
     async fn ping(&self) -> Result<(), LedgerError>;

@@ -323,7 +323,9 @@ mod tests {
     fn only_the_model_and_what_the_client_did_not_ask_for_are_rewritten() {
         let answer = Completion::parse(Bytes::from_static(WHOLE.as_bytes()), 1.0).unwrap();
         assert_eq!(answer.rewritten("a/b", false), WHOLE.replace("gpt-4o-mini", "a/b"));
-        let hidden = WHOLE.replace("gpt-4o-mini", "a/b").replace(r#"{"content":[{"token":"Hi","logprob":-0.5},{"token":".","logprob":-1.5}]}"#, "null");
+        let hidden = WHOLE
+            .replace("gpt-4o-mini", "a/b")
+            .replace(r#"{"content":[{"token":"Hi","logprob":-0.5},{"token":".","logprob":-1.5}]}"#, "null");
         assert_eq!(answer.rewritten("a/b", true), hidden);
     }
 
@@ -344,7 +346,9 @@ mod tests {
 
     #[test]
     fn absurd_usage_is_not_believed() {
-        for usage in ["{}", r#"{"prompt_tokens":-1}"#, r#"{"prompt_tokens":1e30}"#, r#"{"prompt_tokens":99999999999999}"#, "5"] {
+        for usage in
+            ["{}", r#"{"prompt_tokens":-1}"#, r#"{"prompt_tokens":1e30}"#, r#"{"prompt_tokens":99999999999999}"#, "5"]
+        {
             let body = format!(r#"{{"choices":[],"usage":{usage}}}"#);
             assert_eq!(Chunk::parse(body.clone().into()).unwrap().usage, None, "{body}");
         }

@@ -91,7 +91,8 @@ impl ProviderError {
     /// A failure that may go better next time.
     #[must_use]
     pub fn retryable(outcome: AttemptOutcome, detail: &'static str) -> Self {
-        let may_bill = matches!(outcome, AttemptOutcome::Timeout | AttemptOutcome::Truncated | AttemptOutcome::Malformed);
+        let may_bill =
+            matches!(outcome, AttemptOutcome::Timeout | AttemptOutcome::Truncated | AttemptOutcome::Malformed);
         Self { fault: Fault::Retryable, outcome, status: None, may_bill, detail }
     }
 

@@ -59,13 +59,15 @@ impl OpenAi {
     /// # Errors
     /// If the address or a key cannot be sent over HTTP.
     pub fn new(spec: &OpenAiSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
-        let url = Url::parse(&format!("{}/chat/completions", spec.base_url)).map_err(|e| UnusableSettings(format!("base_url: {e}")))?;
+        let url = Url::parse(&format!("{}/chat/completions", spec.base_url))
+            .map_err(|e| UnusableSettings(format!("base_url: {e}")))?;
         let mut headers = HeaderMap::new();
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.extend(spec.headers.iter().cloned());
         let key = |secret: &Secret| {
             let value = HeaderValue::try_from(format!("Bearer {}", secret.expose()));
-            let mut authorization = value.map_err(|_| UnusableSettings("a key has characters that no header may have".into()))?;
+            let mut authorization =
+                value.map_err(|_| UnusableSettings("a key has characters that no header may have".into()))?;
             authorization.set_sensitive(true);
             Ok(Key { authorization, rests_until_ms: AtomicU64::new(0) })
         };
@@ -202,9 +204,15 @@ fn stream_options(given: Option<&str>) -> Vec<u8> {
 
 async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<Reply, ProviderError> {
     if call.stream {
-        let is_stream = response.headers().get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let is_stream = response
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if !is_stream {
-            return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the answer to a streamed request is no event stream"));
+            return Err(ProviderError::retryable(
+                AttemptOutcome::Malformed,
+                "the answer to a streamed request is no event stream",
+            ));
         }
         return Ok(Reply::Stream(Box::new(SseChunks::new(response))));
     }
@@ -212,8 +220,12 @@ async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<R
     let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms).await?;
     match Completion::parse(body, first_byte_ms) {
         Ok(completion) => Ok(Reply::Whole(Box::new(completion))),
-        Err(NotACompletion::Error) => Err(ProviderError::retryable(AttemptOutcome::HttpError, "an error object with a good status")),
-        Err(NotACompletion::Malformed) => Err(ProviderError::retryable(AttemptOutcome::Malformed, "not a whole chat completion")),
+        Err(NotACompletion::Error) => {
+            Err(ProviderError::retryable(AttemptOutcome::HttpError, "an error object with a good status"))
+        }
+        Err(NotACompletion::Malformed) => {
+            Err(ProviderError::retryable(AttemptOutcome::Malformed, "not a whole chat completion"))
+        }
     }
 }
 
@@ -222,7 +234,9 @@ async fn whole_body(mut response: Response, most_bytes: usize, idle_ms: u64) -> 
     let idle = Duration::from_millis(idle_ms);
     let silent = |_| ProviderError::retryable(AttemptOutcome::Timeout, "the body stalled");
     let cut = |_| ProviderError::retryable(AttemptOutcome::Truncated, "the body ended early");
-    let Some(first) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? else { return Ok(Bytes::new()) };
+    let Some(first) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? else {
+        return Ok(Bytes::new());
+    };
     let mut rest = BytesMut::new();
     while let Some(piece) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? {
         if rest.is_empty() {
@@ -247,7 +261,9 @@ async fn refusal(response: Response, now_ms: u64) -> ProviderError {
         400 | 413 | 422 => {
             let error = error.clone().unwrap_or(Value::Null);
             match code {
-                "context_length_exceeded" => (Fault::ContextOverflow(error), AttemptOutcome::HttpError, "longer than the model's window"),
+                "context_length_exceeded" => {
+                    (Fault::ContextOverflow(error), AttemptOutcome::HttpError, "longer than the model's window")
+                }
                 _ => (Fault::CallerFault(error), AttemptOutcome::HttpError, "the provider refused the request"),
             }
         }
@@ -287,10 +303,15 @@ impl SseChunks {
                         return Some(Err(ProviderError { may_bill: true, ..error }));
                     }
                     Err(NotACompletion::Malformed) => {
-                        return Some(Err(ProviderError::retryable(AttemptOutcome::Malformed, "an event is not a chunk")));
+                        return Some(Err(ProviderError::retryable(
+                            AttemptOutcome::Malformed,
+                            "an event is not a chunk",
+                        )));
                     }
                 },
-                Err(_) => return Some(Err(ProviderError::retryable(AttemptOutcome::Malformed, "an event is too large"))),
+                Err(_) => {
+                    return Some(Err(ProviderError::retryable(AttemptOutcome::Malformed, "an event is too large")));
+                }
             }
         }
     }
@@ -308,8 +329,15 @@ impl Chunks for SseChunks {
             if self.end.is_none() {
                 match self.response.chunk().await {
                     Ok(Some(bytes)) => self.parser.feed(&bytes),
-                    Ok(None) => self.end = Some(Err(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without its end"))),
-                    Err(_) => self.end = Some(Err(ProviderError::retryable(AttemptOutcome::Truncated, "the stream was cut"))),
+                    Ok(None) => {
+                        self.end = Some(Err(ProviderError::retryable(
+                            AttemptOutcome::Truncated,
+                            "the stream ended without its end",
+                        )))
+                    }
+                    Err(_) => {
+                        self.end = Some(Err(ProviderError::retryable(AttemptOutcome::Truncated, "the stream was cut")))
+                    }
                 }
             }
         }

@@ -20,7 +20,8 @@ pub fn retry_after(headers: &HeaderMap, now_ms: u64) -> Option<u64> {
         Some(u64::try_from(at.as_millis()).ok()?.saturating_sub(now_ms))
     };
     let ms = text("retry-after-ms").and_then(|value| delay_ms(value, 1.0));
-    let delay = ms.or_else(|| text("retry-after").and_then(|value| delay_ms(value, 1000.0).or_else(|| from_date(value))))?;
+    let delay =
+        ms.or_else(|| text("retry-after").and_then(|value| delay_ms(value, 1000.0).or_else(|| from_date(value))))?;
     Some(now_ms + delay.min(MOST_MS))
 }
 

@@ -88,7 +88,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn all(parser: &mut SseParser) -> Vec<String> {
-        std::iter::from_fn(|| parser.next_event().unwrap()).map(|data| String::from_utf8_lossy(&data).into_owned()).collect()
+        std::iter::from_fn(|| parser.next_event().unwrap())
+            .map(|data| String::from_utf8_lossy(&data).into_owned())
+            .collect()
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl ResponseCache for MemoryCache {
 
     async fn purge(&self, tenant: &str) -> Result<(), StoreError> {
         let mut inner = self.lock();
-        let keys: Vec<CacheKey> = inner.entries.iter().filter(|(key, _)| &*key.tenant == tenant).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<CacheKey> =
+            inner.entries.iter().filter(|(key, _)| &*key.tenant == tenant).map(|(key, _)| key.clone()).collect();
         keys.iter().for_each(|key| inner.remove(key));
         Ok(())
     }

@@ -5,7 +5,9 @@
 //! take everything (M1). A hold that nobody settled before its lease ended is charged in full (M2), when the tenant is
 //! next looked at.
 
-use super::{Admission, Counters, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict, WindowUse};
+use super::{
+    Admission, Counters, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict, WindowUse,
+};
 use crate::error::{Quota, RateKind};
 use crate::gcra::{self, Rate, Tat};
 use crate::id::RequestId;
@@ -80,6 +82,11 @@ impl TenantCounters {
                 counted.used = counted.used.plus(used);
             }
         }
+        self.remember_settled(id);
+        true
+    }
+
+    fn remember_settled(&mut self, id: RequestId) {
         self.settled.insert(id);
         self.settled_order.push_back(id);
         if self.settled_order.len() > SETTLED_KEPT
@@ -87,12 +94,15 @@ impl TenantCounters {
         {
             self.settled.remove(&oldest);
         }
-        true
     }
 
     fn standing(&self, ask: &Admission, now_ms: u64) -> Standing {
         let stand = |rate: Option<Rate>, tat: Tat| {
-            rate.map(|rate| RateStanding { limit: rate.limit(), remaining: rate.remaining(tat, now_ms), reset_ms: rate.reset_ms(tat, now_ms) })
+            rate.map(|rate| RateStanding {
+                limit: rate.limit(),
+                remaining: rate.remaining(tat, now_ms),
+                reset_ms: rate.reset_ms(tat, now_ms),
+            })
         };
         Standing { requests: stand(ask.request_rate, self.request_tat), tokens: stand(ask.token_rate, self.token_tat) }
     }
@@ -126,8 +136,11 @@ impl TenantCounters {
         let ample = ask.quotas.iter().all(|quota| {
             let WindowUse { used, held } = self.window_use(&quota.window);
             let taken = used.plus(held);
-            let enough = |limit: Option<u64>, taken: u64, hold: u64| limit.is_none_or(|limit| limit.saturating_sub(taken) >= hold.saturating_mul(10));
-            enough(quota.tokens, taken.tokens, ask.hold.tokens) && enough(quota.cost_nusd, taken.cost_nusd, ask.hold.cost_nusd)
+            let enough = |limit: Option<u64>, taken: u64, hold: u64| {
+                limit.is_none_or(|limit| limit.saturating_sub(taken) >= hold.saturating_mul(10))
+            };
+            enough(quota.tokens, taken.tokens, ask.hold.tokens)
+                && enough(quota.cost_nusd, taken.cost_nusd, ask.hold.cost_nusd)
         });
         if ample { ask.hold } else { ask.strict_hold }
     }
@@ -171,7 +184,11 @@ impl TenantCounters {
             }),
         };
         let request_tat = rate_of(ask.request_rate, self.request_tat, 1, RateKind::Requests)?;
-        let token_tat = if hit { self.token_tat } else { rate_of(ask.token_rate, self.token_tat, ask.rate_tokens, RateKind::Tokens)? };
+        let token_tat = if hit {
+            self.token_tat
+        } else {
+            rate_of(ask.token_rate, self.token_tat, ask.rate_tokens, RateKind::Tokens)?
+        };
         match self.exhausted(&ask.quotas, held) {
             Some(refusal) => Err(refusal),
             None => Ok((request_tat, token_tat)),
@@ -224,6 +241,7 @@ impl TenantCounters {
                 counted.used = counted.used.plus(settlement.used);
             }
         }
+        self.remember_settled(settlement.id);
         Settled::WithoutHold
     }
 
@@ -280,7 +298,13 @@ impl Counters for MemoryCounters {
         Ok(())
     }
 
-    async fn refill(&self, tenant: &str, settings_version: u64, windows: &[(Window, Amounts)], now_ms: u64) -> Result<(), StoreError> {
+    async fn refill(
+        &self,
+        tenant: &str,
+        settings_version: u64,
+        windows: &[(Window, Amounts)],
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
         self.with(&Arc::from(tenant), now_ms, |counters| {
             counters.settings_version = counters.settings_version.max(Some(settings_version));
             for (window, used) in windows {

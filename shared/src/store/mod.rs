@@ -190,7 +190,13 @@ pub trait Counters: Send + Sync {
 
     /// Tells the store a tenant's settings version and what its windows had used; what is there already is kept, except
     /// an older version.
-    async fn refill(&self, tenant: &str, settings_version: u64, windows: &[(Window, Amounts)], now_ms: u64) -> Result<(), StoreError>;
+    async fn refill(
+        &self,
+        tenant: &str,
+        settings_version: u64,
+        windows: &[(Window, Amounts)],
+        now_ms: u64,
+    ) -> Result<(), StoreError>;
 
     /// What windows have used and hold; `None` for one that the store does not have.
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError>;
@@ -255,7 +261,12 @@ pub trait Store: Send + Sync {
     fn kind(&self) -> &'static str;
 
     /// One batch: the exact cache's answer under `key`, and the admission that depends on whether there is one.
-    async fn admit(&self, ask: &Admission, key: Option<&CacheKey>, now_ms: u64) -> Result<(Verdict, Option<Bytes>), StoreError> {
+    async fn admit(
+        &self,
+        ask: &Admission,
+        key: Option<&CacheKey>,
+        now_ms: u64,
+    ) -> Result<(Verdict, Option<Bytes>), StoreError> {
         // A cache that is down is a miss; it must not keep a request from being served.
         let remembered = match key {
             Some(key) => self.cache().get(key, now_ms).await.unwrap_or(None),
@@ -266,7 +277,13 @@ pub trait Store: Send + Sync {
     }
 
     /// One batch: the settlement, what was seen of models, and an answer to remember.
-    async fn settle(&self, settlement: &Settlement, seen: &[Observation], write: Option<CacheWrite>, now_ms: u64) -> Result<Settled, StoreError> {
+    async fn settle(
+        &self,
+        settlement: &Settlement,
+        seen: &[Observation],
+        write: Option<CacheWrite>,
+        now_ms: u64,
+    ) -> Result<Settled, StoreError> {
         let remember = async {
             match write {
                 Some(write) => self.cache().put(&write.key, write.value, write.ttl_ms, now_ms).await,

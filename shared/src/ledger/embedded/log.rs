@@ -99,9 +99,8 @@ impl Log {
         }
         let today = day_utc(now_ms);
         let length = sealed.last().map_or(Ok(0), |last| cut_torn_tail(folder, last))?;
-        let active = sealed.pop_if(|last| {
-            *last.name.day >= *today && last.end_bytes == length && length < bounds.segment_bytes
-        });
+        let active =
+            sealed.pop_if(|last| *last.name.day >= *today && last.end_bytes == length && length < bounds.segment_bytes);
         let newest = sealed.iter().chain(known.last()).map(|segment| &segment.name).max();
         let active = active.unwrap_or_else(|| Segment::new(next_name(newest, &today)));
         let file = append_to(&active.name.path(folder))?;

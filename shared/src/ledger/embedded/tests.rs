@@ -285,7 +285,8 @@ async fn a_checkpoint_that_is_corrupt_or_missing_changes_no_sum() {
             ledger.record(receipt).await.unwrap();
         }
     }
-    let damages: [(&str, &dyn Fn(&Path)); 5] = [
+    type Damage = dyn Fn(&Path);
+    let damages: [(&str, &Damage); 5] = [
         ("none", &|_| ()),
         ("current corrupt", &|ledger| corrupt(&ledger.join("checkpoint"), 500)),
         ("current cut", &|ledger| fs::write(ledger.join("checkpoint"), "0000").unwrap()),
@@ -382,6 +383,19 @@ async fn old_segments_are_deleted_and_their_sums_stay() {
     let rows = ledger.usage(&UsageQuery::default(), None, 99).await.unwrap().data;
     assert_eq!(rows[0].day, "2025-11-24", "usage rows stay for 400 days");
     assert_eq!(rows.len(), 34);
+}
+
+#[tokio::test]
+async fn a_corrupt_checkpoint_does_not_lose_the_sums_of_deleted_segments() {
+    let folder = TestFolder::new();
+    let old = receipt("acme", MIDNIGHT_MS);
+    open(&folder).record(&old).await.unwrap();
+    let later_ms = MIDNIGHT_MS + 33 * DAY_MS;
+    drop(EmbeddedLedger::open(&folder, later_ms).unwrap());
+    assert!(!segments(&folder).contains(&"2025-11-22.0000.log".to_owned()), "the segment is deleted");
+    corrupt(&path_of(&folder, "checkpoint"), 100);
+    let ledger = EmbeddedLedger::open(&folder, later_ms).unwrap();
+    assert_eq!(ledger.totals("acme", &old.windows[0]).await.unwrap(), ONE, "the previous checkpoint has its sum");
 }
 
 #[tokio::test]

@@ -237,5 +237,8 @@ fn rows_from_list<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<RowKey, Co
         }
     };
     let rows = Vec::<(RowKey, Counts)>::deserialize(d)?;
-    Ok(rows.into_iter().map(|((day, tenant, model), counts)| ((once(day), once(tenant), once(model)), counts)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|((day, tenant, model), counts)| ((once(day), once(tenant), once(model)), counts))
+        .collect())
 }

@@ -1,0 +1,31 @@
+//! What every change has in common: its entry in the audit log, and that it is effective at once.
+//!
+//! The directory takes no change without an entry, in one transaction with it. What is left to do here is to tell the
+//! store the tenant's new version: the next admission, in whatever process, sees that what it goes by is old and reads the
+//! directory first (T2). An entry holds what the plane shows of a thing, hence never a key or its hash (T3).
+
+use crate::Plane;
+use gateway_core::directory::AuditEntry;
+use serde_json::Value;
+
+/// Who changes things, until admins have names.
+const WHO: &str = "owner";
+
+impl Plane {
+    /// The audit log's entry of a change.
+    pub(crate) fn entry(&self, what: &str, subject: String, before: Value, after: Value) -> AuditEntry {
+        let (who, what) = (WHO.to_owned(), what.to_owned());
+        AuditEntry { at_ms: self.gateway.clock.now_ms(), who, what, subject, before, after }
+    }
+
+    /// Makes a tenant's change, or that of one of its keys, effective with its next request.
+    ///
+    /// The change stands in the directory by now, so a store that is down does not make it fail: it then becomes
+    /// effective as fast as each process asks the directory again by itself, which is within ten seconds.
+    pub(crate) async fn tell_store(&self, tenant: &str, version: u64) {
+        let now_ms = self.gateway.clock.now_ms();
+        if let Err(error) = self.gateway.store.counters().refill(tenant, version, &[], now_ms).await {
+            tracing::warn!(tenant, %error, "the store was not told of a change; it may take ten seconds to be effective");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What stands around every handler: the token is checked before anything else, every answer gets its id, and errors
+//! become HTTP here and nowhere else.
+//!
+//! A handler that fails answers with nothing but its [`Failure`], which travels in the response's extensions; the envelope
+//! is written here, where the request's id is known. Missing, malformed and wrong tokens are told in the same words, on
+//! known and unknown paths alike: who has no token learns nothing of what is there.
+
+use crate::Plane;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use gateway_core::answer::Answer;
+use gateway_core::directory::DirectoryError;
+use gateway_core::error::Error;
+use gateway_core::id::RequestId;
+use gateway_core::ledger::LedgerError;
+use gateway_core::tenant::InvalidTenant;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What a handler answers.
+pub(crate) type Outcome = Result<Response, Failure>;
+
+/// A request that is not answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure(pub(crate) Error);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<DirectoryError> for Failure {
+    fn from(error: DirectoryError) -> Self {
+        Self(match error {
+            DirectoryError::Exists => Error::Conflict("There is something of this id already."),
+            DirectoryError::Missing => Error::NotFound,
+            DirectoryError::Conflict => Error::Conflict("It was changed by somebody else meanwhile; try again."),
+            DirectoryError::Unavailable(why) => Error::Unavailable(why),
+        })
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        Self(Error::Unavailable(error.to_string()))
+    }
+}
+
+impl From<InvalidTenant> for Failure {
+    fn from(error: InvalidTenant) -> Self {
+        let param = (!error.path.is_empty()).then_some(error.path);
+        Self(Error::InvalidRequest { param, message: error.message })
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn reply(status: StatusCode, body: &Value) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// Lets the owner in, and gives every answer what all of them have.
+pub(crate) async fn guard(State(plane): State<Arc<Plane>>, request: Request, next: Next) -> Response {
+    let id = RequestId::new(plane.gateway.clock.now_ms()).to_string();
+    let mut response = if plane.owner.is_in(request.headers(), &plane.gateway.hasher) {
+        next.run(request).await
+    } else {
+        Failure(Error::InvalidApiKey("Send an admin's token as `authorization: Bearer …`.")).into_response()
+    };
+    if let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() {
+        tell(&error, &id, &mut response);
+    }
+    let headers = response.headers_mut();
+    // An answer may show a new key, and is never true for long.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    response
+}
+
+/// Writes the envelope of `error` over `response`, whose other headers (such as `allow`) stay.
+fn tell(error: &Error, id: &str, response: &mut Response) {
+    if let Error::Internal(why) | Error::Unavailable(why) = error {
+        tracing::error!(request = id, why, "an admin's request could not be served");
+    }
+    let Answer { status, headers, body: _ } = Answer::of_error(error);
+    *response.status_mut() = status;
+    *response.body_mut() = Body::from(error.told().body(Some(id)));
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response.headers_mut().extend(headers);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+}
+
+/// There is nothing at this path.
+pub(crate) async fn nothing_here() -> Failure {
+    Failure(Error::NotFound)
+}
+
+/// Not with this method; axum adds which.
+pub(crate) async fn not_so() -> Failure {
+    Failure(Error::MethodNotAllowed)
+}

@@ -1,0 +1,164 @@
+//! `/admin/tenants/{tenant}/keys`: making, listing, rotating and revoking API keys.
+//!
+//! A key is shown in the one answer that makes it and is nowhere after that: the directory has its keyed hash, and the
+//! plane shows its prefix and last four characters (T3). Every change raises the tenant's version, which the store is told,
+//! so that a revoked key stops with its next request (T2).
+
+use crate::Plane;
+use crate::ask::{JsonBody, Names};
+use crate::guard::{Failure, Outcome, reply};
+use axum::extract::State;
+use axum::response::IntoResponse;
+use gateway_core::directory::KeyRecord;
+use gateway_core::error::Error;
+use gateway_core::id::RequestId;
+use gateway_core::key::ApiKey;
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How long a rotated key goes on working, when nothing is said.
+const GRACE_MS: u64 = 86_400_000;
+/// The longest that a rotated key may go on working.
+const MOST_GRACE_MS: u64 = 30 * 86_400_000;
+
+/// What may be shown of a key after its making.
+fn shown(key: &KeyRecord) -> Value {
+    json!({"id": key.id, "name": key.name, "prefix": key.prefix, "last4": key.last4,
+        "created_at_ms": key.created_at_ms, "expires_at_ms": key.expires_at_ms})
+}
+
+/// The one answer that shows a key.
+fn shown_once(key: &ApiKey, record: &KeyRecord) -> Value {
+    json!({"id": record.id, "key": key.reveal(), "prefix": record.prefix, "last4": record.last4,
+        "created_at_ms": record.created_at_ms, "expires_at_ms": record.expires_at_ms})
+}
+
+impl Plane {
+    /// A key that must exist, of a tenant that must.
+    async fn key(&self, tenant: &str, id: &str) -> Result<KeyRecord, Failure> {
+        let keys = self.gateway.directory.keys(tenant).await?;
+        Ok(keys.into_iter().find(|key| &*key.id == id).ok_or(Error::NotFound)?)
+    }
+
+    /// Makes a key and the record of it.
+    fn new_key(&self, tenant: &str, name: Option<String>, expires_at_ms: Option<u64>) -> (ApiKey, KeyRecord) {
+        let (key, now_ms) = (ApiKey::generate(), self.gateway.clock.now_ms());
+        // The ids of keys sort by their age, as those of requests do.
+        let id = format!("key_{}", RequestId::new(now_ms));
+        let record = KeyRecord {
+            tenant: tenant.into(),
+            hash: self.gateway.hasher.hash(key.reveal()).hex(),
+            name: name.unwrap_or_else(|| id.clone()),
+            prefix: key.prefix().to_owned(),
+            last4: key.last4().into(),
+            created_at_ms: now_ms,
+            expires_at_ms,
+            id: id.into(),
+        };
+        (key, record)
+    }
+
+    /// Stores a new key; `before` is the key that it takes the place of.
+    async fn add(&self, what: &str, before: Value, record: &KeyRecord) -> Result<(), Failure> {
+        let entry = self.entry(what, format!("{}/{}", record.tenant, record.id), before, shown(record));
+        let version = self.gateway.directory.create_key(record, entry).await?;
+        self.tell_store(&record.tenant, version).await;
+        Ok(())
+    }
+
+    /// Sets a key's expiry; answers the key as it is then.
+    async fn expire(&self, what: &str, key: KeyRecord, expires_at_ms: Option<u64>) -> Result<KeyRecord, Failure> {
+        let before = shown(&key);
+        let key = KeyRecord { expires_at_ms, ..key };
+        let entry = self.entry(what, format!("{}/{}", key.tenant, key.id), before, shown(&key));
+        let version = self.gateway.directory.expire_key(&key.tenant, &key.id, expires_at_ms, entry).await?;
+        self.tell_store(&key.tenant, version).await;
+        Ok(key)
+    }
+
+    /// Removes a key.
+    async fn remove(&self, key: &KeyRecord) -> Result<(), Failure> {
+        let entry = self.entry("key.revoke", format!("{}/{}", key.tenant, key.id), shown(key), Value::Null);
+        let version = self.gateway.directory.delete_key(&key.tenant, &key.id, entry).await?;
+        self.tell_store(&key.tenant, version).await;
+        Ok(())
+    }
+
+    /// Refuses an expiry of a new key that has passed already.
+    fn check_new(&self, expires_at_ms: Option<u64>) -> Result<(), Error> {
+        let has_passed = expires_at_ms.is_some_and(|at_ms| at_ms <= self.gateway.clock.now_ms());
+        if has_passed { Err(Error::invalid("expires_at_ms", "It must be later than now.")) } else { Ok(()) }
+    }
+}
+
+/// `GET /admin/tenants/{tenant}/keys`
+pub(crate) async fn list(State(plane): State<Arc<Plane>>, Names(tenant): Names<String>) -> Outcome {
+    let keys = plane.gateway.directory.keys(&tenant).await?;
+    let data: Vec<Value> = keys.iter().map(shown).collect();
+    Ok(reply(StatusCode::OK, &json!({"data": data, "next": null})))
+}
+
+/// `POST /admin/tenants/{tenant}/keys`
+pub(crate) async fn create(State(plane): State<Arc<Plane>>, Names(tenant): Names<String>, body: JsonBody) -> Outcome {
+    let mut fields = body.fields()?;
+    let (name, expires_at_ms) = (fields.text("name")?, fields.time("expires_at_ms")?.flatten());
+    fields.finish()?;
+    plane.check_new(expires_at_ms)?;
+    let (key, record) = plane.new_key(&tenant, name, expires_at_ms);
+    plane.add("key.create", Value::Null, &record).await?;
+    Ok(reply(StatusCode::CREATED, &shown_once(&key, &record)))
+}
+
+/// `PATCH /admin/tenants/{tenant}/keys/{key}`: the expiry. One that has passed makes the key stop at once.
+pub(crate) async fn update(
+    State(plane): State<Arc<Plane>>,
+    Names((tenant, id)): Names<(String, String)>,
+    body: JsonBody,
+) -> Outcome {
+    let mut fields = body.fields()?;
+    let expires_at_ms = fields.time("expires_at_ms")?;
+    fields.finish()?;
+    let expires_at_ms = expires_at_ms.ok_or_else(|| Error::invalid("expires_at_ms", "It is required."))?;
+    let key = plane.key(&tenant, &id).await?;
+    let key = plane.expire("key.update", key, expires_at_ms).await?;
+    Ok(reply(StatusCode::OK, &shown(&key)))
+}
+
+/// `DELETE /admin/tenants/{tenant}/keys/{key}`
+pub(crate) async fn revoke(State(plane): State<Arc<Plane>>, Names((tenant, id)): Names<(String, String)>) -> Outcome {
+    let key = plane.key(&tenant, &id).await?;
+    plane.remove(&key).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /admin/tenants/{tenant}/keys/{key}/rotate`: a new key in the place of an old one, which goes on for a while.
+///
+/// The new key has the old one's name and, unless the body says otherwise, its expiry: rotation must not turn a key that
+/// ends into one that does not. It is made before the old one's end is set, so that a failure between the two leaves the
+/// old key as it was; the new one, which nobody has seen, is then taken back.
+pub(crate) async fn rotate(
+    State(plane): State<Arc<Plane>>,
+    Names((tenant, id)): Names<(String, String)>,
+    body: JsonBody,
+) -> Outcome {
+    let mut fields = body.fields()?;
+    let grace_ms = fields.ms("grace_ms", 0..=MOST_GRACE_MS)?.flatten().unwrap_or(GRACE_MS);
+    let expires_at_ms = fields.time("expires_at_ms")?;
+    fields.finish()?;
+    let old = plane.key(&tenant, &id).await?;
+    let now_ms = plane.gateway.clock.now_ms();
+    if old.expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+        return Err(Error::Conflict("This key has expired; make a new one.").into());
+    }
+    let expires_at_ms = expires_at_ms.unwrap_or(old.expires_at_ms);
+    plane.check_new(expires_at_ms)?;
+    let (key, record) = plane.new_key(&tenant, Some(old.name.clone()), expires_at_ms);
+    let ends_at_ms = old.expires_at_ms.unwrap_or(u64::MAX).min(now_ms + grace_ms);
+    plane.add("key.rotate", shown(&old), &record).await?;
+    if let Err(failure) = plane.expire("key.update", old, Some(ends_at_ms)).await {
+        plane.remove(&record).await?;
+        return Err(failure);
+    }
+    Ok(reply(StatusCode::CREATED, &shown_once(&key, &record)))
+}

@@ -1,0 +1,59 @@
+//! The bootstrap owner: whoever knows the token that the process was started with.
+//!
+//! Only a keyed hash of the token is kept (T3), and hashes are compared in constant time, so that neither a memory dump
+//! nor the time of an answer tells a part of it. Named admins with roles will stand beside the owner, not replace it: it
+//! is what makes the first of them.
+
+use gateway_core::key::{KeyHash, KeyHasher};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use subtle::ConstantTimeEq;
+
+/// Shorter than this, a token can be guessed.
+const LEAST_CHARS: usize = 32;
+
+/// The owner's token, as a keyed hash.
+#[derive(Debug, Clone)]
+pub struct OwnerToken(KeyHash);
+
+/// The token cannot be one; the text does not repeat it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an owner token has at least {LEAST_CHARS} visible ASCII characters and no space")]
+pub struct UnfitToken;
+
+impl OwnerToken {
+    /// The owner's token, hashed with the gateway's own hasher.
+    ///
+    /// # Errors
+    /// [`UnfitToken`] for one that is too short, or that no `authorization` header could carry.
+    pub fn new(token: &str, hasher: &KeyHasher) -> Result<Self, UnfitToken> {
+        if token.len() < LEAST_CHARS || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(UnfitToken);
+        }
+        Ok(Self(hasher.hash(token)))
+    }
+
+    /// Whether the headers of a request carry it, as `authorization: Bearer TOKEN`.
+    pub(crate) fn is_in(&self, headers: &HeaderMap, hasher: &KeyHasher) -> bool {
+        let token = || {
+            let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        };
+        token().is_some_and(|token| hasher.hash(token).0.ct_eq(&self.0.0).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyHasher, OwnerToken, UnfitToken};
+
+    #[test]
+    fn a_token_that_is_short_or_fits_no_header_is_refused() {
+        let hasher = KeyHasher::new(b"secret");
+        let refused = |token: &str| OwnerToken::new(token, &hasher).err();
+        assert_eq!(refused(&"t".repeat(32)), None);
+        for token in ["", &"t".repeat(31), &"t ".repeat(16), &"ä".repeat(32), &"t\n".repeat(32)] {
+            assert_eq!(refused(token), Some(UnfitToken), "{token:?}");
+        }
+    }
+}

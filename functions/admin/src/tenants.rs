@@ -1,0 +1,130 @@
+//! `/admin/tenants`: making, showing, changing and removing tenants.
+//!
+//! What a body may say is [`TenantRecord`]'s to judge; a field that does not fit is refused by its path. A change is made
+//! to the version that was read: where somebody else was faster, it is read and made again, so that of two changes at
+//! once neither is lost.
+
+use crate::Plane;
+use crate::ask::{JsonBody, Names, Params, ROWS};
+use crate::guard::{Failure, Outcome, reply};
+use axum::extract::State;
+use axum::response::IntoResponse;
+use gateway_core::directory::DirectoryError;
+use gateway_core::error::Error;
+use gateway_core::tenant::{InvalidTenant, Tenant, TenantRecord};
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How often a change is made again because somebody else was faster.
+const TRIES: usize = 5;
+
+impl Plane {
+    /// The record of a tenant that must exist.
+    pub(crate) async fn record(&self, id: &str) -> Result<TenantRecord, Failure> {
+        Ok(self.gateway.directory.tenant(id).await?.ok_or(Error::NotFound)?)
+    }
+
+    /// A stored record over the defaults.
+    pub(crate) fn resolved(&self, record: &TenantRecord) -> Result<Tenant, Error> {
+        let broken = |error| Error::Internal(format!("the stored tenant {}: {error}", record.id));
+        record.resolve(&self.gateway.config.tenant_defaults).map_err(broken)
+    }
+
+    fn shown(&self, record: &TenantRecord) -> Result<Value, Error> {
+        Ok(self.resolved(record)?.to_json())
+    }
+
+    /// Replaces a tenant's record by what `made` makes of it.
+    async fn change(
+        &self,
+        id: &str,
+        what: &str,
+        made: impl Fn(&TenantRecord) -> Result<TenantRecord, InvalidTenant>,
+    ) -> Result<Value, Failure> {
+        for _ in 0..TRIES {
+            let before = self.record(id).await?;
+            let after = made(&before)?;
+            let shown = self.shown(&after)?;
+            let entry = self.entry(what, id.to_owned(), self.shown(&before)?, shown.clone());
+            match self.gateway.directory.update_tenant(&after, entry).await {
+                Err(DirectoryError::Conflict) => continue,
+                changed => changed?,
+            }
+            self.tell_store(id, after.version).await;
+            return Ok(shown);
+        }
+        Err(DirectoryError::Conflict.into())
+    }
+
+    /// Gives the memory of a tenant's remembered answers back. Nobody can reach them any more, so it may fail.
+    async fn forget_answers(&self, id: &str) {
+        if let Err(error) = self.gateway.store.cache().purge(id).await {
+            tracing::warn!(tenant = id, %error, "remembered answers stay where they are until they expire");
+        }
+    }
+}
+
+/// `GET /admin/tenants`
+pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) -> Outcome {
+    let (cursor, limit) = (params.cursor(), params.limit()?.unwrap_or(ROWS));
+    params.finish()?;
+    let page = plane.gateway.directory.tenants(cursor.as_deref(), limit).await?;
+    let data: Vec<Value> = page.data.iter().map(|record| plane.shown(record)).collect::<Result<_, _>>()?;
+    Ok(reply(StatusCode::OK, &json!({"data": data, "next": page.next})))
+}
+
+/// `POST /admin/tenants`
+///
+/// A tenant that is made again under an old id must be newer than what the store was told when the old one was removed,
+/// or no admission would ever agree with the store. The time of day sees to that, except when all of it happens within a
+/// few milliseconds; then it is this process that remembers.
+pub(crate) async fn create(State(plane): State<Arc<Plane>>, body: JsonBody) -> Outcome {
+    let now_ms = plane.gateway.clock.now_ms();
+    let mut record = TenantRecord::create(body.required()?, &plane.gateway.config.tenant_defaults, now_ms)?;
+    record.version = record.version.max(plane.deleted_version.load(Ordering::SeqCst) + 1);
+    let shown = plane.shown(&record)?;
+    let entry = plane.entry("tenant.create", record.id.to_string(), Value::Null, shown.clone());
+    plane.gateway.directory.create_tenant(&record, entry).await?;
+    plane.tell_store(&record.id, record.version).await;
+    Ok(reply(StatusCode::CREATED, &shown))
+}
+
+/// `GET /admin/tenants/{tenant}`
+pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
+    let record = plane.record(&id).await?;
+    Ok(reply(StatusCode::OK, &plane.shown(&record)?))
+}
+
+/// `PATCH /admin/tenants/{tenant}`: a deep merge.
+pub(crate) async fn update(State(plane): State<Arc<Plane>>, Names(id): Names<String>, body: JsonBody) -> Outcome {
+    let body = body.required()?;
+    let defaults = &plane.gateway.config.tenant_defaults;
+    let shown = plane.change(&id, "tenant.update", |record| record.patched(body.clone(), defaults)).await?;
+    Ok(reply(StatusCode::OK, &shown))
+}
+
+/// `DELETE /admin/tenants/{tenant}`: the tenant and its keys. What it did stays in the ledger.
+pub(crate) async fn delete(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
+    let record = plane.record(&id).await?;
+    let entry = plane.entry("tenant.delete", id.clone(), plane.shown(&record)?, Value::Null);
+    plane.gateway.directory.delete_tenant(&id, entry).await?;
+    // Newer than the tenant ever was, so that its next request asks the directory, which does not know the key.
+    let version = (record.version + 1).max(plane.gateway.clock.now_ms());
+    plane.deleted_version.fetch_max(version, Ordering::SeqCst);
+    plane.tell_store(&id, version).await;
+    plane.forget_answers(&id).await;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `DELETE /admin/tenants/{tenant}/cache`
+///
+/// The tenant's version is part of every cache key, so raising it makes what is remembered unreachable in all processes
+/// at once, and writes the audit log's entry; what is done after that only gives the memory back.
+pub(crate) async fn purge_cache(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
+    let defaults = &plane.gateway.config.tenant_defaults;
+    plane.change(&id, "cache.purge", |record| record.patched(json!({}), defaults)).await?;
+    plane.forget_answers(&id).await;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,261 @@
+//! The models' health, as one store sees it for a whole fleet.
+
+use super::NOW;
+use crate::health::breaker::{BreakerSettings, BreakerState};
+use crate::health::score::{HealthSettings, Standing};
+use crate::health::welford::{Figures, Welford};
+use crate::health::{ModelHealth, Observation, Sight};
+use crate::store::HealthStore;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+type Store = Arc<dyn HealthStore>;
+
+/// Past the longest time for which a breaker stays open at first, jitter included.
+const DUE_MS: u64 = 5_501;
+const LEASE_MS: u64 = 30_000;
+
+pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
+    an_unknown_model_is_ready_and_has_no_figures(fresh().await).await;
+    health_is_told_in_the_order_asked(fresh().await).await;
+    figures_are_those_of_the_decayed_statistics(fresh().await).await;
+    a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for(fresh().await).await;
+    five_failures_in_a_row_open_the_breaker_and_four_do_not(fresh().await).await;
+    a_model_that_fails_most_of_the_time_is_given_up(fresh().await).await;
+    exactly_one_of_many_gets_the_probe(fresh().await).await;
+    a_probe_that_works_closes_the_breaker(fresh().await).await;
+    a_probe_that_fails_opens_it_for_longer(fresh().await).await;
+    a_probe_that_shows_nothing_is_given_back(fresh().await).await;
+    a_probe_whose_lease_is_over_may_be_taken_again(fresh().await).await;
+    many_who_record_at_once_are_all_heard(fresh().await).await;
+}
+
+fn model() -> Arc<str> {
+    "groq/llama-3.3-70b".into()
+}
+
+async fn see(store: &Store, sight: Sight, begun_at_ms: u64, now_ms: u64) {
+    store.record(&[Observation { model: model(), begun_at_ms, sight }], now_ms).await.unwrap();
+}
+
+async fn health(store: &Store, now_ms: u64) -> ModelHealth {
+    store.snapshot(&[model()], now_ms).await.unwrap()[0]
+}
+
+async fn probe(store: &Store, now_ms: u64) -> bool {
+    store.try_probe(&model(), LEASE_MS, now_ms).await.unwrap()
+}
+
+const ANSWERED: Sight = Sight::Answered { ttft_ms: 100.0, ms_per_token: Some(10.0) };
+
+/// Opens the breaker at `now_ms`.
+async fn open(store: &Store, now_ms: u64) {
+    for _ in 0..BreakerSettings::default().consecutive_failures {
+        see(store, Sight::Failed, now_ms, now_ms).await;
+    }
+    assert_eq!(health(store, now_ms).await.breaker, BreakerState::Open);
+}
+
+async fn an_unknown_model_is_ready_and_has_no_figures(store: Store) {
+    let health = health(&store, NOW).await;
+    assert_eq!((health.standing, health.breaker, health.cooldown_until_ms), (Standing::Ready, BreakerState::Closed, 0));
+    let measures = [health.measures.ttft_ms, health.measures.ms_per_token, health.measures.failure];
+    assert_eq!(measures, [Figures::default(); 3]);
+    assert!(!probe(&store, NOW).await, "there is nothing to find out");
+}
+
+async fn health_is_told_in_the_order_asked(store: Store) {
+    let names: Vec<Arc<str>> = ["a", "b", "a/b", "c d"].map(Arc::from).to_vec();
+    let cooled = |n: usize| Observation {
+        model: names[n].clone(),
+        begun_at_ms: NOW,
+        sight: Sight::CoolDown { until_ms: NOW + 1_000 + n as u64 },
+    };
+    store.record(&[cooled(0), cooled(1), cooled(2), cooled(3)], NOW).await.unwrap();
+    let asked: Vec<Arc<str>> = [2, 0, 0, 3].map(|n: usize| names[n].clone()).to_vec();
+    let told = store.snapshot(&asked, NOW).await.unwrap();
+    let until: Vec<u64> = told.iter().map(|health| health.cooldown_until_ms - NOW).collect();
+    assert_eq!(until, [1_002, 1_000, 1_000, 1_003]);
+    assert_eq!(store.snapshot(&[], NOW).await.unwrap(), []);
+}
+
+async fn figures_are_those_of_the_decayed_statistics(store: Store) {
+    let tau_ms = HealthSettings::default().tau_ms;
+    let (mut ttft, mut per_token, mut failure) = (Welford::default(), Welford::default(), Welford::default());
+    let mut now_ms = NOW;
+    for step in 0..40u32 {
+        now_ms += u64::from(step * 731 % 9_000);
+        let begun_at_ms = now_ms.saturating_sub(500);
+        if step % 5 == 3 {
+            failure.record(1.0, now_ms, tau_ms);
+            see(&store, Sight::Failed, begun_at_ms, now_ms).await;
+            continue;
+        }
+        let ttft_ms = 80.0 + f64::from(step * 37 % 101) / 3.0;
+        let ms_per_token = (step % 4 != 0).then(|| 5.0 + f64::from(step % 7) / 9.0);
+        ttft.record(ttft_ms, now_ms, tau_ms);
+        failure.record(0.0, now_ms, tau_ms);
+        if let Some(ms_per_token) = ms_per_token {
+            per_token.record(ms_per_token, now_ms, tau_ms);
+        }
+        see(&store, Sight::Answered { ttft_ms, ms_per_token }, begun_at_ms, now_ms).await;
+    }
+    // What is not used fades, and reading changes nothing.
+    for later_ms in [0, 1, 30_000, 600_000, 0] {
+        let told = health(&store, now_ms + later_ms).await.measures;
+        for (name, told, kept) in [
+            ("ttft", told.ttft_ms, ttft),
+            ("per token", told.ms_per_token, per_token),
+            ("failure", told.failure, failure),
+        ] {
+            let want = kept.read(now_ms + later_ms, tau_ms);
+            for (told, want) in [
+                (told.mean, want.mean),
+                (told.variance, want.variance),
+                (told.n_eff, want.n_eff),
+                (told.weight, want.weight),
+            ] {
+                assert!(
+                    (told - want).abs() <= 1e-9 * want.abs().max(1.0),
+                    "{name} after {later_ms} ms: {told}, not {want}"
+                );
+            }
+        }
+    }
+}
+
+async fn a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for(store: Store) {
+    for until_ms in [NOW + 2_000, NOW + 5_000, NOW + 3_000] {
+        see(&store, Sight::CoolDown { until_ms }, NOW, NOW).await;
+    }
+    let told = health(&store, NOW + 4_999).await;
+    assert_eq!((told.standing, told.cooldown_until_ms), (Standing::CoolingDown { until_ms: NOW + 5_000 }, NOW + 5_000));
+    assert_eq!(told.measures.failure, Figures::default(), "a model that is asked too much has not failed");
+    see(&store, ANSWERED, NOW, NOW + 4_999).await;
+    assert!(
+        matches!(health(&store, NOW + 4_999).await.standing, Standing::CoolingDown { .. }),
+        "an answer ends no pause"
+    );
+    let told = health(&store, NOW + 5_000).await;
+    assert_eq!((told.standing, told.cooldown_until_ms), (Standing::Ready, 0));
+}
+
+async fn five_failures_in_a_row_open_the_breaker_and_four_do_not(store: Store) {
+    for round in 0..3 {
+        for _ in 0..4 {
+            see(&store, Sight::Failed, NOW, NOW).await;
+        }
+        assert_eq!(health(&store, NOW).await.standing, Standing::Ready, "round {round}");
+        for _ in 0..8 {
+            see(&store, ANSWERED, NOW, NOW).await;
+        }
+    }
+    open(&store, NOW).await;
+    let told = health(&store, NOW).await;
+    let Standing::BreakerOpen { until_ms } = told.standing else { panic!("{told:?}") };
+    assert!((NOW + 4_500..=NOW + 5_500).contains(&until_ms), "5 s, give or take a tenth: {}", until_ms - NOW);
+    assert_eq!(health(&store, until_ms - 1).await.breaker, BreakerState::Open);
+    let told = health(&store, until_ms).await;
+    assert_eq!((told.breaker, told.standing), (BreakerState::HalfOpen, Standing::ProbeDue));
+    assert!(!probe(&store, until_ms - 1).await, "it is not due yet");
+}
+
+async fn a_model_that_fails_most_of_the_time_is_given_up(store: Store) {
+    let mut failures = 0;
+    while health(&store, NOW).await.breaker == BreakerState::Closed {
+        failures += 1;
+        assert!(failures < 100, "four of five calls fail, and nobody minds");
+        let sight = if failures % 5 == 0 { ANSWERED } else { Sight::Failed };
+        see(&store, sight, NOW, NOW).await;
+    }
+    assert!(failures >= 8, "it takes {} samples to say so", BreakerSettings::default().least_samples);
+}
+
+async fn exactly_one_of_many_gets_the_probe(store: Store) {
+    open(&store, NOW).await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..64 {
+        let store = store.clone();
+        tasks.spawn(async move { probe(&store, NOW + DUE_MS).await });
+    }
+    let mut leased = 0;
+    while let Some(got) = tasks.join_next().await {
+        leased += usize::from(got.unwrap());
+    }
+    assert_eq!(leased, 1);
+    let until_ms = NOW + DUE_MS + LEASE_MS;
+    assert_eq!(health(&store, NOW + DUE_MS).await.standing, Standing::BreakerOpen { until_ms }, "the others keep away");
+}
+
+async fn a_probe_that_works_closes_the_breaker(store: Store) {
+    open(&store, NOW).await;
+    // What began before the outage was noticed says nothing of how the model does now.
+    see(&store, ANSWERED, NOW - 1, NOW + DUE_MS).await;
+    assert_eq!(health(&store, NOW + DUE_MS).await.breaker, BreakerState::HalfOpen);
+    assert!(probe(&store, NOW + DUE_MS).await);
+    see(&store, ANSWERED, NOW + DUE_MS, NOW + DUE_MS + 100).await;
+    let told = health(&store, NOW + DUE_MS + 100).await;
+    assert_eq!((told.breaker, told.standing), (BreakerState::Closed, Standing::Ready));
+    // Nor does what began before it was closed.
+    for _ in 0..10 {
+        see(&store, Sight::Failed, NOW + DUE_MS, NOW + DUE_MS + 200).await;
+    }
+    assert_eq!(health(&store, NOW + DUE_MS + 200).await.breaker, BreakerState::Closed);
+}
+
+async fn a_probe_that_fails_opens_it_for_longer(store: Store) {
+    open(&store, NOW).await;
+    let mut now_ms = NOW + DUE_MS;
+    for (least_ms, most_ms) in [(9_000, 11_000), (18_000, 22_000), (18_000, 22_000)] {
+        assert!(probe(&store, now_ms).await);
+        see(&store, Sight::Failed, now_ms, now_ms).await;
+        let Standing::BreakerOpen { until_ms } = health(&store, now_ms).await.standing else { panic!("it is closed") };
+        assert!((now_ms + least_ms..=now_ms + most_ms).contains(&until_ms), "open for {} ms", until_ms - now_ms);
+        now_ms = until_ms;
+    }
+}
+
+async fn a_probe_that_shows_nothing_is_given_back(store: Store) {
+    open(&store, NOW).await;
+    for (round, sight) in [Sight::Nothing, Sight::CoolDown { until_ms: NOW }].into_iter().enumerate() {
+        let now_ms = NOW + DUE_MS + round as u64;
+        assert!(probe(&store, now_ms).await);
+        assert!(!probe(&store, now_ms).await);
+        see(&store, sight, now_ms, now_ms).await;
+        assert_eq!(health(&store, now_ms).await.standing, Standing::ProbeDue, "{sight:?}");
+    }
+    assert!(probe(&store, NOW + DUE_MS + 2).await);
+}
+
+async fn a_probe_whose_lease_is_over_may_be_taken_again(store: Store) {
+    open(&store, NOW).await;
+    let now_ms = NOW + DUE_MS;
+    assert!(probe(&store, now_ms).await);
+    assert!(!probe(&store, now_ms + LEASE_MS - 1).await);
+    assert!(probe(&store, now_ms + LEASE_MS).await);
+    see(&store, Sight::Failed, now_ms, now_ms + LEASE_MS).await;
+    assert_eq!(
+        health(&store, now_ms + LEASE_MS).await.breaker,
+        BreakerState::HalfOpen,
+        "the first probe's word is late"
+    );
+}
+
+async fn many_who_record_at_once_are_all_heard(store: Store) {
+    let mut tasks = JoinSet::new();
+    for _ in 0..16 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for _ in 0..25 {
+                see(&store, ANSWERED, NOW, NOW).await;
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let measures = health(&store, NOW).await.measures;
+    for figures in [measures.ttft_ms, measures.ms_per_token, measures.failure] {
+        assert!((figures.n_eff - 400.0).abs() < 1e-6, "{figures:?}");
+    }
+}

@@ -1,0 +1,25 @@
+//! Every implementation of every border, held to the border's list of cases. A further implementation is one more line.
+
+use gateway_core::health::MemoryHealth;
+use gateway_core::health::breaker::BreakerSettings;
+use gateway_core::health::score::HealthSettings;
+use gateway_core::store::cache::MemoryCache;
+use gateway_core::store::memory::MemoryCounters;
+use gateway_core::store::{Counters, HealthStore, ResponseCache, contract as store};
+use std::sync::Arc;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_in_memory_keep_the_contract() {
+    store::counters(async || Arc::new(MemoryCounters::default()) as Arc<dyn Counters>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cache_in_memory_keeps_the_contract() {
+    store::response_cache(async || Arc::new(MemoryCache::new(4 << 20, 1 << 20)) as Arc<dyn ResponseCache>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_in_memory_keeps_the_contract() {
+    let fresh = || MemoryHealth::new(&HealthSettings::default(), BreakerSettings::default());
+    store::health(async || Arc::new(fresh()) as Arc<dyn HealthStore>).await;
+}

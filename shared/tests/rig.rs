@@ -1,0 +1,580 @@
+//! The test bench: a whole gateway on a scene that a test describes in a few words.
+//!
+//! Everything is real but the surroundings. Models named `sim/…` are the simulated provider's, all others are served by
+//! the upstream double over loopback, each misbehaving as its name says. Time is a manual clock, so that rates, windows
+//! and breakers stand still unless a test moves them. Directory and ledger are the embedded ones in a folder of their own.
+//! Order is what the configuration says: the ranking's hysteresis and its refreshing traffic are switched off, unless a
+//! test switches them on.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gateway_core::answer::{Answer, AnswerBody};
+use gateway_core::clock::{Clock, ManualClock};
+use gateway_core::config::{ApiKey, Config, ProviderKind};
+use gateway_core::directory::embedded::EmbeddedDirectory;
+use gateway_core::directory::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
+use gateway_core::gateway::{Builder, Gateway};
+use gateway_core::id::RequestId;
+use gateway_core::key::{ApiKey as TenantKey, KeyHash, KeyHasher};
+use gateway_core::ledger::embedded::EmbeddedLedger;
+use gateway_core::ledger::{Ledger, LedgerError, UsageQuery, UsageRow};
+use gateway_core::money::Usage;
+use gateway_core::pipeline::ChatCall;
+use gateway_core::provider::openai::OpenAi;
+use gateway_core::provider::simulated::Simulated;
+use gateway_core::receipt::{Amounts, Receipt};
+use gateway_core::tenant::TenantRecord;
+use gateway_core::window::Window;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::watch;
+use upstream_double::Double;
+
+/// 2025-11-22 14:00:00 UTC.
+pub const NOW: u64 = 1_763_820_000_000;
+
+/// What the double is called with; no caller of the gateway may see it.
+pub const OUR_KEY: &str = "sk-ours-0123456789abcdef";
+
+/// What the cheap tier's models cost for a million tokens, and those of the reasoning tier: whole nano-dollars a token.
+const CHEAP_PRICE: &str = "{ input = 0.59, cached_input = 0.295, output = 0.79, reasoning = 0.81 }";
+const REASONING_PRICE: &str = "{ input = 2.5, cached_input = 1.25, output = 10.0, reasoning = 12.0 }";
+
+/// What a test wants to stand on.
+pub struct Scene {
+    tiers: Vec<(&'static str, Vec<String>)>,
+    models: String,
+    tables: String,
+    tenant: Value,
+    inject: Vec<Box<dyn FnOnce(Builder) -> Builder>>,
+    intents: &'static str,
+    health: &'static str,
+}
+
+/// Two intents, far apart.
+const INTENTS: &str = r#"
+[intents.greeting]
+tier = "cheap"
+examples = ["hello there", "good morning", "hi, how are you", "good evening"]
+[intents.design]
+tier = "reasoning"
+examples = ["design a distributed database", "architect a scalable queue", "review this system architecture"]
+"#;
+
+/// A scene without models.
+pub fn scene() -> Scene {
+    Scene {
+        tiers: Vec::new(),
+        models: String::new(),
+        tables: String::new(),
+        tenant: json!({}),
+        inject: Vec::new(),
+        intents: INTENTS,
+        health: "margin_percent = 1000\nrefresh_percent = 0",
+    }
+}
+
+/// A scene with one tier of these models.
+pub fn cheap<const N: usize>(behaviours: [&str; N]) -> Scene {
+    scene().tier("cheap", &behaviours, "").tier("reasoning", &["ok@strong"], "")
+}
+
+/// A scene with two tiers.
+pub fn two_tiers<const N: usize, const M: usize>(cheap: [&str; N], reasoning: [&str; M]) -> Scene {
+    scene().tier("cheap", &cheap, "").tier("reasoning", &reasoning, "")
+}
+
+/// A model's catalog name.
+pub fn name_of(behaviour: &str) -> String {
+    if behaviour.starts_with("sim/") { behaviour.to_owned() } else { format!("up/{}", behaviour.replace(' ', "_")) }
+}
+
+impl Scene {
+    /// A further tier, dearer than those before it; each model's table has `fields` besides.
+    pub fn tier(mut self, name: &'static str, behaviours: &[&str], fields: &str) -> Self {
+        let price = if name == "cheap" { CHEAP_PRICE } else { REASONING_PRICE };
+        for behaviour in behaviours {
+            self = self.model_at(price, behaviour, fields);
+        }
+        self.tiers.push((name, behaviours.iter().map(|behaviour| name_of(behaviour)).collect()));
+        self
+    }
+
+    /// A model outside of all tiers, with these fields in its table.
+    pub fn model(self, behaviour: &str, fields: &str) -> Self {
+        self.model_at(CHEAP_PRICE, behaviour, fields)
+    }
+
+    fn model_at(mut self, price: &str, behaviour: &str, fields: &str) -> Self {
+        if !behaviour.starts_with("sim/") {
+            let (name, id) = (Value::from(name_of(behaviour)), Value::from(behaviour));
+            let capabilities = r#"capabilities = ["tools", "json_schema", "vision", "logprobs"]"#;
+            let table = format!("[models.{name}]\nprovider = \"up\"\nid = {id}\nusd_per_million = {price}\n{capabilities}\n");
+            writeln!(self.models, "{table}{fields}").unwrap();
+        }
+        self
+    }
+
+    /// Further tables of the configuration.
+    pub fn table(mut self, toml: &str) -> Self {
+        writeln!(self.tables, "{toml}").unwrap();
+        self
+    }
+
+    /// The intents that come with the gateway.
+    pub fn shipped_intents(mut self) -> Self {
+        self.intents = "";
+        self
+    }
+
+    /// Candidates are ranked by their health as they are in production.
+    pub fn ranked_by_health(mut self) -> Self {
+        self.health = "refresh_percent = 0";
+        self
+    }
+
+    /// The settings of the tenant.
+    pub fn tenant(mut self, settings: Value) -> Self {
+        self.tenant = settings;
+        self
+    }
+
+    /// The limits of the tenant; none other holds.
+    pub fn limits(self, limits: Value) -> Self {
+        self.tenant(json!({"limits": limits}))
+    }
+
+    /// Replaces a border.
+    pub fn with(mut self, inject: impl FnOnce(Builder) -> Builder + 'static) -> Self {
+        self.inject.push(Box::new(inject));
+        self
+    }
+
+    fn config(&self, base_url: &str) -> String {
+        let mut text = format!("[providers.up]\nkind = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:UP_KEY\"\n");
+        text += "[providers.sim]\nkind = \"simulated\"\n";
+        text += &self.models;
+        text += "[tiers]\n";
+        for (name, models) in &self.tiers {
+            writeln!(text, "{name} = {}", json!(models)).unwrap();
+        }
+        text += self.intents;
+        writeln!(text, "[health]\n{}", self.health).unwrap();
+        if !self.tables.contains("[intent]") {
+            text += "[intent]\nask_below = 0\n";
+        }
+        text += "[tenant_defaults.limits]\n";
+        for limit in ["requests_per_minute", "tokens_per_minute", "concurrency", "daily_requests", "daily_tokens", "daily_cost_usd"] {
+            writeln!(text, "{limit} = \"none\"").unwrap();
+        }
+        text + &self.tables
+    }
+
+    /// Sets it up.
+    pub async fn build(self) -> Rig {
+        let double = Double::start().await;
+        let text = self.config(&double.base_url());
+        let env = |name: &str| (name == "UP_KEY").then(|| OUR_KEY.to_owned());
+        let config = Config::load(&text, "test.toml", &env).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let clock = Arc::new(ManualClock::at(NOW));
+        let folder = Folder::new();
+        let directory = Arc::new(Unreliable::new(EmbeddedDirectory::open(&folder.0).unwrap()));
+        let ledger = Arc::new(Unreliable::new(EmbeddedLedger::open(&folder.0, NOW).unwrap()));
+        let hasher = KeyHasher::new(b"the installation's secret");
+        let mut builder = Gateway::builder(config.clone()).clock(clock.clone()).provider("sim", Arc::new(Simulated::new()));
+        for provider in &config.providers {
+            if let ProviderKind::OpenAi(spec) = &provider.kind {
+                let known = |key: &ApiKey| match key {
+                    ApiKey::Known(secret) => secret.clone(),
+                    ApiKey::Pending(_) => unreachable!(),
+                };
+                let keys: Vec<_> = spec.api_keys.iter().map(known).collect();
+                builder = builder.provider(&provider.name, Arc::new(OpenAi::new(spec, &keys, no_tls()).unwrap()));
+            }
+        }
+        for inject in self.inject {
+            builder = inject(builder);
+        }
+        let gateway = Arc::new(builder.build(directory.clone(), ledger.clone(), hasher.clone()).await.unwrap());
+        let mut rig = Rig { gateway, double, clock, directory, ledger, hasher, key: String::new(), _folder: folder };
+        rig.key = rig.add_tenant("acme", self.tenant).await;
+        rig
+    }
+}
+
+fn no_tls() -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+}
+
+/// A folder that goes when the test is over.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("gateway-core-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left behind is in the way of nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A gateway and its surroundings.
+pub struct Rig {
+    pub gateway: Arc<Gateway>,
+    pub double: Double,
+    pub clock: Arc<ManualClock>,
+    pub directory: Arc<Unreliable<EmbeddedDirectory>>,
+    pub ledger: Arc<Unreliable<EmbeddedLedger>>,
+    /// The key of the tenant `acme`.
+    pub key: String,
+    hasher: KeyHasher,
+    _folder: Folder,
+}
+
+/// A chat request with one message.
+pub fn ask(model: &str) -> Value {
+    json!({"model": model, "messages": [{"role": "user", "content": "What is an interface?"}]})
+}
+
+/// The same with another message, or with further fields.
+pub fn ask_with(model: &str, fields: Value) -> Value {
+    let mut body = ask(model);
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    body
+}
+
+/// The same, streamed with its usage.
+pub fn streamed(model: &str) -> Value {
+    ask_with(model, json!({"stream": true, "stream_options": {"include_usage": true}}))
+}
+
+impl Rig {
+    /// Makes a tenant; answers its key.
+    pub async fn add_tenant(&self, id: &str, settings: Value) -> String {
+        let mut body = settings;
+        body["id"] = id.into();
+        let record = TenantRecord::create(body, &self.gateway.config.tenant_defaults, NOW).unwrap();
+        self.directory.inner.create_tenant(&record, audit("tenant.create", id)).await.unwrap();
+        self.add_key(id, "main").await
+    }
+
+    /// Makes a key of a tenant.
+    pub async fn add_key(&self, tenant: &str, id: &str) -> String {
+        let key = TenantKey::generate();
+        let record = KeyRecord {
+            id: id.into(),
+            tenant: tenant.into(),
+            hash: self.hasher.hash(key.reveal()).hex(),
+            name: id.to_owned(),
+            prefix: key.prefix().to_owned(),
+            last4: key.last4().into(),
+            created_at_ms: NOW,
+            expires_at_ms: None,
+        };
+        self.directory.inner.create_key(&record, audit("key.create", id)).await.unwrap();
+        key.reveal().to_owned()
+    }
+
+    /// Changes a tenant, as the admin plane does: the directory first, then the store hears of the new version.
+    pub async fn change_tenant(&self, id: &str, patch: Value) {
+        let record = self.directory.inner.tenant(id).await.unwrap().unwrap();
+        let record = record.patched(patch, &self.gateway.config.tenant_defaults).unwrap();
+        self.directory.inner.update_tenant(&record, audit("tenant.update", id)).await.unwrap();
+        self.gateway.store.counters().refill(id, record.version, &[], self.clock.now_ms()).await.unwrap();
+    }
+
+    /// Sends a chat request of the tenant `acme` and waits for all of its answer.
+    pub async fn chat(&self, body: Value) -> Got {
+        self.chat_as(&self.key, &[], body).await
+    }
+
+    /// The same with further headers.
+    pub async fn chat_with(&self, headers: &[(&'static str, &str)], body: Value) -> Got {
+        self.chat_as(&self.key, headers, body).await
+    }
+
+    /// The same with another key.
+    pub async fn chat_as(&self, key: &str, headers: &[(&'static str, &str)], body: Value) -> Got {
+        Got::all_of(self.begin(key, headers, body.to_string().into()).await).await
+    }
+
+    /// Sends bytes.
+    pub async fn chat_bytes(&self, headers: &[(&'static str, &str)], body: impl Into<Bytes>) -> Got {
+        Got::all_of(self.begin(&self.key, headers, body.into()).await).await
+    }
+
+    /// Sends a request and takes only the head of its answer.
+    pub async fn begin(&self, key: &str, headers: &[(&'static str, &str)], body: Bytes) -> Answer {
+        self.gateway.chat(ChatCall { headers: with_key(key, headers), body, time_left: None }).await
+    }
+
+    /// What the ledger says that `acme` used today.
+    pub async fn totals(&self) -> Amounts {
+        self.totals_of("acme").await
+    }
+
+    pub async fn totals_of(&self, tenant: &str) -> Amounts {
+        self.ledger.inner.totals(tenant, &Window::day(NOW, 0)).await.unwrap()
+    }
+
+    /// What the store says that `acme` used today, and that nothing is held any more.
+    pub async fn counted(&self) -> Amounts {
+        let usage = self.gateway.store.counters().usage("acme", &[Window::day(NOW, 0)], self.clock.now_ms()).await.unwrap();
+        let usage = usage[0].unwrap_or_default();
+        assert_eq!(usage.held, Amounts::default(), "something is held still");
+        usage.used
+    }
+
+    /// What the double billed, at the catalog's prices. Requests are not its to count.
+    pub fn billed(&self) -> Amounts {
+        let mut billed = Amounts::default();
+        for (id, tally) in self.double.counts().models {
+            let model = self.gateway.config.catalog.models.iter().find(|model| *model.provider_model == *id);
+            let usage = Usage {
+                input_tokens: tally.input_tokens,
+                cached_input_tokens: tally.cached_tokens,
+                output_tokens: tally.output_tokens,
+                reasoning_tokens: tally.reasoning_tokens,
+            };
+            let cost_nusd = model.unwrap_or_else(|| panic!("{id} was called")).price.cost_nusd(&usage);
+            billed = billed.plus(Amounts { requests: 0, tokens: usage.total_tokens(), cost_nusd });
+        }
+        billed
+    }
+
+    /// How often the double was called for a model.
+    pub fn calls(&self, behaviour: &str) -> u64 {
+        self.double.counts().of(behaviour).calls
+    }
+
+    /// The receipt of an answer, as its tenant reads it.
+    pub async fn receipt(&self, got: &Got) -> Value {
+        let answer = self.gateway.receipt(&with_key(&self.key, &[]), got.header("x-request-id")).await;
+        Got::all_of(answer).await.json()
+    }
+
+    /// Waits until the ledger has heard of this many requests.
+    pub async fn recorded(&self, requests: u64) {
+        self.ledger.recorded.subscribe().wait_for(|recorded| *recorded >= requests).await.unwrap();
+    }
+}
+
+pub fn with_key(key: &str, headers: &[(&'static str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    map.insert("authorization", HeaderValue::from_str(&format!("Bearer {key}")).unwrap());
+    for (name, value) in headers {
+        map.insert(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    map
+}
+
+fn audit(what: &str, subject: &str) -> AuditEntry {
+    let (who, what, subject) = ("root".to_owned(), what.to_owned(), subject.to_owned());
+    AuditEntry { at_ms: NOW, who, what, subject, before: Value::Null, after: Value::Null }
+}
+
+/// An answer that has been read to its end.
+#[derive(Debug)]
+pub struct Got {
+    pub status: u16,
+    headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Got {
+    pub async fn all_of(answer: Answer) -> Self {
+        let body = match answer.body {
+            AnswerBody::Whole(body) => body,
+            AnswerBody::Stream(mut events) => {
+                let mut body = Vec::new();
+                while let Some(bytes) = events.recv().await {
+                    body.extend_from_slice(&bytes);
+                }
+                body.into()
+            }
+        };
+        Self { status: answer.status.as_u16(), headers: answer.headers, body }
+    }
+
+    /// A header; the empty text if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn is_stream(&self) -> bool {
+        self.header("content-type").starts_with("text/event-stream")
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The data of every event, `[DONE]` included.
+    pub fn events(&self) -> Vec<&str> {
+        let body = std::str::from_utf8(&self.body).unwrap();
+        body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).collect()
+    }
+
+    /// The chunks of a stream.
+    pub fn chunks(&self) -> Vec<Value> {
+        let parse = |data: &&str| serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}"));
+        self.events().iter().filter(|data| **data != "[DONE]").map(parse).collect()
+    }
+
+    /// Whether a stream ended as one that is whole.
+    pub fn is_done(&self) -> bool {
+        self.body.ends_with(b"data: [DONE]\n\n")
+    }
+
+    /// The values in the last comment of a stream.
+    pub fn final_values(&self) -> Value {
+        let body = std::str::from_utf8(&self.body).unwrap();
+        let comment = body.split("\n\n").filter_map(|event| event.strip_prefix(": gateway ")).next_back();
+        comment.map_or(Value::Null, |json| serde_json::from_str(json).unwrap())
+    }
+
+    /// What the first choice says, whole or streamed.
+    pub fn text(&self) -> String {
+        if !self.is_stream() {
+            return self.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+        }
+        let chunks = self.chunks();
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect()
+    }
+
+    /// The error's code: of the body, or of the event that ends a stream.
+    pub fn error_code(&self) -> String {
+        let error = if self.is_stream() { self.chunks().pop().unwrap_or_default() } else { self.json() };
+        error["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Whether the answer is an error, whichever way it is told.
+    pub fn is_error(&self) -> bool {
+        if self.is_stream() { !self.error_code().is_empty() && !self.is_done() } else { self.status >= 400 }
+    }
+
+    /// Whether these words occur anywhere in the answer: headers or body.
+    pub fn contains(&self, words: &str) -> bool {
+        let in_headers = self.headers.values().any(|value| String::from_utf8_lossy(value.as_bytes()).contains(words));
+        in_headers || String::from_utf8_lossy(&self.body).contains(words)
+    }
+}
+
+/// A border that can be down.
+pub struct Unreliable<T> {
+    pub inner: T,
+    pub down: AtomicBool,
+    /// Receipts that came through.
+    recorded: watch::Sender<u64>,
+}
+
+impl<T> Unreliable<T> {
+    pub fn new(inner: T) -> Self {
+        Self { inner, down: AtomicBool::new(false), recorded: watch::Sender::new(0) }
+    }
+
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// What is behind it, if it is up.
+    pub fn up<E>(&self, error: impl FnOnce(String) -> E) -> Result<&T, E> {
+        if self.down.load(Ordering::SeqCst) { Err(error("switched off by the test".into())) } else { Ok(&self.inner) }
+    }
+}
+
+#[async_trait]
+impl<T: Directory> Directory for Unreliable<T> {
+    async fn find_key(&self, hash: &KeyHash) -> Result<Option<(TenantRecord, KeyRecord)>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.find_key(hash).await
+    }
+
+    async fn tenant(&self, id: &str) -> Result<Option<TenantRecord>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.tenant(id).await
+    }
+
+    async fn tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.tenants(cursor, limit).await
+    }
+
+    async fn create_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.create_tenant(tenant, audit).await
+    }
+
+    async fn update_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.update_tenant(tenant, audit).await
+    }
+
+    async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.delete_tenant(id, audit).await
+    }
+
+    async fn keys(&self, tenant: &str) -> Result<Vec<KeyRecord>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.keys(tenant).await
+    }
+
+    async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.create_key(key, audit).await
+    }
+
+    async fn expire_key(&self, tenant: &str, id: &str, at_ms: Option<u64>, audit: AuditEntry) -> Result<u64, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.expire_key(tenant, id, at_ms, audit).await
+    }
+
+    async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.delete_key(tenant, id, audit).await
+    }
+
+    async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.audit(cursor, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.ping().await
+    }
+}
+
+#[async_trait]
+impl<T: Ledger> Ledger for Unreliable<T> {
+    async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError> {
+        self.up(LedgerError::Unavailable)?.record(receipt).await?;
+        self.recorded.send_modify(|recorded| *recorded += 1);
+        Ok(())
+    }
+
+    fn note_hit(&self, receipt: &Receipt) {
+        if let Ok(ledger) = self.up(LedgerError::Unavailable) {
+            ledger.note_hit(receipt);
+        }
+    }
+
+    async fn totals(&self, tenant: &str, window: &Window) -> Result<Amounts, LedgerError> {
+        self.up(LedgerError::Unavailable)?.totals(tenant, window).await
+    }
+
+    async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
+        self.up(LedgerError::Unavailable)?.receipt(tenant, id, now_ms).await
+    }
+
+    async fn usage(&self, query: &UsageQuery, cursor: Option<&str>, limit: usize) -> Result<Page<UsageRow>, LedgerError> {
+        self.up(LedgerError::Unavailable)?.usage(query, cursor, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), LedgerError> {
+        self.up(LedgerError::Unavailable)?.ping().await
+    }
+}

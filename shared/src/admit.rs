@@ -12,6 +12,7 @@ use crate::estimate::{InputEstimate, at_most, dearest, rate_tokens};
 use crate::gateway::Gateway;
 use crate::gcra::Rate;
 use crate::health::ModelHealth;
+use crate::id::RequestId;
 use crate::instructions::CacheUse;
 use crate::pipeline::Work;
 use crate::receipt::{Amounts, CacheStatus};
@@ -79,7 +80,7 @@ impl Remembered {
 pub(crate) async fn admit(work: &mut Work<'_>, decision: &Decision) -> Result<Admitted, Error> {
     let gateway = work.gateway;
     let cache_key = cache_key(work);
-    let readable = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
+    let mut readable = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     work.journal.cache = if cache_key.is_some() && readable { CacheStatus::Miss } else { CacheStatus::Bypass };
     if work.wants.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
         return Err(Error::NotCached);
@@ -97,8 +98,15 @@ pub(crate) async fn admit(work: &mut Work<'_>, decision: &Decision) -> Result<Ad
         match verdict {
             Verdict::Admitted { held, standing } => {
                 work.journal.standing = standing;
-                if let Some(remembered) = remembered.as_ref().and_then(Remembered::from_bytes) {
-                    return Ok(Admitted::Hit(remembered));
+                match remembered.as_ref().map(Remembered::from_bytes) {
+                    Some(Some(remembered)) => return Ok(Admitted::Hit(remembered)),
+                    // Another version wrote it. A hit was counted and nothing is held: what follows is another request.
+                    Some(None) => {
+                        readable = false;
+                        work.journal.id = RequestId::new(now_ms);
+                        continue;
+                    }
+                    None => {}
                 }
                 let health = health.unwrap_or_else(|_| {
                     work.journal.degraded.push("health");

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
 
 /// An answer to a client.
 #[derive(Debug)]
@@ -27,12 +26,10 @@ pub struct Answer {
 pub enum AnswerBody {
     /// All of it.
     Whole(Bytes),
-    /// Server-sent events as they come; it ends when the sender is dropped, after everything is settled.
-    Stream(mpsc::Receiver<Bytes>),
+    /// Server-sent events as they come; it ends when the sender is dropped, after everything is settled. A slow client
+    /// does not slow the provider's stream down, so this holds at most one answer's bytes.
+    Stream(mpsc::UnboundedReceiver<Bytes>),
 }
-
-/// Events that may wait for a slow client before the provider's stream is read no faster than the client reads.
-const STREAM_BUFFER: usize = 64;
 
 impl Answer {
     /// An error as the client is told it, outside of any request's way.
@@ -59,16 +56,14 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct Reply {
     head: Option<oneshot::Sender<Answer>>,
-    events: Option<mpsc::Sender<Bytes>>,
-    /// Past this a client that does not read is taken for gone.
-    deadline: Instant,
+    events: Option<mpsc::UnboundedSender<Bytes>>,
 }
 
 impl Reply {
     /// A reply and the end where its answer comes out.
-    pub(crate) fn new(deadline: Instant) -> (Self, oneshot::Receiver<Answer>) {
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Answer>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { head: Some(sender), events: None, deadline }, receiver)
+        (Self { head: Some(sender), events: None }, receiver)
     }
 
     /// Sends a whole answer.
@@ -80,11 +75,11 @@ impl Reply {
     }
 
     /// Sends an error: as a whole answer, or as the last event of a stream that has begun (A5).
-    pub(crate) async fn error(&mut self, journal: &Journal, error: &Error) {
+    pub(crate) fn error(&mut self, journal: &Journal, error: &Error) {
         let told = error.told();
         let body = told.body(Some(&journal.id.to_string()));
         if self.events.is_some() {
-            self.event([b"data: ", &body[..], b"\n\n"].concat().into()).await;
+            self.event([b"data: ", &body[..], b"\n\n"].concat().into());
             return;
         }
         let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -96,7 +91,7 @@ impl Reply {
 
     /// Begins a stream.
     pub(crate) fn begin(&mut self, journal: &Journal) {
-        let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
+        let (sender, receiver) = mpsc::unbounded_channel();
         let mut headers = headers(journal, HeaderTime::FirstByte);
         put(&mut headers, CONTENT_TYPE, "text/event-stream; charset=utf-8");
         put(&mut headers, http::header::CACHE_CONTROL, "no-cache");
@@ -106,15 +101,10 @@ impl Reply {
         self.send(Answer { status: StatusCode::OK, headers, body: AnswerBody::Stream(receiver) });
     }
 
-    /// Sends bytes of a stream; answers whether the client is still there.
-    pub(crate) async fn event(&mut self, bytes: Bytes) -> bool {
-        let Some(events) = &self.events else { return false };
-        match events.try_send(bytes) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(bytes)) => {
-                matches!(timeout_at(self.deadline, events.send(bytes)).await, Ok(Ok(())))
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
+    /// Sends bytes of a stream; into the void, if the client has gone.
+    pub(crate) fn event(&mut self, bytes: Bytes) {
+        if let Some(events) = &self.events {
+            let _ = events.send(bytes);
         }
     }
 

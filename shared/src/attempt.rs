@@ -18,6 +18,7 @@ use crate::provider::{Call, Chunk, Chunks, Completion, Fault, ProviderError, Rep
 use crate::rank::Candidate;
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
 use crate::retry_budget::backoff_ms;
+use crate::stream::Finishes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -343,8 +344,9 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening) -> Result<Opened, P
         })??;
         let ttft = opening.begun.elapsed().as_secs_f64() * 1000.0;
         let Some(came) = came else {
-            let ended = head.iter().flat_map(|chunk| &chunk.choices).any(|choice| choice.finish.is_some());
-            if !ended {
+            let mut choices = Finishes::default();
+            head.iter().for_each(|chunk| choices.take(&chunk.choices));
+            if !choices.whole() {
                 return Err(ProviderError::retryable(
                     AttemptOutcome::Truncated,
                     "the stream ended without a finish reason",

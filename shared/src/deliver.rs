@@ -10,7 +10,7 @@ use crate::instructions::CacheUse;
 use crate::pipeline::{Produced, Work};
 use crate::receipt::{AttemptOutcome, CacheStatus};
 use crate::settle::{Outcome, settle_hit};
-use crate::stream::{Sink, Writing, close, read_on};
+use crate::stream::{Sink, Writing, close, ended_by_itself, read_on};
 
 /// Sends an answer: a stream now, event by event; a whole one only after it is settled.
 pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut Reply) -> Outcome {
@@ -24,10 +24,7 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
             {
                 attempt.outcome = AttemptOutcome::ClientGone;
             }
-            let stopped = completion
-                .choices
-                .iter()
-                .all(|choice| matches!(choice.finish.as_deref(), Some("stop" | "tool_calls" | "function_call")));
+            let stopped = completion.choices.iter().all(|choice| choice.finish.as_deref().is_some_and(ended_by_itself));
             return Outcome::whole(
                 completion.rewritten(&model.name, answering.hide_logprobs),
                 stopped && doubt.is_none(),
@@ -50,11 +47,11 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
 }
 
 /// Sends a remembered answer.
-pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, reply: &mut Reply) -> Result<(), Error> {
+pub(crate) fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, reply: &mut Reply) -> Result<(), Error> {
     work.journal.cache = CacheStatus::Hit;
     work.journal.age_ms = Some(work.journal.created_at_ms.saturating_sub(remembered.created_at_ms));
     work.journal.model = Some(remembered.model);
     work.journal.tier = remembered.tier;
-    settle_hit(work, remembered.body, reply).await;
+    settle_hit(work, remembered.body, reply);
     Ok(())
 }

@@ -39,6 +39,9 @@ pub struct ChatCall {
     pub time_left: Option<Duration>,
 }
 
+/// What is kept of the transport's time for the settlement and the last bytes.
+const SETTLE_TIME: Duration = Duration::from_millis(500);
+
 /// A request on its way: what is known of it, and what has been done.
 pub(crate) struct Work<'a> {
     pub(crate) gateway: &'a Gateway,
@@ -65,8 +68,9 @@ impl Gateway {
     pub async fn chat(self: &Arc<Self>, call: ChatCall) -> Answer {
         let journal = Journal::open(self.clock.now_ms());
         let limit = Duration::from_millis(self.config.request_deadline_ms);
-        let deadline = journal.started + call.time_left.map_or(limit, |left| left.min(limit));
-        let (reply, answer) = Reply::new(deadline);
+        let left = call.time_left.map_or(limit, |left| left.saturating_sub(SETTLE_TIME).min(limit));
+        let deadline = journal.started + left;
+        let (reply, answer) = Reply::new();
         let gateway = self.clone();
         // The request outlives its client: whoever disconnects still pays for what the provider bills (M4). Under Lambda
         // the process lives on until the answer's last byte, which this task sends.
@@ -93,11 +97,11 @@ impl Work<'_> {
 async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut reply: Reply, deadline: Instant) {
     let (caller, request, wants) = match read(gateway, call, &mut journal).await {
         Ok(read) => read,
-        Err(error) => return refuse(gateway, &mut journal, &mut reply, error).await,
+        Err(error) => return refuse(gateway, &mut journal, &mut reply, error),
     };
     let mut work = Work { gateway, caller, request, wants, deadline, journal, seen: Vec::new(), drained: Vec::new() };
     if let Err(error) = answer(&mut work, &mut reply).await {
-        refuse(gateway, &mut work.journal, &mut reply, error).await;
+        refuse(gateway, &mut work.journal, &mut reply, error);
     }
 }
 
@@ -123,7 +127,7 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     let mut decision = decide(&work.gateway.config, &work.gateway.intents, &work.caller, &work.request).await?;
     work.note(&decision);
     let mut hold = match admit(work, &decision).await? {
-        Admitted::Hit(remembered) => return deliver_hit(work, remembered, reply).await,
+        Admitted::Hit(remembered) => return deliver_hit(work, remembered, reply),
         Admitted::Held(hold) => hold,
     };
     // From here to the settlement there is no way out.
@@ -154,10 +158,10 @@ async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) 
 }
 
 /// Tells the client no. Nothing was held any more; what the gateway itself refuses counts nothing (M7).
-pub(crate) async fn refuse(gateway: &Gateway, journal: &mut Journal, reply: &mut Reply, error: Error) {
+pub(crate) fn refuse(gateway: &Gateway, journal: &mut Journal, reply: &mut Reply, error: Error) {
     if let Error::Internal(why) | Error::Unavailable(why) = &error {
         tracing::error!(request = %journal.id, why, "a request could not be served");
     }
     gateway.metrics.refused(journal);
-    reply.error(journal, &error).await;
+    reply.error(journal, &error);
 }

@@ -25,10 +25,10 @@ impl Gateway {
 async fn route(gateway: &Gateway, call: ChatCall) -> Answer {
     let mut journal = Journal::open(gateway.clock.now_ms());
     let deadline = journal.started + Duration::from_millis(gateway.config.request_deadline_ms);
-    let (mut reply, answer) = Reply::new(deadline);
+    let (mut reply, answer) = Reply::new();
     match decided(gateway, call, &mut journal, deadline).await {
         Ok(body) => reply.whole(&journal, 200, Bytes::from(body.to_string())),
-        Err(error) => refuse(gateway, &mut journal, &mut reply, error).await,
+        Err(error) => refuse(gateway, &mut journal, &mut reply, error),
     }
     answer.await.unwrap_or(Answer {
         status: http::StatusCode::INTERNAL_SERVER_ERROR,

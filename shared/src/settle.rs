@@ -84,15 +84,15 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             if matches!(error, Error::Internal(_)) {
                 tracing::error!(request = %work.journal.id, %error, "a bug of ours");
             }
-            reply.error(&work.journal, &error).await;
+            reply.error(&work.journal, &error);
         }
         (None, Some(body)) => reply.whole(&work.journal, 200, body),
-        (None, None) => end_stream(work, reply).await,
+        (None, None) => end_stream(work, reply),
     }
 }
 
 /// Lets a remembered answer out. It waits for neither store nor ledger: it was counted when it was admitted.
-pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Bytes, reply: &mut Reply) {
+pub(crate) fn settle_hit(work: &mut Work<'_>, body: Bytes, reply: &mut Reply) {
     let gateway = work.gateway;
     work.journal.ttft_ms = Some(work.journal.latency_ms());
     let receipt = work.journal.receipt(200, gateway.config.version);
@@ -101,15 +101,15 @@ pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Bytes, reply: &mut Rep
     gateway.metrics.served(&receipt);
     if work.request.stream {
         reply.begin(&work.journal);
-        reply.event(body).await;
-        end_stream(work, reply).await;
+        reply.event(body);
+        end_stream(work, reply);
     } else {
         reply.whole(&work.journal, 200, body);
     }
 }
 
-async fn end_stream(work: &Work<'_>, reply: &mut Reply) {
-    reply.event([&final_comment(&work.journal)[..], b"data: [DONE]\n\n"].concat().into()).await;
+fn end_stream(work: &Work<'_>, reply: &mut Reply) {
+    reply.event([&final_comment(&work.journal)[..], b"data: [DONE]\n\n"].concat().into());
 }
 
 /// Writes the receipt where it lasts, or where it can be replayed from.

@@ -21,6 +21,44 @@ use tokio::time::{Instant, timeout_at};
 /// APIs give a silent one up after 30 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Most bytes of a stream: what a client that does not read may make the gateway hold.
+const MAX_STREAM_BYTES: usize = 32 << 20;
+
+/// Which of a stream's answers have ended, and how (A1).
+#[derive(Debug, Default)]
+pub(crate) struct Finishes {
+    begun: Vec<u64>,
+    ended: Vec<u64>,
+    /// Whether one of them ended by a bound or a filter.
+    stopped_short: bool,
+}
+
+impl Finishes {
+    pub(crate) fn take(&mut self, pieces: &[Choice]) {
+        for piece in pieces {
+            if !self.begun.contains(&piece.index) {
+                self.begun.push(piece.index);
+            }
+            if let Some(why) = piece.finish.as_deref()
+                && !self.ended.contains(&piece.index)
+            {
+                self.ended.push(piece.index);
+                self.stopped_short |= !ended_by_itself(why);
+            }
+        }
+    }
+
+    /// Whether every answer that began has ended.
+    pub(crate) fn whole(&self) -> bool {
+        !self.ended.is_empty() && self.ended.len() == self.begun.len()
+    }
+}
+
+/// Whether a finish reason says that the answer is all the model had to say.
+pub(crate) fn ended_by_itself(finish: &str) -> bool {
+    matches!(finish, "stop" | "tool_calls" | "function_call")
+}
+
 /// What a stream came to.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
@@ -53,7 +91,8 @@ pub(crate) async fn read_on(
     mut sink: Sink<'_>,
 ) -> (Ended, Duration) {
     let mut ended = Ended { kept: matches!(sink, Sink::Client(_, true)).then(BytesMut::new), ..Ended::default() };
-    let mut finishes: Vec<String> = Vec::new();
+    let mut choices = Finishes::default();
+    let mut bytes = 0;
     let mut waited = Duration::ZERO;
     let mut came = opened.head;
     let mut rest = opened.rest;
@@ -62,7 +101,8 @@ pub(crate) async fn read_on(
         for chunk in &came {
             ended.usage = chunk.usage.or(ended.usage);
             ended.answer_bytes += chunk.choices.iter().map(|choice| choice.text.len()).sum::<usize>();
-            finishes.extend(chunk.choices.iter().filter_map(|choice| choice.finish.clone()));
+            choices.take(&chunk.choices);
+            bytes += chunk.payload.len();
             if !chunk.is_usage_only() || write.include_usage {
                 out.extend_from_slice(&chunk.event(&model.name, write.hide_logprobs));
             }
@@ -73,7 +113,11 @@ pub(crate) async fn read_on(
         if let Sink::Client(reply, _) = &mut sink
             && !out.is_empty()
         {
-            reply.event(out.freeze()).await;
+            reply.event(out.freeze());
+        }
+        if bytes > MAX_STREAM_BYTES {
+            ended.error = Some(ProviderError::retryable(AttemptOutcome::Malformed, "the stream is too large"));
+            break;
         }
         let Some(chunks) = &mut rest else { break };
         let from = Instant::now();
@@ -88,11 +132,11 @@ pub(crate) async fn read_on(
             }
         }
     }
-    if finishes.is_empty() && ended.error.is_none() {
+    if !choices.whole() && ended.error.is_none() {
         ended.error =
             Some(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without a finish reason"));
     }
-    ended.stopped = finishes.iter().all(|why| matches!(why.as_str(), "stop" | "tool_calls" | "function_call"));
+    ended.stopped = choices.whole() && !choices.stopped_short;
     (ended, waited)
 }
 
@@ -121,7 +165,7 @@ async fn next_chunks(
             }
             Err(_) => {
                 if let Sink::Client(reply, _) = sink {
-                    reply.event(Bytes::from_static(b": keep-alive\n\n")).await;
+                    reply.event(Bytes::from_static(b": keep-alive\n\n"));
                 }
             }
         }

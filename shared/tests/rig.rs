@@ -113,7 +113,8 @@ impl Scene {
         if !behaviour.starts_with("sim/") {
             let (name, id) = (Value::from(name_of(behaviour)), Value::from(behaviour));
             let capabilities = r#"capabilities = ["tools", "json_schema", "vision", "logprobs"]"#;
-            let table = format!("[models.{name}]\nprovider = \"up\"\nid = {id}\nusd_per_million = {price}\n{capabilities}\n");
+            let table =
+                format!("[models.{name}]\nprovider = \"up\"\nid = {id}\nusd_per_million = {price}\n{capabilities}\n");
             writeln!(self.models, "{table}{fields}").unwrap();
         }
         self
@@ -155,7 +156,8 @@ impl Scene {
     }
 
     fn config(&self, base_url: &str) -> String {
-        let mut text = format!("[providers.up]\nkind = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:UP_KEY\"\n");
+        let mut text =
+            format!("[providers.up]\nkind = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:UP_KEY\"\n");
         text += "[providers.sim]\nkind = \"simulated\"\n";
         text += &self.models;
         text += "[tiers]\n";
@@ -168,7 +170,14 @@ impl Scene {
             text += "[intent]\nask_below = 0\n";
         }
         text += "[tenant_defaults.limits]\n";
-        for limit in ["requests_per_minute", "tokens_per_minute", "concurrency", "daily_requests", "daily_tokens", "daily_cost_usd"] {
+        for limit in [
+            "requests_per_minute",
+            "tokens_per_minute",
+            "concurrency",
+            "daily_requests",
+            "daily_tokens",
+            "daily_cost_usd",
+        ] {
             writeln!(text, "{limit} = \"none\"").unwrap();
         }
         text + &self.tables
@@ -185,7 +194,8 @@ impl Scene {
         let directory = Arc::new(Unreliable::new(EmbeddedDirectory::open(&folder.0).unwrap()));
         let ledger = Arc::new(Unreliable::new(EmbeddedLedger::open(&folder.0, NOW).unwrap()));
         let hasher = KeyHasher::new(b"the installation's secret");
-        let mut builder = Gateway::builder(config.clone()).clock(clock.clone()).provider("sim", Arc::new(Simulated::new()));
+        let mut builder =
+            Gateway::builder(config.clone()).clock(clock.clone()).provider("sim", Arc::new(Simulated::new()));
         for provider in &config.providers {
             if let ProviderKind::OpenAi(spec) = &provider.kind {
                 let known = |key: &ApiKey| match key {
@@ -213,16 +223,25 @@ fn no_tls() -> rustls::ClientConfig {
 }
 
 /// A folder that goes when the test is over.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
-        static MADE: AtomicU64 = AtomicU64::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("gateway-core-{}-{number}", std::process::id()));
+    pub fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("gateway-core-{}-{}", std::process::id(), number()));
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
+
+    /// A folder within it that does not exist yet.
+    pub fn next(&self) -> PathBuf {
+        self.0.join(number().to_string())
+    }
+}
+
+/// Another number each time.
+fn number() -> u64 {
+    static GIVEN: AtomicU64 = AtomicU64::new(0);
+    GIVEN.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Drop for Folder {
@@ -333,7 +352,8 @@ impl Rig {
 
     /// What the store says that `acme` used today, and that nothing is held any more.
     pub async fn counted(&self) -> Amounts {
-        let usage = self.gateway.store.counters().usage("acme", &[Window::day(NOW, 0)], self.clock.now_ms()).await.unwrap();
+        let usage =
+            self.gateway.store.counters().usage("acme", &[Window::day(NOW, 0)], self.clock.now_ms()).await.unwrap();
         let usage = usage[0].unwrap_or_default();
         assert_eq!(usage.held, Amounts::default(), "something is held still");
         usage.used
@@ -443,7 +463,7 @@ impl Got {
     /// The values in the last comment of a stream.
     pub fn final_values(&self) -> Value {
         let body = std::str::from_utf8(&self.body).unwrap();
-        let comment = body.split("\n\n").filter_map(|event| event.strip_prefix(": gateway ")).next_back();
+        let comment = body.split("\n\n").filter_map(|event| event.strip_prefix(": gateway ")).last();
         comment.map_or(Value::Null, |json| serde_json::from_str(json).unwrap())
     }
 
@@ -531,7 +551,13 @@ impl<T: Directory> Directory for Unreliable<T> {
         self.up(DirectoryError::Unavailable)?.create_key(key, audit).await
     }
 
-    async fn expire_key(&self, tenant: &str, id: &str, at_ms: Option<u64>, audit: AuditEntry) -> Result<u64, DirectoryError> {
+    async fn expire_key(
+        &self,
+        tenant: &str,
+        id: &str,
+        at_ms: Option<u64>,
+        audit: AuditEntry,
+    ) -> Result<u64, DirectoryError> {
         self.up(DirectoryError::Unavailable)?.expire_key(tenant, id, at_ms, audit).await
     }
 
@@ -570,7 +596,12 @@ impl<T: Ledger> Ledger for Unreliable<T> {
         self.up(LedgerError::Unavailable)?.receipt(tenant, id, now_ms).await
     }
 
-    async fn usage(&self, query: &UsageQuery, cursor: Option<&str>, limit: usize) -> Result<Page<UsageRow>, LedgerError> {
+    async fn usage(
+        &self,
+        query: &UsageQuery,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<UsageRow>, LedgerError> {
         self.up(LedgerError::Unavailable)?.usage(query, cursor, limit).await
     }
 

@@ -66,10 +66,10 @@ async fn collect(body: Body, most: usize) -> Result<Bytes, Broken> {
 }
 
 /// A stream's events as an HTTP body. It never fails: a stream that breaks off says so in an event (A5).
-pub(crate) struct EventBody(mpsc::Receiver<Bytes>);
+pub(crate) struct EventBody(mpsc::UnboundedReceiver<Bytes>);
 
 impl EventBody {
-    pub(crate) fn new(events: mpsc::Receiver<Bytes>) -> Self {
+    pub(crate) fn new(events: mpsc::UnboundedReceiver<Bytes>) -> Self {
         Self(events)
     }
 }

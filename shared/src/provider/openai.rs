@@ -267,6 +267,9 @@ async fn refusal(response: Response, now_ms: u64) -> ProviderError {
                 _ => (Fault::CallerFault(error), AttemptOutcome::HttpError, "the provider refused the request"),
             }
         }
+        429 if code == "insufficient_quota" => {
+            (Fault::CandidateDown, AttemptOutcome::RateLimited, "our bill with the provider")
+        }
         429 => (Fault::RateLimited { until_ms }, AttemptOutcome::RateLimited, "rate limited"),
         408 | 409 | 425 | 500.. => (Fault::Retryable, AttemptOutcome::HttpError, "an error of the provider"),
         _ => (Fault::CandidateDown, AttemptOutcome::HttpError, "our key, bill or model id was refused"),

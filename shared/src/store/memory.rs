@@ -149,6 +149,10 @@ impl TenantCounters {
         if let Some(hold) = self.holds.get(&ask.id) {
             return Verdict::Admitted { held: hold.amounts, standing: hold.standing };
         }
+        // A late repetition of an admission that is done with, or of a hit that is counted, takes nothing more.
+        if self.settled.contains(&ask.id) {
+            return Verdict::Admitted { held: Amounts::default(), standing: self.standing(ask, now_ms) };
+        }
         let settings = self.settings_version != Some(ask.settings_version);
         let missing = |quota: &&QuotaAsk| !self.windows.contains_key(&id_of(&quota.window));
         let windows: Vec<Window> = ask.quotas.iter().filter(missing).map(|quota| quota.window).collect();
@@ -202,7 +206,9 @@ impl TenantCounters {
                 *part = part.plus(held);
             }
         }
-        if !hit {
+        if hit {
+            self.remember_settled(ask.id);
+        } else {
             let windows = ask.quotas.iter().map(|quota| quota.window).collect();
             let earliest = if self.holds.is_empty() { u64::MAX } else { self.next_lease_ends_ms };
             self.next_lease_ends_ms = earliest.min(ask.lease_until_ms);
@@ -246,11 +252,8 @@ impl TenantCounters {
     }
 
     fn release(&mut self, ask: &Admission, now_ms: u64) {
-        let Some(hold) = self.holds.remove(&ask.id) else { return };
-        for window in &hold.windows {
-            if let Some((_, counted)) = self.windows.get_mut(&id_of(window)) {
-                counted.held = counted.held.minus(hold.amounts);
-            }
+        if !self.close(ask.id, Amounts::default()) {
+            return;
         }
         if let Some(rate) = ask.request_rate {
             self.request_tat = rate.correct(self.request_tat, now_ms, -1);

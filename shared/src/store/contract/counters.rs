@@ -43,6 +43,7 @@ pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
     a_released_hold_leaves_no_trace(fresh().await).await;
     a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(fresh().await).await;
     a_hold_is_extended_as_far_as_the_quota_goes(fresh().await).await;
+    an_admission_sent_again_after_its_end_takes_nothing_more(fresh().await).await;
     where_little_is_left_the_strict_hold_is_taken(fresh().await).await;
     a_hit_holds_nothing_and_counts_one_request(fresh().await).await;
     a_hit_is_refused_by_an_exhausted_request_quota_alone(fresh().await).await;
@@ -473,6 +474,29 @@ async fn a_hold_is_extended_as_far_as_the_quota_goes(store: Store) {
         );
     }
     assert!(!store.extend(&ask, more(1, 1), NOW).await.unwrap(), "there is no hold any more");
+}
+
+async fn an_admission_sent_again_after_its_end_takes_nothing_more(store: Store) {
+    let ask = || Admission { request_rate: rate(10), concurrency: Some(1), ..ask() };
+    let (settled, released, hit_once) = (ask(), ask(), ask());
+    introduce(&store, &settled).await;
+    held(&store, &settled).await;
+    store.settle(&settlement(&settled, HOLD), NOW).await.unwrap();
+    held(&store, &released).await;
+    store.release(&released, NOW).await.unwrap();
+    hit(&store, &hit_once).await;
+    let before = used_and_held(&store, "acme", day()).await;
+    assert_eq!(before, WindowUse { used: HOLD.plus(Amounts { requests: 1, ..ZERO }), held: ZERO });
+    for (late, is_hit) in [(&settled, false), (&released, false), (&hit_once, true)] {
+        let verdict = store.admit(late, is_hit, NOW).await.unwrap();
+        assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "{verdict:?}");
+    }
+    assert_eq!(used_and_held(&store, "acme", day()).await, before);
+    assert_eq!(
+        held(&store, &ask()).await.1.requests.unwrap().remaining,
+        7,
+        "the rate was taken from by three requests"
+    );
 }
 
 async fn where_little_is_left_the_strict_hold_is_taken(store: Store) {

@@ -1,0 +1,21 @@
+//! One binary for all of this crate's integration tests: the control plane on a real gateway in this process, with the
+//! embedded directory and ledger, the simulated provider and a clock that stands still.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod access;
+mod bad_input;
+mod borders;
+mod house;
+mod keys;
+mod quota;
+mod telling;
+mod tenants;
+mod usage;

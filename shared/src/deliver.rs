@@ -47,11 +47,10 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
 }
 
 /// Sends a remembered answer.
-pub(crate) fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, reply: &mut Reply) -> Result<(), Error> {
+pub(crate) fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, reply: &mut Reply) {
     work.journal.cache = CacheStatus::Hit;
     work.journal.age_ms = Some(work.journal.created_at_ms.saturating_sub(remembered.created_at_ms));
     work.journal.model = Some(remembered.model);
     work.journal.tier = remembered.tier;
     settle_hit(work, remembered.body, reply);
-    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! One binary, so that the crate is linked once.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod contracts;
 mod rig;

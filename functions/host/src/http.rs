@@ -6,6 +6,12 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The address that `GATEWAY_ADDR` names, or the default one.
+#[must_use]
+pub fn address() -> String {
+    std::env::var("GATEWAY_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned())
+}
+
 /// Listens on `address`.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 pub mod http;
 pub mod lambda;
 pub mod logging;
+pub mod process;
 pub mod secrets;
 pub mod wiring;
 

@@ -59,13 +59,14 @@ fn check_file(file: &str) -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     logging::start("warn")?;
-    let address = std::env::var("GATEWAY_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     // The address first: whoever starts a second gateway by mistake should read of that, not of a locked file.
-    let listener = http::listen(&address).await?;
+    let listener = http::listen(&http::address()).await?;
     let wired = wire().await?;
     let demo_key = demo::tenant(&wired.gateway).await.context("the demo tenant")?;
     greet(&wired, listener.local_addr()?, demo_key.as_deref());
-    let router = gateway_function::router(wired.gateway.clone());
+    let owner = admin_function::OwnerToken::new(&wired.owner_token, &wired.gateway.hasher)?;
+    let admin = admin_function::router(wired.gateway.clone(), owner);
+    let router = gateway_function::router(wired.gateway.clone()).merge(admin);
     http::serve(listener, router).await
 }
 

@@ -6,7 +6,7 @@
 
 use crate::authenticate::Caller;
 use crate::catalog::Model;
-use crate::decide::Decision;
+use crate::decide::{Decision, decide};
 use crate::error::Error;
 use crate::estimate::{InputEstimate, at_most, dearest, rate_tokens};
 use crate::gateway::Gateway;
@@ -77,16 +77,17 @@ impl Remembered {
 }
 
 /// Admits a request, or says why not.
-pub(crate) async fn admit(work: &mut Work<'_>, decision: &Decision) -> Result<Admitted, Error> {
+pub(crate) async fn admit(work: &mut Work<'_>, decision: &mut Decision) -> Result<Admitted, Error> {
     let gateway = work.gateway;
-    let cache_key = cache_key(work);
-    let mut readable = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
-    work.journal.cache = if cache_key.is_some() && readable { CacheStatus::Miss } else { CacheStatus::Bypass };
-    if work.wants.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
-        return Err(Error::NotCached);
-    }
-    let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
+    let wanted = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
+    let mut readable = wanted;
     for _ in 0..TRIES {
+        let cache_key = cache_key(work);
+        work.journal.cache = if cache_key.is_some() && wanted { CacheStatus::Miss } else { CacheStatus::Bypass };
+        if work.wants.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
+            return Err(Error::NotCached);
+        }
+        let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
         let now_ms = gateway.clock.now_ms();
         let ask = admission(gateway, work, decision, now_ms);
         work.journal.windows = receipt_windows(&work.caller, now_ms);
@@ -124,7 +125,15 @@ pub(crate) async fn admit(work: &mut Work<'_>, decision: &Decision) -> Result<Ad
                 work.journal.standing = standing;
                 return Err(told(refusal, now_ms));
             }
-            Verdict::Stale { settings, windows } => learn(work, settings, &windows, now_ms).await?,
+            Verdict::Stale { settings, windows } => {
+                let version = work.caller.tenant.version;
+                learn(work, settings, &windows, now_ms).await?;
+                // With its settings, what a tenant may use has changed (T2).
+                if work.caller.tenant.version != version {
+                    *decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
+                    work.note(decision);
+                }
+            }
         }
     }
     Err(Error::Unavailable("the tenant's settings changed at each try".into()))

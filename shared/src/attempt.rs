@@ -168,7 +168,10 @@ pub(crate) async fn first_that_answers(
             }
             kind = AttemptKind::Failover;
         }
-        Err(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() })
+        match work.left_ms() {
+            0 => Err(Error::DeadlineExceeded),
+            _ => Err(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() }),
+        }
     };
     record(gateway, seen).await;
     result

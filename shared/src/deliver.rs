@@ -41,6 +41,7 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
     work.journal.waited_for(waited);
     close(work, answering.attempt, &model, times, &ended, !reply.client_is_there());
     match ended.error {
+        Some(_) if work.left_ms() == 0 => Outcome::cut(Error::DeadlineExceeded),
         Some(_) => Outcome::cut(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() }),
         None => Outcome::streamed(ended.kept.filter(|_| ended.stopped && doubt.is_none()).map(Into::into)),
     }

@@ -126,7 +126,7 @@ pub(crate) async fn read(
 async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     let mut decision = decide(&work.gateway.config, &work.gateway.intents, &work.caller, &work.request).await?;
     work.note(&decision);
-    let mut hold = match admit(work, &decision).await? {
+    let mut hold = match admit(work, &mut decision).await? {
         Admitted::Hit(remembered) => return Ok(deliver_hit(work, remembered, reply)),
         Admitted::Held(hold) => hold,
     };

@@ -154,7 +154,7 @@ impl ChatRequest {
                     include_usage: Option<bool>,
                 }
                 let options: StreamOptions =
-                    parse(name, value, "must be an object with `include_usage`: true or false")?;
+                    parse_object(name, value, "must be an object with `include_usage`: true or false")?;
                 self.include_usage = options.include_usage.unwrap_or(false);
             }
             "n" => self.n = integer(name, value, 1, 128)?,
@@ -191,6 +191,9 @@ impl ChatRequest {
         self.messages = list.len();
         for (i, raw) in list.into_iter().enumerate() {
             let path = || format!("messages[{i}]");
+            if !raw.get().starts_with('{') {
+                return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
+            }
             let message: WireMessage<'_> = serde_json::from_str(raw.get())
                 .map_err(|e| Error::invalid(path(), format!("`{}` is not a message: {}.", path(), short(&e))))?;
             let role = message.role.as_deref().unwrap_or("");
@@ -222,6 +225,10 @@ impl ChatRequest {
             Error::invalid(format!("{path}.content"), format!("`{path}.content` is not a list: {}.", short(&e)))
         })?;
         for (i, raw) in parts.into_iter().enumerate() {
+            if !raw.get().starts_with('{') {
+                let path = format!("{path}.content[{i}]");
+                return Err(Error::invalid(path.clone(), format!("`{path}` must be an object.")));
+            }
             let part: WirePart<'_> = serde_json::from_str(raw.get()).map_err(|e| {
                 let path = format!("{path}.content[{i}]");
                 Error::invalid(path.clone(), format!("`{path}` is not a part: {}.", short(&e)))
@@ -321,6 +328,11 @@ fn parse<'a, T: Deserialize<'a>>(name: &str, value: &'a RawValue, must: &str) ->
     serde_json::from_str(value.get()).map_err(|_| Error::invalid(name, format!("`{name}` {must}.")))
 }
 
+/// As [`parse`], for a struct: serde would take a list of its fields' values for one.
+fn parse_object<'a, T: Deserialize<'a>>(name: &str, value: &'a RawValue, must: &str) -> Result<T, Error> {
+    if value.get().starts_with('{') { parse(name, value, must) } else { Err(Error::invalid(name, format!("`{name}` {must}."))) }
+}
+
 fn name_of_model(path: &str, value: &RawValue) -> Result<Arc<str>, Error> {
     let name: Cow<'_, str> = parse(path, value, "must be a string")?;
     if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
@@ -352,24 +364,23 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
     struct Format<'a> {
         #[serde(borrow, rename = "type")]
         kind: Cow<'a, str>,
-        #[serde(default)]
-        json_schema: Option<Schema>,
+        #[serde(borrow, default)]
+        json_schema: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     struct Schema {
         #[serde(default)]
         schema: Option<serde_json::Value>,
     }
-    let format: Format<'_> = parse("response_format", value, "must be an object with a `type`")?;
+    let format: Format<'_> = parse_object("response_format", value, "must be an object with a `type`")?;
     match &*format.kind {
         "json_object" => Ok(AnswerFormat::JsonObject),
         "json_schema" => {
+            let path = "response_format.json_schema";
             let schema = format.json_schema.ok_or_else(|| {
-                Error::invalid(
-                    "response_format.json_schema",
-                    "`response_format.json_schema` is required with this type.",
-                )
+                Error::invalid(path, "`response_format.json_schema` is required with this type.")
             })?;
+            let schema: Schema = parse_object(path, schema, "must be an object")?;
             Ok(AnswerFormat::JsonSchema(Arc::new(schema.schema.unwrap_or(serde_json::Value::Bool(true)))))
         }
         _ => Ok(AnswerFormat::Text),
@@ -440,6 +451,8 @@ mod tests {
             (r#"{"model":"auto","messages":[]}"#, Some("messages")),
             (r#"{"model":"auto","messages":"x"}"#, Some("messages")),
             (r#"{"model":"auto","messages":[5]}"#, Some("messages[0]")),
+            (r#"{"model":"auto","messages":[["user","x"]]}"#, Some("messages[0]")),
+            (r#"{"model":"auto","messages":[{"role":"user","content":[["text","x"]]}]}"#, Some("messages[0].content[0]")),
             (
                 r#"{"model":"auto","messages":[{"role":"user","content":"x"},{"role":"wizard","content":"x"}]}"#,
                 Some("messages[1].role"),
@@ -469,6 +482,8 @@ mod tests {
             (&format!(r#"{{{ok},"tools":[5]}}"#), Some("tools[0]")),
             (&format!(r#"{{{ok},"stop":5}}"#), Some("stop")),
             (&format!(r#"{{{ok},"response_format":{{"type":"json_schema"}}}}"#), Some("response_format.json_schema")),
+            (&format!(r#"{{{ok},"response_format":["text"]}}"#), Some("response_format")),
+            (&format!(r#"{{{ok},"response_format":{{"type":"json_schema","json_schema":[{{}}]}}}}"#), Some("response_format.json_schema")),
             (&format!(r#"{{{ok},"models":[]}}"#), Some("models")),
             (&format!(r#"{{{ok},"models":["a",5]}}"#), Some("models[1]")),
             (&format!(r#"{{{ok},"x":{}1{}}}"#, "[".repeat(200), "]".repeat(200)), None),

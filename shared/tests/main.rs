@@ -4,6 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
+mod accounting;
+mod answers;
+mod attempts;
+mod bad_input;
+mod caching;
 mod contracts;
+mod known_faults;
 mod rig;
+mod routing;
 mod stages;
+mod upgrades;
+mod wire_faults;

@@ -22,13 +22,14 @@ use gateway_core::money::Usage;
 use gateway_core::pipeline::ChatCall;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::provider::simulated::Simulated;
+use gateway_core::provider::tls;
 use gateway_core::receipt::{Amounts, Receipt};
 use gateway_core::tenant::TenantRecord;
 use gateway_core::window::Window;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
@@ -88,9 +89,13 @@ pub fn two_tiers<const N: usize, const M: usize>(cheap: [&str; N], reasoning: [&
     scene().tier("cheap", &cheap, "").tier("reasoning", &reasoning, "")
 }
 
-/// A model's catalog name.
+/// A model's catalog name: the beginning of what it does, without what no name may have.
 pub fn name_of(behaviour: &str) -> String {
-    if behaviour.starts_with("sim/") { behaviour.to_owned() } else { format!("up/{}", behaviour.replace(' ', "_")) }
+    let fitting = |c: char| if c.is_ascii_graphic() { c } else { '_' };
+    if behaviour.starts_with("sim/") {
+        return behaviour.to_owned();
+    }
+    format!("up/{}", behaviour.chars().take(100).map(fitting).collect::<String>())
 }
 
 impl Scene {
@@ -203,23 +208,17 @@ impl Scene {
                     ApiKey::Pending(_) => unreachable!(),
                 };
                 let keys: Vec<_> = spec.api_keys.iter().map(known).collect();
-                builder = builder.provider(&provider.name, Arc::new(OpenAi::new(spec, &keys, no_tls()).unwrap()));
+                builder = builder.provider(&provider.name, Arc::new(OpenAi::new(spec, &keys, tls().unwrap()).unwrap()));
             }
         }
         for inject in self.inject {
             builder = inject(builder);
         }
         let gateway = Arc::new(builder.build(directory.clone(), ledger.clone(), hasher.clone()).await.unwrap());
-        let mut rig = Rig { gateway, double, clock, directory, ledger, hasher, key: String::new(), _folder: folder };
+        let mut rig = Rig { gateway, double, clock, directory, ledger, hasher, key: String::new(), folder };
         rig.key = rig.add_tenant("acme", self.tenant).await;
         rig
     }
-}
-
-fn no_tls() -> rustls::ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
 }
 
 /// A folder that goes when the test is over.
@@ -261,7 +260,7 @@ pub struct Rig {
     /// The key of the tenant `acme`.
     pub key: String,
     hasher: KeyHasher,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// A chat request with one message.
@@ -321,6 +320,11 @@ impl Rig {
         self.chat_as(&self.key, &[], body).await
     }
 
+    /// The same, past the cache.
+    pub async fn fresh(&self, body: Value) -> Got {
+        self.chat_with(&[("x-gateway-cache", "no-store")], body).await
+    }
+
     /// The same with further headers.
     pub async fn chat_with(&self, headers: &[(&'static str, &str)], body: Value) -> Got {
         self.chat_as(&self.key, headers, body).await
@@ -339,6 +343,16 @@ impl Rig {
     /// Sends a request and takes only the head of its answer.
     pub async fn begin(&self, key: &str, headers: &[(&'static str, &str)], body: Bytes) -> Answer {
         self.gateway.chat(ChatCall { headers: with_key(key, headers), body, time_left: None }).await
+    }
+
+    /// Where directory and ledger are kept.
+    pub fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// What time it is.
+    pub fn clock_now(&self) -> u64 {
+        self.clock.now_ms()
     }
 
     /// What the ledger says that `acme` used today.

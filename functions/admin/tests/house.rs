@@ -29,6 +29,8 @@ pub const HOUR_MS: u64 = 3_600_000;
 pub const DAY_MS: u64 = 24 * HOUR_MS;
 /// 2025-11-01 and 2025-12-01.
 pub const MONTH_MS: (u64, u64) = (1_761_955_200_000, 1_764_547_200_000);
+/// How long a process may go on refusing a key by what it knows of it.
+pub const KEPT_MS: u64 = 10_000;
 pub const TOKEN: &str = "owner-token-of-forty-characters-in-tests";
 
 /// An answer of either plane.
@@ -145,7 +147,7 @@ impl House {
     pub async fn chat(&self, key: &str, model: &str, text: &str) -> Seen {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {key}")).unwrap());
-        let body = json!({"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 50});
+        let body = json!({"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 2000});
         let call = ChatCall { headers, body: Bytes::from(body.to_string()), time_left: None };
         let answer = self.gateway.chat(call).await;
         let AnswerBody::Whole(bytes) = answer.body else { panic!("a stream") };

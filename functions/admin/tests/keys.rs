@@ -1,6 +1,6 @@
 //! Keys: shown once, revoked at once, rotated with grace.
 
-use crate::house::{DAY_MS, HOUR_MS, House, NOON_MS, fields, files};
+use crate::house::{DAY_MS, HOUR_MS, House, KEPT_MS, NOON_MS, fields, files};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -85,10 +85,12 @@ async fn an_expiry_can_be_set_brought_forward_and_taken_away() {
     house.clock.advance(1);
     assert_eq!(status("4").await, 401);
     patch(json!({"expires_at_ms": null})).await;
+    house.clock.advance(KEPT_MS);
     assert_eq!(status("5").await, 200);
     patch(json!({"expires_at_ms": 1})).await;
     assert_eq!(status("6").await, 401);
     assert_eq!(patch(json!({"expires_at_ms": "default"})).await.body["expires_at_ms"], Value::Null);
+    house.clock.advance(KEPT_MS);
     assert_eq!(status("7").await, 200);
 }
 
@@ -139,6 +141,12 @@ async fn rotation_neither_lengthens_the_old_key_nor_makes_the_new_one_endless() 
     let body = json!({"expires_at_ms": NOON_MS + DAY_MS});
     let said = house.ask("POST", &format!("{path}/rotate"), Some(body)).await;
     assert_eq!(said.body["expires_at_ms"], NOON_MS + DAY_MS);
+    // What ends later than the grace ends with the grace.
+    house.ask("PATCH", &path, Some(json!({"expires_at_ms": NOON_MS + DAY_MS}))).await;
+    house.ask("POST", &format!("{path}/rotate"), Some(json!({"grace_ms": HOUR_MS}))).await;
+    let list = house.get("/admin/tenants/acme/keys").await.body;
+    let row = list["data"].as_array().unwrap().iter().find(|row| row["id"] == *old.id).unwrap();
+    assert_eq!(row["expires_at_ms"], NOON_MS + HOUR_MS);
     house.clock.advance(HOUR_MS);
     assert_eq!(house.ask("POST", &format!("{path}/rotate"), None).await.error(), (409, "conflict", None));
 }

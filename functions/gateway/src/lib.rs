@@ -6,14 +6,16 @@ mod body;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use body::{EventBody, read_json};
 use gateway_core::answer::{Answer, AnswerBody};
 use gateway_core::error::Error;
 use gateway_core::gateway::Gateway;
+use gateway_core::id::RequestId;
 use gateway_core::pipeline::ChatCall;
 use gateway_host::lambda::InvocationDeadline;
 use std::sync::Arc;
@@ -29,22 +31,22 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/receipts/{id}", get(receipt))
         .route("/health", get(health))
         .route("/ready", get(ready))
-        .method_not_allowed_fallback(async || response(Answer::of_error(&Error::MethodNotAllowed)))
-        .fallback(async || response(Answer::of_error(&Error::NotFound)))
+        .method_not_allowed_fallback(async |State(gateway): State<Arc<Gateway>>| refusal(&gateway, &Error::MethodNotAllowed))
+        .fallback(async |State(gateway): State<Arc<Gateway>>| refusal(&gateway, &Error::NotFound))
         .with_state(gateway)
 }
 
 async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     match call(&gateway, request).await {
         Ok(call) => response(gateway.chat(call).await),
-        Err(error) => response(Answer::of_error(&error)),
+        Err(error) => refusal(&gateway, &error),
     }
 }
 
 async fn route(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     match call(&gateway, request).await {
         Ok(call) => response(gateway.route(call).await),
-        Err(error) => response(Answer::of_error(&error)),
+        Err(error) => refusal(&gateway, &error),
     }
 }
 
@@ -52,18 +54,26 @@ async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Resp
     response(gateway.models(&headers).await)
 }
 
-async fn model(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    response(gateway.model(&headers, &id).await)
+async fn model(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {
+    response(gateway.model(&headers, &text(id)).await)
 }
 
-async fn receipt(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    response(gateway.receipt(&headers, &id).await)
+async fn receipt(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {
+    response(gateway.receipt(&headers, &text(id)).await)
+}
+
+/// The end of a path, if it is text at all.
+type Id = Result<Path<String>, PathRejection>;
+
+/// What is no text names nothing, as the empty one does.
+fn text(id: Id) -> String {
+    id.map_or_else(|_| String::new(), |Path(id)| id)
 }
 
 async fn health(method: Method) -> Response {
     let body = if method == Method::HEAD { "" } else { r#"{"status":"ok"}"# };
     let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -82,6 +92,15 @@ async fn call(gateway: &Gateway, request: Request) -> Result<ChatCall, Error> {
     let most = usize::try_from(gateway.config.server.max_body_bytes).unwrap_or(usize::MAX);
     let body = read_json(&head.headers, body, most).await?;
     Ok(ChatCall { headers: head.headers, body, time_left })
+}
+
+/// A refusal for which the core is not asked. It has an id as every answer has, though no receipt.
+fn refusal(gateway: &Gateway, error: &Error) -> Response {
+    let id = RequestId::new(gateway.clock.now_ms()).to_string();
+    let mut answer = Answer::of_error(error);
+    answer.body = AnswerBody::Whole(error.told().body(Some(&id)));
+    answer.headers.extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
+    response(answer)
 }
 
 /// An answer of the core as HTTP.

@@ -6,6 +6,7 @@ use anyhow::Context;
 use gateway_core::config::{Config, check};
 use gateway_host::wiring::{Wired, wire};
 use gateway_host::{http, logging};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -63,33 +64,32 @@ async fn run() -> anyhow::Result<()> {
     let listener = http::listen(&http::address()).await?;
     let wired = wire().await?;
     let demo_key = demo::tenant(&wired.gateway).await.context("the demo tenant")?;
-    greet(&wired, listener.local_addr()?, demo_key.as_deref());
-    let owner = admin_function::OwnerToken::new(&wired.owner_token, &wired.gateway.hasher)?;
-    let admin = admin_function::router(wired.gateway.clone(), owner);
+    let owner = admin_function::OwnerToken::new(&wired.owner_token, &wired.gateway.hasher);
+    let admin = admin_function::router(wired.gateway.clone(), owner.context("GATEWAY_ADMIN_TOKEN")?);
     let router = gateway_function::router(wired.gateway.clone()).merge(admin);
+    // Who reads only its beginning, or nothing of it, is no reason not to serve.
+    let _ = std::io::stdout().write_all(greeting(&wired, listener.local_addr()?, demo_key.as_deref()).as_bytes());
     http::serve(listener, router).await
 }
 
 /// What a newcomer needs to know, in the order in which they need it.
-fn greet(wired: &Wired, address: SocketAddr, demo_key: Option<&str>) {
+fn greeting(wired: &Wired, address: SocketAddr, demo_key: Option<&str>) -> String {
     let config: &Config = &wired.gateway.config;
-    println!("AI Gateway on http://{address} (data in {}, {})\n", wired.folder.display(), wired.config_name);
-    println!("  base URL     http://{address}/v1");
-    if let Some(key) = demo_key {
-        println!("  API key      {key}");
-    }
-    println!("  admin token  {}", wired.owner_token);
+    let mut lines = vec![
+        format!("AI Gateway on http://{address} (data in {}, {})\n", wired.folder.display(), wired.config_name),
+        format!("  base URL     http://{address}/v1"),
+    ];
+    lines.extend(demo_key.map(|key| format!("  API key      {key}")));
+    lines.push(format!("  admin token  {}", wired.owner_token));
     for tier in &config.catalog.tiers {
         let models: Vec<&str> = tier.models.iter().map(|model| &*model.name).collect();
-        println!("  {:<12} {}", tier.name, models.join(", "));
+        lines.push(format!("  {:<12} {}", tier.name, models.join(", ")));
     }
-    for notice in &config.notices {
-        println!("  note         {notice}");
-    }
-    if let Some(key) = demo_key {
-        println!("\nTry it:\n");
-        println!(
-            "curl -s http://{address}/v1/chat/completions -H 'authorization: Bearer {key}' -H 'content-type: application/json' -d '{{\"model\":\"auto\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is an API?\"}}]}}'"
-        );
-    }
+    lines.extend(config.notices.iter().map(|notice| format!("  note         {notice}")));
+    lines.extend(demo_key.map(|key| {
+        format!(
+            "\nTry it:\n\ncurl -s http://{address}/v1/chat/completions -H 'authorization: Bearer {key}' -H 'content-type: application/json' -d '{{\"model\":\"auto\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is an API?\"}}]}}'"
+        )
+    }));
+    lines.join("\n") + "\n"
 }

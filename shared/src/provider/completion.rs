@@ -292,8 +292,9 @@ impl Places {
         }
         out.extend_from_slice(&bytes[done..]);
         if !after.is_empty() {
-            // A line break inside the JSON (an event of several lines) would end the event early; there it is only space.
-            out.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+            // A line end inside the JSON would end the event's line early for the client; there it is only space. The format
+            // has three: our own parser does not end a line at a lone CR, a client may.
+            out.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
         }
         out.extend_from_slice(after.as_bytes());
         out.into()
@@ -356,8 +357,8 @@ mod tests {
 
     #[test]
     fn an_event_of_several_lines_leaves_as_one() {
-        let chunk = Chunk::parse(Bytes::from_static(b"{\"choices\":\n[]}")).unwrap();
-        assert_eq!(chunk.event("m", false), "data: {\"choices\": []}\n\n");
+        let chunk = Chunk::parse(Bytes::from_static(b"{\r\"choices\":\n[]}")).unwrap();
+        assert_eq!(chunk.event("m", false), "data: { \"choices\": []}\n\n");
     }
 
     proptest! {

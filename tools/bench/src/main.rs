@@ -1,2 +1,89 @@
-//! Placeholder.
-fn main() {}
+//! `cargo run --release -p bench`: what the gateway costs, as one table and as `target/bench.json`.
+//!
+//! Everything runs on loopback: a load on its connections, the gateway with every stage of a request in force and limits
+//! that nobody reaches, and the upstream double as its provider. The gateway has one core, the load and the double share
+//! another. Each figure has its counterpart without the gateway, or without the stage in question, from the same seconds,
+//! and counts only if every request was answered and the double counted the same number of them: anything else ends the
+//! run with an error. The whole takes about a minute and a half; three are the limit.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+mod asked;
+mod cold;
+mod figures;
+mod load;
+mod machine;
+mod measure;
+mod stage;
+mod wire;
+
+use anyhow::{Context, bail};
+use asked::Asked;
+use machine::{Cores, memory_mib};
+use serde_json::json;
+use stage::Stage;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+
+const MOST: Duration = Duration::from_secs(180);
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> anyhow::Result<()> {
+    let target = stage::target_folder()?;
+    stage::build_missing(&target)?;
+    let cores = Cores::take();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Whatever ends the run, what it started ends with it.
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = timeout(MOST, run(&target, cores.as_ref())) => done.context("the run took too long")?,
+            _ = terminate.recv() => bail!("terminated"),
+            _ = ctrl_c() => bail!("interrupted"),
+        }
+    })
+}
+
+async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
+    let stage = Stage::set(target, cores)?;
+    let asked = Asked::of(&stage);
+    let idle_mib = memory_mib(stage.watched().gateway, "VmRSS")?;
+    measure::warm_up(&stage, &asked).await?;
+    let mut figures = measure::one_connection(&stage, &asked).await?;
+    figures.extend(measure::many_connections(&stage, &asked).await?);
+    figures.extend(measure::memory(&stage, idle_mib)?);
+    figures.extend(measure::starts(&stage).await?);
+    figures.extend(measure::zips(target));
+
+    let circumstances = json!({"processor": machine::processor(), "gateway_core": cores.map(|cores| &cores.gateway),
+        "load_core": cores.map(|cores| &cores.load), "built_min_ago": stage.built_min_ago()?,
+        "requests": stage.requests(), "errors": 0});
+    let path = target.join("bench.json");
+    std::fs::write(&path, format!("{:#}\n", figures::json(&figures, circumstances)))?;
+    println!("{}", figures::table(&figures));
+    let bound = cores
+        .map_or("No core is anybody's own: there is no `taskset`, or no second core.".to_owned(), |cores| {
+            format!("The gateway had core {}, load and double core {}.", cores.gateway, cores.load)
+        });
+    println!("{}. {bound} {} requests, no errors, the double's count equal.", machine::processor(), stage.requests());
+    println!(
+        "\"Foreign cores\" is CPU that none of these used: above 0.15, believe the ratio sooner than the value.\n\
+         The gateway was built {} min ago. Also written to {}.",
+        stage.built_min_ago()?,
+        path.display()
+    );
+    Ok(())
+}

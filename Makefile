@@ -1,0 +1,57 @@
+# Each command installs what it needs and the machine lacks (tools/install), Rust's toolchain apart.
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+PYTHON := .venv/bin/python
+# How long `make fuzz` looks for trouble in each parser.
+SECONDS := 60
+# How many inputs `make torture` makes up for each property.
+CASES := 20000
+
+.PHONY: help check test test-rust test-clients bench package fuzz torture
+
+help:
+	@echo "make check    format, lints, documentation, dependencies and licences, template"
+	@echo "make test     every test, the official client's and the release binaries' included"
+	@echo "make bench    benchmarks: one table, and target/bench.json"
+	@echo "make package  the two Lambda zips and their sizes"
+	@echo "make fuzz     fuzzes each parser that meets the outside, SECONDS=$(SECONDS) each (nightly)"
+	@echo "make torture  the property tests with CASES=$(CASES) inputs each"
+
+check:
+	tools/install/system
+	tools/install/python check
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --all-features --no-deps --locked
+	tools/check/dependencies
+	tools/check/template
+
+test: test-rust test-clients
+
+# The Lambda tests drive the binaries that are deployed, so these are built in release first.
+test-rust:
+	tools/install/system
+	cargo build --release --locked -p gateway-function -p admin-function --bins
+	GATEWAY_BIN=$(TARGET)/release/gateway ADMIN_BIN=$(TARGET)/release/admin \
+		cargo test --workspace --all-features --locked
+
+test-clients:
+	tools/install/system
+	tools/install/python test
+	cargo build --locked -p ai-gateway
+	LOCAL_BIN=$(TARGET)/debug/ai-gateway $(PYTHON) -m pytest functions/local/tests -q
+
+bench:
+	cargo run --release --locked -p bench
+
+package:
+	tools/install/system
+	tools/install/python package
+	tools/package
+
+fuzz:
+	tools/install/fuzz
+	tools/fuzz $(SECONDS)
+
+torture:
+	PROPTEST_CASES=$(CASES) cargo test --release --workspace --all-features --locked

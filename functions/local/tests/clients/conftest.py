@@ -1,0 +1,139 @@
+"""Real gateways, each a process of its own in a folder of its own, in front of the simulated provider and the double.
+
+    cargo build -p ai-gateway -p upstream-double
+    python3 -m venv .venv && .venv/bin/pip install -r functions/local/tests/clients/requirements.txt
+    .venv/bin/python -m pytest functions/local/tests/clients -q
+
+The binaries are those that `GATEWAY_BIN` and `DOUBLE_BIN` name, else the newer of those in `target/debug` and
+`target/release`.
+"""
+
+import json
+import os
+import queue
+import re
+import subprocess
+import threading
+import urllib.request
+from pathlib import Path
+
+import openai
+import pytest
+
+ROOT = Path(__file__).resolve().parents[4]
+PATIENCE_S = 60  # What is taken for a hang.
+
+MODELS = [
+    "ok", "tools", "unicode", "cut", "cut-clean", "reset-mid", "malformed", "error-event", "sse-comments", "sse-crlf",
+    "sse-nospace", "sse-multiline", "one-byte", "split-utf8", "echo", "no-usage", "cached-3", "reasoning-5", "status-500",
+    "status-401", "429-after-1", "context-overflow", "content-filter", "hedge", "json", "slow-3", "continue", "extra",
+]
+
+
+def binary(variable, name):
+    """The path of one of this workspace's programs."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    built = [path for path in (target / "debug" / name, target / "release" / name) if path.exists()]
+    given = os.environ.get(variable) or max(built, key=lambda path: path.stat().st_mtime, default=None)
+    assert given, f"build it first: cargo build -p ai-gateway -p upstream-double (or name it in {variable})"
+    return str(given)
+
+
+class Process:
+    """A child of which the beginning of its output is read, and which is killed at the end."""
+
+    def __init__(self, command, last_line, environment=None, folder=None):
+        self.child = subprocess.Popen(
+            command, env=environment, cwd=folder, text=True, encoding="utf-8",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.lines = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.output = ""
+        while not re.search(last_line, self.output, re.MULTILINE):
+            line = self.lines.get(timeout=PATIENCE_S)
+            assert line is not None, f"no start:\n{self.output}"
+            self.output += line
+
+    def _read(self):
+        for line in self.child.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
+
+    def end(self):
+        self.child.kill()
+        self.child.communicate()
+
+
+class Gateway:
+    """A running gateway, as a client sees it."""
+
+    def __init__(self, process):
+        self.process = process
+        self.base_url = re.search(r"base URL\s+(\S+)", process.output)[1]
+        self.key = re.search(r"API key\s+(\S+)", process.output)[1]
+        self.admin_token = re.search(r"admin token\s+(\S+)", process.output)[1]
+
+    def client(self, kind=openai.OpenAI, **options):
+        """A client that is told nothing but what every user tells it."""
+        return kind(**{"base_url": self.base_url, "api_key": self.key, "timeout": PATIENCE_S, "max_retries": 0, **options})
+
+    def receipt(self, request_id):
+        """What one request did."""
+        request = urllib.request.Request(
+            f"{self.base_url}/receipts/{request_id}", headers={"authorization": f"Bearer {self.key}"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="session")
+def double():
+    """The base URL of a provider that misbehaves as its models' names say."""
+    process = Process([binary("DOUBLE_BIN", "upstream-double")], r"^http://")
+    yield process.output.strip()
+    process.end()
+
+
+@pytest.fixture(scope="session")
+def start(double, tmp_path_factory):
+    """Starts gateways; `more` is added to their configuration."""
+    processes = []
+
+    def started(more=""):
+        folder = tmp_path_factory.mktemp("gateway")
+        models = "".join(
+            f'[models."double/{model}"]\nprovider = "double"\nusd_per_million = {{ input = 1, output = 2 }}\n'
+            'capabilities = ["tools", "json_schema", "vision", "logprobs"]\n' for model in MODELS)
+        (folder / "gateway.toml").write_text(
+            f'[providers.double]\nkind = "openai"\nbase_url = "{double}"\napi_key = "env:DOUBLE_API_KEY"\n'
+            f'[tiers]\ncheap = ["sim/cheap"]\nreasoning = ["sim/reasoning"]\n{more}\n{models}')
+        environment = {
+            "PATH": os.environ.get("PATH", ""), "GATEWAY_ADDR": "127.0.0.1:0", "GATEWAY_CONFIG": "gateway.toml",
+            "DOUBLE_API_KEY": "sk-of-the-operator"}
+        process = Process([binary("GATEWAY_BIN", "ai-gateway")], r"^curl ", environment, folder)
+        processes.append(process)
+        return Gateway(process)
+
+    yield started
+    for process in processes:
+        process.end()
+
+
+@pytest.fixture(scope="session")
+def gateway(start):
+    """A gateway whose tenant has no limits and remembers no answers."""
+    return start("[tenant_defaults.cache]\nenabled = false\n[tenant_defaults.limits]\n" + "".join(
+        f'{limit} = "none"\n' for limit in ("requests_per_minute", "tokens_per_minute", "concurrency", "daily_requests",
+                                           "daily_tokens", "daily_cost_usd")))
+
+
+@pytest.fixture
+def client(gateway):
+    return gateway.client()
+
+
+@pytest.fixture
+def naps(monkeypatch):
+    """How long clients would have slept before their retries; they do not sleep."""
+    slept = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    return slept

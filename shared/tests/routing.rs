@@ -1,0 +1,219 @@
+//! Where a request goes: what it is about, what the client named, and what its key may use.
+
+use crate::attempts::attempts;
+use crate::rig::{Got, Rig, Scene, ask, ask_with, cheap, name_of, scene, two_tiers, with_key};
+use gateway_core::pipeline::ChatCall;
+use gateway_core::receipt::Amounts;
+use serde_json::{Value, json};
+
+fn about(prompt: &str) -> Value {
+    ask_with("auto", json!({"messages": [{"role": "user", "content": prompt}]}))
+}
+
+#[tokio::test]
+async fn simple_questions_go_to_the_cheap_tier_and_designs_to_the_reasoning_tier() {
+    let rig = two_tiers(["sim/cheap"], ["sim/reasoning"]).shipped_intents().build().await;
+    for (prompt, intent, tier, model) in [
+        ("What is an API?", "simple_question", "cheap", "sim/cheap"),
+        ("Design a scalable chat system", "architecture_review", "reasoning", "sim/reasoning"),
+    ] {
+        let got = rig.chat(about(prompt)).await;
+        let told = [got.header("x-gateway-intent"), got.header("x-gateway-tier"), got.header("x-gateway-model")];
+        assert_eq!(told, [intent, tier, model], "{prompt}");
+        assert_eq!(got.header("x-gateway-intent-source"), "embedding");
+        assert!(got.header("x-gateway-intent-confidence").parse::<f64>().is_ok_and(|c| c > 0.3 && c <= 1.0));
+        let receipt = rig.receipt(&got).await;
+        let told = [&receipt["intent"]["name"], &receipt["tier"], &receipt["model"], &receipt["requested_model"]];
+        assert_eq!(told, [intent, tier, model, "auto"], "{prompt}");
+        let difficulty = receipt["difficulty"].as_f64().unwrap();
+        assert_eq!(difficulty > 0.5, tier == "reasoning", "{difficulty}");
+    }
+}
+
+/// A gateway that asks a model what every request is about.
+fn asking(classifier: &str) -> Scene {
+    let scene = scene().tier("cheap", &[classifier], "").tier("reasoning", &["ok@strong"], "");
+    scene.table("[intent]\nask_below = 1\nclassifier_timeout_ms = 60\ndefault_intent = \"greeting\"\n[retry]\nmax_per_candidate = 0")
+}
+
+const SAYS_DESIGN: &str = r#"say:{"intent": "design"}"#;
+
+#[tokio::test]
+async fn the_classifier_is_asked_billed_and_remembered_for_its_tenant() {
+    let rig = asking(SAYS_DESIGN).build().await;
+    let other = rig.add_tenant("other", json!({})).await;
+    let got = rig.fresh(about("Some words about this and that")).await;
+    let told = [got.header("x-gateway-intent"), got.header("x-gateway-intent-source"), got.header("x-gateway-tier")];
+    assert_eq!(told, ["design", "classifier", "reasoning"]);
+    let classifier = name_of(SAYS_DESIGN);
+    let expected = [format!("{classifier} classifier ok 200"), "up/ok@strong first ok 200".to_owned()];
+    let receipt = rig.receipt(&got).await;
+    assert_eq!(attempts(&receipt), expected);
+    assert!(receipt["attempts"][0]["cost_usd"] != "0.000000000", "{receipt}");
+    assert_eq!(rig.totals().await, Amounts { requests: 1, ..rig.billed() });
+    assert_eq!(rig.counted().await, rig.totals().await);
+    let sent: Value = serde_json::from_slice(&rig.double.requests()[0].body).unwrap();
+    assert!(sent["max_tokens"].as_u64().unwrap() <= 16 && sent["stream"].is_null(), "{sent}");
+
+    for _ in 0..3 {
+        let got = rig.fresh(about("Some words about this and that")).await;
+        assert_eq!((got.header("x-gateway-intent-source"), got.header("x-gateway-attempts")), ("classifier", "1"));
+    }
+    assert_eq!(rig.calls(SAYS_DESIGN), 1, "the same question is not asked twice");
+    rig.chat_as(&other, &[("x-gateway-cache", "no-store")], about("Some words about this and that")).await;
+    assert_eq!(rig.calls(SAYS_DESIGN), 2, "but by another tenant");
+    rig.clock.advance(3_600_000);
+    rig.fresh(about("Some words about this and that")).await;
+    assert_eq!(rig.calls(SAYS_DESIGN), 3, "or an hour later");
+}
+
+#[tokio::test]
+async fn whatever_keeps_the_classifier_from_answering_the_default_is_taken_and_the_call_is_billed() {
+    for (classifier, outcome) in [
+        ("ok", "ok"),
+        ("say:{\"intent\": \"wizardry\"}", "ok"),
+        ("empty", "ok"),
+        ("status-500", "http_error"),
+        ("status-401", "http_error"),
+        ("429", "rate_limited"),
+        ("cut", "truncated"),
+        ("not-json", "malformed"),
+        ("slow-60000", "timeout"),
+        ("stall", "timeout"),
+    ] {
+        // The first model is asked; the request itself is then served by the second one.
+        let scene = scene().tier("cheap", &["ok@b"], "").tier("reasoning", &["ok@strong"], "").tier("asked", &[classifier], "");
+        let table = "[intent]\nask_below = 1\nclassifier_timeout_ms = 60\nclassifier_tier = \"asked\"\ndefault_intent = \"greeting\"";
+        let rig = scene.table(table).build().await;
+        let got = rig.fresh(about("Some words about this and that")).await;
+        let told = [got.header("x-gateway-intent"), got.header("x-gateway-intent-source"), got.header("x-gateway-model")];
+        assert_eq!((got.status, told), (200, ["greeting", "default", "up/ok@b"]), "{classifier}");
+        let receipt = rig.receipt(&got).await;
+        assert_eq!(receipt["attempts"][0]["kind"], "classifier", "{classifier}: {receipt}");
+        assert_eq!(receipt["attempts"][0]["outcome"], outcome, "{classifier}: {receipt}");
+        let (charged, billed) = (rig.totals().await, rig.billed());
+        assert!(charged.tokens >= billed.tokens && charged.cost_nusd >= billed.cost_nusd, "{classifier}: {charged:?} of {billed:?}");
+        assert_eq!(rig.counted().await, charged, "{classifier}");
+    }
+}
+
+#[tokio::test]
+async fn a_tier_that_the_quota_cannot_bear_is_not_used_though_the_classifier_names_it() {
+    let body = ask_with("auto", json!({"max_tokens": 100, "messages": [{"role": "user", "content": "hello there my friend"}]}));
+    // Enough for the cheap tier, whose tokens cost 0.79 dollars for a million; not for the other, at 12.
+    let rig = asking(SAYS_DESIGN).limits(json!({"daily_cost_usd": "0.001500000"})).build().await;
+    let got = rig.fresh(body).await;
+    assert_eq!((got.status, got.header("x-gateway-tier"), rig.calls("ok@strong")), (200, "cheap", 0), "{got:?}");
+    let receipt = rig.receipt(&got).await;
+    assert!(receipt["reasons"].to_string().contains("the tier that the classifier named"), "{receipt}");
+    assert_eq!(rig.counted().await, Amounts { requests: 1, ..rig.billed() });
+}
+
+#[tokio::test]
+async fn a_client_that_names_a_tier_or_a_model_is_not_second_guessed() {
+    let rig = asking("ok").table("[aliases]\n\"gpt-4\" = \"up/ok@strong\"\nsmall = \"cheap\"\nanything = \"auto\"").build().await;
+    for (model, served_by, tier) in [
+        ("cheap", "up/ok", "cheap"),
+        ("reasoning", "up/ok@strong", "reasoning"),
+        ("up/ok@strong", "up/ok@strong", ""),
+        ("gpt-4", "up/ok@strong", ""),
+        ("small", "up/ok", "cheap"),
+    ] {
+        let got = rig.fresh(ask(model)).await;
+        assert_eq!([got.header("x-gateway-model"), got.header("x-gateway-tier")], [served_by, tier], "{model}");
+        assert_eq!([got.header("x-gateway-intent-source"), got.header("x-gateway-intent")], ["pinned", ""], "{model}");
+        assert_eq!(rig.receipt(&got).await["requested_model"], model);
+    }
+    let got = rig.fresh(ask("anything")).await;
+    assert_eq!((got.status, got.header("x-gateway-intent-source")), (200, "default"), "an alias of auto");
+}
+
+#[tokio::test]
+async fn a_list_of_models_is_tried_in_its_order() {
+    let rig = cheap(["ok"]).model("status-503", "").model("ok@third", "").table("[retry]\nmax_per_candidate = 0").build().await;
+    let mut body = ask("up/status-503");
+    body["models"] = json!(["up/ok@third", "up/ok", "reasoning"]);
+    let got = rig.fresh(body.clone()).await;
+    assert_eq!((got.status, got.header("x-gateway-model"), got.header("x-gateway-failover")), (200, "up/ok@third", "true"));
+    assert!(rig.double.requests().iter().all(|received| !String::from_utf8_lossy(&received.body).contains("models")));
+    body["models"] = json!(["up/none"]);
+    assert_eq!(rig.fresh(body.clone()).await.error_code(), "model_not_found");
+    body["models"] = json!(["auto"]);
+    assert_eq!(rig.fresh(body).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_key_reaches_only_what_its_tenant_may_use() {
+    let rig = cheap(["ok"]).tenant(json!({"allowed_models": ["cheap", "up/ok@s*"]})).build().await;
+    for (model, status, code) in [
+        ("cheap", 200, ""),
+        ("up/ok@strong", 200, ""),
+        ("reasoning", 200, ""),
+        ("up/ok", 403, "model_not_allowed"),
+        ("auto", 403, "model_not_allowed"),
+        ("nobody/knows-it", 404, "model_not_found"),
+        ("CHEAP", 404, "model_not_found"),
+        ("sim/nonsense", 404, "model_not_found"),
+    ] {
+        let got = rig.fresh(ask(model)).await;
+        assert_eq!((got.status, if status == 200 { String::new() } else { got.error_code() }), (status, code.to_owned()), "{model}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_tenant_may_use_changes_with_the_next_request() {
+    let rig = cheap(["ok"]).build().await;
+    assert_eq!(rig.fresh(ask("up/ok")).await.status, 200);
+    rig.change_tenant("acme", json!({"allowed_models": ["reasoning"]})).await;
+    let got = rig.fresh(ask("up/ok")).await;
+    assert_eq!((got.status, got.error_code().as_str(), rig.calls("ok")), (403, "model_not_allowed", 1));
+    assert_eq!(rig.fresh(ask("reasoning")).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_field_or_header_can_name_a_providers_address_or_key() {
+    let rig = cheap(["ok"]).build().await;
+    let elsewhere = json!({"api_base": "http://127.0.0.1:9", "base_url": "http://127.0.0.1:9", "api_key": "sk-theirs-0000", "provider": "sim"});
+    let headers = [("x-base-url", "http://127.0.0.1:9"), ("host", "127.0.0.1:9"), ("api-key", "sk-theirs-0000")];
+    let got = rig.chat_with(&headers, ask_with("cheap", elsewhere)).await;
+    assert_eq!((got.status, rig.calls("ok")), (200, 1));
+    assert_eq!(rig.double.requests()[0].key_last4, "cdef");
+}
+
+#[tokio::test]
+async fn a_model_that_lacks_what_the_request_needs_is_passed_by() {
+    let rig = scene().tier("cheap", &["ok"], "").tier("reasoning", &["ok@strong"], "").table(
+        "[models.\"up/blind\"]\nprovider = \"up\"\nid = \"ok@blind\"\nusd_per_million = { input = 1, output = 1 }\ncapabilities = [\"tools\"]",
+    );
+    let rig = rig.build().await;
+    let image = json!([{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]);
+    let mut body = ask_with("up/blind", json!({"messages": [{"role": "user", "content": image}]}));
+    let got = rig.fresh(body.clone()).await;
+    assert_eq!((got.status, got.json()["error"]["param"].as_str()), (400, Some("messages")), "{got:?}");
+    body["models"] = json!(["up/blind", "up/ok"]);
+    assert_eq!(rig.fresh(body).await.header("x-gateway-model"), "up/ok");
+    assert_eq!(rig.calls("ok@blind"), 0);
+}
+
+async fn route(rig: &Rig, body: Value) -> Got {
+    let call = ChatCall { headers: with_key(&rig.key, &[]), body: body.to_string().into(), time_left: None };
+    Got::all_of(rig.gateway.route(call).await).await
+}
+
+#[tokio::test]
+async fn route_tells_the_decision_and_calls_nobody() {
+    let rig = asking(SAYS_DESIGN).limits(json!({"requests_per_minute": 2, "daily_requests": 5})).build().await;
+    let got = route(&rig, about("hello there")).await;
+    assert_eq!(got.status, 200, "{got:?}");
+    let told = got.json();
+    assert_eq!((&told["intent"]["name"], &told["tier"], &told["sticky"]), (&json!("greeting"), &json!("cheap"), &json!(false)));
+    assert!(told["intent"]["scores"].is_object() && told["difficulty"].is_number(), "{told}");
+    let candidate = &told["candidates"][0];
+    assert_eq!((&candidate["model"], &candidate["eligible"]), (&json!(name_of(SAYS_DESIGN)), &json!(true)));
+    let unsure = route(&rig, about("this and that")).await.json();
+    assert_eq!(unsure["intent"]["source"], "default");
+    let limited = route(&rig, about("hello there")).await;
+    assert_eq!((limited.status, limited.error_code().as_str()), (429, "rate_limited"));
+    assert_eq!(rig.double.counts().total.calls, 0);
+    assert_eq!((rig.counted().await, rig.totals().await), (Amounts::default(), Amounts::default()));
+}

@@ -1,0 +1,188 @@
+//! Everything that can go wrong on the wire: an answer that is not whole is never presented, cached or counted as one
+//! (A1), however and wherever it is cut; and whatever merely looks odd is understood.
+
+use crate::rig::{Got, Rig, ask, ask_with, cheap, name_of, scene, streamed};
+use serde_json::{Value, json};
+use upstream_double::LEAK;
+
+/// Every way in which the double breaks off an answer, garbles it, or never ends it.
+const BROKEN: [&str; 28] = [
+    "reset",
+    "reset-mid",
+    "reset-mid-0",
+    "reset-mid-1",
+    "reset-mid-40",
+    "cut",
+    "cut-0",
+    "cut-1",
+    "cut-40",
+    "cut-clean",
+    "cut-clean-0",
+    "cut-clean-1",
+    "cut-clean-40",
+    "stall",
+    "stall-0",
+    "stall-40",
+    "stall-head",
+    "malformed",
+    "malformed-0",
+    "malformed-1",
+    "malformed-40",
+    "not-json",
+    "error-event",
+    "error-event-0",
+    "error-event-40",
+    "endless",
+    "cut+close",
+    "cut-clean+no-usage",
+];
+
+/// What is broken in a stream only: as a whole answer it lacks its usage, or fits into memory.
+const BROKEN_IN_A_STREAM: [&str; 2] = ["cut-before-done", "giant-9"];
+
+/// Timers short enough to be waited for.
+const SHORT: &str = "timeouts_ms = { first_token = 80, idle = 80, total = 80 }";
+
+/// A gateway whose models are all of these, each to be asked by name.
+async fn with_models(models: &[&str]) -> Rig {
+    let scene = models.iter().fold(cheap(["ok"]), |scene, model| scene.model(model, SHORT));
+    scene.table("[timeouts_ms]\nrequest = 400\n[retry]\nbackoff_base_ms = 0").build().await
+}
+
+/// Asks twice, and sees that neither answer is or becomes a whole one.
+async fn never_whole(rig: &Rig, model: &str, body: &Value) {
+    let at = format!("{model}, stream: {}", body["stream"]);
+    for time in ["the first time", "the second time"] {
+        let got = rig.chat(body.clone()).await;
+        assert!(got.is_error(), "{at}, {time}: {got:?}");
+        assert!(got.status == 200 || got.status >= 500, "{at}, {time}: {}", got.status);
+        assert!(!got.contains("[DONE]"), "{at}, {time}");
+        assert_eq!(got.header("x-gateway-cache"), "miss", "{at}, {time}");
+        assert!(!got.contains(LEAK), "{at}, {time}");
+        let receipt = rig.receipt(&got).await;
+        assert!(receipt["status"].as_u64().is_some_and(|status| status >= 500), "{at}: {receipt}");
+        let outcomes: Vec<_> = receipt["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["outcome"]).collect();
+        assert!(!outcomes.is_empty() && outcomes.iter().all(|outcome| **outcome != "ok"), "{at}: {outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_is_broken_is_an_error_and_is_not_remembered() {
+    let rig = with_models(&BROKEN).await;
+    for model in BROKEN {
+        never_whole(&rig, model, &ask(&name_of(model))).await;
+    }
+    assert_eq!(rig.counted().await, rig.totals().await);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_broken_ends_with_an_error_and_is_not_remembered() {
+    let rig = with_models(&[&BROKEN[..], &BROKEN_IN_A_STREAM].concat()).await;
+    for model in BROKEN.iter().chain(&BROKEN_IN_A_STREAM) {
+        for include_usage in [true, false] {
+            let body = ask_with(&name_of(model), json!({"stream": true, "stream_options": {"include_usage": include_usage}}));
+            never_whole(&rig, model, &body).await;
+        }
+    }
+    assert_eq!(rig.counted().await, rig.totals().await);
+}
+
+#[tokio::test]
+async fn a_body_beyond_all_bounds_is_given_up() {
+    let rig = cheap(["ok"]).model("giant-33", "").table("[retry]\nmax_per_candidate = 0").build().await;
+    let got = rig.chat(ask("up/giant-33")).await;
+    assert_eq!((got.status, got.error_code().as_str()), (502, "all_candidates_failed"));
+}
+
+#[tokio::test]
+async fn whatever_breaks_before_the_client_has_seen_anything_is_failed_over() {
+    for model in BROKEN {
+        let scene = scene().tier("cheap", &[model, "ok"], SHORT).tier("reasoning", &["ok@strong"], "");
+        let rig = scene.table("[retry]\nmax_per_candidate = 0").build().await;
+        let got = rig.chat(ask("cheap")).await;
+        assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok"), "{model}");
+        assert!(is_the_usual_text(&got), "{model}: {}", got.text());
+        let events = model.rsplit_once('-').and_then(|(_, number)| number.parse::<u64>().ok());
+        if model == "reset" || model == "stall-head" || model == "not-json" || events.is_some_and(|events| events <= 1) {
+            let got = rig.chat(streamed("cheap")).await;
+            assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok"), "{model}, streamed");
+            assert!(got.is_done() && is_the_usual_text(&got), "{model}, streamed: {}", got.text());
+        }
+    }
+}
+
+fn is_the_usual_text(got: &Got) -> bool {
+    let text = got.text();
+    text.starts_with("An interface is a promise") && text.ends_with("as long as the promise is kept.")
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_only_lacks_its_usage_is_whole_and_charged_upward() {
+    for model in ["cut-before-done", "no-usage"] {
+        let rig = cheap(["ok"]).model(model, "").build().await;
+        let got = rig.chat(ask(&name_of(model))).await;
+        assert!(got.status == 200 && is_the_usual_text(&got), "{model}: {got:?}");
+        let (charged, billed) = (rig.totals().await, rig.billed());
+        assert!(charged.tokens >= billed.tokens && charged.cost_nusd >= billed.cost_nusd, "{charged:?} of {billed:?}");
+        let receipt = rig.receipt(&got).await;
+        assert_eq!((&receipt["estimated"], &receipt["attempts"][0]["estimated"]), (&json!(true), &json!(true)));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_its_usage_is_charged_upward() {
+    let rig = cheap(["ok"]).model("no-usage", "").build().await;
+    let got = rig.chat(streamed("up/no-usage")).await;
+    assert!(got.is_done() && is_the_usual_text(&got));
+    let (charged, billed) = (rig.totals().await, rig.billed());
+    assert!(charged.tokens >= billed.tokens && charged.cost_nusd >= billed.cost_nusd, "{charged:?} of {billed:?}");
+    assert_eq!(rig.receipt(&got).await["estimated"], true);
+}
+
+#[tokio::test]
+async fn what_only_looks_odd_is_understood_to_the_character() {
+    for model in [
+        "ok",
+        "sse-crlf",
+        "sse-comments",
+        "sse-nospace",
+        "sse-multiline",
+        "one-byte",
+        "close",
+        "continue",
+        "extra",
+        "cached-3",
+        "reasoning-5",
+        "drip-1",
+        "unicode",
+        "split-utf8",
+        "sse-crlf+split-utf8",
+        "json",
+        "say: two  blanks\n\tand a tab ",
+        "giant-1",
+    ] {
+        let rig = cheap(["ok@cheap"]).model(model, "").build().await;
+        let whole = rig.chat(ask(&name_of(model))).await;
+        let stream = rig.chat(streamed(&name_of(model))).await;
+        assert_eq!((whole.status, stream.status), (200, 200), "{model}");
+        assert!(stream.is_done() && !stream.is_error(), "{model}");
+        assert!(whole.text() == stream.text() && !whole.text().is_empty(), "{model}: {:?}", stream.text().get(..80));
+        assert_eq!(rig.totals().await.tokens, rig.billed().tokens, "{model}");
+    }
+}
+
+#[tokio::test]
+async fn the_pieces_of_a_tools_arguments_reach_the_client_in_order() {
+    let rig = cheap(["ok"]).model("tools", "").build().await;
+    let tools = json!({"tools": [{"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}]});
+    let whole = rig.chat(ask_with("up/tools", tools.clone())).await.json();
+    let called = &whole["choices"][0]["message"]["tool_calls"][0]["function"];
+    assert_eq!((called["name"].as_str(), &whole["choices"][0]["finish_reason"]), (Some("search"), &json!("tool_calls")));
+    let mut body = ask_with("up/tools", tools);
+    body["stream"] = true.into();
+    let got = rig.chat(body).await;
+    let pieces = got.chunks();
+    let arguments = |chunk: &Value| chunk["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str().map(str::to_owned);
+    let assembled: String = pieces.iter().filter_map(arguments).collect();
+    assert_eq!(Some(assembled.as_str()), called["arguments"].as_str());
+}

@@ -1,0 +1,84 @@
+//! What is asked: one question, with and without each of the stages that are compared.
+
+use crate::load::Request;
+use crate::stage::{Gateway, Stage};
+use serde_json::json;
+use std::net::SocketAddr;
+
+const NO_STORE: &str = "x-gateway-cache: no-store\r\n";
+const BYPASS: Option<(&str, &str)> = Some(("x-gateway-cache", "bypass"));
+
+/// Plainly a translation, so that `auto` need not ask a classifier, whose call would be measured with it.
+const QUESTION: &str = "Translate into French: the harbour was quiet in the morning, two boats came in with the tide, and \
+    nobody asked where they had been. The nets were mended by noon, and the children had the quay for themselves.";
+
+/// The requests, each made once.
+pub(crate) struct Asked {
+    /// Of the double, past the gateway.
+    pub(crate) direct: Request,
+    pub(crate) direct_stream: Request,
+    /// Of a pinned model, the cache left out.
+    pub(crate) whole: Request,
+    pub(crate) stream: Request,
+    /// 5 ms between two events, as a model takes.
+    pub(crate) paced_stream: Request,
+    /// The same, remembered.
+    pub(crate) hit: Request,
+    /// The same, but the gateway has to find out which tier is to answer.
+    pub(crate) auto: Request,
+}
+
+impl Asked {
+    pub(crate) fn of(stage: &Stage) -> Self {
+        let gateway = |headers: &str, model, mode| of_gateway(&stage.gateway, headers, model, mode);
+        Self {
+            direct: chat(stage.double_address, "", "ok", Mode::Whole),
+            direct_stream: chat(stage.double_address, "", "ok", Mode::Stream),
+            whole: whole(&stage.gateway),
+            stream: Request { shows: BYPASS, ..gateway(NO_STORE, "double/ok", Mode::Stream) },
+            paced_stream: Request { shows: BYPASS, ..gateway(NO_STORE, "double/paced", Mode::Stream) },
+            hit: Request {
+                shows: Some(("x-gateway-cache", "hit")),
+                calls_double: false,
+                ..gateway("", "double/ok", Mode::Whole)
+            },
+            auto: Request {
+                shows: Some(("x-gateway-intent-source", "embedding")),
+                ..gateway(NO_STORE, "auto", Mode::Whole)
+            },
+        }
+    }
+}
+
+/// What a gateway is asked for a whole answer.
+pub(crate) fn whole(gateway: &Gateway) -> Request {
+    Request { shows: BYPASS, ..of_gateway(gateway, NO_STORE, "double/ok", Mode::Whole) }
+}
+
+fn of_gateway(gateway: &Gateway, headers: &str, model: &str, mode: Mode) -> Request {
+    chat(gateway.address, &format!("authorization: Bearer {}\r\n{headers}", gateway.key), model, mode)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Whole,
+    Stream,
+}
+
+fn chat(to: SocketAddr, headers: &str, model: &str, mode: Mode) -> Request {
+    let mut body = json!({"model": model, "temperature": 0.2, "max_tokens": 128, "messages": [
+        {"role": "system", "content": "You are a careful translator. Answer with the translation and nothing else."},
+        {"role": "user", "content": QUESTION},
+    ]});
+    if mode == Mode::Stream {
+        body["stream"] = true.into();
+        body["stream_options"] = json!({"include_usage": true});
+    }
+    let body = body.to_string();
+    let length = body.len();
+    let bytes = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {to}\r\n{headers}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let ends_with = if mode == Mode::Stream { "data: [DONE]\n\n" } else { "}" };
+    Request { to, bytes: bytes.into_bytes().into(), shows: None, ends_with, calls_double: true }
+}

@@ -1,0 +1,172 @@
+//! The measurements, in the order in which they run.
+
+use crate::asked::{Asked, whole};
+use crate::cold;
+use crate::figures::{Figure, percentile};
+use crate::load::{self, Amount, Request, Seen};
+use crate::machine::{Spent, Watch, memory_mib};
+use crate::stage::Stage;
+use anyhow::Context;
+use std::path::Path;
+use std::time::Duration;
+
+const WARM_UP: Amount = Amount { connections: 16, most: usize::MAX, time: Duration::from_secs(2) };
+/// One connection: rounds in which each kind of request has its turn, so that a noisy second strikes all alike.
+const ROUNDS: usize = 8;
+const ONE: Amount = Amount { connections: 1, most: 1_000, time: Duration::from_secs(1) };
+const SIXTEEN: Amount = Amount { connections: 16, most: usize::MAX, time: Duration::from_secs(3) };
+const STREAMS: Amount = Amount { connections: 32, most: 10, time: Duration::from_secs(5) };
+/// Passes of a load; the one that was disturbed least is reported.
+const PASSES: usize = 3;
+
+/// Warms up, and fills the cache for the hits.
+pub(crate) async fn warm_up(stage: &Stage, asked: &Asked) -> anyhow::Result<()> {
+    load::once(&Request { shows: None, ..asked.hit.clone() }).await?;
+    stage.measure(&asked.whole, WARM_UP).await.map(drop)
+}
+
+/// Latency: each kind of request, one at a time.
+pub(crate) async fn one_connection(stage: &Stage, asked: &Asked) -> anyhow::Result<Vec<Figure>> {
+    let kinds = [&asked.direct, &asked.whole, &asked.hit, &asked.auto, &asked.direct_stream, &asked.stream];
+    let mut seen: [Seen; 6] = Default::default();
+    let watch = Watch::begin(stage.watched())?;
+    for _ in 0..ROUNDS {
+        for (kind, seen) in kinds.iter().zip(&mut seen) {
+            seen.add(stage.measure(kind, ONE).await?);
+        }
+    }
+    let foreign = watch.end()?.foreign_cores;
+    let [direct, whole, hit, auto, direct_stream, stream] = &seen;
+    let mut figures = Vec::new();
+    for percent in [50, 99] {
+        let of = |values: &[f64]| percentile(values, percent);
+        let (base, pinned) = (of(&direct.total_ms), of(&whole.total_ms));
+        let (first, last) = (of(&direct_stream.first_byte_ms), of(&direct_stream.total_ms));
+        let added = |name: &str, with: f64, without: f64, beside: f64, is: &'static str| {
+            let name = format!("{name}, added p{percent}");
+            Figure::new(name, with - without, "ms").ratio(with / beside, is).foreign(foreign)
+        };
+        figures.extend([
+            Figure::new(format!("direct to the double, p{percent}"), base, "ms").foreign(foreign),
+            added("whole answer", pinned, base, base, "direct").target(if percent == 50 { "≤ 0.3 ms" } else { "" }),
+            added("cache hit", of(&hit.total_ms), base, pinned, "a whole answer"),
+            added("model `auto`", of(&auto.total_ms), base, pinned, "a pinned model"),
+            added("stream, first byte", of(&stream.first_byte_ms), first, first, "direct"),
+            added("stream, last byte", of(&stream.total_ms), last, last, "direct"),
+        ]);
+    }
+    Ok(figures)
+}
+
+struct Pass {
+    seen: Seen,
+    spent: Spent,
+}
+
+impl Pass {
+    async fn run(stage: &Stage, request: &Request, amount: Amount) -> anyhow::Result<Self> {
+        let watch = Watch::begin(stage.watched())?;
+        let seen = stage.measure(request, amount).await?;
+        Ok(Self { seen, spent: watch.end()? })
+    }
+
+    fn requests(&self) -> f64 {
+        self.seen.requests as f64
+    }
+
+    fn requests_per_s(&self) -> f64 {
+        self.requests() / self.spent.wall_s
+    }
+
+    fn cpu_us_per_request(&self) -> f64 {
+        self.spent.gateway_s * 1e6 / self.requests()
+    }
+}
+
+/// The least disturbed of several passes.
+async fn calmest(stage: &Stage, request: &Request, amount: Amount) -> anyhow::Result<Pass> {
+    let mut passes = Vec::with_capacity(PASSES);
+    for _ in 0..PASSES {
+        passes.push(Pass::run(stage, request, amount).await?);
+    }
+    let calmest = passes.into_iter().min_by(|a, b| a.spent.foreign_cores.total_cmp(&b.spent.foreign_cores));
+    calmest.context("not one pass")
+}
+
+/// Throughput and CPU. The double's own CPU, spent on the same requests in the same seconds, is the yardstick that makes
+/// figures of different machines comparable.
+pub(crate) async fn many_connections(stage: &Stage, asked: &Asked) -> anyhow::Result<Vec<Figure>> {
+    let direct = calmest(stage, &asked.direct, SIXTEEN).await?;
+    let whole = calmest(stage, &asked.whole, SIXTEEN).await?;
+    let auto = calmest(stage, &asked.auto, SIXTEEN).await?;
+    let hit = calmest(stage, &asked.hit, SIXTEEN).await?;
+    let streams = calmest(stage, &asked.paced_stream, STREAMS).await?;
+
+    let rate = |name: &str, pass: &Pass| {
+        let figure = Figure::new(format!("{name}, 16 connections"), pass.requests_per_s(), "requests/s");
+        figure.foreign(pass.spent.foreign_cores)
+    };
+    let rate_beside_direct =
+        |name: &str, pass: &Pass| rate(name, pass).ratio(pass.requests_per_s() / direct.requests_per_s(), "direct");
+    let cpu = |name: &str, pass: &Pass| {
+        let figure = Figure::new(format!("{name}, CPU per request"), pass.cpu_us_per_request(), "µs");
+        figure.foreign(pass.spent.foreign_cores)
+    };
+    let whole_us = whole.cpu_us_per_request();
+    let event_us = streams.spent.gateway_s * 1e6 / streams.seen.events as f64;
+    Ok(vec![
+        rate("direct to the double", &direct),
+        rate_beside_direct("whole answer", &whole),
+        cpu("whole answer", &whole)
+            .ratio(whole.spent.gateway_s / whole.spent.double_s, "the double's own")
+            .target("≤ 150 µs, aim 90"),
+        Figure::new("whole answer, one core's worth", 1e6 / whole_us, "requests/s")
+            .ratio(1e6 / whole_us / whole.requests_per_s(), "the rate above")
+            .foreign(whole.spent.foreign_cores),
+        rate_beside_direct("model `auto`", &auto),
+        cpu("model `auto`", &auto).ratio(auto.cpu_us_per_request() / whole_us, "a pinned model"),
+        rate_beside_direct("cache hit", &hit),
+        cpu("cache hit", &hit).ratio(hit.cpu_us_per_request() / whole_us, "a whole answer"),
+        Figure::new("32 streams, an event each 5 ms, CPU per event", event_us, "µs")
+            .ratio(event_us / whole_us, "a whole answer")
+            .foreign(streams.spent.foreign_cores),
+    ])
+}
+
+/// Memory of the gateway, after all of the above.
+pub(crate) fn memory(stage: &Stage, idle_mib: f64) -> anyhow::Result<[Figure; 2]> {
+    let of = |name: &str, field| {
+        let mib = memory_mib(stage.watched().gateway, field)?;
+        anyhow::Ok(Figure::new(name, mib, "MiB").ratio(mib / idle_mib, "before the first request"))
+    };
+    Ok([
+        of("memory, at its height", "VmHWM")?.target("≤ 60 MiB"),
+        of("memory, after the run", "VmRSS")?.target("≤ 60 MiB"),
+    ])
+}
+
+/// From the start of a process to its first answer.
+pub(crate) async fn starts(stage: &Stage) -> anyhow::Result<[Figure; 3]> {
+    let watch = Watch::begin(stage.watched())?;
+    let starts = cold::measure(stage, whole).await?;
+    let foreign = watch.end()?.foreign_cores;
+    let local = percentile(&starts.local_answer_ms, 50);
+    let row = |name: &str, p50: f64| Figure::new(format!("{name}, p50"), p50, "ms").foreign(foreign);
+    let (poll, answer) = (percentile(&starts.function_poll_ms, 50), percentile(&starts.function_answer_ms, 50));
+    Ok([
+        row("local binary, start to first answer", local),
+        row("Lambda binary, start to first poll", poll).ratio(poll / local, "the local binary's first answer"),
+        row("Lambda binary, start to first answer", answer).ratio(answer / local, "the local binary's"),
+    ])
+}
+
+/// The zips of the functions, if they were made.
+pub(crate) fn zips(target: &Path) -> [Figure; 2] {
+    ["gateway", "admin"].map(|function| {
+        let name = format!("zip of the {function} function");
+        let zip = target.join("lambda").join(function).join("bootstrap.zip");
+        let Ok(zip) = std::fs::metadata(zip) else { return Figure::missing(name, "run `make package`") };
+        let mb = zip.len() as f64 / 1e6;
+        Figure::new(name, mb, "MB").ratio(mb / 12.0, "the target").target("≤ 12 MB")
+    })
+}

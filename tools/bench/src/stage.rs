@@ -1,0 +1,249 @@
+//! The processes of a run: the double, the gateway, and the folder with all that they write.
+//!
+//! Each is a child of this process with an environment of its own making, so that no provider's key and no setting of the
+//! user's shell changes a figure, and each is ended by its own id when the run ends, however it does.
+
+use crate::load::{self, Amount, Request, Seen};
+use crate::machine::{Cores, Watched};
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use std::cell::Cell;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::SystemTime;
+
+/// What is built, and the package that builds it.
+const PROGRAMS: [(&str, &str); 3] =
+    [("upstream-double", "upstream-double"), ("ai-gateway", "ai-gateway"), ("gateway", "gateway-function")];
+
+/// Every limit is in force and none is reached.
+const CONFIG: &str = r#"
+[providers.double]
+kind = "openai"
+base_url = "BASE_URL"
+api_key = "env:DOUBLE_API_KEY"
+
+[models."double/ok"]
+provider = "double"
+usd_per_million = { input = 0.15, output = 0.60 }
+
+[models."double/paced"]
+provider = "double"
+id = "drip-5"
+usd_per_million = { input = 0.15, output = 0.60 }
+
+[models."double/strong"]
+provider = "double"
+id = "ok@strong"
+usd_per_million = { input = 2.50, output = 10.00 }
+
+[tiers]
+cheap = ["double/ok"]
+reasoning = ["double/strong"]
+
+[tenant_defaults.limits]
+requests_per_minute = 1000000000
+tokens_per_minute = 1000000000
+concurrency = 1000000000
+daily_requests = 1000000000000
+daily_tokens = 1000000000000
+daily_cost_usd = "1000000000"
+monthly_cost_usd = "1000000000"
+
+[tenant_defaults.cache]
+ttl_seconds = 3600
+"#;
+
+/// Where programs are built, `target` or what stands for it: this program lies in there, too.
+pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.ancestors().nth(2).context("this program lies in no target folder")?.to_owned())
+}
+
+/// Builds the programs that are missing.
+pub(crate) fn build_missing(target: &Path) -> anyhow::Result<()> {
+    let missing: Vec<&str> = PROGRAMS
+        .into_iter()
+        .filter(|(program, _)| !target.join("release").join(program).exists())
+        .flat_map(|(_, package)| ["-p", package])
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let built = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--release", "--target-dir"])
+        .arg(target)
+        .args(&missing)
+        .status()?;
+    ensure!(built.success(), "cargo build {} failed", missing.join(" "));
+    Ok(())
+}
+
+/// A child process, ended when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    /// Kept open: the double ends when it is closed.
+    _stdin: Option<ChildStdin>,
+    /// Kept open after it was read from: a process that prints to a closed pipe ends.
+    stdout: Option<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
+        Ok(Self { child, _stdin: stdin, stdout })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What follows `label` in the first line that it prints and `label` stands in.
+    fn told(&mut self, label: &str) -> anyhow::Result<String> {
+        let lines = self.stdout.as_mut().context("its output is not read")?.lines();
+        for line in lines {
+            if let Some((_, rest)) = line?.split_once(label) {
+                return Ok(rest.trim().to_owned());
+            }
+        }
+        bail!("a process ended without a word of {label:?}")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder that goes when the run ends.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A gateway that serves.
+pub(crate) struct Gateway {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+    pub(crate) key: String,
+}
+
+/// All that runs, in the order in which it is to end.
+pub(crate) struct Stage {
+    pub(crate) gateway: Gateway,
+    double: Process,
+    pub(crate) double_address: SocketAddr,
+    programs: PathBuf,
+    folder: Folder,
+    requests: Cell<u64>,
+}
+
+impl Stage {
+    pub(crate) fn set(target: &Path, cores: Option<&Cores>) -> anyhow::Result<Self> {
+        let programs = target.join("release");
+        let folder = Folder(std::env::temp_dir().join(format!("ai-gateway-bench-{}", std::process::id())));
+        std::fs::create_dir_all(&folder.0)?;
+        let mut double = Process::start(Command::new(programs.join("upstream-double")).stdout(Stdio::piped()))?;
+        let base_url = double.told("")?;
+        std::fs::write(folder.0.join("gateway.toml"), CONFIG.replace("BASE_URL", &base_url))?;
+        let mut command = match cores {
+            Some(cores) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", &cores.gateway]).arg(programs.join("ai-gateway"));
+                command
+            }
+            None => Command::new(programs.join("ai-gateway")),
+        };
+        let gateway = serve(settled(&mut command, &folder.0, "measured"))?;
+        let double_address = address(&base_url)?;
+        Ok(Self { gateway, double, double_address, programs, folder, requests: Cell::new(0) })
+    }
+
+    pub(crate) fn watched(&self) -> Watched {
+        Watched { gateway: self.gateway.process.id(), double: self.double.id() }
+    }
+
+    /// How many requests were measured so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Starts another gateway in one process, on the load's core and a data folder of this name.
+    pub(crate) fn another_gateway(&self, data: &str) -> anyhow::Result<Gateway> {
+        serve(settled(&mut Command::new(self.programs.join("ai-gateway")), &self.folder.0, data))
+    }
+
+    /// Starts the function, as Lambda would, on the load's core and a data folder of this name.
+    pub(crate) fn function(&self, data: &str, runtime_api: SocketAddr) -> anyhow::Result<Process> {
+        let mut command = Command::new(self.programs.join("gateway"));
+        settled(&mut command, &self.folder.0, data).env("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string());
+        Process::start(command.stdout(Stdio::null()))
+    }
+
+    /// How long ago the gateway was built, in minutes: a figure of an old program is none.
+    pub(crate) fn built_min_ago(&self) -> anyhow::Result<u64> {
+        let built = std::fs::metadata(self.programs.join("ai-gateway"))?.modified()?;
+        Ok(SystemTime::now().duration_since(built).unwrap_or_default().as_secs() / 60)
+    }
+
+    /// Sends a load, and makes sure that each request was answered, and paid for by exactly the calls that it should cost.
+    pub(crate) async fn measure(&self, request: &Request, amount: Amount) -> anyhow::Result<Seen> {
+        load::once(&self.ask_double("POST /reset")).await?;
+        let seen = load::send(request, amount).await?;
+        if let Some(first) = &seen.first_error {
+            bail!("{} of {} requests failed; the first: {first}", seen.errors, seen.requests);
+        }
+        let counts: Value = serde_json::from_slice(&load::once(&self.ask_double("GET /counts")).await?)?;
+        let (calls, completed) = (&counts["total"]["calls"], &counts["total"]["completed"]);
+        let expected = if request.calls_double { seen.requests } else { 0 };
+        ensure!(
+            *calls == expected && *completed == expected,
+            "{expected} calls should have reached the double; it counted {calls}, and completed {completed}"
+        );
+        self.requests.set(self.requests.get() + seen.requests);
+        Ok(seen)
+    }
+
+    fn ask_double(&self, what: &str) -> Request {
+        let bytes = format!("{what} HTTP/1.1\r\nhost: double\r\ncontent-length: 0\r\n\r\n").into_bytes().into();
+        Request { to: self.double_address, bytes, shows: None, ends_with: "}", calls_double: false }
+    }
+}
+
+/// Gives a gateway the environment that it is measured in.
+fn settled<'a>(command: &'a mut Command, folder: &Path, data: &str) -> &'a mut Command {
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("GATEWAY_ADDR", "127.0.0.1:0")
+        .env("GATEWAY_CONFIG", folder.join("gateway.toml"))
+        .env("GATEWAY_DIRECTORY", format!("file:{}", folder.join(data).display()))
+        .env("GATEWAY_STORE", "memory")
+        .env("DOUBLE_API_KEY", "sk-bench")
+        .stdout(Stdio::piped())
+}
+
+fn serve(command: &mut Command) -> anyhow::Result<Gateway> {
+    let mut process = Process::start(command)?;
+    let address = address(&process.told("base URL")?)?;
+    let key = process.told("API key")?;
+    Ok(Gateway { process, address, key })
+}
+
+/// The address in `http://127.0.0.1:8080/v1`.
+fn address(base_url: &str) -> anyhow::Result<SocketAddr> {
+    let host = base_url.trim_start_matches("http://").split('/').next().unwrap_or_default();
+    host.parse().with_context(|| format!("{base_url:?} is no base URL"))
+}

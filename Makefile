@@ -22,7 +22,7 @@ check:
 	tools/install/python check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --all-features --no-deps --locked
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --all-features --no-deps --document-private-items --locked
 	tools/check/dependencies
 	tools/check/template
 
@@ -38,8 +38,9 @@ test-rust:
 test-clients:
 	tools/install/system
 	tools/install/python test
-	cargo build --locked -p ai-gateway
-	LOCAL_BIN=$(TARGET)/debug/ai-gateway $(PYTHON) -m pytest functions/local/tests -q
+	cargo build --locked -p ai-gateway -p upstream-double
+	GATEWAY_BIN=$(TARGET)/debug/ai-gateway DOUBLE_BIN=$(TARGET)/debug/upstream-double PYTHONDONTWRITEBYTECODE=1 \
+		$(PYTHON) -m pytest -q -p no:cacheprovider functions/local/tests/clients
 
 bench:
 	cargo run --release --locked -p bench

@@ -31,6 +31,7 @@ const LEASE_AFTER_DEADLINE_MS: u64 = 60_000;
 const CONCURRENCY_RETRY_MS: u64 = 1000;
 
 /// A request that was let in.
+#[expect(clippy::large_enum_variant, reason = "moved once per request; a box would be allocated for each")]
 pub(crate) enum Admitted {
     /// A remembered answer serves it; it is counted already.
     Hit(Remembered),

@@ -237,13 +237,11 @@ fn tier_that_can(catalog: &Catalog, tier: Arc<Tier>, caller: &Caller, request: &
     Err(why.unwrap_or_else(|| Error::ModelNotFound("auto".into())))
 }
 
+/// Candidates, models passed over with the reason, and what to tell the client if there are no candidates.
+type Eligible = (Vec<Arc<Model>>, Vec<(Arc<str>, String)>, Option<Error>);
+
 /// Which models can serve a request, which cannot and why, and what to tell the client if none can.
-pub(crate) fn eligible(
-    models: &[Arc<Model>],
-    tier: Option<&Tier>,
-    caller: &Caller,
-    request: &ChatRequest,
-) -> (Vec<Arc<Model>>, Vec<(Arc<str>, String)>, Option<Error>) {
+pub(crate) fn eligible(models: &[Arc<Model>], tier: Option<&Tier>, caller: &Caller, request: &ChatRequest) -> Eligible {
     let needed = needs(request);
     let input = InputEstimate::of(request);
     let (mut candidates, mut rejected, mut why_not) = (Vec::new(), Vec::new(), None);

@@ -127,7 +127,10 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     let mut decision = decide(&work.gateway.config, &work.gateway.intents, &work.caller, &work.request).await?;
     work.note(&decision);
     let mut hold = match admit(work, &mut decision).await? {
-        Admitted::Hit(remembered) => return Ok(deliver_hit(work, remembered, reply)),
+        Admitted::Hit(remembered) => {
+            deliver_hit(work, remembered, reply);
+            return Ok(());
+        }
         Admitted::Held(hold) => hold,
     };
     // From here to the settlement there is no way out.

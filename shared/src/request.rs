@@ -330,7 +330,11 @@ fn parse<'a, T: Deserialize<'a>>(name: &str, value: &'a RawValue, must: &str) ->
 
 /// As [`parse`], for a struct: serde would take a list of its fields' values for one.
 fn parse_object<'a, T: Deserialize<'a>>(name: &str, value: &'a RawValue, must: &str) -> Result<T, Error> {
-    if value.get().starts_with('{') { parse(name, value, must) } else { Err(Error::invalid(name, format!("`{name}` {must}."))) }
+    if value.get().starts_with('{') {
+        parse(name, value, must)
+    } else {
+        Err(Error::invalid(name, format!("`{name}` {must}.")))
+    }
 }
 
 fn name_of_model(path: &str, value: &RawValue) -> Result<Arc<str>, Error> {
@@ -377,9 +381,9 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
         "json_object" => Ok(AnswerFormat::JsonObject),
         "json_schema" => {
             let path = "response_format.json_schema";
-            let schema = format.json_schema.ok_or_else(|| {
-                Error::invalid(path, "`response_format.json_schema` is required with this type.")
-            })?;
+            let schema = format
+                .json_schema
+                .ok_or_else(|| Error::invalid(path, "`response_format.json_schema` is required with this type."))?;
             let schema: Schema = parse_object(path, schema, "must be an object")?;
             Ok(AnswerFormat::JsonSchema(Arc::new(schema.schema.unwrap_or(serde_json::Value::Bool(true)))))
         }
@@ -452,7 +456,10 @@ mod tests {
             (r#"{"model":"auto","messages":"x"}"#, Some("messages")),
             (r#"{"model":"auto","messages":[5]}"#, Some("messages[0]")),
             (r#"{"model":"auto","messages":[["user","x"]]}"#, Some("messages[0]")),
-            (r#"{"model":"auto","messages":[{"role":"user","content":[["text","x"]]}]}"#, Some("messages[0].content[0]")),
+            (
+                r#"{"model":"auto","messages":[{"role":"user","content":[["text","x"]]}]}"#,
+                Some("messages[0].content[0]"),
+            ),
             (
                 r#"{"model":"auto","messages":[{"role":"user","content":"x"},{"role":"wizard","content":"x"}]}"#,
                 Some("messages[1].role"),
@@ -483,7 +490,10 @@ mod tests {
             (&format!(r#"{{{ok},"stop":5}}"#), Some("stop")),
             (&format!(r#"{{{ok},"response_format":{{"type":"json_schema"}}}}"#), Some("response_format.json_schema")),
             (&format!(r#"{{{ok},"response_format":["text"]}}"#), Some("response_format")),
-            (&format!(r#"{{{ok},"response_format":{{"type":"json_schema","json_schema":[{{}}]}}}}"#), Some("response_format.json_schema")),
+            (
+                &format!(r#"{{{ok},"response_format":{{"type":"json_schema","json_schema":[{{}}]}}}}"#),
+                Some("response_format.json_schema"),
+            ),
             (&format!(r#"{{{ok},"models":[]}}"#), Some("models")),
             (&format!(r#"{{{ok},"models":["a",5]}}"#), Some("models[1]")),
             (&format!(r#"{{{ok},"x":{}1{}}}"#, "[".repeat(200), "]".repeat(200)), None),

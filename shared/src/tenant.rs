@@ -132,7 +132,7 @@ impl TenantRecord {
         check_id(&id)?;
         let name = take_text(&mut fields, "name")?.unwrap_or_else(|| id.clone());
         let mut record = Self { id: id.into(), name, created_at_ms: now_ms, version: now_ms, set: Map::new() };
-        merge(&mut record.set, fields);
+        merge(&mut record.set, fields, Some(&to_value(defaults)?), "")?;
         record.resolve(defaults)?;
         Ok(record)
     }
@@ -153,7 +153,7 @@ impl TenantRecord {
             record.name = name;
         }
         record.version += 1;
-        merge(&mut record.set, fields);
+        merge(&mut record.set, fields, Some(&to_value(defaults)?), "")?;
         record.resolve(defaults)?;
         Ok(record)
     }
@@ -163,11 +163,10 @@ impl TenantRecord {
     /// # Errors
     /// Names the first field that does not fit; a stored record was checked when it was written.
     pub fn resolve(&self, defaults: &TenantSettings) -> Result<Tenant, InvalidTenant> {
-        let whole = serde_json::to_value(defaults).map_err(|e| InvalidTenant::new("", e.to_string()))?;
-        let Value::Object(mut whole) = whole else {
+        let Value::Object(mut whole) = to_value(defaults)? else {
             return Err(InvalidTenant::new("", "the defaults are no object"));
         };
-        merge(&mut whole, self.set.clone());
+        merge(&mut whole, self.set.clone(), None, "")?;
         let settings: TenantSettings = serde_path_to_error::deserialize(Value::Object(whole))
             .map_err(|e| InvalidTenant::new(e.path().to_string(), e.inner().to_string()))?;
         check_settings(&settings)?;
@@ -193,6 +192,10 @@ impl Tenant {
         }
         Value::Object(body)
     }
+}
+
+fn to_value(defaults: &TenantSettings) -> Result<Value, InvalidTenant> {
+    serde_json::to_value(defaults).map_err(|e| InvalidTenant::new("", e.to_string()))
 }
 
 /// Whether one of `patterns` (names, or prefixes ending in `*`) matches `name`.
@@ -249,20 +252,34 @@ fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
     Ok(())
 }
 
-/// Deep merge: objects merge, `"default"` removes, anything else replaces.
-fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+/// Deep merge: objects merge, `"default"` takes a field of `known` back, anything else replaces.
+fn merge(
+    into: &mut Map<String, Value>,
+    from: Map<String, Value>,
+    known: Option<&Value>,
+    path: &str,
+) -> Result<(), InvalidTenant> {
     for (name, value) in from {
-        match (into.get_mut(&name), value) {
-            (_, Value::String(word)) if word == "default" => drop(into.remove(&name)),
-            (Some(Value::Object(inner)), Value::Object(fields)) => merge(inner, fields),
-            (_, Value::Object(fields)) => {
-                let mut inner = Map::new();
-                merge(&mut inner, fields);
-                into.insert(name, Value::Object(inner));
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let known = known.and_then(|known| known.get(&name));
+        match value {
+            Value::String(word) if word == "default" && known.is_none() => {
+                return Err(InvalidTenant::new(path, "is no field of a tenant"));
             }
-            (_, value) => drop(into.insert(name, value)),
+            Value::String(word) if word == "default" => drop(into.remove(&name)),
+            Value::Object(fields) => {
+                let inner = into.entry(name).or_insert_with(|| Value::Object(Map::new()));
+                if !inner.is_object() {
+                    *inner = Value::Object(Map::new());
+                }
+                if let Value::Object(inner) = inner {
+                    merge(inner, fields, known, &path)?;
+                }
+            }
+            value => drop(into.insert(name, value)),
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -320,6 +337,8 @@ mod tests {
             (json!({"id": "a/b"}), "id"),
             (json!({"id": "-a"}), "id"),
             (json!({"id": "a", "colour": 1}), "colour"),
+            (json!({"id": "a", "colour": "default"}), "colour"),
+            (json!({"id": "a", "limits": {"weekly": "default"}}), "limits.weekly"),
             (json!({"id": "a", "limits": {"daily_requests": -1}}), "limits.daily_requests"),
             (json!({"id": "a", "limits": {"daily_requests": 1.5}}), "limits.daily_requests"),
             (json!({"id": "a", "limits": {"concurrency": 0}}), "limits.concurrency"),

@@ -32,9 +32,14 @@ async fn a_client_that_leaves_in_the_middle_of_a_stream_is_charged_what_the_prov
             assert_the_books_agree(&rig, 1).await;
             let id = answer.headers["x-request-id"].to_str().unwrap().parse().unwrap();
             let ledger = &rig.ledger.inner;
-            let receipt = gateway_core::ledger::Ledger::receipt(ledger, "acme", id, rig.clock_now()).await.unwrap().unwrap();
+            let receipt =
+                gateway_core::ledger::Ledger::receipt(ledger, "acme", id, rig.clock_now()).await.unwrap().unwrap();
             let outcome = receipt.attempts[0].outcome;
-            assert_eq!(outcome, gateway_core::receipt::AttemptOutcome::ClientGone, "{model}, after {events_read} events");
+            assert_eq!(
+                outcome,
+                gateway_core::receipt::AttemptOutcome::ClientGone,
+                "{model}, after {events_read} events"
+            );
             assert!(!receipt.estimated, "{model}");
         }
     }
@@ -64,9 +69,9 @@ async fn a_client_that_does_not_read_does_not_keep_the_request_from_being_settle
 /// Three tiers: the first fails over, the second is unsure of itself, the third is sure.
 fn mixed() -> Scene {
     scene()
-        .tier("cheap", &["fail-50+status-503+cached-2", "ok@b"], "")
-        .tier("unsure", &["hedge", "low-logprob@b"], "")
-        .tier("reasoning", &["reasoning-7+cached-3@strong"], "")
+        .tier("cheap", &["fail-50+status-503+cached-2", "ok@b"])
+        .tier("unsure", &["hedge", "low-logprob@b"])
+        .tier("reasoning", &["reasoning-7+cached-3@strong"])
         .model("tools", "")
         .model("unicode+cached-99", "")
         .model("length+reasoning-3", "")
@@ -76,9 +81,11 @@ fn mixed() -> Scene {
 
 /// The n-th request of a mixed run.
 fn request(n: usize) -> Value {
-    let models = ["cheap", "auto", "unsure", "up/tools", "cheap", "up/unicode+cached-99", "reasoning", "up/length+reasoning-3"];
+    let models =
+        ["cheap", "auto", "unsure", "up/tools", "cheap", "up/unicode+cached-99", "reasoning", "up/length+reasoning-3"];
     let mut body = ask_with(models[n % models.len()], json!({"user": format!("caller {n}")}));
-    body["messages"][0]["content"] = format!("Request number {n}, and some words of it: {}", "word ".repeat(n % 23)).into();
+    body["messages"][0]["content"] =
+        format!("Request number {n}, and some words of it: {}", "word ".repeat(n % 23)).into();
     if n.is_multiple_of(3) {
         body["stream"] = true.into();
     }
@@ -121,7 +128,8 @@ async fn after_a_mixed_run_the_ledgers_totals_are_the_providers_own_count() {
     rig.recorded(REQUESTS as u64).await;
     assert_the_books_agree(&rig, REQUESTS as u64).await;
     assert!(seen.iter().all(|(status, ..)| *status == 200));
-    let (failed_over, upgraded) = (seen.iter().filter(|seen| seen.1).count(), seen.iter().filter(|seen| seen.2).count());
+    let (failed_over, upgraded) =
+        (seen.iter().filter(|seen| seen.1).count(), seen.iter().filter(|seen| seen.2).count());
     assert!(failed_over > 10 && upgraded > 20, "{failed_over} failed over, {upgraded} upgraded");
     let counts = rig.double.counts();
     assert!(counts.total.left == 0, "the gateway leaves no stream before its end");
@@ -158,7 +166,10 @@ async fn nor_does_it_serve_more_from_several_threads() {
 /// is less than one hold.
 async fn exhaust(rig: &Rig, body: &Value, used_of_limit: impl Fn(Amounts) -> (u64, u64), hold: u64) {
     let all = join_all((0..100).map(|_| rig.fresh(body.clone()))).await;
-    assert!(all.iter().any(|got| got.status == 200) && all.iter().any(|got| got.status == 429), "the limit is in between");
+    assert!(
+        all.iter().any(|got| got.status == 200) && all.iter().any(|got| got.status == 429),
+        "the limit is in between"
+    );
     let refused = loop {
         let got = rig.fresh(body.clone()).await;
         if got.status != 200 {

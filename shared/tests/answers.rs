@@ -1,7 +1,7 @@
 //! What a client sees of an answer: body, events and headers, and what goes upstream in its name.
 
-use crate::rig::{NOW, ask, ask_with, cheap, name_of, streamed, with_key};
 use crate::rig::{Got, two_tiers};
+use crate::rig::{NOW, ask, ask_with, cheap, name_of, streamed, with_key};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -90,7 +90,11 @@ async fn the_usage_chunk_is_for_those_who_asked_and_the_provider_is_always_asked
         let got = rig.chat(ask_with("cheap", options.clone())).await;
         let with_usage = got.chunks().iter().filter(|chunk| chunk["usage"].is_object()).count();
         assert_eq!(with_usage, usize::from(wanted), "{options}");
-        assert_eq!(got.chunks().iter().filter(|chunk| chunk["choices"] == json!([])).count(), usize::from(wanted), "{options}");
+        assert_eq!(
+            got.chunks().iter().filter(|chunk| chunk["choices"] == json!([])).count(),
+            usize::from(wanted),
+            "{options}"
+        );
         let sent: Value = serde_json::from_slice(&rig.double.requests()[0].body).unwrap();
         assert_eq!(sent["stream_options"]["include_usage"], true, "{options}");
         assert_eq!(rig.totals().await.tokens, rig.billed().tokens, "{options}");
@@ -103,12 +107,15 @@ async fn fields_that_the_gateway_does_not_know_pass_both_ways_to_the_byte() {
     const MESSAGES: &str = r#"[{"role": "user", "content": "hi", "x_inner": {"z": 0.10}}]"#;
     let rig = cheap(["ok"]).model("echo", "").model("extra", "").build().await;
     for stream in ["", r#", "stream": true"#] {
-        let body = |model: &str| format!(r#"{{"model": "{model}", {UNKNOWN}, "messages": {MESSAGES}, "seed": 7{stream}}}"#);
+        let body =
+            |model: &str| format!(r#"{{"model": "{model}", {UNKNOWN}, "messages": {MESSAGES}, "seed": 7{stream}}}"#);
         let echoed = rig.chat_bytes(&[], body("up/echo")).await;
         let received = rig.double.requests().pop().unwrap();
         let sent = String::from_utf8(received.body.to_vec()).unwrap();
         assert_eq!(echoed.text(), sent, "the echo of what arrived");
-        for part in [r#""x_price":1.10"#, r#""x_list":[1e3, -0.0, 12345678901234567890]"#, r#":{"a" : "\u00e9"}"#, MESSAGES] {
+        for part in
+            [r#""x_price":1.10"#, r#""x_list":[1e3, -0.0, 12345678901234567890]"#, r#":{"a" : "\u00e9"}"#, MESSAGES]
+        {
             assert!(sent.contains(part), "{part} is not in {sent}");
         }
         let parsed: Value = serde_json::from_str(&sent).unwrap();
@@ -141,7 +148,11 @@ async fn upstream_gets_the_models_own_name_and_a_bound_on_its_output_and_nothing
         let sent: Value = serde_json::from_slice(&received.body).unwrap();
         assert_eq!((&sent["model"], &sent["max_tokens"]), (&json!("ok@bounded"), &json!(bound)), "{given}");
         assert!(sent.get("max_completion_tokens").is_none() && sent.get("models").is_none());
-        assert_eq!((received.has_key, received.key_last4.as_str()), (true, "cdef"), "the provider's key, not the client's");
+        assert_eq!(
+            (received.has_key, received.key_last4.as_str()),
+            (true, "cdef"),
+            "the provider's key, not the client's"
+        );
         assert!(received.header("x-secret-of-the-client").is_none() && received.header("x-gateway-tags").is_none());
     }
 }
@@ -226,12 +237,19 @@ async fn models_are_listed_as_this_key_may_use_them() {
     let few = rig.add_tenant("few", json!({"allowed_models": ["cheap", "up/ok@*"]})).await;
     let list = async |key: &str| {
         let got = Got::all_of(rig.gateway.models(&with_key(key, &[])).await).await;
-        let ids: Vec<String> = got.json()["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect();
+        let ids: Vec<String> = got.json()["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|model| model["id"].as_str().unwrap().to_owned())
+            .collect();
         ids
     };
     assert_eq!(list(&rig.key).await, ["auto", "cheap", "reasoning", &name_of("ok"), &name_of("ok@strong"), "gpt-4"]);
     assert_eq!(list(&few).await, ["cheap", "up/ok@strong"]);
-    for (key, name, status) in [(&rig.key, "up/ok", 200), (&rig.key, "up/none", 404), (&few, "up/ok", 404), (&few, "cheap", 200)] {
+    for (key, name, status) in
+        [(&rig.key, "up/ok", 200), (&rig.key, "up/none", 404), (&few, "up/ok", 404), (&few, "cheap", 200)]
+    {
         let got = Got::all_of(rig.gateway.model(&with_key(key, &[]), name).await).await;
         assert_eq!(got.status, status, "{name}");
     }

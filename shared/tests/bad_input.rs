@@ -158,7 +158,8 @@ async fn a_revoked_key_stops_at_its_next_request_and_an_expired_one_on_time() {
         after: Value::Null,
     };
     let expires_at_ms = rig.clock_now() + 5_000;
-    let version = rig.directory.inner.expire_key("acme", "main", Some(expires_at_ms), entry("key.expire")).await.unwrap();
+    let version =
+        rig.directory.inner.expire_key("acme", "main", Some(expires_at_ms), entry("key.expire")).await.unwrap();
     let revoked = rig.directory.inner.delete_key("acme", "second", entry("key.revoke")).await.unwrap();
     assert_eq!(revoked, version + 1);
     rig.gateway.store.counters().refill("acme", revoked, &[], rig.clock_now()).await.unwrap();

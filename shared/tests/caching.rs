@@ -132,10 +132,15 @@ async fn the_clients_word_on_the_cache_is_kept() {
     ] {
         for body in [ask("cheap")] {
             let got = rig.chat_with(&[("x-gateway-cache", header)], body).await;
-            assert_eq!((got.status, got.header("x-gateway-cache"), rig.calls("ok")), (status, cache, calls), "{header}");
+            assert_eq!(
+                (got.status, got.header("x-gateway-cache"), rig.calls("ok")),
+                (status, cache, calls),
+                "{header}"
+            );
         }
     }
-    let got = rig.chat_with(&[("x-gateway-cache", "only-if-cached")], ask_with("cheap", json!({"temperature": 1}))).await;
+    let got =
+        rig.chat_with(&[("x-gateway-cache", "only-if-cached")], ask_with("cheap", json!({"temperature": 1}))).await;
     assert_eq!((got.status, got.error_code().as_str()), (504, "not_cached"), "such a request never is");
     assert_eq!(rig.counted().await, rig.totals().await);
 }
@@ -211,7 +216,10 @@ async fn the_better_answer_of_an_upgrade_is_what_is_remembered() {
     for expected in ["miss", "hit"] {
         let got = rig.chat(ask("cheap")).await;
         assert_eq!((got.header("x-gateway-cache"), got.text().as_str()), (expected, "Certainly so."));
-        assert_eq!((got.header("x-gateway-tier"), got.header("x-gateway-model")), ("reasoning", "up/say:Certainly_so."));
+        assert_eq!(
+            (got.header("x-gateway-tier"), got.header("x-gateway-model")),
+            ("reasoning", "up/say:Certainly_so.")
+        );
     }
     assert_eq!(rig.calls("hedge"), 1);
 }

@@ -1,8 +1,4 @@
 //! What the fuzzer found once stays found: every file of `fuzz/corpus` is fed to its property again.
-//!
-//! A test binary of its own, because it shares its one module with the fuzz targets by path.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 #[path = "../../fuzz/src/lib.rs"]
 mod properties;

@@ -34,7 +34,7 @@ async fn every_provider_and_model_has_its_price_and_no_answer_is_free() {
 async fn upgrades_and_classifications_are_billed() {
     // Theirs: escalation and classifier calls were not.
     let classifier = r#"say:{"intent": "greeting"}"#;
-    let scene = scene().tier("cheap", &["hedge"], "").tier("reasoning", &["ok@strong"], "").tier("asked", &[classifier], "");
+    let scene = scene().tier("cheap", &["hedge"]).tier("reasoning", &["ok@strong"]).tier("asked", &[classifier]);
     let rig = scene.table("[intent]\nask_below = 1\nclassifier_tier = \"asked\"").build().await;
     let got = rig.chat(ask("auto")).await;
     let expected = [
@@ -77,8 +77,14 @@ async fn an_answer_is_remembered_for_its_tenant_model_and_parameters() {
     assert_eq!(rig.chat(ask("cheap")).await.header("x-gateway-cache"), "hit");
     assert_eq!(rig.chat_as(&other, &[], ask("cheap")).await.header("x-gateway-cache"), "miss", "the tenant");
     assert_eq!(rig.chat(ask("reasoning")).await.header("x-gateway-cache"), "miss", "the model");
-    for parameter in [json!({"temperature": 0.2}), json!({"max_tokens": 500}), json!({"seed": 3}), json!({"stream": true})] {
-        assert_eq!(rig.chat(ask_with("cheap", parameter.clone())).await.header("x-gateway-cache"), "miss", "{parameter}");
+    for parameter in
+        [json!({"temperature": 0.2}), json!({"max_tokens": 500}), json!({"seed": 3}), json!({"stream": true})]
+    {
+        assert_eq!(
+            rig.chat(ask_with("cheap", parameter.clone())).await.header("x-gateway-cache"),
+            "miss",
+            "{parameter}"
+        );
     }
 }
 
@@ -90,7 +96,8 @@ async fn health_forgets_and_recovers() {
     for _ in 0..6 {
         rig.fresh(ask("cheap")).await;
     }
-    let health = async || rig.gateway.store.health().snapshot(&[name_of(flaky).into()], rig.clock_now()).await.unwrap()[0];
+    let health =
+        async || rig.gateway.store.health().snapshot(&[name_of(flaky).into()], rig.clock_now()).await.unwrap()[0];
     assert!(health().await.measures.failure.failure_probability() > 0.4);
     assert_eq!(rig.fresh(ask("cheap")).await.header("x-gateway-model"), "up/ok", "it is avoided");
     rig.clock.advance(600_000);
@@ -107,7 +114,10 @@ async fn an_upstream_429_fails_over() {
         for body in [ask("cheap"), streamed("cheap")] {
             let rig = cheap([model, "ok"]).build().await;
             let got = rig.chat(body).await;
-            assert_eq!((got.status, got.header("x-gateway-model"), got.header("x-gateway-failover")), (200, "up/ok", "true"));
+            assert_eq!(
+                (got.status, got.header("x-gateway-model"), got.header("x-gateway-failover")),
+                (200, "up/ok", "true")
+            );
         }
     }
 }
@@ -117,7 +127,11 @@ async fn a_stream_is_never_swapped_after_its_first_byte() {
     // Theirs: an escalation replaced the answer after tokens of it had been sent.
     let rig = two_tiers(["hedge"], ["say:Certainly so."]).build().await;
     let got = rig.chat(streamed("cheap")).await;
-    assert_eq!((got.text().as_str(), got.header("x-gateway-upgraded")), ("Certainly so.", "true"), "upgraded before it began");
+    assert_eq!(
+        (got.text().as_str(), got.header("x-gateway-upgraded")),
+        ("Certainly so.", "true"),
+        "upgraded before it began"
+    );
     for model in ["length+say:".to_owned() + &"A sure beginning. ".repeat(40), "reset-mid-30".to_owned()] {
         let rig = two_tiers([&model], ["say:Certainly so."]).build().await;
         let got = rig.chat(streamed("cheap")).await;
@@ -158,9 +172,11 @@ async fn no_key_is_kept_in_plain_text() {
 #[tokio::test]
 async fn a_store_that_failed_once_is_asked_again_by_the_next_request() {
     // Theirs: one failed Redis connection meant memory for ever, and counts that nobody else saw.
-    let counters = std::sync::Arc::new(crate::rig::Unreliable::new(gateway_core::store::memory::MemoryCounters::default()));
+    let counters =
+        std::sync::Arc::new(crate::unreliable::Unreliable::new(gateway_core::store::memory::MemoryCounters::default()));
     let given = counters.clone();
-    let rig = cheap(["ok"]).limits(json!({"daily_requests": 2})).with(move |builder| builder.counters(given)).build().await;
+    let rig =
+        cheap(["ok"]).limits(json!({"daily_requests": 2})).with(move |builder| builder.counters(given)).build().await;
     assert_eq!(rig.fresh(ask("cheap")).await.status, 200);
     counters.set_down(true);
     for _ in 0..5 {

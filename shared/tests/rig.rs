@@ -6,24 +6,23 @@
 //! Order is what the configuration says: the ranking's hysteresis and its refreshing traffic are switched off, unless a
 //! test switches them on.
 
-use async_trait::async_trait;
+use crate::unreliable::Unreliable;
 use bytes::Bytes;
 use gateway_core::answer::{Answer, AnswerBody};
 use gateway_core::clock::{Clock, ManualClock};
 use gateway_core::config::{ApiKey, Config, ProviderKind};
 use gateway_core::directory::embedded::EmbeddedDirectory;
-use gateway_core::directory::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
+use gateway_core::directory::{AuditEntry, Directory, KeyRecord};
 use gateway_core::gateway::{Builder, Gateway};
-use gateway_core::id::RequestId;
-use gateway_core::key::{ApiKey as TenantKey, KeyHash, KeyHasher};
+use gateway_core::key::{ApiKey as TenantKey, KeyHasher};
+use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
-use gateway_core::ledger::{Ledger, LedgerError, UsageQuery, UsageRow};
 use gateway_core::money::Usage;
 use gateway_core::pipeline::ChatCall;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::tls;
-use gateway_core::receipt::{Amounts, Receipt};
+use gateway_core::receipt::Amounts;
 use gateway_core::tenant::TenantRecord;
 use gateway_core::window::Window;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -31,8 +30,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::watch;
+use std::sync::atomic::{AtomicU64, Ordering};
 use upstream_double::Double;
 
 /// 2025-11-22 14:00:00 UTC.
@@ -81,12 +79,12 @@ pub fn scene() -> Scene {
 
 /// A scene with one tier of these models.
 pub fn cheap<const N: usize>(behaviours: [&str; N]) -> Scene {
-    scene().tier("cheap", &behaviours, "").tier("reasoning", &["ok@strong"], "")
+    scene().tier("cheap", &behaviours).tier("reasoning", &["ok@strong"])
 }
 
 /// A scene with two tiers.
 pub fn two_tiers<const N: usize, const M: usize>(cheap: [&str; N], reasoning: [&str; M]) -> Scene {
-    scene().tier("cheap", &cheap, "").tier("reasoning", &reasoning, "")
+    scene().tier("cheap", &cheap).tier("reasoning", &reasoning)
 }
 
 /// A model's catalog name: the beginning of what it does, without what no name may have.
@@ -99,28 +97,28 @@ pub fn name_of(behaviour: &str) -> String {
 }
 
 impl Scene {
-    /// A further tier, dearer than those before it; each model's table has `fields` besides.
-    pub fn tier(mut self, name: &'static str, behaviours: &[&str], fields: &str) -> Self {
+    /// A further tier, dearer than those before it.
+    pub fn tier(mut self, name: &'static str, behaviours: &[&str]) -> Self {
         let price = if name == "cheap" { CHEAP_PRICE } else { REASONING_PRICE };
         for behaviour in behaviours {
-            self = self.model_at(price, behaviour, fields);
+            self = self.model_at(price, behaviour, "");
         }
         self.tiers.push((name, behaviours.iter().map(|behaviour| name_of(behaviour)).collect()));
         self
     }
 
-    /// A model outside of all tiers, with these fields in its table.
+    /// A cheap model with these fields in its table, whether or not a tier that follows lists it.
     pub fn model(self, behaviour: &str, fields: &str) -> Self {
         self.model_at(CHEAP_PRICE, behaviour, fields)
     }
 
     fn model_at(mut self, price: &str, behaviour: &str, fields: &str) -> Self {
-        if !behaviour.starts_with("sim/") {
-            let (name, id) = (Value::from(name_of(behaviour)), Value::from(behaviour));
+        let (name, id) = (Value::from(name_of(behaviour)), Value::from(behaviour));
+        let head = format!("[models.{name}]\n");
+        if !behaviour.starts_with("sim/") && !self.models.contains(&head) {
             let capabilities = r#"capabilities = ["tools", "json_schema", "vision", "logprobs"]"#;
-            let table =
-                format!("[models.{name}]\nprovider = \"up\"\nid = {id}\nusd_per_million = {price}\n{capabilities}\n");
-            writeln!(self.models, "{table}{fields}").unwrap();
+            let served = format!("provider = \"up\"\nid = {id}\nusd_per_million = {price}\n{capabilities}\n");
+            writeln!(self.models, "{head}{served}{fields}").unwrap();
         }
         self
     }
@@ -226,7 +224,10 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("gateway-core-{}-{}", std::process::id(), number()));
+        // In memory where there is such a place: the disk is not what is tested here, and each gateway waits for it thrice.
+        let memory = PathBuf::from("/dev/shm");
+        let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let folder = base.join(format!("gateway-core-{}-{}", std::process::id(), number()));
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
@@ -505,121 +506,5 @@ impl Got {
     pub fn contains(&self, words: &str) -> bool {
         let in_headers = self.headers.values().any(|value| String::from_utf8_lossy(value.as_bytes()).contains(words));
         in_headers || String::from_utf8_lossy(&self.body).contains(words)
-    }
-}
-
-/// A border that can be down.
-pub struct Unreliable<T> {
-    pub inner: T,
-    pub down: AtomicBool,
-    /// Receipts that came through.
-    recorded: watch::Sender<u64>,
-}
-
-impl<T> Unreliable<T> {
-    pub fn new(inner: T) -> Self {
-        Self { inner, down: AtomicBool::new(false), recorded: watch::Sender::new(0) }
-    }
-
-    pub fn set_down(&self, down: bool) {
-        self.down.store(down, Ordering::SeqCst);
-    }
-
-    /// What is behind it, if it is up.
-    pub fn up<E>(&self, error: impl FnOnce(String) -> E) -> Result<&T, E> {
-        if self.down.load(Ordering::SeqCst) { Err(error("switched off by the test".into())) } else { Ok(&self.inner) }
-    }
-}
-
-#[async_trait]
-impl<T: Directory> Directory for Unreliable<T> {
-    async fn find_key(&self, hash: &KeyHash) -> Result<Option<(TenantRecord, KeyRecord)>, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.find_key(hash).await
-    }
-
-    async fn tenant(&self, id: &str) -> Result<Option<TenantRecord>, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.tenant(id).await
-    }
-
-    async fn tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.tenants(cursor, limit).await
-    }
-
-    async fn create_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.create_tenant(tenant, audit).await
-    }
-
-    async fn update_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.update_tenant(tenant, audit).await
-    }
-
-    async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.delete_tenant(id, audit).await
-    }
-
-    async fn keys(&self, tenant: &str) -> Result<Vec<KeyRecord>, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.keys(tenant).await
-    }
-
-    async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.create_key(key, audit).await
-    }
-
-    async fn expire_key(
-        &self,
-        tenant: &str,
-        id: &str,
-        at_ms: Option<u64>,
-        audit: AuditEntry,
-    ) -> Result<u64, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.expire_key(tenant, id, at_ms, audit).await
-    }
-
-    async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.delete_key(tenant, id, audit).await
-    }
-
-    async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.audit(cursor, limit).await
-    }
-
-    async fn ping(&self) -> Result<(), DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.ping().await
-    }
-}
-
-#[async_trait]
-impl<T: Ledger> Ledger for Unreliable<T> {
-    async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError> {
-        self.up(LedgerError::Unavailable)?.record(receipt).await?;
-        self.recorded.send_modify(|recorded| *recorded += 1);
-        Ok(())
-    }
-
-    fn note_hit(&self, receipt: &Receipt) {
-        if let Ok(ledger) = self.up(LedgerError::Unavailable) {
-            ledger.note_hit(receipt);
-        }
-    }
-
-    async fn totals(&self, tenant: &str, window: &Window) -> Result<Amounts, LedgerError> {
-        self.up(LedgerError::Unavailable)?.totals(tenant, window).await
-    }
-
-    async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
-        self.up(LedgerError::Unavailable)?.receipt(tenant, id, now_ms).await
-    }
-
-    async fn usage(
-        &self,
-        query: &UsageQuery,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<UsageRow>, LedgerError> {
-        self.up(LedgerError::Unavailable)?.usage(query, cursor, limit).await
-    }
-
-    async fn ping(&self) -> Result<(), LedgerError> {
-        self.up(LedgerError::Unavailable)?.ping().await
     }
 }

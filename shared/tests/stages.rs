@@ -1,19 +1,20 @@
 //! One test for each border: what the pipeline does when that one is replaced by a fake that fails, or that watches.
 
-use crate::rig::{NOW, Rig, Scene, Unreliable, ask, ask_with, cheap, scene, streamed, two_tiers};
+use crate::rig::{NOW, Rig, Scene, ask, ask_with, cheap, scene, streamed, two_tiers};
+use crate::unreliable::Unreliable;
 use async_trait::async_trait;
 use bytes::Bytes;
+use gateway_core::health::MemoryHealth;
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
-use gateway_core::health::{MemoryHealth, ModelHealth, Observation};
-use gateway_core::intent::{EmbedError, Embedder, HashedNgrams};
+use gateway_core::intent::HashedNgrams;
 use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::receipt::Amounts;
 use gateway_core::store::cache::MemoryCache;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::{
-    Admission, CacheKey, Counters, HealthStore, ResponseCache, Settled, Settlement, StoreError, Verdict, WindowUse,
+    Admission, CacheKey, Counters, ResponseCache, Settled, Settlement, StoreError, Verdict, WindowUse,
 };
 use gateway_core::window::Window;
 use serde_json::json;
@@ -21,69 +22,6 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use tracing::field::{Field, Visit};
 use tracing::span;
-
-#[async_trait]
-impl<T: Counters> Counters for Unreliable<T> {
-    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
-        self.up(StoreError)?.admit(ask, hit, now_ms).await
-    }
-
-    async fn extend(&self, ask: &Admission, more: Amounts, now_ms: u64) -> Result<bool, StoreError> {
-        self.up(StoreError)?.extend(ask, more, now_ms).await
-    }
-
-    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
-        self.up(StoreError)?.settle(settlement, now_ms).await
-    }
-
-    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
-        self.up(StoreError)?.release(ask, now_ms).await
-    }
-
-    async fn refill(
-        &self,
-        tenant: &str,
-        version: u64,
-        windows: &[(Window, Amounts)],
-        now_ms: u64,
-    ) -> Result<(), StoreError> {
-        self.up(StoreError)?.refill(tenant, version, windows, now_ms).await
-    }
-
-    async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {
-        self.up(StoreError)?.usage(tenant, windows, now_ms).await
-    }
-}
-
-#[async_trait]
-impl<T: ResponseCache> ResponseCache for Unreliable<T> {
-    async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
-        self.up(StoreError)?.get(key, now_ms).await
-    }
-
-    async fn put(&self, key: &CacheKey, value: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {
-        self.up(StoreError)?.put(key, value, ttl_ms, now_ms).await
-    }
-
-    async fn purge(&self, tenant: &str) -> Result<(), StoreError> {
-        self.up(StoreError)?.purge(tenant).await
-    }
-}
-
-#[async_trait]
-impl<T: HealthStore> HealthStore for Unreliable<T> {
-    async fn snapshot(&self, models: &[Arc<str>], now_ms: u64) -> Result<Vec<ModelHealth>, StoreError> {
-        self.up(StoreError)?.snapshot(models, now_ms).await
-    }
-
-    async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
-        self.up(StoreError)?.record(seen, now_ms).await
-    }
-
-    async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
-        self.up(StoreError)?.try_probe(model, lease_ms, now_ms).await
-    }
-}
 
 fn counters() -> Arc<Unreliable<MemoryCounters>> {
     Arc::new(Unreliable::new(MemoryCounters::default()))
@@ -227,9 +165,9 @@ async fn with_the_ledger_down_requests_are_served_and_their_receipts_are_in_the_
     drop(listening);
     assert_eq!(got.status, 200);
     let id = got.header("x-request-id");
-    let receipts = log.0.lock().unwrap();
-    let replayable = receipts.iter().filter_map(|json| serde_json::from_str(json).ok());
-    let receipt = replayable.filter(|receipt: &gateway_core::receipt::Receipt| receipt.id.to_string() == id).last();
+    let receipts = log.0.lock().unwrap().clone();
+    let mut replayable = receipts.iter().filter_map(|json| serde_json::from_str(json).ok());
+    let receipt = replayable.find(|receipt: &gateway_core::receipt::Receipt| receipt.id.to_string() == id);
     assert_eq!(receipt.expect("the receipt is in the log").amounts(), before, "the same request costs the same");
     assert_eq!(rig.totals().await, before, "the ledger has not heard of it");
     assert_eq!(rig.counted().await, before.plus(before), "the store has");
@@ -270,17 +208,6 @@ impl tracing::Subscriber for Log {
     fn enter(&self, _span: &span::Id) {}
 
     fn exit(&self, _span: &span::Id) {}
-}
-
-#[async_trait]
-impl Embedder for Unreliable<HashedNgrams> {
-    fn dimensions(&self) -> usize {
-        self.inner.dimensions()
-    }
-
-    async fn embed(&self, text: &str) -> Result<Vec<f32>, EmbedError> {
-        self.up(EmbedError::Unavailable)?.embed(text).await
-    }
 }
 
 #[tokio::test]
@@ -401,7 +328,7 @@ async fn no_call_is_made_before_the_hold_and_none_after_the_settlement() {
         (vec!["sim/unsure"], ask("cheap"), vec!["call sim/unsure", "extend", "call sim/reasoning"]),
         (vec!["sim/unsure"], streamed("cheap"), vec!["call sim/unsure", "extend", "call sim/reasoning"]),
     ] {
-        let scene = scene().tier("cheap", &cheap_models, "").tier("reasoning", &["sim/reasoning"], "");
+        let scene = scene().tier("cheap", &cheap_models).tier("reasoning", &["sim/reasoning"]);
         let (rig, watch) = watched(scene).await;
         let got = rig.chat(body.clone()).await;
         assert_eq!(got.status, 200, "{body}");

@@ -17,7 +17,8 @@ fn unsure(model: &str) -> Scene {
 async fn an_unreliable_answer_is_replaced_and_both_are_billed() {
     let json_only = json!({"response_format": {"type": "json_object"}});
     let schema = json!({"type": "object", "properties": {"answer": {"type": "number"}}, "required": ["answer"]});
-    let fits_schema = json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}});
+    let fits_schema =
+        json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}});
     for (model, fields) in [
         ("hedge", json!({})),
         ("refusal", json!({})),
@@ -44,7 +45,8 @@ async fn an_unreliable_answer_is_replaced_and_both_are_billed() {
             assert_eq!((got.header("x-gateway-upgraded"), got.header("x-gateway-tier")), ("true", "reasoning"), "{at}");
             assert_eq!(got.header("x-gateway-model"), name_of(STRONG), "{at}");
             let receipt = rig.receipt(&got).await;
-            let expected = [format!("{} first low_confidence 200", name_of(model)), format!("{} upgrade ok 200", name_of(STRONG))];
+            let expected =
+                [format!("{} first low_confidence 200", name_of(model)), format!("{} upgrade ok 200", name_of(STRONG))];
             assert_eq!(attempts(&receipt), expected, "{at}");
             assert_eq!(receipt["upgraded"], true, "{at}");
             assert!(!receipt["reasons"].as_array().unwrap().is_empty(), "{at}");
@@ -128,8 +130,9 @@ async fn where_the_quota_has_too_little_left_for_an_upgrade_the_first_answer_sta
 async fn whatever_keeps_the_stronger_tier_from_answering_the_first_answer_stands() {
     for strong in ["status-500", "status-401", "429", "content-filter", "cut", "stall-head", "not-json"] {
         for body in [ask("cheap"), streamed("cheap")] {
-            let scene = scene().tier("cheap", &["hedge"], "").table("[retry]\nmax_per_candidate = 0");
-            let rig = scene.tier("reasoning", &[strong], "timeouts_ms = { first_token = 60, idle = 60, total = 60 }").build().await;
+            let short = "timeouts_ms = { first_token = 60, idle = 60, total = 60 }";
+            let scene = scene().model(strong, short).tier("cheap", &["hedge"]).tier("reasoning", &[strong]);
+            let rig = scene.table("[retry]\nmax_per_candidate = 0").build().await;
             let got = rig.chat(body.clone()).await;
             if strong == "cut" && body["stream"] == true {
                 // A stream that has begun is the answer; this one is cut later, and says so.

@@ -138,12 +138,11 @@ async fn a_purged_cache_is_asked_in_vain() {
     assert_eq!((cache(&other).await, cache(&other).await), ("miss".to_owned(), "hit".to_owned()));
     let purged = house.ask("DELETE", "/admin/tenants/acme/cache", None).await;
     assert_eq!((purged.status, purged.text.as_str()), (204, ""));
-    assert_eq!(cache(&key).await, "miss");
+    assert_eq!((cache(&key).await, cache(&key).await), ("miss".to_owned(), "hit".to_owned()));
     assert_eq!(cache(&other).await, "hit");
 }
 
 #[tokio::test]
-#[ignore = "the core decides, and makes the cache key, before it learns of a changed tenant"]
 async fn changed_models_hold_for_the_next_request() {
     let house = House::new().await;
     let key = house.acme().await.key;
@@ -156,7 +155,6 @@ async fn changed_models_hold_for_the_next_request() {
 }
 
 #[tokio::test]
-#[ignore = "the core refuses by what it keeps for ten seconds"]
 async fn a_tenant_that_is_enabled_again_is_let_in_at_once() {
     let house = House::new().await;
     let key = house.acme().await.key;
@@ -164,17 +162,6 @@ async fn a_tenant_that_is_enabled_again_is_let_in_at_once() {
         house.ask("PATCH", "/admin/tenants/acme", Some(json!({"enabled": enabled}))).await;
         assert_eq!(house.chat(&key, "sim/cheap", "hello").await.status, status, "enabled: {enabled}");
     }
-}
-
-#[tokio::test]
-#[ignore = "the core decides, and makes the cache key, before it learns of a changed tenant"]
-async fn the_first_answer_after_a_purge_is_remembered() {
-    let house = House::new().await;
-    let key = house.acme().await.key;
-    let cache = async || house.chat(&key, "sim/cheap", "What is an API?").await.header("x-gateway-cache").to_owned();
-    assert_eq!((cache().await, cache().await), ("miss".to_owned(), "hit".to_owned()));
-    house.ask("DELETE", "/admin/tenants/acme/cache", None).await;
-    assert_eq!((cache().await, cache().await), ("miss".to_owned(), "hit".to_owned()));
 }
 
 #[tokio::test]

@@ -31,8 +31,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/receipts/{id}", get(receipt))
         .route("/health", get(health))
         .route("/ready", get(ready))
-        .method_not_allowed_fallback(async |State(gateway): State<Arc<Gateway>>| refusal(&gateway, &Error::MethodNotAllowed))
-        .fallback(async |State(gateway): State<Arc<Gateway>>| refusal(&gateway, &Error::NotFound))
+        .method_not_allowed_fallback(not_so)
+        .fallback(nothing_here)
         .with_state(gateway)
 }
 
@@ -79,6 +79,14 @@ async fn health(method: Method) -> Response {
 
 async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     response(gateway.ready().await)
+}
+
+async fn not_so(State(gateway): State<Arc<Gateway>>) -> Response {
+    refusal(&gateway, &Error::MethodNotAllowed)
+}
+
+async fn nothing_here(State(gateway): State<Arc<Gateway>>) -> Response {
+    refusal(&gateway, &Error::NotFound)
 }
 
 /// A request as the core wants it.

@@ -35,7 +35,12 @@ pub fn secret(variable: &str, folder: &Path, file: &str) -> anyhow::Result<Strin
     }
     // A key's random characters: 178 bits in an alphabet that every shell and header can carry.
     let made = ApiKey::generate().reveal().trim_start_matches("gw_live_").to_owned();
-    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
         .with_context(|| format!("cannot write {}", path.display()))?;
     out.write_all(made.as_bytes())?;
     out.sync_all()?;

@@ -2,6 +2,7 @@
 
 use crate::secrets::secret;
 use anyhow::{Context, bail};
+use gateway_core::clock::{Clock, SystemClock};
 use gateway_core::config::{ApiKey, Config, ProviderKind, SHIPPED, Secret, SecretRef};
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::gateway::Gateway;
@@ -9,7 +10,6 @@ use gateway_core::key::KeyHasher;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::provider::simulated::Simulated;
-use gateway_core::clock::{Clock, SystemClock};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,7 +31,9 @@ pub struct Wired {
 /// If the file cannot be read or is refused.
 pub fn config() -> anyhow::Result<(Config, String)> {
     let (text, name) = match std::env::var("GATEWAY_CONFIG") {
-        Ok(path) => (std::fs::read_to_string(&path).with_context(|| format!("GATEWAY_CONFIG: cannot read {path}"))?, path),
+        Ok(path) => {
+            (std::fs::read_to_string(&path).with_context(|| format!("GATEWAY_CONFIG: cannot read {path}"))?, path)
+        }
         Err(_) => (SHIPPED.to_owned(), "the compiled-in configuration".to_owned()),
     };
     let file = Path::new(&name).file_name().map_or_else(|| name.clone(), |file| file.to_string_lossy().into_owned());

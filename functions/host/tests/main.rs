@@ -9,5 +9,6 @@
     unreachable_pub
 )]
 
+mod binaries;
 mod lambda;
 mod runtime_double;

@@ -58,7 +58,8 @@ fn bad_bodies() -> Vec<(Vec<u8>, u16, &'static str, Option<&'static str>)> {
         with_fields(r#""model":"sim/cheap","temperature":NaN"#),
         with_fields("\"model\":\"sim/\0cheap\""),
     ];
-    let mut rows: Vec<_> = of_no_field.into_iter().map(|body| (body.into_bytes(), 400, "invalid_request", None)).collect();
+    let mut rows: Vec<_> =
+        of_no_field.into_iter().map(|body| (body.into_bytes(), 400, "invalid_request", None)).collect();
     rows.push((b"{\"model\":\"\xff\xfe\"}".to_vec(), 400, "invalid_request", None));
     rows.push((b"\x1f\x8b\x08\x00not really gzip".to_vec(), 400, "invalid_request", None));
     for (field, param) in [
@@ -135,7 +136,15 @@ fn bad_bodies() -> Vec<(Vec<u8>, u16, &'static str, Option<&'static str>)> {
     ] {
         rows.push((with_messages(messages).into_bytes(), 400, "invalid_request", Some(param)));
     }
-    for model in ["nope", "sim/", "sim/slow-99999999999", "../../etc/passwd", "SIM/CHEAP", "http://169.254.169.254/", "double/ok"] {
+    for model in [
+        "nope",
+        "sim/",
+        "sim/slow-99999999999",
+        "../../etc/passwd",
+        "SIM/CHEAP",
+        "http://169.254.169.254/",
+        "double/ok",
+    ] {
         let body = with_fields(&format!(r#""model":"{model}""#));
         rows.push((body.into_bytes(), 404, "model_not_found", Some("model")));
     }
@@ -187,11 +196,24 @@ async fn who_has_no_good_key_learns_nothing_wherever_they_ask() {
     let mistyped = format!("{first}{}", if last == "a" { "b" } else { "a" });
     let long = "gw_live_".to_owned() + &"a".repeat(8000);
     let mut rows = vec![("no key".to_owned(), Vec::new())];
-    for key in [&unknown, &mistyped, &long, "", "gw_live_", "sk-proj-x", "' OR 1=1 --", "a\tb", "\u{e9}\u{e9}", &gateway.admin_token] {
+    for key in [
+        &unknown,
+        &mistyped,
+        &long,
+        "",
+        "gw_live_",
+        "sk-proj-x",
+        "' OR 1=1 --",
+        "a\tb",
+        "\u{e9}\u{e9}",
+        &gateway.admin_token,
+    ] {
         rows.push((format!("bearer {key}"), vec![("authorization", format!("Bearer {key}"))]));
         rows.push((format!("x-api-key {key}"), vec![("x-api-key", key.to_owned())]));
     }
-    for value in [gateway.key.clone(), format!("Basic {}", gateway.key), format!("Bearer{}", gateway.key), "Bearer".to_owned()] {
+    for value in
+        [gateway.key.clone(), format!("Basic {}", gateway.key), format!("Bearer{}", gateway.key), "Bearer".to_owned()]
+    {
         rows.push((format!("authorization {value}"), vec![("authorization", value)]));
     }
     for (what, headers) in rows {
@@ -206,7 +228,10 @@ async fn who_has_no_good_key_learns_nothing_wherever_they_ask() {
         ] {
             let answer = gateway.send(&request(line, &headers, body.as_bytes())).await;
             is_refused(&format!("{what}: {line}"), &answer, 401, "invalid_api_key", None);
-            assert!(!answer.text().contains(&unknown) && !answer.text().contains(&gateway.key), "{what}: a key is repeated");
+            assert!(
+                !answer.text().contains(&unknown) && !answer.text().contains(&gateway.key),
+                "{what}: a key is repeated"
+            );
         }
     }
 }
@@ -269,7 +294,8 @@ async fn another_content_type_is_415_and_none_at_all_is_let_pass() {
         (Some("application/jsonp"), 415),
         (Some("\u{ff}"), 415),
     ] {
-        let headers: Vec<_> = [("authorization", bearer.as_str())].into_iter().chain(kind.map(|kind| ("content-type", kind))).collect();
+        let headers: Vec<_> =
+            [("authorization", bearer.as_str())].into_iter().chain(kind.map(|kind| ("content-type", kind))).collect();
         let answer = gateway.send(&request("POST /v1/chat/completions", &headers, GOOD.as_bytes())).await;
         assert_eq!(answer.status, status, "{kind:?}: {}", answer.text());
         if status == 415 {

@@ -65,7 +65,9 @@ async fn every_acknowledged_request_outlives_kill_9_between_requests_and_during_
     for round in 0..ROUNDS {
         let shared = Arc::new(gateway);
         let mut clients = JoinSet::new();
-        for (model, stream) in [("sim/cheap", false), ("double/ok", true), ("double/drip-1", true), ("double/stall", true)] {
+        for (model, stream) in
+            [("sim/cheap", false), ("double/ok", true), ("double/drip-1", true), ("double/stall", true)]
+        {
             clients.spawn(ask_until_it_breaks(shared.clone(), model, stream, told.clone()));
         }
         // Each round another number of answers, so that the kill comes at other instants of other requests.
@@ -77,7 +79,10 @@ async fn every_acknowledged_request_outlives_kill_9_between_requests_and_during_
         })
         .await;
         shared.signal("KILL");
-        within("the end of all connections", async { while clients.join_next().await.transpose().unwrap().is_some() {} }).await;
+        within("the end of all connections", async {
+            while clients.join_next().await.transpose().unwrap().is_some() {}
+        })
+        .await;
         let folder = Arc::try_unwrap(shared).ok().expect("the only owner").was_killed().await;
         gateway = start(Setup::again(&folder)).await;
         assert_eq!(gateway.key, key, "the folder is the same");
@@ -100,7 +105,9 @@ async fn every_acknowledged_request_outlives_kill_9_between_requests_and_during_
 
 #[tokio::test]
 async fn a_first_start_that_is_killed_at_any_stage_leaves_a_folder_that_starts() {
-    for stage in ["", "data", "data/hash-secret", "data/admin-token", "data/directory.redb", "data/ledger", "data/ledger/lock"] {
+    for stage in
+        ["", "data", "data/hash-secret", "data/admin-token", "data/directory.redb", "data/ledger", "data/ledger/lock"]
+    {
         for _ in 0..3 {
             let setup = Setup::new();
             let folder = setup.kill_once_there_is(stage).await;

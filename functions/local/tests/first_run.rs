@@ -123,12 +123,20 @@ async fn check_says_what_is_wrong_with_a_file_and_where() {
     let good = config("http://127.0.0.1:9/v1", &["ok"], "");
     for (name, text, says) in [
         ("unknown.toml", good.clone() + "\n[tennant_defaults]\n", &["unknown.toml:", "tennant_defaults"][..]),
-        ("dangling.toml", good.replace("\"sim/cheap\"", "\"nowhere/none\""), &["dangling.toml:", "tiers.cheap", "nowhere/none"]),
+        (
+            "dangling.toml",
+            good.replace("\"sim/cheap\"", "\"nowhere/none\""),
+            &["dangling.toml:", "tiers.cheap", "nowhere/none"],
+        ),
         ("negative.toml", good.replace("input = 1", "input = -1"), &["negative.toml:", "usd_per_million.input"]),
         ("empty_tier.toml", good.replace("[\"sim/cheap\"]", "[]"), &["empty_tier.toml:", "tiers.cheap"]),
         ("no_toml.toml", "[tiers\ncheap".to_owned(), &["no_toml.toml:1"]),
         ("empty.toml", String::new(), &["tiers"]),
-        ("key.toml", good.replace("env:DOUBLE_API_KEY", "sk-hunter2-is-a-key"), &["key.toml:", "providers.double.api_key"]),
+        (
+            "key.toml",
+            good.replace("env:DOUBLE_API_KEY", "sk-hunter2-is-a-key"),
+            &["key.toml:", "providers.double.api_key"],
+        ),
         ("words.toml", good.replace("output = 2", "output = \"two\""), &["words.toml:", "usd_per_million.output"]),
     ] {
         let (status, output, errors) = check(&folder.file(name, text)).await;
@@ -162,7 +170,8 @@ async fn sigterm_lets_a_running_stream_end_and_takes_no_new_connection() {
     let text = config(&upstream.base_url(), &["slow"], "");
     let gateway = Setup::new().configured(&text).with("DOUBLE_API_KEY", "sk-x").start().await;
     let (mut client, mut idle) = (gateway.connect().await, gateway.connect().await);
-    let body = json!({"model": "double/slow", "stream": true, "messages": [{"role": "user", "content": "hello"}]}).to_string();
+    let body =
+        json!({"model": "double/slow", "stream": true, "messages": [{"role": "user", "content": "hello"}]}).to_string();
     client.send(&gateway.chat_request(&[], body.as_bytes())).await;
     let mut call = upstream.call().await;
     call.begin().await;
@@ -185,4 +194,17 @@ async fn sigterm_lets_a_running_stream_end_and_takes_no_new_connection() {
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
     let again = Setup::again(&folder).configured(&text).with("DOUBLE_API_KEY", "sk-x").start().await;
     assert_eq!(again.receipt(&id).await["usage"]["output_tokens"], 2);
+}
+
+#[tokio::test]
+async fn a_second_sigterm_ends_it_whoever_is_still_connected() {
+    let gateway = Gateway::start().await;
+    let (mut half, mut idle) = (gateway.connect().await, gateway.connect().await);
+    half.send(b"POST /v1/chat").await;
+    assert_eq!(gateway.get("/health").await.status, 200, "what was sent before this has arrived before this");
+    gateway.signal("TERM");
+    assert!(idle.is_closed().await, "the first one has been heard");
+    gateway.signal("TERM");
+    let (status, _, errors) = gateway.ended().await;
+    assert!(status.success(), "{errors}");
 }

@@ -108,7 +108,19 @@ async fn no_field_and_no_header_chooses_where_a_request_goes_or_with_which_key()
     let url = elsewhere.base_url();
     let host = url.trim_start_matches("http://").trim_end_matches("/v1").to_owned();
     let mut fields = json!({"model": "double/parrot", "messages": [{"role": "user", "content": "hello there"}]});
-    for name in ["api_base", "base_url", "baseURL", "api_url", "endpoint", "url", "azure_endpoint", "proxy", "provider", "litellm_params", "custom_llm_provider"] {
+    for name in [
+        "api_base",
+        "base_url",
+        "baseURL",
+        "api_url",
+        "endpoint",
+        "url",
+        "azure_endpoint",
+        "proxy",
+        "provider",
+        "litellm_params",
+        "custom_llm_provider",
+    ] {
         fields[name] = Value::from(url.as_str());
     }
     for name in ["api_key", "apiKey", "organization", "aws_secret_access_key"] {
@@ -164,7 +176,8 @@ async fn the_host_header_changes_nothing() {
         is_refused(host, &answer, 404, "not_found", None);
     }
     // A proxy's way of asking names a host in the line: it is this server that answers all the same.
-    let answer = gateway.send(with_host("POST http://evil.example/v1/chat/completions", "host: a\r\n").as_bytes()).await;
+    let answer =
+        gateway.send(with_host("POST http://evil.example/v1/chat/completions", "host: a\r\n").as_bytes()).await;
     assert!(answer.content().contains("What is an API"));
 }
 
@@ -198,7 +211,11 @@ async fn what_is_no_http_is_refused_and_the_connection_closed_while_others_are_s
         ("a length and chunks", with("transfer-encoding: chunked"), &[400]),
         ("an unknown coding", framed("transfer-encoding: gzip", GOOD), &[400]),
         ("a chunk without a length", framed("transfer-encoding: chunked", "zz\r\nabc\r\n0\r\n\r\n"), &[400]),
-        ("a chunk past all bounds", framed("transfer-encoding: chunked", "fffffffffffffffff\r\nabc\r\n0\r\n\r\n"), &[400]),
+        (
+            "a chunk past all bounds",
+            framed("transfer-encoding: chunked", "fffffffffffffffff\r\nabc\r\n0\r\n\r\n"),
+            &[400],
+        ),
     ] {
         let mut client = gateway.connect().await;
         client.send(bytes.as_bytes()).await;

@@ -9,8 +9,21 @@ const PROVIDER_KEY: &str = "sk-provider-key-5d1c0e7f9b";
 const PROMPT: &str = "the wizard of Zanzibar hides 4711 marbles";
 /// All that may go wrong with a call; but not 400, 413 and 422, whose text is the provider's word to the caller (A2).
 const MODELS: [&str; 15] = [
-    "parrot", "echo", "status-401", "status-402", "status-403", "status-404", "status-500", "429", "reset", "cut", "malformed",
-    "not-json", "error-event", "context-overflow", "content-filter",
+    "parrot",
+    "echo",
+    "status-401",
+    "status-402",
+    "status-403",
+    "status-404",
+    "status-500",
+    "429",
+    "reset",
+    "cut",
+    "malformed",
+    "not-json",
+    "error-event",
+    "context-overflow",
+    "content-filter",
 ];
 
 #[tokio::test]
@@ -23,7 +36,11 @@ async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
         .start()
         .await;
     let mut answers = Vec::new();
-    for model in MODELS.iter().map(|model| format!("double/{model}")).chain(["auto", "sim/unsure", "sim/fail-100", "nope"].map(String::from)) {
+    for model in MODELS
+        .iter()
+        .map(|model| format!("double/{model}"))
+        .chain(["auto", "sim/unsure", "sim/fail-100", "nope"].map(String::from))
+    {
         for stream in [false, true] {
             let body = json!({"model": model, "stream": stream, "user": "zaphod", "messages": [
                 {"role": "system", "content": format!("System: {PROMPT}")}, {"role": "user", "content": PROMPT}]});
@@ -42,7 +59,10 @@ async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
     answers.push(("cut off".to_owned(), gateway.chat(&bad[..bad.len() - 3]).await.text()));
     let stranger = [("authorization", format!("Bearer {}x", gateway.key))].map(|(name, value)| (name, value));
     let stranger: Vec<(&str, &str)> = stranger.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    answers.push(("stranger".to_owned(), gateway.send(&request("POST /v1/chat/completions", &stranger, b"{}")).await.text()));
+    answers.push((
+        "stranger".to_owned(),
+        gateway.send(&request("POST /v1/chat/completions", &stranger, b"{}")).await.text(),
+    ));
     for path in ["/v1/models", "/ready", "/health"] {
         answers.push((path.to_owned(), gateway.get(path).await.text()));
     }
@@ -58,7 +78,10 @@ async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
     let (_, output, log) = gateway.ended().await;
     assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is as loud as can be");
     let prompt = &PROMPT[4..];
-    for (what, text, secrets) in [("the log", &log, &[PROVIDER_KEY, LEAK, &key, &token, prompt][..]), ("stdout", &output, &[PROVIDER_KEY, LEAK, &key, &token, prompt])] {
+    for (what, text, secrets) in [
+        ("the log", &log, &[PROVIDER_KEY, LEAK, &key, &token, prompt][..]),
+        ("stdout", &output, &[PROVIDER_KEY, LEAK, &key, &token, prompt]),
+    ] {
         for secret in secrets {
             let line = text.lines().find(|line| line.contains(secret));
             assert!(line.is_none(), "{secret} is in {what}: {line:?}");
@@ -76,7 +99,9 @@ async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
     for (path, bytes) in folder.contents() {
         let text = String::from_utf8_lossy(&bytes);
         let file = path.file_name().unwrap().to_string_lossy();
-        for secret in [PROVIDER_KEY, LEAK, &key, prompt].into_iter().chain((file != "admin-token").then_some(token.as_str())) {
+        for secret in
+            [PROVIDER_KEY, LEAK, &key, prompt].into_iter().chain((file != "admin-token").then_some(token.as_str()))
+        {
             assert!(!text.contains(secret), "{secret} is in {}", path.display());
         }
     }

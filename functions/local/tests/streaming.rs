@@ -8,7 +8,8 @@ use upstream_double::Double;
 
 /// A gateway in front of an upstream of the test's own.
 async fn in_front_of(upstream: &Upstream) -> Gateway {
-    let text = config(&upstream.base_url(), &["slow"], "").replace("cheap = [\"sim/cheap\"]", "cheap = [\"double/slow\"]");
+    let text =
+        config(&upstream.base_url(), &["slow"], "").replace("cheap = [\"sim/cheap\"]", "cheap = [\"double/slow\"]");
     Setup::new().configured(&text).with("DOUBLE_API_KEY", "sk-x").start().await
 }
 
@@ -119,7 +120,9 @@ async fn a_client_that_leaves_before_the_first_byte_is_charged_too() {
         let upstream = Upstream::start().await;
         let gateway = in_front_of(&upstream).await;
         let mut client = gateway.connect().await;
-        let body = json!({"model": "double/slow", "stream": stream, "messages": [{"role": "user", "content": "hello"}]}).to_string();
+        let body =
+            json!({"model": "double/slow", "stream": stream, "messages": [{"role": "user", "content": "hello"}]})
+                .to_string();
         client.send(&gateway.chat_request(&[], body.as_bytes())).await;
         let mut call = upstream.call().await;
         client.end().await;
@@ -131,12 +134,13 @@ async fn a_client_that_leaves_before_the_first_byte_is_charged_too() {
         } else {
             call.answer("nobody hears this", 40, 60).await;
         }
-        within("the settlement", async {
-            while gateway.usage().await["tokens"]["held"] != 0 {}
-        })
-        .await;
+        within("the settlement", async { while gateway.usage().await["tokens"]["held"] != 0 {} }).await;
         let usage = gateway.usage().await;
-        assert_eq!((&usage["tokens"]["used"], &usage["requests"]["used"]), (&json!(100), &json!(1)), "stream: {stream}");
+        assert_eq!(
+            (&usage["tokens"]["used"], &usage["requests"]["used"]),
+            (&json!(100), &json!(1)),
+            "stream: {stream}"
+        );
     }
 }
 
@@ -144,7 +148,8 @@ async fn a_client_that_leaves_before_the_first_byte_is_charged_too() {
 async fn a_stream_that_the_provider_cuts_ends_with_an_error_event_and_without_done() {
     let double = Double::start().await;
     let models = ["cut", "cut-clean", "reset-mid", "malformed", "error-event", "cut-before-done"];
-    let gateway = Setup::new().configured(&config(&double.base_url(), &models, "")).with("DOUBLE_API_KEY", "sk-x").start().await;
+    let gateway =
+        Setup::new().configured(&config(&double.base_url(), &models, "")).with("DOUBLE_API_KEY", "sk-x").start().await;
     for model in models.iter().map(|model| format!("double/{model}")).chain(["sim/cut".to_owned()]) {
         let mut client = gateway.connect().await;
         client.send(&gateway.chat_request(&[], ask(&model).as_bytes())).await;
@@ -154,7 +159,8 @@ async fn a_stream_that_the_provider_cuts_ends_with_an_error_event_and_without_do
         while let Some(event) = event(&mut client).await {
             events.push(event);
         }
-        let last: Value = serde_json::from_str(events.last().unwrap()).unwrap_or_else(|_| panic!("{model}: {events:?}"));
+        let last: Value =
+            serde_json::from_str(events.last().unwrap()).unwrap_or_else(|_| panic!("{model}: {events:?}"));
         assert_eq!(last["error"]["code"], "all_candidates_failed", "{model}: {last}");
         assert_eq!(last["request_id"].as_str(), Some(head.id().as_str()), "{model}");
         assert!(!events.iter().any(|event| event == "[DONE]" || event.contains(upstream_double::LEAK)), "{model}");

@@ -28,7 +28,8 @@ async fn of_200_requests_at_once_a_quota_of_50_serves_50_and_the_books_are_the_p
     let double = Double::start().await;
     let text = config(&double.base_url(), &["ok"], "");
     let gateway = Arc::new(Setup::new().configured(&text).with("DOUBLE_API_KEY", "sk-x").start().await);
-    let limits = json!({"daily_requests": 50, "requests_per_minute": null, "tokens_per_minute": null, "concurrency": null});
+    let limits =
+        json!({"daily_requests": 50, "requests_per_minute": null, "tokens_per_minute": null, "concurrency": null});
     let (key, _) = tenant(&gateway, "acme", limits).await;
     let body = json!({"model": "double/ok", "messages": [{"role": "user", "content": "hello"}]});
     let mut asking = JoinSet::new();
@@ -63,11 +64,18 @@ async fn a_tenant_sees_nothing_of_another() {
     let (globex, _) = tenant(&gateway, "globex", json!({})).await;
     let id = ask(&gateway, &acme, "POST /v1/chat/completions", GOOD).await.head.id();
     assert_eq!(ask(&gateway, &acme, &format!("GET /v1/receipts/{id}"), "").await.status, 200);
-    is_refused("another's receipt", &ask(&gateway, &globex, &format!("GET /v1/receipts/{id}"), "").await, 404, "not_found", None);
+    is_refused(
+        "another's receipt",
+        &ask(&gateway, &globex, &format!("GET /v1/receipts/{id}"), "").await,
+        404,
+        "not_found",
+        None,
+    );
     // The same question of another tenant is not answered from what the first one asked.
     for (key, cache) in [(&acme, "miss"), (&acme, "hit"), (&globex, "miss")] {
         let bearer = format!("Bearer {key}");
-        let answer = gateway.send(&request("POST /v1/chat/completions", &[("authorization", &bearer)], GOOD.as_bytes())).await;
+        let answer =
+            gateway.send(&request("POST /v1/chat/completions", &[("authorization", &bearer)], GOOD.as_bytes())).await;
         assert_eq!(answer.head.header("x-gateway-cache"), Some(cache));
     }
     let usage = gateway.admin("GET /admin/tenants/globex/usage", "").await.json();
@@ -79,7 +87,13 @@ async fn a_revoked_key_stops_with_its_next_request_and_a_tenants_key_opens_no_ad
     let gateway = Gateway::start().await;
     let (key, id) = tenant(&gateway, "acme", json!({})).await;
     assert_eq!(ask(&gateway, &key, "POST /v1/chat/completions", GOOD).await.status, 200);
-    for line in ["GET /admin/tenants", "POST /admin/tenants", "GET /admin/metrics", "DELETE /admin/tenants/acme", "GET /admin/nothing"] {
+    for line in [
+        "GET /admin/tenants",
+        "POST /admin/tenants",
+        "GET /admin/metrics",
+        "DELETE /admin/tenants/acme",
+        "GET /admin/nothing",
+    ] {
         is_refused(line, &ask(&gateway, &key, line, "").await, 401, "invalid_api_key", None);
     }
     assert_eq!(gateway.admin(&format!("DELETE /admin/tenants/acme/keys/{id}"), "").await.status, 204);

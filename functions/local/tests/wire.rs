@@ -8,7 +8,8 @@ use tokio::net::TcpStream;
 
 /// A request with a Host and a Content-Length; `line` is the method and the path.
 pub(crate) fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{line} HTTP/1.1\r\nhost: gateway.example\r\ncontent-length: {}\r\n", body.len()).into_bytes();
+    let mut bytes =
+        format!("{line} HTTP/1.1\r\nhost: gateway.example\r\ncontent-length: {}\r\n", body.len()).into_bytes();
     for (name, value) in headers {
         bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }

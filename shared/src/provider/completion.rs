@@ -193,7 +193,7 @@ fn read(bytes: &Bytes) -> Result<(Vec<Choice>, Option<Usage>, Places), NotACompl
         let mut read = Choice {
             index: choice.index,
             finish: choice.finish_reason.map(Cow::into_owned),
-            logprobs: logprobs.and_then(|raw| logprobs_of(raw)),
+            logprobs: logprobs.and_then(logprobs_of),
             ..Choice::default()
         };
         if let Some(message) = message {
@@ -204,7 +204,7 @@ fn read(bytes: &Bytes) -> Result<(Vec<Choice>, Option<Usage>, Places), NotACompl
         read
     });
     let choices = choices.collect();
-    Ok((choices, wire.usage.and_then(|raw| usage_of(raw)), places))
+    Ok((choices, wire.usage.and_then(usage_of), places))
 }
 
 fn logprobs_of(raw: &RawValue) -> Option<TokenLogprobs> {

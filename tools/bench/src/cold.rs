@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const STARTS: usize = 25;
 const DATA: &str = "cold";
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The very event that the README has users try.
+/// A sample event, with a real key put in.
 const EVENT: &str = include_str!("../../../events/rest-chat.json");
 
 /// Milliseconds of each start.

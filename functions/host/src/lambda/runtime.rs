@@ -7,8 +7,7 @@
 //! only when the router's body has ended, even if nobody reads it any more: at a body's end the request is settled.
 //!
 //! A fault in answering one invocation is logged and ends nothing. A panic becomes a 500, or breaks off what already
-//! streams, in builds that unwind; the release build aborts, so there Lambda answers for the dead process and starts
-//! another one.
+//! streams.
 
 use super::answer;
 use super::event::{self, Call};

@@ -1,0 +1,166 @@
+//! What holds for any bytes at all: one function for each parser that meets the outside.
+//!
+//! libFuzzer looks for bytes that break one (`make fuzz`); `shared/tests/corpus.rs` includes this file and replays the
+//! corpus that it left, on stable, in `make test`. That a parser does not panic is the least of it: each function also
+//! states what must be true of what the parser accepts.
+
+use bytes::Bytes;
+use gateway_core::config::{self, Config};
+use gateway_core::error::Error;
+use gateway_core::instructions::{Instructions, key_of};
+use gateway_core::key::{ApiKey, KeyHasher};
+use gateway_core::provider::sse::SseParser;
+use gateway_core::provider::{Chunk, Completion};
+use gateway_core::request::ChatRequest;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::de::IgnoredAny;
+
+/// A property that any bytes must keep; it panics where they do not.
+pub type Property = fn(&[u8]);
+
+/// Every property by the name of its fuzz target, which is that of its folder in `fuzz/corpus`.
+pub const PROPERTIES: [(&str, Property); 7] = [
+    ("request", request),
+    ("sse", sse),
+    ("key", key),
+    ("completion", completion),
+    ("chunk", chunk),
+    ("config", config),
+    ("headers", headers),
+];
+
+/// A request body is refused in words, or all its fields lie in it whole: what goes upstream is cut from these places.
+pub fn request(bytes: &[u8]) {
+    let request = match ChatRequest::parse(Bytes::copy_from_slice(bytes)) {
+        Ok(request) => request,
+        Err(error) => return assert_eq!(told_in_words(&error), 400),
+    };
+    assert_eq!(request.body_bytes(), bytes.len());
+    assert!(request.messages > 0 && (1..=128).contains(&request.n));
+    let mut again = String::from("{");
+    for (name, value) in request.raw_fields() {
+        serde_json::from_slice::<IgnoredAny>(value).expect("a field's bytes are one JSON value");
+        assert_eq!(request.raw(name).map(str::as_bytes), Some(value), "a field is found by its name");
+        let comma = if again.len() > 1 { "," } else { "" };
+        again += &format!("{comma}{}:{}", serde_json::json!(name), std::str::from_utf8(value).expect("UTF-8"));
+    }
+    let again = ChatRequest::parse((again + "}").into()).expect("the fields together are the same request");
+    assert_eq!((&*again.model, &again.models, again.stream), (&*request.model, &request.models, request.stream));
+    assert_eq!((again.n, again.max_output_tokens), (request.n, request.max_output_tokens));
+    assert_eq!((again.messages, again.images, &again.prompt), (request.messages, request.images, &request.prompt));
+}
+
+/// A stream says the same however the network cut it. The first eight bytes say where it is cut.
+pub fn sse(bytes: &[u8]) {
+    let (cuts, wire) = bytes.split_at(bytes.len().min(8));
+    let mut whole = SseParser::default();
+    whole.feed(wire);
+    let mut expected = Vec::new();
+    while let Some(event) = whole.next_event().expect("small") {
+        expected.push(event);
+    }
+    let (mut cut, mut got, mut rest) = (SseParser::default(), Vec::new(), wire);
+    for size in cuts.iter().cycle().take(wire.len()) {
+        let (piece, later) = rest.split_at(rest.len().min(usize::from(*size) + 1));
+        cut.feed(piece);
+        rest = later;
+        while let Some(event) = cut.next_event().expect("small") {
+            got.push(event);
+        }
+    }
+    assert_eq!(got, expected);
+    assert!(expected.iter().map(Bytes::len).sum::<usize>() <= wire.len());
+}
+
+/// A key is recognised as a whole or not at all, one wrong character is seen, and `Debug` does not tell it (T3).
+pub fn key(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Some(key) = ApiKey::parse(text)
+    {
+        assert_eq!(key.reveal(), text);
+        assert!(text.starts_with(key.prefix()) && text.ends_with(key.last4()));
+        assert!(!format!("{key:?}").contains(&text[8..38]));
+    }
+    let good = ApiKey::derive(&KeyHasher::new(bytes), "fuzz");
+    assert_eq!(ApiKey::parse(good.reveal()).as_ref(), Some(&good));
+    let [place, character, ..] = bytes else { return };
+    let mut wrong = good.reveal().as_bytes().to_vec();
+    let place = usize::from(*place) % wrong.len();
+    wrong[place] = character & 127;
+    let wrong = String::from_utf8(wrong).expect("ASCII");
+    assert_eq!(ApiKey::parse(&wrong).is_some(), wrong == good.reveal());
+}
+
+/// What the client gets of a whole answer is the same answer under another name.
+pub fn completion(bytes: &[u8]) {
+    let Ok(answer) = Completion::parse(Bytes::copy_from_slice(bytes), 0.0) else { return };
+    assert!(!answer.choices.is_empty() && answer.choices.iter().all(|choice| choice.finish.is_some()));
+    let shown = Completion::parse(answer.rewritten("a/\"b", false), 0.0).expect("still an answer");
+    assert_eq!((&shown.choices, shown.usage), (&answer.choices, answer.usage));
+    let hidden = Completion::parse(answer.rewritten("a/\"b", true), 0.0).expect("still an answer");
+    assert!(hidden.choices.iter().all(|choice| choice.logprobs.is_none()));
+    assert_eq!(hidden.choices.len(), answer.choices.len());
+}
+
+/// A chunk leaves as one event, whatever line ends stood in it, and says the same.
+pub fn chunk(bytes: &[u8]) {
+    let Ok(chunk) = Chunk::parse(Bytes::copy_from_slice(bytes)) else { return };
+    for hide_logprobs in [false, true] {
+        let wire = chunk.event("a/\"b", hide_logprobs);
+        let line = wire.strip_suffix(b"\n\n").expect("it ends as an event");
+        assert!(!line.iter().any(|byte| matches!(byte, b'\r' | b'\n')), "a line end would cut the event in two");
+        let mut parser = SseParser::default();
+        parser.feed(&wire);
+        let event = parser.next_event().expect("small").expect("one event");
+        assert_eq!(parser.next_event(), Ok(None));
+        let again = Chunk::parse(event).expect("still a chunk");
+        assert_eq!((again.choices.len(), again.usage), (chunk.choices.len(), chunk.usage));
+        assert_eq!((again.has_content(), again.is_usage_only()), (chunk.has_content(), chunk.is_usage_only()));
+        assert!(hide_logprobs || again.choices == chunk.choices);
+    }
+}
+
+/// A configuration is refused with the place of each problem, or it can be used.
+pub fn config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let problems = config::check(text, "f.toml");
+    for problem in &problems {
+        let line = problem.strip_prefix("f.toml:").and_then(|rest| rest.split(':').next());
+        assert!(line.is_some_and(|line| line.parse::<usize>().is_ok()), "{problem}");
+    }
+    // Where no key is set, a provider is left out; that may leave too little to serve with, but never breaks the reader.
+    let without_keys = Config::load(text, "f.toml", &|_| None);
+    assert!(without_keys.is_err() || problems.is_empty(), "keys cannot make a file worse");
+}
+
+/// A header is understood or refused by its name. Each line is the value of one header, the first letter says which.
+pub fn headers(bytes: &[u8]) {
+    const NAMES: [&str; 6] =
+        ["x-gateway-cache", "x-gateway-cache-ttl", "x-gateway-upgrade", "x-gateway-tags", "authorization", "x-api-key"];
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some((which, value)) = line.split_first() else { continue };
+        let Ok(value) = HeaderValue::from_bytes(value) else { continue };
+        headers.append(HeaderName::from_static(NAMES[usize::from(*which) % NAMES.len()]), value);
+    }
+    match Instructions::read(&headers) {
+        Ok(read) => {
+            assert!(read.cache_ttl_seconds.is_none_or(|seconds| (1..=2_592_000).contains(&seconds)));
+            assert!(read.tags.len() <= 10);
+            assert!(read.tags.iter().all(|(name, value)| !name.is_empty() && name.len() <= 64 && value.len() <= 64));
+        }
+        Err(error) => {
+            assert_eq!(told_in_words(&error), 400);
+            assert!(error.told().param.is_some_and(|param| NAMES.contains(&&*param)));
+        }
+    }
+    if let Some(key) = key_of(&headers) {
+        assert_eq!(key, key.trim());
+    }
+}
+
+fn told_in_words(error: &Error) -> u16 {
+    let told = error.told();
+    assert!(!told.message.is_empty() && told.message.len() < 2000, "{} bytes of message", told.message.len());
+    told.status
+}

@@ -1,0 +1,209 @@
+//! Borders that a test can switch off, each in front of a real one.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gateway_core::directory::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
+use gateway_core::health::{ModelHealth, Observation};
+use gateway_core::id::RequestId;
+use gateway_core::intent::{EmbedError, Embedder};
+use gateway_core::key::KeyHash;
+use gateway_core::ledger::{Ledger, LedgerError, UsageQuery, UsageRow};
+use gateway_core::receipt::{Amounts, Receipt};
+use gateway_core::store::{
+    Admission, CacheKey, Counters, HealthStore, ResponseCache, Settled, Settlement, StoreError, Verdict, WindowUse,
+};
+use gateway_core::tenant::TenantRecord;
+use gateway_core::window::Window;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
+
+/// A border that can be down.
+pub struct Unreliable<T> {
+    pub inner: T,
+    pub down: AtomicBool,
+    /// Receipts that came through.
+    pub recorded: watch::Sender<u64>,
+}
+
+impl<T> Unreliable<T> {
+    pub fn new(inner: T) -> Self {
+        Self { inner, down: AtomicBool::new(false), recorded: watch::Sender::new(0) }
+    }
+
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// What is behind it, if it is up.
+    pub fn up<E>(&self, error: impl FnOnce(String) -> E) -> Result<&T, E> {
+        if self.down.load(Ordering::SeqCst) { Err(error("switched off by the test".into())) } else { Ok(&self.inner) }
+    }
+}
+
+#[async_trait]
+impl<T: Directory> Directory for Unreliable<T> {
+    async fn find_key(&self, hash: &KeyHash) -> Result<Option<(TenantRecord, KeyRecord)>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.find_key(hash).await
+    }
+
+    async fn tenant(&self, id: &str) -> Result<Option<TenantRecord>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.tenant(id).await
+    }
+
+    async fn tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.tenants(cursor, limit).await
+    }
+
+    async fn create_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.create_tenant(tenant, audit).await
+    }
+
+    async fn update_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.update_tenant(tenant, audit).await
+    }
+
+    async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.delete_tenant(id, audit).await
+    }
+
+    async fn keys(&self, tenant: &str) -> Result<Vec<KeyRecord>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.keys(tenant).await
+    }
+
+    async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.create_key(key, audit).await
+    }
+
+    async fn expire_key(
+        &self,
+        tenant: &str,
+        id: &str,
+        at_ms: Option<u64>,
+        audit: AuditEntry,
+    ) -> Result<u64, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.expire_key(tenant, id, at_ms, audit).await
+    }
+
+    async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.delete_key(tenant, id, audit).await
+    }
+
+    async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.audit(cursor, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.ping().await
+    }
+}
+
+#[async_trait]
+impl<T: Ledger> Ledger for Unreliable<T> {
+    async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError> {
+        self.up(LedgerError::Unavailable)?.record(receipt).await?;
+        self.recorded.send_modify(|recorded| *recorded += 1);
+        Ok(())
+    }
+
+    fn note_hit(&self, receipt: &Receipt) {
+        if let Ok(ledger) = self.up(LedgerError::Unavailable) {
+            ledger.note_hit(receipt);
+        }
+    }
+
+    async fn totals(&self, tenant: &str, window: &Window) -> Result<Amounts, LedgerError> {
+        self.up(LedgerError::Unavailable)?.totals(tenant, window).await
+    }
+
+    async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
+        self.up(LedgerError::Unavailable)?.receipt(tenant, id, now_ms).await
+    }
+
+    async fn usage(
+        &self,
+        query: &UsageQuery,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<UsageRow>, LedgerError> {
+        self.up(LedgerError::Unavailable)?.usage(query, cursor, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), LedgerError> {
+        self.up(LedgerError::Unavailable)?.ping().await
+    }
+}
+
+#[async_trait]
+impl<T: Counters> Counters for Unreliable<T> {
+    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
+        self.up(StoreError)?.admit(ask, hit, now_ms).await
+    }
+
+    async fn extend(&self, ask: &Admission, more: Amounts, now_ms: u64) -> Result<bool, StoreError> {
+        self.up(StoreError)?.extend(ask, more, now_ms).await
+    }
+
+    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
+        self.up(StoreError)?.settle(settlement, now_ms).await
+    }
+
+    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.release(ask, now_ms).await
+    }
+
+    async fn refill(
+        &self,
+        tenant: &str,
+        version: u64,
+        windows: &[(Window, Amounts)],
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.up(StoreError)?.refill(tenant, version, windows, now_ms).await
+    }
+
+    async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {
+        self.up(StoreError)?.usage(tenant, windows, now_ms).await
+    }
+}
+
+#[async_trait]
+impl<T: ResponseCache> ResponseCache for Unreliable<T> {
+    async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
+        self.up(StoreError)?.get(key, now_ms).await
+    }
+
+    async fn put(&self, key: &CacheKey, value: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.put(key, value, ttl_ms, now_ms).await
+    }
+
+    async fn purge(&self, tenant: &str) -> Result<(), StoreError> {
+        self.up(StoreError)?.purge(tenant).await
+    }
+}
+
+#[async_trait]
+impl<T: HealthStore> HealthStore for Unreliable<T> {
+    async fn snapshot(&self, models: &[Arc<str>], now_ms: u64) -> Result<Vec<ModelHealth>, StoreError> {
+        self.up(StoreError)?.snapshot(models, now_ms).await
+    }
+
+    async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.record(seen, now_ms).await
+    }
+
+    async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
+        self.up(StoreError)?.try_probe(model, lease_ms, now_ms).await
+    }
+}
+
+#[async_trait]
+impl<T: Embedder> Embedder for Unreliable<T> {
+    fn dimensions(&self) -> usize {
+        self.inner.dimensions()
+    }
+
+    async fn embed(&self, text: &str) -> Result<Vec<f32>, EmbedError> {
+        self.up(EmbedError::Unavailable)?.embed(text).await
+    }
+}

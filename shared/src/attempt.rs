@@ -8,7 +8,7 @@
 use crate::admit::{Hold, SoFar, extend};
 use crate::catalog::Model;
 use crate::error::Error;
-use crate::estimate::{max_output_tokens, missing_usage};
+use crate::estimate::{bill, max_output_tokens};
 use crate::gateway::Gateway;
 use crate::health::score::Reason;
 use crate::health::{Observation, Sight};
@@ -264,17 +264,7 @@ async fn call(
     let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let name = model.name.clone();
     let observed = |sight| Observation { model: name.clone(), begun_at_ms, sight };
-    let mut attempt = Attempt {
-        model: model.name.clone(),
-        kind,
-        outcome: AttemptOutcome::Ok,
-        status: Some(200),
-        ttft_ms: None,
-        latency_ms,
-        usage: crate::money::Usage::default(),
-        cost_nusd: 0,
-        estimated: false,
-    };
+    let mut attempt = Attempt::of(model.name.clone(), kind, latency_ms);
     let place = work.journal.attempts.len();
     match answered {
         Ok(answer) => {
@@ -282,14 +272,8 @@ async fn call(
                 Given::Whole(completion) => {
                     attempt.ttft_ms = Some(completion.first_byte_ms);
                     let bytes = completion.choices.iter().map(|choice| choice.text.len()).sum();
-                    attempt.estimated = completion.usage.is_none();
-                    attempt.usage = completion.usage.unwrap_or_else(|| missing_usage(&work.request, model, bytes));
-                    attempt.cost_nusd = model.price.cost_nusd(&attempt.usage);
-                    #[allow(clippy::cast_precision_loss)]
-                    let ms_per_token = latency_ms / attempt.usage.output_tokens.max(1) as f64;
-                    // A whole answer does not show its first token; it counts as one more token.
-                    work.seen
-                        .push(observed(Sight::Answered { ttft_ms: ms_per_token, ms_per_token: Some(ms_per_token) }));
+                    bill(&mut attempt, &work.request, model, completion.usage, bytes);
+                    work.seen.push(observed(Sight::of_whole(latency_ms, attempt.usage.output_tokens)));
                 }
                 Given::Stream(opened) => attempt.ttft_ms = Some(opened.ttft_ms),
             }
@@ -300,9 +284,7 @@ async fn call(
             tracing::info!(request = %work.journal.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
             (attempt.outcome, attempt.status) = (error.outcome, error.status);
             if error.may_bill {
-                attempt.usage = missing_usage(&work.request, model, 0);
-                attempt.cost_nusd = model.price.cost_nusd(&attempt.usage);
-                attempt.estimated = true;
+                bill(&mut attempt, &work.request, model, None, 0);
             }
             work.journal.attempts.push(attempt);
             let our_own_deadline = error.outcome == AttemptOutcome::Timeout && by < patience;

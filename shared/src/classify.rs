@@ -8,7 +8,7 @@
 use crate::admit::{Hold, SoFar, extend};
 use crate::attempt::COOLDOWN_MS;
 use crate::decide::{Decision, eligible};
-use crate::estimate::{InputEstimate, at_most, dearest};
+use crate::estimate::{InputEstimate, at_most, bill, dearest};
 use crate::gateway::Gateway;
 use crate::health::score::Standing;
 use crate::health::{Observation, Sight};
@@ -121,48 +121,30 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
         now_ms: begun_at_ms,
     };
     let reply = work.journal.wait(timeout_at(by, gateway.provider(&model).chat(call))).await;
-    let mut attempt = Attempt {
-        model: model.name.clone(),
-        kind: AttemptKind::Classifier,
-        outcome: AttemptOutcome::Ok,
-        status: Some(200),
-        ttft_ms: None,
-        latency_ms: begun.elapsed().as_secs_f64() * 1000.0,
-        usage: crate::money::Usage::default(),
-        cost_nusd: 0,
-        estimated: false,
-    };
-    let mut bill = |usage: Option<crate::money::Usage>, answer_bytes: usize| {
-        attempt.estimated = usage.is_none();
-        attempt.usage = usage.unwrap_or_else(|| crate::estimate::missing_usage(&question, &model, answer_bytes));
-        attempt.cost_nusd = model.price.cost_nusd(&attempt.usage);
-    };
+    let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
+    let mut attempt = Attempt::of(model.name.clone(), AttemptKind::Classifier, latency_ms);
     let answer = match reply {
         Ok(Ok(Reply::Whole(completion))) => {
             let text = completion.choices.first().map(|choice| choice.text.clone()).unwrap_or_default();
-            bill(completion.usage, text.len());
+            bill(&mut attempt, &question, &model, completion.usage, text.len());
             Some(text)
         }
         Ok(Ok(Reply::Stream(_))) => None,
         Ok(Err(error)) => {
             if error.may_bill {
-                bill(None, 0);
+                bill(&mut attempt, &question, &model, None, 0);
             }
             (attempt.outcome, attempt.status) = (error.outcome, error.status);
             None
         }
         Err(_) => {
-            bill(None, 0);
+            bill(&mut attempt, &question, &model, None, 0);
             (attempt.outcome, attempt.status) = (AttemptOutcome::Timeout, None);
             None
         }
     };
     let sight = match (&answer, attempt.outcome) {
-        (Some(_), _) => {
-            #[allow(clippy::cast_precision_loss)]
-            let ms_per_token = attempt.latency_ms / attempt.usage.output_tokens.max(1) as f64;
-            Sight::Answered { ttft_ms: ms_per_token, ms_per_token: Some(ms_per_token) }
-        }
+        (Some(_), _) => Sight::of_whole(latency_ms, attempt.usage.output_tokens),
         // Our own patience with a classifier is short, and says nothing of the model.
         (None, AttemptOutcome::Timeout) => Sight::Nothing,
         (None, AttemptOutcome::RateLimited) => Sight::CoolDown { until_ms: begun_at_ms + COOLDOWN_MS },

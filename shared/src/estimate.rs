@@ -7,7 +7,7 @@
 
 use crate::catalog::Model;
 use crate::money::Usage;
-use crate::receipt::Amounts;
+use crate::receipt::{Amounts, Attempt};
 use crate::request::ChatRequest;
 
 /// Tokens that a chat template adds around each message, at most.
@@ -80,9 +80,16 @@ pub fn rate_tokens(request: &ChatRequest, input: InputEstimate) -> u64 {
     (input.likely_tokens / 2).saturating_add(output)
 }
 
+/// Writes down what an attempt used and cost: what the provider said, else an estimate from the bytes that came, rounded
+/// upward and flagged (M3).
+pub fn bill(attempt: &mut Attempt, request: &ChatRequest, model: &Model, said: Option<Usage>, answer_bytes: usize) {
+    attempt.estimated = said.is_none();
+    attempt.usage = said.unwrap_or_else(|| missing_usage(request, model, answer_bytes));
+    attempt.cost_nusd = model.price.cost_nusd(&attempt.usage);
+}
+
 /// The usage of an answer whose provider did not say, rounded upward (M3): no more than the bounds that were sent.
-#[must_use]
-pub fn missing_usage(request: &ChatRequest, model: &Model, answer_bytes: usize) -> Usage {
+fn missing_usage(request: &ChatRequest, model: &Model, answer_bytes: usize) -> Usage {
     let output = (answer_bytes as u64).div_ceil(LIKELY_BYTES_PER_TOKEN);
     let most = max_output_tokens(request, model).saturating_mul(request.n);
     Usage {

@@ -142,6 +142,24 @@ pub struct Attempt {
     pub estimated: bool,
 }
 
+impl Attempt {
+    /// An attempt that went well and cost nothing so far.
+    #[must_use]
+    pub fn of(model: Arc<str>, kind: AttemptKind, latency_ms: f64) -> Self {
+        Self {
+            model,
+            kind,
+            outcome: AttemptOutcome::Ok,
+            status: Some(200),
+            ttft_ms: None,
+            latency_ms,
+            usage: Usage::default(),
+            cost_nusd: 0,
+            estimated: false,
+        }
+    }
+}
+
 /// The record of one request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {

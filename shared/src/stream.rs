@@ -7,7 +7,7 @@
 use crate::answer::Reply;
 use crate::attempt::Opened;
 use crate::catalog::Model;
-use crate::estimate::missing_usage;
+use crate::estimate::bill;
 use crate::health::{Observation, Sight};
 use crate::money::Usage;
 use crate::pipeline::Work;
@@ -182,9 +182,7 @@ pub(crate) fn close(
     client_left: bool,
 ) {
     let Some(entry) = work.journal.attempts.get_mut(attempt) else { return };
-    entry.estimated = ended.usage.is_none();
-    entry.usage = ended.usage.unwrap_or_else(|| missing_usage(&work.request, model, ended.answer_bytes));
-    entry.cost_nusd = model.price.cost_nusd(&entry.usage);
+    bill(entry, &work.request, model, ended.usage, ended.answer_bytes);
     entry.latency_ms = times.begun.elapsed().as_secs_f64() * 1000.0;
     entry.outcome = match (&ended.error, client_left) {
         (Some(error), _) => error.outcome,

@@ -14,8 +14,11 @@ pub fn run(start: impl AsyncFnOnce() -> anyhow::Result<(Router, ResponseMode)>) 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         if lambda::is_lambda() {
-            logging::start("info")?;
-            return match start().await {
+            let started = async {
+                logging::start("info")?;
+                start().await
+            };
+            return match started.await {
                 Ok((router, mode)) => lambda::run(router, mode).await,
                 Err(error) => {
                     lambda::report_failed_start(&error).await?;

@@ -49,6 +49,16 @@ pub enum Sight {
     Nothing,
 }
 
+impl Sight {
+    /// What a whole answer shows. It does not show its first token, which counts as one more token.
+    #[must_use]
+    pub fn of_whole(latency_ms: f64, output_tokens: u64) -> Self {
+        #[allow(clippy::cast_precision_loss)]
+        let ms_per_token = latency_ms / output_tokens.max(1) as f64;
+        Self::Answered { ttft_ms: ms_per_token, ms_per_token: Some(ms_per_token) }
+    }
+}
+
 /// What is known of a model now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ModelHealth {

@@ -206,9 +206,10 @@ async fn back_off(work: &mut Work<'_>, retries: u32) -> bool {
     true
 }
 
-/// Waits for the only candidate, as long as it asked to be waited for (A3).
+/// Waits for the only candidate, as long as it asked to be waited for; if it did not say, as after any failure (A3).
 async fn wait_until(work: &mut Work<'_>, until_ms: Option<u64>, retries: u32) -> bool {
-    let wait_ms = until_ms.map_or(u64::MAX, |until_ms| until_ms.saturating_sub(work.gateway.clock.now_ms()));
+    let Some(until_ms) = until_ms else { return back_off(work, retries).await };
+    let wait_ms = until_ms.saturating_sub(work.gateway.clock.now_ms());
     if retries >= work.gateway.config.max_retries_per_candidate
         || wait_ms > LONGEST_WAIT_MS
         || wait_ms >= work.left_ms()

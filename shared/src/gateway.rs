@@ -98,11 +98,11 @@ impl Gateway {
     }
 
     /// `GET /v1/models`: what this key may use, `auto` and tiers included.
-    pub async fn models(&self, headers: &HeaderMap) -> Answer {
-        let caller = match self.caller(headers).await {
-            Ok(caller) => caller,
-            Err(error) => return Answer::of_error(&error),
-        };
+    ///
+    /// # Errors
+    /// 401 and 403 as for any request.
+    pub async fn models(&self, headers: &HeaderMap) -> Result<Answer, Error> {
+        let caller = self.caller(headers).await?;
         let catalog = &self.config.catalog;
         let own = |name: &str| (name.to_owned(), "gateway".to_owned());
         let names = std::iter::once(own("auto"))
@@ -113,35 +113,32 @@ impl Gateway {
             .filter(|(name, _)| caller.tenant.allows(name))
             .map(|(name, owner)| json!({"id": name, "object": "model", "created": 0, "owned_by": owner}))
             .collect();
-        Answer::json(StatusCode::OK, &json!({"object": "list", "data": data}))
+        Ok(Answer::json(StatusCode::OK, &json!({"object": "list", "data": data})))
     }
 
     /// `GET /v1/models/{id}`: one of them.
-    pub async fn model(&self, headers: &HeaderMap, name: &str) -> Answer {
-        match self.caller(headers).await {
-            Err(error) => Answer::of_error(&error),
-            Ok(caller) if !caller.tenant.allows(name) || self.config.catalog.resolve(name).is_none() => {
-                Answer::of_error(&Error::ModelNotFound(name.to_owned()))
-            }
-            Ok(_) => Answer::json(
-                StatusCode::OK,
-                &json!({"id": name, "object": "model", "created": 0, "owned_by": "gateway"}),
-            ),
+    ///
+    /// # Errors
+    /// 401 and 403 as for any request, 404 for one that does not exist or is not this key's to use.
+    pub async fn model(&self, headers: &HeaderMap, name: &str) -> Result<Answer, Error> {
+        let caller = self.caller(headers).await?;
+        if !caller.tenant.allows(name) || self.config.catalog.resolve(name).is_none() {
+            return Err(Error::ModelNotFound(name.to_owned()));
         }
+        let body = json!({"id": name, "object": "model", "created": 0, "owned_by": "gateway"});
+        Ok(Answer::json(StatusCode::OK, &body))
     }
 
     /// `GET /v1/receipts/{id}`: what one of this tenant's requests did (T1).
-    pub async fn receipt(&self, headers: &HeaderMap, id: &str) -> Answer {
-        let found = async {
-            let caller = self.caller(headers).await?;
-            let id: RequestId = id.parse().map_err(|_| Error::NotFound)?;
-            let receipt = self.ledger.receipt(&caller.tenant.id, id, self.clock.now_ms()).await;
-            receipt.map_err(|e| Error::Unavailable(e.to_string()))?.ok_or(Error::NotFound)
-        };
-        match found.await {
-            Ok(receipt) => Answer::json(StatusCode::OK, &serde_json::to_value(receipt).unwrap_or_default()),
-            Err(error) => Answer::of_error(&error),
-        }
+    ///
+    /// # Errors
+    /// 401 and 403 as for any request, 404 for a receipt that is not this tenant's, 503 while the ledger is down.
+    pub async fn receipt(&self, headers: &HeaderMap, id: &str) -> Result<Answer, Error> {
+        let caller = self.caller(headers).await?;
+        let id: RequestId = id.parse().map_err(|_| Error::NotFound)?;
+        let found = self.ledger.receipt(&caller.tenant.id, id, self.clock.now_ms()).await;
+        let receipt = found.map_err(|e| Error::Unavailable(e.to_string()))?.ok_or(Error::NotFound)?;
+        Ok(Answer::json(StatusCode::OK, &serde_json::to_value(receipt).unwrap_or_default()))
     }
 
     /// `GET /ready`: whether requests can be served, and each backend's state.

@@ -2,6 +2,7 @@
 
 use crate::rig::{Got, two_tiers};
 use crate::rig::{NOW, ask, ask_with, cheap, name_of, streamed, with_key};
+use gateway_core::answer::Answer;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -207,7 +208,10 @@ async fn a_receipt_is_its_tenants_alone() {
         (&rig.key, "../../etc/passwd", 404, "not_found"),
         ("gw_live_nobody", id, 401, "invalid_api_key"),
     ] {
-        let answer = Got::all_of(rig.gateway.receipt(&with_key(key, &[]), id).await).await;
+        let answer = Got::all_of(
+            rig.gateway.receipt(&with_key(key, &[]), id).await.unwrap_or_else(|error| Answer::of_error(&error)),
+        )
+        .await;
         assert_eq!((answer.status, answer.error_code().as_str()), (status, code), "{id}");
         assert!(!answer.contains("up/ok"));
     }
@@ -236,7 +240,9 @@ async fn models_are_listed_as_this_key_may_use_them() {
     let rig = cheap(["ok"]).table("[aliases]\n\"gpt-4\" = \"up/ok@strong\"").build().await;
     let few = rig.add_tenant("few", json!({"allowed_models": ["cheap", "up/ok@*"]})).await;
     let list = async |key: &str| {
-        let got = Got::all_of(rig.gateway.models(&with_key(key, &[])).await).await;
+        let got =
+            Got::all_of(rig.gateway.models(&with_key(key, &[])).await.unwrap_or_else(|error| Answer::of_error(&error)))
+                .await;
         let ids: Vec<String> = got.json()["data"]
             .as_array()
             .unwrap()
@@ -250,7 +256,10 @@ async fn models_are_listed_as_this_key_may_use_them() {
     for (key, name, status) in
         [(&rig.key, "up/ok", 200), (&rig.key, "up/none", 404), (&few, "up/ok", 404), (&few, "cheap", 200)]
     {
-        let got = Got::all_of(rig.gateway.model(&with_key(key, &[]), name).await).await;
+        let got = Got::all_of(
+            rig.gateway.model(&with_key(key, &[]), name).await.unwrap_or_else(|error| Answer::of_error(&error)),
+        )
+        .await;
         assert_eq!(got.status, status, "{name}");
     }
 }

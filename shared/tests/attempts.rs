@@ -52,14 +52,15 @@ async fn a_rate_limited_candidate_is_left_alone_as_long_as_it_asks() {
 }
 
 #[tokio::test]
-async fn the_only_candidate_is_waited_for_as_long_as_it_asks() {
-    let model = "fail-first-1+429-ms-20";
-    let rig = scene().tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]).model(model, "").build().await;
-    let got = rig.chat(ask(&name_of(model))).await;
-    assert_eq!(got.status, 200);
-    let name = name_of(model);
-    let expected = [format!("{name} first rate_limited 429"), format!("{name} retry ok 200")];
-    assert_eq!(attempts(&rig.receipt(&got).await), expected);
+async fn the_only_candidate_is_waited_for_as_long_as_it_asks_or_as_after_any_failure() {
+    for model in ["fail-first-1+429-ms-20", "fail-first-1+429", "fail-first-1+status-500"] {
+        let rig = cheap(["ok"]).model(model, "").build().await;
+        let got = rig.chat(ask(&name_of(model))).await;
+        assert_eq!(got.status, 200, "{model}");
+        let receipt = rig.receipt(&got).await;
+        let kinds: Vec<_> = receipt["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["kind"]).collect();
+        assert_eq!(kinds, ["first", "retry"], "{model}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

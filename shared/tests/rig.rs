@@ -399,7 +399,7 @@ impl Rig {
     /// The receipt of an answer, as its tenant reads it.
     pub async fn receipt(&self, got: &Got) -> Value {
         let answer = self.gateway.receipt(&with_key(&self.key, &[]), got.header("x-request-id")).await;
-        Got::all_of(answer).await.json()
+        Got::all_of(answer.unwrap_or_else(|error| Answer::of_error(&error))).await.json()
     }
 
     /// Waits until the ledger has heard of this many requests.

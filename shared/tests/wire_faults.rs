@@ -1,8 +1,13 @@
 //! Everything that can go wrong on the wire: an answer that is not whole is never presented, cached or counted as one
 //! (A1), however and wherever it is cut; and whatever merely looks odd is understood.
 
-use crate::rig::{Got, Rig, ask, ask_with, cheap, name_of, scene, streamed};
+use crate::rig::{Got, Rig, ask, ask_with, cheap, name_of, scene, streamed, two_tiers};
+use async_trait::async_trait;
+use bytes::Bytes;
+use gateway_core::gateway::Builder;
+use gateway_core::provider::{Call, Chunk, Chunks, Provider, ProviderError, Reply};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use upstream_double::LEAK;
 
 /// Every way in which the double breaks off an answer, garbles it, or never ends it.
@@ -83,6 +88,59 @@ async fn a_stream_that_is_broken_ends_with_an_error_and_is_not_remembered() {
         never_whole(&rig, model, &streamed(&name_of(model))).await;
     }
     assert_eq!(rig.counted().await, rig.totals().await);
+}
+
+/// A provider whose streams bring these events and then say that they are over, as if all were well.
+struct SaysItIsDone(&'static [&'static str]);
+
+struct Events(std::slice::Iter<'static, &'static str>);
+
+#[async_trait]
+impl Provider for SaysItIsDone {
+    async fn chat(&self, _call: Call<'_>) -> Result<Reply, ProviderError> {
+        Ok(Reply::Stream(Box::new(Events(self.0.iter()))))
+    }
+}
+
+#[async_trait]
+impl Chunks for Events {
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
+        Ok(self.0.next().map(|event| vec![Chunk::parse(Bytes::from_static(event.as_bytes())).unwrap()]))
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_says_it_is_done_before_every_answer_has_ended_is_not_whole() {
+    const ROLE: &str = r#"{"model":"m","choices":[{"index":0,"delta":{"role":"assistant"},"finish_reason":null}]}"#;
+    const PIECE: &str = r#"{"model":"m","choices":[{"index":0,"delta":{"content":"Half of "},"finish_reason":null}]}"#;
+    const END: &str = r#"{"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    const OTHER: &str = r#"{"model":"m","choices":[{"index":1,"delta":{"content":"Another "},"finish_reason":null}]}"#;
+    const OTHER_END: &str = r#"{"model":"m","choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}"#;
+    const USAGE: &str = r#"{"model":"m","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":5}}"#;
+    let table: [(&[&str], bool); 9] = [
+        (&[], false),
+        (&[ROLE], false),
+        (&[ROLE, PIECE], false),
+        (&[ROLE, PIECE, USAGE], false),
+        (&[ROLE, PIECE, END, USAGE], true),
+        (&[ROLE, PIECE, END], true),
+        (&[ROLE, PIECE, OTHER, END, USAGE], false),
+        (&[ROLE, PIECE, OTHER, OTHER_END, USAGE], false),
+        (&[ROLE, PIECE, OTHER, OTHER_END, END, USAGE], true),
+    ];
+    for (events, whole) in table {
+        // By a name of its own, and as one of a tier, whose opening is held back.
+        for model in ["sim/cheap", "cheap"] {
+            let inject = move |builder: Builder| builder.provider("sim", Arc::new(SaysItIsDone(events)));
+            let rig =
+                two_tiers(["sim/cheap"], ["ok"]).with(inject).table("[retry]\nmax_per_candidate = 0").build().await;
+            for cache in ["miss", if whole { "hit" } else { "miss" }] {
+                let got = rig.chat(streamed(model)).await;
+                assert_eq!((got.is_error(), got.is_done()), (!whole, whole), "{model} {events:?}: {got:?}");
+                assert_eq!(got.header("x-gateway-cache"), cache, "{model} {events:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -39,27 +39,27 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
 async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     match call(&gateway, request).await {
         Ok(call) => response(gateway.chat(call).await),
-        Err(error) => refusal(&gateway, &error),
+        Err(error) => refusal(&gateway, error),
     }
 }
 
 async fn route(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     match call(&gateway, request).await {
         Ok(call) => response(gateway.route(call).await),
-        Err(error) => refusal(&gateway, &error),
+        Err(error) => refusal(&gateway, error),
     }
 }
 
 async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
-    response(gateway.models(&headers).await)
+    told(&gateway, gateway.models(&headers).await)
 }
 
 async fn model(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {
-    response(gateway.model(&headers, &text(id)).await)
+    told(&gateway, gateway.model(&headers, &text(id)).await)
 }
 
 async fn receipt(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {
-    response(gateway.receipt(&headers, &text(id)).await)
+    told(&gateway, gateway.receipt(&headers, &text(id)).await)
 }
 
 /// The end of a path, if it is text at all.
@@ -82,11 +82,11 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 async fn not_so(State(gateway): State<Arc<Gateway>>) -> Response {
-    refusal(&gateway, &Error::MethodNotAllowed)
+    refusal(&gateway, Error::MethodNotAllowed)
 }
 
 async fn nothing_here(State(gateway): State<Arc<Gateway>>) -> Response {
-    refusal(&gateway, &Error::NotFound)
+    refusal(&gateway, Error::NotFound)
 }
 
 /// A request as the core wants it.
@@ -102,13 +102,20 @@ async fn call(gateway: &Gateway, request: Request) -> Result<ChatCall, Error> {
     Ok(ChatCall { headers: head.headers, body, time_left })
 }
 
-/// A refusal for which the core is not asked. It has an id as every answer has, though no receipt.
-fn refusal(gateway: &Gateway, error: &Error) -> Response {
+/// An answer that leaves no receipt. It has an id all the same, as every answer has.
+fn told(gateway: &Gateway, answer: Result<Answer, Error>) -> Response {
     let id = RequestId::new(gateway.clock.now_ms()).to_string();
-    let mut answer = Answer::of_error(error);
-    answer.body = AnswerBody::Whole(error.told().body(Some(&id)));
+    let mut answer = answer.unwrap_or_else(|error| {
+        let body = AnswerBody::Whole(error.told().body(Some(&id)));
+        Answer { body, ..Answer::of_error(&error) }
+    });
     answer.headers.extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     response(answer)
+}
+
+/// A refusal for which the core is not asked.
+fn refusal(gateway: &Gateway, error: Error) -> Response {
+    told(gateway, Err(error))
 }
 
 /// An answer of the core as HTTP.

@@ -204,7 +204,13 @@ impl ChatRequest {
             let content = message.content.map_or("null", RawValue::get);
             let mut text = String::new();
             match content.as_bytes().first() {
-                Some(b'"') if role == "user" => text = parse("content", message.content.unwrap_or(raw), "")?,
+                Some(b'"') if role == "user" => {
+                    text = parse(
+                        &format!("{}.content", path()),
+                        message.content.unwrap_or(raw),
+                        "must be text; half of a surrogate pair is none",
+                    )?;
+                }
                 Some(b'"') => {}
                 Some(b'[') => self.read_parts(&path(), content, &mut text)?,
                 _ if content == "null" && role == "assistant" => {}

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use axum::Router;
 use axum::serve::ListenerExt;
+use std::future::IntoFuture;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,7 +21,7 @@ pub async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("GATEWAY_ADDR: cannot listen on {address}"))
 }
 
-/// Serves until SIGINT or SIGTERM; requests in flight are answered to their end.
+/// Serves until SIGINT or SIGTERM; requests in flight are answered to their end, or until the second signal.
 ///
 /// # Errors
 /// If the signals cannot be heard or the socket breaks.
@@ -32,12 +33,22 @@ pub async fn serve(listener: TcpListener, router: Router) -> anyhow::Result<()> 
         }
     });
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let stop = async move {
+    let mut heard = async || {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     };
-    axum::serve(listener, router).with_graceful_shutdown(stop).await?;
-    Ok(())
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async { drop(stopped.await) });
+    let mut serving = std::pin::pin!(serving.into_future());
+    tokio::select! {
+        served = &mut serving => return Ok(served?),
+        () = heard() => drop(stop),
+    }
+    tokio::select! {
+        served = serving => Ok(served?),
+        // Whoever says it twice means now, whatever is still in flight or only half sent.
+        () = heard() => Ok(()),
+    }
 }

@@ -30,7 +30,15 @@ pub fn secret(variable: &str, folder: &Path, file: &str) -> anyhow::Result<Strin
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    if let Some(kept) = kept.filter(|kept| kept.chars().count() >= LEAST_CHARS) {
+    // An empty one is what a start that was killed left behind. A short one was written by somebody, and replacing it would
+    // void all that was made with it.
+    if let Some(kept) = kept.filter(|kept| !kept.is_empty()) {
+        if kept.chars().count() < LEAST_CHARS {
+            bail!(
+                "{} holds fewer than {LEAST_CHARS} characters; mend it, or remove it and all keys with it",
+                path.display()
+            );
+        }
         return Ok(kept);
     }
     // A key's random characters: 178 bits in an alphabet that every shell and header can carry.

@@ -45,7 +45,9 @@ fn folder() -> anyhow::Result<PathBuf> {
     let default = if crate::lambda::is_lambda() { "file:/tmp/.gateway" } else { "file:.gateway" };
     let named = std::env::var("GATEWAY_DIRECTORY").unwrap_or_else(|_| default.to_owned());
     let Some(path) = named.strip_prefix("file:").filter(|path| !path.is_empty()) else {
-        bail!("GATEWAY_DIRECTORY: `{named}` is not supported; file:FOLDER is");
+        // As with the store: an address may hold a password.
+        let kind = named.split(':').next().unwrap_or_default();
+        bail!("GATEWAY_DIRECTORY: `{kind}` is not supported; file:FOLDER is");
     };
     std::fs::create_dir_all(path).with_context(|| format!("GATEWAY_DIRECTORY: cannot make the folder {path}"))?;
     Ok(PathBuf::from(path))

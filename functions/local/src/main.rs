@@ -80,7 +80,9 @@ fn greeting(wired: &Wired, address: SocketAddr, demo_key: Option<&str>) -> Strin
         format!("  base URL     http://{address}/v1"),
     ];
     lines.extend(demo_key.map(|key| format!("  API key      {key}")));
-    lines.push(format!("  admin token  {}", wired.owner_token));
+    // What came from the environment is known there, and has no business in a container's log (T3).
+    let given = std::env::var_os("GATEWAY_ADMIN_TOKEN").is_some();
+    lines.push(format!("  admin token  {}", if given { "as GATEWAY_ADMIN_TOKEN says" } else { &wired.owner_token }));
     for tier in &config.catalog.tiers {
         let models: Vec<&str> = tier.models.iter().map(|model| &*model.name).collect();
         lines.push(format!("  {:<12} {}", tier.name, models.join(", ")));

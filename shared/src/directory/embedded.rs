@@ -34,6 +34,8 @@ const CACHE_BYTES: usize = 8 << 20;
 /// A directory in the file `directory.redb` of a folder. No two processes have the same one open.
 pub struct EmbeddedDirectory {
     database: Database,
+    /// Held as long as the database is open, and before: while it is made.
+    _lock: File,
 }
 
 impl EmbeddedDirectory {
@@ -45,21 +47,35 @@ impl EmbeddedDirectory {
         let path = folder.join("directory.redb");
         let cannot = |error: String| DirectoryError::Unavailable(format!("cannot open {}: {error}", path.display()));
         fs::create_dir_all(folder).map_err(|error| cannot(error.to_string()))?;
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => {
-                cannot("another process has it open; is another gateway running on this folder?".to_owned())
-            }
-            error => cannot(error.to_string()),
-        })?;
-        // A new file is safe from a power cut only when its folder is on disk as well.
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| cannot(error.to_string()))?;
-        let new = database.begin_write()?;
-        new.open_table(TENANTS)?;
-        new.open_table(KEYS)?;
-        new.open_table(HASHES)?;
-        new.open_table(AUDIT)?;
-        new.commit()?;
-        Ok(Self { database })
+        let taken = || cannot("another process has it open; is another gateway running on this folder?".to_owned());
+        let io = |error: std::io::Error| cannot(error.to_string());
+        let lock = File::create(folder.join("directory.lock")).map_err(io)?;
+        lock.try_lock().map_err(|_| taken())?;
+        let open = |path: &Path| {
+            Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+                redb::DatabaseError::DatabaseAlreadyOpen => taken(),
+                error => cannot(error.to_string()),
+            })
+        };
+        if !path.exists() {
+            // A file that a crash left half made could never be opened: it gets its name when it is whole.
+            let new = folder.join("directory.new");
+            fs::remove_file(&new)
+                .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+                .map_err(io)?;
+            let database = open(&new)?;
+            let tables = database.begin_write()?;
+            tables.open_table(TENANTS)?;
+            tables.open_table(KEYS)?;
+            tables.open_table(HASHES)?;
+            tables.open_table(AUDIT)?;
+            tables.commit()?;
+            drop(database);
+            fs::rename(&new, &path).map_err(io)?;
+            // A new name is safe from a power cut only when its folder is on disk.
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+        }
+        Ok(Self { database: open(&path)?, _lock: lock })
     }
 
     /// Runs `work` and writes `audit` down, both or, if either fails, neither.

@@ -7,6 +7,7 @@ SECONDS := 60
 # How many inputs `make torture` makes up for each property.
 CASES := 20000
 
+.NOTPARALLEL: # cargo already uses every core
 .PHONY: help check test test-rust test-clients bench package fuzz torture
 
 help:
@@ -33,7 +34,7 @@ test-rust:
 	tools/install/system
 	cargo build --release --locked -p gateway-function -p admin-function --bins
 	GATEWAY_BIN=$(TARGET)/release/gateway ADMIN_BIN=$(TARGET)/release/admin \
-		cargo test --workspace --all-features --locked
+		cargo test --workspace --all-features --locked --no-fail-fast
 
 test-clients:
 	tools/install/system
@@ -55,4 +56,4 @@ fuzz:
 	tools/fuzz $(SECONDS)
 
 torture:
-	PROPTEST_CASES=$(CASES) cargo test --release --workspace --all-features --locked
+	PROPTEST_CASES=$(CASES) cargo test --workspace --all-features --locked --lib

@@ -344,8 +344,8 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening) -> Result<Opened, P
         for chunk in came {
             if chunk.has_content() {
                 ttft_ms = ttft_ms.or(Some(ttft));
-                bytes += chunk.choices.iter().map(|choice| choice.text.len()).sum::<usize>();
-                // A call of a tool is not judged by its opening.
+                bytes += chunk.choices.iter().map(|choice| choice.text.len() + choice.thought_bytes).sum::<usize>();
+                // Neither thoughts nor a call of a tool are judged by their opening, and neither is held back for it.
                 bytes += if chunk.choices.iter().any(|choice| choice.calls_tools) { opening.bytes } else { 0 };
             }
             head.push(chunk);

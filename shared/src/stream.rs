@@ -100,7 +100,8 @@ pub(crate) async fn read_on(
         let mut out = BytesMut::new();
         for chunk in &came {
             ended.usage = chunk.usage.or(ended.usage);
-            ended.answer_bytes += chunk.choices.iter().map(|choice| choice.text.len()).sum::<usize>();
+            ended.answer_bytes +=
+                chunk.choices.iter().map(|choice| choice.text.len() + choice.thought_bytes).sum::<usize>();
             choices.take(&chunk.choices);
             bytes += chunk.payload.len();
             if !chunk.is_usage_only() || write.include_usage {

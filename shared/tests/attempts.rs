@@ -271,6 +271,20 @@ async fn the_transports_deadline_holds_where_it_is_the_nearer_one() {
 }
 
 #[tokio::test]
+async fn a_request_without_time_left_calls_nobody_and_counts_nothing() {
+    let rig = cheap(["ok"]).limits(json!({"daily_requests": 1})).build().await;
+    for time_left in [Duration::ZERO, Duration::from_millis(1)] {
+        let headers = crate::rig::with_key(&rig.key, &[]);
+        let body = ask("cheap").to_string().into();
+        let call = ChatCall { headers, body, time_left: Some(time_left) };
+        let got = Got::all_of(rig.gateway.chat(call).await).await;
+        assert_eq!((got.status, got.error_code().as_str()), (504, "deadline_exceeded"));
+    }
+    assert_eq!((rig.counted().await, rig.totals().await), (Amounts::default(), Amounts::default()));
+    assert_eq!((rig.chat(ask("cheap")).await.status, rig.calls("ok")), (200, 1));
+}
+
+#[tokio::test]
 async fn the_breaker_of_a_failing_model_opens_and_the_model_is_avoided() {
     let rig = cheap(["status-500", "ok"]).table("[retry]\nmax_per_candidate = 0").build().await;
     for request in 1..=20u64 {

@@ -31,6 +31,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
 use upstream_double::Double;
 
 /// 2025-11-22 14:00:00 UTC.
@@ -402,9 +404,11 @@ impl Rig {
         Got::all_of(answer.unwrap_or_else(|error| Answer::of_error(&error))).await.json()
     }
 
-    /// Waits until the ledger has heard of this many requests.
+    /// Waits until the ledger has heard of this many requests, and not for ever.
     pub async fn recorded(&self, requests: u64) {
-        self.ledger.recorded.subscribe().wait_for(|recorded| *recorded >= requests).await.unwrap();
+        let mut recorded = self.ledger.recorded.subscribe();
+        let heard = timeout(Duration::from_secs(60), recorded.wait_for(|recorded| *recorded >= requests)).await;
+        assert!(heard.is_ok(), "the ledger has heard of {} requests", *self.ledger.recorded.borrow());
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Choice {
     pub index: u64,
     /// Its text.
     pub text: String,
+    /// Bytes of the thoughts that some providers tell beside the answer (`reasoning`, `reasoning_content`).
+    pub thought_bytes: usize,
     /// Whether the model refused, in so many words.
     pub refused: bool,
     /// Whether it calls tools.
@@ -116,6 +118,10 @@ struct WireMessage<'a> {
     #[serde(borrow, default)]
     refusal: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     tool_calls: Option<&'a RawValue>,
     #[serde(borrow, default)]
     function_call: Option<&'a RawValue>,
@@ -198,6 +204,10 @@ fn read(bytes: &Bytes) -> Result<(Vec<Choice>, Option<Usage>, Places), NotACompl
         };
         if let Some(message) = message {
             read.refused = message.refusal.as_deref().is_some_and(|text| !text.is_empty());
+            let thought = |raw: Option<&RawValue>| {
+                raw.filter(|raw| raw.get() != "null").map_or(0, |raw| raw.get().len().saturating_sub(2))
+            };
+            read.thought_bytes = thought(message.reasoning).max(thought(message.reasoning_content));
             read.calls_tools = present(message.tool_calls) || present(message.function_call);
             read.text = message.content.or(message.refusal).map(Cow::into_owned).unwrap_or_default();
         }
@@ -255,10 +265,10 @@ impl Chunk {
         Ok(Self { payload, choices, usage, places })
     }
 
-    /// Whether this chunk carries something of an answer, and not only a role or an end.
+    /// Whether this chunk carries something of an answer or of the thoughts before it, and not only a role or an end.
     #[must_use]
     pub fn has_content(&self) -> bool {
-        self.choices.iter().any(|choice| !choice.text.is_empty() || choice.calls_tools)
+        self.choices.iter().any(|choice| !choice.text.is_empty() || choice.thought_bytes > 0 || choice.calls_tools)
     }
 
     /// Whether this is the chunk that `include_usage` adds: no choices, only usage.
@@ -352,6 +362,21 @@ mod tests {
         {
             let body = format!(r#"{{"choices":[],"usage":{usage}}}"#);
             assert_eq!(Chunk::parse(body.clone().into()).unwrap().usage, None, "{body}");
+        }
+    }
+
+    #[test]
+    fn thoughts_are_a_first_token_whatever_their_name_and_form() {
+        for (delta, content) in [
+            (r#"{"content":"","reasoning":"We"}"#, true),
+            (r#"{"reasoning_content":"We","content":null}"#, true),
+            (r#"{"reasoning":{"text":"We"}}"#, true),
+            (r#"{"role":"assistant","content":"","reasoning":null}"#, false),
+            (r#"{"reasoning_content":""}"#, false),
+            (r#"{"reasoning_content":5}"#, false),
+        ] {
+            let chunk = Chunk::parse(format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#).into()).unwrap();
+            assert_eq!(chunk.has_content(), content, "{delta}");
         }
     }
 

@@ -30,12 +30,14 @@ const PROMPT_BYTES: usize = 2000;
 const NOTHING_MS: u64 = 60_000;
 
 impl Gateway {
-    /// What a classification may cost at most.
+    /// What a classification may cost at most. The question is the same for all but the prompt in it, so it is written
+    /// once and only the prompt's bytes are counted anew.
     pub(crate) fn classifier_allowance(&self, request: &ChatRequest) -> Amounts {
-        let Some(question) = self.question(&request.prompt) else { return Amounts::default() };
-        let input = InputEstimate::of(&question);
+        let Some(question) = self.bare_question.get_or_init(|| self.question("")) else { return Amounts::default() };
+        let prompt_tokens = request.prompt.len().min(PROMPT_BYTES) as u64;
+        let input_tokens = InputEstimate::of(question).strict_tokens + prompt_tokens;
         let models = self.config.catalog.tier(&self.config.intent.classifier_tier).map(|tier| tier.models.iter());
-        dearest(models.into_iter().flatten().map(|model| at_most(&question, model, input.strict_tokens)))
+        dearest(models.into_iter().flatten().map(|model| at_most(question, model, input_tokens)))
     }
 
     /// The question to the classifier: one word of a list.

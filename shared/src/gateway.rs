@@ -19,6 +19,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::provider::Provider;
 use crate::provider::unknown::Unknown;
+use crate::request::ChatRequest;
 use crate::retry_budget::RetryBudget;
 use crate::store::cache::MemoryCache;
 use crate::store::memory::MemoryCounters;
@@ -26,7 +27,7 @@ use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The gateway.
 pub struct Gateway {
@@ -46,6 +47,8 @@ pub struct Gateway {
     pub hasher: KeyHasher,
     pub(crate) authenticator: Authenticator,
     pub(crate) intents: Intents,
+    /// What the classifier is asked, without a prompt.
+    pub(crate) bare_question: OnceLock<Option<ChatRequest>>,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
     retries: Mutex<RetryBudget>,
 }
@@ -253,6 +256,7 @@ impl Builder {
         });
         Ok(Gateway {
             intents: Intents::learn(&config.intents, self.embedder).await?,
+            bare_question: OnceLock::new(),
             authenticator: Authenticator::new(directory.clone(), hasher.clone(), config.tenant_defaults.clone()),
             retries: Mutex::new(RetryBudget::new(config.retry.clone())),
             metrics: Metrics::new(self.clock.now_ms()),

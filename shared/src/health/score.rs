@@ -242,7 +242,8 @@ pub fn rank(candidates: &[Scored], random: u64, settings: &HealthSettings) -> Ve
     order
 }
 
-/// The place in `usable` (not empty) of the candidate that comes next, and whether it overtakes the first to do so. A probe
+/// The place in `usable` (not empty) of the candidate that comes next, and whether it overtakes the first to do so. One that
+/// was never tried is not overtaken: the prior's chance of failure is no evidence against it. A probe
 /// that is due is neither overtaken, or its model would never be heard of again, nor does it overtake.
 fn next(candidates: &[Scored], usable: &[usize], settings: &HealthSettings) -> (usize, bool) {
     let first = &candidates[usable[0]];
@@ -251,7 +252,11 @@ fn next(candidates: &[Scored], usable: &[usize], settings: &HealthSettings) -> (
         .filter(|(_, other)| other.standing == Standing::Ready && other.samples >= f64::from(settings.least_samples))
         .min_by(|(_, a), (_, b)| a.expected_ms.total_cmp(&b.expected_ms));
     match fastest {
-        Some((place, other)) if first.standing == Standing::Ready && other.overtakes(first, settings) => (place, true),
+        Some((place, other))
+            if first.standing == Standing::Ready && first.weight > 0.0 && other.overtakes(first, settings) =>
+        {
+            (place, true)
+        }
         _ => (0, false),
     }
 }
@@ -317,6 +322,14 @@ mod tests {
         for (what, candidates, expected) in table {
             assert_eq!(order(&candidates, NO_REFRESH), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn one_that_was_never_tried_is_not_overtaken() {
+        let untried = Scored { samples: 0.0, weight: 0.0, ..ready(40.0) };
+        assert_eq!(order(&[untried, ready(1.0)], NO_REFRESH)[0], (0, Reason::Configured));
+        let tried = Scored { weight: 1.0, ..untried };
+        assert_eq!(order(&[tried, ready(1.0)], NO_REFRESH)[0], (1, Reason::Faster));
     }
 
     #[test]

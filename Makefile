@@ -32,6 +32,7 @@ test: test-rust test-clients
 # The Lambda tests drive the binaries that are deployed, so these are built in release first.
 test-rust:
 	tools/install/system
+	tools/install/dynamodb
 	cargo build --release --locked -p gateway-function -p admin-function --bins
 	GATEWAY_BIN=$(TARGET)/release/gateway ADMIN_BIN=$(TARGET)/release/admin \
 		cargo test --workspace --all-features --locked --no-fail-fast

@@ -1,8 +1,8 @@
 //! The admission: one batch that checks every limit, holds what the request may cost, and looks for a remembered answer.
 //!
 //! A store that does not know the tenant's settings version, or misses a window, says so; the truth is then read from the
-//! directory and the ledger, told to the store, and the admission is asked again (T2, M5). No upstream byte is sent before
-//! the hold stands (M2).
+//! directory and the ledger, told to the store, and the admission is asked again (T2, M5). A store that does not answer is
+//! [`outage`]'s matter. No upstream byte is sent before the hold stands (M2).
 
 use crate::authenticate::Caller;
 use crate::catalog::Model;
@@ -14,19 +14,26 @@ use crate::gcra::Rate;
 use crate::health::ModelHealth;
 use crate::id::RequestId;
 use crate::instructions::CacheUse;
+use crate::ledger::LedgerError;
+use crate::outage::{self, Owed};
 use crate::pipeline::Work;
 use crate::receipt::{Amounts, CacheStatus};
-use crate::store::{Admission, CacheKey, QuotaAsk, Refusal, StoreError, Verdict};
-use crate::window::Window;
+use crate::store::HealthStore;
+use crate::store::{Admission, CacheKey, Counters, QuotaAsk, Refusal, StoreError, Verdict};
+use crate::tenant::Tenant;
+use crate::window::{Window, WindowKind};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How often an admission whose truth has changed is asked again.
 const TRIES: usize = 4;
 /// How long after its deadline a hold expires.
-const LEASE_AFTER_DEADLINE_MS: u64 = 60_000;
+pub(crate) const LEASE_AFTER_DEADLINE_MS: u64 = 60_000;
+/// How long a strict tenant's request waits for another one to open a window.
+const OPENING: Duration = Duration::from_millis(20);
 /// When to come again while too many requests are in flight; nobody knows when one of them ends.
 const CONCURRENCY_RETRY_MS: u64 = 1000;
 
@@ -45,7 +52,7 @@ pub(crate) struct Hold {
     pub(crate) held: Amounts,
     /// Where the answer may be remembered.
     pub(crate) cache_key: Option<CacheKey>,
-    /// The candidates' health, in the order of the decision; empty if the health store is down.
+    /// The candidates' health, in the order of the decision.
     pub(crate) health: Vec<ModelHealth>,
 }
 
@@ -77,26 +84,90 @@ impl Remembered {
     }
 }
 
+/// Why a request was not let in.
+pub(crate) enum Refused {
+    /// What the client is told.
+    Told(Error),
+    /// The store did not answer.
+    Down(StoreError),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Down(error)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Told(error) => error,
+            Refused::Down(StoreError(why)) => Self::Unavailable(why),
+        }
+    }
+}
+
 /// Admits a request, or says why not.
 pub(crate) async fn admit(work: &mut Work<'_>, decision: &mut Decision) -> Result<Admitted, Error> {
     let gateway = work.gateway;
+    if gateway.ledger_is_down().await {
+        work.journal.degrade("ledger");
+        if work.caller.tenant.settings.ledger_required {
+            return Err(Error::Unavailable("the ledger is down, and this tenant requires it".into()));
+        }
+    }
+    match admit_by_store(work, decision).await {
+        Err(Refused::Down(why)) => {
+            work.journal.degrade("store");
+            if work.wants.cache == CacheUse::OnlyIfCached {
+                return Err(Error::Unavailable(why.0));
+            }
+            gateway.metrics.store_failed();
+            work.journal.cache = CacheStatus::Bypass;
+            let now_ms = gateway.clock.now_ms();
+            let ask = admission(gateway, work, decision, now_ms);
+            work.journal.windows = receipt_windows(&work.caller, now_ms);
+            let mut hold = outage::admit(work, ask, why).await?;
+            let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
+            hold.health = gateway.outage.health.snapshot(&names, now_ms).await.unwrap_or_default();
+            Ok(Admitted::Held(hold))
+        }
+        admitted => Ok(admitted?),
+    }
+}
+
+async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<Admitted, Refused> {
+    let gateway = work.gateway;
+    if gateway.store.is_skipped() {
+        return Err(StoreError("it failed time and again and is left alone for a moment".into()).into());
+    }
+    recover(work).await?;
     let wanted = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     let mut readable = wanted;
+    let mut waited_for = Vec::new();
     for _ in 0..TRIES {
         let cache_key = cache_key(work);
         work.journal.cache = if cache_key.is_some() && wanted { CacheStatus::Miss } else { CacheStatus::Bypass };
         if work.wants.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
-            return Err(Error::NotCached);
+            return Err(Error::NotCached.into());
         }
         let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
         let now_ms = gateway.clock.now_ms();
         let ask = admission(gateway, work, decision, now_ms);
         work.journal.windows = receipt_windows(&work.caller, now_ms);
-        let (admitted, health) = tokio::join!(
+        let (admitted, (health, is_shared)) = tokio::join!(
             gateway.store.admit(&ask, cache_key.as_ref().filter(|_| readable), now_ms),
-            gateway.store.health().snapshot(&names, now_ms),
+            gateway.health_of(&names, now_ms),
         );
-        let (verdict, remembered) = admitted.map_err(|StoreError(why)| Error::Unavailable(why))?;
+        // The store may have heard it all the same.
+        let (verdict, remembered) =
+            admitted.inspect_err(|_| gateway.outage.owe(&ask.tenant, Owed::Release(Box::new(ask.clone()))))?;
         match verdict {
             Verdict::Admitted { held, standing } => {
                 work.journal.standing = standing;
@@ -110,25 +181,24 @@ pub(crate) async fn admit(work: &mut Work<'_>, decision: &mut Decision) -> Resul
                     }
                     None => {}
                 }
-                let health = health.unwrap_or_else(|_| {
-                    work.journal.degraded.push("health");
-                    Vec::new()
-                });
+                if !is_shared {
+                    work.journal.degrade("health");
+                }
                 let hold =
                     Hold { ask, held, cache_key: cache_key.filter(|_| work.wants.cache != CacheUse::NoStore), health };
                 if work.wants.cache == CacheUse::OnlyIfCached {
                     release(work, &hold).await;
-                    return Err(Error::NotCached);
+                    return Err(Error::NotCached.into());
                 }
                 return Ok(Admitted::Held(hold));
             }
             Verdict::Refused { refusal, standing } => {
                 work.journal.standing = standing;
-                return Err(told(refusal, now_ms));
+                return Err(told(refusal, now_ms).into());
             }
             Verdict::Stale { settings, windows } => {
                 let version = work.caller.tenant.version;
-                learn(work, settings, &windows, now_ms).await?;
+                learn(work, settings, &windows, &mut waited_for, now_ms).await?;
                 // With its settings, what a tenant may use has changed (T2).
                 if work.caller.tenant.version != version {
                     *decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
@@ -137,7 +207,35 @@ pub(crate) async fn admit(work: &mut Work<'_>, decision: &mut Decision) -> Resul
             }
         }
     }
-    Err(Error::Unavailable("the tenant's settings changed at each try".into()))
+    Err(Error::Unavailable("the tenant's settings changed at each try".into()).into())
+}
+
+/// With the store back: sends it what it is owed of this tenant, and has it charge what was admitted without it.
+async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
+    let gateway = work.gateway;
+    let tenant = work.caller.tenant.id.clone();
+    gateway.pay(&tenant).await;
+    if !gateway.outage.take_uncharged(&tenant) {
+        return Ok(());
+    }
+    let now_ms = gateway.clock.now_ms();
+    let windows = quota_windows(&work.caller.tenant, now_ms);
+    let charged = async {
+        // Whether it is back at all, before the ledger is asked for nothing.
+        gateway.store.ping(now_ms).await?;
+        tell(work, &windows, now_ms).await
+    };
+    match charged.await {
+        Ok(()) => Ok(()),
+        Err(refused) => {
+            gateway.outage.note_uncharged(&tenant);
+            match refused {
+                // Without the ledger nobody knows what there is to charge; that must not keep a request from being served.
+                Refused::Told(_) => Ok(()),
+                down @ Refused::Down(_) => Err(down),
+            }
+        }
+    }
 }
 
 /// Asks for a place in the rates only, for a request that dispatches nothing; it counts nothing.
@@ -146,7 +244,7 @@ pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &Decision) -> Resu
         let now_ms = work.gateway.clock.now_ms();
         let ask = Admission { quotas: Vec::new(), ..admission(work.gateway, work, decision, now_ms) };
         let verdict = work.gateway.store.counters().admit(&ask, true, now_ms).await;
-        match verdict.map_err(|StoreError(why)| Error::Unavailable(why))? {
+        match verdict.map_err(Refused::from)? {
             Verdict::Admitted { standing, .. } => {
                 work.journal.standing = standing;
                 return Ok(());
@@ -155,7 +253,7 @@ pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &Decision) -> Resu
                 work.journal.standing = standing;
                 return Err(told(refusal, now_ms));
             }
-            Verdict::Stale { settings, windows } => learn(work, settings, &windows, now_ms).await?,
+            Verdict::Stale { settings, windows } => learn(work, settings, &windows, &mut Vec::new(), now_ms).await?,
         }
     }
     Err(Error::Unavailable("the tenant's settings changed at each try".into()))
@@ -163,9 +261,18 @@ pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &Decision) -> Resu
 
 /// Gives back what was held for a request of which nothing was dispatched.
 pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
-    if let Err(error) = work.gateway.store.counters().release(&hold.ask, work.gateway.clock.now_ms()).await {
-        tracing::error!(request = %work.journal.id, %error, "a hold was not released; it expires by its lease");
+    let gateway = work.gateway;
+    let released = counters(work).release(&hold.ask, gateway.clock.now_ms()).await;
+    if let Err(error) = released {
+        tracing::warn!(request = %work.journal.id, %error, "a hold is not released yet");
+        gateway.outage.owe(&hold.ask.tenant, Owed::Release(Box::new(hold.ask.clone())));
     }
+}
+
+/// The counters that a request was admitted by.
+pub(crate) fn counters<'a>(work: &Work<'a>) -> &'a dyn Counters {
+    let gateway = work.gateway;
+    if work.journal.outage { &gateway.outage.counters } else { gateway.store.counters() }
 }
 
 /// How much of the hold the calls made so far have used up.
@@ -189,31 +296,75 @@ pub(crate) async fn extend(work: &Work<'_>, hold: &mut Hold, models: &[Arc<Model
             Amounts { requests: 1, tokens, cost_nusd }
         }
     };
-    let more = used.plus(most).minus(hold.held);
+    let target = used.plus(most);
+    let more = target.minus(hold.held);
     if more == Amounts::default() {
         return true;
     }
     let now_ms = work.gateway.clock.now_ms();
-    let granted = work.gateway.store.counters().extend(&hold.ask, more, now_ms).await.unwrap_or(false);
+    let granted = counters(work).extend(&hold.ask, target, now_ms).await.unwrap_or(false);
     if granted {
         hold.held = hold.held.plus(more);
     }
     granted
 }
 
-/// Reads the truth and tells it to the store.
-async fn learn(work: &mut Work<'_>, settings: bool, windows: &[Window], now_ms: u64) -> Result<(), Error> {
+/// Reads the truth and tells it to the store. `waited_for` are the windows of a strict tenant that this request has found
+/// missing before: whoever opened one is given the time of one more look, and one that was lost is closed for as long as
+/// a hold can be in flight (M5).
+async fn learn(
+    work: &mut Work<'_>,
+    settings: bool,
+    windows: &[Window],
+    waited_for: &mut Vec<Window>,
+    now_ms: u64,
+) -> Result<(), Refused> {
+    let gateway = work.gateway;
     if settings {
-        work.caller = work.gateway.authenticator.again(&work.caller, now_ms).await?;
+        work.caller = gateway.authenticator.again(&work.caller, now_ms).await?;
     }
-    let tenant = work.caller.tenant.clone();
+    let mut missing = windows.to_vec();
+    if work.caller.tenant.settings.strict {
+        let tenant = work.caller.tenant.id.clone();
+        let lease_ms = gateway.config.request_deadline_ms + LEASE_AFTER_DEADLINE_MS;
+        for window in windows {
+            match waited_for.iter().filter(|known| *known == window).count() {
+                0 if gateway.ledger.open_window(&tenant, window).await.map_err(ledger_is_down)? => {}
+                0 => {
+                    missing.retain(|other| other != window);
+                    tokio::time::sleep(OPENING).await;
+                }
+                1 => {
+                    missing.retain(|other| other != window);
+                    gateway.store.counters().close(&tenant, window, now_ms + lease_ms, now_ms).await?;
+                }
+                // It was closed, and is not any more.
+                _ => {}
+            }
+            waited_for.push(*window);
+        }
+    }
+    tell(work, &missing, now_ms).await
+}
+
+/// Tells the store what the ledger says that windows had used.
+async fn tell(work: &Work<'_>, windows: &[Window], now_ms: u64) -> Result<(), Refused> {
+    let (gateway, tenant) = (work.gateway, &work.caller.tenant);
     let mut totals = Vec::with_capacity(windows.len());
     for window in windows {
-        let used = work.gateway.ledger.totals(&tenant.id, window).await;
-        totals.push((*window, used.map_err(|e| Error::Unavailable(e.to_string()))?));
+        totals.push((*window, gateway.ledger.totals(&tenant.id, window).await.map_err(ledger_is_down)?));
     }
-    let refilled = work.gateway.store.counters().refill(&tenant.id, tenant.version, &totals, now_ms).await;
-    refilled.map_err(|StoreError(why)| Error::Unavailable(why))
+    Ok(gateway.store.counters().refill(&tenant.id, tenant.version, &totals, now_ms).await?)
+}
+
+fn ledger_is_down(error: LedgerError) -> Error {
+    Error::Unavailable(error.to_string())
+}
+
+/// The windows that a tenant is admitted to.
+fn quota_windows(tenant: &Tenant, now_ms: u64) -> Vec<Window> {
+    let month = tenant.settings.limits.monthly_cost_nusd.map(|_| Window::month(now_ms));
+    std::iter::once(Window::day(now_ms, tenant.settings.window_anchor_ms)).chain(month).collect()
 }
 
 fn admission(gateway: &Gateway, work: &Work<'_>, decision: &Decision, now_ms: u64) -> Admission {
@@ -226,21 +377,15 @@ fn admission(gateway: &Gateway, work: &Work<'_>, decision: &Decision, now_ms: u6
         Amounts { requests: 1, ..most.plus(allowance) }
     };
     let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
-    let day = Window::day(now_ms, tenant.settings.window_anchor_ms);
-    let mut quotas = vec![QuotaAsk {
-        window: day,
-        requests: limits.daily_requests,
-        tokens: limits.daily_tokens,
-        cost_nusd: limits.daily_cost_nusd,
-    }];
-    if limits.monthly_cost_nusd.is_some() {
-        quotas.push(QuotaAsk {
-            window: Window::month(now_ms),
-            requests: None,
-            tokens: None,
-            cost_nusd: limits.monthly_cost_nusd,
-        });
-    }
+    let quota = |window: Window| match window.kind {
+        WindowKind::Day => QuotaAsk {
+            window,
+            requests: limits.daily_requests,
+            tokens: limits.daily_tokens,
+            cost_nusd: limits.daily_cost_nusd,
+        },
+        WindowKind::Month => QuotaAsk { window, requests: None, tokens: None, cost_nusd: limits.monthly_cost_nusd },
+    };
     Admission {
         tenant: tenant.id.clone(),
         id: work.journal.id,
@@ -249,7 +394,7 @@ fn admission(gateway: &Gateway, work: &Work<'_>, decision: &Decision, now_ms: u6
         token_rate: rate(limits.tokens_per_minute),
         rate_tokens: rate_tokens(&work.request, input),
         concurrency: limits.concurrency,
-        quotas,
+        quotas: quota_windows(tenant, now_ms).into_iter().map(quota).collect(),
         hold: hold(input.likely_tokens),
         strict_hold: hold(input.strict_tokens),
         lease_until_ms: now_ms + work.left_ms() + LEASE_AFTER_DEADLINE_MS,
@@ -289,9 +434,10 @@ fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
     Some(CacheKey { tenant: tenant.id.clone(), hash: hash.finalize().into() })
 }
 
-fn told(refusal: Refusal, now_ms: u64) -> Error {
+pub(crate) fn told(refusal: Refusal, now_ms: u64) -> Error {
     match refusal {
         Refusal::Rate { kind, retry_after_ms } => Error::RateLimited { kind, retry_after_ms },
+        Refusal::Closed { retry_after_ms } => Error::Closed { retry_after_ms },
         Refusal::Concurrency => Error::ConcurrencyLimited { retry_after_ms: CONCURRENCY_RETRY_MS },
         Refusal::Quota { quota, resets_at_ms } => {
             Error::QuotaExceeded { quota, resets_at_ms, resets_in_ms: resets_at_ms.saturating_sub(now_ms) }

@@ -69,8 +69,7 @@ impl Reply {
     /// Sends a whole answer.
     pub(crate) fn whole(&mut self, journal: &Journal, status: u16, body: Bytes) {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let mut headers = headers(journal, HeaderTime::Final);
-        put(&mut headers, CONTENT_TYPE, "application/json");
+        let headers = final_headers(journal, JSON);
         self.send(Answer { status, headers, body: AnswerBody::Whole(body) });
     }
 
@@ -83,8 +82,7 @@ impl Reply {
             return;
         }
         let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut headers = headers(journal, HeaderTime::Final);
-        put(&mut headers, CONTENT_TYPE, "application/json");
+        let mut headers = final_headers(journal, JSON);
         error_headers(&mut headers, &told);
         self.send(Answer { status, headers, body: AnswerBody::Whole(body) });
     }
@@ -93,7 +91,7 @@ impl Reply {
     pub(crate) fn begin(&mut self, journal: &Journal) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut headers = headers(journal, HeaderTime::FirstByte);
-        put(&mut headers, CONTENT_TYPE, "text/event-stream; charset=utf-8");
+        put(&mut headers, CONTENT_TYPE, EVENTS);
         put(&mut headers, http::header::CACHE_CONTROL, "no-cache");
         // Asks nginx and its kin not to collect the events before passing them on.
         put(&mut headers, HeaderName::from_static("x-accel-buffering"), "no");
@@ -117,12 +115,25 @@ impl Reply {
         }
     }
 
-    fn send(&mut self, answer: Answer) {
+    /// Sends an answer, unless one was sent before.
+    pub(crate) fn send(&mut self, answer: Answer) {
         if let Some(head) = self.head.take() {
             // Nobody waits any more: the client has gone, and what was done is settled all the same.
             let _ = head.send(answer);
         }
     }
+}
+
+/// The content type of whole answers.
+pub(crate) const JSON: &str = "application/json";
+/// The content type of streams.
+pub(crate) const EVENTS: &str = "text/event-stream; charset=utf-8";
+
+/// The headers of an answer that is whole.
+pub(crate) fn final_headers(journal: &Journal, content_type: &str) -> HeaderMap {
+    let mut headers = headers(journal, HeaderTime::Final);
+    put(&mut headers, CONTENT_TYPE, content_type);
+    headers
 }
 
 /// When headers are written: some values are known only at the end.

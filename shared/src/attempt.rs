@@ -180,15 +180,16 @@ pub(crate) async fn first_that_answers(
 /// Takes the one probe of a model whose breaker is half open; answers when, if it was to be had. The attempt is dated
 /// with that instant, so that its result is known for the probe's.
 async fn probe(work: &Work<'_>, model: &Arc<Model>) -> Option<u64> {
-    let now_ms = work.gateway.clock.now_ms();
-    let leased = work.gateway.store.health().try_probe(&model.name, work.left_ms() + 1000, now_ms).await;
-    leased.unwrap_or(false).then_some(now_ms)
+    let (gateway, now_ms) = (work.gateway, work.gateway.clock.now_ms());
+    gateway.try_probe(&model.name, work.left_ms() + 1000, now_ms).await.then_some(now_ms)
 }
 
 async fn record(gateway: &Gateway, seen: Option<Observation>) {
     let Some(seen) = seen else { return };
-    if let Err(error) = gateway.store.health().record(&[seen], gateway.clock.now_ms()).await {
-        tracing::warn!(%error, "what was seen of a model is lost");
+    let (seen, now_ms) = ([seen], gateway.clock.now_ms());
+    gateway.saw(&seen, now_ms).await;
+    if let Err(error) = gateway.store.health().record(&seen, now_ms).await {
+        tracing::warn!(%error, "what was seen of a model is known to this process alone");
     }
 }
 

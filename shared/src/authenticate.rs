@@ -28,6 +28,8 @@ pub struct Caller {
     pub key_last4: Arc<str>,
     /// When the key stops working, in Unix milliseconds.
     pub key_expires_at_ms: Option<u64>,
+    /// Whether the directory is down and this is what it said within the last minute.
+    pub is_stale: bool,
     hash: KeyHash,
 }
 
@@ -86,6 +88,7 @@ impl Authenticator {
                     tenant: Arc::new(tenant),
                     key_last4: key.last4,
                     key_expires_at_ms: key.expires_at_ms,
+                    is_stale: false,
                     hash,
                 };
                 self.lock().put(hash, (caller.clone(), now_ms));
@@ -97,7 +100,7 @@ impl Authenticator {
             }
             Err(DirectoryError::Unavailable(why)) => match kept {
                 Some((caller, read_at_ms)) if now_ms < read_at_ms.saturating_add(STALE_MS) => {
-                    admissible(caller, now_ms)
+                    admissible(Caller { is_stale: true, ..caller }, now_ms)
                 }
                 _ => Err(Error::Unavailable(why)),
             },

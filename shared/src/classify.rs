@@ -104,7 +104,7 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
     let tier = gateway.config.catalog.tier(&gateway.config.intent.classifier_tier)?;
     let (models, _, _) = eligible(&tier.models, Some(tier), &work.caller, &question);
     let names: Vec<_> = models.iter().map(|model| model.name.clone()).collect();
-    let health = gateway.store.health().snapshot(&names, gateway.clock.now_ms()).await.unwrap_or_default();
+    let (health, _) = gateway.health_of(&names, gateway.clock.now_ms()).await;
     let best =
         rank(&models, &health, question.max_output_tokens, u64::MAX, &gateway.config.health).into_iter().next()?;
     // A model that is out is not asked for so little.

@@ -35,7 +35,9 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
     let times = opened.times();
     work.journal.ttft_ms = Some(work.journal.latency_ms());
     reply.begin(&work.journal);
-    let keep = matches!(work.journal.cache, CacheStatus::Miss) || work.wants.cache == CacheUse::NoCache;
+    let keep = matches!(work.journal.cache, CacheStatus::Miss)
+        || work.wants.cache == CacheUse::NoCache
+        || work.claim.is_some();
     let write = Writing { include_usage: work.request.include_usage, hide_logprobs: answering.hide_logprobs };
     let (ended, waited) = read_on(opened, &model, write, work.deadline, Sink::Client(reply, keep)).await;
     work.journal.waited_for(waited);
@@ -43,15 +45,15 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
     match ended.error {
         Some(_) if work.left_ms() == 0 => Outcome::cut(Error::DeadlineExceeded),
         Some(_) => Outcome::cut(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() }),
-        None => Outcome::streamed(ended.kept.filter(|_| ended.stopped && doubt.is_none()).map(Into::into)),
+        None => Outcome::streamed(ended.kept.map(Into::into), ended.stopped && doubt.is_none()),
     }
 }
 
 /// Sends a remembered answer.
-pub(crate) fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, reply: &mut Reply) {
+pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, reply: &mut Reply) {
     work.journal.cache = CacheStatus::Hit;
     work.journal.age_ms = Some(work.journal.created_at_ms.saturating_sub(remembered.created_at_ms));
     work.journal.model = Some(remembered.model);
     work.journal.tier = remembered.tier;
-    settle_hit(work, remembered.body, reply);
+    settle_hit(work, remembered.body, reply).await;
 }

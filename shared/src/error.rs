@@ -128,6 +128,18 @@ pub enum Error {
     /// The store or the directory is down, and this request needs it.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The store lost a window, and this tenant waits until nothing of it can be in flight.
+    #[error("a window was lost and is closed")]
+    Closed {
+        /// When to come again, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The idempotency key came with another body before.
+    #[error("the idempotency key was used with another body")]
+    IdempotencyMismatch,
+    /// A request with this idempotency key has not ended.
+    #[error("a request with this idempotency key is running")]
+    IdempotencyInProgress,
     /// The deadline passed.
     #[error("the deadline passed")]
     DeadlineExceeded,
@@ -278,6 +290,34 @@ impl Error {
                     "store_unavailable",
                     "server_error",
                     "The gateway cannot check this request's limits now.".into(),
+                )
+            },
+            Self::Closed { retry_after_ms } => Told {
+                retry_after_ms: Some(*retry_after_ms),
+                ..told(
+                    503,
+                    "store_unavailable",
+                    "server_error",
+                    "What this tenant has used today is being made certain; no request is served until then.".into(),
+                )
+            },
+            Self::IdempotencyMismatch => Told {
+                param: Some("idempotency-key".into()),
+                ..told(
+                    422,
+                    "idempotency_mismatch",
+                    INVALID,
+                    "This idempotency key was used with another body; use a new one for a new request.".into(),
+                )
+            },
+            Self::IdempotencyInProgress => Told {
+                param: Some("idempotency-key".into()),
+                retry_after_ms: Some(1000),
+                ..told(
+                    409,
+                    "idempotency_in_progress",
+                    INVALID,
+                    "A request with this idempotency key is still running.".into(),
                 )
             },
             Self::DeadlineExceeded => {

@@ -11,14 +11,16 @@ use crate::config::Config;
 use crate::decide::Intents;
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::health::MemoryHealth;
+use crate::health::{MemoryHealth, ModelHealth, Observation};
 use crate::id::RequestId;
 use crate::intent::{EmbedError, Embedder, HashedNgrams};
 use crate::key::KeyHasher;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::outage::Outage;
 use crate::provider::Provider;
 use crate::provider::unknown::Unknown;
+use crate::receipt::Receipt;
 use crate::request::ChatRequest;
 use crate::retry_budget::RetryBudget;
 use crate::store::cache::MemoryCache;
@@ -27,7 +29,9 @@ use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::time::Instant;
 
 /// The gateway.
 pub struct Gateway {
@@ -49,6 +53,10 @@ pub struct Gateway {
     pub(crate) intents: Intents,
     /// What the classifier is asked, without a prompt.
     pub(crate) bare_question: OnceLock<Option<ChatRequest>>,
+    /// What goes on without the store.
+    pub(crate) outage: Outage,
+    /// Whether the ledger failed the last time that something was written to it.
+    ledger_failed: AtomicBool,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
     retries: Mutex<RetryBudget>,
 }
@@ -94,6 +102,63 @@ impl Gateway {
     /// Counts a request for the budget of retries.
     pub(crate) fn count_for_retries(&self) {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).note_request(self.clock.now_ms());
+    }
+
+    /// The health of models, and whether it is the fleet's: while the store is down it is what this process has seen.
+    pub(crate) async fn health_of(&self, models: &[Arc<str>], now_ms: u64) -> (Vec<ModelHealth>, bool) {
+        match self.store.health().snapshot(models, now_ms).await {
+            Ok(health) => (health, true),
+            Err(_) => (self.outage.health.snapshot(models, now_ms).await.unwrap_or_default(), false),
+        }
+    }
+
+    /// Notes what was seen of models in this process, for when the store is down.
+    pub(crate) async fn saw(&self, seen: &[Observation], now_ms: u64) {
+        // Memory does not fail.
+        let _ = self.outage.health.record(seen, now_ms).await;
+    }
+
+    /// Takes the one probe of a model: the fleet's, or while the store is down this process's.
+    pub(crate) async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> bool {
+        match self.store.health().try_probe(model, lease_ms, now_ms).await {
+            Ok(leased) => leased,
+            Err(_) => self.outage.health.try_probe(model, lease_ms, now_ms).await.unwrap_or(false),
+        }
+    }
+
+    /// Whether the ledger is down. It is asked only after something could not be written.
+    pub(crate) async fn ledger_is_down(&self) -> bool {
+        if !self.ledger_failed.load(Relaxed) {
+            return false;
+        }
+        let is_down = self.ledger.ping().await.is_err();
+        self.ledger_failed.store(is_down, Relaxed);
+        is_down
+    }
+
+    /// Notes how a write to the ledger went.
+    pub(crate) fn note_ledger(&self, worked: bool) {
+        self.ledger_failed.store(!worked, Relaxed);
+    }
+
+    /// Writes the receipts of holds that expired: their processes were lost, and what they may have been billed is
+    /// charged in full (M2). Without them a refill would forget it.
+    pub async fn write_lost(&self, tenant: &str) {
+        let lost = self.store.counters().lost(tenant);
+        if lost.is_empty() {
+            return;
+        }
+        let mut written = Vec::with_capacity(lost.len());
+        for hold in lost {
+            let receipt = Receipt::of_lost(tenant, &hold, self.config.version);
+            match self.ledger.record(&receipt).await {
+                Ok(()) => written.push(hold),
+                Err(error) => tracing::warn!(request = %hold.id, %error, "an expired hold is not in the ledger yet"),
+            }
+        }
+        if let Err(error) = self.store.counters().acknowledge(tenant, &written, self.clock.now_ms()).await {
+            tracing::warn!(tenant, %error, "expired holds will be written again, to no effect");
+        }
     }
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
@@ -148,8 +213,10 @@ impl Gateway {
     pub async fn ready(&self) -> Answer {
         let now_ms = self.clock.now_ms();
         let state = |works: bool| if works { "ok" } else { "down" };
-        let (directory, ledger, store) =
-            tokio::join!(self.directory.ping(), self.ledger.ping(), self.store.health().snapshot(&[], now_ms));
+        let asked = Instant::now();
+        let (directory, ledger, (store, latency)) = tokio::join!(self.directory.ping(), self.ledger.ping(), async {
+            (self.store.ping(now_ms).await, asked.elapsed())
+        });
         let mut providers = serde_json::Map::new();
         for provider in &self.config.providers {
             let models: Vec<Arc<str>> = self
@@ -160,7 +227,7 @@ impl Gateway {
                 .filter(|model| model.provider == provider.name)
                 .map(|model| model.name.clone())
                 .collect();
-            let health = self.store.health().snapshot(&models, now_ms).await.unwrap_or_default();
+            let (health, _) = self.health_of(&models, now_ms).await;
             let usable = health
                 .iter()
                 .filter(|model| crate::health::score::health_percent(&model.measures.failure, model.standing) > 0)
@@ -172,9 +239,11 @@ impl Gateway {
             };
             providers.insert(provider.name.to_string(), json!({"state": word}));
         }
-        let ready = directory.is_ok() && store.is_ok();
+        // Without the store tenants go on within their outage share, as long as the ledger grants it.
+        let ready = directory.is_ok() && (store.is_ok() || ledger.is_ok());
+        let latency_ms = store.is_ok().then(|| (latency.as_secs_f64() * 1e6).round() / 1e3);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = json!({"ready": ready, "store": {"kind": self.store.kind(), "state": state(store.is_ok())},
+        let body = json!({"ready": ready, "store": {"kind": self.store.kind(), "state": state(store.is_ok()), "latency_ms": latency_ms},
             "directory": {"state": state(directory.is_ok())}, "ledger": {"state": state(ledger.is_ok())}, "providers": providers});
         Answer::json(status, &body)
     }
@@ -261,6 +330,8 @@ impl Builder {
             retries: Mutex::new(RetryBudget::new(config.retry.clone())),
             metrics: Metrics::new(self.clock.now_ms()),
             clock: self.clock,
+            outage: Outage::new(&config.health, config.breaker.clone()),
+            ledger_failed: AtomicBool::new(false),
             providers: self.providers,
             store,
             directory,

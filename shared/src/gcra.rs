@@ -78,6 +78,11 @@ impl Rate {
         self.limit
     }
 
+    /// The period, in milliseconds.
+    pub fn period_ms(&self) -> u64 {
+        self.period_ms
+    }
+
     /// The most units that can pass at once.
     pub fn capacity(&self) -> u64 {
         self.capacity

@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use http::HeaderMap;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// How the cache may be used.
@@ -32,6 +33,8 @@ pub struct Instructions {
     pub upgrade: Option<bool>,
     /// Kept on the receipt and in usage.
     pub tags: BTreeMap<String, String>,
+    /// SHA-256 of the idempotency key.
+    pub idempotency_key: Option<[u8; 32]>,
 }
 
 impl Instructions {
@@ -61,7 +64,12 @@ impl Instructions {
             Some(_) => return Err(invalid("x-gateway-upgrade", "must be on or off")),
         };
         let tags = text(headers, "x-gateway-tags")?.map_or_else(|| Ok(BTreeMap::new()), tags)?;
-        Ok(Self { cache, cache_ttl_seconds, upgrade, tags })
+        let idempotency_key = match text(headers, "idempotency-key")? {
+            None => None,
+            Some(key) if (1..=255).contains(&key.len()) => Some(Sha256::digest(key).into()),
+            Some(_) => return Err(invalid("idempotency-key", "must have 1 to 255 characters")),
+        };
+        Ok(Self { cache, cache_ttl_seconds, upgrade, tags, idempotency_key })
     }
 }
 
@@ -116,6 +124,8 @@ mod tests {
             ("x-gateway-cache-ttl", "1e9"),
             ("x-gateway-cache-ttl", "-5"),
             ("x-gateway-upgrade", "maybe"),
+            ("idempotency-key", ""),
+            ("idempotency-key", &"k".repeat(256)),
             ("x-gateway-tags", "novalue"),
             ("x-gateway-tags", "=v"),
             ("x-gateway-tags", "a=1,b=2,c=3,d=4,e=5,f=6,g=7,h=8,i=9,j=10,k=11"),

@@ -38,6 +38,8 @@ pub(crate) struct Journal {
     pub(crate) standing: Standing,
     pub(crate) degraded: Vec<&'static str>,
     pub(crate) windows: Vec<Window>,
+    /// Whether it was admitted without the store.
+    pub(crate) outage: bool,
     /// How long providers were waited for.
     waited: Duration,
 }
@@ -67,6 +69,7 @@ impl Journal {
             standing: Standing::default(),
             degraded: Vec::new(),
             windows: Vec::new(),
+            outage: false,
             waited: Duration::ZERO,
         }
     }
@@ -82,6 +85,13 @@ impl Journal {
     /// Notes a wait for a provider that was measured elsewhere.
     pub(crate) fn waited_for(&mut self, span: Duration) {
         self.waited += span;
+    }
+
+    /// Notes a backend that is down.
+    pub(crate) fn degrade(&mut self, backend: &'static str) {
+        if !self.degraded.contains(&backend) {
+            self.degraded.push(backend);
+        }
     }
 
     /// Why something was done.
@@ -141,6 +151,7 @@ impl Journal {
             reasons: self.reasons.clone(),
             attempts: self.attempts.clone(),
             windows: self.windows.clone(),
+            outage: self.outage,
         }
     }
 }

@@ -12,7 +12,9 @@ pub mod authenticate;
 pub mod decide;
 pub mod intent;
 pub mod estimate;
+mod idempotency;
 mod admit;
+mod outage;
 mod classify;
 pub mod rank;
 mod attempt;
@@ -31,6 +33,7 @@ pub mod store;
 pub mod health;
 pub mod directory;
 pub mod ledger;
+pub mod dynamodb;
 pub mod provider;
 
 // What all of them speak of.

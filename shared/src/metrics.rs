@@ -109,6 +109,9 @@ struct Counts {
     requests: u64,
     errors: u64,
     refused: u64,
+    outages: u64,
+    store_failures: u64,
+    ledger_failures: u64,
     cache_hits: u64,
     failovers: u64,
     upgrades: u64,
@@ -148,6 +151,7 @@ impl Metrics {
         counts.failovers +=
             u64::from(receipt.attempts.iter().any(|attempt| attempt.kind == crate::receipt::AttemptKind::Failover));
         counts.upgrades += u64::from(receipt.upgraded);
+        counts.outages += u64::from(receipt.outage);
         counts.cost_nusd = counts.cost_nusd.saturating_add(receipt.cost_nusd);
         counts.latency_ms.record(receipt.latency_ms);
         counts.overhead_ms.record(receipt.overhead_ms);
@@ -175,6 +179,16 @@ impl Metrics {
             tenant.cost_nusd = tenant.cost_nusd.saturating_add(receipt.cost_nusd);
             tenant.cache_hits += u64::from(hit);
         }
+    }
+
+    /// Counts a call to the store that failed.
+    pub(crate) fn store_failed(&self) {
+        self.lock().store_failures += 1;
+    }
+
+    /// Counts a receipt that the ledger did not take.
+    pub(crate) fn ledger_failed(&self) {
+        self.lock().ledger_failures += 1;
     }
 
     /// Counts a request that the gateway itself refused.
@@ -219,6 +233,7 @@ impl Metrics {
             (id.to_string(), told)
         }).collect();
         json!({"since_ms": self.since_ms, "requests_total": counts.requests, "errors_total": counts.errors, "refused_total": counts.refused,
+            "outage_total": counts.outages, "store_failures_total": counts.store_failures, "ledger_failures_total": counts.ledger_failures,
             "cache_hit_rate": rate(counts.cache_hits), "failover_rate": rate(counts.failovers), "upgrade_rate": rate(counts.upgrades),
             "cost_usd": format_usd(counts.cost_nusd), "latency_ms": counts.latency_ms.told(), "overhead_ms": counts.overhead_ms.told(),
             "models": told_models, "tenants": tenants})

@@ -16,8 +16,10 @@ use crate::deliver::{deliver, deliver_hit};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::health::Observation;
+use crate::idempotency::{answer_again, claim, finish};
 use crate::instructions::{Instructions, key_of};
 use crate::journal::Journal;
+use crate::ledger::IdempotencyKey;
 use crate::rank::candidates;
 use crate::request::ChatRequest;
 use crate::settle::{Outcome, settle};
@@ -39,8 +41,9 @@ pub struct ChatCall {
     pub time_left: Option<Duration>,
 }
 
-/// What is kept of the transport's time for the settlement and the last bytes.
-const SETTLE_TIME: Duration = Duration::from_millis(500);
+/// What is kept of the transport's time for the settlement and the last bytes: as long as a store or ledger that does not
+/// answer is waited for, but no more than a quarter.
+const SETTLE_TIME: Duration = Duration::from_secs(4);
 
 /// A request on its way: what is known of it, and what has been done.
 pub(crate) struct Work<'a> {
@@ -54,6 +57,8 @@ pub(crate) struct Work<'a> {
     pub(crate) seen: Vec<Observation>,
     /// Streams whose answers were not good enough, being read for their usage.
     pub(crate) drained: Vec<Drained>,
+    /// The idempotency key that it has claimed.
+    pub(crate) claim: Option<IdempotencyKey>,
 }
 
 /// An answer that is ready to be delivered.
@@ -68,7 +73,7 @@ impl Gateway {
     pub async fn chat(self: &Arc<Self>, call: ChatCall) -> Answer {
         let journal = Journal::open(self.clock.now_ms());
         let limit = Duration::from_millis(self.config.request_deadline_ms);
-        let left = call.time_left.map_or(limit, |left| left.saturating_sub(SETTLE_TIME).min(limit));
+        let left = call.time_left.map_or(limit, |left| (left - SETTLE_TIME.min(left / 4)).min(limit));
         let deadline = journal.started + left;
         let (reply, answer) = Reply::new();
         let gateway = self.clone();
@@ -80,7 +85,19 @@ impl Gateway {
     }
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    pub(crate) fn new(
+        gateway: &'a Gateway,
+        (caller, request, wants): (Caller, ChatRequest, Instructions),
+        deadline: Instant,
+        mut journal: Journal,
+    ) -> Self {
+        if caller.is_stale {
+            journal.degrade("directory");
+        }
+        Self { gateway, caller, request, wants, deadline, journal, seen: Vec::new(), drained: Vec::new(), claim: None }
+    }
+
     /// Milliseconds to the deadline.
     pub(crate) fn left_ms(&self) -> u64 {
         u64::try_from(self.deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
@@ -99,8 +116,15 @@ async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut repl
         Ok(read) => read,
         Err(error) => return refuse(gateway, &mut journal, &mut reply, error),
     };
-    let mut work = Work { gateway, caller, request, wants, deadline, journal, seen: Vec::new(), drained: Vec::new() };
-    if let Err(error) = answer(&mut work, &mut reply).await {
+    let mut work = Work::new(gateway, (caller, request, wants), deadline, journal);
+    let answered = match claim(&mut work).await {
+        Ok(None) => answer(&mut work, &mut reply).await,
+        Ok(Some(kept)) => answer_again(&kept, &mut reply),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = answered {
+        finish(&work, None).await;
+        gateway.write_lost(&work.caller.tenant.id).await;
         refuse(gateway, &mut work.journal, &mut reply, error);
     }
 }
@@ -128,7 +152,7 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     work.note(&decision);
     let mut hold = match admit(work, &mut decision).await? {
         Admitted::Hit(remembered) => {
-            deliver_hit(work, remembered, reply);
+            deliver_hit(work, remembered, reply).await;
             return Ok(());
         }
         Admitted::Held(hold) => hold,

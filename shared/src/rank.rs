@@ -53,10 +53,11 @@ pub(crate) async fn candidates(
     let gateway = work.gateway;
     if health.len() != decision.candidates.len() {
         let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
-        health = gateway.store.health().snapshot(&names, gateway.clock.now_ms()).await.unwrap_or_default();
-    }
-    if !decision.candidates.is_empty() && health.is_empty() && !work.journal.degraded.contains(&"health") {
-        work.journal.degraded.push("health");
+        let (known, is_shared) = gateway.health_of(&names, gateway.clock.now_ms()).await;
+        health = known;
+        if !is_shared {
+            work.journal.degrade("health");
+        }
     }
     rank(&decision.candidates, &health, work.request.max_output_tokens, work.journal.id.draw(), &gateway.config.health)
 }

@@ -4,7 +4,9 @@
 //! sums of receipts. Secrets and prompts never do (T3).
 
 use crate::id::RequestId;
+use crate::ledger::Charged;
 use crate::money::Usage;
+use crate::store::Lost;
 use crate::usd;
 use crate::window::Window;
 use serde::{Deserialize, Serialize};
@@ -213,13 +215,61 @@ pub struct Receipt {
     /// The quota windows that it was charged to.
     #[serde(default)]
     pub windows: Vec<Window>,
+    /// Whether it was admitted without the store, within the tenant's outage share.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outage: bool,
 }
 
 impl Receipt {
+    /// The receipt of a request whose process was lost: all that was held for it, as an estimate (M2).
+    #[must_use]
+    pub fn of_lost(tenant: &str, lost: &Lost, config_version: u64) -> Self {
+        let month = Window::month(lost.id.created_at_ms());
+        let mut windows = lost.windows.clone();
+        if !windows.contains(&month) {
+            windows.push(month);
+        }
+        Self {
+            id: lost.id,
+            tenant: tenant.into(),
+            key_last4: "".into(),
+            created_at_ms: lost.id.created_at_ms(),
+            status: 500,
+            requested_model: "".into(),
+            model: None,
+            tier: None,
+            intent: None,
+            difficulty: None,
+            cache: CacheStatus::Bypass,
+            streamed: false,
+            upgraded: false,
+            config_version,
+            tags: BTreeMap::new(),
+            // Which of its tokens were input is not known any more.
+            usage: Usage { input_tokens: lost.held.tokens, ..Usage::default() },
+            cost_nusd: lost.held.cost_nusd,
+            estimated: true,
+            latency_ms: 0.0,
+            overhead_ms: 0.0,
+            ttft_ms: None,
+            reasons: vec!["its process was lost: all that was held for it is charged".to_owned()],
+            attempts: Vec::new(),
+            windows,
+            outage: false,
+        }
+    }
+
     /// What this request counts against a quota (M7): itself, and all its tokens and money.
     #[must_use]
     pub fn amounts(&self) -> Amounts {
         Amounts { requests: 1, tokens: self.usage.total_tokens(), cost_nusd: self.cost_nusd }
+    }
+
+    /// The same, as its windows' totals take it in.
+    #[must_use]
+    pub fn charged(&self) -> Charged {
+        let used = self.amounts();
+        Charged { used, outage: if self.outage { used } else { Amounts::default() } }
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -274,6 +275,12 @@ impl ChatRequest {
     /// All top-level fields as they stand in the body, in order.
     pub fn raw_fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|field| (&*field.name, &self.body[field.value.clone()]))
+    }
+
+    /// SHA-256 of the body as it came.
+    #[must_use]
+    pub fn body_hash(&self) -> [u8; 32] {
+        Sha256::digest(&self.body).into()
     }
 
     /// Bytes of the body.

@@ -38,10 +38,9 @@ async fn route(gateway: &Gateway, call: ChatCall) -> Answer {
 }
 
 async fn decided(gateway: &Gateway, call: ChatCall, journal: &mut Journal, deadline: Instant) -> Result<Value, Error> {
-    let (caller, request, wants) = read(gateway, call, journal).await?;
+    let read = read(gateway, call, journal).await?;
     let own = std::mem::replace(journal, Journal::open(journal.created_at_ms));
-    let mut work =
-        Work { gateway, caller, request, wants, deadline, journal: own, seen: Vec::new(), drained: Vec::new() };
+    let mut work = Work::new(gateway, read, deadline, own);
     let told = async {
         let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
         admit_rate(&mut work, &decision).await?;

@@ -5,20 +5,26 @@
 //! takes the answer from the client: the receipt then goes to the structured log, from which it can be replayed.
 
 use crate::admit::{Hold, Remembered, release};
-use crate::answer::{Reply, final_comment};
+use crate::answer::{EVENTS, JSON, Reply, final_comment, final_headers};
 use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::idempotency::finish;
 use crate::instructions::CacheUse;
+use crate::outage::Owed;
 use crate::pipeline::Work;
 use crate::receipt::{Amounts, CacheStatus, Receipt};
-use crate::store::{CacheWrite, Settled, Settlement};
+use crate::store::{CacheWrite, Counters, Settled, Settlement};
 use bytes::Bytes;
+use http::HeaderMap;
 
 /// What a request came to.
 pub(crate) struct Outcome {
-    /// A whole answer's body; a stream's is with the client already.
+    /// A whole answer's body; of a stream, which is with the client already, its events if they were kept.
     body: Option<Bytes>,
-    /// What may be remembered.
-    keep: Option<Bytes>,
+    /// Whether it was streamed.
+    streamed: bool,
+    /// Whether it may be remembered.
+    keep: bool,
     /// Why there is no answer, or no whole one.
     error: Option<Error>,
 }
@@ -26,22 +32,22 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// A whole answer, and whether it may be remembered.
     pub(crate) fn whole(body: Bytes, keep: bool) -> Self {
-        Self { keep: keep.then(|| body.clone()), body: Some(body), error: None }
+        Self { body: Some(body), streamed: false, keep, error: None }
     }
 
-    /// A stream that was whole, and its events if they may be remembered.
-    pub(crate) fn streamed(keep: Option<Bytes>) -> Self {
-        Self { body: None, keep, error: None }
+    /// A stream that was whole, its events, and whether they may be remembered.
+    pub(crate) fn streamed(events: Option<Bytes>, keep: bool) -> Self {
+        Self { body: events, streamed: true, keep, error: None }
     }
 
     /// A stream that was cut (A1).
     pub(crate) fn cut(error: Error) -> Self {
-        Self { body: None, keep: None, error: Some(error) }
+        Self { body: None, streamed: false, keep: false, error: Some(error) }
     }
 
     /// No answer.
     pub(crate) fn failed(error: Error) -> Self {
-        Self { body: None, keep: None, error: Some(error) }
+        Self { body: None, streamed: false, keep: false, error: Some(error) }
     }
 }
 
@@ -60,25 +66,32 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             id: work.journal.id,
             windows: hold.ask.quotas.iter().map(|quota| quota.window).collect(),
             used,
+            lease_until_ms: hold.ask.lease_until_ms,
             token_rate: hold.ask.token_rate.map(|rate| (rate, hold.ask.rate_tokens.min(rate.capacity()), used.tokens)),
         };
-        let write = cache_write(work, &hold, outcome.keep);
-        let (settled, _) =
-            tokio::join!(gateway.store.settle(&settlement, &work.seen, write, now_ms), record(work, &receipt));
-        match settled {
-            Ok(Settled::Done) => {}
-            Ok(Settled::Again | Settled::WithoutHold) => {
-                tracing::warn!(request = %work.journal.id, "settled without its hold")
-            }
-            Err(error) => {
-                tracing::error!(request = %work.journal.id, %error, "not settled; the hold expires by its lease")
-            }
+        let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
+        let ((), (), (), recorded) = tokio::join!(
+            charge(work, &settlement, write, now_ms),
+            gateway.saw(&work.seen, now_ms),
+            gateway.write_lost(&settlement.tenant),
+            record(gateway, &receipt),
+        );
+        if !recorded {
+            work.journal.degrade("ledger");
+        }
+        if work.journal.outage {
+            // Only now can the ledger tell what there is to charge.
+            gateway.outage.note_uncharged(&settlement.tenant);
         }
         if exceeds(used, hold.held) {
             tracing::warn!(request = %work.journal.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
         }
     }
     gateway.metrics.served(&receipt);
+    if work.claim.is_some() {
+        let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
+        finish(work, whole.map(|body| kept(work, body, outcome.streamed))).await;
+    }
     match (outcome.error, outcome.body) {
         (Some(error), _) => {
             if matches!(error, Error::Internal(_)) {
@@ -86,39 +99,78 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             }
             reply.error(&work.journal, &error);
         }
-        (None, Some(body)) => reply.whole(&work.journal, 200, body),
-        (None, None) => end_stream(work, reply),
+        (None, Some(body)) if !outcome.streamed => reply.whole(&work.journal, 200, body),
+        (None, _) => reply.event(stream_end(work)),
     }
 }
 
-/// Lets a remembered answer out. It waits for neither store nor ledger: it was counted when it was admitted.
-pub(crate) fn settle_hit(work: &mut Work<'_>, body: Bytes, reply: &mut Reply) {
+/// An answer as it is kept under an idempotency key.
+fn kept(work: &Work<'_>, body: Bytes, streamed: bool) -> (HeaderMap, Bytes) {
+    if !streamed {
+        return (final_headers(&work.journal, JSON), body);
+    }
+    (final_headers(&work.journal, EVENTS), [&body[..], &stream_end(work)].concat().into())
+}
+
+/// Lets a remembered answer out. It waits for neither store nor ledger, unless it came with an idempotency key: it was
+/// counted when it was admitted.
+pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Bytes, reply: &mut Reply) {
     let gateway = work.gateway;
     work.journal.ttft_ms = Some(work.journal.latency_ms());
     let receipt = work.journal.receipt(200, gateway.config.version);
     log(&receipt);
     gateway.ledger.note_hit(&receipt);
     gateway.metrics.served(&receipt);
+    if work.claim.is_some() {
+        finish(work, Some(kept(work, body.clone(), work.request.stream))).await;
+    }
     if work.request.stream {
         reply.begin(&work.journal);
         reply.event(body);
-        end_stream(work, reply);
+        reply.event(stream_end(work));
     } else {
         reply.whole(&work.journal, 200, body);
     }
 }
 
-fn end_stream(work: &Work<'_>, reply: &mut Reply) {
-    reply.event([&final_comment(&work.journal)[..], b"data: [DONE]\n\n"].concat().into());
+/// What follows the last event of a stream that is whole.
+fn stream_end(work: &Work<'_>) -> Bytes {
+    [&final_comment(&work.journal)[..], b"data: [DONE]\n\n"].concat().into()
 }
 
-/// Writes the receipt where it lasts, or where it can be replayed from.
-async fn record(work: &Work<'_>, receipt: &Receipt) {
-    log(receipt);
-    if let Err(error) = work.gateway.ledger.record(receipt).await {
-        let json = serde_json::to_string(receipt).unwrap_or_default();
-        tracing::error!(target: "receipt", %error, receipt = json, "the ledger is down; replay this receipt");
+/// Replaces the hold in the counters that made it. What the store does not hear it is owed.
+async fn charge(work: &Work<'_>, settlement: &Settlement, write: Option<CacheWrite>, now_ms: u64) {
+    let (gateway, id) = (work.gateway, settlement.id);
+    let settled = match work.journal.outage {
+        true => gateway.outage.counters.settle(settlement, now_ms).await,
+        false => gateway.store.settle(settlement, &work.seen, write, now_ms).await,
+    };
+    match settled {
+        Ok(Settled::Done) => {}
+        Ok(Settled::Again | Settled::WithoutHold) => tracing::warn!(request = %id, "settled without its hold"),
+        Err(error) => {
+            tracing::error!(request = %id, %error, "not settled yet; it is sent again with the tenant's next request");
+            gateway.metrics.store_failed();
+            gateway.outage.owe(&settlement.tenant, Owed::Settle(settlement.clone()));
+            return;
+        }
     }
+    if !work.journal.outage {
+        gateway.pay(&settlement.tenant).await;
+    }
+}
+
+/// Writes the receipt where it lasts, or where it can be replayed from; answers whether it lasts.
+async fn record(gateway: &Gateway, receipt: &Receipt) -> bool {
+    log(receipt);
+    let recorded = gateway.ledger.record(receipt).await;
+    gateway.note_ledger(recorded.is_ok());
+    if let Err(error) = &recorded {
+        gateway.metrics.ledger_failed();
+        let json = serde_json::to_string(receipt).unwrap_or_default();
+        tracing::error!(target: "receipt", %error, receipt = json, "the ledger is down; `ai-gateway replay` writes this receipt later");
+    }
+    recorded.is_ok()
 }
 
 /// The structured log line of a receipt.

@@ -71,6 +71,10 @@ pub struct TenantSettings {
     pub upgrade: TenantUpgrade,
     /// The part of the day's quotas that it may use while the store is down, 0 to 1.
     pub outage_share: f64,
+    /// Whether a window that the store lost stays closed until no hold of before can be in flight (M5).
+    pub strict: bool,
+    /// Whether requests are refused while the ledger is down.
+    pub ledger_required: bool,
 }
 
 /// What the directory stores of a tenant.
@@ -295,7 +299,7 @@ mod tests {
                        "daily_tokens": 1_000_000, "daily_cost_usd": "5.00", "monthly_cost_usd": null},
             "window_anchor_ms": 0, "allowed_models": ["*"],
             "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
-            "upgrade": {"enabled": true}, "outage_share": 0.1
+            "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false
         }))
         .unwrap()
     }

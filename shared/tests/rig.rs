@@ -364,7 +364,7 @@ impl Rig {
     }
 
     pub async fn totals_of(&self, tenant: &str) -> Amounts {
-        self.ledger.inner.totals(tenant, &Window::day(NOW, 0)).await.unwrap()
+        self.ledger.inner.totals(tenant, &Window::day(NOW, 0)).await.unwrap().used
     }
 
     /// What the store says that `acme` used today, and that nothing is held any more.

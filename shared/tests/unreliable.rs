@@ -7,10 +7,11 @@ use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
 use gateway_core::intent::{EmbedError, Embedder};
 use gateway_core::key::KeyHash;
-use gateway_core::ledger::{Ledger, LedgerError, UsageQuery, UsageRow};
+use gateway_core::ledger::{Begun, Charged, Claims, IdempotencyKey, Ledger, LedgerError, UsageQuery, UsageRow};
 use gateway_core::receipt::{Amounts, Receipt};
 use gateway_core::store::{
-    Admission, CacheKey, Counters, HealthStore, ResponseCache, Settled, Settlement, StoreError, Verdict, WindowUse,
+    Admission, CacheKey, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, StoreError, Verdict,
+    WindowUse,
 };
 use gateway_core::tenant::TenantRecord;
 use gateway_core::window::Window;
@@ -22,13 +23,15 @@ use tokio::sync::watch;
 pub struct Unreliable<T> {
     pub inner: T,
     pub down: AtomicBool,
+    /// Whether admissions are heard and their answers lost.
+    pub deaf: AtomicBool,
     /// Receipts that came through.
     pub recorded: watch::Sender<u64>,
 }
 
 impl<T> Unreliable<T> {
     pub fn new(inner: T) -> Self {
-        Self { inner, down: AtomicBool::new(false), recorded: watch::Sender::new(0) }
+        Self { inner, down: AtomicBool::new(false), deaf: AtomicBool::new(false), recorded: watch::Sender::new(0) }
     }
 
     pub fn set_down(&self, down: bool) {
@@ -112,7 +115,7 @@ impl<T: Ledger> Ledger for Unreliable<T> {
         }
     }
 
-    async fn totals(&self, tenant: &str, window: &Window) -> Result<Amounts, LedgerError> {
+    async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError> {
         self.up(LedgerError::Unavailable)?.totals(tenant, window).await
     }
 
@@ -135,13 +138,46 @@ impl<T: Ledger> Ledger for Unreliable<T> {
 }
 
 #[async_trait]
-impl<T: Counters> Counters for Unreliable<T> {
-    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
-        self.up(StoreError)?.admit(ask, hit, now_ms).await
+impl<T: Claims> Claims for Unreliable<T> {
+    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, most: Amounts) -> Result<bool, LedgerError> {
+        self.up(LedgerError::Unavailable)?.grant(tenant, window, more, most).await
     }
 
-    async fn extend(&self, ask: &Admission, more: Amounts, now_ms: u64) -> Result<bool, StoreError> {
-        self.up(StoreError)?.extend(ask, more, now_ms).await
+    async fn open_window(&self, tenant: &str, window: &Window) -> Result<bool, LedgerError> {
+        self.up(LedgerError::Unavailable)?.open_window(tenant, window).await
+    }
+
+    async fn begin(
+        &self,
+        key: &IdempotencyKey,
+        body: [u8; 32],
+        request: RequestId,
+        lease_until_ms: u64,
+        now_ms: u64,
+    ) -> Result<Begun, LedgerError> {
+        self.up(LedgerError::Unavailable)?.begin(key, body, request, lease_until_ms, now_ms).await
+    }
+
+    async fn finish(
+        &self,
+        key: &IdempotencyKey,
+        request: RequestId,
+        answer: Option<Bytes>,
+        now_ms: u64,
+    ) -> Result<(), LedgerError> {
+        self.up(LedgerError::Unavailable)?.finish(key, request, answer, now_ms).await
+    }
+}
+
+#[async_trait]
+impl<T: Counters> Counters for Unreliable<T> {
+    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
+        let verdict = self.up(StoreError)?.admit(ask, hit, now_ms).await;
+        if self.deaf.load(Ordering::SeqCst) { Err(StoreError("the answer was lost".into())) } else { verdict }
+    }
+
+    async fn extend(&self, ask: &Admission, target: Amounts, now_ms: u64) -> Result<bool, StoreError> {
+        self.up(StoreError)?.extend(ask, target, now_ms).await
     }
 
     async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
@@ -156,10 +192,22 @@ impl<T: Counters> Counters for Unreliable<T> {
         &self,
         tenant: &str,
         version: u64,
-        windows: &[(Window, Amounts)],
+        windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<(), StoreError> {
         self.up(StoreError)?.refill(tenant, version, windows, now_ms).await
+    }
+
+    async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.close(tenant, window, until_ms, now_ms).await
+    }
+
+    fn lost(&self, tenant: &str) -> Vec<Lost> {
+        self.up(StoreError).map(|store| store.lost(tenant)).unwrap_or_default()
+    }
+
+    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.acknowledge(tenant, lost, now_ms).await
     }
 
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {

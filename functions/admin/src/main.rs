@@ -1,12 +1,14 @@
 //! The control plane as a process: answers invocations under Lambda, listens elsewhere.
 
 use admin_function::{OwnerToken, standalone};
+use anyhow::Context;
 use gateway_host::{lambda, process, wiring};
 
 fn main() -> anyhow::Result<()> {
     process::run(async || {
         let wired = wiring::wire().await?;
-        let owner = OwnerToken::new(&wired.owner_token, &wired.gateway.hasher)?;
+        let token = wired.owner_token.context("GATEWAY_ADMIN_TOKEN: must be set where GATEWAY_DIRECTORY is a table")?;
+        let owner = OwnerToken::new(&token, &wired.gateway.hasher)?;
         Ok((standalone(wired.gateway, owner), lambda::ResponseMode::from_env()?))
     })
 }

@@ -37,7 +37,7 @@ impl Plane {
         match live {
             Some(live) => Ok(live),
             None => {
-                let used = self.gateway.ledger.totals(tenant, window).await?;
+                let used = self.gateway.ledger.totals(tenant, window).await?.used;
                 Ok(WindowUse { used, held: Amounts::default() })
             }
         }
@@ -54,6 +54,7 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<Strin
         tracing::warn!(why, "the live windows are not to be had; the ledger's are shown");
         true
     });
+    plane.gateway.write_lost(&id).await;
     let live = live.unwrap_or_default();
     let live_of = |place: usize| live.get(place).copied().flatten();
     let [day, month] =

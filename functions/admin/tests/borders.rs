@@ -5,8 +5,11 @@ use async_trait::async_trait;
 use gateway_core::directory::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::key::KeyHash;
+use gateway_core::ledger::Charged;
 use gateway_core::receipt::Amounts;
-use gateway_core::store::{Admission, Counters, HealthStore, Settled, Settlement, StoreError, Verdict, WindowUse};
+use gateway_core::store::{
+    Admission, Counters, HealthStore, Lost, Settled, Settlement, StoreError, Verdict, WindowUse,
+};
 use gateway_core::tenant::TenantRecord;
 use gateway_core::window::Window;
 use serde_json::json;
@@ -34,7 +37,16 @@ impl Counters for Down {
     async fn release(&self, _: &Admission, _: u64) -> Result<(), StoreError> {
         down()
     }
-    async fn refill(&self, _: &str, _: u64, _: &[(Window, Amounts)], _: u64) -> Result<(), StoreError> {
+    async fn refill(&self, _: &str, _: u64, _: &[(Window, Charged)], _: u64) -> Result<(), StoreError> {
+        down()
+    }
+    async fn close(&self, _: &str, _: &Window, _: u64, _: u64) -> Result<(), StoreError> {
+        down()
+    }
+    fn lost(&self, _: &str) -> Vec<Lost> {
+        Vec::new()
+    }
+    async fn acknowledge(&self, _: &str, _: &[Lost], _: u64) -> Result<(), StoreError> {
         down()
     }
     async fn usage(&self, _: &str, _: &[Window], _: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {

@@ -69,7 +69,7 @@ async fn what_is_held_for_a_request_in_flight_is_told_apart() {
         lease_until_ms: NOON_MS + HOUR_MS,
     };
     counters
-        .refill("acme", NOON_MS, &[(window, Amounts { requests: 2, tokens: 10, cost_nusd: 5 })], NOON_MS)
+        .refill("acme", NOON_MS, &[(window, Amounts { requests: 2, tokens: 10, cost_nusd: 5 }.into())], NOON_MS)
         .await
         .unwrap();
     let verdict = counters.admit(&ask, false, NOON_MS).await.unwrap();

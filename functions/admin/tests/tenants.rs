@@ -15,7 +15,7 @@ async fn a_tenant_is_shown_as_the_contract_shows_it() {
     assert_eq!((made.status, made.header("content-type")), (201, "application/json"));
     let expected = json!({"id": "acme", "name": "Acme", "enabled": true, "limits": limits(), "window_anchor_ms": 0,
         "allowed_models": ["*"], "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
-        "upgrade": {"enabled": true}, "outage_share": 0.1});
+        "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false});
     assert_eq!(made.body, expected);
     assert_eq!(house.get("/admin/tenants/acme").await.body, expected);
     assert_eq!(house.get("/admin/tenants").await.body, json!({"data": [expected], "next": null}));

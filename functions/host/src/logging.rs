@@ -1,5 +1,6 @@
 //! The log: JSON on stdout under Lambda, readable text on stderr elsewhere; `GATEWAY_LOG` is the filter.
 
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Begins to log. `default` is the filter where `GATEWAY_LOG` says nothing.
@@ -12,7 +13,9 @@ pub fn start(default: &str) -> anyhow::Result<()> {
     if crate::lambda::is_lambda() {
         tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stdout).init();
     } else {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        // A log in a file is searched, and replayed: it has no colours.
+        let colours = std::io::stderr().is_terminal();
+        tracing_subscriber::fmt().with_ansi(colours).with_env_filter(filter).with_writer(std::io::stderr).init();
     }
     Ok(())
 }

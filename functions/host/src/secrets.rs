@@ -13,17 +13,19 @@ use std::path::Path;
 /// The least length of a secret that somebody chose.
 const LEAST_CHARS: usize = 32;
 
-/// The secret of this name: from the environment, else from the data folder, else made and put there.
+/// The secret of this name: from the environment, else from the data folder, else made and put there; `None` where the
+/// environment has none and there is no folder.
 ///
 /// # Errors
 /// If the variable is shorter than 32 characters, or the folder cannot be read or written.
-pub fn secret(variable: &str, folder: &Path, file: &str) -> anyhow::Result<String> {
+pub fn secret(variable: &str, folder: Option<&Path>, file: &str) -> anyhow::Result<Option<String>> {
     if let Ok(given) = std::env::var(variable) {
         if given.chars().count() < LEAST_CHARS {
             bail!("{variable}: must have at least {LEAST_CHARS} characters");
         }
-        return Ok(given);
+        return Ok(Some(given));
     }
+    let Some(folder) = folder else { return Ok(None) };
     let path = folder.join(file);
     let kept = match std::fs::read_to_string(&path) {
         Ok(text) => Some(text.trim().to_owned()),
@@ -39,7 +41,7 @@ pub fn secret(variable: &str, folder: &Path, file: &str) -> anyhow::Result<Strin
                 path.display()
             );
         }
-        return Ok(kept);
+        return Ok(Some(kept));
     }
     // A key's random characters: 178 bits in an alphabet that every shell and header can carry.
     let made = ApiKey::generate().reveal().trim_start_matches("gw_live_").to_owned();
@@ -52,5 +54,5 @@ pub fn secret(variable: &str, folder: &Path, file: &str) -> anyhow::Result<Strin
         .with_context(|| format!("cannot write {}", path.display()))?;
     out.write_all(made.as_bytes())?;
     out.sync_all()?;
-    Ok(made)
+    Ok(Some(made))
 }

@@ -4,12 +4,19 @@ use crate::secrets::secret;
 use anyhow::{Context, bail};
 use gateway_core::clock::{Clock, SystemClock};
 use gateway_core::config::{ApiKey, Config, ProviderKind, SHIPPED, Secret, SecretRef};
+use gateway_core::directory::Directory;
+use gateway_core::directory::dynamodb::DynamoDirectory;
 use gateway_core::directory::embedded::EmbeddedDirectory;
+use gateway_core::dynamodb::Table;
 use gateway_core::gateway::Gateway;
 use gateway_core::key::KeyHasher;
+use gateway_core::ledger::Ledger;
+use gateway_core::ledger::dynamodb::DynamoLedger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::provider::simulated::Simulated;
+use gateway_core::store::Store;
+use gateway_core::store::redis::RedisStore;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,12 +24,87 @@ use std::sync::Arc;
 pub struct Wired {
     /// The gateway.
     pub gateway: Arc<Gateway>,
-    /// The owner's token, in clear: to be hashed, and on a laptop to be shown.
-    pub owner_token: String,
-    /// The data folder.
-    pub folder: PathBuf,
+    /// The owner's token, in clear: to be hashed, and on a laptop to be shown. `None` where the environment has none and
+    /// there is no data folder to keep one in.
+    pub owner_token: Option<String>,
+    /// Where tenants and ledger are kept.
+    pub place: Place,
     /// Where the configuration came from.
     pub config_name: String,
+}
+
+/// Where tenants and ledger are kept: what `GATEWAY_DIRECTORY` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a folder of this machine.
+    Folder(PathBuf),
+    /// In a DynamoDB table of this name.
+    Table(String),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(f, "{}", folder.display()),
+            Self::Table(name) => write!(f, "the DynamoDB table {name}"),
+        }
+    }
+}
+
+impl Place {
+    /// What `GATEWAY_DIRECTORY` says; a folder is made if it is missing.
+    ///
+    /// # Errors
+    /// If it says something else, or the folder cannot be made.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let default = if crate::lambda::is_lambda() { "file:/tmp/.gateway" } else { "file:.gateway" };
+        let named = std::env::var("GATEWAY_DIRECTORY").unwrap_or_else(|_| default.to_owned());
+        match named.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => {
+                std::fs::create_dir_all(path)
+                    .with_context(|| format!("GATEWAY_DIRECTORY: cannot make the folder {path}"))?;
+                Ok(Self::Folder(PathBuf::from(path)))
+            }
+            Some(("dynamodb", table)) if !table.is_empty() => Ok(Self::Table(table.to_owned())),
+            // As with the store: an address may hold a password.
+            _ => {
+                let kind = named.split(':').next().unwrap_or_default();
+                bail!("GATEWAY_DIRECTORY: `{kind}` is not supported; file:FOLDER and dynamodb:TABLE are")
+            }
+        }
+    }
+
+    /// The DynamoDB table of this name. An emulator's on this machine is made where it is missing; one of AWS never is.
+    async fn table(name: &str) -> anyhow::Result<Table> {
+        let table = Table::from_env(name).await.context("GATEWAY_DIRECTORY")?;
+        let endpoint = std::env::var("AWS_ENDPOINT_URL_DYNAMODB").unwrap_or_default();
+        if ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].iter().any(|local| endpoint.starts_with(local)) {
+            table.create().await.context("AWS_ENDPOINT_URL_DYNAMODB")?;
+        }
+        Ok(table)
+    }
+
+    /// The ledger alone.
+    ///
+    /// # Errors
+    /// If it cannot be opened, as when a gateway has the folder open.
+    pub async fn ledger(&self) -> anyhow::Result<Arc<dyn Ledger>> {
+        Ok(match self {
+            Self::Folder(folder) => Arc::new(EmbeddedLedger::open(folder, SystemClock.now_ms())?),
+            Self::Table(name) => Arc::new(DynamoLedger::new(Self::table(name).await?)),
+        })
+    }
+
+    async fn open(&self) -> anyhow::Result<(Arc<dyn Directory>, Arc<dyn Ledger>)> {
+        Ok(match self {
+            // The directory first: its file says best that another gateway has the folder.
+            Self::Folder(folder) => (Arc::new(EmbeddedDirectory::open(folder)?), self.ledger().await?),
+            Self::Table(name) => {
+                let table = Self::table(name).await?;
+                (Arc::new(DynamoDirectory::new(table.clone())), Arc::new(DynamoLedger::new(table)))
+            }
+        })
+    }
 }
 
 /// The configuration that `GATEWAY_CONFIG` names, or the compiled-in one.
@@ -40,17 +122,22 @@ pub fn config() -> anyhow::Result<(Config, String)> {
     Ok((Config::load(&text, &file, &|variable| std::env::var(variable).ok())?, name))
 }
 
-/// The data folder that `GATEWAY_DIRECTORY` names, made if it is missing.
-fn folder() -> anyhow::Result<PathBuf> {
-    let default = if crate::lambda::is_lambda() { "file:/tmp/.gateway" } else { "file:.gateway" };
-    let named = std::env::var("GATEWAY_DIRECTORY").unwrap_or_else(|_| default.to_owned());
-    let Some(path) = named.strip_prefix("file:").filter(|path| !path.is_empty()) else {
-        // As with the store: an address may hold a password.
-        let kind = named.split(':').next().unwrap_or_default();
-        bail!("GATEWAY_DIRECTORY: `{kind}` is not supported; file:FOLDER is");
-    };
-    std::fs::create_dir_all(path).with_context(|| format!("GATEWAY_DIRECTORY: cannot make the folder {path}"))?;
-    Ok(PathBuf::from(path))
+/// The store that `GATEWAY_STORE` names; `None` for this process's memory.
+fn store(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    let named = std::env::var("GATEWAY_STORE").unwrap_or_else(|_| "memory".to_owned());
+    let kind = named.split(':').next().unwrap_or_default();
+    match kind {
+        "memory" if named == "memory" => Ok(None),
+        "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
+            let max_entry_bytes = usize::try_from(config.cache.max_entry_bytes).unwrap_or(usize::MAX);
+            let store = RedisStore::new(&named, &config.health, &config.breaker, max_entry_bytes);
+            Ok(Some(Arc::new(store.context("GATEWAY_STORE")?)))
+        }
+        // The address may hold a password; only its kind is repeated.
+        _ => bail!(
+            "GATEWAY_STORE: `{kind}` is not supported; memory, redis://, rediss://, redis-cluster:// and rediss-cluster:// are"
+        ),
+    }
 }
 
 /// Puts a gateway together from the environment.
@@ -58,20 +145,25 @@ fn folder() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// Says which variable, file or field is to blame.
 pub async fn wire() -> anyhow::Result<Wired> {
-    let store = std::env::var("GATEWAY_STORE").unwrap_or_else(|_| "memory".to_owned());
-    if store != "memory" {
-        // The address may hold a password; only its kind is repeated.
-        bail!("GATEWAY_STORE: `{}` is not supported; memory is", store.split(':').next().unwrap_or_default());
-    }
     let (config, config_name) = config()?;
-    let folder = folder()?;
-    let hasher = KeyHasher::new(secret("GATEWAY_HASH_SECRET", &folder, "hash-secret")?.as_bytes());
-    let owner_token = secret("GATEWAY_ADMIN_TOKEN", &folder, "admin-token")?;
-    let directory = Arc::new(EmbeddedDirectory::open(&folder)?);
-    let ledger = Arc::new(EmbeddedLedger::open(&folder, SystemClock.now_ms())?);
+    let store = store(&config)?;
+    let place = Place::from_env()?;
+    let folder = match &place {
+        Place::Folder(folder) => Some(folder.as_path()),
+        Place::Table(_) => None,
+    };
+    let Some(hash_secret) = secret("GATEWAY_HASH_SECRET", folder, "hash-secret")? else {
+        bail!("GATEWAY_HASH_SECRET: must be set, the same for all processes, where GATEWAY_DIRECTORY is a table")
+    };
+    let hasher = KeyHasher::new(hash_secret.as_bytes());
+    let owner_token = secret("GATEWAY_ADMIN_TOKEN", folder, "admin-token")?;
+    let (directory, ledger) = place.open().await?;
 
     let tls = gateway_core::provider::tls()?;
     let mut builder = Gateway::builder(config.clone());
+    if let Some(store) = store {
+        builder = builder.store(store);
+    }
     for provider in &config.providers {
         builder = match &provider.kind {
             ProviderKind::Simulated => builder.provider(&provider.name, Arc::new(Simulated::new())),
@@ -83,7 +175,7 @@ pub async fn wire() -> anyhow::Result<Wired> {
         };
     }
     let gateway = builder.build(directory, ledger, hasher).await?;
-    Ok(Wired { gateway: Arc::new(gateway), owner_token, folder, config_name })
+    Ok(Wired { gateway: Arc::new(gateway), owner_token, place, config_name })
 }
 
 fn known(key: &ApiKey) -> anyhow::Result<Secret> {

@@ -535,7 +535,7 @@ async fn a_process_that_cannot_start_tells_lambda_why_and_ends_in_failure() {
             ("GATEWAY_CONFIG", "absent.toml", "absent.toml"),
             ("GATEWAY_CONFIG", &broken, "tiers.cheap"),
             ("GATEWAY_ADMIN_TOKEN", "hunter2", "GATEWAY_ADMIN_TOKEN"),
-            ("GATEWAY_STORE", "redis://:hunter2@cache", "GATEWAY_STORE"),
+            ("GATEWAY_STORE", "bogus://:hunter2@cache", "GATEWAY_STORE"),
             ("GATEWAY_RESPONSE_MODE", "sometimes", "GATEWAY_RESPONSE_MODE"),
             ("GATEWAY_LOG", "info=loud=very", "GATEWAY_LOG"),
         ] {

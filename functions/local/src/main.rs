@@ -1,10 +1,11 @@
 //! Both planes in one process over plain HTTP: `cargo run --release`, development, containers.
 
 mod demo;
+mod replay;
 
 use anyhow::Context;
 use gateway_core::config::{Config, check};
-use gateway_host::wiring::{Wired, wire};
+use gateway_host::wiring::{Place, Wired, wire};
 use gateway_host::{http, logging};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: ai-gateway                    serve both planes on GATEWAY_ADDR (127.0.0.1:8080)
        ai-gateway check FILE         say what is wrong with a configuration file
+       ai-gateway replay FILE        write the receipts of a log into the ledger, each once; - is standard input
        ai-gateway --help | --version";
 
 #[tokio::main]
@@ -22,6 +24,7 @@ async fn main() -> ExitCode {
     let done = match arguments[..] {
         [] => run().await,
         ["check", file] => return check_file(file),
+        ["replay", file] => replay::run(file).await,
         ["--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
@@ -63,8 +66,14 @@ async fn run() -> anyhow::Result<()> {
     // The address first: whoever starts a second gateway by mistake should read of that, not of a locked file.
     let listener = http::listen(&http::address()).await?;
     let wired = wire().await?;
-    let demo_key = demo::tenant(&wired.gateway).await.context("the demo tenant")?;
-    let owner = admin_function::OwnerToken::new(&wired.owner_token, &wired.gateway.hasher);
+    // A table is not a newcomer's: whoever has one makes tenants through the admin plane.
+    let demo_key = match &wired.place {
+        Place::Folder(_) => demo::tenant(&wired.gateway).await.context("the demo tenant")?,
+        Place::Table(_) => None,
+    };
+    let token = wired.owner_token.as_deref();
+    let token = token.context("GATEWAY_ADMIN_TOKEN: must be set where GATEWAY_DIRECTORY is a table")?;
+    let owner = admin_function::OwnerToken::new(token, &wired.gateway.hasher);
     let admin = admin_function::router(wired.gateway.clone(), owner.context("GATEWAY_ADMIN_TOKEN")?);
     let router = gateway_function::router(wired.gateway.clone()).merge(admin);
     // Who reads only its beginning, or nothing of it, is no reason not to serve.
@@ -76,13 +85,14 @@ async fn run() -> anyhow::Result<()> {
 fn greeting(wired: &Wired, address: SocketAddr, demo_key: Option<&str>) -> String {
     let config: &Config = &wired.gateway.config;
     let mut lines = vec![
-        format!("AI Gateway on http://{address} (data in {}, {})\n", wired.folder.display(), wired.config_name),
+        format!("AI Gateway on http://{address} (data in {}, {})\n", wired.place, wired.config_name),
         format!("  base URL     http://{address}/v1"),
+        format!("  store        {}", wired.gateway.store.kind()),
     ];
     lines.extend(demo_key.map(|key| format!("  API key      {key}")));
     // What came from the environment is known there, and has no business in a container's log (T3).
-    let given = std::env::var_os("GATEWAY_ADMIN_TOKEN").is_some();
-    lines.push(format!("  admin token  {}", if given { "as GATEWAY_ADMIN_TOKEN says" } else { &wired.owner_token }));
+    let made = wired.owner_token.as_deref().filter(|_| std::env::var_os("GATEWAY_ADMIN_TOKEN").is_none());
+    lines.push(format!("  admin token  {}", made.unwrap_or("as GATEWAY_ADMIN_TOKEN says")));
     for tier in &config.catalog.tiers {
         let models: Vec<&str> = tier.models.iter().map(|model| &*model.name).collect();
         lines.push(format!("  {:<12} {}", tier.name, models.join(", ")));

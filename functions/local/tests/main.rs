@@ -8,6 +8,7 @@
 mod bad_input;
 mod crash;
 mod first_run;
+mod fleet;
 mod gateway;
 mod hostile_http;
 mod secrets;

@@ -53,6 +53,8 @@ pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog
         }),
         upgrade: section.table("upgrade", |section| TenantUpgrade { enabled: section.flag("enabled", true) }),
         outage_share: section.number("outage_share", 0.0..=1.0, 0.1),
+        strict: section.flag("strict", false),
+        ledger_required: section.flag("ledger_required", false),
     })
 }
 

@@ -191,7 +191,7 @@ pub async fn keys_created_at_once_each_raise_the_version(directory: &impl Direct
     versions.sort_unstable();
     assert_eq!(versions, [2, 3, 4, 5], "each change has a version of its own");
     let ids: Vec<_> = directory.keys("acme").await.unwrap().into_iter().map(|key| key.id).collect();
-    assert_eq!(ids, ["a", "b", "c", "d"].map(Into::into), "in the order of their ids");
+    assert_eq!(ids, ["a", "b", "c", "d"].map(std::sync::Arc::<str>::from), "in the order of their ids");
 }
 
 pub async fn a_deleted_key_is_gone_and_the_others_stay(directory: &impl Directory) {

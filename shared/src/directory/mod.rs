@@ -6,6 +6,7 @@
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+pub mod dynamodb;
 pub mod embedded;
 
 use crate::key::KeyHash;

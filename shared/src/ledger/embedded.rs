@@ -11,6 +11,7 @@
 //! the first one counts. Only a receipt that is sent again after 31 days, when its log is deleted, counts twice.
 
 mod checkpoint;
+mod claims;
 #[cfg(test)]
 pub(crate) mod crash;
 mod log;
@@ -20,12 +21,13 @@ mod totals;
 
 use self::checkpoint::sync_folder;
 use self::log::{Bounds, Log, Work};
-use super::{Ledger, LedgerError, UsageQuery, UsageRow};
+use super::{Begun, Charged, Claims, IdempotencyKey, Ledger, LedgerError, UsageQuery, UsageRow};
 use crate::directory::Page;
 use crate::id::RequestId;
 use crate::receipt::{Amounts, Receipt};
 use crate::window::Window;
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,8 @@ const KEEP_RECEIPTS_MS: u64 = 30 * 86_400_000;
 /// A ledger in a folder's `ledger`. No two of them have the same folder open. Dropping it brings everything to the disk.
 pub struct EmbeddedLedger {
     shared: Arc<Shared>,
+    /// Opened when one is first made: most ledgers never see one.
+    claims: Arc<Mutex<Option<claims::Claims>>>,
     syncing: Option<JoinHandle<()>>,
     /// Held until the thread has ended.
     lock: File,
@@ -73,7 +77,7 @@ impl EmbeddedLedger {
             let shared = shared.clone();
             move || shared.sync_until_closed()
         });
-        Ok(Self { shared, syncing: Some(syncing.map_err(cannot)?), lock })
+        Ok(Self { shared, claims: Arc::default(), syncing: Some(syncing.map_err(cannot)?), lock })
     }
 }
 
@@ -183,7 +187,7 @@ impl Ledger for EmbeddedLedger {
         }
     }
 
-    async fn totals(&self, tenant: &str, window: &Window) -> Result<Amounts, LedgerError> {
+    async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError> {
         Ok(self.shared.lock().totals.window(tenant, window))
     }
 
@@ -210,6 +214,61 @@ impl Ledger for EmbeddedLedger {
             Some(error) => Err(LedgerError::Unavailable(format!("the last sync failed: {error}"))),
             None => Ok(()),
         }
+    }
+}
+
+impl EmbeddedLedger {
+    /// Does something with the claims, and waits for the disk on a thread that serves no request.
+    async fn claim<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&claims::Claims) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (claims, folder) = (self.claims.clone(), self.shared.folder.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let mut claims = claims.lock().unwrap_or_else(PoisonError::into_inner);
+            let opened = match claims.take() {
+                Some(opened) => opened,
+                None => claims::Claims::open(&folder)?,
+            };
+            work(claims.insert(opened))
+        });
+        done.await.unwrap_or_else(|error| Err(LedgerError::Unavailable(error.to_string())))
+    }
+}
+
+#[async_trait]
+impl Claims for EmbeddedLedger {
+    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, most: Amounts) -> Result<bool, LedgerError> {
+        let (tenant, window) = (tenant.to_owned(), window.key());
+        self.claim(move |claims| claims.grant(&tenant, &window, more, most)).await
+    }
+
+    async fn open_window(&self, tenant: &str, window: &Window) -> Result<bool, LedgerError> {
+        let (tenant, window) = (tenant.to_owned(), window.key());
+        self.claim(move |claims| claims.open_window(&tenant, &window)).await
+    }
+
+    async fn begin(
+        &self,
+        key: &IdempotencyKey,
+        body: [u8; 32],
+        request: RequestId,
+        lease_until_ms: u64,
+        now_ms: u64,
+    ) -> Result<Begun, LedgerError> {
+        let key = key.clone();
+        self.claim(move |claims| claims.begin(&key, body, request, lease_until_ms, now_ms)).await
+    }
+
+    async fn finish(
+        &self,
+        key: &IdempotencyKey,
+        request: RequestId,
+        answer: Option<Bytes>,
+        _now_ms: u64,
+    ) -> Result<(), LedgerError> {
+        let key = key.clone();
+        self.claim(move |claims| claims.finish(&key, request, answer)).await
     }
 }
 

@@ -5,7 +5,11 @@
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+pub mod dynamodb;
 pub mod embedded;
+mod claims;
+
+pub use claims::{Begun, Claims, IdempotencyKey};
 
 use crate::directory::Page;
 use crate::id::RequestId;
@@ -51,6 +55,30 @@ pub struct UsageQuery {
     pub model: Option<String>,
 }
 
+/// What the receipts of a window add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charged {
+    /// All of them.
+    pub used: Amounts,
+    /// Those of them that were admitted without the store.
+    pub outage: Amounts,
+}
+
+impl From<Amounts> for Charged {
+    /// Nothing of it without the store.
+    fn from(used: Amounts) -> Self {
+        Self { used, outage: Amounts::default() }
+    }
+}
+
+impl Charged {
+    /// The sum, each part saturating.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { used: self.used.plus(other.used), outage: self.outage.plus(other.outage) }
+    }
+}
+
 /// Why the ledger did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -61,7 +89,7 @@ pub enum LedgerError {
 
 /// Where receipts are kept.
 #[async_trait]
-pub trait Ledger: Send + Sync {
+pub trait Ledger: Claims {
     /// Records a receipt: itself, its windows' totals and its day's. Sent twice, it counts once, and the first one stays.
     async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError>;
 
@@ -70,7 +98,7 @@ pub trait Ledger: Send + Sync {
     fn note_hit(&self, receipt: &Receipt);
 
     /// What a tenant has used in a window: the sum over the receipts that name it.
-    async fn totals(&self, tenant: &str, window: &Window) -> Result<Amounts, LedgerError>;
+    async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError>;
 
     /// A tenant's receipt, if it is this tenant's (T1) and not older than 30 days at `now_ms`.
     async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError>;

@@ -6,11 +6,13 @@
 //! next looked at.
 
 use super::{
-    Admission, Counters, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict, WindowUse,
+    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict,
+    WindowUse,
 };
 use crate::error::{Quota, RateKind};
 use crate::gcra::{self, Rate, Tat};
 use crate::id::RequestId;
+use crate::ledger::Charged;
 use crate::receipt::Amounts;
 use crate::window::{Window, WindowKind};
 use async_trait::async_trait;
@@ -20,6 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// How many settled requests a tenant is remembered by, so that a settlement sent twice is charged once. In one process
 /// a repetition follows at once; the bound keeps the memory of a busy tenant constant.
 const SETTLED_KEPT: usize = 1024;
+
+/// How long after an expired hold was told to somebody it is told again, unless it was acknowledged.
+const TELL_AGAIN_MS: u64 = 60_000;
 
 /// A past window is kept this long, for settlements that come late.
 const WINDOW_KEPT_MS: u64 = 3_600_000;
@@ -35,12 +40,27 @@ struct TenantCounters {
     settings_version: Option<u64>,
     request_tat: Tat,
     token_tat: Tat,
-    windows: HashMap<(WindowKind, u64), (Window, WindowUse)>,
+    windows: HashMap<(WindowKind, u64), Counted>,
+    /// Until when windows that were lost are closed.
+    closed: HashMap<(WindowKind, u64), u64>,
     holds: HashMap<RequestId, Hold>,
     settled: HashSet<RequestId>,
     settled_order: VecDeque<RequestId>,
+    /// Expired holds that the ledger has not heard of, and when they were last told to somebody.
+    lost: Vec<(Lost, u64)>,
+    /// The time as of the latest call.
+    now_ms: u64,
     /// No lease ends before this, so that a sweep looks at all holds only when one may have.
     next_lease_ends_ms: u64,
+}
+
+/// A window and what is counted in it.
+#[derive(Debug)]
+struct Counted {
+    window: Window,
+    amounts: WindowUse,
+    /// The part of what is used that was admitted without the store.
+    outage: Amounts,
 }
 
 #[derive(Debug)]
@@ -58,28 +78,31 @@ fn id_of(window: &Window) -> (WindowKind, u64) {
 impl TenantCounters {
     /// Charges every hold whose lease has ended, in full (M2).
     fn sweep(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
         if now_ms < self.next_lease_ends_ms || self.holds.is_empty() {
             return;
         }
         let ended: Vec<RequestId> =
             self.holds.iter().filter(|(_, hold)| hold.lease_until_ms <= now_ms).map(|(id, _)| *id).collect();
         for id in ended {
-            let held = self.holds.get(&id).map_or(Amounts::default(), |hold| hold.amounts);
+            let Some(hold) = self.holds.get(&id) else { continue };
+            let held = hold.amounts;
             tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
-            self.close(id, held);
+            self.lost.push((Lost { id, held, windows: hold.windows.clone() }, 0));
+            self.end(id, held);
         }
         self.next_lease_ends_ms = self.holds.values().map(|hold| hold.lease_until_ms).min().unwrap_or(0);
         let in_use: HashSet<_> = self.holds.values().flat_map(|hold| hold.windows.iter().map(id_of)).collect();
-        self.windows.retain(|id, (window, _)| window.resets_at_ms + WINDOW_KEPT_MS > now_ms || in_use.contains(id));
+        self.windows.retain(|id, known| known.window.resets_at_ms + WINDOW_KEPT_MS > now_ms || in_use.contains(id));
     }
 
     /// Replaces a hold by a charge; answers whether there was one.
-    fn close(&mut self, id: RequestId, used: Amounts) -> bool {
+    fn end(&mut self, id: RequestId, used: Amounts) -> bool {
         let Some(hold) = self.holds.remove(&id) else { return false };
         for window in &hold.windows {
-            if let Some((_, counted)) = self.windows.get_mut(&id_of(window)) {
-                counted.held = counted.held.minus(hold.amounts);
-                counted.used = counted.used.plus(used);
+            if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(window)) {
+                amounts.held = amounts.held.minus(hold.amounts);
+                amounts.used = amounts.used.plus(used);
             }
         }
         self.remember_settled(id);
@@ -108,7 +131,7 @@ impl TenantCounters {
     }
 
     fn window_use(&self, window: &Window) -> WindowUse {
-        self.windows.get(&id_of(window)).map_or(WindowUse::default(), |(_, counted)| *counted)
+        self.windows.get(&id_of(window)).map_or(WindowUse::default(), |known| known.amounts)
     }
 
     /// The first quota that has less left than `more`.
@@ -156,6 +179,11 @@ impl TenantCounters {
         let settings = self.settings_version != Some(ask.settings_version);
         let missing = |quota: &&QuotaAsk| !self.windows.contains_key(&id_of(&quota.window));
         let windows: Vec<Window> = ask.quotas.iter().filter(missing).map(|quota| quota.window).collect();
+        let closed_until_ms = windows.iter().filter_map(|window| self.closed.get(&id_of(window))).max();
+        if let Some(until_ms) = closed_until_ms.filter(|&&until_ms| until_ms > now_ms) {
+            let refusal = Refusal::Closed { retry_after_ms: until_ms - now_ms };
+            return Verdict::Refused { refusal, standing: self.standing(ask, now_ms) };
+        }
         if settings || !windows.is_empty() {
             return Verdict::Stale { settings, windows };
         }
@@ -201,8 +229,8 @@ impl TenantCounters {
 
     fn take(&mut self, ask: &Admission, held: Amounts, hit: bool, standing: Standing) {
         for quota in &ask.quotas {
-            if let Some((_, counted)) = self.windows.get_mut(&id_of(&quota.window)) {
-                let part = if hit { &mut counted.used } else { &mut counted.held };
+            if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(&quota.window)) {
+                let part = if hit { &mut amounts.used } else { &mut amounts.held };
                 *part = part.plus(held);
             }
         }
@@ -216,13 +244,15 @@ impl TenantCounters {
         }
     }
 
-    fn extend(&mut self, ask: &Admission, more: Amounts) -> bool {
-        if !self.holds.contains_key(&ask.id) || self.exhausted(&ask.quotas, more).is_some() {
+    fn extend(&mut self, ask: &Admission, target: Amounts) -> bool {
+        let Some(hold) = self.holds.get(&ask.id) else { return false };
+        let more = target.minus(hold.amounts);
+        if self.exhausted(&ask.quotas, more).is_some() {
             return false;
         }
         for quota in &ask.quotas {
-            if let Some((_, counted)) = self.windows.get_mut(&id_of(&quota.window)) {
-                counted.held = counted.held.plus(more);
+            if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(&quota.window)) {
+                amounts.held = amounts.held.plus(more);
             }
         }
         if let Some(hold) = self.holds.get_mut(&ask.id) {
@@ -239,12 +269,12 @@ impl TenantCounters {
             let delta = i64::try_from(i128::from(used) - i128::from(taken)).unwrap_or(i64::MAX);
             self.token_tat = rate.correct(self.token_tat, now_ms, delta);
         }
-        if self.close(settlement.id, settlement.used) {
+        if self.end(settlement.id, settlement.used) {
             return Settled::Done;
         }
         for window in &settlement.windows {
-            if let Some((_, counted)) = self.windows.get_mut(&id_of(window)) {
-                counted.used = counted.used.plus(settlement.used);
+            if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(window)) {
+                amounts.used = amounts.used.plus(settlement.used);
             }
         }
         self.remember_settled(settlement.id);
@@ -252,7 +282,11 @@ impl TenantCounters {
     }
 
     fn release(&mut self, ask: &Admission, now_ms: u64) {
-        if !self.close(ask.id, Amounts::default()) {
+        if !self.end(ask.id, Amounts::default()) {
+            // Whether it was settled, or its admission is still on its way: it is done with.
+            if !self.settled.contains(&ask.id) {
+                self.remember_settled(ask.id);
+            }
             return;
         }
         if let Some(rate) = ask.request_rate {
@@ -288,8 +322,8 @@ impl Counters for MemoryCounters {
         Ok(self.with(&ask.tenant, now_ms, |counters| counters.admit(ask, hit, now_ms)))
     }
 
-    async fn extend(&self, ask: &Admission, more: Amounts, now_ms: u64) -> Result<bool, StoreError> {
-        Ok(self.with(&ask.tenant, now_ms, |counters| counters.extend(ask, more)))
+    async fn extend(&self, ask: &Admission, target: Amounts, now_ms: u64) -> Result<bool, StoreError> {
+        Ok(self.with(&ask.tenant, now_ms, |counters| counters.extend(ask, target)))
     }
 
     async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
@@ -305,15 +339,43 @@ impl Counters for MemoryCounters {
         &self,
         tenant: &str,
         settings_version: u64,
-        windows: &[(Window, Amounts)],
+        windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<(), StoreError> {
         self.with(&Arc::from(tenant), now_ms, |counters| {
             counters.settings_version = counters.settings_version.max(Some(settings_version));
-            for (window, used) in windows {
-                let fresh = (*window, WindowUse { used: *used, held: Amounts::default() });
-                counters.windows.entry(id_of(window)).or_insert(fresh);
+            for (window, charged) in windows {
+                counters.closed.remove(&id_of(window));
+                let fresh = WindowUse { used: charged.used, held: Amounts::default() };
+                let fresh = Counted { window: *window, amounts: fresh, outage: charged.outage };
+                let known = counters.windows.entry(id_of(window)).or_insert(fresh);
+                known.amounts.used = known.amounts.used.plus(charged.outage.minus(known.outage));
+                known.outage = known.outage.plus(charged.outage.minus(known.outage));
             }
+        });
+        Ok(())
+    }
+
+    async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        self.with(&Arc::from(tenant), now_ms, |counters| {
+            if !counters.windows.contains_key(&id_of(window)) {
+                counters.closed.entry(id_of(window)).or_insert(until_ms);
+            }
+        });
+        Ok(())
+    }
+
+    fn lost(&self, tenant: &str) -> Vec<Lost> {
+        let mut tenants = self.lock();
+        let Some(counters) = tenants.get_mut(tenant) else { return Vec::new() };
+        let now_ms = counters.now_ms;
+        let untold = counters.lost.iter_mut().filter(|(_, told_at_ms)| told_at_ms + TELL_AGAIN_MS <= now_ms);
+        untold.map(|(lost, told_at_ms)| (lost.clone(), *told_at_ms = now_ms).0).collect()
+    }
+
+    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
+        self.with(&Arc::from(tenant), now_ms, |counters| {
+            counters.lost.retain(|(kept, _)| lost.iter().all(|known| known.id != kept.id));
         });
         Ok(())
     }
@@ -324,7 +386,7 @@ impl Counters for MemoryCounters {
             return Ok(vec![None; windows.len()]);
         }
         Ok(self.with(&Arc::from(tenant), now_ms, |counters| {
-            windows.iter().map(|window| counters.windows.get(&id_of(window)).map(|(_, counted)| *counted)).collect()
+            windows.iter().map(|window| counters.windows.get(&id_of(window)).map(|known| known.amounts)).collect()
         }))
     }
 }

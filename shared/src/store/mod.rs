@@ -11,11 +11,13 @@ pub mod cache;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod memory;
+pub mod redis;
 
 use crate::error::{Quota, RateKind};
 use crate::gcra::Rate;
 use crate::health::{ModelHealth, Observation};
 use crate::id::RequestId;
+use crate::ledger::Charged;
 use crate::receipt::Amounts;
 use crate::window::Window;
 use async_trait::async_trait;
@@ -94,6 +96,11 @@ pub enum Refusal {
     },
     /// Too many requests in flight.
     Concurrency,
+    /// A window was lost, and a strict tenant waits until no hold of before can be in flight any more (M5).
+    Closed {
+        /// When to come again, in milliseconds.
+        retry_after_ms: u64,
+    },
     /// A quota has less left than the request may need.
     Quota {
         /// Which.
@@ -140,6 +147,8 @@ pub struct Settlement {
     pub windows: Vec<Window>,
     /// What it used.
     pub used: Amounts,
+    /// When its hold expires, in Unix milliseconds: until then it may be sent again.
+    pub lease_until_ms: u64,
     /// The rate of tokens, what was taken from it, and what should have been.
     pub token_rate: Option<(Rate, u64, u64)>,
 }
@@ -169,34 +178,60 @@ pub struct WindowUse {
     pub held: Amounts,
 }
 
+/// A hold whose lease ended: its process was lost, and it is charged in full (M2). The ledger has yet to hear of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The request.
+    pub id: RequestId,
+    /// What was held for it, and is charged.
+    pub held: Amounts,
+    /// The windows that it is charged to.
+    pub windows: Vec<Window>,
+}
+
 /// Rates, concurrency, quotas and revocation.
 ///
 /// # Atomicity
-/// Each method is one atomic operation on one tenant, and each is idempotent by request id.
+/// Each method is one atomic operation on one tenant, and each is idempotent by request id: what is sent twice, or comes
+/// after what was sent later, changes nothing more.
 #[async_trait]
 pub trait Counters: Send + Sync {
     /// Checks every limit and takes from all of them, or from none. `hit` says that a remembered answer serves the
     /// request: it takes no hold and no place in flight, and counts one request at once (M7).
     async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError>;
 
-    /// Raises a hold by `more`, if the quotas of `ask` have that much left; answers whether they had.
-    async fn extend(&self, ask: &Admission, more: Amounts, now_ms: u64) -> Result<bool, StoreError>;
+    /// Raises a hold to `target` where it is less, if the quotas of `ask` have that much left; answers whether the hold
+    /// covers `target` now.
+    async fn extend(&self, ask: &Admission, target: Amounts, now_ms: u64) -> Result<bool, StoreError>;
 
     /// Replaces a hold by what was used.
     async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError>;
 
-    /// Gives a hold back, for a request of which nothing was dispatched; also what it took from the rates.
+    /// Gives a hold back, for a request of which nothing was dispatched; also what it took from the rates. An admission
+    /// of this request that comes only now takes nothing any more.
     async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError>;
 
-    /// Tells the store a tenant's settings version and what its windows had used; what is there already is kept, except
-    /// an older version.
+    /// Tells the store a tenant's settings version and what its windows had used according to the ledger. A version
+    /// that is known already is not replaced by an older one. Of a window that is known, only what was admitted without
+    /// the store, and is not charged yet, is charged.
     async fn refill(
         &self,
         tenant: &str,
         settings_version: u64,
-        windows: &[(Window, Amounts)],
+        windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<(), StoreError>;
+
+    /// Keeps a window that is missing closed until then: admissions are refused, and then find it missing again (M5). One
+    /// that is there, or closed already, stays as it is.
+    async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError>;
+
+    /// The holds that latest calls found expired and nobody has [acknowledged](Self::acknowledge); each is told to one
+    /// caller, and again after a minute.
+    fn lost(&self, tenant: &str) -> Vec<Lost>;
+
+    /// The ledger has heard of these.
+    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError>;
 
     /// What windows have used and hold; `None` for one that the store does not have.
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError>;
@@ -259,6 +294,16 @@ pub trait Store: Send + Sync {
     fn health(&self) -> &dyn HealthStore;
     /// The backend's name, for `/ready`.
     fn kind(&self) -> &'static str;
+
+    /// Whether the backend answers. What it costs in time is what a request would wait.
+    async fn ping(&self, now_ms: u64) -> Result<(), StoreError> {
+        self.health().snapshot(&[], now_ms).await.map(drop)
+    }
+
+    /// Whether the store is left alone at the moment, because it failed time and again.
+    fn is_skipped(&self) -> bool {
+        false
+    }
 
     /// One batch: the exact cache's answer under `key`, and the admission that depends on whether there is one.
     async fn admit(

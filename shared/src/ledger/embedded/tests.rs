@@ -94,7 +94,7 @@ async fn everything_is_there_after_a_restart() {
             ledger.record(receipt).await.unwrap();
         }
         for (window, n) in [(sent[0].windows[0], 24), (sent[49].windows[0], 2), (sent[0].windows[1], 50)] {
-            assert_eq!(ledger.totals("acme", &window).await.unwrap(), times(n));
+            assert_eq!(ledger.totals("acme", &window).await.unwrap().used, times(n));
         }
         assert_eq!(ledger.usage(&query, None, 9).await.unwrap(), usage);
     }
@@ -145,7 +145,7 @@ async fn no_acknowledged_receipt_is_lost_or_counted_twice_by_kill_9() {
         }
         let ledger = EmbeddedLedger::open_with(&folder, MIDNIGHT_MS + round * 20 * HOUR_MS, SMALL).unwrap();
         for ((tenant, window), sum) in &sums {
-            assert_eq!(ledger.totals(tenant, window).await.unwrap(), *sum, "round {round}, {tenant}, {window:?}");
+            assert_eq!(ledger.totals(tenant, window).await.unwrap().used, *sum, "round {round}, {tenant}, {window:?}");
         }
         let lost: Vec<_> = acknowledged.iter().filter(|id| !ids.contains(*id)).collect();
         assert!(lost.is_empty(), "round {round} lost {lost:?}");
@@ -194,7 +194,7 @@ async fn a_full_disk_is_an_error_and_spoils_no_line() {
     assert_eq!(ids(&folder), acknowledged, "the log holds what was acknowledged, and nothing else");
     let ledger = open(&folder);
     ledger.record(&receipt("acme", MIDNIGHT_MS)).await.unwrap();
-    let total = ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap();
+    let total = ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap().used;
     assert_eq!(total.requests, acknowledged.len() as u64 + 1);
 }
 
@@ -225,7 +225,7 @@ async fn assert_holds(folder: &Path, expected: &[Receipt], why: &str) {
             let found = ledger.receipt("acme", receipt.id, MIDNIGHT_MS).await.unwrap();
             assert_eq!(found.as_ref(), Some(receipt), "{why}, round {round}");
         }
-        let total = ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap();
+        let total = ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap().used;
         assert_eq!(total, times(expected.len() as u64 + u64::from(round > 0)), "{why}, round {round}");
         ledger.record(&more).await.unwrap();
     }
@@ -301,9 +301,9 @@ async fn a_checkpoint_that_is_corrupt_or_missing_changes_no_sum() {
         damage(&folder.join("ledger"));
         for round in 0..2 {
             let ledger = EmbeddedLedger::open_with(&folder, MIDNIGHT_MS, SMALL).unwrap();
-            let total = ledger.totals("acme", &Window::month(MIDNIGHT_MS)).await.unwrap();
+            let total = ledger.totals("acme", &Window::month(MIDNIGHT_MS)).await.unwrap().used;
             assert_eq!(total, times(300), "{name}, round {round}");
-            let total = ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap();
+            let total = ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap().used;
             assert_eq!(total, times(192), "{name}, round {round}");
             for receipt in sent.iter().step_by(7) {
                 let found = ledger.receipt("acme", receipt.id, MIDNIGHT_MS).await.unwrap();
@@ -323,7 +323,7 @@ async fn a_log_that_lost_what_a_checkpoint_counts_goes_on_in_a_new_segment() {
         let found = ledger.receipt("acme", sent[0].id, MIDNIGHT_MS).await.unwrap();
         assert_eq!(found.as_ref(), Some(&sent[0]));
         // The sum is never less than it was, though the second receipt is gone.
-        let total = ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap();
+        let total = ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap().used;
         assert_eq!(total, times(2 + round));
         ledger.record(&receipt("acme", MIDNIGHT_MS + 10 + round)).await.unwrap();
     }
@@ -345,7 +345,7 @@ async fn segments_end_with_the_day_and_at_their_size() {
     assert_eq!(names[..2], ["2025-11-22.0000.log", "2025-11-22.0001.log"]);
     assert_eq!(names.last().unwrap(), "2025-11-23.0000.log");
     let ledger = EmbeddedLedger::open_with(&folder, MIDNIGHT_MS, SMALL).unwrap();
-    assert_eq!(ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap(), times(101));
+    assert_eq!(ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap().used, times(101));
     // The clock went back; the log does not.
     ledger.record(&receipt("acme", MIDNIGHT_MS)).await.unwrap();
     assert_eq!(segments(&folder), names);
@@ -364,7 +364,7 @@ async fn old_segments_are_deleted_and_their_sums_stay() {
     assert_eq!(segments(&folder).len(), 33, "none is too old on the day that has ended, the 32nd");
 
     let ledger = EmbeddedLedger::open(&folder, MIDNIGHT_MS + 32 * DAY_MS).unwrap();
-    assert_eq!(ledger.totals("acme", &old.windows[0]).await.unwrap(), ONE, "a window outlives its receipts");
+    assert_eq!(ledger.totals("acme", &old.windows[0]).await.unwrap().used, ONE, "a window outlives its receipts");
     assert_eq!(ledger.usage(&UsageQuery::default(), None, 99).await.unwrap().data.len(), 33);
     drop(ledger);
     assert_eq!(segments(&folder)[0], "2025-11-23.0000.log", "the first one went at the start");
@@ -379,7 +379,7 @@ async fn old_segments_are_deleted_and_their_sums_stay() {
     let late_ms = MIDNIGHT_MS + 402 * DAY_MS;
     drop(EmbeddedLedger::open(&folder, late_ms).unwrap());
     let ledger = EmbeddedLedger::open(&folder, late_ms).unwrap();
-    assert_eq!(ledger.totals("acme", &old.windows[0]).await.unwrap(), times(0), "a window long past is dropped");
+    assert_eq!(ledger.totals("acme", &old.windows[0]).await.unwrap().used, times(0), "a window long past is dropped");
     let rows = ledger.usage(&UsageQuery::default(), None, 99).await.unwrap().data;
     assert_eq!(rows[0].day, "2025-11-24", "usage rows stay for 400 days");
     assert_eq!(rows.len(), 34);
@@ -395,7 +395,7 @@ async fn a_corrupt_checkpoint_does_not_lose_the_sums_of_deleted_segments() {
     assert!(!segments(&folder).contains(&"2025-11-22.0000.log".to_owned()), "the segment is deleted");
     corrupt(&path_of(&folder, "checkpoint"), 100);
     let ledger = EmbeddedLedger::open(&folder, later_ms).unwrap();
-    assert_eq!(ledger.totals("acme", &old.windows[0]).await.unwrap(), ONE, "the previous checkpoint has its sum");
+    assert_eq!(ledger.totals("acme", &old.windows[0]).await.unwrap().used, ONE, "the previous checkpoint has its sum");
 }
 
 #[tokio::test]
@@ -409,7 +409,7 @@ async fn a_clock_that_jumps_ahead_deletes_nothing() {
     drop(ledger);
     let ledger = EmbeddedLedger::open(&folder, MIDNIGHT_MS + DAY_MS).unwrap();
     assert_eq!(ledger.receipt("acme", now.id, MIDNIGHT_MS).await.unwrap(), Some(now.clone()));
-    assert_eq!(ledger.totals("acme", &now.windows[1]).await.unwrap(), times(2));
+    assert_eq!(ledger.totals("acme", &now.windows[1]).await.unwrap().used, times(2));
 }
 
 proptest! {
@@ -440,7 +440,7 @@ proptest! {
             }
         }
         let ledger = ledger.unwrap();
-        let total = runtime.block_on(ledger.totals("acme", &Window::month(MIDNIGHT_MS))).unwrap();
+        let total = runtime.block_on(ledger.totals("acme", &Window::month(MIDNIGHT_MS))).unwrap().used;
         prop_assert_eq!(total, times(sent.len() as u64));
         prop_assert_eq!(lines_on_disk(&folder).len(), sent.len());
     }

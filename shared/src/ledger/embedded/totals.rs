@@ -6,8 +6,8 @@
 //! nothing is ever copied whole.
 
 use crate::directory::Page;
-use crate::ledger::{UsageQuery, UsageRow};
-use crate::receipt::{Amounts, CacheStatus, Receipt};
+use crate::ledger::{Charged, UsageQuery, UsageRow};
+use crate::receipt::{CacheStatus, Receipt};
 use crate::window::{Window, day_utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -49,20 +49,20 @@ impl Counts {
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
     /// By tenant; a tenant has a few dozen windows, the newest last, so that a list is quicker than a map.
-    windows: HashMap<Arc<str>, Vec<(Window, Amounts)>>,
+    windows: HashMap<Arc<str>, Vec<(Window, Charged)>>,
     #[serde(serialize_with = "rows_as_list", deserialize_with = "rows_from_list")]
     rows: BTreeMap<RowKey, Counts>,
 }
 
 impl Sums {
-    fn add_to_window(&mut self, tenant: &Arc<str>, window: Window, amounts: Amounts) {
+    fn add_to_window(&mut self, tenant: &Arc<str>, window: Window, charged: Charged) {
         if !self.windows.contains_key(tenant) {
             self.windows.insert(tenant.clone(), Vec::new());
         }
         let Some(windows) = self.windows.get_mut(tenant) else { return };
         match windows.iter_mut().rev().find(|(known, _)| *known == window) {
-            Some((_, sum)) => *sum = sum.plus(amounts),
-            None => windows.push((window, amounts)),
+            Some((_, sum)) => *sum = sum.plus(charged),
+            None => windows.push((window, charged)),
         }
     }
 
@@ -73,8 +73,8 @@ impl Sums {
 
     fn absorb(&mut self, other: Self) {
         for (tenant, windows) in other.windows {
-            for (window, amounts) in windows {
-                self.add_to_window(&tenant, window, amounts);
+            for (window, charged) in windows {
+                self.add_to_window(&tenant, window, charged);
             }
         }
         for (key, counts) in other.rows {
@@ -82,9 +82,9 @@ impl Sums {
         }
     }
 
-    fn window(&self, tenant: &str, window: &Window) -> Amounts {
+    fn window(&self, tenant: &str, window: &Window) -> Charged {
         let windows = self.windows.get(tenant).into_iter().flatten();
-        windows.rev().find(|(known, _)| known == window).map_or_else(Amounts::default, |(_, sum)| *sum)
+        windows.rev().find(|(known, _)| known == window).map_or_else(Charged::default, |(_, sum)| *sum)
     }
 
     /// Drops what is too old to be asked for at `now_ms`.
@@ -115,9 +115,9 @@ impl Totals {
 
     /// Counts a receipt.
     pub(super) fn add(&mut self, receipt: &Receipt) {
-        let (tenant, amounts) = (&receipt.tenant, receipt.amounts());
+        let (tenant, charged) = (&receipt.tenant, receipt.charged());
         for window in &receipt.windows {
-            self.fresh.add_to_window(tenant, *window, amounts);
+            self.fresh.add_to_window(tenant, *window, charged);
         }
         let day = self.day_of(receipt.created_at_ms).clone();
         let model = receipt.model.clone().unwrap_or_default();
@@ -141,7 +141,7 @@ impl Totals {
     }
 
     /// What a tenant has used in a window.
-    pub(super) fn window(&self, tenant: &str, window: &Window) -> Amounts {
+    pub(super) fn window(&self, tenant: &str, window: &Window) -> Charged {
         self.base.window(tenant, window).plus(self.fresh.window(tenant, window))
     }
 

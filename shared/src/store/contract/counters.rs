@@ -4,9 +4,10 @@ use super::NOW;
 use crate::error::{Quota, RateKind};
 use crate::gcra::Rate;
 use crate::id::RequestId;
+use crate::ledger::Charged;
 use crate::receipt::Amounts;
 use crate::store::{
-    Admission, Counters, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, Verdict, WindowUse,
+    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, Verdict, WindowUse,
 };
 use crate::window::Window;
 use futures_util::future::join_all;
@@ -26,6 +27,10 @@ pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
     an_older_version_does_not_replace_a_newer_one(fresh().await).await;
     a_refill_keeps_what_is_counted_already(fresh().await).await;
     many_who_refill_at_once_lose_nothing(fresh().await).await;
+    what_was_used_without_the_store_is_charged_once(fresh().await).await;
+    a_closed_window_refuses_until_its_time_and_is_then_missing(fresh().await).await;
+    an_expired_hold_is_told_until_it_is_acknowledged(fresh().await).await;
+    a_request_that_is_released_before_its_admission_comes_takes_nothing(fresh().await).await;
     the_same_request_asked_twice_has_one_verdict_and_one_hold(fresh().await).await;
     for tight in TIGHT {
         a_denial_by_one_limit_takes_nothing_of_the_others(fresh().await, tight).await;
@@ -93,13 +98,14 @@ pub(super) fn settlement(ask: &Admission, used: Amounts) -> Settlement {
         id: ask.id,
         windows: ask.quotas.iter().map(|quota| quota.window).collect(),
         used,
+        lease_until_ms: ask.lease_until_ms,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
     }
 }
 
 /// Tells the store all that `ask` needs it to know, with nothing used.
 pub(super) async fn introduce(store: &Store, ask: &Admission) {
-    let windows: Vec<_> = ask.quotas.iter().map(|quota| (quota.window, ZERO)).collect();
+    let windows: Vec<_> = ask.quotas.iter().map(|quota| (quota.window, ZERO.into())).collect();
     store.refill(&ask.tenant, ask.settings_version, &windows, NOW).await.unwrap();
 }
 
@@ -143,9 +149,9 @@ async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
     assert_eq!(hit(&store, &ask).await, stale(true, vec![day(), month]), "a hit asks no less");
     store.refill("acme", VERSION, &[], NOW).await.unwrap();
     assert_eq!(admit(&store, &ask).await, stale(false, vec![day(), month]), "the version alone");
-    store.refill("acme", VERSION, &[(day(), ZERO)], NOW).await.unwrap();
+    store.refill("acme", VERSION, &[(day(), ZERO.into())], NOW).await.unwrap();
     assert_eq!(admit(&store, &ask).await, stale(false, vec![month]), "one window of two");
-    store.refill("acme", VERSION, &[(month, ZERO)], NOW).await.unwrap();
+    store.refill("acme", VERSION, &[(month, ZERO.into())], NOW).await.unwrap();
     let newer = Admission { settings_version: VERSION + 1, ..ask.clone() };
     assert_eq!(admit(&store, &newer).await, stale(true, vec![]), "settings that the store has not heard of");
     for window in [day(), month] {
@@ -156,7 +162,7 @@ async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
 
 async fn an_older_version_does_not_replace_a_newer_one(store: Store) {
     for version in [5, 3, 9, 8] {
-        store.refill("acme", version, &[(day(), ZERO)], NOW).await.unwrap();
+        store.refill("acme", version, &[(day(), ZERO.into())], NOW).await.unwrap();
     }
     for (version, stale) in [(3, true), (5, true), (8, true), (10, true), (9, false)] {
         let verdict = admit(&store, &Admission { settings_version: version, ..ask() }).await;
@@ -166,10 +172,10 @@ async fn an_older_version_does_not_replace_a_newer_one(store: Store) {
 
 async fn a_refill_keeps_what_is_counted_already(store: Store) {
     let used = Amounts { requests: 3, tokens: 30, cost_nusd: 300 };
-    store.refill("acme", VERSION, &[(day(), used)], NOW).await.unwrap();
+    store.refill("acme", VERSION, &[(day(), used.into())], NOW).await.unwrap();
     held(&store, &ask()).await;
     let other = Amounts { requests: 9, tokens: 90, cost_nusd: 900 };
-    store.refill("acme", VERSION, &[(day(), other)], NOW).await.unwrap();
+    store.refill("acme", VERSION, &[(day(), other.into())], NOW).await.unwrap();
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: HOLD });
 }
 
@@ -181,7 +187,7 @@ async fn many_who_refill_at_once_lose_nothing(store: Store) {
         tasks.spawn(async move {
             let ask = ask();
             if let Verdict::Stale { .. } = admit(&store, &ask).await {
-                store.refill("acme", VERSION, &[(day(), before)], NOW).await.unwrap();
+                store.refill("acme", VERSION, &[(day(), before.into())], NOW).await.unwrap();
                 held(&store, &ask).await;
             }
             store.settle(&settlement(&ask, Amounts { requests: 1, tokens: 10, cost_nusd: 100 }), NOW).await.unwrap();
@@ -192,6 +198,72 @@ async fn many_who_refill_at_once_lose_nothing(store: Store) {
     }
     let used = Amounts { requests: 39, tokens: 390, cost_nusd: 3_900 };
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
+}
+
+async fn what_was_used_without_the_store_is_charged_once(store: Store) {
+    let outage = |requests| Amounts { requests, tokens: requests * 10, cost_nusd: requests * 100 };
+    let told = |used, by| Charged { used: outage(used), outage: outage(by) };
+    let refill = async |charged| store.refill("acme", VERSION, &[(day(), charged)], NOW).await.unwrap();
+    refill(told(5, 2)).await;
+    assert_eq!(used_and_held(&store, "acme", day()).await.used, outage(5), "a new window has all of it");
+    held(&store, &ask()).await;
+    for (charged, expected) in [(told(7, 2), 5), (told(9, 4), 7), (told(9, 4), 7), (told(6, 3), 7), (told(12, 5), 8)] {
+        refill(charged).await;
+        let expected = WindowUse { used: outage(expected), held: HOLD };
+        assert_eq!(used_and_held(&store, "acme", day()).await, expected, "{charged:?}");
+    }
+}
+
+async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: Store) {
+    store.refill("acme", VERSION, &[], NOW).await.unwrap();
+    let until_ms = NOW + 90_000;
+    store.close("acme", &day(), until_ms, NOW).await.unwrap();
+    store.close("acme", &day(), until_ms + 50_000, NOW + 1).await.unwrap();
+    for (now_ms, retry_after_ms) in [(NOW, 90_000), (until_ms - 1, 1)] {
+        let refused = refusal(store.admit(&ask(), false, now_ms).await.unwrap());
+        assert_eq!(refused, Refusal::Closed { retry_after_ms });
+    }
+    let stale = Verdict::Stale { settings: false, windows: vec![day()] };
+    assert_eq!(store.admit(&ask(), false, until_ms).await.unwrap(), stale);
+    store.refill("acme", VERSION, &[(day(), HOLD.into())], until_ms).await.unwrap();
+    let admitted = store.admit(&ask(), false, until_ms).await.unwrap();
+    assert!(matches!(admitted, Verdict::Admitted { .. }), "{admitted:?}");
+    store.close("acme", &day(), until_ms + 90_000, until_ms).await.unwrap();
+    let admitted = store.admit(&ask(), false, until_ms).await.unwrap();
+    assert!(matches!(admitted, Verdict::Admitted { .. }), "a window that is there is not closed: {admitted:?}");
+}
+
+async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
+    let month = Window::month(NOW);
+    let ask = || Admission { quotas: vec![quota(day()), quota(month)], ..ask() };
+    let (lost, settled) = (ask(), ask());
+    introduce(&store, &lost).await;
+    held(&store, &lost).await;
+    held(&store, &settled).await;
+    store.settle(&settlement(&settled, HOLD), NOW).await.unwrap();
+    let look = async |now_ms| {
+        let next = Admission { lease_until_ms: now_ms + 600_000, ..ask() };
+        let _ = store.admit(&next, false, now_ms).await.unwrap();
+        store.lost("acme")
+    };
+    assert_eq!(look(lost.lease_until_ms - 1).await, []);
+    let expected = [Lost { id: lost.id, held: HOLD, windows: vec![day(), month] }];
+    assert_eq!(look(lost.lease_until_ms).await, expected);
+    assert_eq!(store.lost("acme"), [], "it is told to one");
+    assert_eq!(look(lost.lease_until_ms + 59_999).await, [], "for a minute");
+    assert_eq!(look(lost.lease_until_ms + 60_000).await, expected, "then to another");
+    store.acknowledge("acme", &expected, lost.lease_until_ms + 60_001).await.unwrap();
+    assert_eq!(look(lost.lease_until_ms + 200_000).await, []);
+    assert_eq!(store.lost("nobody"), []);
+}
+
+async fn a_request_that_is_released_before_its_admission_comes_takes_nothing(store: Store) {
+    let late = ask();
+    introduce(&store, &late).await;
+    store.release(&late, NOW).await.unwrap();
+    let verdict = store.admit(&late, false, NOW + 1).await.unwrap();
+    assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "{verdict:?}");
+    assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse::default());
 }
 
 async fn the_same_request_asked_twice_has_one_verdict_and_one_hold(store: Store) {
@@ -444,24 +516,32 @@ async fn a_hold_is_extended_as_far_as_the_quota_goes(store: Store) {
     let limits = QuotaAsk { requests: Some(1), tokens: Some(300), ..quota(day()) };
     let ask = Admission { quotas: vec![limits, QuotaAsk { cost_nusd: Some(2_000), ..quota(month) }], ..ask() };
     introduce(&store, &ask).await;
-    let more = |tokens, cost_nusd| Amounts { requests: 0, tokens, cost_nusd };
-    assert!(!store.extend(&ask, more(1, 1), NOW).await.unwrap(), "there is no hold yet");
+    let target = |tokens, cost_nusd| Amounts { requests: 1, tokens, cost_nusd };
+    assert!(!store.extend(&ask, target(1, 1), NOW).await.unwrap(), "there is no hold yet");
     held(&store, &ask).await;
-    for (by, granted) in [
-        (more(201, 0), false),
-        (more(0, 1_001), false),
-        (more(200, 1_001), false),
-        (more(150, 900), true),
-        (more(51, 0), false),
-        (more(50, 100), true),
-        (more(0, 1), false),
-        (more(0, 0), true),
+    let mut expected = HOLD;
+    for (to, granted) in [
+        (target(301, 1_000), false),
+        (target(100, 2_001), false),
+        (target(300, 2_001), false),
+        (target(250, 1_900), true),
+        (target(250, 1_900), true),
+        (target(301, 1_900), false),
+        (target(10, 2_000), true),
+        (target(300, 10), true),
+        (target(300, 2_001), false),
+        (target(0, 0), true),
     ] {
-        let before = used_and_held(&store, "acme", day()).await;
-        assert_eq!(store.extend(&ask, by, NOW).await.unwrap(), granted, "{by:?}");
-        let expected = if granted { before.held.plus(by) } else { before.held };
+        assert_eq!(store.extend(&ask, to, NOW).await.unwrap(), granted, "{to:?}");
+        if granted {
+            expected = Amounts {
+                requests: 1,
+                tokens: expected.tokens.max(to.tokens),
+                cost_nusd: expected.cost_nusd.max(to.cost_nusd),
+            };
+        }
         for window in [day(), month] {
-            assert_eq!(used_and_held(&store, "acme", window).await, WindowUse { used: ZERO, held: expected }, "{by:?}");
+            assert_eq!(used_and_held(&store, "acme", window).await, WindowUse { used: ZERO, held: expected }, "{to:?}");
         }
     }
     let used = Amounts { requests: 1, tokens: 250, cost_nusd: 1_500 };
@@ -473,7 +553,7 @@ async fn a_hold_is_extended_as_far_as_the_quota_goes(store: Store) {
             "all of it is replaced"
         );
     }
-    assert!(!store.extend(&ask, more(1, 1), NOW).await.unwrap(), "there is no hold any more");
+    assert!(!store.extend(&ask, target(1, 1), NOW).await.unwrap(), "there is no hold any more");
 }
 
 async fn an_admission_sent_again_after_its_end_takes_nothing_more(store: Store) {
@@ -552,7 +632,7 @@ async fn usage_is_told_per_window_in_the_order_asked(store: Store) {
     let windows = [month, day(), Window::day(NOW + DAY_MS, 0)];
     assert_eq!(store.usage("acme", &windows, NOW).await.unwrap(), [None, None, None], "nobody has been here");
     let used = |requests| Amounts { requests, tokens: 0, cost_nusd: 0 };
-    store.refill("acme", VERSION, &[(day(), used(2)), (month, used(9))], NOW).await.unwrap();
+    store.refill("acme", VERSION, &[(day(), used(2).into()), (month, used(9).into())], NOW).await.unwrap();
     let of = |requests| Some(WindowUse { used: used(requests), held: ZERO });
     assert_eq!(store.usage("acme", &windows, NOW).await.unwrap(), [of(9), of(2), None]);
     assert_eq!(store.usage("other", &windows, NOW).await.unwrap(), [None, None, None]);
@@ -567,7 +647,7 @@ async fn a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(store: S
     let next = Admission { quotas, lease_until_ms: NOW + 2 * DAY_MS, ..ask() };
     let verdict = store.admit(&next, false, later).await.unwrap();
     assert_eq!(verdict, Verdict::Stale { settings: false, windows: vec![tomorrow] });
-    store.refill("acme", VERSION, &[(tomorrow, ZERO)], later).await.unwrap();
+    store.refill("acme", VERSION, &[(tomorrow, ZERO.into())], later).await.unwrap();
     assert!(matches!(store.admit(&next, false, later).await.unwrap(), Verdict::Admitted { .. }));
     store.settle(&settlement(&yesterday, HOLD), later).await.unwrap();
     let of = |used, held| Some(WindowUse { used, held });

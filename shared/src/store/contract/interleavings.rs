@@ -130,9 +130,9 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
                 let verdict = store.admit(&ask, false, now_ms).await.unwrap();
                 assert!(matches!(verdict, Verdict::Admitted { held: again, .. } if again == held), "{at}: {verdict:?}");
             }
-            (5, Some((ask, _))) => {
+            (5, Some((ask, held))) => {
                 let more = dice.amounts(0);
-                let granted = store.extend(&ask, more, now_ms).await.unwrap();
+                let granted = store.extend(&ask, held.plus(more), now_ms).await.unwrap();
                 assert_eq!(granted, model.fits(more), "{at}: {more:?}");
                 if granted {
                     model.open[place].1 = model.open[place].1.plus(more);
@@ -182,7 +182,7 @@ async fn many_tasks_keep_within_the_limit(store: Arc<dyn Counters>, seed: u64) {
                 let Verdict::Admitted { mut held, .. } = store.admit(&ask, false, NOW).await.unwrap() else { continue };
                 tokio::task::yield_now().await;
                 let more = dice.amounts(0);
-                if dice.below(3) == 0 && store.extend(&ask, more, NOW).await.unwrap() {
+                if dice.below(3) == 0 && store.extend(&ask, held.plus(more), NOW).await.unwrap() {
                     held = held.plus(more);
                 }
                 let counted = used_and_held(&store, "acme", day()).await;

@@ -1,0 +1,69 @@
+//! How the AWS SDK reaches the network: through the HTTP client that everything else here uses.
+//!
+//! The SDK's own client reads the machine's certificates, which takes longer than all the rest of a cold start, and would
+//! be a second TLS stack beside the one that there is. Requests and answers of DynamoDB are small (at most 16 MB) and
+//! whole, so that handing them over is all there is to do.
+
+use super::Fault;
+use crate::provider::tls;
+use aws_sdk_dynamodb::config::SharedHttpClient;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use bytes::Bytes;
+use std::time::Duration;
+
+/// How long a connection may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// Longer than this, an idle connection is likely dead: above all after a thaw.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// A client for the AWS SDK; its connections are kept and shared.
+///
+/// # Errors
+/// The TLS library lacks the default protocol versions, which it does not.
+pub fn http_client() -> Result<SharedHttpClient, Fault> {
+    let tls = tls().map_err(|error| Fault(error.to_string()))?;
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_WITHIN)
+        .pool_idle_timeout(IDLE)
+        .build()
+        .map_err(|error| Fault(format!("no HTTP client: {error}")))?;
+    let connector = SharedHttpConnector::new(Connector(client));
+    Ok(http_client_fn(move |_, _| connector.clone()))
+}
+
+#[derive(Debug)]
+struct Connector(reqwest::Client);
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.0.clone();
+        HttpConnectorFuture::new(async move { exchange(&client, request).await })
+    }
+}
+
+async fn exchange(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let unusable = |error: Box<dyn std::error::Error + Send + Sync>| ConnectorError::user(error);
+    let request = request.try_into_http1x().map_err(|error| unusable(error.into()))?.map(|body| {
+        // A body is always in memory: no operation that is used here streams.
+        reqwest::Body::from(Bytes::copy_from_slice(body.bytes().unwrap_or_default()))
+    });
+    let request = reqwest::Request::try_from(request).map_err(|error| unusable(error.into()))?;
+    let answer = client.execute(request).await.map_err(broken)?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let mut whole = http::Response::new(answer.bytes().await.map_err(broken)?.into());
+    (*whole.status_mut(), *whole.headers_mut()) = (status, headers);
+    HttpResponse::try_from(whole).map_err(|error| ConnectorError::other(error.into(), None))
+}
+
+/// Whether it timed out or broke, the SDK may try again: every write is conditional or carries a token.
+fn broken(error: reqwest::Error) -> ConnectorError {
+    if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
+}

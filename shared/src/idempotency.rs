@@ -1,0 +1,79 @@
+//! Idempotency keys: the same request sent again gets the same answer and is charged once.
+//!
+//! A key is claimed in the ledger before anything is held, by one conditional write, so that of two that come at once one
+//! runs and the other is told to wait. The answer is kept there before the client gets its last byte, as durably as the
+//! receipt. Only a whole answer is kept: whoever was refused, or got an error that may pass, sends the same key again to
+//! try again, and that is what the key is for. Should the process die, the claim is free when the request's hold has
+//! expired.
+
+use crate::admit::LEASE_AFTER_DEADLINE_MS;
+use crate::answer::{Answer, AnswerBody, Reply};
+use crate::error::Error;
+use crate::ledger::{Begun, IdempotencyKey};
+use crate::pipeline::Work;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+
+/// What is kept of an answer beside its body.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    headers: Vec<(String, String)>,
+}
+
+/// Claims the request's idempotency key, if it has one; answers what it was answered before.
+///
+/// # Errors
+/// 409 while another request has it, 422 if it came with another body, 503 while the ledger is down.
+pub(crate) async fn claim(work: &mut Work<'_>) -> Result<Option<Bytes>, Error> {
+    let Some(hash) = work.wants.idempotency_key else { return Ok(None) };
+    let key = IdempotencyKey { tenant: work.caller.tenant.id.clone(), hash };
+    let now_ms = work.gateway.clock.now_ms();
+    let lease_until_ms = now_ms + work.left_ms() + LEASE_AFTER_DEADLINE_MS;
+    let begun =
+        work.gateway.ledger.begin(&key, work.request.body_hash(), work.journal.id, lease_until_ms, now_ms).await;
+    match begun.map_err(|error| Error::Unavailable(error.to_string()))? {
+        Begun::Fresh => {
+            work.claim = Some(key);
+            Ok(None)
+        }
+        Begun::Running => Err(Error::IdempotencyInProgress),
+        Begun::Mismatch => Err(Error::IdempotencyMismatch),
+        Begun::Done(answer) => Ok(Some(answer)),
+    }
+}
+
+/// Ends the request's claim: with the answer that is given to all who come with the key, or with none.
+pub(crate) async fn finish(work: &Work<'_>, answer: Option<(HeaderMap, Bytes)>) {
+    let Some(key) = &work.claim else { return };
+    let kept = answer.and_then(|(headers, body)| {
+        let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
+        // What is left of a rate is not what it was.
+        let lasting = headers.iter().filter(|(name, _)| !name.as_str().starts_with("x-ratelimit-"));
+        let headers = lasting.filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect();
+        let mut bytes = serde_json::to_vec(&Head { headers }).ok()?;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&body);
+        Some(Bytes::from(bytes))
+    });
+    let now_ms = work.gateway.clock.now_ms();
+    if let Err(error) = work.gateway.ledger.finish(key, work.journal.id, kept, now_ms).await {
+        tracing::error!(request = %work.journal.id, %error, "an idempotency key stays claimed until its lease ends");
+    }
+}
+
+/// Gives the answer that was given before.
+pub(crate) fn answer_again(kept: &Bytes, reply: &mut Reply) -> Result<(), Error> {
+    let broken = || Error::Internal("an answer kept under an idempotency key cannot be read".to_owned());
+    let line = kept.iter().position(|&byte| byte == b'\n').ok_or_else(broken)?;
+    let head: Head = serde_json::from_slice(&kept[..line]).map_err(|_| broken())?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in head.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    }
+    headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+    reply.send(Answer { status: StatusCode::OK, headers, body: AnswerBody::Whole(kept.slice(line + 1..)) });
+    Ok(())
+}

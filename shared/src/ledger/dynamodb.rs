@@ -1,0 +1,159 @@
+//! The ledger in DynamoDB: what a fleet of functions shares.
+//!
+//! A receipt, its windows' totals and its day's are one transaction, whose condition is that the receipt is not there yet:
+//! it is counted once, however often it is sent and by whomever (M2), and the totals are always the sums of the receipts
+//! (M5). Only a receipt that is sent again after 31 days, when DynamoDB has deleted it, counts twice.
+//!
+//! One item takes 1,000 writes a second, and a transaction that meets another on an item is cancelled. So each sum is
+//! spread over 16 items in partitions of their own, and read as the sum of these. Which of them a receipt is added to does
+//! not matter; the one whose transaction was cancelled tries another.
+//!
+//! A cache hit may not wait for a write. Its receipt is kept in this process and written beside the next receipt that is,
+//! many hits in one transaction. If the process ends first, or a thousand are waiting, the structured log line is the
+//! receipt, and replaying it counts it once, whether or not it had been written.
+
+mod claims;
+mod receipts;
+mod usage;
+
+use self::receipts::{SHARDS, changes, charged, list_day, receipt_key, totals_key};
+use super::{Charged, Ledger, LedgerError, UsageQuery, UsageRow};
+use crate::directory::Page;
+use crate::dynamodb::{Fault, Table, record_of};
+use crate::id::RequestId;
+use crate::receipt::Receipt;
+use crate::window::{Window, day_utc};
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const DAY_MS: u64 = 86_400_000;
+/// For how long a receipt can be read. DynamoDB deletes it a day later, or two.
+const KEEP_RECEIPTS_MS: u64 = 30 * DAY_MS;
+/// How many hits wait at most to be written.
+const HITS_WAITING: usize = 1000;
+/// How many of them one transaction takes: each is an item of its own, and adds to three sums at most; 100 items fit.
+const HITS_AT_ONCE: usize = 25;
+/// How many such transactions go beside one receipt.
+const HIT_WRITES: usize = 4;
+
+impl From<Fault> for LedgerError {
+    fn from(fault: Fault) -> Self {
+        Self::Unavailable(fault.to_string())
+    }
+}
+
+/// A ledger in a table, which a directory may share.
+pub struct DynamoLedger {
+    table: Table,
+    hits: Mutex<VecDeque<Receipt>>,
+    /// The days that this process has listed among those that have usage.
+    days: Mutex<BTreeSet<String>>,
+}
+
+impl DynamoLedger {
+    /// The ledger in `table`.
+    #[must_use]
+    pub fn new(table: Table) -> Self {
+        Self { table, hits: Mutex::default(), days: Mutex::default() }
+    }
+
+    /// Records those of the receipts, at most [`HITS_AT_ONCE`], that are not yet recorded.
+    async fn write(&self, receipts: &[Receipt]) -> Result<(), Fault> {
+        let counted = async {
+            let mut left: Vec<&Receipt> = receipts.iter().collect();
+            while !left.is_empty() {
+                let refused = self.table.transact(|tries| changes(&left, tries)).await?;
+                if refused.is_empty() {
+                    break;
+                }
+                // The receipts come first, so that the place of a refused change is that of its receipt.
+                let mut place = 0..;
+                left.retain(|_| place.next().is_some_and(|place| refused.iter().all(|refusal| refusal.place != place)));
+            }
+            Ok(())
+        };
+        tokio::try_join!(counted, self.list_days(receipts)).map(drop)
+    }
+
+    /// Lists the receipts' days among those that have usage: once a day and process.
+    async fn list_days(&self, receipts: &[Receipt]) -> Result<(), Fault> {
+        let mut new: BTreeSet<String> = receipts.iter().map(|receipt| day_utc(receipt.created_at_ms)).collect();
+        new.retain(|day| !lock(&self.days).contains(day));
+        for day in new {
+            self.table.write(list_day(&day)).await?;
+            lock(&self.days).insert(day);
+        }
+        Ok(())
+    }
+
+    /// Writes hits that wait. Those that cannot be written wait on.
+    async fn write_hits(&self) {
+        let mut hits: Vec<Receipt> = {
+            let mut waiting = lock(&self.hits);
+            let count = waiting.len().min(HITS_AT_ONCE * HIT_WRITES);
+            waiting.drain(..count).collect()
+        };
+        hits.sort_unstable_by_key(|hit| hit.id);
+        hits.dedup_by_key(|hit| hit.id);
+        if let Err(error) = try_join_all(hits.chunks(HITS_AT_ONCE).map(|some| self.write(some))).await {
+            tracing::warn!(%error, count = hits.len(), "cache hits could not be recorded yet");
+            // Some of them may be written; they count once all the same.
+            hits.into_iter().for_each(|hit| self.keep(hit));
+        }
+    }
+
+    /// Keeps a hit to be written later, if there is room.
+    fn keep(&self, hit: Receipt) {
+        let mut waiting = lock(&self.hits);
+        if waiting.len() < HITS_WAITING {
+            waiting.push_back(hit);
+        }
+    }
+}
+
+#[async_trait]
+impl Ledger for DynamoLedger {
+    async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError> {
+        let (recorded, ()) = tokio::join!(self.write(std::slice::from_ref(receipt)), self.write_hits());
+        Ok(recorded?)
+    }
+
+    fn note_hit(&self, receipt: &Receipt) {
+        self.keep(receipt.clone());
+    }
+
+    async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError> {
+        self.write_hits().await;
+        let keys: Vec<_> = (0..SHARDS).map(|shard| totals_key(tenant, window, shard)).collect();
+        let shards = self.table.get_many(&keys).await?;
+        Ok(shards.iter().map(charged).fold(Charged::default(), Charged::plus))
+    }
+
+    async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
+        let Some(item) = self.table.get(&receipt_key(tenant, id)).await? else { return Ok(None) };
+        let receipt: Receipt = record_of(&item, "json")?;
+        // What has expired stays for days.
+        Ok(Some(receipt).filter(|receipt| now_ms.saturating_sub(receipt.created_at_ms) <= KEEP_RECEIPTS_MS))
+    }
+
+    async fn usage(
+        &self,
+        query: &UsageQuery,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<UsageRow>, LedgerError> {
+        self.write_hits().await;
+        Ok(usage::page(&self.table, query, cursor, limit.max(1)).await?)
+    }
+
+    async fn ping(&self) -> Result<(), LedgerError> {
+        Ok(self.table.ping().await?)
+    }
+}
+
+/// A panic elsewhere leaves nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

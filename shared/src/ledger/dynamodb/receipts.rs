@@ -1,0 +1,178 @@
+//! Receipts as items, and what they add to the sums.
+
+use super::DAY_MS;
+use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, json, number, number_of, seconds};
+use crate::id::RequestId;
+use crate::ledger::Charged;
+use crate::receipt::{Amounts, CacheStatus, Receipt};
+use crate::window::{Window, day_utc};
+use aws_sdk_dynamodb::types::AttributeValue;
+use std::collections::BTreeMap;
+
+/// Over how many items each sum is spread. All are read, so that it may grow with the table in use, and never shrink.
+pub(super) const SHARDS: u64 = 16;
+
+/// After what time DynamoDB may delete a receipt, a window's totals after its end, and a usage row.
+const DELETE_RECEIPTS_MS: u64 = 31 * DAY_MS;
+const DELETE_WINDOWS_MS: u64 = 40 * DAY_MS;
+const DELETE_ROWS_MS: u64 = 400 * DAY_MS;
+
+/// What a receipt takes at most, in bytes of JSON: an item has 400 KB, and a transaction of 25 hits 4 MB.
+const RECEIPT_BYTES: usize = 100_000;
+/// How many attempts such a receipt keeps.
+const ATTEMPTS: usize = 150;
+
+pub(super) fn receipt_key(tenant: &str, id: RequestId) -> Key {
+    Key::alone(format!("RECEIPT#{tenant}#{id}"))
+}
+
+pub(super) fn totals_key(tenant: &str, window: &Window, shard: u64) -> Key {
+    Key::alone(format!("TOTALS#{tenant}#{}#{shard:02}", window.key()))
+}
+
+/// The partition of one part of a day's usage; in it, the order is that of tenants and models.
+pub(super) fn usage_partition(day: &str, shard: u64) -> String {
+    format!("USAGE#{day}#{shard:02}")
+}
+
+/// Where a row is in its partition. No tenant's id holds a `#`, and all that it may hold sorts after it.
+pub(super) fn usage_place(tenant: &str, model: &str) -> String {
+    format!("{tenant}#{model}")
+}
+
+/// The partition of the days that have usage.
+pub(super) const DAYS: &str = "DAYS";
+
+/// Lists a day among those that have usage.
+pub(super) fn list_day(day: &str) -> Change {
+    Change::put(Key::new(DAYS, day), [])
+}
+
+/// What stands in an item of a window's totals, by attribute: of all receipts, and of those admitted without the store.
+const USED: [&str; 3] = ["requests", "tokens", "cost_nusd"];
+const OUTAGE: [&str; 3] = ["outage_requests", "outage_tokens", "outage_cost_nusd"];
+
+/// The totals in one item.
+pub(super) fn charged(item: &Item) -> Charged {
+    let amounts = |names: [&str; 3]| {
+        let [requests, tokens, cost_nusd] = names.map(|name| number_of(item, name));
+        Amounts { requests, tokens, cost_nusd }
+    };
+    Charged { used: amounts(USED), outage: amounts(OUTAGE) }
+}
+
+/// What is added to one item, and when that may be deleted.
+#[derive(Default)]
+struct Sum {
+    expires_ms: u64,
+    added: BTreeMap<&'static str, u64>,
+}
+
+impl Sum {
+    fn add<const N: usize>(&mut self, parts: [(&'static str, u64); N]) {
+        for (name, value) in parts {
+            let sum = self.added.entry(name).or_default();
+            *sum = sum.saturating_add(value);
+        }
+    }
+
+    fn into_change(self, key: Key) -> Change {
+        let terms: Vec<String> = self.added.keys().map(|name| format!("{name} :{name}")).collect();
+        let change = Change::update(key, format!("SET {EXPIRES} = :{EXPIRES} ADD {}", terms.join(", ")))
+            .with(&format!(":{EXPIRES}"), seconds(self.expires_ms));
+        self.added.into_iter().fold(change, |change, (name, value)| change.with(&format!(":{name}"), number(value)))
+    }
+}
+
+/// The changes that record receipts: first theirs, in order, each on condition that it is not there, then their sums'.
+/// The sums lie on a shard that depends on the first receipt and on how often it was tried.
+pub(super) fn changes(receipts: &[&Receipt], tries: u32) -> Result<Vec<Change>, Fault> {
+    let Some(first) = receipts.first() else { return Ok(Vec::new()) };
+    let shard = first.id.draw().wrapping_add(u64::from(tries)) % SHARDS;
+    let mut all = Vec::new();
+    let mut sums = BTreeMap::<Key, Sum>::new();
+    for receipt in receipts {
+        let attributes =
+            [("json", stored(receipt)?), (EXPIRES, seconds(receipt.created_at_ms.saturating_add(DELETE_RECEIPTS_MS)))];
+        let key = receipt_key(&receipt.tenant, receipt.id);
+        all.push(Change::put(key, attributes).only_if("attribute_not_exists(pk)"));
+        let Charged { used, outage } = receipt.charged();
+        let parts = |amounts: Amounts| [amounts.requests, amounts.tokens, amounts.cost_nusd];
+        for window in &receipt.windows {
+            let sum = sums.entry(totals_key(&receipt.tenant, window, shard)).or_default();
+            sum.expires_ms = window.resets_at_ms.saturating_add(DELETE_WINDOWS_MS);
+            sum.add(pair(USED, parts(used)));
+            if receipt.outage {
+                sum.add(pair(OUTAGE, parts(outage)));
+            }
+        }
+        let row = usage_place(&receipt.tenant, receipt.model.as_deref().unwrap_or_default());
+        let row = sums.entry(Key::new(usage_partition(&day_utc(receipt.created_at_ms), shard), row)).or_default();
+        row.expires_ms = receipt.created_at_ms.saturating_add(DELETE_ROWS_MS);
+        row.add([
+            ("requests", 1),
+            ("cache_hits", u64::from(matches!(receipt.cache, CacheStatus::Hit | CacheStatus::HitSemantic))),
+            ("input_tokens", receipt.usage.input_tokens),
+            ("output_tokens", receipt.usage.output_tokens),
+            ("cost_nusd", receipt.cost_nusd),
+        ]);
+    }
+    all.extend(sums.into_iter().map(|(key, sum)| sum.into_change(key)));
+    Ok(all)
+}
+
+fn pair(names: [&'static str; 3], values: [u64; 3]) -> [(&'static str, u64); 3] {
+    let ([a, b, c], [x, y, z]) = (names, values);
+    [(a, x), (b, y), (c, z)]
+}
+
+/// A receipt as it is kept. One that is too large keeps what was paid, and loses words.
+fn stored(receipt: &Receipt) -> Result<AttributeValue, Fault> {
+    let whole = json(receipt)?;
+    if whole.as_s().is_ok_and(|text| text.len() <= RECEIPT_BYTES) {
+        return Ok(whole);
+    }
+    let mut attempts = receipt.attempts.clone();
+    attempts.truncate(ATTEMPTS);
+    json(&Receipt {
+        requested_model: receipt.requested_model.chars().take(200).collect::<String>().into(),
+        tags: BTreeMap::new(),
+        reasons: vec!["the receipt was too large for the ledger: its reasons and tags are in the log only".to_owned()],
+        attempts,
+        ..receipt.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ledger::contract::{MIDNIGHT_MS, receipt};
+
+    #[test]
+    fn a_receipt_is_four_changes_and_hits_share_their_sums() {
+        let one = receipt("acme", MIDNIGHT_MS);
+        assert_eq!(changes(&[&one], 0).unwrap().len(), 4, "the receipt, the day, the month, the row");
+        let bytes = stored(&one).unwrap().as_s().unwrap().len();
+        assert!(bytes < 1900, "{bytes} bytes of JSON no longer fit two write units");
+        let many: Vec<_> = (0..25).map(|n| receipt("acme", MIDNIGHT_MS + n)).collect();
+        assert_eq!(changes(&many.iter().collect::<Vec<_>>(), 0).unwrap().len(), 25 + 3);
+        let apart: Vec<_> = (0..25).map(|n| receipt(&format!("t{n}"), MIDNIGHT_MS + n)).collect();
+        assert_eq!(changes(&apart.iter().collect::<Vec<_>>(), 0).unwrap().len(), 100, "as many as fit a transaction");
+    }
+
+    #[test]
+    fn a_receipt_too_large_for_an_item_loses_words_and_no_money() {
+        let large = Receipt {
+            requested_model: "m".repeat(500_000).into(),
+            reasons: vec!["reason ".repeat(100_000)],
+            attempts: vec![receipt("acme", MIDNIGHT_MS).attempts[0].clone(); 1000],
+            ..receipt("acme", MIDNIGHT_MS)
+        };
+        let kept = stored(&large).unwrap().as_s().unwrap().clone();
+        assert!(kept.len() <= RECEIPT_BYTES, "{} bytes", kept.len());
+        let kept: Receipt = serde_json::from_str(&kept).unwrap();
+        assert_eq!((kept.cost_nusd, kept.usage, kept.windows), (large.cost_nusd, large.usage, large.windows));
+        assert_eq!(kept.attempts.len(), ATTEMPTS);
+    }
+}

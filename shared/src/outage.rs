@@ -1,0 +1,254 @@
+//! The store is down: what a tenant may do all the same, and what the store is owed when it is back.
+//!
+//! Without the store no process knows what the others admit; what all can ask is the ledger. It grants, by conditional
+//! writes, chunks of the tenant's outage share, and never more in all than the share of the day's limit or what is left of
+//! it (DESIGN 6). Within its chunks a process counts with the same counters as the memory store, which also keep the rates
+//! and the places in flight, of this process alone. The receipts of such requests say so, the ledger adds them up, and the
+//! first admission with the store back charges them to its window before it asks: exactly, once, and for the requests of
+//! processes that are no more as well.
+//!
+//! A call to the store that failed may have been heard. An admission is therefore taken back when the store is back, and
+//! a settlement sent again: both are idempotent, in any order (M2). What could never be sent expires by its lease.
+
+use crate::admit::{Hold, Refused, told};
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::health::MemoryHealth;
+use crate::health::breaker::BreakerSettings;
+use crate::health::score::HealthSettings;
+use crate::ledger::LedgerError;
+use crate::pipeline::Work;
+use crate::receipt::Amounts;
+use crate::store::memory::MemoryCounters;
+use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settlement, StoreError, Verdict};
+use crate::window::{Window, WindowKind};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A chunk is this part of the share, unless a request needs more.
+const CHUNKS: u64 = 16;
+/// How often one admission asks the ledger for more.
+const TRIES: usize = 4;
+/// How many calls are kept for the store of one tenant; what is more expires by its lease.
+const OWED_KEPT: usize = 10_000;
+
+/// A call that the store may not have heard.
+#[derive(Debug, Clone)]
+pub(crate) enum Owed {
+    /// What a request used.
+    Settle(Settlement),
+    /// An admission of a request that goes on without it, or not at all.
+    Release(Box<Admission>),
+}
+
+/// What this process knows of an outage.
+#[derive(Debug)]
+pub(crate) struct Outage {
+    /// Rates, places in flight and the granted quotas, of this process alone.
+    pub(crate) counters: MemoryCounters,
+    /// Health, as this process has seen it.
+    pub(crate) health: MemoryHealth,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    granted: HashMap<(Arc<str>, Window), Amounts>,
+    /// Tenants whose windows lack what was admitted without the store.
+    uncharged: HashSet<Arc<str>>,
+    owed: HashMap<Arc<str>, Vec<Owed>>,
+}
+
+impl Outage {
+    pub(crate) fn new(health: &HealthSettings, breaker: BreakerSettings) -> Self {
+        Self {
+            counters: MemoryCounters::default(),
+            health: MemoryHealth::new(health, breaker),
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a tenant's windows lack something, or, with the answer, that they are about to be charged.
+    pub(crate) fn note_uncharged(&self, tenant: &Arc<str>) {
+        self.state().uncharged.insert(tenant.clone());
+    }
+
+    /// Whether a tenant's windows lack something; from now on they do not, unless it is noted again.
+    pub(crate) fn take_uncharged(&self, tenant: &str) -> bool {
+        self.state().uncharged.remove(tenant)
+    }
+
+    /// Keeps a call for when the store is back.
+    pub(crate) fn owe(&self, tenant: &Arc<str>, owed: Owed) {
+        let mut state = self.state();
+        let kept = state.owed.entry(tenant.clone()).or_default();
+        if kept.len() < OWED_KEPT {
+            kept.push(owed);
+        }
+    }
+
+    fn granted(&self, tenant: &Arc<str>, window: Window) -> Amounts {
+        self.state().granted.get(&(tenant.clone(), window)).copied().unwrap_or_default()
+    }
+
+    fn add_grant(&self, tenant: &Arc<str>, window: Window, more: Amounts, now_ms: u64) {
+        let mut state = self.state();
+        state.granted.retain(|(_, window), _| window.resets_at_ms > now_ms);
+        let granted = state.granted.entry((tenant.clone(), window)).or_default();
+        *granted = granted.plus(more);
+    }
+}
+
+impl Gateway {
+    /// Sends the store what it is owed of a tenant, in its order. What fails is owed still.
+    pub(crate) async fn pay(&self, tenant: &Arc<str>) {
+        let owed = match self.outage.state().owed.remove(tenant) {
+            Some(owed) if !self.store.is_skipped() => owed,
+            Some(owed) => return owed.into_iter().for_each(|owed| self.outage.owe(tenant, owed)),
+            None => return,
+        };
+        let now_ms = self.clock.now_ms();
+        let mut down = false;
+        for owed in owed {
+            let sent = match &owed {
+                _ if down => Err(StoreError(String::new())),
+                Owed::Settle(settlement) => self.store.counters().settle(settlement, now_ms).await.map(drop),
+                Owed::Release(ask) => self.store.counters().release(ask, now_ms).await,
+            };
+            if sent.is_err() {
+                down = true;
+                self.outage.owe(tenant, owed);
+            }
+        }
+    }
+}
+
+/// Admits a request without the store, within what the ledger grants.
+pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) -> Result<Hold, Refused> {
+    let gateway = work.gateway;
+    let unavailable = |StoreError(why): StoreError| Refused::Told(Error::Unavailable(why));
+    if work.caller.tenant.settings.outage_share <= 0.0 {
+        return Err(unavailable(why));
+    }
+    let now_ms = gateway.clock.now_ms();
+    let counters = &gateway.outage.counters;
+    for _ in 0..TRIES {
+        let here = granted(gateway, &ask);
+        match counters.admit(&here, false, now_ms).await.map_err(unavailable)? {
+            Verdict::Admitted { held, standing } => {
+                work.journal.standing = standing;
+                work.journal.outage = true;
+                gateway.outage.note_uncharged(&ask.tenant);
+                return Ok(Hold { ask: here, held, cache_key: None, health: Vec::new() });
+            }
+            Verdict::Stale { windows, .. } => {
+                let empty: Vec<_> = windows.into_iter().map(|window| (window, Amounts::default().into())).collect();
+                counters.refill(&ask.tenant, ask.settings_version, &empty, now_ms).await.map_err(unavailable)?;
+            }
+            Verdict::Refused { refusal: Refusal::Quota { .. }, .. } => {
+                if !ask_for_more(work, &ask, now_ms)
+                    .await
+                    .map_err(|error| unavailable(StoreError(error.to_string())))?
+                {
+                    return Err(unavailable(why));
+                }
+            }
+            Verdict::Refused { refusal, standing } => {
+                work.journal.standing = standing;
+                return Err(Refused::Told(told(refusal, now_ms)));
+            }
+        }
+    }
+    Err(unavailable(why))
+}
+
+/// The same request, with what was granted to this process for limits.
+fn granted(gateway: &Gateway, ask: &Admission) -> Admission {
+    let within = |quota: &QuotaAsk| {
+        let granted = gateway.outage.granted(&ask.tenant, quota.window);
+        QuotaAsk {
+            window: quota.window,
+            requests: quota.requests.map(|_| granted.requests),
+            tokens: quota.tokens.map(|_| granted.tokens),
+            cost_nusd: quota.cost_nusd.map(|_| granted.cost_nusd),
+        }
+    };
+    Admission { quotas: ask.quotas.iter().map(within).collect(), ..ask.clone() }
+}
+
+/// Has the ledger grant a further chunk of each window; answers whether it did.
+async fn ask_for_more(work: &Work<'_>, ask: &Admission, now_ms: u64) -> Result<bool, LedgerError> {
+    let gateway = work.gateway;
+    for quota in &ask.quotas {
+        let charged = gateway.ledger.totals(&ask.tenant, &quota.window).await?;
+        // A month's limit has no share of its own: its days have.
+        let share = if quota.window.kind == WindowKind::Day { work.caller.tenant.settings.outage_share } else { 1.0 };
+        let most = most(quota, share, charged.used.minus(charged.outage));
+        let need = limited(quota, ask.strict_hold);
+        let part = limited(
+            quota,
+            Amounts {
+                requests: most.requests / CHUNKS,
+                tokens: most.tokens / CHUNKS,
+                cost_nusd: most.cost_nusd / CHUNKS,
+            },
+        );
+        // A request is one, however few there may be; tokens and money are taken by the chunk where that is more.
+        let chunk = need.plus(part.minus(need));
+        let took = match gateway.ledger.grant(&ask.tenant, &quota.window, chunk, most).await? {
+            true => chunk,
+            false if gateway.ledger.grant(&ask.tenant, &quota.window, need, most).await? => need,
+            false => return Ok(false),
+        };
+        gateway.outage.add_grant(&ask.tenant, quota.window, took, now_ms);
+    }
+    Ok(true)
+}
+
+/// The most that may be granted of a window in all: the share of each limit, but no more than is left of it.
+fn most(quota: &QuotaAsk, share: f64, used: Amounts) -> Amounts {
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let of = |limit: Option<u64>, used: u64| {
+        limit.map_or(u64::MAX, |limit| ((limit as f64 * share) as u64).min(limit.saturating_sub(used)))
+    };
+    Amounts {
+        requests: of(quota.requests, used.requests),
+        tokens: of(quota.tokens, used.tokens),
+        cost_nusd: of(quota.cost_nusd, used.cost_nusd),
+    }
+}
+
+/// Of `amounts`, what the window limits at all.
+fn limited(quota: &QuotaAsk, amounts: Amounts) -> Amounts {
+    Amounts {
+        requests: quota.requests.map_or(0, |_| amounts.requests),
+        tokens: quota.tokens.map_or(0, |_| amounts.tokens),
+        cost_nusd: quota.cost_nusd.map_or(0, |_| amounts.cost_nusd),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn the_share_is_of_the_limit_and_never_more_than_is_left() {
+        let day = Window::day(1_763_820_000_000, 0);
+        let quota = QuotaAsk { window: day, requests: Some(100), tokens: None, cost_nusd: Some(1_000) };
+        let used = |requests, cost_nusd| Amounts { requests, tokens: 5, cost_nusd };
+        for (share, used, requests, cost_nusd) in [
+            (0.1, used(0, 0), 10, 100),
+            (0.1, used(95, 0), 5, 100),
+            (0.1, used(100, 2_000), 0, 0),
+            (1.0, used(40, 1), 60, 999),
+            (0.005, used(0, 0), 0, 5),
+        ] {
+            assert_eq!(most(&quota, share, used), Amounts { requests, tokens: u64::MAX, cost_nusd });
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The one connection of this process, and what is done when it fails.
+//!
+//! All requests share one multiplexed connection (to a cluster: one per node), made at first use. A batch is one pipeline
+//! to one slot; it is given 250 ms and one repetition, which is safe because every operation is idempotent. What does
+//! not answer in time is taken for a dead connection, as after a freeze of the process or behind a NAT that forgot it:
+//! the repetition goes over a new one. While that is made, a cluster's old one goes on to serve the shards that are well.
+//!
+//! Three calls in a row that fail make the store be skipped for a second, give or take a tenth: calls fail at once, so
+//! that a store that is down costs a request nothing. Then one call tries. An error that the server answers in good
+//! health, such as that its memory is full, is no such failure: a settlement would pass where an admission does not.
+
+use super::address::Address;
+use super::script::{By, Step};
+use crate::id::random_u64;
+use crate::store::StoreError;
+use futures_util::future::join_all;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster_async::ClusterConnection;
+use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long one try of a batch may take.
+const CALL_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long making a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// As many calls in a row fail before the store is skipped.
+const FAILURES_TO_SKIP: u32 = 3;
+/// For how long it is skipped, a tenth more or less.
+const SKIP_MS: u64 = 1_000;
+
+/// A connection, as cheap to clone as an `Arc`.
+#[derive(Clone)]
+pub(super) enum Link {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Link {
+    async fn send(&mut self, pipeline: &Pipeline, count: usize) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::Single(link) => link.req_packed_commands(pipeline, 0, count).await,
+            Self::Cluster(link) => link.req_packed_commands(pipeline, 0, count).await,
+        }
+    }
+}
+
+/// The connection to use, and how many there were before it.
+#[derive(Default)]
+struct Live {
+    link: Option<Link>,
+    generation: u64,
+    is_suspect: bool,
+}
+
+/// Calls that failed in a row, and until when the store is skipped for it.
+#[derive(Debug, Default)]
+struct Failures {
+    in_a_row: u32,
+    skipped_until: Option<Instant>,
+}
+
+/// The way to the server or cluster.
+pub(super) struct Connection {
+    address: Address,
+    live: Mutex<Live>,
+    /// Held by whoever makes a connection.
+    connecting: tokio::sync::Mutex<()>,
+    failures: Mutex<Failures>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Connection {
+    pub(super) fn new(address: Address) -> Self {
+        Self { address, live: Mutex::default(), connecting: tokio::sync::Mutex::default(), failures: Mutex::default() }
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.address, Address::Cluster(_))
+    }
+
+    /// Whether calls fail at once now.
+    pub(super) fn is_skipped(&self) -> bool {
+        lock(&self.failures).skipped_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Sends a batch, whose keys are of one slot, and waits for the answers; an answer may be an error of the server's.
+    pub(super) async fn send(&self, batch: &[Step<'_>]) -> Result<Vec<Value>, StoreError> {
+        self.pass()?;
+        let first = self.attempt(batch, Shape::Pipeline).await;
+        let sent = match first {
+            // Where a slot is on its way to another node, each command must be sent there on its own.
+            Err(_) => self.attempt(batch, if self.is_cluster() { Shape::Apart } else { Shape::Pipeline }).await,
+            answered => answered,
+        };
+        let mut failures = lock(&self.failures);
+        match sent {
+            Ok(answers) => {
+                *failures = Failures::default();
+                Ok(answers)
+            }
+            Err(error) => {
+                failures.in_a_row = failures.in_a_row.saturating_add(1);
+                if failures.in_a_row >= FAILURES_TO_SKIP {
+                    failures.skipped_until = Some(Instant::now() + skip_time());
+                }
+                if failures.in_a_row == FAILURES_TO_SKIP {
+                    tracing::warn!(%error, "the store failed time and again and is skipped");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Fails while the store is skipped. The first call after that passes, and the others go on to fail until it is back.
+    fn pass(&self) -> Result<(), StoreError> {
+        let mut failures = lock(&self.failures);
+        match failures.skipped_until {
+            Some(until) if Instant::now() < until => Err(StoreError("it is skipped, having failed repeatedly".into())),
+            Some(_) => {
+                failures.skipped_until = Some(Instant::now() + skip_time());
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn attempt(&self, batch: &[Step<'_>], shape: Shape) -> Result<Vec<Value>, StoreError> {
+        let made = timeout(CONNECT_TIMEOUT, self.link(shape)).await;
+        let (link, generation) =
+            made.unwrap_or_else(|_| Err(StoreError(format!("no connection in {} ms", CONNECT_TIMEOUT.as_millis()))))?;
+        let exchange = async {
+            match shape {
+                Shape::Pipeline => exchange(link, batch).await,
+                Shape::Apart => {
+                    let apart = batch.chunks(1).map(|step| exchange(link.clone(), step));
+                    let answers: RedisResult<Vec<Vec<Value>>> = join_all(apart).await.into_iter().collect();
+                    answers.map(|answers| answers.into_iter().flatten().collect())
+                }
+            }
+        };
+        let error = match timeout(CALL_TIMEOUT, exchange).await {
+            Ok(Ok(answers)) => return Ok(answers),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                self.suspect(generation);
+                return Err(StoreError(format!("no answer in {} ms", CALL_TIMEOUT.as_millis())));
+            }
+        };
+        // A server that has become a replica, or is loading, may not be the one that the name stands for any more.
+        self.suspect(generation);
+        Err(told(&error))
+    }
+
+    /// The connection, made anew if there is none, or the one there is has failed.
+    async fn link(&self, shape: Shape) -> Result<(Link, u64), StoreError> {
+        if let Some(good) = self.good(shape) {
+            return Ok(good);
+        }
+        let _turn = self.connecting.lock().await;
+        if let Some(good) = self.good(shape) {
+            return Ok(good);
+        }
+        let link = self.address.connect().await.map_err(|error| told(&error))?;
+        let mut live = lock(&self.live);
+        let generation = live.generation + 1;
+        *live = Live { link: Some(link.clone()), generation, is_suspect: false };
+        Ok((link, generation))
+    }
+
+    /// The connection, if it has not failed. To a cluster it is tried all the same, but not twice by the same call: it may
+    /// have failed one node, and the others are well.
+    fn good(&self, shape: Shape) -> Option<(Link, u64)> {
+        let live = lock(&self.live);
+        let is_usable = !live.is_suspect || (self.is_cluster() && matches!(shape, Shape::Pipeline));
+        live.link.clone().filter(|_| is_usable).map(|link| (link, live.generation))
+    }
+
+    fn suspect(&self, generation: u64) {
+        let mut live = lock(&self.live);
+        if live.generation == generation {
+            live.is_suspect = true;
+        }
+    }
+}
+
+/// How a batch travels.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// As one pipeline.
+    Pipeline,
+    /// Its commands apart, at once.
+    Apart,
+}
+
+/// Sends a batch; with the scripts' texts, if the server does not know them.
+async fn exchange(mut link: Link, batch: &[Step<'_>]) -> RedisResult<Vec<Value>> {
+    let mut answers = Vec::new();
+    for by in [By::Hash, By::Text] {
+        let mut pipeline = Pipeline::with_capacity(batch.len());
+        for step in batch {
+            pipeline.add_command(step.command(by));
+        }
+        answers = link.send(&pipeline, batch.len()).await?;
+        let kinds = || answers.iter().filter_map(server_error);
+        if let Some(error) = kinds().find(|error| is_unusable(error.kind())) {
+            return Err(error);
+        }
+        if !kinds().any(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            break;
+        }
+    }
+    Ok(answers)
+}
+
+/// The error that a server answered, if it is one.
+fn server_error(answer: &Value) -> Option<RedisError> {
+    match answer {
+        Value::ServerError(error) => Some(error.clone().into()),
+        _ => None,
+    }
+}
+
+/// Whether a server that answers so is not to be used, as opposed to one that refuses this command.
+fn is_unusable(kind: ErrorKind) -> bool {
+    use ServerErrorKind as Kind;
+    let ErrorKind::Server(kind) = kind else { return false };
+    matches!(
+        kind,
+        Kind::BusyLoading
+            | Kind::Moved
+            | Kind::Ask
+            | Kind::TryAgain
+            | Kind::ClusterDown
+            | Kind::MasterDown
+            | Kind::ReadOnly
+    )
+}
+
+/// What an operator is told of an error. The library's texts hold hosts and the server's own words, no passwords.
+pub(super) fn told(error: &RedisError) -> StoreError {
+    StoreError(error.to_string())
+}
+
+/// An answer that is no error.
+pub(super) fn usable(answer: Value) -> Result<Value, StoreError> {
+    match server_error(&answer) {
+        Some(error) => Err(told(&error)),
+        None => Ok(answer),
+    }
+}
+
+fn skip_time() -> Duration {
+    Duration::from_millis(SKIP_MS * 9 / 10 + random_u64() % (SKIP_MS / 5 + 1))
+}

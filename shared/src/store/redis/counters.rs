@@ -1,0 +1,417 @@
+//! The counters: what each operation sends, and what its answer means. The rules are the scripts'.
+//!
+//! All of a tenant's keys share the hash tag `{tenant}`, hence one slot, hence one script may touch them all:
+//!
+//! | key | what |
+//! |---|---|
+//! | `gw:{t}:s` | a hash: settings version, the states of the rates, the generation of the cache |
+//! | `gw:{t}:d1763769600000` | a hash: one window whole, with what is used and held, and each open hold (M5) |
+//! | `gw:{t}:r:<request>` | what became of a request, until a minute after its lease: so that nothing counts twice (M2) |
+//! | `gw:{t}:c:<hash>` | a remembered answer |
+//!
+//! A hold stands in every window that it takes from, not in a list beside them: whatever part of the store is lost, what
+//! is held and who holds it are lost together. Requests in flight are the open holds of the first window, and of the one
+//! before it, for those admitted just before midnight.
+//!
+//! Times cross as `now_ms`; the server's clock collects garbage alone, by times to live that are counted from `now_ms`.
+//! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
+
+use super::RedisStore;
+use super::script::{Call, Step};
+use crate::error::{Quota, RateKind};
+use crate::gcra::Rate;
+use crate::id::{RequestId, random_u64};
+use crate::ledger::Charged;
+use crate::receipt::Amounts;
+use crate::store::{
+    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict,
+    WindowUse,
+};
+use crate::window::{Window, WindowKind};
+use async_trait::async_trait;
+use redis::Value;
+
+/// The largest whole number below which a Lua number has no gaps.
+const MOST: u64 = 1 << 53;
+/// A day is looked at for holds whose process was lost until so many days later, when the tenant next comes.
+const DAYS_LOOKED_BACK: u64 = 7;
+/// A window is kept this long after its end, for that and for settlements that come late.
+const WINDOW_KEPT_MS: u64 = (DAYS_LOOKED_BACK + 1) * DAY_MS;
+/// What became of a request is remembered this long after its lease.
+const DONE_KEPT_MS: u64 = 60_000;
+/// … and that a lost one was charged, whose process may only be frozen, this long.
+const LOST_KEPT_MS: u64 = 86_400_000;
+const DAY_MS: u64 = 86_400_000;
+
+/// How an admission learns whether a remembered answer serves the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode<'a> {
+    /// The script looks under this key.
+    Look(&'a str),
+    /// It does.
+    Hit,
+    /// It does not.
+    Miss,
+    /// It was said to, and is gone.
+    Gone,
+}
+
+/// What an admission answers.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) verdict: Verdict,
+    pub(super) is_hit: bool,
+    pub(super) generation: String,
+}
+
+fn number(value: u64) -> String {
+    value.min(MOST).to_string()
+}
+
+fn limit(value: Option<u64>) -> String {
+    value.map(number).unwrap_or_default()
+}
+
+fn amounts(of: Amounts) -> [String; 3] {
+    [of.requests, of.tokens, of.cost_nusd].map(number)
+}
+
+fn rate(of: Option<Rate>) -> [String; 3] {
+    of.map_or_else(Default::default, |rate| [rate.limit(), rate.period_ms(), rate.capacity()].map(number))
+}
+
+/// What a script subtracts or adds.
+fn difference(from: u64, to: u64) -> String {
+    if to >= from { number(to - from) } else { format!("-{}", number(from - to)) }
+}
+
+fn kept_ms(lease_until_ms: u64, now_ms: u64) -> String {
+    (lease_until_ms.saturating_sub(now_ms) + DONE_KEPT_MS).to_string()
+}
+
+fn window_kept_ms(window: &Window, now_ms: u64) -> String {
+    (window.resets_at_ms.saturating_sub(now_ms) + WINDOW_KEPT_MS).to_string()
+}
+
+/// `d1763769600000-1763856000000,m1761955200000-1764547200000`: what is asked, as a hold keeps it.
+fn windows_text<'a>(windows: impl Iterator<Item = &'a Window>) -> String {
+    let text: Vec<String> = windows.map(|window| format!("{}-{}", window.key(), window.resets_at_ms)).collect();
+    text.join(",")
+}
+
+fn parse_windows(text: &str) -> Option<Vec<Window>> {
+    let window = |text: &str| {
+        let (kind, span) = text.split_at_checked(1)?;
+        let (starts, resets) = span.split_once('-')?;
+        let kind = match kind {
+            "d" => WindowKind::Day,
+            "m" => WindowKind::Month,
+            _ => return None,
+        };
+        Some(Window { kind, starts_at_ms: starts.parse().ok()?, resets_at_ms: resets.parse().ok()? })
+    };
+    text.split(',').map(window).collect()
+}
+
+/// `request requests tokens nusd windows`.
+fn parse_lost(text: &str) -> Option<Lost> {
+    let mut parts = text.split(' ');
+    let id: RequestId = parts.next()?.parse().ok()?;
+    let mut next = || parts.next()?.parse().ok();
+    let held = Amounts { requests: next()?, tokens: next()?, cost_nusd: next()? };
+    Some(Lost { id, held, windows: parse_windows(parts.next()?)? })
+}
+
+/// The window before the first that is asked, if days are asked.
+fn before(quotas: &[QuotaAsk]) -> Option<Window> {
+    let first = quotas.first()?.window;
+    if first.kind == WindowKind::Day { days_before(first, 1) } else { None }
+}
+
+fn days_before(day: Window, days: u64) -> Option<Window> {
+    let starts_at_ms = day.starts_at_ms.checked_sub(days * DAY_MS)?;
+    Some(Window { starts_at_ms, resets_at_ms: starts_at_ms + DAY_MS, ..day })
+}
+
+fn unexpected(answer: &Value) -> StoreError {
+    StoreError(format!("a script answered something else: {answer:?}"))
+}
+
+pub(super) fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn whole(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+fn list(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
+}
+
+impl RedisStore {
+    pub(super) fn key(&self, tenant: &str, rest: &str) -> String {
+        format!("{}{{{tenant}}}:{rest}", self.prefix)
+    }
+
+    pub(super) fn settings_key(&self, tenant: &str) -> String {
+        self.key(tenant, "s")
+    }
+
+    fn done_key(&self, tenant: &str, id: RequestId) -> String {
+        self.key(tenant, &format!("r:{id}"))
+    }
+
+    fn window_key(&self, tenant: &str, window: &Window) -> String {
+        self.key(tenant, &window.key())
+    }
+
+    pub(super) fn admission<'a>(&'a self, ask: &Admission, mode: Mode<'_>, now_ms: u64) -> Step<'a> {
+        let previous = before(&ask.quotas);
+        let mut keys = vec![self.settings_key(&ask.tenant), self.done_key(&ask.tenant, ask.id)];
+        let windows = ask.quotas.iter().map(|quota| &quota.window);
+        keys.extend(windows.clone().chain(&previous).map(|window| self.window_key(&ask.tenant, window)));
+        let mode = match mode {
+            Mode::Look(key) => {
+                keys.push(key.to_owned());
+                "look"
+            }
+            Mode::Hit => "hit",
+            Mode::Miss => "miss",
+            Mode::Gone => "gone",
+        };
+        let mut args = vec![
+            number(now_ms),
+            ask.id.to_string(),
+            ask.settings_version.to_string(),
+            mode.to_owned(),
+            number(ask.lease_until_ms),
+            limit(ask.concurrency),
+        ];
+        args.extend(rate(ask.request_rate).into_iter().chain(rate(ask.token_rate)));
+        args.push(number(ask.rate_tokens));
+        args.extend(amounts(ask.hold).into_iter().chain(amounts(ask.strict_hold)));
+        args.extend([windows_text(windows), ask.quotas.len().to_string(), previous.iter().count().to_string()]);
+        args.extend(limits(&ask.quotas));
+        Step::Script(Call { script: &self.scripts.admit, keys, args })
+    }
+
+    /// Reads an admission's answer, and keeps what holds it found lost.
+    pub(super) fn admitted(&self, ask: &Admission, answer: &Value) -> Result<Admitted, StoreError> {
+        let read = || {
+            let [what, a, b, c, standing @ .., is_hit, generation, lost] = list(answer)? else { return None };
+            self.keep_lost(&ask.tenant, list(lost)?);
+            let standing = standing_of(ask, standing)?;
+            let refused = |refusal| Verdict::Refused { refusal, standing };
+            let verdict = match text(what)? {
+                "held" => {
+                    let held = Amounts { requests: whole(a)?, tokens: whole(b)?, cost_nusd: whole(c)? };
+                    Verdict::Admitted { held, standing }
+                }
+                "rate" => {
+                    let kind = if whole(a)? == 1 { RateKind::Requests } else { RateKind::Tokens };
+                    refused(Refusal::Rate { kind, retry_after_ms: whole(b)? })
+                }
+                "concurrency" => refused(Refusal::Concurrency),
+                "closed" => refused(Refusal::Closed { retry_after_ms: whole(a)? }),
+                "quota" => {
+                    let window = ask.quotas.get(usize::try_from(whole(a)?).ok()?.checked_sub(1)?)?.window;
+                    let quota = match (whole(b)?, window.kind) {
+                        (1, _) => Quota::DailyRequests,
+                        (2, _) => Quota::DailyTokens,
+                        (_, WindowKind::Day) => Quota::DailyCost,
+                        (_, WindowKind::Month) => Quota::MonthlyCost,
+                    };
+                    refused(Refusal::Quota { quota, resets_at_ms: window.resets_at_ms })
+                }
+                "stale" => {
+                    let missing = text(b)?.split_whitespace().map(|place| {
+                        let place: usize = place.parse().ok()?;
+                        Some(ask.quotas.get(place.checked_sub(1)?)?.window)
+                    });
+                    Verdict::Stale { settings: whole(a)? == 1, windows: missing.collect::<Option<_>>()? }
+                }
+                _ => return None,
+            };
+            Some(Admitted { verdict, is_hit: whole(is_hit)? == 1, generation: text(generation)?.to_owned() })
+        };
+        read().ok_or_else(|| unexpected(answer))
+    }
+
+    pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, now_ms: u64) -> Step<'a> {
+        let Settlement { tenant, id, windows, used, lease_until_ms, token_rate } = settlement;
+        let mut args = vec![number(now_ms), id.to_string()];
+        args.extend(amounts(*used));
+        args.push(kept_ms(*lease_until_ms, now_ms));
+        args.extend(rate(token_rate.map(|(rate, ..)| rate)));
+        args.push(token_rate.map(|(_, taken, used)| difference(taken, used)).unwrap_or_default());
+        let keys = self.done_keys(tenant, *id, windows.iter());
+        Step::Script(Call { script: &self.scripts.settle, keys, args })
+    }
+
+    /// Settings, what became of the request, and its windows.
+    fn done_keys<'w>(&self, tenant: &str, id: RequestId, windows: impl Iterator<Item = &'w Window>) -> Vec<String> {
+        let mut keys = vec![self.settings_key(tenant), self.done_key(tenant, id)];
+        keys.extend(windows.map(|window| self.window_key(tenant, window)));
+        keys
+    }
+
+    fn keep_lost(&self, tenant: &str, told: &[Value]) {
+        let lost = told.iter().filter_map(|value| parse_lost(text(value)?));
+        let mut kept = self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for lost in lost {
+            let Lost { id, held, .. } = &lost;
+            tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
+            kept.entry(tenant.to_owned()).or_default().push(lost);
+        }
+    }
+}
+
+fn limits(quotas: &[QuotaAsk]) -> impl Iterator<Item = String> {
+    quotas.iter().flat_map(|quota| [quota.requests, quota.tokens, quota.cost_nusd].map(limit))
+}
+
+/// Where the rates stand, from what passes now and when the full burst is there, twice.
+fn standing_of(ask: &Admission, numbers: &[Value]) -> Option<Standing> {
+    let [requests, requests_reset, tokens, tokens_reset] = numbers else { return None };
+    let stand = |rate: Option<Rate>, remaining, reset| {
+        let Some(rate) = rate else { return Some(None) };
+        // A repetition is told what the first was, whose rates may have been others.
+        Some(whole(remaining).zip(whole(reset)).map(|(remaining, reset_ms)| RateStanding {
+            limit: rate.limit(),
+            remaining,
+            reset_ms,
+        }))
+    };
+    Some(Standing {
+        requests: stand(ask.request_rate, requests, requests_reset)?,
+        tokens: stand(ask.token_rate, tokens, tokens_reset)?,
+    })
+}
+
+pub(super) fn settled(answer: &Value) -> Result<Settled, StoreError> {
+    match whole(answer) {
+        Some(2) => Ok(Settled::Done),
+        Some(1) => Ok(Settled::WithoutHold),
+        Some(0) => Ok(Settled::Again),
+        _ => Err(unexpected(answer)),
+    }
+}
+
+#[async_trait]
+impl Counters for RedisStore {
+    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
+        let mode = if hit { Mode::Hit } else { Mode::Miss };
+        let answer = self.ask(self.admission(ask, mode, now_ms)).await?;
+        let admitted = self.admitted(ask, &answer)?;
+        self.learn_generation(&ask.tenant, admitted.generation);
+        Ok(admitted.verdict)
+    }
+
+    async fn extend(&self, ask: &Admission, target: Amounts, _now_ms: u64) -> Result<bool, StoreError> {
+        let keys = ask.quotas.iter().map(|quota| self.window_key(&ask.tenant, &quota.window)).collect::<Vec<_>>();
+        if keys.is_empty() {
+            return Ok(false);
+        }
+        let mut args = vec![ask.id.to_string()];
+        args.extend(amounts(target));
+        args.extend(limits(&ask.quotas));
+        let answer = self.ask(Step::Script(Call { script: &self.scripts.extend, keys, args })).await?;
+        Ok(whole(&answer) == Some(1))
+    }
+
+    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
+        settled(&self.ask(self.settlement(settlement, now_ms)).await?)
+    }
+
+    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+        let mut args = vec![number(now_ms), ask.id.to_string(), kept_ms(ask.lease_until_ms, now_ms)];
+        args.extend(rate(ask.request_rate).into_iter().chain(rate(ask.token_rate)));
+        args.push(number(ask.rate_tokens));
+        let keys = self.done_keys(&ask.tenant, ask.id, ask.quotas.iter().map(|quota| &quota.window));
+        self.ask(Step::Script(Call { script: &self.scripts.release, keys, args })).await.map(drop)
+    }
+
+    async fn refill(
+        &self,
+        tenant: &str,
+        settings_version: u64,
+        windows: &[(Window, Charged)],
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let mut keys = vec![self.settings_key(tenant)];
+        let mut args = vec![settings_version.to_string(), fresh_generation()];
+        for (window, charged) in windows {
+            keys.push(self.window_key(tenant, window));
+            args.push(window_kept_ms(window, now_ms));
+            args.extend(amounts(charged.used).into_iter().chain(amounts(charged.outage)));
+        }
+        // Days on which the tenant was not here end no leases: what was lost before is looked for at the next new window.
+        let days = windows.iter().map(|(window, _)| *window).filter(|window| window.kind == WindowKind::Day);
+        let past: Vec<Window> =
+            days.flat_map(|day| (1..=DAYS_LOOKED_BACK).map_while(move |n| days_before(day, n))).collect();
+        let refilled = self.ask(Step::Script(Call { script: &self.scripts.refill, keys, args }));
+        let (refilled, looked) = tokio::join!(refilled, self.usage(tenant, &past, now_ms));
+        looked?;
+        refilled.map(drop)
+    }
+
+    async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        let keys = vec![self.window_key(tenant, window)];
+        let args = vec![number(until_ms), window_kept_ms(window, now_ms)];
+        self.ask(Step::Script(Call { script: &self.scripts.close, keys, args })).await.map(drop)
+    }
+
+    fn lost(&self, tenant: &str) -> Vec<Lost> {
+        self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(tenant).unwrap_or_default()
+    }
+
+    async fn acknowledge(&self, tenant: &str, lost: &[Lost], _now_ms: u64) -> Result<(), StoreError> {
+        let acknowledged = lost.iter().map(async |Lost { id, windows, .. }| {
+            let mut keys = vec![self.done_key(tenant, *id)];
+            keys.extend(windows.iter().map(|window| self.window_key(tenant, window)));
+            let args = vec![id.to_string(), LOST_KEPT_MS.to_string()];
+            self.ask(Step::Script(Call { script: &self.scripts.acknowledge, keys, args })).await
+        });
+        futures_util::future::try_join_all(acknowledged).await.map(drop)
+    }
+
+    async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {
+        if windows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = windows.iter().map(|window| self.window_key(tenant, window)).collect();
+        let call = Call { script: &self.scripts.usage, keys, args: vec![number(now_ms)] };
+        let answer = self.ask(Step::Script(call)).await?;
+        let read = || {
+            let [told @ .., lost] = list(&answer)? else { return None };
+            self.keep_lost(tenant, list(lost)?);
+            told.iter()
+                .map(|window| match list(window)? {
+                    [] => Some(None),
+                    [ur, ut, uc, hr, ht, hc] => Some(Some(WindowUse {
+                        used: Amounts { requests: whole(ur)?, tokens: whole(ut)?, cost_nusd: whole(uc)? },
+                        held: Amounts { requests: whole(hr)?, tokens: whole(ht)?, cost_nusd: whole(hc)? },
+                    })),
+                    _ => None,
+                })
+                .collect()
+        };
+        read().ok_or_else(|| unexpected(&answer))
+    }
+}
+
+/// A generation of the cache that no other is like.
+pub(super) fn fresh_generation() -> String {
+    format!("{:016x}", random_u64())
+}

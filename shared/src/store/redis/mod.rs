@@ -1,0 +1,259 @@
+//! The store in Redis or Valkey (7 or later), one server or a cluster: the counters, cache and health of a whole fleet.
+//!
+//! Each operation is one script, hence atomic, and idempotent, hence sent again without a thought when an answer fails to
+//! come ([`connection`]). A request waits for the store twice, on a hit once: [`Store::admit`] reads the remembered answer
+//! beside the admission that depends on it, and [`Store::settle`] sends the settlement and the answer to remember in one
+//! pipeline, with what was seen of models in parallel, because their keys are in other slots.
+//!
+//! The admission script looks for itself whether the answer is there, and counts a hit or takes a hold by that; no body
+//! passes through Lua. Both commands run back to back, but another client's may run between: an answer that came too late
+//! for the script is left alone, and for one that the script saw and the read before it did not, the answer is read once
+//! more. If it is gone by then, the request is admitted as a miss, which takes the hit back. So what is counted as a hit
+//! is always answered from the cache, and what is not always has its hold.
+//!
+//! Serves M1, M2, M5 and M7 (`counters.rs`), T1 (`cache.rs`) and A6 (`health.rs`).
+
+mod address;
+mod cache;
+mod connection;
+mod counters;
+mod health;
+mod script;
+
+use super::{
+    Admission, CacheKey, CacheWrite, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, Store,
+    StoreError, Verdict,
+};
+use crate::health::Observation;
+use crate::health::breaker::BreakerSettings;
+use crate::health::score::HealthSettings;
+use ::redis::Value;
+use address::Address;
+use async_trait::async_trait;
+use bytes::Bytes;
+use cache::answer_of;
+use connection::{Connection, usable};
+use counters::{Mode, settled};
+use health::{Kept, Tuning};
+use lru::LruCache;
+use script::{Scripts, Step};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+
+/// Of how many tenants the generation of the cache is remembered.
+const GENERATIONS_KEPT: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+
+/// The store in Redis or Valkey.
+pub struct RedisStore {
+    connection: Connection,
+    scripts: Scripts,
+    prefix: String,
+    tuning: Tuning,
+    max_entry_bytes: usize,
+    /// Lost holds that were told to this process, and that nobody has asked for.
+    lost: Mutex<HashMap<String, Vec<Lost>>>,
+    /// The generation of each tenant's remembered answers.
+    generations: Mutex<LruCache<Arc<str>, String>>,
+    /// The models' health, and when it was read.
+    models: Mutex<HashMap<Arc<str>, (Kept, u64)>>,
+}
+
+impl std::fmt::Debug for RedisStore {
+    // The address may hold a password (T3).
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStore").field("kind", &self.kind()).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// A store at `redis://`, `rediss://`, `redis-cluster://` or `rediss-cluster://`; nothing is dialled before its first
+    /// use. Answers of more than `max_entry_bytes` are not kept.
+    ///
+    /// # Errors
+    /// The address cannot be used. The message does not repeat it.
+    pub fn new(
+        url: &str,
+        health: &HealthSettings,
+        breaker: &BreakerSettings,
+        max_entry_bytes: usize,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            connection: Connection::new(Address::parse(url)?),
+            scripts: Scripts::default(),
+            prefix: "gw:".to_owned(),
+            tuning: Tuning { tau_ms: health.tau_ms, breaker: breaker.clone() },
+            max_entry_bytes,
+            lost: Mutex::default(),
+            generations: Mutex::new(LruCache::new(GENERATIONS_KEPT)),
+            models: Mutex::default(),
+        })
+    }
+
+    /// The same with keys that begin with `prefix` in place of `gw:`, so that several fleets can share a server. It must
+    /// not contain a brace.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// Sends a batch, whose keys are of one slot; an answer may be an error of the server's.
+    async fn send<const N: usize>(&self, batch: &[Step<'_>; N]) -> Result<[Value; N], StoreError> {
+        let answers = self.connection.send(batch).await?;
+        answers.try_into().map_err(|_| StoreError("an answer is missing".into()))
+    }
+
+    /// Sends one command.
+    async fn ask(&self, step: Step<'_>) -> Result<Value, StoreError> {
+        let [answer] = self.send(&[step]).await?;
+        usable(answer)
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn counters(&self) -> &dyn Counters {
+        self
+    }
+
+    fn cache(&self) -> &dyn ResponseCache {
+        self
+    }
+
+    fn health(&self) -> &dyn HealthStore {
+        self
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.connection.is_cluster() { "redis-cluster" } else { "redis" }
+    }
+
+    async fn ping(&self, _now_ms: u64) -> Result<(), StoreError> {
+        // A command with a key, as a cluster knows where to send it.
+        let mut exists = ::redis::cmd("GET");
+        exists.arg(format!("{}ping", self.prefix));
+        self.ask(Step::Plain(exists)).await.map(drop)
+    }
+
+    fn is_skipped(&self) -> bool {
+        self.connection.is_skipped()
+    }
+
+    async fn admit(
+        &self,
+        ask: &Admission,
+        key: Option<&CacheKey>,
+        now_ms: u64,
+    ) -> Result<(Verdict, Option<Bytes>), StoreError> {
+        let Some(key) = key else {
+            return Ok((Counters::admit(self, ask, false, now_ms).await?, None));
+        };
+        let key = self.cache_key(key);
+        let looked = self.admission(ask, Mode::Look(&key), now_ms);
+        let [remembered, answer] = self.send(&[Step::Plain(self.read(&key)), looked]).await?;
+        let admitted = self.admitted(ask, &usable(answer)?)?;
+        self.learn_generation(&ask.tenant, admitted.generation.clone());
+        let is_answered = matches!(admitted.verdict, Verdict::Admitted { .. }) && admitted.is_hit;
+        if !is_answered {
+            return Ok((admitted.verdict, None));
+        }
+        if let Some(answer) = answer_of(remembered, &admitted.generation, now_ms) {
+            return Ok((admitted.verdict, Some(answer)));
+        }
+        let again = self.ask(Step::Plain(self.read(&key))).await?;
+        if let Some(answer) = answer_of(again, &admitted.generation, now_ms) {
+            return Ok((admitted.verdict, Some(answer)));
+        }
+        let answer = self.ask(self.admission(ask, Mode::Gone, now_ms)).await?;
+        Ok((self.admitted(ask, &answer)?.verdict, None))
+    }
+
+    async fn settle(
+        &self,
+        settlement: &Settlement,
+        seen: &[Observation],
+        write: Option<CacheWrite>,
+        now_ms: u64,
+    ) -> Result<Settled, StoreError> {
+        // The tenant's admission told the generation; if that was long ago, it is asked for beside the settlement.
+        let (mut set, mut put) = (None, None);
+        if let Some(write) = write {
+            match self.known_generation(&write.key.tenant).filter(|_| write.key.tenant == settlement.tenant) {
+                Some(of) => set = self.write(&write.key, &write.value, write.ttl_ms, &of, now_ms),
+                None => put = Some(write),
+            }
+        }
+        let settle = async {
+            let settle = self.settlement(settlement, now_ms);
+            match set {
+                None => (self.ask(settle).await, Ok(())),
+                Some(set) => match self.send(&[settle, Step::Plain(set)]).await {
+                    Ok([settled, set]) => (usable(settled), usable(set).map(drop)),
+                    Err(error) => (Err(error), Ok(())),
+                },
+            }
+        };
+        let put = async {
+            match put {
+                Some(write) => self.put(&write.key, write.value, write.ttl_ms, now_ms).await,
+                None => Ok(()),
+            }
+        };
+        let ((done, set), recorded, put) = tokio::join!(settle, self.record(seen, now_ms), put);
+        for lost in [set, recorded, put].into_iter().filter_map(Result::err) {
+            tracing::warn!(error = %lost, "what was learnt of a request is lost");
+        }
+        settled(&done?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::gcra::Rate;
+    use crate::id::RequestId;
+    use crate::receipt::Amounts;
+    use crate::store::QuotaAsk;
+    use crate::window::Window;
+    use test_servers::redis::Redis;
+
+    const NOW: u64 = 1_763_820_000_000;
+
+    #[tokio::test]
+    async fn a_hit_whose_answer_is_gone_is_taken_back_and_held_for() {
+        let redis = Redis::start(&[]).await.unwrap();
+        let (health, breaker) = (HealthSettings::default(), BreakerSettings::default());
+        let store = RedisStore::new(&redis.url(), &health, &breaker, 1 << 20).unwrap();
+        let window = Window::day(NOW, 0);
+        let hold = Amounts { requests: 1, tokens: 100, cost_nusd: 1_000 };
+        let ask = Admission {
+            tenant: "acme".into(),
+            id: RequestId::new(NOW),
+            settings_version: 1,
+            request_rate: Rate::new(10, 60_000, 10).ok(),
+            token_rate: None,
+            rate_tokens: 0,
+            concurrency: None,
+            quotas: vec![QuotaAsk { window, requests: Some(1), tokens: None, cost_nusd: None }],
+            hold,
+            strict_hold: hold,
+            lease_until_ms: NOW + 60_000,
+        };
+        store.refill("acme", 1, &[(window, Amounts::default().into())], NOW).await.unwrap();
+        let admit = async |mode| {
+            let answer = store.ask(store.admission(&ask, mode, NOW)).await.unwrap();
+            store.admitted(&ask, &answer).unwrap()
+        };
+        assert!(admit(Mode::Hit).await.is_hit);
+        for _ in 0..2 {
+            let admitted = admit(Mode::Gone).await;
+            let Verdict::Admitted { held, standing } = admitted.verdict else { panic!("{admitted:?}") };
+            assert_eq!((held, admitted.is_hit), (hold, false));
+            assert_eq!(standing.requests.unwrap().remaining, 9, "it takes from the rate once");
+            let counted = store.usage("acme", &[window], NOW).await.unwrap()[0].unwrap();
+            assert_eq!((counted.used, counted.held), (Amounts::default(), hold), "and counts once");
+        }
+    }
+}

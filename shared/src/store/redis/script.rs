@@ -1,0 +1,107 @@
+//! The scripts, one per atomic operation, and what is sent of them.
+//!
+//! A script is called by its hash. A server that does not know it (it was restarted, flushed, or is new in the cluster) is
+//! sent the same call with the text, which teaches it: nobody has to load scripts beforehand, and forgetting them at any
+//! time costs one more wait and no error.
+//!
+//! What scripts share stands in front of them, as Redis has no way to include: [`Scripts`] says which. All begin with
+//! `#!lua`, so that the server refuses keys that were not declared, and refuses a script that would write to a full memory
+//! before it begins; those that end something say `allow-oom`, for they must never be refused.
+
+use redis::Cmd;
+
+/// A script and its hash.
+#[derive(Debug)]
+pub(super) struct Script {
+    text: &'static str,
+    sha1: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        Self { text, sha1: redis::Script::new(text).get_hash().to_owned() }
+    }
+}
+
+/// All scripts.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) admit: Script,
+    pub(super) extend: Script,
+    pub(super) settle: Script,
+    pub(super) release: Script,
+    pub(super) refill: Script,
+    pub(super) close: Script,
+    pub(super) usage: Script,
+    pub(super) acknowledge: Script,
+    pub(super) generation: Script,
+    pub(super) record: Script,
+    pub(super) probe: Script,
+}
+
+/// A script's text: its flags, the shared parts, its own lines.
+macro_rules! lua {
+    ($flags:literal, $($part:literal),+) => {
+        Script::new(concat!("#!lua", $flags, "\n", $(include_str!(concat!("../lua/", $part, ".lua"))),+))
+    };
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self {
+            admit: lua!("", "gcra", "window", "sweep", "admit"),
+            extend: lua!("", "window", "extend"),
+            settle: lua!(" flags=allow-oom", "gcra", "window", "settle"),
+            release: lua!(" flags=allow-oom", "gcra", "window", "release"),
+            refill: lua!("", "window", "refill"),
+            close: lua!("", "close"),
+            usage: lua!(" flags=allow-oom", "window", "sweep", "usage"),
+            acknowledge: lua!(" flags=allow-oom", "acknowledge"),
+            generation: lua!("", "generation"),
+            record: lua!("", "record"),
+            probe: lua!("", "probe"),
+        }
+    }
+}
+
+/// A script with its keys and arguments.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) script: &'a Script,
+    pub(super) keys: Vec<String>,
+    pub(super) args: Vec<String>,
+}
+
+/// One command of a batch.
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    /// A plain command.
+    Plain(Cmd),
+    /// A script.
+    Script(Call<'a>),
+}
+
+/// Whether a server is sent a script's hash or its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Hash,
+    Text,
+}
+
+impl Step<'_> {
+    /// The command to send.
+    pub(super) fn command(&self, by: By) -> Cmd {
+        match self {
+            Self::Plain(command) => command.clone(),
+            Self::Script(Call { script, keys, args }) => {
+                let mut command = match by {
+                    By::Hash => redis::cmd("EVALSHA"),
+                    By::Text => redis::cmd("EVAL"),
+                };
+                command.arg(if by == By::Hash { &script.sha1 } else { script.text });
+                command.arg(keys.len()).arg(keys).arg(args);
+                command
+            }
+        }
+    }
+}

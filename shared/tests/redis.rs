@@ -1,0 +1,254 @@
+//! The store in a real Redis, alone and as a cluster of three: the contract suites, and what they do not ask.
+
+mod faults;
+mod same_as_memory;
+mod waits;
+
+use gateway_core::health::breaker::BreakerSettings;
+use gateway_core::health::score::HealthSettings;
+use gateway_core::id::RequestId;
+use gateway_core::receipt::Amounts;
+use gateway_core::store::redis::RedisStore;
+use gateway_core::store::{
+    Admission, CacheKey, CacheWrite, Counters, HealthStore, QuotaAsk, ResponseCache, Settlement, Store, Verdict,
+    contract,
+};
+use gateway_core::window::Window;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use test_servers::redis::{Redis, RedisCluster};
+
+const MIB: usize = 1 << 20;
+const NOW: u64 = contract::NOW;
+const VERSION: u64 = 7;
+const ZERO: Amounts = Amounts { requests: 0, tokens: 0, cost_nusd: 0 };
+const HOLD: Amounts = Amounts { requests: 1, tokens: 100, cost_nusd: 1_000 };
+
+fn store_at(url: &str) -> RedisStore {
+    RedisStore::new(url, &HealthSettings::default(), &BreakerSettings::default(), MIB).unwrap()
+}
+
+/// Makes stores on one server that see nothing of each other.
+struct Fresh {
+    url: String,
+    made: AtomicU64,
+}
+
+impl Fresh {
+    fn at(url: String) -> Self {
+        Self { url, made: AtomicU64::new(0) }
+    }
+
+    fn store(&self) -> Arc<RedisStore> {
+        let prefix = format!("t{}:", self.made.fetch_add(1, Ordering::Relaxed));
+        Arc::new(store_at(&self.url).with_prefix(&prefix))
+    }
+
+    async fn keeps_the_contract(&self) {
+        contract::counters(async || self.store() as Arc<dyn Counters>).await;
+        contract::response_cache(async || self.store() as Arc<dyn ResponseCache>).await;
+        contract::health(async || self.store() as Arc<dyn HealthStore>).await;
+    }
+}
+
+fn day() -> Window {
+    Window::day(NOW, 0)
+}
+
+/// A request of [`HOLD`] in today's window and this month's, without limits.
+fn ask(tenant: &str) -> Admission {
+    let quota = |window| QuotaAsk { window, requests: None, tokens: None, cost_nusd: None };
+    Admission {
+        tenant: tenant.into(),
+        id: RequestId::new(NOW),
+        settings_version: VERSION,
+        request_rate: None,
+        token_rate: None,
+        rate_tokens: HOLD.tokens,
+        concurrency: None,
+        quotas: vec![quota(day()), quota(Window::month(NOW))],
+        hold: HOLD,
+        strict_hold: HOLD,
+        lease_until_ms: NOW + 60_000,
+    }
+}
+
+fn settlement(ask: &Admission, used: Amounts) -> Settlement {
+    Settlement {
+        tenant: ask.tenant.clone(),
+        id: ask.id,
+        windows: ask.quotas.iter().map(|quota| quota.window).collect(),
+        used,
+        lease_until_ms: ask.lease_until_ms,
+        token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
+    }
+}
+
+/// Tells the store all that a request needs it to know, with nothing used.
+async fn introduce(store: &RedisStore, ask: &Admission) {
+    let windows: Vec<_> = ask.quotas.iter().map(|quota| (quota.window, ZERO.into())).collect();
+    store.refill(&ask.tenant, ask.settings_version, &windows, NOW).await.unwrap();
+}
+
+async fn used_and_held(store: &RedisStore, tenant: &str) -> (Amounts, Amounts) {
+    let counted = store.usage(tenant, &[day()], NOW).await.unwrap()[0].expect("the window is known");
+    (counted.used, counted.held)
+}
+
+fn cache_key(tenant: &str, number: u8) -> CacheKey {
+    CacheKey { tenant: tenant.into(), hash: [number; 32] }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_server_keeps_the_contract() {
+    let redis = Redis::start(&[]).await.unwrap();
+    Fresh::at(redis.url()).keeps_the_contract().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_keeps_the_contract() {
+    let cluster = RedisCluster::start(3, 0).await.unwrap();
+    Fresh::at(cluster.url()).keeps_the_contract().await;
+}
+
+#[test]
+fn scripts_touch_only_keys_that_were_declared() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/lua");
+    let mut calls = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("-- "), "{}: what it does stands first", path.display());
+        for call in text.split("redis.call(").skip(1) {
+            let (_command, key) = call.split_once(", ").unwrap();
+            assert!(key.starts_with("KEYS["), "{}: redis.call({call}", path.display());
+            calls += 1;
+        }
+        assert!(!text.contains("redis.pcall") && !text.contains("redis.setresp"), "{}", path.display());
+    }
+    assert!(calls > 30, "{calls} calls");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_key_is_garbage_after_some_time() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let store = store_at(&redis.url());
+    let (settled, open, hit) = (ask("acme"), ask("acme"), ask("acme"));
+    introduce(&store, &settled).await;
+    store.close("acme", &Window::day(NOW + 86_400_000, 0), NOW + 1_000, NOW).await.unwrap();
+    for ask in [&settled, &open] {
+        store.counters().admit(ask, false, NOW).await.unwrap();
+    }
+    store.counters().admit(&hit, true, NOW).await.unwrap();
+    let seen = gateway_core::health::Sight::Failed;
+    let seen = gateway_core::health::Observation { model: "m".into(), begun_at_ms: NOW, sight: seen };
+    let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
+    Store::settle(&store, &settlement(&settled, HOLD), &[seen], Some(write), NOW).await.unwrap();
+    let keys = redis.ask(&["KEYS", "*"]).await.unwrap();
+    assert_eq!(keys.lines().count(), 9, "settings, three windows, two markers, an answer, a model, its batch: {keys}");
+    for key in keys.lines() {
+        let ttl_ms: i64 = redis.ask(&["PTTL", key]).await.unwrap().parse().unwrap();
+        assert!((1..=32 * 86_400_000).contains(&ttl_ms), "{key}: {ttl_ms} ms");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_beyond_the_numbers_of_lua_saturates_and_refuses() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let store = store_at(&redis.url());
+    let mut ask = ask("acme");
+    ask.quotas[0].cost_nusd = Some(u64::MAX);
+    introduce(&store, &ask).await;
+    store.counters().admit(&ask, false, NOW).await.unwrap();
+    let used = Amounts { cost_nusd: u64::MAX, ..HOLD };
+    store.counters().settle(&settlement(&ask, used), NOW).await.unwrap();
+    assert_eq!(used_and_held(&store, "acme").await, (Amounts { cost_nusd: 1 << 53, ..HOLD }, ZERO));
+    let next = Admission { id: RequestId::new(NOW), ..ask };
+    let verdict = store.counters().admit(&next, false, NOW).await.unwrap();
+    assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_in_flight_at_midnight_keeps_its_place() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let store = store_at(&redis.url());
+    let midnight = day().resets_at_ms;
+    let at = |now_ms: u64| {
+        let quota = QuotaAsk { window: Window::day(now_ms, 0), requests: None, tokens: None, cost_nusd: None };
+        let id = RequestId::new(now_ms);
+        Admission { id, concurrency: Some(1), quotas: vec![quota], lease_until_ms: now_ms + 60_000, ..ask("acme") }
+    };
+    let (before, after, later) = (at(midnight - 1), at(midnight), at(midnight + 59_999));
+    for ask in [&before, &after] {
+        introduce(&store, ask).await;
+    }
+    let admit = async |ask: &Admission, now_ms| store.counters().admit(ask, false, now_ms).await.unwrap();
+    assert!(matches!(admit(&before, midnight - 1).await, Verdict::Admitted { .. }));
+    let verdict = admit(&after, midnight).await;
+    assert!(matches!(verdict, Verdict::Refused { .. }), "its place is taken: {verdict:?}");
+    let verdict = admit(&later, midnight + 59_999).await;
+    assert!(matches!(verdict, Verdict::Admitted { .. }), "its lease is over: {verdict:?}");
+    let lost: Vec<_> = store.lost("acme").into_iter().map(|lost| lost.id).collect();
+    assert_eq!(lost, [before.id], "the sweep looks at yesterday, too");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_was_lost_days_ago_is_told_when_its_tenant_comes_again() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let store = store_at(&redis.url());
+    let mut lost = ask("acme");
+    lost.quotas.truncate(1);
+    introduce(&store, &lost).await;
+    store.counters().admit(&lost, false, NOW).await.unwrap();
+    let later_ms = NOW + 5 * 86_400_000;
+    let window = Window::day(later_ms, 0);
+    store.refill("acme", VERSION, &[(window, ZERO.into())], later_ms).await.unwrap();
+    let told = store.lost("acme");
+    assert_eq!(told.iter().map(|lost| (lost.id, lost.held)).collect::<Vec<_>>(), [(lost.id, HOLD)]);
+    let counted = store.usage("acme", &[day(), window], later_ms).await.unwrap();
+    assert_eq!(counted.iter().map(|counted| counted.unwrap().used).collect::<Vec<_>>(), [HOLD, ZERO]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_counts_as_a_hit_has_an_answer_and_what_does_not_has_a_hold() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let store = Arc::new(store_at(&redis.url()));
+    introduce(&store, &ask("acme")).await;
+    let key = cache_key("acme", 1);
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8 {
+        let (store, key) = (store.clone(), key.clone());
+        tasks.spawn(async move {
+            let mut hits = 0;
+            for round in 0..300 {
+                if task == 0 {
+                    store.put(&key, "answer".into(), 60_000, NOW).await.unwrap();
+                    continue;
+                }
+                if task == 1 {
+                    if round % 2 == 0 {
+                        store.purge("acme").await.unwrap();
+                    }
+                    continue;
+                }
+                let ask = ask("acme");
+                let (verdict, answer) = Store::admit(&*store, &ask, Some(&key), NOW).await.unwrap();
+                let Verdict::Admitted { held, .. } = verdict else { panic!("{verdict:?}") };
+                match answer {
+                    Some(answer) => {
+                        assert_eq!((held, &*answer), (ZERO, &b"answer"[..]));
+                        hits += 1;
+                    }
+                    None => {
+                        assert_eq!(held, HOLD);
+                        store.release(&ask, NOW).await.unwrap();
+                    }
+                }
+            }
+            hits
+        });
+    }
+    let hits = tasks.join_all().await.into_iter().sum();
+    assert_eq!(used_and_held(&store, "acme").await, (Amounts { requests: hits, ..ZERO }, ZERO));
+}

@@ -1,0 +1,246 @@
+//! A server that forgets, is full, goes away or moves its slots.
+
+use super::{Fresh, HOLD, NOW, ZERO, ask, cache_key, introduce, settlement, store_at, used_and_held};
+use gateway_core::id::RequestId;
+use gateway_core::store::redis::RedisStore;
+use gateway_core::store::{Admission, Counters, HealthStore, ResponseCache, Settled, Store, Verdict};
+use std::sync::Arc;
+use test_servers::link::{Link, Manner};
+use test_servers::redis::{Redis, RedisCluster};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+async fn admit(store: &RedisStore, ask: &Admission) -> Verdict {
+    store.counters().admit(ask, false, NOW).await.unwrap()
+}
+
+fn again(ask: &Admission) -> Admission {
+    Admission { id: RequestId::new(NOW), ..ask.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scripts_that_are_forgotten_all_the_time_cost_no_error() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let store = Arc::new(store_at(&redis.url()));
+    introduce(&store, &ask("acme")).await;
+    let mut forgetting = JoinSet::new();
+    let mut line = TcpStream::connect(("127.0.0.1", redis.port())).await.unwrap();
+    forgetting.spawn(async move {
+        let mut answer = [0; 64];
+        loop {
+            line.write_all(b"SCRIPT FLUSH\r\n").await.unwrap();
+            assert!(line.read(&mut answer).await.unwrap() > 0);
+        }
+    });
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for _ in 0..40 {
+                let ask = ask("acme");
+                let (verdict, _) = Store::admit(&*store, &ask, Some(&cache_key("acme", 1)), NOW).await.unwrap();
+                assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
+                let settled = Store::settle(&*store, &settlement(&ask, HOLD), &[], None, NOW).await.unwrap();
+                assert_eq!(settled, Settled::Done);
+            }
+        });
+    }
+    tasks.join_all().await;
+    forgetting.abort_all();
+    let used = gateway_core::receipt::Amounts { requests: 320, tokens: 32_000, cost_nusd: 320_000 };
+    assert_eq!(used_and_held(&store, "acme").await, (used, ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_of_a_cluster_learns_the_scripts_that_it_lacks() {
+    let cluster = RedisCluster::start(3, 0).await.unwrap();
+    let store = store_at(&cluster.url());
+    let tenants: Vec<String> = (0..12).map(|number| format!("tenant-{number}")).collect();
+    for node in cluster.nodes() {
+        assert_eq!(node.ask(&["SCRIPT", "FLUSH"]).await.unwrap(), "OK");
+        for tenant in &tenants {
+            introduce(&store, &ask(tenant)).await;
+            assert!(matches!(admit(&store, &ask(tenant)).await, Verdict::Admitted { .. }));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_memory_refuses_admissions_and_takes_settlements() {
+    let redis = Redis::start(&["--maxmemory-policy", "noeviction"]).await.unwrap();
+    let store = store_at(&redis.url());
+    let [settled, released, lost, late] = [0; 4].map(|_| ask("acme"));
+    introduce(&store, &settled).await;
+    let lost = Admission { lease_until_ms: NOW + 1, ..lost };
+    for ask in [&settled, &released, &lost] {
+        admit(&store, ask).await;
+    }
+    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+    for _ in 0..5 {
+        let refused = store.counters().admit(&late, false, NOW).await.unwrap_err();
+        assert!(refused.0.contains("OOM") || refused.0.contains("memory"), "{refused}");
+    }
+    assert!(!store.is_skipped(), "it is well otherwise");
+    assert!(store.put(&cache_key("acme", 1), "answer".into(), 1_000, NOW).await.is_err());
+    assert_eq!(Counters::settle(&store, &settlement(&settled, HOLD), NOW).await.unwrap(), Settled::Done);
+    store.release(&released, NOW).await.unwrap();
+    let told = store.usage("acme", &[super::day()], NOW + 1).await.unwrap()[0].unwrap();
+    assert_eq!((told.used, told.held), (HOLD.plus(HOLD), ZERO), "the lost one is charged, the refused took nothing");
+    let lost = store.lost("acme");
+    store.acknowledge("acme", &lost, NOW + 1).await.unwrap();
+    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
+    assert!(matches!(admit(&store, &late).await, Verdict::Admitted { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_died_unnoticed_costs_no_error() {
+    let mut redis = Redis::start(&[]).await.unwrap();
+    let store = store_at(&redis.url());
+    let ask = ask("acme");
+    introduce(&store, &ask).await;
+    redis.ask(&["CLIENT", "KILL", "TYPE", "normal"]).await.unwrap();
+    assert!(matches!(admit(&store, &ask).await, Verdict::Admitted { .. }));
+    redis.restart().await.unwrap();
+    let verdict = admit(&store, &ask).await;
+    assert!(matches!(verdict, Verdict::Stale { settings: true, .. }), "it is empty: {verdict:?}");
+    let link = Link::start(([127, 0, 0, 1], redis.port()).into()).await.unwrap();
+    let store = store_at(&format!("redis://{}", link.address()));
+    store.ping(NOW).await.unwrap();
+    link.set(Manner::Swallow);
+    let silent = store.ping(NOW).await.unwrap_err();
+    assert!(silent.0.contains("no connection"), "{silent}");
+    link.set(Manner::Pass);
+    store.ping(NOW).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_gone_is_skipped_and_found_again() {
+    let mut redis = Redis::start(&[]).await.unwrap();
+    let store = store_at(&redis.url());
+    store.ping(NOW).await.unwrap();
+    redis.kill().unwrap();
+    for failures in 1..=3 {
+        assert!(!store.is_skipped(), "after {failures} failures");
+        store.ping(NOW).await.unwrap_err();
+    }
+    assert!(store.is_skipped());
+    let refused = store.counters().admit(&ask("acme"), false, NOW).await.unwrap_err();
+    assert!(refused.0.contains("skipped"), "{refused}");
+    redis.restart().await.unwrap();
+    while store.is_skipped() {
+        tokio::task::yield_now().await;
+    }
+    store.ping(NOW).await.unwrap();
+    assert!(!store.is_skipped());
+    let models = store.snapshot(&["m".into()], NOW).await.unwrap();
+    assert_eq!(models.len(), 1);
+}
+
+/// Moves a slot as `redis-cli --cluster reshard` does, over connections that stand, hence quickly.
+async fn move_slot(slot: &str, from: &Redis, to: &Redis) {
+    let connect = async |node: &Redis| {
+        let client = ::redis::Client::open(node.url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    };
+    let (mut source, mut target) = (connect(from).await, connect(to).await);
+    let send = async |line: &mut ::redis::aio::MultiplexedConnection, command: &[&str]| -> ::redis::Value {
+        ::redis::cmd(command[0]).arg(&command[1..]).query_async(line).await.unwrap()
+    };
+    let mut ids = Vec::new();
+    for line in [&mut source, &mut target] {
+        ids.push(::redis::from_redis_value::<String>(send(line, &["CLUSTER", "MYID"]).await).unwrap());
+    }
+    send(&mut target, &["CLUSTER", "SETSLOT", slot, "IMPORTING", &ids[0]]).await;
+    send(&mut source, &["CLUSTER", "SETSLOT", slot, "MIGRATING", &ids[1]]).await;
+    let port = to.port().to_string();
+    loop {
+        let keys = send(&mut source, &["CLUSTER", "GETKEYSINSLOT", slot, "1000"]).await;
+        let keys: Vec<String> = ::redis::from_redis_value(keys).unwrap();
+        if keys.is_empty() {
+            break;
+        }
+        let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        migrate.extend(keys.iter().map(String::as_str));
+        send(&mut source, &migrate).await;
+    }
+    for line in [&mut target, &mut source] {
+        send(line, &["CLUSTER", "SETSLOT", slot, "NODE", &ids[1]]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_under_load_is_followed_and_nothing_counts_twice() {
+    let cluster = RedisCluster::start(3, 0).await.unwrap();
+    let store = Fresh::at(cluster.url()).store();
+    let first = ask("acme");
+    introduce(&store, &first).await;
+    let key = "t0:{acme}:s";
+    let slot = cluster.ask(&["CLUSTER", "KEYSLOT", key]).await.unwrap();
+    let from = cluster.primary_of(key).await.unwrap();
+    let to = (from + 1) % 3;
+    let mut tasks = JoinSet::new();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    for _ in 0..4 {
+        let (store, first, stopped) = (store.clone(), first.clone(), stopped.clone());
+        tasks.spawn(async move {
+            let mut served = 0;
+            while !*stopped.borrow() || served < 50 {
+                // A move that takes longer than two tries fails them; what is sent again then counts once all the same.
+                let ask = again(&first);
+                let verdict = loop {
+                    match Store::admit(&*store, &ask, Some(&cache_key("acme", 1)), NOW).await {
+                        Ok((verdict, _)) => break verdict,
+                        Err(_) => tokio::task::yield_now().await,
+                    }
+                };
+                assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
+                let settlement = settlement(&ask, HOLD);
+                while Store::settle(&*store, &settlement, &[], None, NOW).await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+                served += 1;
+            }
+            served
+        });
+    }
+    move_slot(&slot, &cluster.nodes()[from], &cluster.nodes()[to]).await;
+    stop.send_replace(true);
+    let served: u64 = tasks.join_all().await.into_iter().sum();
+    assert_eq!(cluster.primary_of(key).await.unwrap(), to);
+    let (used, held) = used_and_held(&store, "acme").await;
+    assert_eq!((used.requests, held), (served, ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_dies_or_freezes_is_replaced_and_the_other_shards_go_on() {
+    for signal in ["KILL", "STOP"] {
+        let cluster = RedisCluster::start(3, 1).await.unwrap();
+        let store = store_at(&cluster.url());
+        let tenants: Vec<String> = (0..9).map(|number| format!("tenant-{number}")).collect();
+        for tenant in &tenants {
+            introduce(&store, &ask(tenant)).await;
+        }
+        let primary = async |tenant: &str| cluster.primary_of(&format!("gw:{{{tenant}}}:s")).await.unwrap();
+        let failed = primary(&tenants[0]).await;
+        let (mut others, mut theirs) = (Vec::new(), Vec::new());
+        for tenant in &tenants {
+            if primary(tenant).await == failed { theirs.push(tenant) } else { others.push(tenant) }
+        }
+        cluster.nodes()[failed].signal(signal).await.unwrap();
+        let mut refused = 0;
+        while store.counters().admit(&ask(theirs[0]), false, NOW).await.is_err() {
+            refused += 1;
+            assert!(refused < 2_000, "{signal}: nobody takes its place");
+            for tenant in &others {
+                let served = store.counters().admit(&ask(tenant), false, NOW).await;
+                assert!(served.is_ok(), "{signal}: {served:?}, after {refused} of the failed shard");
+            }
+        }
+        // What a primary had not yet told its replica is lost, and is then missing whole (M5).
+        for tenant in &theirs {
+            let verdict = admit(&store, &ask(tenant)).await;
+            assert!(matches!(verdict, Verdict::Admitted { .. } | Verdict::Stale { .. }), "{signal}: {verdict:?}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What the scripts do in Lua is what the memory store does in Rust, on random sequences: counters to the unit, health to
+//! 1e-9.
+
+use super::{Fresh, NOW, ask, settlement};
+use gateway_core::gcra::Rate;
+use gateway_core::health::breaker::BreakerSettings;
+use gateway_core::health::score::HealthSettings;
+use gateway_core::health::welford::Figures;
+use gateway_core::health::{MemoryHealth, ModelHealth, Observation, Sight};
+use gateway_core::id::RequestId;
+use gateway_core::receipt::Amounts;
+use gateway_core::store::memory::MemoryCounters;
+use gateway_core::store::redis::RedisStore;
+use gateway_core::store::{Admission, Counters, HealthStore, Lost, QuotaAsk};
+use gateway_core::window::Window;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::Cell;
+use std::sync::Arc;
+use test_servers::redis::Redis;
+
+/// One step with the counters; a number stands for an earlier request.
+#[derive(Debug, Clone)]
+enum Step {
+    Admit { is_hit: bool, hold: (u64, u64), strict: u64, rate_tokens: u64, lease_ms: u64 },
+    Again(usize),
+    Extend(usize, u64, u64),
+    Settle(usize, u64, u64),
+    Release(usize),
+    Wait(u64),
+}
+
+#[derive(Debug, Clone)]
+struct Limits {
+    requests: (u64, u64, u64),
+    tokens: (u64, u64, u64),
+    concurrency: u64,
+    quota: (u64, u64, u64),
+    month_nusd: u64,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let earlier = 0..64_usize;
+    prop_oneof![
+        6 => (prop::bool::weighted(0.2), (0..150_u64, 0..2_000_u64), 1..3_u64, 0..200_u64, 1..120_000_u64).prop_map(
+            |(is_hit, hold, strict, rate_tokens, lease_ms)| Step::Admit { is_hit, hold, strict, rate_tokens, lease_ms }
+        ),
+        1 => earlier.clone().prop_map(Step::Again),
+        2 => (earlier.clone(), 0..300_u64, 0..4_000_u64).prop_map(|(i, t, c)| Step::Extend(i, t, c)),
+        3 => (earlier.clone(), 0..300_u64, 0..4_000_u64).prop_map(|(i, t, c)| Step::Settle(i, t, c)),
+        1 => earlier.prop_map(Step::Release),
+        3 => prop_oneof![0..50_u64, 0..40_000_u64].prop_map(Step::Wait),
+    ]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let rate = || (1..10_000_u64, prop_oneof![Just(60_000_u64), 1..90_000_u64], 1..1_000_u64);
+    (rate(), rate(), 1..12_u64, (5..60_u64, 100..4_000_u64, 1_000..50_000_u64), 1_000..90_000_u64).prop_map(
+        |(requests, tokens, concurrency, quota, month_nusd)| Limits {
+            requests,
+            tokens,
+            concurrency,
+            quota,
+            month_nusd,
+        },
+    )
+}
+
+fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
+}
+
+#[test]
+fn counters_agree_to_the_unit() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let redis = runtime.block_on(Redis::start(&[])).unwrap();
+    let fresh = Fresh::at(redis.url());
+    runner(60)
+        .run(&(limits(), prop::collection::vec(step(), 1..120)), |(limits, steps)| {
+            runtime.block_on(follow(&limits, &steps, &MemoryCounters::default(), &fresh.store()));
+            Ok(())
+        })
+        .unwrap();
+}
+
+async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis: &RedisStore) {
+    let rate = |(limit, period_ms, capacity)| Rate::new(limit, period_ms, capacity).ok();
+    let windows = [Window::day(NOW, 0), Window::month(NOW)];
+    let (requests, tokens, cost_nusd) = limits.quota;
+    let quotas = vec![
+        QuotaAsk { window: windows[0], requests: Some(requests), tokens: Some(tokens), cost_nusd: Some(cost_nusd) },
+        QuotaAsk { window: windows[1], requests: None, tokens: None, cost_nusd: Some(limits.month_nusd) },
+    ];
+    let charged = windows.map(|window| (window, Amounts::default().into()));
+    for store in [memory as &dyn Counters, redis] {
+        store.refill("acme", 7, &charged, NOW).await.unwrap();
+    }
+    let mut now_ms = NOW;
+    let mut asked: Vec<(Admission, bool)> = Vec::new();
+    for (place, step) in steps.iter().enumerate() {
+        let at = format!("step {place}: {step:?}");
+        let earlier = |i: &usize| asked.get(i % asked.len().max(1)).cloned();
+        match step {
+            Step::Wait(ms) => now_ms += ms,
+            Step::Admit { is_hit, hold, strict, rate_tokens, lease_ms } => {
+                let hold = Amounts { requests: 1, tokens: hold.0, cost_nusd: hold.1 };
+                let strict_hold = Amounts { tokens: hold.tokens * strict, cost_nusd: hold.cost_nusd * strict, ..hold };
+                let ask = Admission {
+                    id: RequestId::new(now_ms),
+                    request_rate: rate(limits.requests),
+                    token_rate: rate(limits.tokens),
+                    rate_tokens: *rate_tokens,
+                    concurrency: Some(limits.concurrency),
+                    quotas: quotas.clone(),
+                    hold,
+                    strict_hold,
+                    lease_until_ms: now_ms + lease_ms,
+                    ..ask("acme")
+                };
+                let told = redis.admit(&ask, *is_hit, now_ms).await.unwrap();
+                assert_eq!(told, memory.admit(&ask, *is_hit, now_ms).await.unwrap(), "{at}");
+                asked.push((ask, *is_hit));
+            }
+            Step::Again(i) => {
+                let Some((ask, is_hit)) = earlier(i) else { continue };
+                let told = redis.admit(&ask, is_hit, now_ms).await.unwrap();
+                assert_eq!(told, memory.admit(&ask, is_hit, now_ms).await.unwrap(), "{at}");
+            }
+            Step::Extend(i, tokens, cost_nusd) => {
+                let Some((ask, _)) = earlier(i) else { continue };
+                let target = Amounts { requests: 1, tokens: *tokens, cost_nusd: *cost_nusd };
+                let told = redis.extend(&ask, target, now_ms).await.unwrap();
+                assert_eq!(told, memory.extend(&ask, target, now_ms).await.unwrap(), "{at}");
+            }
+            Step::Settle(i, tokens, cost_nusd) => {
+                let Some((ask, _)) = earlier(i) else { continue };
+                let used = Amounts { requests: 1, tokens: *tokens, cost_nusd: *cost_nusd };
+                let settlement = settlement(&ask, used);
+                let told = redis.settle(&settlement, now_ms).await.unwrap();
+                assert_eq!(told, memory.settle(&settlement, now_ms).await.unwrap(), "{at}");
+            }
+            Step::Release(i) => {
+                let Some((ask, _)) = earlier(i) else { continue };
+                redis.release(&ask, now_ms).await.unwrap();
+                memory.release(&ask, now_ms).await.unwrap();
+            }
+        }
+        let told = redis.usage("acme", &windows, now_ms).await.unwrap();
+        assert_eq!(told, memory.usage("acme", &windows, now_ms).await.unwrap(), "{at}");
+        assert_eq!(by_id(redis.lost("acme")), by_id(memory.lost("acme")), "{at}");
+    }
+}
+
+fn by_id(mut lost: Vec<Lost>) -> Vec<Lost> {
+    lost.sort_by_key(|lost| lost.id);
+    lost
+}
+
+/// One step with the health of a model.
+#[derive(Debug, Clone)]
+enum Seen {
+    Answered(f64, Option<f64>, u64),
+    Failed(u64),
+    CoolDown(u64),
+    Nothing(u64),
+    Probe(u64),
+    Wait(u64),
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    let age = || prop_oneof![3 => Just(0_u64), 1 => 0..3_000_u64];
+    prop_oneof![
+        4 => (0.1..1e5_f64, prop::option::of(1e-3..1e3_f64), age()).prop_map(|(x, y, age)| Seen::Answered(x, y, age)),
+        5 => age().prop_map(Seen::Failed),
+        1 => (0..5_000_u64).prop_map(Seen::CoolDown),
+        1 => age().prop_map(Seen::Nothing),
+        2 => (1..40_000_u64).prop_map(Seen::Probe),
+        4 => prop_oneof![0..500_u64, 0..25_000_u64].prop_map(Seen::Wait),
+    ]
+}
+
+fn assert_close(told: &Figures, want: &Figures, at: &str) {
+    for (told, want) in
+        [(told.mean, want.mean), (told.variance, want.variance), (told.n_eff, want.n_eff), (told.weight, want.weight)]
+    {
+        assert!((told - want).abs() <= 1e-9 * want.abs().max(1.0), "{at}: {told}, not {want}");
+    }
+}
+
+fn assert_same(told: &ModelHealth, want: &ModelHealth, at: &str) {
+    assert_eq!(
+        (told.standing, told.breaker, told.cooldown_until_ms),
+        (want.standing, want.breaker, want.cooldown_until_ms),
+        "{at}"
+    );
+    assert_close(&told.measures.ttft_ms, &want.measures.ttft_ms, at);
+    assert_close(&told.measures.ms_per_token, &want.measures.ms_per_token, at);
+    assert_close(&told.measures.failure, &want.measures.failure, at);
+}
+
+/// Without jitter, which is drawn at random.
+fn breaker() -> BreakerSettings {
+    BreakerSettings { jitter_percent: 0, ..BreakerSettings::default() }
+}
+
+#[test]
+fn statistics_and_breaker_agree() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let redis = runtime.block_on(Redis::start(&[])).unwrap();
+    let health = HealthSettings::default();
+    let made = Cell::new(0);
+    runner(60)
+        .run(&prop::collection::vec(seen(), 1..150), |steps| {
+            made.set(made.get() + 1);
+            let store = RedisStore::new(&redis.url(), &health, &breaker(), 0).unwrap();
+            let store = store.with_prefix(&format!("h{}:", made.get()));
+            runtime.block_on(watch(&steps, &MemoryHealth::new(&health, breaker()), &store));
+            Ok(())
+        })
+        .unwrap();
+}
+
+async fn watch(steps: &[Seen], memory: &MemoryHealth, redis: &RedisStore) {
+    let model: Arc<str> = "groq/llama-3.3-70b".into();
+    let mut now_ms = NOW;
+    for (place, step) in steps.iter().enumerate() {
+        let at = format!("step {place}: {step:?}");
+        let (sight, age_ms) = match *step {
+            Seen::Wait(ms) => {
+                now_ms += ms;
+                continue;
+            }
+            Seen::Probe(lease_ms) => {
+                let told = redis.try_probe(&model, lease_ms, now_ms).await.unwrap();
+                assert_eq!(told, memory.try_probe(&model, lease_ms, now_ms).await.unwrap(), "{at}");
+                continue;
+            }
+            Seen::Answered(ttft_ms, ms_per_token, age_ms) => (Sight::Answered { ttft_ms, ms_per_token }, age_ms),
+            Seen::Failed(age_ms) => (Sight::Failed, age_ms),
+            Seen::CoolDown(ms) => (Sight::CoolDown { until_ms: now_ms + ms }, 0),
+            Seen::Nothing(age_ms) => (Sight::Nothing, age_ms),
+        };
+        let seen = [Observation { model: model.clone(), begun_at_ms: now_ms - age_ms, sight }];
+        redis.record(&seen, now_ms).await.unwrap();
+        memory.record(&seen, now_ms).await.unwrap();
+        for later_ms in [0, 999, 30_000] {
+            let told = redis.snapshot(std::slice::from_ref(&model), now_ms + later_ms).await.unwrap();
+            let want = memory.snapshot(std::slice::from_ref(&model), now_ms + later_ms).await.unwrap();
+            assert_same(&told[0], &want[0], &at);
+        }
+    }
+}
+
+#[test]
+fn without_decay_mean_and_variance_are_those_of_two_passes() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let redis = runtime.block_on(Redis::start(&[])).unwrap();
+    let health = HealthSettings { tau_ms: 1 << 52, ..HealthSettings::default() };
+    let made = Cell::new(0);
+    // Samples far from zero: the difference of two large sums would lose the variance.
+    runner(20)
+        .run(&(prop::collection::vec(0.0..10.0_f64, 2..60), 0.0..1e6_f64), |(samples, offset)| {
+            made.set(made.get() + 1);
+            let store = RedisStore::new(&redis.url(), &health, &breaker(), 0).unwrap();
+            let store = store.with_prefix(&format!("p{}:", made.get()));
+            let samples: Vec<f64> = samples.iter().map(|x| x + offset).collect();
+            let seen = |&ttft_ms: &f64| Observation {
+                model: "m".into(),
+                begun_at_ms: NOW,
+                sight: Sight::Answered { ttft_ms, ms_per_token: None },
+            };
+            let seen: Vec<_> = samples.iter().map(seen).collect();
+            runtime.block_on(store.record(&seen, NOW)).unwrap();
+            let told = runtime.block_on(store.snapshot(&["m".into()], NOW)).unwrap()[0].measures.ttft_ms;
+            let n = samples.len() as f64;
+            let mean = samples.iter().sum::<f64>() / n;
+            let variance = samples.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+            prop_assert!((told.mean - mean).abs() <= 1e-9 * mean.max(1.0), "{told:?}: mean {mean}");
+            prop_assert!((told.variance - variance).abs() <= 1e-7, "{told:?}: variance {variance}");
+            prop_assert!((told.n_eff - n).abs() <= 1e-9 * n, "{told:?}: {n} samples");
+            Ok(())
+        })
+        .unwrap();
+}

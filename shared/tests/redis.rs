@@ -2,6 +2,7 @@
 
 mod faults;
 mod same_as_memory;
+mod tls;
 mod waits;
 
 use gateway_core::health::breaker::BreakerSettings;

@@ -130,7 +130,12 @@ fn store(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
         "memory" if named == "memory" => Ok(None),
         "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
             let max_entry_bytes = usize::try_from(config.cache.max_entry_bytes).unwrap_or(usize::MAX);
-            let store = RedisStore::new(&named, &config.health, &config.breaker, max_entry_bytes);
+            let authority = std::env::var("GATEWAY_STORE_CA")
+                .ok()
+                .map(|path| std::fs::read(&path).with_context(|| format!("GATEWAY_STORE_CA: cannot read {path}")));
+            let authority = authority.transpose()?;
+            let (health, breaker) = (&config.health, &config.breaker);
+            let store = RedisStore::trusting(authority.as_deref(), &named, health, breaker, max_entry_bytes);
             Ok(Some(Arc::new(store.context("GATEWAY_STORE")?)))
         }
         // The address may hold a password; only its kind is repeated.

@@ -7,7 +7,7 @@ use super::connection::Link;
 use crate::store::StoreError;
 use redis::cluster::ClusterClient;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisResult};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisResult, TlsCertificates};
 use std::time::Duration;
 
 /// A cluster's node is given as long as a call has, so that one that is silent does not keep the others from being asked.
@@ -47,7 +47,9 @@ fn node(url: &str) -> Result<ConnectionInfo, StoreError> {
 }
 
 impl Address {
-    pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
+    /// Reads an address. `authority`, in PEM, is trusted in place of the usual ones.
+    pub(super) fn parse(url: &str, authority: Option<&[u8]>) -> Result<Self, StoreError> {
+        let authority = authority.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) });
         let (scheme, rest) = url.split_once("://").ok_or_else(|| unusable("it has no scheme"))?;
         if scheme.starts_with("rediss") {
             // The library takes the process's default; if one is set already, it is as good.
@@ -55,22 +57,30 @@ impl Address {
         }
         match scheme {
             "redis" | "rediss" => {
-                let client = Client::open(node(url)?).map_err(|_| unusable("it is not understood"))?;
+                let client = match authority.filter(|_| scheme == "rediss") {
+                    Some(authority) => Client::build_with_tls(node(url)?, authority),
+                    None => Client::open(node(url)?),
+                };
+                let client = client.map_err(|_| unusable("it, or its certificate authority, is not understood"))?;
                 Ok(Self::Single(Box::new(client)))
             }
-            "redis-cluster" | "rediss-cluster" => Self::cluster(scheme.trim_end_matches("-cluster"), rest),
+            "redis-cluster" | "rediss-cluster" => Self::cluster(scheme.trim_end_matches("-cluster"), rest, authority),
             _ => Err(unusable("the scheme is none of redis, rediss, redis-cluster and rediss-cluster")),
         }
     }
 
-    fn cluster(scheme: &str, rest: &str) -> Result<Self, StoreError> {
+    fn cluster(scheme: &str, rest: &str, authority: Option<TlsCertificates>) -> Result<Self, StoreError> {
         let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
         let (hosts, database) = hosts.split_once('/').map_or((hosts, ""), |(hosts, database)| (hosts, database));
         let at = if user.is_empty() { "" } else { "@" };
         let nodes: Result<Vec<_>, _> =
             hosts.split(',').map(|host| node(&format!("{scheme}://{user}{at}{host}/{database}"))).collect();
         let (least_ms, most_ms) = CLUSTER_WAIT_MS;
-        let client = ClusterClient::builder(nodes?)
+        let mut client = ClusterClient::builder(nodes?);
+        if let Some(authority) = authority.filter(|_| scheme == "rediss") {
+            client = client.certs(authority);
+        }
+        let client = client
             .connection_timeout(NODE_CONNECT_TIMEOUT)
             .response_timeout(NODE_TIMEOUT)
             .overall_response_timeout(None)
@@ -79,7 +89,8 @@ impl Address {
             .max_retry_wait(most_ms)
             .tcp_settings(tcp())
             .build();
-        client.map(|client| Self::Cluster(Box::new(client))).map_err(|_| unusable("it is not understood"))
+        let client = client.map_err(|_| unusable("it, or its certificate authority, is not understood"))?;
+        Ok(Self::Cluster(Box::new(client)))
     }
 
     pub(super) async fn connect(&self) -> RedisResult<Link> {
@@ -109,8 +120,15 @@ mod tests {
             ("rediss-cluster://user:p%40ss@one.example.com:6379", true),
             ("redis-cluster://[::1]:7000,[::1]:7001/0", true),
         ] {
-            let address = Address::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+            let address = Address::parse(url, None).unwrap_or_else(|error| panic!("{url}: {error}"));
             assert_eq!(matches!(address, Address::Cluster(_)), is_cluster, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_authority_that_is_none_is_refused() {
+        for url in ["rediss://localhost", "rediss-cluster://localhost"] {
+            assert!(Address::parse(url, Some(b"no certificate")).is_err(), "{url}");
         }
     }
 
@@ -128,7 +146,7 @@ mod tests {
             "redis-cluster://nobody:secret@one:1,two:x",
             "rediss://nobody:secret@host#secret",
         ] {
-            let error = Address::parse(url).err().unwrap_or_else(|| panic!("{url} is taken"));
+            let error = Address::parse(url, None).err().unwrap_or_else(|| panic!("{url} is taken"));
             assert!(!error.0.contains("secret") && !error.0.contains("nobody"), "{url}: {error}");
         }
     }

@@ -78,8 +78,22 @@ impl RedisStore {
         breaker: &BreakerSettings,
         max_entry_bytes: usize,
     ) -> Result<Self, StoreError> {
+        Self::trusting(None, url, health, breaker, max_entry_bytes)
+    }
+
+    /// The same; with TLS, the certificate authority `authority`, in PEM, is trusted in place of the usual ones.
+    ///
+    /// # Errors
+    /// As [`RedisStore::new`].
+    pub fn trusting(
+        authority: Option<&[u8]>,
+        url: &str,
+        health: &HealthSettings,
+        breaker: &BreakerSettings,
+        max_entry_bytes: usize,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
-            connection: Connection::new(Address::parse(url)?),
+            connection: Connection::new(Address::parse(url, authority)?),
             scripts: Scripts::default(),
             prefix: "gw:".to_owned(),
             tuning: Tuning { tau_ms: health.tau_ms, breaker: breaker.clone() },

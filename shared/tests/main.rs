@@ -13,6 +13,7 @@ mod contracts;
 mod corpus;
 mod dynamodb;
 mod idempotency;
+mod in_flight;
 mod known_faults;
 mod model;
 mod outage;

@@ -1,0 +1,103 @@
+//! What changes while a request is with its model: the day, its tenant's limit, the price.
+
+use crate::rig::{NOW, Rig, Scene, ask, two_tiers};
+use async_trait::async_trait;
+use gateway_core::provider::simulated::Simulated;
+use gateway_core::provider::{Call, Provider, ProviderError, Reply};
+use gateway_core::receipt::Amounts;
+use gateway_core::store::memory::MemoryCounters;
+use gateway_core::window::Window;
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// A provider that waits to be told to answer.
+#[derive(Default)]
+struct Waiting {
+    simulated: Simulated,
+    is_called: Notify,
+    may_answer: Notify,
+}
+
+#[async_trait]
+impl Provider for Waiting {
+    async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
+        self.is_called.notify_one();
+        self.may_answer.notified().await;
+        self.simulated.chat(call).await
+    }
+}
+
+async fn waiting(scene: Scene) -> (Rig, Arc<Waiting>) {
+    let provider = Arc::new(Waiting::default());
+    let given = provider.clone();
+    (scene.with(move |builder| builder.provider("sim", given)).build().await, provider)
+}
+
+/// Sends a request and does something while its model is at it.
+async fn meanwhile(rig: &Rig, provider: &Waiting, doing: impl Future<Output = ()>) -> u16 {
+    let (got, ()) = tokio::join!(rig.fresh(ask("cheap")), async {
+        provider.is_called.notified().await;
+        doing.await;
+        provider.may_answer.notify_one();
+    });
+    got.status
+}
+
+fn simulated() -> Scene {
+    two_tiers(["sim/cheap"], ["sim/reasoning"])
+}
+
+#[tokio::test]
+async fn a_request_that_midnight_overtakes_is_charged_to_the_day_that_admitted_it() {
+    let (rig, provider) = waiting(simulated()).await;
+    let (day, next) = (Window::day(NOW, 0), Window::day(Window::day(NOW, 0).resets_at_ms, 0));
+    rig.clock.advance(day.resets_at_ms - NOW - 1);
+    assert_eq!(meanwhile(&rig, &provider, async { rig.clock.advance(2) }).await, 200);
+    assert_eq!(meanwhile(&rig, &provider, async {}).await, 200);
+    let windows = rig.gateway.store.counters().usage("acme", &[day, next], rig.clock_now()).await.unwrap();
+    for (place, window) in [day, next].iter().enumerate() {
+        let (counted, total) = (windows[place].unwrap(), rig.gateway.ledger.totals("acme", window).await.unwrap().used);
+        assert_eq!((counted.used, counted.held), (total, Amounts::default()), "{window:?}");
+        assert_eq!(total.requests, 1, "{window:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_is_lowered_under_a_request_holds_for_the_next() {
+    let (rig, provider) = waiting(simulated().limits(json!({"daily_requests": 10}))).await;
+    let lowered = async { rig.change_tenant("acme", json!({"limits": {"daily_requests": 0}})).await };
+    assert_eq!(meanwhile(&rig, &provider, lowered).await, 200, "what was admitted is served");
+    let got = rig.fresh(ask("cheap")).await;
+    assert_eq!((got.status, got.error_code().as_str()), (429, "quota_exceeded"));
+    assert_eq!((rig.counted().await, rig.totals().await.requests), (rig.totals().await, 1));
+}
+
+#[tokio::test]
+async fn a_request_pays_the_price_that_it_was_held_at_while_a_new_configuration_takes_over() {
+    // Two processes of a deployment share the counters; each bills by its own configuration to its end.
+    let counters = Arc::new(MemoryCounters::default());
+    let priced = |input: u32| {
+        let counters = counters.clone();
+        let model = format!("usd_per_million = {{ input = {input}, output = 0 }}");
+        two_tiers(["sim/reasoning"], ["sim/reasoning"])
+            .table(&format!("[models.\"priced/cheap\"]\nprovider = \"sim\"\nid = \"cheap\"\n{model}"))
+            .with(move |builder| builder.counters(counters))
+    };
+    let ((old, at_it), (new, fresh)) = (waiting(priced(1)).await, waiting(priced(1000)).await);
+    let body = json!({"model": "priced/cheap", "messages": [{"role": "user", "content": "What is an interface?"}]});
+    let send = async |rig: &Rig| rig.chat_with(&[("x-gateway-cache", "no-store")], body.clone()).await;
+    let (first, ()) = tokio::join!(send(&old), async {
+        at_it.is_called.notified().await;
+        let (second, ()) = tokio::join!(send(&new), async {
+            fresh.is_called.notified().await;
+            fresh.may_answer.notify_one();
+        });
+        assert_eq!(second.status, 200);
+        at_it.may_answer.notify_one();
+    });
+    assert_eq!(first.status, 200);
+    let (cheap, dear) = (old.totals().await, new.totals().await);
+    assert_eq!((dear.tokens, dear.cost_nusd), (cheap.tokens, cheap.cost_nusd * 1000));
+    assert_eq!(new.counted().await, cheap.plus(dear), "and the store has both");
+}

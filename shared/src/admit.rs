@@ -133,7 +133,12 @@ pub(crate) async fn admit(work: &mut Work<'_>, decision: &mut Decision) -> Resul
             let now_ms = gateway.clock.now_ms();
             let ask = admission(gateway, work, decision, now_ms);
             work.journal.windows = receipt_windows(&work.caller, now_ms);
-            let mut hold = outage::admit(work, ask, why).await?;
+            let admitted = outage::admit(work, ask, why).await;
+            if admitted.is_err() {
+                // What the store may have held for it is given back at once, if the store is there again.
+                gateway.pay().await;
+            }
+            let mut hold = admitted?;
             let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
             hold.health = gateway.outage.health.snapshot(&names, now_ms).await.unwrap_or_default();
             Ok(Admitted::Held(hold))
@@ -167,7 +172,7 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
         );
         // The store may have heard it all the same.
         let (verdict, remembered) =
-            admitted.inspect_err(|_| gateway.outage.owe(&ask.tenant, Owed::Release(Box::new(ask.clone()))))?;
+            admitted.inspect_err(|_| gateway.outage.owe(Owed::Release(Box::new(ask.clone()))))?;
         match verdict {
             Verdict::Admitted { held, standing } => {
                 work.journal.standing = standing;
@@ -210,20 +215,23 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
     Err(Error::Unavailable("the tenant's settings changed at each try".into()).into())
 }
 
-/// With the store back: sends it what it is owed of this tenant, and has it charge what was admitted without it.
+/// With the store back: sends it what it is owed, and has it charge what this tenant did without it.
 async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
     let gateway = work.gateway;
     let tenant = work.caller.tenant.id.clone();
-    gateway.pay(&tenant).await;
+    gateway.pay().await;
     if !gateway.outage.take_uncharged(&tenant) {
         return Ok(());
     }
     let now_ms = gateway.clock.now_ms();
     let windows = quota_windows(&work.caller.tenant, now_ms);
     let charged = async {
-        // Whether it is back at all, before the ledger is asked for nothing.
-        gateway.store.ping(now_ms).await?;
-        tell(work, &windows, now_ms).await
+        // Whether it is back at all, before the ledger is asked for nothing. A window that it lost is refilled with all that
+        // was used of it, in its turn: a strict tenant's stays closed first.
+        let known = gateway.store.counters().usage(&tenant, &windows, now_ms).await?;
+        let kept: Vec<Window> =
+            windows.iter().zip(known).filter(|(_, known)| known.is_some()).map(|(window, _)| *window).collect();
+        tell(work, &kept, now_ms).await
     };
     match charged.await {
         Ok(()) => Ok(()),
@@ -265,7 +273,7 @@ pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
     let released = counters(work).release(&hold.ask, gateway.clock.now_ms()).await;
     if let Err(error) = released {
         tracing::warn!(request = %work.journal.id, %error, "a hold is not released yet");
-        gateway.outage.owe(&hold.ask.tenant, Owed::Release(Box::new(hold.ask.clone())));
+        gateway.outage.owe(Owed::Release(Box::new(hold.ask.clone())));
     }
 }
 

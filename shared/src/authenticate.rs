@@ -10,12 +10,15 @@ use crate::key::{ApiKey, KeyHash, KeyHasher};
 use crate::tenant::{Tenant, TenantSettings};
 use lru::LruCache;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How long the directory's answer is as good as asking.
 const FRESH_MS: u64 = 10_000;
 /// How long it is better than none, while the directory is down.
 const STALE_MS: u64 = 60_000;
+/// For how long a directory that failed is not asked again.
+const LEFT_ALONE_MS: u64 = 1_000;
 /// Keys that are kept; what is least used goes first.
 const KEPT: usize = 10_000;
 
@@ -39,6 +42,8 @@ pub struct Authenticator {
     hasher: KeyHasher,
     defaults: TenantSettings,
     kept: Mutex<LruCache<KeyHash, (Caller, u64)>>,
+    /// Until when the directory is not asked about a key of which something is kept: it has just failed.
+    down_until_ms: AtomicU64,
 }
 
 impl Authenticator {
@@ -46,7 +51,13 @@ impl Authenticator {
     #[must_use]
     pub fn new(directory: Arc<dyn Directory>, hasher: KeyHasher, defaults: TenantSettings) -> Self {
         let capacity = NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN);
-        Self { directory, hasher, defaults, kept: Mutex::new(LruCache::new(capacity)) }
+        Self {
+            directory,
+            hasher,
+            defaults,
+            kept: Mutex::new(LruCache::new(capacity)),
+            down_until_ms: AtomicU64::new(0),
+        }
     }
 
     /// Who comes with this key.
@@ -65,6 +76,12 @@ impl Authenticator {
             && let Ok(caller) = admissible(caller.clone(), now_ms)
         {
             return Ok(caller);
+        }
+        if let Some((caller, read_at_ms)) = &kept
+            && now_ms < self.down_until_ms.load(Relaxed)
+            && now_ms < read_at_ms.saturating_add(STALE_MS)
+        {
+            return admissible(Caller { is_stale: true, ..caller.clone() }, now_ms);
         }
         self.read(hash, kept, now_ms).await
     }
@@ -98,12 +115,15 @@ impl Authenticator {
                 self.lock().pop(&hash);
                 Err(Error::InvalidApiKey("This API key is unknown or was revoked."))
             }
-            Err(DirectoryError::Unavailable(why)) => match kept {
-                Some((caller, read_at_ms)) if now_ms < read_at_ms.saturating_add(STALE_MS) => {
-                    admissible(Caller { is_stale: true, ..caller }, now_ms)
+            Err(DirectoryError::Unavailable(why)) => {
+                self.down_until_ms.store(now_ms + LEFT_ALONE_MS, Relaxed);
+                match kept {
+                    Some((caller, read_at_ms)) if now_ms < read_at_ms.saturating_add(STALE_MS) => {
+                        admissible(Caller { is_stale: true, ..caller }, now_ms)
+                    }
+                    _ => Err(Error::Unavailable(why)),
                 }
-                _ => Err(Error::Unavailable(why)),
-            },
+            }
             Err(other) => Err(Error::Internal(other.to_string())),
         }
     }

@@ -26,12 +26,22 @@ use crate::retry_budget::RetryBudget;
 use crate::store::cache::MemoryCache;
 use crate::store::memory::MemoryCounters;
 use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store};
+use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// For how long one request goes on writing the receipts of holds that expired, and how many at once.
+const WRITING_LOST: Duration = Duration::from_millis(500);
+const LOST_AT_ONCE: usize = 32;
+/// How long a request waits for the models' health, which lies beside its way.
+const HEALTH_WITHIN: Duration = Duration::from_millis(200);
+/// For how long what failed to answer is not asked again, where one can do without.
+const LEFT_ALONE_MS: u64 = 1_000;
 
 /// The gateway.
 pub struct Gateway {
@@ -55,8 +65,10 @@ pub struct Gateway {
     pub(crate) bare_question: OnceLock<Option<ChatRequest>>,
     /// What goes on without the store.
     pub(crate) outage: Outage,
-    /// Whether the ledger failed the last time that something was written to it.
-    ledger_failed: AtomicBool,
+    /// When the ledger failed, in Unix milliseconds; 0 if it worked the last time.
+    ledger_failed_at_ms: AtomicU64,
+    /// Until when the models' health is not asked of the store, in Unix milliseconds.
+    health_down_until_ms: AtomicU64,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
     retries: Mutex<RetryBudget>,
 }
@@ -106,10 +118,13 @@ impl Gateway {
 
     /// The health of models, and whether it is the fleet's: while the store is down it is what this process has seen.
     pub(crate) async fn health_of(&self, models: &[Arc<str>], now_ms: u64) -> (Vec<ModelHealth>, bool) {
-        match self.store.health().snapshot(models, now_ms).await {
-            Ok(health) => (health, true),
-            Err(_) => (self.outage.health.snapshot(models, now_ms).await.unwrap_or_default(), false),
+        if now_ms >= self.health_down_until_ms.load(Relaxed) {
+            if let Ok(Ok(health)) = timeout(HEALTH_WITHIN, self.store.health().snapshot(models, now_ms)).await {
+                return (health, true);
+            }
+            self.health_down_until_ms.store(now_ms + LEFT_ALONE_MS, Relaxed);
         }
+        (self.outage.health.snapshot(models, now_ms).await.unwrap_or_default(), false)
     }
 
     /// Notes what was seen of models in this process, for when the store is down.
@@ -126,19 +141,21 @@ impl Gateway {
         }
     }
 
-    /// Whether the ledger is down. It is asked only after something could not be written.
+    /// Whether the ledger is down. It is asked only after something could not be written, and then once a second.
     pub(crate) async fn ledger_is_down(&self) -> bool {
-        if !self.ledger_failed.load(Relaxed) {
+        let failed_at_ms = self.ledger_failed_at_ms.load(Relaxed);
+        if failed_at_ms == 0 {
             return false;
         }
-        let is_down = self.ledger.ping().await.is_err();
-        self.ledger_failed.store(is_down, Relaxed);
-        is_down
+        if self.clock.now_ms() >= failed_at_ms + LEFT_ALONE_MS {
+            self.note_ledger(self.ledger.ping().await.is_ok());
+        }
+        self.ledger_failed_at_ms.load(Relaxed) != 0
     }
 
-    /// Notes how a write to the ledger went.
+    /// Notes how a call of the ledger went.
     pub(crate) fn note_ledger(&self, worked: bool) {
-        self.ledger_failed.store(!worked, Relaxed);
+        self.ledger_failed_at_ms.store(if worked { 0 } else { self.clock.now_ms() }, Relaxed);
     }
 
     /// Writes the receipts of holds that expired: their processes were lost, and what they may have been billed is
@@ -148,13 +165,18 @@ impl Gateway {
         if lost.is_empty() {
             return;
         }
+        // Those for which there is no time are told again in a minute.
+        let by = Instant::now() + WRITING_LOST;
         let mut written = Vec::with_capacity(lost.len());
-        for hold in lost {
-            let receipt = Receipt::of_lost(tenant, &hold, self.config.version);
-            match self.ledger.record(&receipt).await {
-                Ok(()) => written.push(hold),
-                Err(error) => tracing::warn!(request = %hold.id, %error, "an expired hold is not in the ledger yet"),
-            }
+        for some in lost.chunks(LOST_AT_ONCE) {
+            let receipts: Vec<Receipt> =
+                some.iter().map(|hold| Receipt::of_lost(tenant, hold, self.config.version)).collect();
+            let recorded = timeout_at(by, join_all(receipts.iter().map(|receipt| self.ledger.record(receipt)))).await;
+            let Ok(recorded) = recorded else { break };
+            written.extend(some.iter().zip(recorded).filter(|(_, done)| done.is_ok()).map(|(hold, _)| hold.clone()));
+        }
+        if written.is_empty() {
+            return tracing::warn!(tenant, "expired holds are not in the ledger yet");
         }
         if let Err(error) = self.store.counters().acknowledge(tenant, &written, self.clock.now_ms()).await {
             tracing::warn!(tenant, %error, "expired holds will be written again, to no effect");
@@ -331,7 +353,8 @@ impl Builder {
             metrics: Metrics::new(self.clock.now_ms()),
             clock: self.clock,
             outage: Outage::new(&config.health, config.breaker.clone()),
-            ledger_failed: AtomicBool::new(false),
+            ledger_failed_at_ms: AtomicU64::new(0),
+            health_down_until_ms: AtomicU64::new(0),
             providers: self.providers,
             store,
             directory,

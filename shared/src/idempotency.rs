@@ -30,22 +30,23 @@ pub(crate) async fn claim(work: &mut Work<'_>) -> Result<Option<Bytes>, Error> {
     let key = IdempotencyKey { tenant: work.caller.tenant.id.clone(), hash };
     let now_ms = work.gateway.clock.now_ms();
     let lease_until_ms = now_ms + work.left_ms() + LEASE_AFTER_DEADLINE_MS;
-    let begun =
-        work.gateway.ledger.begin(&key, work.request.body_hash(), work.journal.id, lease_until_ms, now_ms).await;
-    match begun.map_err(|error| Error::Unavailable(error.to_string()))? {
-        Begun::Fresh => {
-            work.claim = Some(key);
-            Ok(None)
-        }
-        Begun::Running => Err(Error::IdempotencyInProgress),
-        Begun::Mismatch => Err(Error::IdempotencyMismatch),
-        Begun::Done(answer) => Ok(Some(answer)),
-    }
+    let id = work.journal.id;
+    let begun = work.gateway.ledger.begin(&key, work.request.body_hash(), id, lease_until_ms, now_ms).await;
+    let claimed = match begun {
+        Ok(Begun::Fresh) => Ok(None),
+        Ok(Begun::Running) => return Err(Error::IdempotencyInProgress),
+        Ok(Begun::Mismatch) => return Err(Error::IdempotencyMismatch),
+        Ok(Begun::Done(answer)) => return Ok(Some(answer)),
+        // The ledger may have heard it: whoever ends this request ends the claim as well.
+        Err(error) => Err(Error::Unavailable(error.to_string())),
+    };
+    work.claim = Some((key, id));
+    claimed
 }
 
 /// Ends the request's claim: with the answer that is given to all who come with the key, or with none.
 pub(crate) async fn finish(work: &Work<'_>, answer: Option<(HeaderMap, Bytes)>) {
-    let Some(key) = &work.claim else { return };
+    let Some((key, id)) = &work.claim else { return };
     let kept = answer.and_then(|(headers, body)| {
         let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
         // What is left of a rate is not what it was.
@@ -57,7 +58,7 @@ pub(crate) async fn finish(work: &Work<'_>, answer: Option<(HeaderMap, Bytes)>) 
         Some(Bytes::from(bytes))
     });
     let now_ms = work.gateway.clock.now_ms();
-    if let Err(error) = work.gateway.ledger.finish(key, work.journal.id, kept, now_ms).await {
+    if let Err(error) = work.gateway.ledger.finish(key, *id, kept, now_ms).await {
         tracing::error!(request = %work.journal.id, %error, "an idempotency key stays claimed until its lease ends");
     }
 }

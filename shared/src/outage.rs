@@ -8,7 +8,8 @@
 //! processes that are no more as well.
 //!
 //! A call to the store that failed may have been heard. An admission is therefore taken back when the store is back, and
-//! a settlement sent again: both are idempotent, in any order (M2). What could never be sent expires by its lease.
+//! a settlement sent again: both are idempotent, in any order (M2). What could never be sent expires by its lease, and is
+//! charged in full.
 
 use crate::admit::{Hold, Refused, told};
 use crate::error::Error;
@@ -22,15 +23,22 @@ use crate::receipt::Amounts;
 use crate::store::memory::MemoryCounters;
 use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settlement, StoreError, Verdict};
 use crate::window::{Window, WindowKind};
+use futures_util::future::join_all;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A chunk is this part of the share, unless a request needs more.
 const CHUNKS: u64 = 16;
 /// How often one admission asks the ledger for more.
 const TRIES: usize = 4;
-/// How many calls are kept for the store of one tenant; what is more expires by its lease.
+/// How many calls are kept for the store; what is more expires by its lease.
 const OWED_KEPT: usize = 10_000;
+/// How many of them are sent at once.
+const PAID_AT_ONCE: usize = 64;
+/// For how long one request goes on sending them.
+const PAYING: Duration = Duration::from_millis(250);
 
 /// A call that the store may not have heard.
 #[derive(Debug, Clone)]
@@ -56,7 +64,7 @@ struct State {
     granted: HashMap<(Arc<str>, Window), Amounts>,
     /// Tenants whose windows lack what was admitted without the store.
     uncharged: HashSet<Arc<str>>,
-    owed: HashMap<Arc<str>, Vec<Owed>>,
+    owed: Vec<Owed>,
 }
 
 impl Outage {
@@ -83,9 +91,8 @@ impl Outage {
     }
 
     /// Keeps a call for when the store is back.
-    pub(crate) fn owe(&self, tenant: &Arc<str>, owed: Owed) {
-        let mut state = self.state();
-        let kept = state.owed.entry(tenant.clone()).or_default();
+    pub(crate) fn owe(&self, owed: Owed) {
+        let kept = &mut self.state().owed;
         if kept.len() < OWED_KEPT {
             kept.push(owed);
         }
@@ -104,26 +111,32 @@ impl Outage {
 }
 
 impl Gateway {
-    /// Sends the store what it is owed of a tenant, in its order. What fails is owed still.
-    pub(crate) async fn pay(&self, tenant: &Arc<str>) {
-        let owed = match self.outage.state().owed.remove(tenant) {
-            Some(owed) if !self.store.is_skipped() => owed,
-            Some(owed) => return owed.into_iter().for_each(|owed| self.outage.owe(tenant, owed)),
-            None => return,
-        };
+    /// Sends the store what it is owed, of all tenants: some of them may not come to this process again before their leases
+    /// end. What fails, or does not fit the time, is owed still.
+    pub(crate) async fn pay(&self) {
+        if self.outage.state().owed.is_empty() || self.store.is_skipped() {
+            return;
+        }
+        let mut owed = std::mem::take(&mut self.outage.state().owed);
         let now_ms = self.clock.now_ms();
-        let mut down = false;
-        for owed in owed {
-            let sent = match &owed {
-                _ if down => Err(StoreError(String::new())),
+        let by = Instant::now() + PAYING;
+        while !owed.is_empty() && Instant::now() < by {
+            let rest = owed.split_off(owed.len().min(PAID_AT_ONCE));
+            let sent = join_all(owed.iter().map(async |owed| match owed {
                 Owed::Settle(settlement) => self.store.counters().settle(settlement, now_ms).await.map(drop),
                 Owed::Release(ask) => self.store.counters().release(ask, now_ms).await,
-            };
-            if sent.is_err() {
-                down = true;
-                self.outage.owe(tenant, owed);
+            }))
+            .await;
+            let is_down = sent.iter().any(Result::is_err);
+            for (owed, _) in owed.into_iter().zip(sent).filter(|(_, sent)| sent.is_err()) {
+                self.outage.owe(owed);
+            }
+            owed = rest;
+            if is_down {
+                break;
             }
         }
+        owed.into_iter().for_each(|owed| self.outage.owe(owed));
     }
 }
 

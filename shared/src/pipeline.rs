@@ -16,6 +16,7 @@ use crate::deliver::{deliver, deliver_hit};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::health::Observation;
+use crate::id::RequestId;
 use crate::idempotency::{answer_again, claim, finish};
 use crate::instructions::{Instructions, key_of};
 use crate::journal::Journal;
@@ -57,8 +58,8 @@ pub(crate) struct Work<'a> {
     pub(crate) seen: Vec<Observation>,
     /// Streams whose answers were not good enough, being read for their usage.
     pub(crate) drained: Vec<Drained>,
-    /// The idempotency key that it has claimed.
-    pub(crate) claim: Option<IdempotencyKey>,
+    /// The idempotency key that it has claimed, and the id by which.
+    pub(crate) claim: Option<(IdempotencyKey, RequestId)>,
 }
 
 /// An answer that is ready to be delivered.

@@ -8,7 +8,7 @@ use crate::ledger::Charged;
 use crate::money::Usage;
 use crate::store::Lost;
 use crate::usd;
-use crate::window::Window;
+use crate::window::{Window, WindowKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -224,10 +224,9 @@ impl Receipt {
     /// The receipt of a request whose process was lost: all that was held for it, as an estimate (M2).
     #[must_use]
     pub fn of_lost(tenant: &str, lost: &Lost, config_version: u64) -> Self {
-        let month = Window::month(lost.id.created_at_ms());
         let mut windows = lost.windows.clone();
-        if !windows.contains(&month) {
-            windows.push(month);
+        if windows.iter().all(|window| window.kind != WindowKind::Month) {
+            windows.push(Window::month(lost.id.created_at_ms()));
         }
         Self {
             id: lost.id,

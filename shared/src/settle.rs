@@ -57,7 +57,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
     let status = outcome.error.as_ref().map_or(200, |error| error.told().status);
     let receipt = work.journal.receipt(status, gateway.config.version);
     if work.journal.attempts.is_empty() {
-        release(work, &hold).await;
+        tokio::join!(release(work, &hold), finish(work, None));
     } else {
         let now_ms = gateway.clock.now_ms();
         let used = receipt.amounts();
@@ -67,17 +67,25 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             windows: hold.ask.quotas.iter().map(|quota| quota.window).collect(),
             used,
             lease_until_ms: hold.ask.lease_until_ms,
+            only_held: false,
             token_rate: hold.ask.token_rate.map(|rate| (rate, hold.ask.rate_tokens.min(rate.capacity()), used.tokens)),
         };
         let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
-        let ((), (), (), recorded) = tokio::join!(
+        let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
+        let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, body, outcome.streamed));
+        let (charged, (), (), (), recorded) = tokio::join!(
             charge(work, &settlement, write, now_ms),
             gateway.saw(&work.seen, now_ms),
             gateway.write_lost(&settlement.tenant),
+            finish(work, whole),
             record(gateway, &receipt),
         );
         if !recorded {
             work.journal.degrade("ledger");
+        }
+        if !charged {
+            // Once the ledger has it, it may come with a refill.
+            gateway.outage.owe(Owed::Settle(Settlement { only_held: recorded, ..settlement.clone() }));
         }
         if work.journal.outage {
             // Only now can the ledger tell what there is to charge.
@@ -88,10 +96,6 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
         }
     }
     gateway.metrics.served(&receipt);
-    if work.claim.is_some() {
-        let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
-        finish(work, whole.map(|body| kept(work, body, outcome.streamed))).await;
-    }
     match (outcome.error, outcome.body) {
         (Some(error), _) => {
             if matches!(error, Error::Internal(_)) {
@@ -138,26 +142,27 @@ fn stream_end(work: &Work<'_>) -> Bytes {
     [&final_comment(&work.journal)[..], b"data: [DONE]\n\n"].concat().into()
 }
 
-/// Replaces the hold in the counters that made it. What the store does not hear it is owed.
-async fn charge(work: &Work<'_>, settlement: &Settlement, write: Option<CacheWrite>, now_ms: u64) {
+/// Replaces the hold in the counters that made it; answers whether they heard of it.
+async fn charge(work: &Work<'_>, settlement: &Settlement, write: Option<CacheWrite>, now_ms: u64) -> bool {
     let (gateway, id) = (work.gateway, settlement.id);
     let settled = match work.journal.outage {
         true => gateway.outage.counters.settle(settlement, now_ms).await,
         false => gateway.store.settle(settlement, &work.seen, write, now_ms).await,
     };
     match settled {
-        Ok(Settled::Done) => {}
-        Ok(Settled::Again | Settled::WithoutHold) => tracing::warn!(request = %id, "settled without its hold"),
+        // `Again` is the answer to a repetition whose first answer was lost.
+        Ok(Settled::Done | Settled::Again) => {}
+        Ok(Settled::WithoutHold) => tracing::warn!(request = %id, "settled without its hold"),
         Err(error) => {
-            tracing::error!(request = %id, %error, "not settled yet; it is sent again with the tenant's next request");
+            tracing::error!(request = %id, %error, "not settled yet; it is sent again with a later request");
             gateway.metrics.store_failed();
-            gateway.outage.owe(&settlement.tenant, Owed::Settle(settlement.clone()));
-            return;
+            return false;
         }
     }
     if !work.journal.outage {
-        gateway.pay(&settlement.tenant).await;
+        gateway.pay().await;
     }
+    true
 }
 
 /// Writes the receipt where it lasts, or where it can be replayed from; answers whether it lasts.

@@ -392,6 +392,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                 windows: vec![window],
                 used: request.billed,
                 lease_until_ms: request.ask.lease_until_ms,
+                only_held: false,
                 token_rate: None,
             };
             self.network.push(Message::Settle(of, settlement));

@@ -129,12 +129,14 @@ async fn a_tenant_that_requires_the_ledger_is_refused_while_it_is_down() {
     let first = rig.fresh(ask("cheap")).await;
     assert_eq!((first.status, first.header("x-gateway-degraded")), (503, ""), "its window is unknown");
     rig.ledger.set_down(false);
+    rig.clock.advance(1_000);
     assert_eq!(served(&rig, 1).await, 1);
     rig.ledger.set_down(true);
     let unnoticed = rig.fresh(ask("cheap")).await;
     assert_eq!((unnoticed.status, unnoticed.header("x-gateway-degraded")), (200, "ledger"));
     assert_eq!(rig.fresh(ask("cheap")).await.status, 503);
     rig.ledger.set_down(false);
+    rig.clock.advance(1_000);
     assert_eq!(served(&rig, 1).await, 1);
 }
 
@@ -150,6 +152,42 @@ async fn an_admission_whose_answer_was_lost_is_taken_back() {
     counters.deaf.store(false, SeqCst);
     assert_eq!(served(&rig, 1).await, 1);
     assert_eq!(rig.counted().await, rig.totals().await, "and gave it back");
+}
+
+#[tokio::test]
+async fn what_the_store_holds_for_a_refused_request_is_given_back_by_whoever_comes_next() {
+    let (rig, counters) = with_counters(cheap(["ok"]).tenant(json!({"outage_share": 0}))).await;
+    let other = rig.add_tenant("other", json!({})).await;
+    assert_eq!(served(&rig, 1).await, 1);
+    counters.deaf.store(true, SeqCst);
+    counters.down_after_admission.store(true, SeqCst);
+    assert_eq!(served(&rig, 1).await, 0);
+    counters.deaf.store(false, SeqCst);
+    counters.down_after_admission.store(false, SeqCst);
+    counters.set_down(false);
+    let held = async || counters.usage("acme", &[day()], NOW).await.unwrap()[0].unwrap().held.requests;
+    assert_eq!(held().await, 1, "it was heard");
+    assert_eq!(rig.chat_as(&other, &[], ask("cheap")).await.status, 200, "another tenant's request");
+    assert_eq!(held().await, 0);
+    rig.clock.advance(LEASE_MS);
+    assert_eq!(served(&rig, 1).await, 1);
+    assert_eq!(rig.totals().await.requests, 2, "nobody is billed for what was refused");
+}
+
+#[tokio::test]
+async fn a_strict_tenant_waits_for_a_window_that_was_lost_in_an_outage_as_well() {
+    let (rig, counters) = with_counters(cheap(["ok"])).await;
+    let lost = rig.add_tenant("lost", json!({"strict": true, "outage_share": 1})).await;
+    rig.ledger.open_window("lost", &day()).await.unwrap();
+    let status = async || rig.chat_as(&lost, &[("x-gateway-cache", "no-store")], ask("cheap")).await.status;
+    counters.set_down(true);
+    assert_eq!(status().await, 200);
+    counters.set_down(false);
+    assert_eq!(status().await, 503, "its window is missing, and it had one");
+    rig.clock.advance(LEASE_MS);
+    assert_eq!([status().await, status().await], [200, 200]);
+    let counted = counters.usage("lost", &[day()], rig.clock_now()).await.unwrap()[0].unwrap().used;
+    assert_eq!((counted, counted.requests), (rig.totals_of("lost").await, 3));
 }
 
 /// An admission as the pipeline makes them for `acme`.

@@ -82,6 +82,7 @@ fn settlement(ask: &Admission, used: Amounts) -> Settlement {
         windows: ask.quotas.iter().map(|quota| quota.window).collect(),
         used,
         lease_until_ms: ask.lease_until_ms,
+        only_held: false,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
     }
 }

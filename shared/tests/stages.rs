@@ -133,6 +133,7 @@ async fn with_the_health_store_down_a_process_goes_by_what_it_has_seen_and_the_a
     assert!(rig.calls("status-500") < 8, "its breaker opens after five failures in a row");
     assert_eq!(rig.calls("ok"), 8);
     health.set_down(false);
+    rig.clock.advance(1_000);
     let got = rig.chat_with(&[("x-gateway-cache", "no-store")], ask("cheap")).await;
     assert_eq!((got.status, got.header("x-gateway-degraded")), (200, ""));
 }

@@ -25,13 +25,21 @@ pub struct Unreliable<T> {
     pub down: AtomicBool,
     /// Whether admissions are heard and their answers lost.
     pub deaf: AtomicBool,
+    /// Whether it is down as soon as such an admission was heard.
+    pub down_after_admission: AtomicBool,
     /// Receipts that came through.
     pub recorded: watch::Sender<u64>,
 }
 
 impl<T> Unreliable<T> {
     pub fn new(inner: T) -> Self {
-        Self { inner, down: AtomicBool::new(false), deaf: AtomicBool::new(false), recorded: watch::Sender::new(0) }
+        Self {
+            inner,
+            down: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            down_after_admission: AtomicBool::new(false),
+            recorded: watch::Sender::new(0),
+        }
     }
 
     pub fn set_down(&self, down: bool) {
@@ -173,6 +181,7 @@ impl<T: Claims> Claims for Unreliable<T> {
 impl<T: Counters> Counters for Unreliable<T> {
     async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
         let verdict = self.up(StoreError)?.admit(ask, hit, now_ms).await;
+        self.down.fetch_or(self.down_after_admission.load(Ordering::SeqCst), Ordering::SeqCst);
         if self.deaf.load(Ordering::SeqCst) { Err(StoreError("the answer was lost".into())) } else { verdict }
     }
 

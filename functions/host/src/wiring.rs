@@ -138,9 +138,9 @@ fn store(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
             let store = RedisStore::trusting(authority.as_deref(), &named, health, breaker, max_entry_bytes);
             Ok(Some(Arc::new(store.context("GATEWAY_STORE")?)))
         }
-        // The address may hold a password; only its kind is repeated.
+        // The address may hold a password; nothing of it is repeated.
         _ => bail!(
-            "GATEWAY_STORE: `{kind}` is not supported; memory, redis://, rediss://, redis-cluster:// and rediss-cluster:// are"
+            "GATEWAY_STORE: not supported; memory, redis://, rediss://, redis-cluster:// and rediss-cluster:// are"
         ),
     }
 }
@@ -153,6 +153,11 @@ pub async fn wire() -> anyhow::Result<Wired> {
     let (config, config_name) = config()?;
     let store = store(&config)?;
     let place = Place::from_env()?;
+    if store.is_some() && crate::lambda::is_lambda() && matches!(place, Place::Folder(_)) {
+        bail!(
+            "GATEWAY_DIRECTORY: must be dynamodb:TABLE where GATEWAY_STORE is shared: a window that is lost is refilled from the ledger, and a folder is one instance's own"
+        );
+    }
     let folder = match &place {
         Place::Folder(folder) => Some(folder.as_path()),
         Place::Table(_) => None,

@@ -7,12 +7,16 @@
 //! it would be lost in silence.
 
 use anyhow::{Context, bail};
+use gateway_core::clock::{Clock, SystemClock};
 use gateway_core::ledger::Ledger;
 use gateway_core::receipt::Receipt;
 use gateway_host::logging;
 use gateway_host::wiring::Place;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
+
+/// A ledger recognises a receipt for so long.
+const KEPT_MS: u64 = 30 * 86_400_000;
 
 /// Replays a file, or standard input.
 pub(crate) async fn run(file: &str) -> anyhow::Result<()> {
@@ -22,18 +26,25 @@ pub(crate) async fn run(file: &str) -> anyhow::Result<()> {
         file => Box::new(BufReader::new(std::fs::File::open(file).with_context(|| file.to_owned())?)),
     };
     let place = Place::from_env()?;
-    let written = replay(lines, &*place.ledger().await?).await?;
+    let written = replay(lines, &*place.ledger().await?, SystemClock.now_ms()).await?;
     println!("{written} receipts of {file} are in the ledger ({place})");
     Ok(())
 }
 
 /// Writes the receipts of `lines` into the ledger; answers how many there were.
-async fn replay(lines: impl BufRead, ledger: &dyn Ledger) -> anyhow::Result<usize> {
+async fn replay(lines: impl BufRead, ledger: &dyn Ledger, now_ms: u64) -> anyhow::Result<usize> {
     let mut written = 0;
     for (number, line) in lines.lines().enumerate() {
         let line = line?;
         let at = || format!("line {}; the {written} receipts before it are written", number + 1);
         if let Some(receipt) = receipt(&line).with_context(at)? {
+            if now_ms.saturating_sub(receipt.created_at_ms) > KEPT_MS {
+                bail!(
+                    "{}: the receipt {} is older than 30 days; the ledger cannot tell whether it has it",
+                    at(),
+                    receipt.id
+                );
+            }
             ledger.record(&receipt).await.with_context(at)?;
             written += 1;
         }
@@ -45,7 +56,9 @@ async fn replay(lines: impl BufRead, ledger: &dyn Ledger) -> anyhow::Result<usiz
 fn receipt(line: &str) -> anyhow::Result<Option<Receipt>> {
     let Ok(json) = serde_json::from_str::<Value>(line) else {
         // The text form: `… receipt="{…}"` as Rust writes a text, or without the quotes.
-        let Some((_, told)) = line.split_once(" receipt=") else { return Ok(None) };
+        let Some((_, told)) = line.split_once(" receipt: ").and_then(|(_, told)| told.split_once("receipt=")) else {
+            return Ok(None);
+        };
         let mut values = serde_json::Deserializer::from_str(told).into_iter::<Value>();
         return match values.next() {
             Some(Ok(Value::String(text))) => Ok(Some(serde_json::from_str(&text)?)),
@@ -88,14 +101,21 @@ mod tests {
 
     #[test]
     fn other_lines_are_passed_over_and_a_broken_receipt_is_not() {
-        for line in ["", "START RequestId: 5", r#"{"level":"INFO","fields":{"message":"hello"}}"#, "[1]", "5"] {
+        for line in [
+            "",
+            "START RequestId: 5",
+            "somebody else's receipt=5",
+            r#"{"level":"INFO","fields":{"message":"hello"}}"#,
+            "[1]",
+            "5",
+        ] {
             assert!(receipt(line).unwrap().is_none(), "{line}");
         }
         let cut = &RECEIPT[..200];
         for line in [
-            format!("ERROR receipt={cut:?}"),
+            format!("ERROR receipt: lost receipt={cut:?}"),
             json!({"fields": {"receipt": cut}}).to_string(),
-            "x receipt={\"id\":".to_owned(),
+            "x receipt: receipt={\"id\":".to_owned(),
         ] {
             assert!(receipt(&line).is_err(), "{line}");
         }

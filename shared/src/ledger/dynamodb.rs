@@ -109,6 +109,9 @@ impl DynamoLedger {
         let mut waiting = lock(&self.hits);
         if waiting.len() < HITS_WAITING {
             waiting.push_back(hit);
+        } else {
+            let receipt = serde_json::to_string(&hit).unwrap_or_default();
+            tracing::error!(target: "receipt", receipt, "too many cache hits wait for the ledger; replay this one");
         }
     }
 }

@@ -45,7 +45,7 @@ const KEEP_RECEIPTS_MS: u64 = 30 * 86_400_000;
 pub struct EmbeddedLedger {
     shared: Arc<Shared>,
     /// Opened when one is first made: most ledgers never see one.
-    claims: Arc<Mutex<Option<claims::Claims>>>,
+    claims: Arc<tokio::sync::Mutex<Option<claims::Claims>>>,
     syncing: Option<JoinHandle<()>>,
     /// Held until the thread has ended.
     lock: File,
@@ -224,8 +224,9 @@ impl EmbeddedLedger {
         work: impl FnOnce(&claims::Claims) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let (claims, folder) = (self.claims.clone(), self.shared.folder.clone());
+        // Whoever waits for a turn holds up no thread.
+        let mut claims = claims.lock_owned().await;
         let done = tokio::task::spawn_blocking(move || {
-            let mut claims = claims.lock().unwrap_or_else(PoisonError::into_inner);
             let opened = match claims.take() {
                 Some(opened) => opened,
                 None => claims::Claims::open(&folder)?,

@@ -272,7 +272,7 @@ impl TenantCounters {
         if self.end(settlement.id, settlement.used) {
             return Settled::Done;
         }
-        for window in &settlement.windows {
+        for window in settlement.windows.iter().filter(|_| !settlement.only_held) {
             if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(window)) {
                 amounts.used = amounts.used.plus(settlement.used);
             }

@@ -149,6 +149,9 @@ pub struct Settlement {
     pub used: Amounts,
     /// When its hold expires, in Unix milliseconds: until then it may be sent again.
     pub lease_until_ms: u64,
+    /// Whether it is charged only in place of its hold. Sent late, when the ledger has its receipt, a settlement whose
+    /// window was lost meanwhile must not be charged to one that was refilled with it.
+    pub only_held: bool,
     /// The rate of tokens, what was taken from it, and what should have been.
     pub token_rate: Option<(Rate, u64, u64)>,
 }
@@ -160,7 +163,8 @@ pub enum Settled {
     Done,
     /// It had been settled before; nothing changed.
     Again,
-    /// There was no hold any more; what was used is charged all the same (M2).
+    /// There was no hold any more; what was used is charged all the same (M2), unless it was to be charged only in place
+    /// of its hold.
     WithoutHold,
 }
 

@@ -45,6 +45,7 @@ pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
     more_than_was_held_is_charged_exactly(fresh().await).await;
     a_settlement_sent_again_charges_once(fresh().await).await;
     a_settlement_without_its_hold_charges_once(fresh().await).await;
+    what_is_charged_only_in_place_of_its_hold_is_not_charged_without(fresh().await).await;
     a_released_hold_leaves_no_trace(fresh().await).await;
     a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(fresh().await).await;
     a_hold_is_extended_as_far_as_the_quota_goes(fresh().await).await;
@@ -99,6 +100,7 @@ pub(super) fn settlement(ask: &Admission, used: Amounts) -> Settlement {
         windows: ask.quotas.iter().map(|quota| quota.window).collect(),
         used,
         lease_until_ms: ask.lease_until_ms,
+        only_held: false,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
     }
 }
@@ -478,6 +480,19 @@ async fn a_settlement_without_its_hold_charges_once(store: Store) {
     assert_eq!(store.settle(&settlement, NOW).await.unwrap(), Settled::WithoutHold);
     assert_eq!(store.settle(&settlement, NOW).await.unwrap(), Settled::Again);
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: settlement.used, held: ZERO });
+}
+
+async fn what_is_charged_only_in_place_of_its_hold_is_not_charged_without(store: Store) {
+    let (with, without) = (ask(), ask());
+    introduce(&store, &with).await;
+    held(&store, &with).await;
+    let used = Amounts { requests: 1, tokens: 20, cost_nusd: 200 };
+    for (ask, expected) in [(&without, Settled::WithoutHold), (&with, Settled::Done)] {
+        let late = Settlement { only_held: true, ..settlement(ask, used) };
+        assert_eq!(store.settle(&late, NOW).await.unwrap(), expected);
+        assert_eq!(store.settle(&late, NOW).await.unwrap(), Settled::Again);
+    }
+    assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
 }
 
 async fn a_released_hold_leaves_no_trace(store: Store) {

@@ -4,6 +4,7 @@
 -- ARGV  1 now_ms   2 request   3 … 5 used: requests, tokens, nano-US-dollar
 --       6 for how many ms it is remembered that this is done
 --       7 … 9 rate of tokens: limit, period_ms, capacity, or '' thrice   10 tokens to take from it, or to give back if < 0
+--       11 1 if it is charged only in place of its hold
 -- Answers 2 if the hold was replaced, 1 if there was none, 0 if the request was done with before.
 
 local now, id = tonumber(ARGV[1]), ARGV[2]
@@ -22,7 +23,7 @@ for i = 3, #KEYS do
       local _, held = parse_hold(window.hold)
       replace(window, held, used)
       redis.call('HDEL', KEYS[i], 'h:' .. id)
-    else
+    elseif ARGV[11] ~= '1' then
       for unit = 1, 3 do window[unit] = plus(window[unit], used[unit]) end
     end
     write_window(i, window)

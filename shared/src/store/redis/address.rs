@@ -8,6 +8,8 @@ use crate::store::StoreError;
 use redis::cluster::ClusterClient;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisResult, TlsCertificates};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::time::Duration;
 
 /// A cluster's node is given as long as a call has, so that one that is silent does not keep the others from being asked.
@@ -49,6 +51,10 @@ fn node(url: &str) -> Result<ConnectionInfo, StoreError> {
 impl Address {
     /// Reads an address. `authority`, in PEM, is trusted in place of the usual ones.
     pub(super) fn parse(url: &str, authority: Option<&[u8]>) -> Result<Self, StoreError> {
+        // The library takes a text without a certificate for one, and then trusts nobody.
+        if authority.is_some_and(|pem| !CertificateDer::pem_slice_iter(pem).any(|found| found.is_ok())) {
+            return Err(unusable("the file of its certificate authority holds no certificate in PEM"));
+        }
         let authority = authority.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) });
         let (scheme, rest) = url.split_once("://").ok_or_else(|| unusable("it has no scheme"))?;
         if scheme.starts_with("rediss") {

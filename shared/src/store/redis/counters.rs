@@ -249,12 +249,13 @@ impl RedisStore {
     }
 
     pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, now_ms: u64) -> Step<'a> {
-        let Settlement { tenant, id, windows, used, lease_until_ms, token_rate } = settlement;
+        let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate } = settlement;
         let mut args = vec![number(now_ms), id.to_string()];
         args.extend(amounts(*used));
         args.push(kept_ms(*lease_until_ms, now_ms));
         args.extend(rate(token_rate.map(|(rate, ..)| rate)));
         args.push(token_rate.map(|(_, taken, used)| difference(taken, used)).unwrap_or_default());
+        args.push(u8::from(*only_held).to_string());
         let keys = self.done_keys(tenant, *id, windows.iter());
         Step::Script(Call { script: &self.scripts.settle, keys, args })
     }
@@ -272,7 +273,10 @@ impl RedisStore {
         for lost in lost {
             let Lost { id, held, .. } = &lost;
             tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
-            kept.entry(tenant.to_owned()).or_default().push(lost);
+            let known = kept.entry(tenant.to_owned()).or_default();
+            if known.iter().all(|known| known.id != lost.id) {
+                known.push(lost);
+            }
         }
     }
 }

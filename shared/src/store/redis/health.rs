@@ -1,7 +1,7 @@
 //! The models' health, for the whole fleet: one hash per model, written by `record.lua`, read as it stands.
 //!
-//! What was read is kept in process for a second of the caller's time: a thousand requests a second ask once, and what
-//! this process records of a model is seen by it at once. Writing needs no reading first, so every write is exact however
+//! What was read is kept in process for a second of the caller's time, or until this process records something of the
+//! model, so that it sees its own at once; it is read beside the admission and costs no wait. Writing needs no reading first, so every write is exact however
 //! old the figures are that a request was ranked by. The probe is leased by the server, to one of the fleet (A6).
 
 use super::RedisStore;

@@ -6,6 +6,8 @@ PYTHON := .venv/bin/python
 SECONDS := 60
 # How many inputs `make torture` makes up for each property.
 CASES := 20000
+# How many steps it takes in the model check.
+STEPS := 1000000
 
 .NOTPARALLEL: # cargo already uses every core
 .PHONY: help check test test-rust test-clients bench package fuzz torture
@@ -16,7 +18,7 @@ help:
 	@echo "make bench    benchmarks: one table, and target/bench.json"
 	@echo "make package  the two Lambda zips and their sizes"
 	@echo "make fuzz     fuzzes each parser that meets the outside, SECONDS=$(SECONDS) each (nightly)"
-	@echo "make torture  the property tests with CASES=$(CASES) inputs each"
+	@echo "make torture  the property tests with CASES=$(CASES) inputs each, the model check, and every fault"
 
 check:
 	tools/install/system
@@ -45,6 +47,7 @@ test-clients:
 		$(PYTHON) -m pytest -q -p no:cacheprovider functions/local/tests/clients
 
 bench:
+	tools/install/system
 	cargo run --release --locked -p bench
 
 package:
@@ -57,4 +60,9 @@ fuzz:
 	tools/fuzz $(SECONDS)
 
 torture:
+	tools/install/system
+	tools/install/dynamodb
 	PROPTEST_CASES=$(CASES) cargo test --workspace --all-features --locked --lib
+	MODEL_STEPS=$(STEPS) cargo test --release --locked -p gateway-core --all-features --test core model
+	cargo build --release --locked -p ai-gateway
+	cargo run --release --locked -p faults

@@ -1,0 +1,118 @@
+//! Gateways: the real program, many processes of it, each killed when the value that stands for it is dropped.
+
+use crate::http::{Answer, request, send};
+use anyhow::{Context, Result, ensure};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+use tokio::time::timeout;
+
+/// How long a gateway may take to start on a busy machine.
+const START: Duration = Duration::from_secs(30);
+/// The owner's token, the same for all.
+const OWNER: &str = "faults-owner-token-0123456789abcdefghij";
+
+/// Builds the program where it is missing, and says where it is.
+pub(crate) fn program() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("FAULTS_GATEWAY") {
+        return Ok(named.into());
+    }
+    // This program, or a test in `deps`, lies in the folder in which the other one is built.
+    let own = std::env::current_exe()?;
+    let folder = own.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
+    let folder = folder.context("this program lies in no target folder")?;
+    let program = folder.join("ai-gateway");
+    if !program.exists() {
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "-p", "ai-gateway", "--target-dir"]);
+        build.arg(folder.parent().context("a target folder")?);
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        ensure!(build.status()?.success(), "the gateway cannot be built");
+    }
+    Ok(program)
+}
+
+/// The program with these variables, and no others.
+fn command(folder: &Path, variables: &[(String, String)]) -> Result<tokio::process::Command> {
+    let mut command = tokio::process::Command::new(program()?);
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("GATEWAY_ADMIN_TOKEN", OWNER)
+        .env("GATEWAY_HASH_SECRET", "faults-hash-secret-0123456789abcdefghij")
+        .env("DOUBLE_API_KEY", "sk-faults")
+        .envs(variables.iter().cloned())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+/// Runs the program with arguments, to its end.
+pub(crate) async fn run(folder: &Path, variables: &[(String, String)], arguments: &[&str]) -> Result<()> {
+    let output = command(folder, variables)?.args(arguments).output();
+    let output = timeout(START, output).await.context("the program does not end")??;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+impl Gateway {
+    /// Starts one at this address with these variables, and no others; what it logs goes to a file.
+    pub(crate) async fn start(
+        folder: &Path,
+        address: SocketAddr,
+        variables: &[(String, String)],
+        log: &str,
+    ) -> Result<Self> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join(log))?;
+        let mut child = command(folder, variables)?
+            .env("GATEWAY_ADDR", address.to_string())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .context("the gateway cannot be started")?;
+        let mut lines = BufReader::new(child.stdout.take().context("its output")?).lines();
+        let address = timeout(START, async {
+            while let Some(line) = lines.next_line().await? {
+                if let Some(url) = line.trim().strip_prefix("base URL") {
+                    let host = url.trim().trim_start_matches("http://").trim_end_matches("/v1");
+                    return Ok(host.parse::<SocketAddr>()?);
+                }
+            }
+            anyhow::bail!("the gateway ended at its start; see its log in {}", folder.display())
+        });
+        let address = address.await.context("the gateway does not start")??;
+        Ok(Self { address, child })
+    }
+
+    /// Asks the admin plane.
+    pub(crate) async fn admin(&self, line: &str, body: &str) -> Result<Answer> {
+        timeout(START, send(self.address, &request(line, OWNER, body)))
+            .await
+            .context("the admin plane does not answer")?
+    }
+
+    /// Sends a signal: `"STOP"` freezes it, `"CONT"` thaws it.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let id = self.child.id().context("it has ended")?.to_string();
+        ensure!(Command::new("kill").args([&format!("-{name}"), &id]).status()?.success(), "kill -{name} failed");
+        Ok(())
+    }
+
+    /// Kills it with no time to say anything.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+}

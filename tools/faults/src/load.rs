@@ -1,0 +1,112 @@
+//! Open-loop load: requests come when their time has come, however slow the answers to those before them are, as those of
+//! many clients do. A request's time is counted from then.
+
+use crate::http::{request, send};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// A client gives up after this.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What is asked for, and how often.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    pub(crate) model: String,
+    pub(crate) requests: u32,
+    /// Between two requests; zero sends all at once.
+    pub(crate) every: Duration,
+    pub(crate) stream: bool,
+    /// The bound on the answer that the client asks for.
+    pub(crate) max_tokens: u64,
+}
+
+impl Load {
+    /// The request's body.
+    pub(crate) fn body(&self) -> String {
+        json!({"model": self.model, "stream": self.stream, "max_tokens": self.max_tokens,
+            "messages": [{"role": "user", "content": "What is an interface?"}]})
+        .to_string()
+    }
+}
+
+/// What clients saw.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) requests: u64,
+    pub(crate) served: u64,
+    /// Those of the served that said that a backend was down.
+    pub(crate) degraded: u64,
+    pub(crate) quota: u64,
+    pub(crate) unavailable: u64,
+    /// What is none of these, a broken connection included.
+    pub(crate) others: u64,
+    pub(crate) first_other: Option<String>,
+    pub(crate) latencies_ms: Vec<f64>,
+}
+
+impl Seen {
+    /// The latency below which so many percent of the answers were.
+    pub(crate) fn percentile_ms(&self, percent: usize) -> f64 {
+        let mut sorted = self.latencies_ms.clone();
+        sorted.sort_by(f64::total_cmp);
+        let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+        sorted.get(place).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.served += other.served;
+        self.degraded += other.degraded;
+        self.quota += other.quota;
+        self.unavailable += other.unavailable;
+        self.others += other.others;
+        self.first_other = self.first_other.take().or(other.first_other);
+        self.latencies_ms.extend(other.latencies_ms);
+    }
+}
+
+/// Sends the load, to one gateway after another, and waits for its last answer.
+pub(crate) async fn send_all(to: &[SocketAddr], key: &str, load: &Load) -> Seen {
+    let begun = Instant::now();
+    let bytes: std::sync::Arc<[u8]> = request("POST /v1/chat/completions", key, &load.body()).into();
+    let mut running = JoinSet::new();
+    for place in 0..load.requests {
+        let at = begun + load.every * place;
+        let (to, bytes) = (to[place as usize % to.len()], bytes.clone());
+        running.spawn(async move {
+            sleep_until(at).await;
+            let answer = timeout(PATIENCE, send(to, &bytes)).await;
+            (answer, at.elapsed().as_secs_f64() * 1e3)
+        });
+    }
+    let mut seen = Seen { requests: u64::from(load.requests), ..Seen::default() };
+    while let Some(Ok((answer, latency_ms))) = running.join_next().await {
+        seen.latencies_ms.push(latency_ms);
+        let other = match answer {
+            Ok(Ok(answer)) => match answer.status {
+                200 => {
+                    seen.served += 1;
+                    seen.degraded += u64::from(answer.header("x-gateway-degraded").is_some());
+                    continue;
+                }
+                429 => {
+                    seen.quota += 1;
+                    continue;
+                }
+                503 => {
+                    seen.unavailable += 1;
+                    continue;
+                }
+                status => format!("{status} {}", answer.body),
+            },
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "no answer".to_owned(),
+        };
+        seen.others += 1;
+        seen.first_other.get_or_insert(other);
+    }
+    seen
+}

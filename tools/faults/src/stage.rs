@@ -1,0 +1,424 @@
+//! What a scenario plays on: real servers, links in front of them, gateways that share them, and a provider that keeps
+//! books of its own. Everything ends with the value, whatever becomes of the scenario.
+
+use crate::gateway::Gateway;
+use crate::http::{request, send};
+use crate::load::{Load, Seen, send_all};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use test_servers::dynamodb::DynamoDbLocal;
+use test_servers::link::Link;
+use test_servers::redis::{Redis, RedisCluster};
+use tokio::time::{Instant, sleep};
+use upstream_double::{Double, Tally};
+
+/// How often it is looked whether something has come about.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A hold ends this long after its request's deadline.
+const LEASE_AFTER_DEADLINE: Duration = Duration::from_secs(60);
+/// Requests have this long, so that leases are short.
+const DEADLINE: Duration = Duration::from_secs(8);
+/// By when all leases of before have ended.
+pub(crate) const LEASE: Duration =
+    LEASE_AFTER_DEADLINE.saturating_add(DEADLINE).saturating_add(Duration::from_secs(15));
+/// By when the books agree where nobody was killed: what was owed to a server is sent when it is back.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Transactions that the emulator is warmed up with.
+const WARMING: u32 = 400;
+/// What a token costs, in nano-dollars.
+const INPUT_NUSD: u64 = 1_000;
+const OUTPUT_NUSD: u64 = 2_000;
+
+/// Which store the gateways share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Each its own; there can only be one gateway, with its directory in a file.
+    Memory,
+    /// One Redis, with a link in front of it.
+    Redis,
+    /// Three primaries with a replica each.
+    Cluster,
+}
+
+/// How a stage is set.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    pub(crate) store: Kind,
+    pub(crate) gateways: usize,
+    /// The tenant's limits; what is not named has none.
+    pub(crate) limits: Value,
+    /// Models of the double, by its ids; a `+free` at an end means that input costs nothing.
+    pub(crate) models: Vec<&'static str>,
+    pub(crate) redis: &'static [&'static str],
+}
+
+impl Setup {
+    pub(crate) fn new(store: Kind, gateways: usize, models: &[&'static str]) -> Self {
+        Self { store, gateways, limits: json!({}), models: models.to_vec(), redis: &[] }
+    }
+
+    pub(crate) fn limited(self, limits: Value) -> Self {
+        Self { limits, ..self }
+    }
+}
+
+/// What all scenarios share.
+pub(crate) struct Rig {
+    /// One for all: a Java machine takes seconds to start. Each stage has a table of its own.
+    dynamodb: DynamoDbLocal,
+    tables: AtomicU64,
+}
+
+impl Rig {
+    /// Starts what is shared.
+    pub(crate) async fn start() -> Result<Self> {
+        let dynamodb = DynamoDbLocal::start().await?;
+        warm(([127, 0, 0, 1], dynamodb.port()).into()).await.context("DynamoDB Local")?;
+        Ok(Self { dynamodb, tables: AtomicU64::new(0) })
+    }
+}
+
+/// A set stage.
+pub(crate) struct Stage {
+    pub(crate) double: Double,
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) redis: Option<Redis>,
+    pub(crate) cluster: Option<RedisCluster>,
+    pub(crate) store_link: Option<Link>,
+    pub(crate) ledger_link: Option<Link>,
+    /// The tenant that asks, and its key.
+    pub(crate) tenant: String,
+    pub(crate) key: String,
+    variables: Vec<(String, String)>,
+    folder: Folder,
+}
+
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::env::var_os("FAULTS_KEEP").is_none() {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+impl Stage {
+    pub(crate) async fn set(rig: &Rig, setup: &Setup) -> Result<Self> {
+        let number = rig.tables.fetch_add(1, Ordering::Relaxed);
+        let folder = Folder(std::env::temp_dir().join(format!("gateway-faults-{}-{number}", std::process::id())));
+        std::fs::create_dir_all(&folder.0)?;
+        let double = Double::start().await;
+        let config = folder.0.join("gateway.toml");
+        std::fs::write(&config, configuration(&double.base_url(), &setup.models))?;
+        let mut variables = vec![("GATEWAY_CONFIG".to_owned(), config.display().to_string())];
+        let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
+        let (mut redis, mut cluster, mut store_link) = (None, None, None);
+        match setup.store {
+            Kind::Memory => set("GATEWAY_STORE", "memory".to_owned()),
+            Kind::Redis => {
+                let server = Redis::start(setup.redis).await?;
+                let link = Link::start(([127, 0, 0, 1], server.port()).into()).await?;
+                set("GATEWAY_STORE", format!("redis://{}", link.address()));
+                (redis, store_link) = (Some(server), Some(link));
+            }
+            Kind::Cluster => {
+                let servers = RedisCluster::start(3, 1).await?;
+                set("GATEWAY_STORE", servers.url());
+                cluster = Some(servers);
+            }
+        }
+        let mut ledger_link = None;
+        if setup.store == Kind::Memory {
+            set("GATEWAY_DIRECTORY", format!("file:{}", folder.0.join("data").display()));
+        } else {
+            let table = format!("faults-{number}");
+            let dynamodb = ([127, 0, 0, 1], rig.dynamodb.port()).into();
+            create_table(dynamodb, &table).await?;
+            let link = Link::start(dynamodb).await?;
+            set("GATEWAY_DIRECTORY", format!("dynamodb:{table}"));
+            set("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", link.address()));
+            set("AWS_REGION", "us-east-1".to_owned());
+            set("AWS_ACCESS_KEY_ID", "emulator".to_owned());
+            set("AWS_SECRET_ACCESS_KEY", "emulator".to_owned());
+            ledger_link = Some(link);
+        }
+        let (gateways, tenant, key) = (Vec::new(), String::new(), String::new());
+        let mut stage =
+            Self { double, gateways, redis, cluster, store_link, ledger_link, tenant, key, variables, folder };
+        // The first one makes what all share.
+        stage.gateways.push(stage.gateway(0).await?);
+        for place in 1..setup.gateways {
+            let gateway = stage.gateway(place).await?;
+            stage.gateways.push(gateway);
+        }
+        stage.enter("acme", &setup.limits).await?;
+        Ok(stage)
+    }
+
+    /// Starts a gateway of this stage, where the one of this place was if there was one; its log is in a file named after
+    /// its place.
+    pub(crate) async fn gateway(&self, place: usize) -> Result<Gateway> {
+        let address = self.gateways.get(place).map_or(([127, 0, 0, 1], 0).into(), |before| before.address);
+        Gateway::start(&self.folder.0, address, &self.variables, &format!("gateway-{place}.log")).await
+    }
+
+    /// Makes a tenant, which asks from now on, and has each process learn of it by a request that counts nothing: what is
+    /// to be seen is not how fast an emulator tells twenty processes of a tenant.
+    pub(crate) async fn enter(&mut self, tenant: &str, limits: &Value) -> Result<()> {
+        let body = json!({"id": tenant, "name": tenant, "limits": limits}).to_string();
+        self.gateways[0].admin("POST /admin/tenants", &body).await?.json(201).context("the tenant")?;
+        let made =
+            self.gateways[0].admin(&format!("POST /admin/tenants/{tenant}/keys"), r#"{"name":"faults"}"#).await?;
+        self.key = made.json(201)?["key"].as_str().context("a key")?.to_owned();
+        self.tenant = tenant.to_owned();
+        let body = json!({"model": "auto", "messages": [{"role": "user", "content": "Are you there?"}]}).to_string();
+        let request = String::from_utf8(request("POST /v1/chat/completions", &self.key, &body))?;
+        let only_if_cached = request.replace("x-gateway-cache: no-store", "x-gateway-cache: only-if-cached");
+        for gateway in &self.gateways {
+            // It is not cached, and is told so; or that it would cost more than the tenant has.
+            let answer = send(gateway.address, only_if_cached.as_bytes()).await?;
+            ensure!([504, 429].contains(&answer.status), "a first request: {} {}", answer.status, answer.body);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn redis(&mut self) -> Result<&mut Redis> {
+        self.redis.as_mut().context("no Redis in this scenario")
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.gateways.iter().map(|gateway| gateway.address).collect()
+    }
+
+    /// A chat request's bytes.
+    pub(crate) fn chat(&self, load: &Load) -> Vec<u8> {
+        request("POST /v1/chat/completions", &self.key, &load.body())
+    }
+
+    /// Sends the load and breaks something meanwhile.
+    pub(crate) async fn play(&mut self, load: &Load, fault: impl AsyncFnOnce(&mut Self) -> Result<()>) -> Result<Seen> {
+        let (to, key) = (self.addresses(), self.key.clone());
+        let (seen, broken) = tokio::join!(send_all(&to, &key, load), fault(self));
+        broken.map(|()| seen)
+    }
+
+    /// What gateway and provider have in their books now.
+    pub(crate) async fn books(&self) -> Result<Books> {
+        let Some(gateway) = self.gateways.last() else { bail!("no gateway") };
+        let usage = gateway.admin(&format!("GET /admin/tenants/{}/usage", self.tenant), "").await?;
+        let is_live = usage.header("x-gateway-degraded").is_none();
+        let usage = usage.json(200)?;
+        let mut ledger = Billed::default();
+        let rows = gateway.admin("GET /admin/usage?group_by=tenant", "").await?.json(200)?;
+        for row in rows["data"].as_array().into_iter().flatten() {
+            let count = |name: &str| row[name].as_u64().unwrap_or_default();
+            ledger.requests += count("requests");
+            ledger.input_tokens += count("input_tokens");
+            ledger.output_tokens += count("output_tokens");
+            ledger.cost_nusd += nusd(&row["cost_usd"])?;
+        }
+        Ok(Books {
+            is_live,
+            used_requests: usage["requests"]["used"].as_u64().unwrap_or_default(),
+            used_nusd: nusd(&usage["cost_usd"]["used"])?,
+            held_requests: usage["requests"]["held"].as_u64().unwrap_or_default(),
+            held_nusd: nusd(&usage["cost_usd"]["held"])?,
+            ledger,
+            double: Billed::by(&self.double),
+        })
+    }
+
+    /// Waits until nothing is held and the books agree, `by` then at the latest. Each process is asked something now and
+    /// then, for what it owes to the servers goes with its next request, and expired holds are seen by the next one too.
+    pub(crate) async fn settled(&self, load: &Load, by: Duration, agree: impl Fn(&Books) -> bool) -> Result<Books> {
+        let begun = Instant::now();
+        let load = Load { requests: u32::try_from(self.gateways.len())?, every: Duration::ZERO, ..load.clone() };
+        let mut asked = Instant::now();
+        loop {
+            let books = self.books().await;
+            if let Ok(books) = &books
+                && books.is_live
+                && books.held_requests == 0
+                && agree(books)
+            {
+                return Ok(*books);
+            }
+            if begun.elapsed() > by {
+                return books;
+            }
+            if asked.elapsed() > Duration::from_secs(2) {
+                send_all(&self.addresses(), &self.key, &load).await;
+                asked = Instant::now();
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The gateways' logs.
+    fn logs(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(&self.folder.0).into_iter().flatten().flatten().map(|file| file.path());
+        files.filter(|file| file.extension().is_some_and(|end| end == "log")).collect()
+    }
+
+    /// All that the gateways logged.
+    pub(crate) fn log(&self) -> String {
+        self.logs().iter().filter_map(|log| std::fs::read_to_string(log).ok()).collect()
+    }
+
+    /// Writes the receipts that the ledger did not take when it should have, as an operator would: by `ai-gateway replay`
+    /// of each log. Answers how many there were.
+    pub(crate) async fn replay(&self) -> Result<usize> {
+        let mut receipts = 0;
+        for log in self.logs() {
+            let missing = std::fs::read_to_string(&log)?.matches("writes this receipt later").count();
+            if missing > 0 && self.ledger_link.is_some() {
+                receipts += missing;
+                crate::gateway::run(&self.folder.0, &self.variables, &["replay", &log.display().to_string()]).await?;
+            }
+        }
+        Ok(receipts)
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let begun = Instant::now();
+    while !is_so() {
+        if begun.elapsed() > SOON {
+            bail!("it does not come about that {what}");
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// What was billed for, or what a ledger says was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Billed {
+    /// Calls that were answered, or requests.
+    pub(crate) requests: u64,
+    pub(crate) input_tokens: u64,
+    pub(crate) output_tokens: u64,
+    pub(crate) cost_nusd: u64,
+}
+
+impl Billed {
+    fn by(double: &Double) -> Self {
+        let counts = double.counts();
+        let cost = |(model, tally): (&String, &Tally)| {
+            let input = if model.contains("@free") { 0 } else { INPUT_NUSD };
+            tally.input_tokens * input + tally.output_tokens * OUTPUT_NUSD
+        };
+        Self {
+            requests: counts.total.calls,
+            input_tokens: counts.total.input_tokens,
+            output_tokens: counts.total.output_tokens,
+            cost_nusd: counts.models.iter().map(cost).sum(),
+        }
+    }
+}
+
+/// Both sides' books.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Books {
+    /// Whether the store answered.
+    is_live: bool,
+    pub(crate) used_requests: u64,
+    pub(crate) used_nusd: u64,
+    pub(crate) held_requests: u64,
+    pub(crate) held_nusd: u64,
+    pub(crate) ledger: Billed,
+    pub(crate) double: Billed,
+}
+
+impl Books {
+    /// To the token and the nano-dollar (M6).
+    pub(crate) fn agree(&self) -> bool {
+        self.ledger == self.double
+    }
+
+    /// As it is where a process was killed: no less than was billed.
+    pub(crate) fn cover(&self) -> bool {
+        self.ledger.cost_nusd >= self.double.cost_nusd
+            && self.ledger.input_tokens + self.ledger.output_tokens
+                >= self.double.input_tokens + self.double.output_tokens
+    }
+}
+
+/// Makes a table as `template.yaml` does, for an emulator that looks at no signature.
+async fn create_table(dynamodb: SocketAddr, name: &str) -> Result<()> {
+    let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
+    let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
+    let table = json!({"TableName": name, "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [attribute("pk"), attribute("sk")],
+        "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")]});
+    ask(dynamodb, "CreateTable", &table).await.context("the table")
+}
+
+/// Has the emulator's Java machine compile what it will be asked for: cold, one transaction takes it 40 ms, and a load that
+/// is more than it can take would measure that.
+async fn warm(dynamodb: SocketAddr) -> Result<()> {
+    create_table(dynamodb, "warming").await?;
+    for number in 0..WARMING {
+        let key = |name: String| json!({"pk": {"S": name}, "sk": {"S": "warming"}});
+        let put = json!({"Put": {"TableName": "warming", "Item": key(number.to_string()),
+            "ConditionExpression": "attribute_not_exists(pk)"}});
+        let add = |name: String| {
+            json!({"Update": {"TableName": "warming", "Key": key(name),
+            "UpdateExpression": "ADD n :one", "ExpressionAttributeValues": {":one": {"N": "1"}}}})
+        };
+        let all = json!({"TransactItems": [put, add(format!("sum {}", number % 16)), add("sum".to_owned())]});
+        ask(dynamodb, "TransactWriteItems", &all).await?;
+        let read = json!({"TableName": "warming", "Key": key("sum".to_owned()), "ConsistentRead": true});
+        ask(dynamodb, "GetItem", &read).await?;
+    }
+    Ok(())
+}
+
+async fn ask(dynamodb: SocketAddr, operation: &str, body: &Value) -> Result<()> {
+    let body = body.to_string();
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: dynamodb\r\nx-amz-target: DynamoDB_20120810.{operation}\r\n\
+         content-type: application/x-amz-json-1.0\r\nauthorization: AWS4-HMAC-SHA256 \
+         Credential=emulator/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0\r\n\
+         x-amz-date: 20260101T000000Z\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    send(dynamodb, request.as_bytes()).await?.json(200).map(drop)
+}
+
+/// Nano-dollars of a decimal string with nine places.
+fn nusd(value: &Value) -> Result<u64> {
+    let text = value.as_str().with_context(|| format!("{value} is no money"))?;
+    let (whole, places) = text.split_once('.').context("money has a point")?;
+    Ok(format!("{whole}{places:0<9}").parse()?)
+}
+
+fn configuration(base_url: &str, models: &[&str]) -> String {
+    let deadline_ms = DEADLINE.as_millis();
+    let names: Vec<String> = models.iter().map(|model| format!("\"{model}\"")).collect();
+    let mut text = format!(
+        "[providers.double]\nkind = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:DOUBLE_API_KEY\"\n\
+         [timeouts_ms]\nrequest = {deadline_ms}\n\
+         [retry]\nmax_per_candidate = 0\n\
+         [tiers]\ncheap = [{all}]\nreasoning = [{all}]\n\
+         [tenant_defaults.limits]\nrequests_per_minute = \"none\"\ntokens_per_minute = \"none\"\nconcurrency = \"none\"\n\
+         daily_requests = \"none\"\ndaily_tokens = \"none\"\ndaily_cost_usd = \"none\"\nmonthly_cost_usd = \"none\"\n",
+        all = names.join(", ")
+    );
+    for model in models {
+        let input = if model.contains("@free") { 0 } else { INPUT_NUSD / 1_000 };
+        text += &format!(
+            "[models.\"{model}\"]\nprovider = \"double\"\nid = \"{model}\"\n\
+             usd_per_million = {{ input = {input}, output = {} }}\n",
+            OUTPUT_NUSD / 1_000
+        );
+    }
+    text
+}

@@ -24,24 +24,30 @@ pub(crate) struct Asked {
     pub(crate) paced_stream: Request,
     /// The same, remembered.
     pub(crate) hit: Request,
-    /// The same, but the gateway has to find out which tier is to answer.
+    /// Both of the gateway whose store is Redis.
+    pub(crate) redis_whole: Request,
+    pub(crate) redis_hit: Request,
+    /// The same of the first gateway, but it has to find out which tier is to answer.
     pub(crate) auto: Request,
 }
 
 impl Asked {
     pub(crate) fn of(stage: &Stage) -> Self {
         let gateway = |headers: &str, model, mode| of_gateway(&stage.gateway, headers, model, mode);
+        let hit = |gateway| Request {
+            shows: Some(("x-gateway-cache", "hit")),
+            calls_double: false,
+            ..of_gateway(gateway, "", "double/ok", Mode::Whole)
+        };
         Self {
             direct: chat(stage.double_address, "", "ok", Mode::Whole),
             direct_stream: chat(stage.double_address, "", "ok", Mode::Stream),
             whole: whole(&stage.gateway),
             stream: Request { shows: BYPASS, ..gateway(NO_STORE, "double/ok", Mode::Stream) },
             paced_stream: Request { shows: BYPASS, ..gateway(NO_STORE, "double/paced", Mode::Stream) },
-            hit: Request {
-                shows: Some(("x-gateway-cache", "hit")),
-                calls_double: false,
-                ..gateway("", "double/ok", Mode::Whole)
-            },
+            hit: hit(&stage.gateway),
+            redis_whole: whole(&stage.redis_gateway),
+            redis_hit: hit(&stage.redis_gateway),
             auto: Request {
                 shows: Some(("x-gateway-intent-source", "embedding")),
                 ..gateway(NO_STORE, "auto", Mode::Whole)
@@ -53,6 +59,13 @@ impl Asked {
 /// What a gateway is asked for a whole answer.
 pub(crate) fn whole(gateway: &Gateway) -> Request {
     Request { shows: BYPASS, ..of_gateway(gateway, NO_STORE, "double/ok", Mode::Whole) }
+}
+
+/// The receipt of a request.
+pub(crate) fn receipt(gateway: &Gateway, id: &str) -> Request {
+    let Gateway { address, key, .. } = gateway;
+    let head = format!("GET /v1/receipts/{id} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\r\n");
+    Request { to: *address, bytes: head.into_bytes().into(), shows: None, ends_with: "}", calls_double: false }
 }
 
 fn of_gateway(gateway: &Gateway, headers: &str, model: &str, mode: Mode) -> Request {

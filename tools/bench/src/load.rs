@@ -1,6 +1,6 @@
 //! Load: a request, sent over and over on a number of connections, each waiting for its answer.
 
-use crate::wire::Wire;
+use crate::wire::{Message, Wire};
 use anyhow::Context;
 use std::io;
 use std::net::SocketAddr;
@@ -120,11 +120,11 @@ async fn exchange(wire: &mut Wire, request: &Request) -> io::Result<Answer> {
     Ok(Answer { first_byte, last_byte, events, fault })
 }
 
-/// Sends one request on a connection of its own, and gives the body of its answer.
-pub(crate) async fn once(request: &Request) -> anyhow::Result<Vec<u8>> {
+/// Sends one request on a connection of its own, and gives its answer.
+pub(crate) async fn once(request: &Request) -> anyhow::Result<Message> {
     let mut wire = Wire::connect(request.to).await?;
     if let Some(fault) = exchange(&mut wire, request).await?.fault {
         anyhow::bail!("a request was not answered as it should be: {fault}");
     }
-    Ok(wire.into_body())
+    Ok(wire.into_message())
 }

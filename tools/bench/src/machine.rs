@@ -1,7 +1,7 @@
 //! What the machine spent: CPU and memory of processes, and the CPU that none of ours used.
 //!
-//! All of it from `/proc`, in ticks of 10 ms, so a figure wants seconds of measurement. CPU that is neither the gateway's,
-//! nor the double's, nor the bench's is foreign: stolen time and the kernel's work for others included. Where it is above
+//! All of it from `/proc`, in ticks of 10 ms, so a figure wants seconds of measurement. CPU that is neither the bench's nor
+//! that of the processes it watches is foreign: stolen time and the kernel's work for others included. Where it is above
 //! about 0.15 cores, latency and even CPU per request are inflated, and the figure says more about the neighbours.
 
 use anyhow::Context;
@@ -24,12 +24,14 @@ impl Cores {
     pub(crate) fn take() -> Option<Self> {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         let [gateway, load] = first_two(field(&status, "Cpus_allowed_list")?)?;
-        let bound = Command::new("taskset")
-            .args(["-a", "-cp", &load, &std::process::id().to_string()])
-            .stdout(Stdio::null())
-            .status();
-        bound.is_ok_and(|status| status.success()).then_some(Self { gateway, load })
+        bind(&load, std::process::id()).then_some(Self { gateway, load })
     }
+}
+
+/// Binds a process to a core; whether that was to be had.
+pub(crate) fn bind(core: &str, pid: u32) -> bool {
+    let bound = Command::new("taskset").args(["-a", "-cp", core, &pid.to_string()]).stdout(Stdio::null()).status();
+    bound.is_ok_and(|status| status.success())
 }
 
 /// The first two cores of a list such as `0-3,8`.
@@ -42,51 +44,51 @@ fn first_two(list: &str) -> Option<[String; 2]> {
     Some([cores.next()?, cores.next()?])
 }
 
-/// What is to be told apart from the rest of the machine.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Watched {
-    pub(crate) gateway: u32,
-    pub(crate) double: u32,
-}
-
-/// A measurement that runs.
-pub(crate) struct Watch {
-    watched: Watched,
+/// A measurement that runs. The processes that it watches are told apart from the rest of the machine.
+pub(crate) struct Watch<const N: usize> {
+    watched: [u32; N],
     begun: Instant,
-    at_begin: [f64; 4],
+    cpu_s: [f64; N],
+    own_s: f64,
+    busy_s: f64,
 }
 
 /// What was spent in a measurement.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Spent {
+pub(crate) struct Spent<const N: usize> {
     pub(crate) wall_s: f64,
-    pub(crate) gateway_s: f64,
-    pub(crate) double_s: f64,
+    /// By each watched process.
+    pub(crate) cpu_s: [f64; N],
     /// Cores that others kept busy, on average.
     pub(crate) foreign_cores: f64,
 }
 
-impl Watch {
-    pub(crate) fn begin(watched: Watched) -> anyhow::Result<Self> {
-        Ok(Self { watched, begun: Instant::now(), at_begin: seconds(watched)? })
+impl<const N: usize> Watch<N> {
+    pub(crate) fn begin(watched: [u32; N]) -> anyhow::Result<Self> {
+        let cpu_s = each_cpu_s(&watched)?;
+        Ok(Self { watched, begun: Instant::now(), cpu_s, own_s: cpu_s_of(std::process::id())?, busy_s: busy_s()? })
     }
 
-    pub(crate) fn end(self) -> anyhow::Result<Spent> {
+    pub(crate) fn end(self) -> anyhow::Result<Spent<N>> {
         let wall_s = self.begun.elapsed().as_secs_f64();
-        let at_end = seconds(self.watched)?;
-        let [busy, own, gateway_s, double_s] = std::array::from_fn(|which| at_end[which] - self.at_begin[which]);
-        let foreign_cores = ((busy - own - gateway_s - double_s) / wall_s).max(0.0);
-        Ok(Spent { wall_s, gateway_s, double_s, foreign_cores })
+        let at_end = each_cpu_s(&self.watched)?;
+        let cpu_s: [f64; N] = std::array::from_fn(|which| at_end[which] - self.cpu_s[which]);
+        let ours = cpu_s.iter().sum::<f64>() + cpu_s_of(std::process::id())? - self.own_s;
+        let foreign_cores = ((busy_s()? - self.busy_s - ours) / wall_s).max(0.0);
+        Ok(Spent { wall_s, cpu_s, foreign_cores })
     }
 }
 
-/// CPU seconds so far: of the machine, of this process, of the gateway, of the double.
-fn seconds(watched: Watched) -> anyhow::Result<[f64; 4]> {
-    Ok([busy_s()?, cpu_s(std::process::id())?, cpu_s(watched.gateway)?, cpu_s(watched.double)?])
+fn each_cpu_s<const N: usize>(pids: &[u32; N]) -> anyhow::Result<[f64; N]> {
+    let mut cpu_s = [0.0; N];
+    for (cpu_s, pid) in cpu_s.iter_mut().zip(pids) {
+        *cpu_s = cpu_s_of(*pid)?;
+    }
+    Ok(cpu_s)
 }
 
-/// User and system time of a process so far, and of its children that have ended; the gateway starts none.
-fn cpu_s(pid: u32) -> anyhow::Result<f64> {
+/// User and system time of a process so far, and of its children that have ended.
+fn cpu_s_of(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| format!("{path}: has the process ended?"))?;
     // The name, in parentheses, may hold blanks: what counts stands behind it.

@@ -1,13 +1,15 @@
 //! `cargo run --release -p bench`: what the gateway costs, as one table and as `target/bench.json`.
 //!
 //! Everything runs on loopback: a load on its connections, the gateway with every stage of a request in force and limits
-//! that nobody reaches, and the upstream double as its provider. The gateway has one core, the load and the double share
-//! another. Each figure has its counterpart without the gateway, or without the stage in question, from the same seconds,
+//! that nobody reaches, and the upstream double as its provider. The gateway has one core, with the Redis of a second gateway; the load and
+//! the double share another. Each figure has its counterpart without the gateway, or without the stage in question, from the same seconds,
 //! and counts only if every request was answered and the double counted the same number of them: anything else ends the
-//! run with an error. The whole takes about a minute and a half; three are the limit.
+//! run with an error. Last comes Redis by itself
+//! (`admissions.rs`), on the core that was the gateways'. The whole takes two to three minutes; five are the limit.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod admissions;
 mod asked;
 mod cold;
 mod figures;
@@ -29,7 +31,7 @@ use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-const MOST: Duration = Duration::from_secs(180);
+const MOST: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     match bench() {
@@ -58,27 +60,35 @@ fn bench() -> anyhow::Result<()> {
 }
 
 async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
-    let stage = Stage::set(target, cores)?;
+    let stage = Stage::set(target, cores).await?;
     let asked = Asked::of(&stage);
-    let idle_mib = memory_mib(stage.watched().gateway, "VmRSS")?;
+    let idle_mib = memory_mib(stage.gateway.process.id(), "VmRSS")?;
     measure::warm_up(&stage, &asked).await?;
     let mut figures = measure::one_connection(&stage, &asked).await?;
     figures.extend(measure::many_connections(&stage, &asked).await?);
     figures.extend(measure::memory(&stage, idle_mib)?);
+    figures.push(measure::receipt_bytes(&stage, &asked).await?);
     figures.extend(measure::starts(&stage).await?);
     figures.extend(measure::zips(target));
+    let (of_redis, redis_version) = admissions::measure(cores).await?;
+    figures.extend(of_redis);
 
     let circumstances = json!({"processor": machine::processor(), "gateway_core": cores.map(|cores| &cores.gateway),
-        "load_core": cores.map(|cores| &cores.load), "built_min_ago": stage.built_min_ago()?,
+        "load_core": cores.map(|cores| &cores.load), "redis": redis_version, "built_min_ago": stage.built_min_ago()?,
         "requests": stage.requests(), "errors": 0});
     let path = target.join("bench.json");
     std::fs::write(&path, format!("{:#}\n", figures::json(&figures, circumstances)))?;
     println!("{}", figures::table(&figures));
-    let bound = cores
-        .map_or("No core is anybody's own: there is no `taskset`, or no second core.".to_owned(), |cores| {
-            format!("The gateway had core {}, load and double core {}.", cores.gateway, cores.load)
+    let bound =
+        cores.map_or("No core is anybody's own: there is no `taskset`, or no second core.".to_owned(), |cores| {
+            let Cores { gateway, load } = cores;
+            format!("The gateways and Redis had core {gateway}, load and double core {load}.")
         });
-    println!("{}. {bound} {} requests, no errors, the double's count equal.", machine::processor(), stage.requests());
+    println!(
+        "{}, Redis {redis_version}. {bound} {} requests, no errors, the double's count equal.",
+        machine::processor(),
+        stage.requests()
+    );
     println!(
         "\"Foreign cores\" is CPU that none of these used: above 0.15, believe the ratio sooner than the value.\n\
          The gateway was built {} min ago. Also written to {}.",

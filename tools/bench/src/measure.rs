@@ -1,6 +1,6 @@
 //! The measurements, in the order in which they run.
 
-use crate::asked::{Asked, whole};
+use crate::asked::{Asked, receipt, whole};
 use crate::cold;
 use crate::figures::{Figure, percentile};
 use crate::load::{self, Amount, Request, Seen};
@@ -19,16 +19,28 @@ const STREAMS: Amount = Amount { connections: 32, most: 10, time: Duration::from
 /// Passes of a load; the one that was disturbed least is reported.
 const PASSES: usize = 3;
 
-/// Warms up, and fills the cache for the hits.
+/// Warms up, and fills the caches for the hits.
 pub(crate) async fn warm_up(stage: &Stage, asked: &Asked) -> anyhow::Result<()> {
-    load::once(&Request { shows: None, ..asked.hit.clone() }).await?;
-    stage.measure(&asked.whole, WARM_UP).await.map(drop)
+    for (hit, whole) in [(&asked.hit, &asked.whole), (&asked.redis_hit, &asked.redis_whole)] {
+        load::once(&Request { shows: None, ..hit.clone() }).await?;
+        stage.measure(whole, WARM_UP).await?;
+    }
+    Ok(())
 }
 
 /// Latency: each kind of request, one at a time.
 pub(crate) async fn one_connection(stage: &Stage, asked: &Asked) -> anyhow::Result<Vec<Figure>> {
-    let kinds = [&asked.direct, &asked.whole, &asked.hit, &asked.auto, &asked.direct_stream, &asked.stream];
-    let mut seen: [Seen; 6] = Default::default();
+    let kinds = [
+        &asked.direct,
+        &asked.whole,
+        &asked.redis_whole,
+        &asked.hit,
+        &asked.redis_hit,
+        &asked.auto,
+        &asked.direct_stream,
+        &asked.stream,
+    ];
+    let mut seen: [Seen; 8] = Default::default();
     let watch = Watch::begin(stage.watched())?;
     for _ in 0..ROUNDS {
         for (kind, seen) in kinds.iter().zip(&mut seen) {
@@ -36,7 +48,7 @@ pub(crate) async fn one_connection(stage: &Stage, asked: &Asked) -> anyhow::Resu
         }
     }
     let foreign = watch.end()?.foreign_cores;
-    let [direct, whole, hit, auto, direct_stream, stream] = &seen;
+    let [direct, whole, redis_whole, hit, redis_hit, auto, direct_stream, stream] = &seen;
     let mut figures = Vec::new();
     for percent in [50, 99] {
         let of = |values: &[f64]| percentile(values, percent);
@@ -50,6 +62,15 @@ pub(crate) async fn one_connection(stage: &Stage, asked: &Asked) -> anyhow::Resu
             Figure::new(format!("direct to the double, p{percent}"), base, "ms").foreign(foreign),
             added("whole answer", pinned, base, base, "direct").target(if percent == 50 { "≤ 0.3 ms" } else { "" }),
             added("cache hit", of(&hit.total_ms), base, pinned, "a whole answer"),
+            {
+                let name = "whole answer, Redis store over memory store";
+                let figure = added(name, of(&redis_whole.total_ms), pinned, pinned, "the memory store");
+                figure.target(if percent == 50 { "≤ 0.2 ms" } else { "" })
+            },
+            {
+                let (hit, redis_hit) = (of(&hit.total_ms), of(&redis_hit.total_ms));
+                added("cache hit, Redis store over memory store", redis_hit, hit, hit, "the memory store")
+            },
             added("model `auto`", of(&auto.total_ms), base, pinned, "a pinned model"),
             added("stream, first byte", of(&stream.first_byte_ms), first, first, "direct"),
             added("stream, last byte", of(&stream.total_ms), last, last, "direct"),
@@ -60,7 +81,7 @@ pub(crate) async fn one_connection(stage: &Stage, asked: &Asked) -> anyhow::Resu
 
 struct Pass {
     seen: Seen,
-    spent: Spent,
+    spent: Spent<4>,
 }
 
 impl Pass {
@@ -78,8 +99,24 @@ impl Pass {
         self.requests() / self.spent.wall_s
     }
 
+    /// Of the gateway that was asked; the other one idled.
+    fn gateway_s(&self) -> f64 {
+        let [gateway, redis_gateway, ..] = self.spent.cpu_s;
+        gateway + redis_gateway
+    }
+
+    fn double_s(&self) -> f64 {
+        let [_, _, double, _] = self.spent.cpu_s;
+        double
+    }
+
     fn cpu_us_per_request(&self) -> f64 {
-        self.spent.gateway_s * 1e6 / self.requests()
+        self.gateway_s() * 1e6 / self.requests()
+    }
+
+    fn redis_us_per_request(&self) -> f64 {
+        let [.., redis] = self.spent.cpu_s;
+        redis * 1e6 / self.requests()
     }
 }
 
@@ -98,8 +135,10 @@ async fn calmest(stage: &Stage, request: &Request, amount: Amount) -> anyhow::Re
 pub(crate) async fn many_connections(stage: &Stage, asked: &Asked) -> anyhow::Result<Vec<Figure>> {
     let direct = calmest(stage, &asked.direct, SIXTEEN).await?;
     let whole = calmest(stage, &asked.whole, SIXTEEN).await?;
+    let redis_whole = calmest(stage, &asked.redis_whole, SIXTEEN).await?;
     let auto = calmest(stage, &asked.auto, SIXTEEN).await?;
     let hit = calmest(stage, &asked.hit, SIXTEEN).await?;
+    let redis_hit = calmest(stage, &asked.redis_hit, SIXTEEN).await?;
     let streams = calmest(stage, &asked.paced_stream, STREAMS).await?;
 
     let rate = |name: &str, pass: &Pass| {
@@ -112,31 +151,51 @@ pub(crate) async fn many_connections(stage: &Stage, asked: &Asked) -> anyhow::Re
         let figure = Figure::new(format!("{name}, CPU per request"), pass.cpu_us_per_request(), "µs");
         figure.foreign(pass.spent.foreign_cores)
     };
+    let redis_cpu = |name: &str, pass: &Pass| {
+        let us = pass.redis_us_per_request();
+        Figure::new(format!("{name}, CPU of Redis per request"), us, "µs")
+            .ratio(us / pass.cpu_us_per_request(), "the gateway's")
+            .foreign(pass.spent.foreign_cores)
+    };
     let whole_us = whole.cpu_us_per_request();
-    let event_us = streams.spent.gateway_s * 1e6 / streams.seen.events as f64;
+    let event_us = streams.gateway_s() * 1e6 / streams.seen.events as f64;
     Ok(vec![
         rate("direct to the double", &direct),
         rate_beside_direct("whole answer", &whole),
         cpu("whole answer", &whole)
-            .ratio(whole.spent.gateway_s / whole.spent.double_s, "the double's own")
+            .ratio(whole.gateway_s() / whole.double_s(), "the double's own")
             .target("≤ 150 µs, aim 90"),
         Figure::new("whole answer, one core's worth", 1e6 / whole_us, "requests/s")
             .ratio(1e6 / whole_us / whole.requests_per_s(), "the rate above")
             .foreign(whole.spent.foreign_cores),
+        cpu("whole answer, Redis store", &redis_whole)
+            .ratio(redis_whole.cpu_us_per_request() / whole_us, "the memory store"),
+        redis_cpu("whole answer", &redis_whole),
         rate_beside_direct("model `auto`", &auto),
         cpu("model `auto`", &auto).ratio(auto.cpu_us_per_request() / whole_us, "a pinned model"),
         rate_beside_direct("cache hit", &hit),
         cpu("cache hit", &hit).ratio(hit.cpu_us_per_request() / whole_us, "a whole answer"),
+        cpu("cache hit, Redis store", &redis_hit)
+            .ratio(redis_hit.cpu_us_per_request() / hit.cpu_us_per_request(), "the memory store"),
+        redis_cpu("cache hit", &redis_hit),
         Figure::new("32 streams, an event each 5 ms, CPU per event", event_us, "µs")
             .ratio(event_us / whole_us, "a whole answer")
             .foreign(streams.spent.foreign_cores),
     ])
 }
 
+/// What a ledger keeps of a request: it decides what DynamoDB charges for writing it.
+pub(crate) async fn receipt_bytes(stage: &Stage, asked: &Asked) -> anyhow::Result<Figure> {
+    let answer = load::once(&asked.auto).await?;
+    let id = answer.header("x-request-id").context("an answer without an id")?;
+    let bytes = load::once(&receipt(&stage.gateway, id)).await?.body().len() as f64;
+    Ok(Figure::new("receipt of a request for `auto`", bytes, "bytes").ratio(bytes / 1024.0, "1 KiB"))
+}
+
 /// Memory of the gateway, after all of the above.
 pub(crate) fn memory(stage: &Stage, idle_mib: f64) -> anyhow::Result<[Figure; 2]> {
     let of = |name: &str, field| {
-        let mib = memory_mib(stage.watched().gateway, field)?;
+        let mib = memory_mib(stage.gateway.process.id(), field)?;
         anyhow::Ok(Figure::new(name, mib, "MiB").ratio(mib / idle_mib, "before the first request"))
     };
     Ok([

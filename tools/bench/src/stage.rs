@@ -1,10 +1,10 @@
-//! The processes of a run: the double, the gateway, and the folder with all that they write.
+//! The processes of a run: the double, two gateways that differ in their store, Redis, and the folder with all that they write.
 //!
 //! Each is a child of this process with an environment of its own making, so that no provider's key and no setting of the
 //! user's shell changes a figure, and each is ended by its own id when the run ends, however it does.
 
 use crate::load::{self, Amount, Request, Seen};
-use crate::machine::{Cores, Watched};
+use crate::machine::{Cores, bind};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use std::cell::Cell;
@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::SystemTime;
+use test_servers::redis::Redis;
 
 /// What is built, and the package that builds it.
 const PROGRAMS: [(&str, &str); 3] =
@@ -142,7 +143,13 @@ pub(crate) struct Gateway {
 
 /// All that runs, in the order in which it is to end.
 pub(crate) struct Stage {
+    /// Its store is its memory.
     pub(crate) gateway: Gateway,
+    /// Like the first, on the same core, but its store is Redis.
+    pub(crate) redis_gateway: Gateway,
+    /// On the gateways' core: with one connection only one process has work at a time, and to wake another core that
+    /// sleeps takes longer, on a virtual machine, than what is to be measured.
+    redis: Redis,
     double: Process,
     pub(crate) double_address: SocketAddr,
     programs: PathBuf,
@@ -151,28 +158,36 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn set(target: &Path, cores: Option<&Cores>) -> anyhow::Result<Self> {
+    pub(crate) async fn set(target: &Path, cores: Option<&Cores>) -> anyhow::Result<Self> {
         let programs = target.join("release");
         let folder = Folder(std::env::temp_dir().join(format!("ai-gateway-bench-{}", std::process::id())));
         std::fs::create_dir_all(&folder.0)?;
         let mut double = Process::start(Command::new(programs.join("upstream-double")).stdout(Stdio::piped()))?;
         let base_url = double.told("")?;
         std::fs::write(folder.0.join("gateway.toml"), CONFIG.replace("BASE_URL", &base_url))?;
-        let mut command = match cores {
-            Some(cores) => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", &cores.gateway]).arg(programs.join("ai-gateway"));
-                command
-            }
-            None => Command::new(programs.join("ai-gateway")),
+        let redis = Redis::start(&[]).await.context("`tools/install/system` installs Redis")?;
+        if let Some(cores) = cores {
+            ensure!(bind(&cores.gateway, redis.pid()), "Redis cannot be bound to a core");
+        }
+        let started = |store: &str, data| {
+            let mut command = match cores {
+                Some(cores) => {
+                    let mut command = Command::new("taskset");
+                    command.args(["-c", &cores.gateway]).arg(programs.join("ai-gateway"));
+                    command
+                }
+                None => Command::new(programs.join("ai-gateway")),
+            };
+            serve(settled(&mut command, &folder.0, data).env("GATEWAY_STORE", store))
         };
-        let gateway = serve(settled(&mut command, &folder.0, "measured"))?;
+        let (gateway, redis_gateway) = (started("memory", "measured")?, started(&redis.url(), "redis")?);
         let double_address = address(&base_url)?;
-        Ok(Self { gateway, double, double_address, programs, folder, requests: Cell::new(0) })
+        Ok(Self { gateway, redis_gateway, redis, double, double_address, programs, folder, requests: Cell::new(0) })
     }
 
-    pub(crate) fn watched(&self) -> Watched {
-        Watched { gateway: self.gateway.process.id(), double: self.double.id() }
+    /// The processes to watch: the two gateways, the double, Redis.
+    pub(crate) fn watched(&self) -> [u32; 4] {
+        [self.gateway.process.id(), self.redis_gateway.process.id(), self.double.id(), self.redis.pid()]
     }
 
     /// How many requests were measured so far.
@@ -205,7 +220,7 @@ impl Stage {
         if let Some(first) = &seen.first_error {
             bail!("{} of {} requests failed; the first: {first}", seen.errors, seen.requests);
         }
-        let counts: Value = serde_json::from_slice(&load::once(&self.ask_double("GET /counts")).await?)?;
+        let counts: Value = serde_json::from_slice(load::once(&self.ask_double("GET /counts")).await?.body())?;
         let (calls, completed) = (&counts["total"]["calls"], &counts["total"]["completed"]);
         let expected = if request.calls_double { seen.requests } else { 0 };
         ensure!(

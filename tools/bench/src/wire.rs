@@ -30,9 +30,9 @@ impl Wire {
         self.stream.write_all(bytes).await
     }
 
-    /// The body of the last message.
-    pub(crate) fn into_body(self) -> Vec<u8> {
-        self.message.body
+    /// The last message.
+    pub(crate) fn into_message(self) -> Message {
+        self.message
     }
 
     /// Reads the next message whole, and says when the first byte of its body came (its end, if it has no body).

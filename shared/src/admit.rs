@@ -14,10 +14,10 @@ use crate::gcra::Rate;
 use crate::health::ModelHealth;
 use crate::id::RequestId;
 use crate::instructions::CacheUse;
-use crate::ledger::LedgerError;
 use crate::outage::{self, Owed};
 use crate::pipeline::Work;
 use crate::receipt::{Amounts, CacheStatus};
+use crate::refill::{learn, recover};
 use crate::store::HealthStore;
 use crate::store::{Admission, CacheKey, Counters, QuotaAsk, Refusal, StoreError, Verdict};
 use crate::tenant::Tenant;
@@ -26,14 +26,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How often an admission whose truth has changed is asked again.
 const TRIES: usize = 4;
 /// How long after its deadline a hold expires.
 pub(crate) const LEASE_AFTER_DEADLINE_MS: u64 = 60_000;
-/// How long a strict tenant's request waits for another one to open a window.
-const OPENING: Duration = Duration::from_millis(20);
 /// When to come again while too many requests are in flight; nobody knows when one of them ends.
 const CONCURRENCY_RETRY_MS: u64 = 1000;
 
@@ -215,37 +212,6 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
     Err(Error::Unavailable("the tenant's settings changed at each try".into()).into())
 }
 
-/// With the store back: sends it what it is owed, and has it charge what this tenant did without it.
-async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
-    let gateway = work.gateway;
-    let tenant = work.caller.tenant.id.clone();
-    gateway.pay().await;
-    if !gateway.outage.take_uncharged(&tenant) {
-        return Ok(());
-    }
-    let now_ms = gateway.clock.now_ms();
-    let windows = quota_windows(&work.caller.tenant, now_ms);
-    let charged = async {
-        // Whether it is back at all, before the ledger is asked for nothing. A window that it lost is refilled with all that
-        // was used of it, in its turn: a strict tenant's stays closed first.
-        let known = gateway.store.counters().usage(&tenant, &windows, now_ms).await?;
-        let kept: Vec<Window> =
-            windows.iter().zip(known).filter(|(_, known)| known.is_some()).map(|(window, _)| *window).collect();
-        tell(work, &kept, now_ms).await
-    };
-    match charged.await {
-        Ok(()) => Ok(()),
-        Err(refused) => {
-            gateway.outage.note_uncharged(&tenant);
-            match refused {
-                // Without the ledger nobody knows what there is to charge; that must not keep a request from being served.
-                Refused::Told(_) => Ok(()),
-                down @ Refused::Down(_) => Err(down),
-            }
-        }
-    }
-}
-
 /// Asks for a place in the rates only, for a request that dispatches nothing; it counts nothing.
 pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &Decision) -> Result<(), Error> {
     for _ in 0..TRIES {
@@ -317,60 +283,8 @@ pub(crate) async fn extend(work: &Work<'_>, hold: &mut Hold, models: &[Arc<Model
     granted
 }
 
-/// Reads the truth and tells it to the store. `waited_for` are the windows of a strict tenant that this request has found
-/// missing before: whoever opened one is given the time of one more look, and one that was lost is closed for as long as
-/// a hold can be in flight (M5).
-async fn learn(
-    work: &mut Work<'_>,
-    settings: bool,
-    windows: &[Window],
-    waited_for: &mut Vec<Window>,
-    now_ms: u64,
-) -> Result<(), Refused> {
-    let gateway = work.gateway;
-    if settings {
-        work.caller = gateway.authenticator.again(&work.caller, now_ms).await?;
-    }
-    let mut missing = windows.to_vec();
-    if work.caller.tenant.settings.strict {
-        let tenant = work.caller.tenant.id.clone();
-        let lease_ms = gateway.config.request_deadline_ms + LEASE_AFTER_DEADLINE_MS;
-        for window in windows {
-            match waited_for.iter().filter(|known| *known == window).count() {
-                0 if gateway.ledger.open_window(&tenant, window).await.map_err(ledger_is_down)? => {}
-                0 => {
-                    missing.retain(|other| other != window);
-                    tokio::time::sleep(OPENING).await;
-                }
-                1 => {
-                    missing.retain(|other| other != window);
-                    gateway.store.counters().close(&tenant, window, now_ms + lease_ms, now_ms).await?;
-                }
-                // It was closed, and is not any more.
-                _ => {}
-            }
-            waited_for.push(*window);
-        }
-    }
-    tell(work, &missing, now_ms).await
-}
-
-/// Tells the store what the ledger says that windows had used.
-async fn tell(work: &Work<'_>, windows: &[Window], now_ms: u64) -> Result<(), Refused> {
-    let (gateway, tenant) = (work.gateway, &work.caller.tenant);
-    let mut totals = Vec::with_capacity(windows.len());
-    for window in windows {
-        totals.push((*window, gateway.ledger.totals(&tenant.id, window).await.map_err(ledger_is_down)?));
-    }
-    Ok(gateway.store.counters().refill(&tenant.id, tenant.version, &totals, now_ms).await?)
-}
-
-fn ledger_is_down(error: LedgerError) -> Error {
-    Error::Unavailable(error.to_string())
-}
-
 /// The windows that a tenant is admitted to.
-fn quota_windows(tenant: &Tenant, now_ms: u64) -> Vec<Window> {
+pub(crate) fn quota_windows(tenant: &Tenant, now_ms: u64) -> Vec<Window> {
     let month = tenant.settings.limits.monthly_cost_nusd.map(|_| Window::month(now_ms));
     std::iter::once(Window::day(now_ms, tenant.settings.window_anchor_ms)).chain(month).collect()
 }

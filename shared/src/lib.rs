@@ -14,6 +14,7 @@ pub mod intent;
 pub mod estimate;
 mod idempotency;
 mod admit;
+mod refill;
 mod outage;
 mod classify;
 pub mod rank;

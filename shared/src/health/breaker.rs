@@ -89,14 +89,14 @@ pub enum Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Breaker {
     /// `k`, times opened since it was last closed; 0 while closed.
-    opened_in_a_row: u32,
-    consecutive_failures: u32,
-    open_until_ms: u64,
-    probe_until_ms: u64,
+    pub(crate) opened_in_a_row: u32,
+    pub(crate) consecutive_failures: u32,
+    pub(crate) open_until_ms: u64,
+    pub(crate) probe_until_ms: u64,
     /// Requests begun before this say nothing.
-    counts_from_ms: u64,
+    pub(crate) counts_from_ms: u64,
     /// Failures (0 or 1) since it was last closed.
-    evidence: Welford,
+    pub(crate) evidence: Welford,
 }
 
 impl Breaker {

@@ -72,17 +72,18 @@ pub struct ModelHealth {
     pub cooldown_until_ms: u64,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    ttft_ms: Welford,
-    ms_per_token: Welford,
-    failure: Welford,
-    breaker: Breaker,
-    cooldown_until_ms: u64,
+/// What a store keeps of a model.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept {
+    pub(crate) ttft_ms: Welford,
+    pub(crate) ms_per_token: Welford,
+    pub(crate) failure: Welford,
+    pub(crate) breaker: Breaker,
+    pub(crate) cooldown_until_ms: u64,
 }
 
 impl Kept {
-    fn read(&self, now_ms: u64, tau_ms: u64) -> ModelHealth {
+    pub(crate) fn read(&self, now_ms: u64, tau_ms: u64) -> ModelHealth {
         ModelHealth {
             measures: Measures {
                 ttft_ms: self.ttft_ms.read(now_ms, tau_ms),

@@ -25,15 +25,15 @@ const MOST_FAILURE: f64 = 0.95;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Welford {
     /// Sum of the samples' weights.
-    w: f64,
+    pub(crate) w: f64,
     /// Sum of the squares of the weights.
-    w2: f64,
+    pub(crate) w2: f64,
     /// Weighted mean.
-    mean: f64,
+    pub(crate) mean: f64,
     /// Weighted sum of squared deviations from the mean.
-    s: f64,
+    pub(crate) s: f64,
     /// The latest time seen, Unix ms; `w`, `w2` and `s` are as of then.
-    t_ms: u64,
+    pub(crate) t_ms: u64,
 }
 
 /// What a [`Welford`] says at one instant. The default says nothing: all zero.

@@ -1,14 +1,13 @@
 -- Admits a request: checks every limit and takes from all of them, or from none (M1).
 --
--- KEYS  1        settings: v version, g generation of the cache, rm rt tm tt states of the rates
---       2        what became of the request: h a hit that is counted, s settled, r released
---       3 …      W windows asked, then P windows before them, then the remembered answer if `mode` is "look"
+-- KEYS  1 tenant   2 what became of the request: h a hit that is counted, s settled, r released
+--       3 the remembered answer, if `mode` is "look"
 -- ARGV  1 now_ms   2 request   3 settings version   4 mode   5 lease_ends_ms   6 most requests in flight, or ''
 --       7 … 9    rate of requests: limit, period_ms, capacity; or '' thrice
 --       10 … 12  rate of tokens       13 tokens to take from it
 --       14 … 16  hold: requests, tokens, nano-US-dollar       17 … 19 the strict hold
---       20 windows as text   21 W   22 P
---       23 …     for each window the most requests, tokens, nano-US-dollar, or ''
+--       20 windows as text, as a hold keeps them   21 W, how many   22 … their fields
+--       22 + W … for each window the most requests, tokens, nano-US-dollar, or ''
 -- mode  "look"   a hit if the remembered answer is there: 15 digits of Unix ms when it expires, 16 characters of
 --                generation, the answer
 --       "hit" "miss"   it is one, or not
@@ -23,123 +22,113 @@
 --       stale        a 1 if the settings are, b numbers of the missing windows as text
 -- Rates that are not asked are -1. `hit` is 1 if the request is a hit. `lost` lists "request r t c windows".
 
-local now, id, mode = tonumber(ARGV[1]), ARGV[2], ARGV[4]
-local count, before = tonumber(ARGV[21]), tonumber(ARGV[22])
+local now, id, mode, count = tonumber(ARGV[1]), ARGV[2], ARGV[4], tonumber(ARGV[21])
+local limits_at = 22 + count
 local request_rate, token_rate = rate_at(7), rate_at(10)
-local request_tat, token_tat, version, generation = read_settings()
-local windows, lost = {}, {}
-for i = 1, count + before do windows[i] = read_swept(2 + i, id, now, lost) end
+
+local function read()
+  return redis.call('HMGET', KEYS[1], 's', 'v', 'g', 'h:' .. id, 'x:' .. id, unpack(ARGV, 22, 21 + count))
+end
+local kept, lost = read(), {}
+local state = state_of(kept[1])
+if state[6] <= now then
+  lost = sweep(state, now)
+  kept = read()
+end
+local version, generation, hold, ended = kept[2], kept[3] or '', kept[4], kept[5]
 
 local hit = mode == 'hit'
 if mode == 'look' then
-  local head = redis.call('GETRANGE', KEYS[3 + count + before], 0, 30)
+  local head = redis.call('GETRANGE', KEYS[3], 0, 30)
   hit = #head == 31 and generation ~= '' and string.sub(head, 16) == generation
     and tonumber(string.sub(head, 1, 15)) > now
 end
 
-local function answer(what, a, b, c, standing)
-  if not standing then
-    local requests, requests_reset = standing_of(request_rate, request_tat, now)
-    local tokens, tokens_reset = standing_of(token_rate, token_tat, now)
-    standing = {requests, requests_reset, tokens, tokens_reset}
-  end
-  return {what, a or 0, b or 0, c or 0, standing[1], standing[2], standing[3], standing[4], hit and 1 or 0, generation,
-    told_of(lost)}
+local function answer(what, a, b, c)
+  local requests, requests_reset = standing_of(request_rate, state, 1, now)
+  local tokens, tokens_reset = standing_of(token_rate, state, 3, now)
+  return {what, a or 0, b or 0, c or 0, requests, requests_reset, tokens, tokens_reset, hit and 1 or 0, generation, lost}
 end
 
-local done = redis.call('GET', KEYS[2])
-for i = 1, count do
-  if windows[i] and windows[i].hold then
-    hit = false
-    local _, held, _, text = parse_hold(windows[i].hold)
-    local standing = {}
-    for number in string.gmatch(text, '%S+') do standing[#standing + 1] = tonumber(number) end
-    return answer('held', held[1], held[2], held[3], standing)
-  end
-  if windows[i] and windows[i].ended then done = done or 's' end
+if hold then
+  hold = hold_of(hold)
+  return {'held', hold[2], hold[3], hold[4], hold[5], hold[6], hold[7], hold[8], 0, generation, lost}
 end
-if done == 'h' and mode == 'gone' then
-  redis.call('DEL', KEYS[2])
-  if request_rate then
-    request_tat = correct(request_rate, request_tat, now, -1)
-    write_tats(request_tat, token_tat)
-  end
+local windows, missing = {}, {}
+for i = 1, count do
+  windows[i] = window_of(kept[5 + i])
+  if not windows[i] then missing[#missing + 1] = i end
+end
+
+local function write(...)
+  local fields = {...}
   for i = 1, count do
     if windows[i] then
-      windows[i][1] = math.max(0, windows[i][1] - 1)
-      write_window(2 + i, windows[i])
+      fields[#fields + 1] = ARGV[21 + i]
+      fields[#fields + 1] = packed_window(windows[i])
     end
   end
+  redis.call('HSET', KEYS[1], 's', packed_state(state), unpack(fields))
+end
+
+local done = redis.call('GET', KEYS[2]) or (ended and 's')
+if done == 'h' and mode == 'gone' then
+  redis.call('DEL', KEYS[2])
+  if request_rate then correct(request_rate, state, 1, now, -1) end
+  for i = 1, count do
+    if windows[i] then windows[i][1] = math.max(0, windows[i][1] - 1) end
+  end
+  if kept[1] then write() end
 elseif done then
   hit = done == 'h'
   return answer('held')
 end
 
-local missing, closed = {}, 0
-for i = 1, count do
-  if not windows[i] then
-    missing[#missing + 1] = i
-    closed = math.max(closed, tonumber(redis.call('HGET', KEYS[2 + i], 'k') or 0))
-  end
+local closed = 0
+for i = 1, #missing do
+  closed = math.max(closed, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[21 + missing[i]]) or 0))
 end
 if closed > now then return answer('closed', closed - now) end
 local stale = version ~= ARGV[3]
 if stale or #missing > 0 then return answer('stale', stale and 1 or 0, table.concat(missing, ' ')) end
 
-local function amounts_at(place) return {tonumber(ARGV[place]), tonumber(ARGV[place + 1]), tonumber(ARGV[place + 2])} end
-
 -- The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
+local function amounts_at(place) return {tonumber(ARGV[place]), tonumber(ARGV[place + 1]), tonumber(ARGV[place + 2])} end
 local held = hit and {1, 0, 0} or amounts_at(14)
 if not hit then
-  local ample = true
   for i = 1, count do
     for unit = 2, 3 do
-      local limit = tonumber(ARGV[23 + 3 * (i - 1) + unit - 1])
+      local limit = tonumber(ARGV[limits_at + 3 * (i - 1) + unit - 1])
       local left = limit and math.max(0, limit - windows[i][unit] - windows[i][3 + unit])
-      ample = ample and (not limit or left >= held[unit] * 10)
+      if limit and left < held[unit] * 10 then held = amounts_at(17) break end
     end
   end
-  if not ample then held = amounts_at(17) end
 end
 
--- A request admitted before the first window began is in flight in the one before it.
-if not hit and ARGV[6] ~= '' and count > 0 then
-  local in_flight = windows[1][7]
-  for i = 1, before do in_flight = in_flight + (windows[count + i] and windows[count + i][7] or 0) end
-  if in_flight >= tonumber(ARGV[6]) then return answer('concurrency') end
+if not hit and ARGV[6] ~= '' and state[5] >= tonumber(ARGV[6]) then return answer('concurrency') end
+local before = {state[1], state[2], state[3], state[4]}
+local function refused(...)
+  state[1], state[2], state[3], state[4] = unpack(before)
+  return answer(...)
 end
-local new_request_tat, new_token_tat, wait = request_tat, token_tat, nil
-if request_rate then
-  new_request_tat, wait = take(request_rate, request_tat, now, 1)
-  if not new_request_tat then return answer('rate', 1, wait) end
-end
-if token_rate and not hit then
-  new_token_tat, wait = take(token_rate, token_tat, now, tonumber(ARGV[13]))
-  if not new_token_tat then return answer('rate', 2, wait) end
-end
-local over, unit = exhausted(windows, count, 23, held)
-if over then return answer('quota', over, unit) end
+local wait = request_rate and wait_or_take(request_rate, state, 1, now, 1)
+if wait then return answer('rate', 1, wait) end
+wait = token_rate and not hit and wait_or_take(token_rate, state, 3, now, tonumber(ARGV[13]))
+if wait then return refused('rate', 2, wait) end
+local over, unit = exhausted(windows, limits_at, held)
+if over then return refused('quota', over, unit) end
 
-request_tat, token_tat = new_request_tat, new_token_tat
-if request_rate or token_rate then write_tats(request_tat, token_tat) end
-redis.call('PEXPIRE', KEYS[1], 86400000)
-local lease = tonumber(ARGV[5])
-local admitted = answer('held', held[1], held[2], held[3])
+local part = hit and 0 or 3
 for i = 1, count do
-  local window = windows[i]
-  if hit then
-    window[1] = plus(window[1], 1)
-    write_window(2 + i, window)
-  else
-    for part = 1, 3 do window[3 + part] = plus(window[3 + part], held[part]) end
-    window[7] = window[7] + 1
-    write_window(2 + i, window, 'e', math.min(window[8], lease), 'h:' .. id, string.format(
-      '%d %d %d %d %s %d %d %d %d', lease, held[1], held[2], held[3], ARGV[20],
-      admitted[5], admitted[6], admitted[7], admitted[8]))
-  end
+  for unit = 1, 3 do windows[i][part + unit] = plus(windows[i][part + unit], held[unit]) end
 end
 if hit then
+  write()
   redis.call('SET', KEYS[2], 'h', 'PX', 60000)
-  admitted[2] = 0
+  return answer('held')
 end
+local lease = tonumber(ARGV[5])
+state[5], state[6] = state[5] + 1, math.min(state[6], lease)
+local admitted = answer('held', held[1], held[2], held[3])
+write('h:' .. id, packed_hold({lease, unpack(admitted, 2, 8)}, ARGV[20]))
 return admitted

@@ -1,13 +1,13 @@
 -- Leases the one probe of a model whose breaker is half open (A6).
 --
--- KEYS  1 the model's hash, as in record.lua
--- ARGV  1 now_ms   2 lease_ms   3 the prober
+-- KEYS  1 the model, packed as model.lua says
+-- ARGV  1 now_ms   2 lease_ms   3 the prober, a random number below 2^53
 -- Answers 1 if the prober has the lease, also when it asks twice; else 0.
 
-local now = tonumber(ARGV[1])
-local kept = redis.call('HMGET', KEYS[1], 'k', 'ou', 'pu', 'from', 'prober')
-local open_until, probe_until = tonumber(kept[2] or 0), tonumber(kept[3] or 0)
-if tonumber(kept[1] or 0) == 0 or now < open_until then return 0 end
-if now < probe_until then return kept[5] == ARGV[3] and tonumber(kept[4]) == now and 1 or 0 end
-redis.call('HSET', KEYS[1], 'pu', now + math.max(1, tonumber(ARGV[2])), 'from', now, 'prober', ARGV[3])
+local now, prober = tonumber(ARGV[1]), tonumber(ARGV[3])
+local model = model_of(redis.call('GET', KEYS[1]))
+if model[OPENED] == 0 or now < model[OPEN_UNTIL] then return 0 end
+if now < model[PROBE_UNTIL] then return model[PROBER] == prober and model[COUNTS_FROM] == now and 1 or 0 end
+model[PROBE_UNTIL], model[COUNTS_FROM], model[PROBER] = now + math.max(1, tonumber(ARGV[2])), now, prober
+redis.call('SET', KEYS[1], packed_model(model), 'KEEPTTL')
 return 1

@@ -1,36 +1,42 @@
 -- Learns a tenant's settings version, and what its windows had used according to the ledger. A newer version stays; of a
--- known window only what was admitted without the store, and is not charged yet, is charged.
+-- known window only what was admitted without the store, and is not charged yet, is charged. Windows that are long over
+-- are forgotten.
 --
--- KEYS  1 settings   2 … windows
--- ARGV  1 settings version   2 a generation for the cache, taken if there is none: with the one before, what was
---         remembered is lost to sight
---       3 …      for each window: ttl_ms, then used and the part of it without the store: requests, tokens,
+-- KEYS  1 tenant
+-- ARGV  1 now_ms   2 settings version   3 a generation for the cache, taken if there is none: with the one before, what
+--         was remembered is lost to sight   4 for how many ms the tenant is kept at least
+--       5 …      for each window: its field, then used and the part of it without the store: requests, tokens,
 --                nano-US-dollar each
--- Answers 1.
+-- Answers {} or, if leases had ended, the lost holds as "request r t c windows".
 
-local version = tonumber(redis.call('HGET', KEYS[1], 'v') or -1)
-if tonumber(ARGV[1]) > version then redis.call('HSET', KEYS[1], 'v', ARGV[1]) end
-redis.call('HSETNX', KEYS[1], 'g', ARGV[2])
-redis.call('PEXPIRE', KEYS[1], 86400000)
-for i = 2, #KEYS do
-  local place = 3 + 7 * (i - 2)
-  local window = read_window(i, '')
-  local known = redis.call('HMGET', KEYS[i], 'or', 'ot', 'oc')
-  local outage = {}
-  for unit = 1, 3 do outage[unit] = tonumber(ARGV[place + 3 + unit]) end
-  if window then
-    for unit = 1, 3 do
-      local charged = tonumber(known[unit]) or 0
-      window[unit] = plus(window[unit], math.max(0, outage[unit] - charged))
-      outage[unit] = math.max(outage[unit], charged)
+local FORGET_AFTER_MS = 40 * 86400000
+local now, lost = tonumber(ARGV[1]), {}
+local kept = redis.call('HMGET', KEYS[1], 's', 'v')
+local state = state_of(kept[1])
+if state[6] <= now then lost = sweep(state, now) end
+if tonumber(ARGV[2]) > (tonumber(kept[2]) or -1) then redis.call('HSET', KEYS[1], 'v', ARGV[2]) end
+redis.call('HSETNX', KEYS[1], 'g', ARGV[3])
+redis.call('HSETNX', KEYS[1], 's', packed_state(state))
+for i = 5, #ARGV, 7 do
+  local name = ARGV[i]
+  local known = redis.call('HMGET', KEYS[1], name, 'o:' .. name)
+  local window, charged, outage = window_of(known[1]), {0, 0, 0}, {}
+  if known[2] then charged = {struct.unpack(OUTAGE, known[2])} end
+  for unit = 1, 3 do
+    outage[unit] = tonumber(ARGV[i + 3 + unit])
+    if window then
+      window[unit] = plus(window[unit], math.max(0, outage[unit] - charged[unit]))
+      outage[unit] = math.max(outage[unit], charged[unit])
     end
-  else
-    window = {0, 0, 0, 0, 0, 0, 0}
-    for unit = 1, 3 do window[unit] = tonumber(ARGV[place + unit]) end
-    redis.call('HDEL', KEYS[i], 'k')
   end
-  write_window(i, window)
-  redis.call('HSET', KEYS[i], 'or', outage[1], 'ot', outage[2], 'oc', outage[3])
-  redis.call('PEXPIRE', KEYS[i], ARGV[place])
+  window = window or {tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), 0, 0, 0}
+  redis.call('HDEL', KEYS[1], 'k:' .. name)
+  redis.call('HSET', KEYS[1], name, packed_window(window), 'o:' .. name, struct.pack(OUTAGE, unpack(outage)))
 end
-return 1
+local names = redis.call('HKEYS', KEYS[1])
+for i = 1, #names do
+  local began = string.match(names[i], '^o?k?:?[dm](%d+)$')
+  if began and tonumber(began) + FORGET_AFTER_MS < now then redis.call('HDEL', KEYS[1], names[i]) end
+end
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+return lost

@@ -1,54 +1,48 @@
--- Ends the holds of one window whose lease is over; part of the scripts that look at a tenant. Each is charged in full
--- and told, and told again every minute until the ledger has acknowledged it. The hash is read whole only when a lease may
--- have ended: leases end a minute after the deadline, so that with nothing lost this happens about once a minute.
+-- Ends the holds of a tenant whose lease is over; part of the scripts that look at it. Each is charged in full and told,
+-- and told again every minute until the ledger has acknowledged it. The hash is read whole only when a lease may have
+-- ended: leases end a minute after the deadline, so that with nothing lost this happens about once a minute.
 
 local TELL_AGAIN_MS = 60000
 
-local function sweep(place, window, now, lost)
-  local fields = redis.call('HGETALL', KEYS[place])
-  local due = math.huge
-  for field = 1, #fields, 2 do
-    local kind, id, text = string.sub(fields[field], 1, 2), string.sub(fields[field], 3), fields[field + 1]
+-- Answers what is to be told, as a list of "request r t c windows".
+local function sweep(state, now)
+  local fields, told, write, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}
+  local held = {}
+  local kept = {}
+  for field = 1, #fields, 2 do kept[fields[field]] = fields[field + 1] end
+  local due, gone = math.huge, {}
+  for name, packed in pairs(kept) do
+    local kind, id, text = string.sub(name, 1, 2), string.sub(name, 3), nil
     if kind == 'h:' then
-      local lease, held, windows = parse_hold(text)
-      if lease > now then
-        due = math.min(due, lease)
+      local hold, of = hold_of(packed)
+      if hold[1] > now then
+        due = math.min(due, hold[1])
       else
-        replace(window, held, held)
-        redis.call('HDEL', KEYS[place], fields[field])
-        kind, text = 'x:', string.format('0 %d %d %d %s', held[1], held[2], held[3], windows)
+        for window in string.gmatch(of, '([dm]%d+)%-') do
+          windows[window] = windows[window] or window_of(kept[window])
+          if windows[window] then replace(windows[window], hold, {hold[2], hold[3], hold[4]}) end
+        end
+        state[5] = math.max(0, state[5] - 1)
+        gone[#gone + 1] = name
+        text = string.format('%d %d %d %s', hold[2], hold[3], hold[4], of)
+      end
+    elseif kind == 'x:' then
+      local at, what = string.match(packed, '^(%d+) (.*)$')
+      if tonumber(at) + TELL_AGAIN_MS <= now then
+        text = what
+      else
+        due = math.min(due, tonumber(at) + TELL_AGAIN_MS)
       end
     end
-    if kind == 'x:' then
-      local told, what = string.match(text, '^(%d+) (.*)$')
-      told = tonumber(told)
-      if told + TELL_AGAIN_MS <= now then
-        told = now
-        lost[id] = what
-        redis.call('HSET', KEYS[place], 'x:' .. id, string.format('%d %s', told, what))
-      end
-      due = math.min(due, told + TELL_AGAIN_MS)
+    if text then
+      told[#told + 1] = id .. ' ' .. text
+      due = math.min(due, now + TELL_AGAIN_MS)
+      redis.call('HSET', KEYS[1], 'x:' .. id, string.format('%d %s', now, text))
     end
   end
-  write_window(place, window)
-  if due < math.huge then
-    redis.call('HSET', KEYS[place], 'e', due)
-  else
-    redis.call('HDEL', KEYS[place], 'e')
-  end
-end
-
--- A window as `read_window` answers it, swept. Adds to `lost` what is to be told: lost[id] = "r t c windows".
-local function read_swept(place, id, now, lost)
-  local window = read_window(place, id)
-  if not window or window[8] > now then return window end
-  sweep(place, window, now, lost)
-  return read_window(place, id)
-end
-
--- The lost holds as a list of "request r t c windows".
-local function told_of(lost)
-  local told = {}
-  for id, what in pairs(lost) do told[#told + 1] = id .. ' ' .. what end
+  for i = 1, #gone do redis.call('HDEL', KEYS[1], gone[i]) end
+  for name, window in pairs(windows) do redis.call('HSET', KEYS[1], name, packed_window(window)) end
+  state[6] = due
+  redis.call('HSET', KEYS[1], 's', packed_state(state))
   return told
 end

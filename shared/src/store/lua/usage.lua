@@ -1,14 +1,17 @@
 -- Tells what windows have used and hold, after the holds are ended whose lease is over.
 --
--- KEYS  1 … windows
--- ARGV  1 now_ms
+-- KEYS  1 tenant
+-- ARGV  1 now_ms   2 … windows
 -- Answers for each window {ur, ut, uc, hr, ht, hc}, empty if it is not known; then the list of lost holds as
 -- "request r t c windows".
 
-local lost, told = {}, {}
-for i = 1, #KEYS do
-  local window = read_swept(i, '', tonumber(ARGV[1]), lost)
-  told[i] = window and {window[1], window[2], window[3], window[4], window[5], window[6]} or {}
+local now, lost, told = tonumber(ARGV[1]), {}, {}
+local state = state_of(redis.call('HGET', KEYS[1], 's'))
+if state[6] <= now then lost = sweep(state, now) end
+local kept = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
+for i = 1, #ARGV - 1 do
+  local window = window_of(kept[i])
+  told[i] = window and {unpack(window, 1, 6)} or {}
 end
-told[#KEYS + 1] = told_of(lost)
+told[#ARGV] = lost
 return told

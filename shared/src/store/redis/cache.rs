@@ -1,10 +1,10 @@
 //! Remembered answers.
 //!
 //! An answer's value begins with when it expires and with its *generation*, a random word that stands in the tenant's
-//! settings. An answer of another generation is not seen, so that a purge is one write of one word, however many answers
-//! there are. The word is read by the admission script, which reads the settings anyhow, and is told to the process, which
+//! hash. An answer of another generation is not seen, so that a purge is one write of one word, however many answers
+//! there are. The word is read by the admission script, which reads the hash anyhow, and is told to the process, which
 //! writes answers under it: no round trip is spent on it. An answer that was asked for before a purge is thus not
-//! remembered after it; and settings that are lost lose the cache with them, never the purge. Rejected: a set of each
+//! remembered after it; and a tenant that is lost loses the cache with it, never the purge. Rejected: a set of each
 //! tenant's keys, which grows with the cache, and which an eviction takes away without a purge being able to know.
 //!
 //! What was purged is out of sight at once, and out of memory when its time is over.
@@ -26,6 +26,8 @@ const EXPIRY_BYTES: usize = 15;
 const HEAD_BYTES: usize = EXPIRY_BYTES + 16;
 /// The server forgets an answer this long after its time, for the sake of clocks that differ.
 const FORGET_AFTER_MS: u64 = 60_000;
+/// A tenant of which only the generation is known is kept this long.
+const GENERATION_KEPT_MS: u64 = 86_400_000;
 /// The longest time to live that is kept: a year.
 const LONGEST_MS: u64 = 366 * 86_400_000;
 
@@ -82,8 +84,8 @@ impl RedisStore {
     }
 
     async fn set_generation(&self, tenant: &Arc<str>, how: &str) -> Result<String, StoreError> {
-        let keys = vec![self.settings_key(tenant)];
-        let args = vec![fresh_generation(), how.to_owned()];
+        let keys = vec![self.tenant_key(tenant)];
+        let args = vec![fresh_generation(), how.to_owned(), GENERATION_KEPT_MS.to_string()];
         let answer = self.ask(Step::Script(Call { script: &self.scripts.generation, keys, args })).await?;
         let generation = text(&answer).unwrap_or_default().to_owned();
         self.learn_generation(tenant, generation.clone());
@@ -95,7 +97,7 @@ impl RedisStore {
 impl ResponseCache for RedisStore {
     async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
         let mut generation = redis::cmd("HGET");
-        generation.arg(self.settings_key(&key.tenant)).arg("g");
+        generation.arg(self.tenant_key(&key.tenant)).arg("g");
         let answers = self.send(&[Step::Plain(generation), Step::Plain(self.read(&self.cache_key(key)))]).await?;
         let [generation, value] = answers;
         let generation = usable(generation)?;

@@ -197,24 +197,39 @@ enum Shape {
     Apart,
 }
 
-/// Sends a batch; with the scripts' texts, if the server does not know them.
+/// Sends a batch; then again, with their texts, those of its scripts that the server does not know.
 async fn exchange(mut link: Link, batch: &[Step<'_>]) -> RedisResult<Vec<Value>> {
-    let mut answers = Vec::new();
-    for by in [By::Hash, By::Text] {
-        let mut pipeline = Pipeline::with_capacity(batch.len());
-        for step in batch {
-            pipeline.add_command(step.command(by));
-        }
-        answers = link.send(&pipeline, batch.len()).await?;
-        let kinds = || answers.iter().filter_map(server_error);
-        if let Some(error) = kinds().find(|error| is_unusable(error.kind())) {
-            return Err(error);
-        }
-        if !kinds().any(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
-            break;
+    let mut answers = ask_for(&mut link, batch.iter(), By::Hash).await?;
+    let is_unknown = |answer: &Value| {
+        server_error(answer).is_some_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+    };
+    let (mut unknown, steps): (Vec<&mut Value>, Vec<&Step<'_>>) =
+        answers.iter_mut().zip(batch).filter(|(answer, _)| is_unknown(answer)).unzip();
+    if !steps.is_empty() {
+        let taught = ask_for(&mut link, steps.into_iter(), By::Text).await?;
+        for (answer, taught) in unknown.iter_mut().zip(taught) {
+            **answer = taught;
         }
     }
     Ok(answers)
+}
+
+/// Sends commands as one pipeline. A server that is not to be used is an error.
+async fn ask_for<'a>(
+    link: &mut Link,
+    steps: impl ExactSizeIterator<Item = &'a Step<'a>>,
+    by: By,
+) -> RedisResult<Vec<Value>> {
+    let count = steps.len();
+    let mut pipeline = Pipeline::with_capacity(count);
+    for step in steps {
+        pipeline.add_command(step.command(by));
+    }
+    let answers = link.send(&pipeline, count).await?;
+    match answers.iter().filter_map(server_error).find(|error| is_unusable(error.kind())) {
+        Some(error) => Err(error),
+        None => Ok(answers),
+    }
 }
 
 /// The error that a server answered, if it is one.

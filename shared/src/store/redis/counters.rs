@@ -4,14 +4,14 @@
 //!
 //! | key | what |
 //! |---|---|
-//! | `gw:{t}:s` | a hash: settings version, the states of the rates, the generation of the cache |
-//! | `gw:{t}:d1763769600000` | a hash: one window whole, with what is used and held, and each open hold (M5) |
+//! | `gw:{t}` | a hash: settings version, the states of the rates, every window, each open hold (`tenant.lua`) |
 //! | `gw:{t}:r:<request>` | what became of a request, until a minute after its lease: so that nothing counts twice (M2) |
 //! | `gw:{t}:c:<hash>` | a remembered answer |
 //!
-//! A hold stands in every window that it takes from, not in a list beside them: whatever part of the store is lost, what
-//! is held and who holds it are lost together. Requests in flight are the open holds of the first window, and of the one
-//! before it, for those admitted just before midnight.
+//! A tenant is one hash, so that the store loses it whole or not at all (M5), and so that an admission is one read and one
+//! write of it: what a script costs the server is the number of commands in it, and of numbers that are made text. Hence
+//! also its packed fields. With a hash for each window, a hold in each, and numbers as text, an admission and its settlement
+//! cost the server twice as much.
 //!
 //! Times cross as `now_ms`; the server's clock collects garbage alone, by times to live that are counted from `now_ms`.
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
@@ -33,14 +33,13 @@ use redis::Value;
 
 /// The largest whole number below which a Lua number has no gaps.
 const MOST: u64 = 1 << 53;
-/// A day is looked at for holds whose process was lost until so many days later, when the tenant next comes.
-const DAYS_LOOKED_BACK: u64 = 7;
-/// A window is kept this long after its end, for that and for settlements that come late.
-const WINDOW_KEPT_MS: u64 = (DAYS_LOOKED_BACK + 1) * DAY_MS;
+/// A tenant is kept this long after the end of its latest window, so that a hold whose process was lost is told when its
+/// tenant comes again, and a settlement that comes late is charged.
+const KEPT_AFTER_MS: u64 = 8 * DAY_MS;
 /// What became of a request is remembered this long after its lease.
 const DONE_KEPT_MS: u64 = 60_000;
 /// … and that a lost one was charged, whose process may only be frozen, this long.
-const LOST_KEPT_MS: u64 = 86_400_000;
+const LOST_KEPT_MS: u64 = DAY_MS;
 const DAY_MS: u64 = 86_400_000;
 
 /// How an admission learns whether a remembered answer serves the request.
@@ -89,8 +88,10 @@ fn kept_ms(lease_until_ms: u64, now_ms: u64) -> String {
     (lease_until_ms.saturating_sub(now_ms) + DONE_KEPT_MS).to_string()
 }
 
-fn window_kept_ms(window: &Window, now_ms: u64) -> String {
-    (window.resets_at_ms.saturating_sub(now_ms) + WINDOW_KEPT_MS).to_string()
+/// How long a tenant with these windows is kept.
+fn tenant_kept_ms<'a>(windows: impl Iterator<Item = &'a Window>, now_ms: u64) -> String {
+    let latest_ms = windows.map(|window| window.resets_at_ms).max().unwrap_or(0);
+    (latest_ms.saturating_sub(now_ms) + KEPT_AFTER_MS).to_string()
 }
 
 /// `d1763769600000-1763856000000,m1761955200000-1764547200000`: what is asked, as a hold keeps it.
@@ -120,17 +121,6 @@ fn parse_lost(text: &str) -> Option<Lost> {
     let mut next = || parts.next()?.parse().ok();
     let held = Amounts { requests: next()?, tokens: next()?, cost_nusd: next()? };
     Some(Lost { id, held, windows: parse_windows(parts.next()?)? })
-}
-
-/// The window before the first that is asked, if days are asked.
-fn before(quotas: &[QuotaAsk]) -> Option<Window> {
-    let first = quotas.first()?.window;
-    if first.kind == WindowKind::Day { days_before(first, 1) } else { None }
-}
-
-fn days_before(day: Window, days: u64) -> Option<Window> {
-    let starts_at_ms = day.starts_at_ms.checked_sub(days * DAY_MS)?;
-    Some(Window { starts_at_ms, resets_at_ms: starts_at_ms + DAY_MS, ..day })
 }
 
 fn unexpected(answer: &Value) -> StoreError {
@@ -164,23 +154,21 @@ impl RedisStore {
         format!("{}{{{tenant}}}:{rest}", self.prefix)
     }
 
-    pub(super) fn settings_key(&self, tenant: &str) -> String {
-        self.key(tenant, "s")
+    pub(super) fn tenant_key(&self, tenant: &str) -> String {
+        format!("{}{{{tenant}}}", self.prefix)
     }
 
     fn done_key(&self, tenant: &str, id: RequestId) -> String {
         self.key(tenant, &format!("r:{id}"))
     }
 
-    fn window_key(&self, tenant: &str, window: &Window) -> String {
-        self.key(tenant, &window.key())
+    /// A tenant, and what became of a request of its.
+    fn keys_of(&self, tenant: &str, id: RequestId) -> Vec<String> {
+        vec![self.tenant_key(tenant), self.done_key(tenant, id)]
     }
 
     pub(super) fn admission<'a>(&'a self, ask: &Admission, mode: Mode<'_>, now_ms: u64) -> Step<'a> {
-        let previous = before(&ask.quotas);
-        let mut keys = vec![self.settings_key(&ask.tenant), self.done_key(&ask.tenant, ask.id)];
-        let windows = ask.quotas.iter().map(|quota| &quota.window);
-        keys.extend(windows.clone().chain(&previous).map(|window| self.window_key(&ask.tenant, window)));
+        let mut keys = self.keys_of(&ask.tenant, ask.id);
         let mode = match mode {
             Mode::Look(key) => {
                 keys.push(key.to_owned());
@@ -201,8 +189,8 @@ impl RedisStore {
         args.extend(rate(ask.request_rate).into_iter().chain(rate(ask.token_rate)));
         args.push(number(ask.rate_tokens));
         args.extend(amounts(ask.hold).into_iter().chain(amounts(ask.strict_hold)));
-        args.extend([windows_text(windows), ask.quotas.len().to_string(), previous.iter().count().to_string()]);
-        args.extend(limits(&ask.quotas));
+        args.push(windows_text(ask.quotas.iter().map(|quota| &quota.window)));
+        args.extend(windows_and_limits(&ask.quotas));
         Step::Script(Call { script: &self.scripts.admit, keys, args })
     }
 
@@ -256,15 +244,9 @@ impl RedisStore {
         args.extend(rate(token_rate.map(|(rate, ..)| rate)));
         args.push(token_rate.map(|(_, taken, used)| difference(taken, used)).unwrap_or_default());
         args.push(u8::from(*only_held).to_string());
-        let keys = self.done_keys(tenant, *id, windows.iter());
+        args.extend(windows.iter().map(Window::key));
+        let keys = self.keys_of(tenant, *id);
         Step::Script(Call { script: &self.scripts.settle, keys, args })
-    }
-
-    /// Settings, what became of the request, and its windows.
-    fn done_keys<'w>(&self, tenant: &str, id: RequestId, windows: impl Iterator<Item = &'w Window>) -> Vec<String> {
-        let mut keys = vec![self.settings_key(tenant), self.done_key(tenant, id)];
-        keys.extend(windows.map(|window| self.window_key(tenant, window)));
-        keys
     }
 
     fn keep_lost(&self, tenant: &str, told: &[Value]) {
@@ -281,8 +263,10 @@ impl RedisStore {
     }
 }
 
-fn limits(quotas: &[QuotaAsk]) -> impl Iterator<Item = String> {
-    quotas.iter().flat_map(|quota| [quota.requests, quota.tokens, quota.cost_nusd].map(limit))
+/// How many windows, which, and the limits of each.
+fn windows_and_limits(quotas: &[QuotaAsk]) -> impl Iterator<Item = String> {
+    let limits = quotas.iter().flat_map(|quota| [quota.requests, quota.tokens, quota.cost_nusd].map(limit));
+    [quotas.len().to_string()].into_iter().chain(quotas.iter().map(|quota| quota.window.key())).chain(limits)
 }
 
 /// Where the rates stand, from what passes now and when the full burst is there, twice.
@@ -323,13 +307,10 @@ impl Counters for RedisStore {
     }
 
     async fn extend(&self, ask: &Admission, target: Amounts, _now_ms: u64) -> Result<bool, StoreError> {
-        let keys = ask.quotas.iter().map(|quota| self.window_key(&ask.tenant, &quota.window)).collect::<Vec<_>>();
-        if keys.is_empty() {
-            return Ok(false);
-        }
+        let keys = vec![self.tenant_key(&ask.tenant)];
         let mut args = vec![ask.id.to_string()];
         args.extend(amounts(target));
-        args.extend(limits(&ask.quotas));
+        args.extend(windows_and_limits(&ask.quotas));
         let answer = self.ask(Step::Script(Call { script: &self.scripts.extend, keys, args })).await?;
         Ok(whole(&answer) == Some(1))
     }
@@ -342,7 +323,8 @@ impl Counters for RedisStore {
         let mut args = vec![number(now_ms), ask.id.to_string(), kept_ms(ask.lease_until_ms, now_ms)];
         args.extend(rate(ask.request_rate).into_iter().chain(rate(ask.token_rate)));
         args.push(number(ask.rate_tokens));
-        let keys = self.done_keys(&ask.tenant, ask.id, ask.quotas.iter().map(|quota| &quota.window));
+        args.extend(ask.quotas.iter().map(|quota| quota.window.key()));
+        let keys = self.keys_of(&ask.tenant, ask.id);
         self.ask(Step::Script(Call { script: &self.scripts.release, keys, args })).await.map(drop)
     }
 
@@ -353,26 +335,21 @@ impl Counters for RedisStore {
         windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        let mut keys = vec![self.settings_key(tenant)];
-        let mut args = vec![settings_version.to_string(), fresh_generation()];
+        let kept_ms = tenant_kept_ms(windows.iter().map(|(window, _)| window), now_ms);
+        let mut args = vec![number(now_ms), settings_version.to_string(), fresh_generation(), kept_ms];
         for (window, charged) in windows {
-            keys.push(self.window_key(tenant, window));
-            args.push(window_kept_ms(window, now_ms));
+            args.push(window.key());
             args.extend(amounts(charged.used).into_iter().chain(amounts(charged.outage)));
         }
-        // Days on which the tenant was not here end no leases: what was lost before is looked for at the next new window.
-        let days = windows.iter().map(|(window, _)| *window).filter(|window| window.kind == WindowKind::Day);
-        let past: Vec<Window> =
-            days.flat_map(|day| (1..=DAYS_LOOKED_BACK).map_while(move |n| days_before(day, n))).collect();
-        let refilled = self.ask(Step::Script(Call { script: &self.scripts.refill, keys, args }));
-        let (refilled, looked) = tokio::join!(refilled, self.usage(tenant, &past, now_ms));
-        looked?;
-        refilled.map(drop)
+        let keys = vec![self.tenant_key(tenant)];
+        let answer = self.ask(Step::Script(Call { script: &self.scripts.refill, keys, args })).await?;
+        self.keep_lost(tenant, list(&answer).ok_or_else(|| unexpected(&answer))?);
+        Ok(())
     }
 
     async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
-        let keys = vec![self.window_key(tenant, window)];
-        let args = vec![number(until_ms), window_kept_ms(window, now_ms)];
+        let keys = vec![self.tenant_key(tenant)];
+        let args = vec![window.key(), number(until_ms), tenant_kept_ms([window].into_iter(), now_ms)];
         self.ask(Step::Script(Call { script: &self.scripts.close, keys, args })).await.map(drop)
     }
 
@@ -381,9 +358,8 @@ impl Counters for RedisStore {
     }
 
     async fn acknowledge(&self, tenant: &str, lost: &[Lost], _now_ms: u64) -> Result<(), StoreError> {
-        let acknowledged = lost.iter().map(async |Lost { id, windows, .. }| {
-            let mut keys = vec![self.done_key(tenant, *id)];
-            keys.extend(windows.iter().map(|window| self.window_key(tenant, window)));
+        let acknowledged = lost.iter().map(async |Lost { id, .. }| {
+            let keys = self.keys_of(tenant, *id);
             let args = vec![id.to_string(), LOST_KEPT_MS.to_string()];
             self.ask(Step::Script(Call { script: &self.scripts.acknowledge, keys, args })).await
         });
@@ -394,9 +370,9 @@ impl Counters for RedisStore {
         if windows.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = windows.iter().map(|window| self.window_key(tenant, window)).collect();
-        let call = Call { script: &self.scripts.usage, keys, args: vec![number(now_ms)] };
-        let answer = self.ask(Step::Script(call)).await?;
+        let keys = vec![self.tenant_key(tenant)];
+        let args = [number(now_ms)].into_iter().chain(windows.iter().map(Window::key)).collect();
+        let answer = self.ask(Step::Script(Call { script: &self.scripts.usage, keys, args })).await?;
         let read = || {
             let [told @ .., lost] = list(&answer)? else { return None };
             self.keep_lost(tenant, list(lost)?);

@@ -1,22 +1,19 @@
-//! The models' health, for the whole fleet: one hash per model, written by `record.lua`, read as it stands.
+//! The models' health, for the whole fleet: one value per model, written by `record.lua`, read as it stands.
 //!
-//! What was read is kept in process for a second of the caller's time, or until this process records something of the
-//! model, so that it sees its own at once; it is read beside the admission and costs no wait. Writing needs no reading first, so every write is exact however
-//! old the figures are that a request was ranked by. The probe is leased by the server, to one of the fleet (A6).
+//! What was read is kept in process for a second of the caller's time. It is read beside the admission and costs no wait;
+//! and whoever records something is answered what has come of it, so that a busy process seldom reads at all. Writing needs
+//! no reading first, so every write is exact however old the figures are that a request was ranked by. The probe is leased by the server, to one of the fleet (A6).
 
 use super::RedisStore;
 use super::script::{Call, Step};
 use crate::health::breaker::{Breaker, BreakerSettings};
-use crate::health::score::{Measures, Standing};
 use crate::health::welford::Welford;
-use crate::health::{ModelHealth, Observation, Sight};
+use crate::health::{Kept, ModelHealth, Observation, Sight};
 use crate::id::random_u64;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use redis::Value;
-use serde_json::json;
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 /// How old, in milliseconds, what is kept in process may be.
@@ -26,57 +23,52 @@ const MODEL_KEPT_MS: u64 = 86_400_000;
 /// How long it is remembered that a batch of sights is recorded: longer than it can be sent again.
 const BATCH_KEPT_MS: u64 = 5_000;
 
-/// What a model's hash says.
+/// What this process knows of a model.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Kept {
-    ttft_ms: Welford,
-    ms_per_token: Welford,
-    failure: Welford,
-    breaker: Breaker,
-    cooldown_until_ms: u64,
+pub(super) struct Known {
+    kept: Kept,
+    /// How often the model had been written then.
+    written: u64,
+    read_at_ms: u64,
 }
 
-impl Kept {
-    /// Reads the fields that `record.lua` names. Its types keep their own fields to themselves, but for their JSON.
-    fn parse(answer: &Value) -> Option<Self> {
-        let fields: HashMap<String, String> = redis::from_redis_value(answer.clone()).ok()?;
-        if fields.is_empty() {
-            return Some(Self::default());
-        }
-        let whole = |name: &str| fields.get(name).map_or(Some(0), |text| text.parse::<u64>().ok());
-        let float = |name: String| fields.get(&name).map_or(Some(0.0), |text| text.parse::<f64>().ok());
-        let welford = |of: &str| {
-            let sums = json!({
-                "w": float(format!("{of}w"))?, "w2": float(format!("{of}w2"))?, "mean": float(format!("{of}m"))?,
-                "s": float(format!("{of}s"))?, "t_ms": whole(&format!("{of}at"))?,
-            });
-            Some(sums)
-        };
-        let breaker = json!({
-            "opened_in_a_row": whole("k")?, "consecutive_failures": whole("cf")?, "open_until_ms": whole("ou")?,
-            "probe_until_ms": whole("pu")?, "counts_from_ms": whole("from")?, "evidence": welford("e")?,
-        });
-        Some(Self {
-            ttft_ms: serde_json::from_value(welford("t")?).ok()?,
-            ms_per_token: serde_json::from_value(welford("p")?).ok()?,
-            failure: serde_json::from_value(welford("f")?).ok()?,
-            breaker: serde_json::from_value(breaker).ok()?,
-            cooldown_until_ms: whole("cd")?,
-        })
+impl Known {
+    fn is_fresh(&self, now_ms: u64) -> bool {
+        self.read_at_ms.abs_diff(now_ms) < KEPT_MS
     }
+}
 
-    fn read(&self, now_ms: u64, tau_ms: u64) -> ModelHealth {
-        ModelHealth {
-            measures: Measures {
-                ttft_ms: self.ttft_ms.read(now_ms, tau_ms),
-                ms_per_token: self.ms_per_token.read(now_ms, tau_ms),
-                failure: self.failure.read(now_ms, tau_ms),
-            },
-            standing: Standing::of(self.cooldown_until_ms, &self.breaker, now_ms),
-            breaker: self.breaker.state(now_ms),
-            cooldown_until_ms: if self.cooldown_until_ms > now_ms { self.cooldown_until_ms } else { 0 },
-        }
-    }
+/// Reads a model as `model.lua` packs it, and how often it was written; one that is not there has seen nothing.
+fn unpacked(answer: &Value) -> Option<(Kept, u64)> {
+    let packed = match answer {
+        Value::Nil => return Some((Kept::default(), 0)),
+        Value::BulkString(packed) => packed,
+        _ => return None,
+    };
+    let mut numbers = packed.chunks_exact(8).map(|chunk| Some(f64::from_le_bytes(chunk.try_into().ok()?)));
+    let mut number = || numbers.next().flatten();
+    // Whole numbers from 0 to 2^53.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let whole = |number: f64| number as u64;
+    let [opened, failures, open_until, probe_until, counts_from, cooldown, _prober, written] =
+        [number()?, number()?, number()?, number()?, number()?, number()?, number()?, number()?].map(whole);
+    let mut welford =
+        || Some(Welford { w: number()?, w2: number()?, mean: number()?, s: number()?, t_ms: whole(number()?) });
+    let kept = Kept {
+        ttft_ms: welford()?,
+        ms_per_token: welford()?,
+        failure: welford()?,
+        breaker: Breaker {
+            opened_in_a_row: u32::try_from(opened).ok()?,
+            consecutive_failures: u32::try_from(failures).ok()?,
+            open_until_ms: open_until,
+            probe_until_ms: probe_until,
+            counts_from_ms: counts_from,
+            evidence: welford()?,
+        },
+        cooldown_until_ms: cooldown,
+    };
+    Some((kept, written))
 }
 
 /// Settings of the statistics and the breaker, as the scripts take them.
@@ -105,30 +97,34 @@ impl RedisStore {
     }
 
     async fn kept(&self, model: &Arc<str>, now_ms: u64) -> Result<Kept, StoreError> {
-        let known = {
-            let known = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-            known
-                .get(model)
-                .filter(|(_, read_at_ms)| read_at_ms.abs_diff(now_ms) < KEPT_MS)
-                .map(|(kept, _)| kept.clone())
-        };
-        if let Some(kept) = known {
-            return Ok(kept);
+        let known = self.models.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned();
+        if let Some(known) = known.filter(|known| known.is_fresh(now_ms)) {
+            return Ok(known.kept);
         }
-        let mut read = redis::cmd("HGETALL");
+        let mut read = redis::cmd("GET");
         read.arg(self.model_key(model));
         let answer = self.ask(Step::Plain(read)).await?;
-        let kept = Kept::parse(&answer).ok_or_else(|| StoreError(format!("the health of {model} cannot be read")))?;
-        let mut known = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(model.clone(), (kept.clone(), now_ms));
-        Ok(kept)
+        self.learn(model, &answer, now_ms)
+    }
+
+    /// Keeps what the server said of a model; but of two answers that overtook each other, the later.
+    fn learn(&self, model: &Arc<str>, answer: &Value, now_ms: u64) -> Result<Kept, StoreError> {
+        let (kept, written) =
+            unpacked(answer).ok_or_else(|| StoreError(format!("the health of {model} cannot be read")))?;
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = models.entry(model.clone()).or_default();
+        if known.written <= written || !known.is_fresh(now_ms) {
+            *known = Known { kept, written, read_at_ms: now_ms };
+        }
+        Ok(known.kept.clone())
     }
 
     fn forget(&self, model: &str) {
         self.models.lock().unwrap_or_else(PoisonError::into_inner).remove(model);
     }
 
-    async fn record_of(&self, model: &str, seen: &[&Observation], now_ms: u64) -> Result<(), StoreError> {
+    /// The command that records what was seen of one model.
+    fn recording(&self, model: &str, seen: &[&Observation], now_ms: u64) -> Step<'_> {
         let BreakerSettings {
             consecutive_failures,
             failure_percent,
@@ -156,10 +152,33 @@ impl RedisStore {
             let [kind, one, other] = sight(seen.sight);
             args.extend([kind, seen.begun_at_ms.to_string(), one, other, (random_u64() >> 11).to_string()]);
         }
-        let call = Call { script: &self.scripts.record, keys: vec![self.model_key(model), batch], args };
-        let recorded = self.ask(Step::Script(call)).await.map(drop);
-        self.forget(model);
-        recorded
+        Step::Script(Call { script: &self.scripts.record, keys: vec![self.model_key(model), batch], args })
+    }
+
+    /// The commands that record what was seen, each with its model.
+    pub(super) fn recordings(&self, seen: &[Observation], now_ms: u64) -> Vec<(Arc<str>, Step<'_>)> {
+        let mut models: Vec<(&Arc<str>, Vec<&Observation>)> = Vec::new();
+        for sight in seen {
+            match models.iter_mut().find(|(model, _)| **model == sight.model) {
+                Some((_, of_model)) => of_model.push(sight),
+                None => models.push((&sight.model, vec![sight])),
+            }
+        }
+        models.iter().map(|(model, seen)| ((*model).clone(), self.recording(model, seen, now_ms))).collect()
+    }
+
+    /// Keeps what such a command answered: this process sees what it recorded at once, and need not ask for it.
+    pub(super) fn recorded(
+        &self,
+        model: &Arc<str>,
+        answer: Result<Value, StoreError>,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let learnt = answer.and_then(|answer| self.learn(model, &answer, now_ms));
+        if learnt.is_err() {
+            self.forget(model);
+        }
+        learnt.map(drop)
     }
 }
 
@@ -171,20 +190,16 @@ impl HealthStore for RedisStore {
     }
 
     async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
-        let mut models: Vec<(&str, Vec<&Observation>)> = Vec::new();
-        for sight in seen {
-            match models.iter_mut().find(|(model, _)| **model == *sight.model) {
-                Some((_, of_model)) => of_model.push(sight),
-                None => models.push((&sight.model, vec![sight])),
-            }
-        }
-        let recorded = models.iter().map(|(model, seen)| self.record_of(model, seen, now_ms));
+        let recorded = self.recordings(seen, now_ms).into_iter().map(async |(model, step)| {
+            let answer = self.ask(step).await;
+            self.recorded(&model, answer, now_ms)
+        });
         join_all(recorded).await.into_iter().collect()
     }
 
     async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
         let keys = vec![self.model_key(model)];
-        let args = vec![now_ms.to_string(), lease_ms.to_string(), format!("{:016x}", random_u64())];
+        let args = vec![now_ms.to_string(), lease_ms.to_string(), (random_u64() >> 11).to_string()];
         let answer = self.ask(Step::Script(Call { script: &self.scripts.probe, keys, args })).await?;
         self.forget(model);
         Ok(answer == Value::Int(1))

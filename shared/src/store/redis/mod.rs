@@ -2,8 +2,8 @@
 //!
 //! Each operation is one script, hence atomic, and idempotent, hence sent again without a thought when an answer fails to
 //! come ([`connection`]). A request waits for the store twice, on a hit once: [`Store::admit`] reads the remembered answer
-//! beside the admission that depends on it, and [`Store::settle`] sends the settlement and the answer to remember in one
-//! pipeline, with what was seen of models in parallel, because their keys are in other slots.
+//! beside the admission that depends on it, and [`Store::settle`] sends the settlement, the answer to remember and what was
+//! seen of models in one pipeline; to a cluster what was seen travels beside it, because models are in other slots.
 //!
 //! The admission script looks for itself whether the answer is there, and counts a hit or takes a hold by that; no body
 //! passes through Lua. Both commands run back to back, but another client's may run between: an answer that came too late
@@ -34,7 +34,8 @@ use bytes::Bytes;
 use cache::answer_of;
 use connection::{Connection, usable};
 use counters::{Mode, settled};
-use health::{Kept, Tuning};
+use futures_util::future::join_all;
+use health::{Known, Tuning};
 use lru::LruCache;
 use script::{Scripts, Step};
 use std::collections::HashMap;
@@ -55,8 +56,8 @@ pub struct RedisStore {
     lost: Mutex<HashMap<String, Vec<Lost>>>,
     /// The generation of each tenant's remembered answers.
     generations: Mutex<LruCache<Arc<str>, String>>,
-    /// The models' health, and when it was read.
-    models: Mutex<HashMap<Arc<str>, (Kept, u64)>>,
+    /// The models' health.
+    models: Mutex<HashMap<Arc<str>, Known>>,
 }
 
 impl std::fmt::Debug for RedisStore {
@@ -198,24 +199,28 @@ impl Store for RedisStore {
                 None => put = Some(write),
             }
         }
-        let settle = async {
-            let settle = self.settlement(settlement, now_ms);
-            match set {
-                None => (self.ask(settle).await, Ok(())),
-                Some(set) => match self.send(&[settle, Step::Plain(set)]).await {
-                    Ok([settled, set]) => (usable(settled), usable(set).map(drop)),
-                    Err(error) => (Err(error), Ok(())),
-                },
-            }
-        };
         let put = async {
             match put {
                 Some(write) => self.put(&write.key, write.value, write.ttl_ms, now_ms).await,
                 None => Ok(()),
             }
         };
-        let ((done, set), recorded, put) = tokio::join!(settle, self.record(seen, now_ms), put);
-        for lost in [set, recorded, put].into_iter().filter_map(Result::err) {
+        let (models, recordings): (Vec<_>, Vec<_>) = self.recordings(seen, now_ms).into_iter().unzip();
+        let mut batch = vec![self.settlement(settlement, now_ms)];
+        batch.extend(set.map(Step::Plain));
+        let of_tenant = batch.len();
+        // In a cluster the models are in other slots.
+        let mut apart = Vec::new();
+        if self.connection.is_cluster() { &mut apart } else { &mut batch }.extend(recordings);
+        let apart = join_all(apart.into_iter().map(|recording| self.ask(recording)));
+        let (answers, apart, put) = tokio::join!(self.connection.send(&batch), apart, put);
+        let mut answers = answers?.into_iter().map(usable);
+        let missing = || Err(StoreError("an answer is missing".into()));
+        let done = answers.next().unwrap_or_else(missing);
+        let set = answers.by_ref().take(of_tenant - 1).find_map(Result::err).map_or(Ok(()), Err);
+        let recorded =
+            models.iter().zip(answers.chain(apart)).map(|(model, answer)| self.recorded(model, answer, now_ms));
+        for lost in recorded.chain([set, put]).filter_map(Result::err) {
             tracing::warn!(error = %lost, "what was learnt of a request is lost");
         }
         settled(&done?)

@@ -49,17 +49,17 @@ macro_rules! lua {
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            admit: lua!("", "gcra", "window", "sweep", "admit"),
-            extend: lua!("", "window", "extend"),
-            settle: lua!(" flags=allow-oom", "gcra", "window", "settle"),
-            release: lua!(" flags=allow-oom", "gcra", "window", "release"),
-            refill: lua!("", "window", "refill"),
+            admit: lua!("", "gcra", "tenant", "sweep", "admit"),
+            extend: lua!("", "tenant", "extend"),
+            settle: lua!(" flags=allow-oom", "gcra", "tenant", "settle"),
+            release: lua!(" flags=allow-oom", "gcra", "tenant", "release"),
+            refill: lua!("", "tenant", "sweep", "refill"),
             close: lua!("", "close"),
-            usage: lua!(" flags=allow-oom", "window", "sweep", "usage"),
+            usage: lua!(" flags=allow-oom", "tenant", "sweep", "usage"),
             acknowledge: lua!(" flags=allow-oom", "acknowledge"),
             generation: lua!("", "generation"),
-            record: lua!("", "record"),
-            probe: lua!("", "probe"),
+            record: lua!("", "model", "record"),
+            probe: lua!("", "model", "probe"),
         }
     }
 }

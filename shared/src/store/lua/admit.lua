@@ -2,12 +2,11 @@
 --
 -- KEYS  1 tenant   2 what became of the request: h a hit that is counted, s settled, r released
 --       3 the remembered answer, if `mode` is "look"
--- ARGV  1 now_ms   2 request   3 settings version   4 mode   5 lease_ends_ms   6 most requests in flight, or ''
---       7 … 9    rate of requests: limit, period_ms, capacity; or '' thrice
---       10 … 12  rate of tokens       13 tokens to take from it
---       14 … 16  hold: requests, tokens, nano-US-dollar       17 … 19 the strict hold
---       20 windows as text, as a hold keeps them   21 W, how many   22 … their fields
---       22 + W … for each window the most requests, tokens, nano-US-dollar, or ''
+-- ARGV  1 packed: now_ms, lease_ends_ms, the most requests in flight, tokens to take from the rate of tokens;
+--         the rate of requests and that of tokens: limit, period_ms, capacity;
+--         the hold and the strict hold: requests, tokens, nano-US-dollar;
+--         then the same of each window: the most. What is not limited has an infinite limit, a rate that is not asked 0
+--       2 request   3 settings version   4 mode   5 windows as text, as a hold keeps them   6 … their fields
 -- mode  "look"   a hit if the remembered answer is there: 15 digits of Unix ms when it expires, 16 characters of
 --                generation, the answer
 --       "hit" "miss"   it is one, or not
@@ -22,12 +21,13 @@
 --       stale        a 1 if the settings are, b numbers of the missing windows as text
 -- Rates that are not asked are -1. `hit` is 1 if the request is a hit. `lost` lists "request r t c windows".
 
-local now, id, mode, count = tonumber(ARGV[1]), ARGV[2], ARGV[4], tonumber(ARGV[21])
-local limits_at = 22 + count
-local request_rate, token_rate = rate_at(7), rate_at(10)
+local numbers, id, mode, count = ARGV[1], ARGV[2], ARGV[4], #ARGV - 5
+local now, lease, concurrency, rate_tokens = struct.unpack('<dddd', numbers)
+local function three_at(place) return {struct.unpack('<ddd', numbers, place)} end
+local request_rate, token_rate = three_at(33), three_at(57)
 
 local function read()
-  return redis.call('HMGET', KEYS[1], 's', 'v', 'g', 'h:' .. id, 'x:' .. id, unpack(ARGV, 22, 21 + count))
+  return redis.call('HMGET', KEYS[1], 's', 'v', 'g', 'h:' .. id, 'x:' .. id, unpack(ARGV, 6))
 end
 local kept, lost = read(), {}
 local state = state_of(kept[1])
@@ -64,7 +64,7 @@ local function write(...)
   local fields = {...}
   for i = 1, count do
     if windows[i] then
-      fields[#fields + 1] = ARGV[21 + i]
+      fields[#fields + 1] = ARGV[5 + i]
       fields[#fields + 1] = packed_window(windows[i])
     end
   end
@@ -74,7 +74,7 @@ end
 local done = redis.call('GET', KEYS[2]) or (ended and 's')
 if done == 'h' and mode == 'gone' then
   redis.call('DEL', KEYS[2])
-  if request_rate then correct(request_rate, state, 1, now, -1) end
+  if request_rate[1] > 0 then correct(request_rate, state, 1, now, -1) end
   for i = 1, count do
     if windows[i] then windows[i][1] = math.max(0, windows[i][1] - 1) end
   end
@@ -86,36 +86,33 @@ end
 
 local closed = 0
 for i = 1, #missing do
-  closed = math.max(closed, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[21 + missing[i]]) or 0))
+  closed = math.max(closed, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[5 + missing[i]]) or 0))
 end
 if closed > now then return answer('closed', closed - now) end
 local stale = version ~= ARGV[3]
 if stale or #missing > 0 then return answer('stale', stale and 1 or 0, table.concat(missing, ' ')) end
 
 -- The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
-local function amounts_at(place) return {tonumber(ARGV[place]), tonumber(ARGV[place + 1]), tonumber(ARGV[place + 2])} end
-local held = hit and {1, 0, 0} or amounts_at(14)
-if not hit then
-  for i = 1, count do
-    for unit = 2, 3 do
-      local limit = tonumber(ARGV[limits_at + 3 * (i - 1) + unit - 1])
-      local left = limit and math.max(0, limit - windows[i][unit] - windows[i][3 + unit])
-      if limit and left < held[unit] * 10 then held = amounts_at(17) break end
-    end
+local held, limits = hit and {1, 0, 0} or three_at(81), {}
+for i = 1, count do
+  limits[i] = three_at(129 + 24 * (i - 1))
+  for unit = 2, 3 do
+    local left = math.max(0, limits[i][unit] - windows[i][unit] - windows[i][3 + unit])
+    if left < held[unit] * 10 then held = three_at(105) end
   end
 end
 
-if not hit and ARGV[6] ~= '' and state[5] >= tonumber(ARGV[6]) then return answer('concurrency') end
+if not hit and state[5] >= concurrency then return answer('concurrency') end
 local before = {state[1], state[2], state[3], state[4]}
 local function refused(...)
   state[1], state[2], state[3], state[4] = unpack(before)
   return answer(...)
 end
-local wait = request_rate and wait_or_take(request_rate, state, 1, now, 1)
+local wait = request_rate[1] > 0 and wait_or_take(request_rate, state, 1, now, 1)
 if wait then return answer('rate', 1, wait) end
-wait = token_rate and not hit and wait_or_take(token_rate, state, 3, now, tonumber(ARGV[13]))
+wait = token_rate[1] > 0 and not hit and wait_or_take(token_rate, state, 3, now, rate_tokens)
 if wait then return refused('rate', 2, wait) end
-local over, unit = exhausted(windows, limits_at, held)
+local over, unit = exhausted(windows, limits, held)
 if over then return refused('quota', over, unit) end
 
 local part = hit and 0 or 3
@@ -127,8 +124,7 @@ if hit then
   redis.call('SET', KEYS[2], 'h', 'PX', 60000)
   return answer('held')
 end
-local lease = tonumber(ARGV[5])
 state[5], state[6] = state[5] + 1, math.min(state[6], lease)
 local admitted = answer('held', held[1], held[2], held[3])
-write('h:' .. id, packed_hold({lease, unpack(admitted, 2, 8)}, ARGV[20]))
+write('h:' .. id, packed_hold({lease, unpack(admitted, 2, 8)}, ARGV[5]))
 return admitted

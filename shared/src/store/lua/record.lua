@@ -2,15 +2,17 @@
 -- IEEE doubles.
 --
 -- KEYS  1 the model, packed as model.lua says   2 says that this batch is recorded already
--- ARGV  1 now_ms   2 tau_ms   3 consecutive_failures   4 failure_percent   5 least_samples   6 first_open_ms
---       7 longest_open_ms   8 jitter_percent   9 for how many ms the batch, 10 the model is remembered
---       11 …     for each sight: answered, failed, cool or nothing; when the attempt began; ttft_ms or cooldown until;
---                ms_per_token or ''; a random number below 2^53
+-- ARGV  1 packed: now_ms, tau_ms, consecutive_failures, failure_percent, least_samples, first_open_ms, longest_open_ms,
+--         jitter_percent; then of each sight: 0 nothing, 1 answered, 2 failed or 3 cool, when the attempt began, ttft_ms or
+--         cooldown until, ms_per_token or not a number, a random number below 2^53
+--       2 for how many ms the batch, 3 the model is remembered
 -- Answers the model as it is then, packed.
 
 local packed = redis.call('GET', KEYS[1])
-if not redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[9]) then return packed end
-local now, tau = tonumber(ARGV[1]), math.max(1, tonumber(ARGV[2]))
+if not redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[2]) then return packed end
+local now, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
+  struct.unpack('<dddddddd', ARGV[1])
+tau = math.max(1, tau)
 local model = model_of(packed)
 
 local function decay(of) return math.exp(-math.max(0, now - model[of + 4]) / tau) end
@@ -31,17 +33,17 @@ local function sample(of, x)
 end
 
 local function too_many_failures()
-  if model[FAILURES] >= tonumber(ARGV[3]) then return true end
+  if model[FAILURES] >= most_failures then return true end
   local w, w2 = model[EVIDENCE], model[EVIDENCE + 1]
-  if w <= 0 or w * w / w2 < tonumber(ARGV[5]) then return false end
+  if w <= 0 or w * w / w2 < least_samples then return false end
   local weight = decay(EVIDENCE) * w
   local p = (model[EVIDENCE + 2] * weight + 5 * 0.02) / (weight + 5)
-  return math.min(math.max(p, 0), 0.95) * 100 > tonumber(ARGV[4])
+  return math.min(math.max(p, 0), 0.95) * 100 > percent
 end
 
 local function open(random)
-  local open_ms = math.min(tonumber(ARGV[6]) * 2 ^ math.min(model[OPENED], 32), tonumber(ARGV[7]))
-  local spread_ms = math.floor(open_ms * math.min(tonumber(ARGV[8]), 100) / 100)
+  local open_ms = math.min(first_open * 2 ^ math.min(model[OPENED], 32), longest_open)
+  local spread_ms = math.floor(open_ms * math.min(jitter, 100) / 100)
   model[OPENED] = model[OPENED] + 1
   model[OPEN_UNTIL] = now + open_ms - spread_ms + random % (spread_ms * 2 + 1)
   model[PROBE_UNTIL], model[COUNTS_FROM] = 0, model[OPEN_UNTIL]
@@ -64,23 +66,23 @@ local function breaker(failed, begun, random)
   end
 end
 
-for i = 11, #ARGV, 5 do
-  local kind, begun, random = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 4])
-  if kind == 'answered' then
-    sample(TTFT, tonumber(ARGV[i + 2]))
-    if ARGV[i + 3] ~= '' then sample(PER_TOKEN, tonumber(ARGV[i + 3])) end
+for place = 65, #ARGV[1], 40 do
+  local kind, begun, one, other, random = struct.unpack('<ddddd', ARGV[1], place)
+  if kind == 1 then
+    sample(TTFT, one)
+    if other == other then sample(PER_TOKEN, other) end
     sample(FAILURE, 0)
     breaker(false, begun, random)
-  elseif kind == 'failed' then
+  elseif kind == 2 then
     sample(FAILURE, 1)
     breaker(true, begun, random)
   else
-    if kind == 'cool' then model[COOLDOWN] = math.max(model[COOLDOWN], tonumber(ARGV[i + 2])) end
+    if kind == 3 then model[COOLDOWN] = math.max(model[COOLDOWN], one) end
     -- The probe said nothing of the model: its lease is given back.
     if model[OPENED] > 0 and model[COUNTS_FROM] == begun then model[PROBE_UNTIL] = 0 end
   end
 end
 
 packed = packed_model(model)
-redis.call('SET', KEYS[1], packed, 'PX', ARGV[10])
+redis.call('SET', KEYS[1], packed, 'PX', ARGV[3])
 return packed

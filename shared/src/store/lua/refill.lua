@@ -5,7 +5,7 @@
 -- KEYS  1 tenant
 -- ARGV  1 now_ms   2 settings version   3 a generation for the cache, taken if there is none: with the one before, what
 --         was remembered is lost to sight   4 for how many ms the tenant is kept at least
---       5 …      for each window: its field, then used and the part of it without the store: requests, tokens,
+--       5 …      for each window: its field; packed: used, and the part of it without the store: requests, tokens,
 --                nano-US-dollar each
 -- Answers {} or, if leases had ended, the lost holds as "request r t c windows".
 
@@ -17,19 +17,18 @@ if state[6] <= now then lost = sweep(state, now) end
 if tonumber(ARGV[2]) > (tonumber(kept[2]) or -1) then redis.call('HSET', KEYS[1], 'v', ARGV[2]) end
 redis.call('HSETNX', KEYS[1], 'g', ARGV[3])
 redis.call('HSETNX', KEYS[1], 's', packed_state(state))
-for i = 5, #ARGV, 7 do
-  local name = ARGV[i]
+for i = 5, #ARGV, 2 do
+  local name, told = ARGV[i], {struct.unpack('<dddddd', ARGV[i + 1])}
   local known = redis.call('HMGET', KEYS[1], name, 'o:' .. name)
-  local window, charged, outage = window_of(known[1]), {0, 0, 0}, {}
+  local window, charged, outage = window_of(known[1]), {0, 0, 0}, {told[4], told[5], told[6]}
   if known[2] then charged = {struct.unpack(OUTAGE, known[2])} end
-  for unit = 1, 3 do
-    outage[unit] = tonumber(ARGV[i + 3 + unit])
-    if window then
+  if window then
+    for unit = 1, 3 do
       window[unit] = plus(window[unit], math.max(0, outage[unit] - charged[unit]))
       outage[unit] = math.max(outage[unit], charged[unit])
     end
   end
-  window = window or {tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), 0, 0, 0}
+  window = window or {told[1], told[2], told[3], 0, 0, 0}
   redis.call('HDEL', KEYS[1], 'k:' .. name)
   redis.call('HSET', KEYS[1], name, packed_window(window), 'o:' .. name, struct.pack(OUTAGE, unpack(outage)))
 end

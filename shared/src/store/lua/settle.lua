@@ -2,17 +2,18 @@
 -- as well.
 --
 -- KEYS  1 tenant   2 what became of the request
--- ARGV  1 now_ms   2 request   3 … 5 used: requests, tokens, nano-US-dollar
---       6 for how many ms it is remembered that this is done
---       7 … 9 rate of tokens: limit, period_ms, capacity, or '' thrice   10 tokens to take from it, or to give back if < 0
---       11 1 if it is charged only in place of its hold   12 … windows
+-- ARGV  1 packed: now_ms; used requests, tokens, nano-US-dollar; the rate of tokens: limit (0 where there is none),
+--         period_ms, capacity; tokens to take from it, or to give back if there are less than none; 1 if the request is
+--         charged only in place of its hold, else 0
+--       2 request   3 for how many ms it is remembered that this is done   4 … windows
 -- Answers 2 if the hold was replaced, 1 if there was none, 0 if the request was done with before.
 
-local now, id = tonumber(ARGV[1]), ARGV[2]
-if not redis.call('SET', KEYS[2], 's', 'PX', ARGV[6], 'NX') then return 0 end
-local kept = redis.call('HMGET', KEYS[1], 's', 'h:' .. id, 'x:' .. id, unpack(ARGV, 12))
+local id = ARGV[2]
+local now, requests, tokens, cost, limit, period, capacity, more, only_held = struct.unpack('<ddddddddd', ARGV[1])
+if not redis.call('SET', KEYS[2], 's', 'PX', ARGV[3], 'NX') then return 0 end
+local kept = redis.call('HMGET', KEYS[1], 's', 'h:' .. id, 'x:' .. id, unpack(ARGV, 4))
 if kept[3] then return 0 end
-local state, hold, used = state_of(kept[1]), nil, {tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])}
+local state, hold, write = state_of(kept[1]), nil, {}
 if kept[2] then
   hold = hold_of(kept[2])
   redis.call('HDEL', KEYS[1], 'h:' .. id)
@@ -20,8 +21,7 @@ if kept[2] then
 end
 -- A tenant that the store has lost is not begun anew here: it would pass for known, and live for ever.
 if not kept[1] then return 1 end
-local rate, write = rate_at(7), {}
-if rate then correct(rate, state, 3, now, tonumber(ARGV[10])) end
-if hold or ARGV[11] ~= '1' then write = charged(kept, 4, 12, hold or {0, 0, 0, 0}, used) end
+if limit > 0 then correct({limit, period, capacity}, state, 3, now, more) end
+if hold or only_held == 0 then write = charged(kept, 4, 4, hold or {0, 0, 0, 0}, {requests, tokens, cost}) end
 redis.call('HSET', KEYS[1], 's', packed_state(state), unpack(write))
 return hold and 2 or 1

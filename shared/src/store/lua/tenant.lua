@@ -9,7 +9,8 @@
 --   h:<request>      an open hold; packed: lease_ends_ms, requests, tokens, nano-US-dollar, then where the rates stood
 --                    after it, as admit.lua answers; then its windows as text "d<ms>-<resets_ms>,m<ms>-<resets_ms>"
 --   x:<request>      a hold whose lease ended, of which the ledger has yet to hear: "told_at_ms r t c windows"
--- What is packed are doubles, eight bytes each. Sums saturate at 2^53, beyond which they have gaps.
+-- What is packed, here and in ARGV, are doubles of eight bytes, the least significant first: text would have to be made of
+-- each number and read again. Sums saturate at 2^53, beyond which doubles have gaps.
 
 local MOST = 9007199254740992
 local STATE, WINDOW, HOLD, OUTAGE = '<dddddd', '<dddddd', '<dddddddd', '<ddd'
@@ -58,14 +59,13 @@ local function charged(kept, place, first, hold, used)
   return write
 end
 
--- The first of ARGV's limits that `more` exceeds: the number of the window and of the unit; or nil. The limits of
--- windows[i] are the three at ARGV[place + 3 * (i - 1)], '' where there is none.
-local function exhausted(windows, place, more)
+-- The first of the limits that `more` exceeds: the number of the window and of the unit; or nil. The limits of windows[i]
+-- are limits[i], infinite where there are none.
+local function exhausted(windows, limits, more)
   for i = 1, #windows do
-    local window = windows[i]
+    local window, limit = windows[i], limits[i]
     for unit = 1, 3 do
-      local limit = tonumber(ARGV[place + 3 * (i - 1) + unit - 1])
-      if limit and more[unit] > 0 and window[unit] + window[3 + unit] + more[unit] > limit then return i, unit end
+      if more[unit] > 0 and window[unit] + window[3 + unit] + more[unit] > limit[unit] then return i, unit end
     end
   end
 end

@@ -11,7 +11,7 @@
 
 use super::RedisStore;
 use super::connection::usable;
-use super::counters::{fresh_generation, text};
+use super::counters::{digits, fresh_generation, text};
 use super::script::{Call, Step};
 use crate::store::{CacheKey, ResponseCache, StoreError};
 use async_trait::async_trait;
@@ -85,7 +85,7 @@ impl RedisStore {
 
     async fn set_generation(&self, tenant: &Arc<str>, how: &str) -> Result<String, StoreError> {
         let keys = vec![self.tenant_key(tenant)];
-        let args = vec![fresh_generation(), how.to_owned(), GENERATION_KEPT_MS.to_string()];
+        let args = vec![fresh_generation().into_bytes(), how.into(), digits(GENERATION_KEPT_MS)];
         let answer = self.ask(Step::Script(Call { script: &self.scripts.generation, keys, args })).await?;
         let generation = text(&answer).unwrap_or_default().to_owned();
         self.learn_generation(tenant, generation.clone());

@@ -17,7 +17,7 @@
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
 
 use super::RedisStore;
-use super::script::{Call, Step};
+use super::script::{Call, Step, packed};
 use crate::error::{Quota, RateKind};
 use crate::gcra::Rate;
 use crate::id::{RequestId, random_u64};
@@ -63,35 +63,50 @@ pub(super) struct Admitted {
     pub(super) generation: String,
 }
 
-fn number(value: u64) -> String {
-    value.min(MOST).to_string()
+/// As a script takes it: whole, and at most 2^53.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn number(value: u64) -> f64 {
+    value.min(MOST) as f64
 }
 
-fn limit(value: Option<u64>) -> String {
-    value.map(number).unwrap_or_default()
+fn limit(value: Option<u64>) -> f64 {
+    value.map_or(f64::INFINITY, number)
 }
 
-fn amounts(of: Amounts) -> [String; 3] {
+fn amounts(of: Amounts) -> [f64; 3] {
     [of.requests, of.tokens, of.cost_nusd].map(number)
 }
 
-fn rate(of: Option<Rate>) -> [String; 3] {
-    of.map_or_else(Default::default, |rate| [rate.limit(), rate.period_ms(), rate.capacity()].map(number))
+fn rate(of: Option<Rate>) -> [f64; 3] {
+    of.map_or([0.0; 3], |rate| [rate.limit(), rate.period_ms(), rate.capacity()].map(number))
 }
 
-/// What a script subtracts or adds.
-fn difference(from: u64, to: u64) -> String {
-    if to >= from { number(to - from) } else { format!("-{}", number(from - to)) }
+fn limits(quotas: &[QuotaAsk]) -> impl Iterator<Item = f64> {
+    quotas.iter().flat_map(|quota| [quota.requests, quota.tokens, quota.cost_nusd].map(limit))
 }
 
-fn kept_ms(lease_until_ms: u64, now_ms: u64) -> String {
-    (lease_until_ms.saturating_sub(now_ms) + DONE_KEPT_MS).to_string()
+/// The fields of windows.
+fn fields<'a>(windows: impl Iterator<Item = &'a Window>) -> impl Iterator<Item = Vec<u8>> {
+    windows.map(|window| window.key().into_bytes())
 }
 
-/// How long a tenant with these windows is kept.
-fn tenant_kept_ms<'a>(windows: impl Iterator<Item = &'a Window>, now_ms: u64) -> String {
+fn windows_of(quotas: &[QuotaAsk]) -> impl Iterator<Item = &Window> {
+    quotas.iter().map(|quota| &quota.window)
+}
+
+pub(super) fn digits(value: u64) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+/// For how long what became of a request is remembered.
+fn done_kept_ms(lease_until_ms: u64, now_ms: u64) -> Vec<u8> {
+    digits(lease_until_ms.saturating_sub(now_ms) + DONE_KEPT_MS)
+}
+
+/// For how long a tenant with these windows is kept.
+fn tenant_kept_ms<'a>(windows: impl Iterator<Item = &'a Window>, now_ms: u64) -> Vec<u8> {
     let latest_ms = windows.map(|window| window.resets_at_ms).max().unwrap_or(0);
-    (latest_ms.saturating_sub(now_ms) + KEPT_AFTER_MS).to_string()
+    digits(latest_ms.saturating_sub(now_ms) + KEPT_AFTER_MS)
 }
 
 /// `d1763769600000-1763856000000,m1761955200000-1764547200000`: what is asked, as a hold keeps it.
@@ -178,19 +193,16 @@ impl RedisStore {
             Mode::Miss => "miss",
             Mode::Gone => "gone",
         };
+        let now = [number(now_ms), number(ask.lease_until_ms), limit(ask.concurrency), number(ask.rate_tokens)];
+        let numbers = [rate(ask.request_rate), rate(ask.token_rate), amounts(ask.hold), amounts(ask.strict_hold)];
         let mut args = vec![
-            number(now_ms),
-            ask.id.to_string(),
-            ask.settings_version.to_string(),
-            mode.to_owned(),
-            number(ask.lease_until_ms),
-            limit(ask.concurrency),
+            packed(now.into_iter().chain(numbers.into_iter().flatten()).chain(limits(&ask.quotas))),
+            ask.id.to_string().into_bytes(),
+            digits(ask.settings_version),
+            mode.into(),
+            windows_text(windows_of(&ask.quotas)).into_bytes(),
         ];
-        args.extend(rate(ask.request_rate).into_iter().chain(rate(ask.token_rate)));
-        args.push(number(ask.rate_tokens));
-        args.extend(amounts(ask.hold).into_iter().chain(amounts(ask.strict_hold)));
-        args.push(windows_text(ask.quotas.iter().map(|quota| &quota.window)));
-        args.extend(windows_and_limits(&ask.quotas));
+        args.extend(fields(windows_of(&ask.quotas)));
         Step::Script(Call { script: &self.scripts.admit, keys, args })
     }
 
@@ -238,13 +250,16 @@ impl RedisStore {
 
     pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, now_ms: u64) -> Step<'a> {
         let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate } = settlement;
-        let mut args = vec![number(now_ms), id.to_string()];
-        args.extend(amounts(*used));
-        args.push(kept_ms(*lease_until_ms, now_ms));
-        args.extend(rate(token_rate.map(|(rate, ..)| rate)));
-        args.push(token_rate.map(|(_, taken, used)| difference(taken, used)).unwrap_or_default());
-        args.push(u8::from(*only_held).to_string());
-        args.extend(windows.iter().map(Window::key));
+        let [requests, tokens, cost] = amounts(*used);
+        let [limit, period, capacity] = rate(token_rate.map(|(rate, ..)| rate));
+        let more = token_rate.map_or(0.0, |(_, taken, used)| number(used) - number(taken));
+        let only_held = f64::from(u8::from(*only_held));
+        let mut args = vec![
+            packed([number(now_ms), requests, tokens, cost, limit, period, capacity, more, only_held]),
+            id.to_string().into_bytes(),
+            done_kept_ms(*lease_until_ms, now_ms),
+        ];
+        args.extend(fields(windows.iter()));
         let keys = self.keys_of(tenant, *id);
         Step::Script(Call { script: &self.scripts.settle, keys, args })
     }
@@ -261,12 +276,6 @@ impl RedisStore {
             }
         }
     }
-}
-
-/// How many windows, which, and the limits of each.
-fn windows_and_limits(quotas: &[QuotaAsk]) -> impl Iterator<Item = String> {
-    let limits = quotas.iter().flat_map(|quota| [quota.requests, quota.tokens, quota.cost_nusd].map(limit));
-    [quotas.len().to_string()].into_iter().chain(quotas.iter().map(|quota| quota.window.key())).chain(limits)
 }
 
 /// Where the rates stand, from what passes now and when the full burst is there, twice.
@@ -308,9 +317,9 @@ impl Counters for RedisStore {
 
     async fn extend(&self, ask: &Admission, target: Amounts, _now_ms: u64) -> Result<bool, StoreError> {
         let keys = vec![self.tenant_key(&ask.tenant)];
-        let mut args = vec![ask.id.to_string()];
-        args.extend(amounts(target));
-        args.extend(windows_and_limits(&ask.quotas));
+        let mut args =
+            vec![packed(amounts(target).into_iter().chain(limits(&ask.quotas))), ask.id.to_string().into_bytes()];
+        args.extend(fields(windows_of(&ask.quotas)));
         let answer = self.ask(Step::Script(Call { script: &self.scripts.extend, keys, args })).await?;
         Ok(whole(&answer) == Some(1))
     }
@@ -320,10 +329,13 @@ impl Counters for RedisStore {
     }
 
     async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
-        let mut args = vec![number(now_ms), ask.id.to_string(), kept_ms(ask.lease_until_ms, now_ms)];
-        args.extend(rate(ask.request_rate).into_iter().chain(rate(ask.token_rate)));
-        args.push(number(ask.rate_tokens));
-        args.extend(ask.quotas.iter().map(|quota| quota.window.key()));
+        let rates = [rate(ask.request_rate), rate(ask.token_rate)].into_iter().flatten();
+        let mut args = vec![
+            packed([number(now_ms), number(ask.rate_tokens)].into_iter().chain(rates)),
+            ask.id.to_string().into_bytes(),
+            done_kept_ms(ask.lease_until_ms, now_ms),
+        ];
+        args.extend(fields(windows_of(&ask.quotas)));
         let keys = self.keys_of(&ask.tenant, ask.id);
         self.ask(Step::Script(Call { script: &self.scripts.release, keys, args })).await.map(drop)
     }
@@ -336,10 +348,10 @@ impl Counters for RedisStore {
         now_ms: u64,
     ) -> Result<(), StoreError> {
         let kept_ms = tenant_kept_ms(windows.iter().map(|(window, _)| window), now_ms);
-        let mut args = vec![number(now_ms), settings_version.to_string(), fresh_generation(), kept_ms];
-        for (window, charged) in windows {
-            args.push(window.key());
-            args.extend(amounts(charged.used).into_iter().chain(amounts(charged.outage)));
+        let mut args = vec![digits(now_ms), digits(settings_version), fresh_generation().into_bytes(), kept_ms];
+        for (window, Charged { used, outage }) in windows {
+            args.push(window.key().into_bytes());
+            args.push(packed(amounts(*used).into_iter().chain(amounts(*outage))));
         }
         let keys = vec![self.tenant_key(tenant)];
         let answer = self.ask(Step::Script(Call { script: &self.scripts.refill, keys, args })).await?;
@@ -349,7 +361,7 @@ impl Counters for RedisStore {
 
     async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
         let keys = vec![self.tenant_key(tenant)];
-        let args = vec![window.key(), number(until_ms), tenant_kept_ms([window].into_iter(), now_ms)];
+        let args = vec![window.key().into_bytes(), digits(until_ms), tenant_kept_ms([window].into_iter(), now_ms)];
         self.ask(Step::Script(Call { script: &self.scripts.close, keys, args })).await.map(drop)
     }
 
@@ -360,7 +372,7 @@ impl Counters for RedisStore {
     async fn acknowledge(&self, tenant: &str, lost: &[Lost], _now_ms: u64) -> Result<(), StoreError> {
         let acknowledged = lost.iter().map(async |Lost { id, .. }| {
             let keys = self.keys_of(tenant, *id);
-            let args = vec![id.to_string(), LOST_KEPT_MS.to_string()];
+            let args = vec![id.to_string().into_bytes(), digits(LOST_KEPT_MS)];
             self.ask(Step::Script(Call { script: &self.scripts.acknowledge, keys, args })).await
         });
         futures_util::future::try_join_all(acknowledged).await.map(drop)
@@ -371,7 +383,7 @@ impl Counters for RedisStore {
             return Ok(Vec::new());
         }
         let keys = vec![self.tenant_key(tenant)];
-        let args = [number(now_ms)].into_iter().chain(windows.iter().map(Window::key)).collect();
+        let args = [digits(now_ms)].into_iter().chain(fields(windows.iter())).collect();
         let answer = self.ask(Step::Script(Call { script: &self.scripts.usage, keys, args })).await?;
         let read = || {
             let [told @ .., lost] = list(&answer)? else { return None };

@@ -5,7 +5,8 @@
 //! no reading first, so every write is exact however old the figures are that a request was ranked by. The probe is leased by the server, to one of the fleet (A6).
 
 use super::RedisStore;
-use super::script::{Call, Step};
+use super::counters::{digits, number};
+use super::script::{Call, Step, packed};
 use crate::health::breaker::{Breaker, BreakerSettings};
 use crate::health::welford::Welford;
 use crate::health::{Kept, ModelHealth, Observation, Sight};
@@ -78,17 +79,15 @@ pub(super) struct Tuning {
     pub(super) breaker: BreakerSettings,
 }
 
-/// What the script calls a sight, and its two numbers.
-fn sight(of: Sight) -> [String; 3] {
-    let float = |x: f64| format!("{x:e}");
-    match of {
-        Sight::Answered { ttft_ms, ms_per_token } => {
-            ["answered".into(), float(ttft_ms), ms_per_token.map(float).unwrap_or_default()]
-        }
-        Sight::Failed => ["failed".into(), String::new(), String::new()],
-        Sight::CoolDown { until_ms } => ["cool".into(), until_ms.to_string(), String::new()],
-        Sight::Nothing => ["nothing".into(), String::new(), String::new()],
-    }
+/// A sight as the script takes it.
+fn sight(of: &Observation) -> [f64; 5] {
+    let (kind, one, other) = match of.sight {
+        Sight::Nothing => (0.0, 0.0, None),
+        Sight::Answered { ttft_ms, ms_per_token } => (1.0, ttft_ms, ms_per_token),
+        Sight::Failed => (2.0, 0.0, None),
+        Sight::CoolDown { until_ms } => (3.0, number(until_ms), None),
+    };
+    [kind, number(of.begun_at_ms), one, other.unwrap_or(f64::NAN), number(random_u64() >> 11)]
 }
 
 impl RedisStore {
@@ -134,7 +133,7 @@ impl RedisStore {
             jitter_percent,
         } = self.tuning.breaker;
         let batch = format!("{}:{:016x}", self.model_key(model), random_u64());
-        let mut args: Vec<String> = [
+        let settings = [
             now_ms,
             self.tuning.tau_ms,
             consecutive_failures.into(),
@@ -143,15 +142,9 @@ impl RedisStore {
             first_open_ms,
             longest_open_ms,
             jitter_percent.into(),
-            BATCH_KEPT_MS,
-            MODEL_KEPT_MS,
-        ]
-        .map(|number| number.to_string())
-        .into();
-        for seen in seen {
-            let [kind, one, other] = sight(seen.sight);
-            args.extend([kind, seen.begun_at_ms.to_string(), one, other, (random_u64() >> 11).to_string()]);
-        }
+        ];
+        let numbers = settings.into_iter().map(number).chain(seen.iter().flat_map(|seen| sight(seen)));
+        let args = vec![packed(numbers), digits(BATCH_KEPT_MS), digits(MODEL_KEPT_MS)];
         Step::Script(Call { script: &self.scripts.record, keys: vec![self.model_key(model), batch], args })
     }
 
@@ -199,7 +192,7 @@ impl HealthStore for RedisStore {
 
     async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
         let keys = vec![self.model_key(model)];
-        let args = vec![now_ms.to_string(), lease_ms.to_string(), (random_u64() >> 11).to_string()];
+        let args = vec![digits(now_ms), digits(lease_ms), digits(random_u64() >> 11)];
         let answer = self.ask(Step::Script(Call { script: &self.scripts.probe, keys, args })).await?;
         self.forget(model);
         Ok(answer == Value::Int(1))

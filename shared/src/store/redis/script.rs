@@ -64,12 +64,17 @@ impl Default for Scripts {
     }
 }
 
+/// Numbers as scripts take them, many in one argument: doubles of eight bytes, the least significant first.
+pub(super) fn packed(numbers: impl IntoIterator<Item = f64>) -> Vec<u8> {
+    numbers.into_iter().flat_map(f64::to_le_bytes).collect()
+}
+
 /// A script with its keys and arguments.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) script: &'a Script,
     pub(super) keys: Vec<String>,
-    pub(super) args: Vec<String>,
+    pub(super) args: Vec<Vec<u8>>,
 }
 
 /// One command of a batch.

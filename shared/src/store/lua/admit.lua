@@ -12,13 +12,14 @@
 --       "hit" "miss"   it is one, or not
 --       "gone"   a miss; if the request was counted as a hit already, that is undone
 --
--- Answers {what, a, b, c, request_remaining, request_reset_ms, token_remaining, token_reset_ms, hit, generation, lost}:
+-- Answers {what, packed: a, b, c, request_remaining, request_reset_ms, token_remaining, token_reset_ms, hit; generation,
+--          lost}:
 --       held         a requests, b tokens, c nano-US-dollar are held; nothing of a hit
 --       rate         a 1 requests or 2 tokens, b retry_after_ms
 --       concurrency
 --       closed       a retry_after_ms
 --       quota        a number of the window, b 1 requests, 2 tokens, 3 cost
---       stale        a 1 if the settings are, b numbers of the missing windows as text
+--       stale        a 1 if the settings are, b the sum of 2^(number - 1) of the missing windows
 -- Rates that are not asked are -1. `hit` is 1 if the request is a hit. `lost` lists "request r t c windows".
 
 local numbers, id, mode, count = ARGV[1], ARGV[2], ARGV[4], #ARGV - 5
@@ -44,16 +45,15 @@ if mode == 'look' then
     and tonumber(string.sub(head, 1, 15)) > now
 end
 
-local function answer(what, a, b, c)
+local function numbers_of(a, b, c)
   local requests, requests_reset = standing_of(request_rate, state, 1, now)
   local tokens, tokens_reset = standing_of(token_rate, state, 3, now)
-  return {what, a or 0, b or 0, c or 0, requests, requests_reset, tokens, tokens_reset, hit and 1 or 0, generation, lost}
+  return struct.pack(ADMITTED, a, b, c, requests, requests_reset, tokens, tokens_reset, hit and 1 or 0)
 end
 
-if hold then
-  hold = hold_of(hold)
-  return {'held', hold[2], hold[3], hold[4], hold[5], hold[6], hold[7], hold[8], 0, generation, lost}
-end
+local function answer(what, a, b) return {what, numbers_of(a or 0, b or 0, 0), generation, lost} end
+
+if hold then return {'held', admitted_of(hold), generation, lost} end
 local windows, missing = {}, {}
 for i = 1, count do
   windows[i] = window_of(kept[5 + i])
@@ -84,13 +84,14 @@ elseif done then
   return answer('held')
 end
 
-local closed = 0
+local closed, those = 0, 0
 for i = 1, #missing do
   closed = math.max(closed, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[5 + missing[i]]) or 0))
+  those = those + 2 ^ (missing[i] - 1)
 end
 if closed > now then return answer('closed', closed - now) end
 local stale = version ~= ARGV[3]
-if stale or #missing > 0 then return answer('stale', stale and 1 or 0, table.concat(missing, ' ')) end
+if stale or those > 0 then return answer('stale', stale and 1 or 0, those) end
 
 -- The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
 local held, limits = hit and {1, 0, 0} or three_at(81), {}
@@ -125,6 +126,6 @@ if hit then
   return answer('held')
 end
 state[5], state[6] = state[5] + 1, math.min(state[6], lease)
-local admitted = answer('held', held[1], held[2], held[3])
-write('h:' .. id, packed_hold({lease, unpack(admitted, 2, 8)}, ARGV[5]))
-return admitted
+local admitted = numbers_of(held[1], held[2], held[3])
+write('h:' .. id, packed_hold(lease, admitted, ARGV[5]))
+return {'held', admitted, generation, lost}

@@ -9,7 +9,7 @@
 local id, count = ARGV[2], #ARGV - 2
 local kept = redis.call('HMGET', KEYS[1], 'h:' .. id, unpack(ARGV, 3))
 if not kept[1] then return 0 end
-local hold, of = hold_of(kept[1])
+local hold = hold_of(kept[1])
 local target, windows, limits, more, write = {struct.unpack('<ddd', ARGV[1])}, {}, {}, {}, {}
 for i = 1, count do
   windows[i] = window_of(kept[1 + i]) or {0, 0, 0, 0, 0, 0}
@@ -25,5 +25,6 @@ for i = 1, count do
     write[#write + 1] = packed_window(windows[i])
   end
 end
-redis.call('HSET', KEYS[1], 'h:' .. id, packed_hold(hold, of), unpack(write))
+local raised = struct.pack(HOLD, unpack(hold)) .. string.sub(kept[1], 33)
+redis.call('HSET', KEYS[1], 'h:' .. id, raised, unpack(write))
 return 1

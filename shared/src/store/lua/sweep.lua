@@ -7,14 +7,13 @@ local TELL_AGAIN_MS = 60000
 -- Answers what is to be told, as a list of "request r t c windows".
 local function sweep(state, now)
   local fields, told, write, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}
-  local held = {}
   local kept = {}
   for field = 1, #fields, 2 do kept[fields[field]] = fields[field + 1] end
   local due, gone = math.huge, {}
   for name, packed in pairs(kept) do
     local kind, id, text = string.sub(name, 1, 2), string.sub(name, 3), nil
     if kind == 'h:' then
-      local hold, of = hold_of(packed)
+      local hold, of = hold_of(packed), windows_of(packed)
       if hold[1] > now then
         due = math.min(due, hold[1])
       else

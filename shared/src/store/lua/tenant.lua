@@ -6,15 +6,15 @@
 --   d<ms> m<ms>      a window that is known, by when it starts; packed: used requests, tokens, nano-US-dollar, and held
 --   o:<window>       packed: the part of what is used that was admitted without the store, in the same units
 --   k:<window>       a window that is not known is closed until (Unix ms)
---   h:<request>      an open hold; packed: lease_ends_ms, requests, tokens, nano-US-dollar, then where the rates stood
---                    after it, as admit.lua answers; then its windows as text "d<ms>-<resets_ms>,m<ms>-<resets_ms>"
+--   h:<request>      an open hold; packed: lease_ends_ms, requests, tokens, nano-US-dollar, and what else admit.lua answered;
+--                    then its windows as text "d<ms>-<resets_ms>,m<ms>-<resets_ms>"
 --   x:<request>      a hold whose lease ended, of which the ledger has yet to hear: "told_at_ms r t c windows"
 -- What is packed, here and in ARGV, are doubles of eight bytes, the least significant first: text would have to be made of
 -- each number and read again. Sums saturate at 2^53, beyond which doubles have gaps.
 
 local MOST = 9007199254740992
-local STATE, WINDOW, HOLD, OUTAGE = '<dddddd', '<dddddd', '<dddddddd', '<ddd'
-local HOLD_BYTES = 64
+local STATE, WINDOW, HOLD, ADMITTED, OUTAGE = '<dddddd', '<dddddd', '<dddd', '<dddddddd', '<ddd'
+local LEASE_BYTES, ADMITTED_BYTES = 8, 64
 
 local function plus(a, b) return math.min(a + b, MOST) end
 
@@ -31,10 +31,14 @@ local function window_of(packed) return packed and {struct.unpack(WINDOW, packed
 
 local function packed_window(window) return struct.pack(WINDOW, unpack(window, 1, 6)) end
 
--- {lease, r, t, c, four numbers of the standing}, and its windows as text
-local function hold_of(packed) return {struct.unpack(HOLD, packed)}, string.sub(packed, HOLD_BYTES + 1) end
+-- {lease, r, t, c}
+local function hold_of(packed) return {struct.unpack(HOLD, packed)} end
 
-local function packed_hold(hold, windows) return struct.pack(HOLD, unpack(hold, 1, 8)) .. windows end
+local function admitted_of(packed) return string.sub(packed, LEASE_BYTES + 1, LEASE_BYTES + ADMITTED_BYTES) end
+
+local function windows_of(packed) return string.sub(packed, LEASE_BYTES + ADMITTED_BYTES + 1) end
+
+local function packed_hold(lease, admitted, windows) return struct.pack('<d', lease) .. admitted .. windows end
 
 -- Replaces what is held of a window by what is used.
 local function replace(window, hold, used)

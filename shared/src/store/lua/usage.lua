@@ -2,16 +2,14 @@
 --
 -- KEYS  1 tenant
 -- ARGV  1 now_ms   2 … windows
--- Answers for each window {ur, ut, uc, hr, ht, hc}, empty if it is not known; then the list of lost holds as
--- "request r t c windows".
+-- Answers each window as it is packed, empty if it is not known; then the list of lost holds as "request r t c windows".
 
 local now, lost, told = tonumber(ARGV[1]), {}, {}
 local state = state_of(redis.call('HGET', KEYS[1], 's'))
 if state[6] <= now then lost = sweep(state, now) end
 local kept = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
 for i = 1, #ARGV - 1 do
-  local window = window_of(kept[i])
-  told[i] = window and {unpack(window, 1, 6)} or {}
+  told[i] = kept[i] or ''
 end
 told[#ARGV] = lost
 return told

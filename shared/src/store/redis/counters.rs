@@ -17,7 +17,7 @@
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
 
 use super::RedisStore;
-use super::script::{Call, Step, packed};
+use super::script::{Call, Step, packed, unpacked, whole};
 use crate::error::{Quota, RateKind};
 use crate::gcra::Rate;
 use crate::id::{RequestId, random_u64};
@@ -150,11 +150,15 @@ pub(super) fn text(value: &Value) -> Option<&str> {
     }
 }
 
-fn whole(value: &Value) -> Option<u64> {
+fn numbers<const N: usize>(value: &Value) -> Option<[f64; N]> {
     match value {
-        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::BulkString(bytes) => unpacked(bytes),
         _ => None,
     }
+}
+
+fn amounts_of([requests, tokens, cost_nusd]: [f64; 3]) -> Amounts {
+    Amounts { requests: whole(requests), tokens: whole(tokens), cost_nusd: whole(cost_nusd) }
 }
 
 fn list(value: &Value) -> Option<&[Value]> {
@@ -209,24 +213,22 @@ impl RedisStore {
     /// Reads an admission's answer, and keeps what holds it found lost.
     pub(super) fn admitted(&self, ask: &Admission, answer: &Value) -> Result<Admitted, StoreError> {
         let read = || {
-            let [what, a, b, c, standing @ .., is_hit, generation, lost] = list(answer)? else { return None };
+            let [what, told, generation, lost] = list(answer)? else { return None };
             self.keep_lost(&ask.tenant, list(lost)?);
-            let standing = standing_of(ask, standing)?;
+            let [a, b, c, standing @ .., is_hit] = numbers::<8>(told)?;
+            let standing = standing_of(ask, standing);
             let refused = |refusal| Verdict::Refused { refusal, standing };
             let verdict = match text(what)? {
-                "held" => {
-                    let held = Amounts { requests: whole(a)?, tokens: whole(b)?, cost_nusd: whole(c)? };
-                    Verdict::Admitted { held, standing }
-                }
+                "held" => Verdict::Admitted { held: amounts_of([a, b, c]), standing },
                 "rate" => {
-                    let kind = if whole(a)? == 1 { RateKind::Requests } else { RateKind::Tokens };
-                    refused(Refusal::Rate { kind, retry_after_ms: whole(b)? })
+                    let kind = if a == 1.0 { RateKind::Requests } else { RateKind::Tokens };
+                    refused(Refusal::Rate { kind, retry_after_ms: whole(b) })
                 }
                 "concurrency" => refused(Refusal::Concurrency),
-                "closed" => refused(Refusal::Closed { retry_after_ms: whole(a)? }),
+                "closed" => refused(Refusal::Closed { retry_after_ms: whole(a) }),
                 "quota" => {
-                    let window = ask.quotas.get(usize::try_from(whole(a)?).ok()?.checked_sub(1)?)?.window;
-                    let quota = match (whole(b)?, window.kind) {
+                    let window = ask.quotas.get(usize::try_from(whole(a)).ok()?.checked_sub(1)?)?.window;
+                    let quota = match (whole(b), window.kind) {
                         (1, _) => Quota::DailyRequests,
                         (2, _) => Quota::DailyTokens,
                         (_, WindowKind::Day) => Quota::DailyCost,
@@ -235,15 +237,12 @@ impl RedisStore {
                     refused(Refusal::Quota { quota, resets_at_ms: window.resets_at_ms })
                 }
                 "stale" => {
-                    let missing = text(b)?.split_whitespace().map(|place| {
-                        let place: usize = place.parse().ok()?;
-                        Some(ask.quotas.get(place.checked_sub(1)?)?.window)
-                    });
-                    Verdict::Stale { settings: whole(a)? == 1, windows: missing.collect::<Option<_>>()? }
+                    let missing = ask.quotas.iter().zip(0..).filter(|(_, place)| whole(b) >> place & 1 == 1);
+                    Verdict::Stale { settings: a == 1.0, windows: missing.map(|(quota, _)| quota.window).collect() }
                 }
                 _ => return None,
             };
-            Some(Admitted { verdict, is_hit: whole(is_hit)? == 1, generation: text(generation)?.to_owned() })
+            Some(Admitted { verdict, is_hit: is_hit == 1.0, generation: text(generation)?.to_owned() })
         };
         read().ok_or_else(|| unexpected(answer))
     }
@@ -279,28 +278,23 @@ impl RedisStore {
 }
 
 /// Where the rates stand, from what passes now and when the full burst is there, twice.
-fn standing_of(ask: &Admission, numbers: &[Value]) -> Option<Standing> {
-    let [requests, requests_reset, tokens, tokens_reset] = numbers else { return None };
-    let stand = |rate: Option<Rate>, remaining, reset| {
-        let Some(rate) = rate else { return Some(None) };
-        // A repetition is told what the first was, whose rates may have been others.
-        Some(whole(remaining).zip(whole(reset)).map(|(remaining, reset_ms)| RateStanding {
-            limit: rate.limit(),
-            remaining,
-            reset_ms,
-        }))
+fn standing_of(ask: &Admission, [requests, requests_reset, tokens, tokens_reset]: [f64; 4]) -> Standing {
+    // A repetition is told what the first was, whose rates may have been others.
+    let stand = |rate: Option<Rate>, remaining: f64, reset| {
+        let rate = rate.filter(|_| remaining >= 0.0)?;
+        Some(RateStanding { limit: rate.limit(), remaining: whole(remaining), reset_ms: whole(reset) })
     };
-    Some(Standing {
-        requests: stand(ask.request_rate, requests, requests_reset)?,
-        tokens: stand(ask.token_rate, tokens, tokens_reset)?,
-    })
+    Standing {
+        requests: stand(ask.request_rate, requests, requests_reset),
+        tokens: stand(ask.token_rate, tokens, tokens_reset),
+    }
 }
 
 pub(super) fn settled(answer: &Value) -> Result<Settled, StoreError> {
-    match whole(answer) {
-        Some(2) => Ok(Settled::Done),
-        Some(1) => Ok(Settled::WithoutHold),
-        Some(0) => Ok(Settled::Again),
+    match answer {
+        Value::Int(2) => Ok(Settled::Done),
+        Value::Int(1) => Ok(Settled::WithoutHold),
+        Value::Int(0) => Ok(Settled::Again),
         _ => Err(unexpected(answer)),
     }
 }
@@ -321,7 +315,7 @@ impl Counters for RedisStore {
             vec![packed(amounts(target).into_iter().chain(limits(&ask.quotas))), ask.id.to_string().into_bytes()];
         args.extend(fields(windows_of(&ask.quotas)));
         let answer = self.ask(Step::Script(Call { script: &self.scripts.extend, keys, args })).await?;
-        Ok(whole(&answer) == Some(1))
+        Ok(answer == Value::Int(1))
     }
 
     async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
@@ -388,16 +382,11 @@ impl Counters for RedisStore {
         let read = || {
             let [told @ .., lost] = list(&answer)? else { return None };
             self.keep_lost(tenant, list(lost)?);
-            told.iter()
-                .map(|window| match list(window)? {
-                    [] => Some(None),
-                    [ur, ut, uc, hr, ht, hc] => Some(Some(WindowUse {
-                        used: Amounts { requests: whole(ur)?, tokens: whole(ut)?, cost_nusd: whole(uc)? },
-                        held: Amounts { requests: whole(hr)?, tokens: whole(ht)?, cost_nusd: whole(hc)? },
-                    })),
-                    _ => None,
-                })
-                .collect()
+            let window = |window: &Value| {
+                let [ur, ut, uc, hr, ht, hc] = numbers(window)?;
+                Some(WindowUse { used: amounts_of([ur, ut, uc]), held: amounts_of([hr, ht, hc]) })
+            };
+            Some(told.iter().map(window).collect())
         };
         read().ok_or_else(|| unexpected(&answer))
     }

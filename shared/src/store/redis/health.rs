@@ -6,7 +6,7 @@
 
 use super::RedisStore;
 use super::counters::{digits, number};
-use super::script::{Call, Step, packed};
+use super::script::{Call, Step, packed, unpacked, whole};
 use crate::health::breaker::{Breaker, BreakerSettings};
 use crate::health::welford::Welford;
 use crate::health::{Kept, ModelHealth, Observation, Sight};
@@ -40,36 +40,33 @@ impl Known {
 }
 
 /// Reads a model as `model.lua` packs it, and how often it was written; one that is not there has seen nothing.
-fn unpacked(answer: &Value) -> Option<(Kept, u64)> {
+fn read_model(answer: &Value) -> Option<(Kept, u64)> {
     let packed = match answer {
         Value::Nil => return Some((Kept::default(), 0)),
         Value::BulkString(packed) => packed,
         _ => return None,
     };
-    let mut numbers = packed.chunks_exact(8).map(|chunk| Some(f64::from_le_bytes(chunk.try_into().ok()?)));
-    let mut number = || numbers.next().flatten();
-    // Whole numbers from 0 to 2^53.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let whole = |number: f64| number as u64;
-    let [opened, failures, open_until, probe_until, counts_from, cooldown, _prober, written] =
-        [number()?, number()?, number()?, number()?, number()?, number()?, number()?, number()?].map(whole);
-    let mut welford =
-        || Some(Welford { w: number()?, w2: number()?, mean: number()?, s: number()?, t_ms: whole(number()?) });
-    let kept = Kept {
-        ttft_ms: welford()?,
-        ms_per_token: welford()?,
-        failure: welford()?,
-        breaker: Breaker {
-            opened_in_a_row: u32::try_from(opened).ok()?,
-            consecutive_failures: u32::try_from(failures).ok()?,
-            open_until_ms: open_until,
-            probe_until_ms: probe_until,
-            counts_from_ms: counts_from,
-            evidence: welford()?,
-        },
-        cooldown_until_ms: cooldown,
+    let numbers: [f64; 28] = unpacked(packed)?;
+    let (&[opened, failures, open_until, probe_until, counts_from, cooldown, _prober, written], measures) =
+        numbers.split_first_chunk()?;
+    let ([ttft_ms, ms_per_token, failure, evidence], []) = measures.as_chunks::<5>() else { return None };
+    let welford = |&[w, w2, mean, s, t_ms]: &[f64; 5]| Welford { w, w2, mean, s, t_ms: whole(t_ms) };
+    let breaker = Breaker {
+        opened_in_a_row: u32::try_from(whole(opened)).ok()?,
+        consecutive_failures: u32::try_from(whole(failures)).ok()?,
+        open_until_ms: whole(open_until),
+        probe_until_ms: whole(probe_until),
+        counts_from_ms: whole(counts_from),
+        evidence: welford(evidence),
     };
-    Some((kept, written))
+    let kept = Kept {
+        ttft_ms: welford(ttft_ms),
+        ms_per_token: welford(ms_per_token),
+        failure: welford(failure),
+        breaker,
+        cooldown_until_ms: whole(cooldown),
+    };
+    Some((kept, whole(written)))
 }
 
 /// Settings of the statistics and the breaker, as the scripts take them.
@@ -109,7 +106,7 @@ impl RedisStore {
     /// Keeps what the server said of a model; but of two answers that overtook each other, the later.
     fn learn(&self, model: &Arc<str>, answer: &Value, now_ms: u64) -> Result<Kept, StoreError> {
         let (kept, written) =
-            unpacked(answer).ok_or_else(|| StoreError(format!("the health of {model} cannot be read")))?;
+            read_model(answer).ok_or_else(|| StoreError(format!("the health of {model} cannot be read")))?;
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let known = models.entry(model.clone()).or_default();
         if known.written <= written || !known.is_fresh(now_ms) {

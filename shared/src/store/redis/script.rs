@@ -69,6 +69,19 @@ pub(super) fn packed(numbers: impl IntoIterator<Item = f64>) -> Vec<u8> {
     numbers.into_iter().flat_map(f64::to_le_bytes).collect()
 }
 
+/// The numbers of such a one, if there are `N`.
+pub(super) fn unpacked<const N: usize>(packed: &[u8]) -> Option<[f64; N]> {
+    let (numbers, rest) = packed.as_chunks::<8>();
+    let numbers: [[u8; 8]; N] = numbers.try_into().ok()?;
+    rest.is_empty().then(|| numbers.map(f64::from_le_bytes))
+}
+
+/// A number that scripts keep whole, and at most 2^53; those below 0 stand for none, and are 0.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub(super) fn whole(number: f64) -> u64 {
+    number as u64
+}
+
 /// A script with its keys and arguments.
 #[derive(Debug)]
 pub(super) struct Call<'a> {

@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 SECONDS := 60
 # How many inputs `make torture` makes up for each property.
 CASES := 20000
-# How many steps it takes in the model check.
+# How many steps it takes in the model check, in memory and in Redis each.
 STEPS := 1000000
 
 .NOTPARALLEL: # cargo already uses every core
@@ -63,6 +63,6 @@ torture:
 	tools/install/system
 	tools/install/dynamodb
 	PROPTEST_CASES=$(CASES) cargo test --workspace --all-features --locked --lib
-	MODEL_STEPS=$(STEPS) cargo test --release --locked -p gateway-core --all-features --test core model
+	MODEL_STEPS=$(STEPS) cargo test --release --locked -p gateway-core --all-features --test core model::
 	cargo build --release --locked -p ai-gateway
 	cargo run --release --locked -p faults

@@ -1,0 +1,139 @@
+//! What the store is told, and what it must answer.
+
+use super::{LEASE_MS, Message, Stage, VERSION, World, ZERO, most};
+use gateway_core::ledger::Charged;
+use gateway_core::store::{Counters, Refusal, Settled, Verdict};
+use std::sync::Arc;
+
+impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
+    /// One message arrives, out of order; perhaps it will again.
+    pub(super) async fn deliver(&mut self) {
+        if self.network.is_empty() || !self.reachable {
+            return;
+        }
+        let place = self.dice.place(self.network.len());
+        let message = self.network[place].clone();
+        if !self.dice.one_in(3) {
+            self.network.swap_remove(place);
+        } else if let Message::Settle(of, again) = &mut self.network[place] {
+            // It is owed, as no answer came; what the ledger has by now may come with a refill.
+            again.only_held |= self.ledger.contains_key(of);
+        }
+        self.arrive(message).await;
+    }
+
+    pub(super) async fn arrive(&mut self, message: Message) {
+        let now_ms = self.now_ms;
+        let too_late = message.request().is_some_and(|of| self.requests[of].ask.lease_until_ms <= now_ms);
+        match message {
+            Message::Admit(of) if !too_late => self.admit(of).await,
+            Message::Extend(of, target) if !too_late => {
+                let ask = self.requests[of].ask.clone();
+                let granted = self.store.extend(&ask, target, now_ms).await.unwrap();
+                let held = self.mirror.holds.get(&of).map(|(held, _, _)| *held);
+                let expected = held.is_some_and(|held| self.mirror.fits(&ask, target.minus(held)));
+                assert_eq!(granted, expected, "extension to {target:?}");
+                self.note(if granted { "extended" } else { "not extended" });
+                if let Some((held, _, _)) = self.mirror.holds.get_mut(&of).filter(|_| granted) {
+                    *held = most(*held, target);
+                    self.requests[of].held = most(self.requests[of].held, target);
+                }
+            }
+            Message::Release(of) if !too_late => {
+                self.store.release(&self.requests[of].ask, now_ms).await.unwrap();
+                self.mirror.holds.remove(&of);
+                self.mirror.ended.insert(of);
+                self.note("released");
+            }
+            Message::Settle(of, settlement) => {
+                // A process that was frozen sends it even after the lease.
+                let settled = self.store.settle(&settlement, now_ms).await.unwrap();
+                self.note(match settled {
+                    Settled::Done => "settled",
+                    Settled::Again => "settled again",
+                    Settled::WithoutHold => "settled without a hold",
+                });
+                if too_late && settled == Settled::WithoutHold && self.mirror.ended.contains(&of) {
+                    // By then the store need not remember that the request ended: it may charge once more, never less.
+                    let again = if settlement.only_held { ZERO } else { settlement.used };
+                    self.mirror.charge(of, &settlement.windows[0], again);
+                    (self.requests[of].late, self.requests[of].charged_late) = (true, true);
+                } else {
+                    assert_eq!(settled, self.mirror.settle(of, &settlement), "settlement of request {of}");
+                    self.requests[of].late |= too_late && settled == Settled::WithoutHold;
+                }
+            }
+            Message::Refill(of, window, entries) if now_ms < window.resets_at_ms => {
+                let charged = entries.iter().fold(Charged::default(), |sum, (_, entry)| {
+                    let outage = if entry.outage { entry.used } else { ZERO };
+                    sum.plus(Charged { used: entry.used, outage })
+                });
+                self.store.refill("acme", VERSION, &[(window, charged)], now_ms).await.unwrap();
+                let owed = self.mirror.refill(&window, &entries);
+                self.note(if owed { "charged later" } else { "refilled" });
+                if let Some(of) = of.filter(|of| self.requests[*of].stage == Stage::Stale) {
+                    self.requests[of].stage = Stage::Asking;
+                }
+            }
+            Message::Acknowledge(lost) => self.store.acknowledge("acme", &lost, now_ms).await.unwrap(),
+            Message::Admit(_) | Message::Extend(..) | Message::Release(_) | Message::Refill(..) => {}
+        }
+    }
+
+    async fn admit(&mut self, of: usize) {
+        let now_ms = self.now_ms;
+        let ask = self.requests[of].ask.clone();
+        let window = self.window(of);
+        let mut verdict = self.store.admit(&ask, false, now_ms).await.unwrap();
+        let missing = !self.mirror.windows.contains_key(&window.starts_at_ms);
+        let stale = |verdict: &Verdict| matches!(verdict, Verdict::Stale { windows, .. } if !windows.is_empty());
+        if self.strict && stale(&verdict) && self.opened.insert(window.starts_at_ms, ()).is_some() {
+            // A strict tenant's lost window is closed for one lease; one that was closed and is still missing is refilled.
+            let until_ms = now_ms + LEASE_MS;
+            self.store.close("acme", &window, until_ms, now_ms).await.unwrap();
+            self.mirror.closed.entry(window.starts_at_ms).or_insert(until_ms);
+            verdict = self.store.admit(&ask, false, now_ms).await.unwrap();
+        }
+        if self.strict && stale(&verdict) {
+            self.learn(of);
+        }
+        let closed = self.mirror.closed.get(&window.starts_at_ms).is_some_and(|until_ms| *until_ms > now_ms);
+        let known = self.mirror.holds.get(&of).map(|(held, _, _)| *held);
+        let expected = match known {
+            Some(_) => "admitted again",
+            None if self.mirror.ended.contains(&of) => "admitted for nothing",
+            None if missing && closed => "closed",
+            None if missing || !self.mirror.knows_version => "stale",
+            None if !self.mirror.fits(&ask, ask.hold) => "refused",
+            None => "admitted",
+        };
+        self.note(expected);
+        match (expected, &verdict) {
+            ("admitted again", Verdict::Admitted { held, .. }) => assert_eq!(Some(*held), known),
+            ("admitted for nothing", Verdict::Admitted { held, .. }) => assert_eq!(*held, ZERO),
+            ("closed", Verdict::Refused { refusal: Refusal::Closed { .. }, .. }) => {}
+            ("stale", Verdict::Stale { windows, .. }) => assert_eq!(windows.is_empty(), !missing),
+            ("refused", Verdict::Refused { refusal: Refusal::Quota { .. }, .. }) => {}
+            ("admitted", Verdict::Admitted { held, .. }) => {
+                assert_eq!(*held, ask.hold);
+                self.mirror.holds.insert(of, (*held, window, ask.lease_until_ms));
+            }
+            _ => panic!("request {of} should be {expected}, but: {verdict:?}"),
+        }
+        if matches!(verdict, Verdict::Refused { .. }) && !self.deadly {
+            // A copy of it that came later could take a hold that nobody knows of.
+            self.network.retain(|message| !matches!(message, Message::Admit(copy) if *copy == of));
+        }
+        let request = &mut self.requests[of];
+        if request.stage == Stage::Asking && !request.killed {
+            request.stage = match verdict {
+                Verdict::Admitted { held, .. } => {
+                    request.held = held;
+                    if held == ZERO { Stage::Ended } else { Stage::Held }
+                }
+                Verdict::Refused { .. } => Stage::Ended,
+                Verdict::Stale { .. } => Stage::Stale,
+            };
+        }
+    }
+}

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use test_servers::link::{Link, Manner};
 use test_servers::redis::{Redis, RedisCluster};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 async fn admit(store: &RedisStore, ask: &Admission) -> Verdict {
@@ -112,6 +113,63 @@ async fn a_connection_that_died_unnoticed_costs_no_error() {
     assert!(silent.0.contains("no connection"), "{silent}");
     link.set(Manner::Pass);
     store.ping(NOW).await.unwrap();
+}
+
+/// Carries connections to a server. While `stuck`, what is asked on the first stays on its way until that ends.
+async fn carry_late(listener: TcpListener, port: u16, stuck: watch::Receiver<bool>) {
+    let mut carried = JoinSet::new();
+    let mut is_first = true;
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let (mut asks, mut hears) = client.into_split();
+        let (mut answers, mut heard) = server.into_split();
+        carried.spawn(async move { drop(tokio::io::copy(&mut answers, &mut hears).await) });
+        let mut until = std::mem::replace(&mut is_first, false).then(|| stuck.clone());
+        carried.spawn(async move {
+            let mut bytes = vec![0; 65_536];
+            while let Ok(length @ 1..) = asks.read(&mut bytes).await {
+                if let Some(stuck) = &mut until {
+                    stuck.wait_for(|stuck| !stuck).await.unwrap();
+                }
+                heard.write_all(&bytes[..length]).await.unwrap();
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothing() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stick, stuck) = watch::channel(false);
+    let mut line = JoinSet::new();
+    line.spawn(carry_late(listener, redis.port(), stuck));
+    let (store, other) = (store_at(&format!("redis://{address}")), store_at(&redis.url()));
+    let limited = |requests| {
+        let mut ask = ask("acme");
+        ask.quotas[0].requests = Some(requests);
+        ask
+    };
+    let (first, late) = (limited(1), limited(1));
+    introduce(&store, &first).await;
+    assert!(matches!(admit(&other, &first).await, Verdict::Admitted { .. }));
+    stick.send(true).unwrap();
+    let verdict = admit(&store, &late).await;
+    assert!(matches!(verdict, Verdict::Refused { .. }), "its repetition went over a new connection: {verdict:?}");
+    other.release(&first, NOW).await.unwrap();
+    let scripts_heard = async || {
+        let told = redis.ask(&["INFO", "commandstats"]).await.unwrap();
+        let calls = told.split_once("cmdstat_evalsha:calls=").unwrap().1.split(',').next().unwrap();
+        calls.parse::<u64>().unwrap()
+    };
+    let before = scripts_heard().await;
+    stick.send(false).unwrap();
+    while scripts_heard().await == before {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(used_and_held(&other, "acme").await, (ZERO, ZERO));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,6 +30,15 @@ const FAILURES_TO_SKIP: u32 = 3;
 /// For how long it is skipped, a tenth more or less.
 const SKIP_MS: u64 = 1_000;
 
+/// What was answered to a batch.
+#[derive(Debug)]
+pub(super) struct Answers {
+    /// One for each command.
+    pub(super) values: Vec<Value>,
+    /// Whether the batch was sent twice; then what was sent first may yet be heard, after what is answered here.
+    pub(super) again: bool,
+}
+
 /// A connection, as cheap to clone as an `Arc`.
 #[derive(Clone)]
 pub(super) enum Link {
@@ -89,9 +98,10 @@ impl Connection {
     }
 
     /// Sends a batch, whose keys are of one slot, and waits for the answers; an answer may be an error of the server's.
-    pub(super) async fn send(&self, batch: &[Step<'_>]) -> Result<Vec<Value>, StoreError> {
+    pub(super) async fn send(&self, batch: &[Step<'_>]) -> Result<Answers, StoreError> {
         self.pass()?;
         let first = self.attempt(batch, Shape::Pipeline).await;
+        let again = first.is_err();
         let sent = match first {
             // Where a slot is on its way to another node, each command must be sent there on its own.
             Err(_) => self.attempt(batch, if self.is_cluster() { Shape::Apart } else { Shape::Pipeline }).await,
@@ -99,9 +109,9 @@ impl Connection {
         };
         let mut failures = lock(&self.failures);
         match sent {
-            Ok(answers) => {
+            Ok(values) => {
                 *failures = Failures::default();
-                Ok(answers)
+                Ok(Answers { values, again })
             }
             Err(error) => {
                 failures.in_a_row = failures.in_a_row.saturating_add(1);

@@ -16,8 +16,9 @@
 //! Times cross as `now_ms`; the server's clock collects garbage alone, by times to live that are counted from `now_ms`.
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
 
-use super::RedisStore;
+use super::connection::usable;
 use super::script::{Call, Step, packed, unpacked, whole};
+use super::{RedisStore, in_order};
 use crate::error::{Quota, RateKind};
 use crate::gcra::Rate;
 use crate::id::{RequestId, random_u64};
@@ -247,6 +248,21 @@ impl RedisStore {
         read().ok_or_else(|| unexpected(answer))
     }
 
+    /// Leaves a mark that a refused admission finds if it was sent twice and what was sent first is heard only now: it would
+    /// take a hold that nobody knows of.
+    pub(super) async fn take_back(
+        &self,
+        ask: &Admission,
+        verdict: &Verdict,
+        again: bool,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        if again && matches!(verdict, Verdict::Refused { .. }) {
+            return self.release(ask, now_ms).await;
+        }
+        Ok(())
+    }
+
     pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, now_ms: u64) -> Step<'a> {
         let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate } = settlement;
         let [requests, tokens, cost] = amounts(*used);
@@ -303,8 +319,10 @@ pub(super) fn settled(answer: &Value) -> Result<Settled, StoreError> {
 impl Counters for RedisStore {
     async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
         let mode = if hit { Mode::Hit } else { Mode::Miss };
-        let answer = self.ask(self.admission(ask, mode, now_ms)).await?;
-        let admitted = self.admitted(ask, &answer)?;
+        let sent = self.connection.send(&[self.admission(ask, mode, now_ms)]).await?;
+        let [answer] = in_order(sent.values)?;
+        let admitted = self.admitted(ask, &usable(answer)?)?;
+        self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
         self.learn_generation(&ask.tenant, admitted.generation);
         Ok(admitted.verdict)
     }

@@ -115,8 +115,7 @@ impl RedisStore {
 
     /// Sends a batch, whose keys are of one slot; an answer may be an error of the server's.
     async fn send<const N: usize>(&self, batch: &[Step<'_>; N]) -> Result<[Value; N], StoreError> {
-        let answers = self.connection.send(batch).await?;
-        answers.try_into().map_err(|_| StoreError("an answer is missing".into()))
+        in_order(self.connection.send(batch).await?.values)
     }
 
     /// Sends one command.
@@ -124,6 +123,10 @@ impl RedisStore {
         let [answer] = self.send(&[step]).await?;
         usable(answer)
     }
+}
+
+fn in_order<const N: usize>(answers: Vec<Value>) -> Result<[Value; N], StoreError> {
+    answers.try_into().map_err(|_| StoreError("an answer is missing".into()))
 }
 
 #[async_trait]
@@ -166,8 +169,10 @@ impl Store for RedisStore {
         };
         let key = self.cache_key(key);
         let looked = self.admission(ask, Mode::Look(&key), now_ms);
-        let [remembered, answer] = self.send(&[Step::Plain(self.read(&key)), looked]).await?;
+        let sent = self.connection.send(&[Step::Plain(self.read(&key)), looked]).await?;
+        let [remembered, answer] = in_order(sent.values)?;
         let admitted = self.admitted(ask, &usable(answer)?)?;
+        self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
         self.learn_generation(&ask.tenant, admitted.generation.clone());
         let is_answered = matches!(admitted.verdict, Verdict::Admitted { .. }) && admitted.is_hit;
         if !is_answered {
@@ -214,7 +219,7 @@ impl Store for RedisStore {
         if self.connection.is_cluster() { &mut apart } else { &mut batch }.extend(recordings);
         let apart = join_all(apart.into_iter().map(|recording| self.ask(recording)));
         let (answers, apart, put) = tokio::join!(self.connection.send(&batch), apart, put);
-        let mut answers = answers?.into_iter().map(usable);
+        let mut answers = answers?.values.into_iter().map(usable);
         let missing = || Err(StoreError("an answer is missing".into()));
         let done = answers.next().unwrap_or_else(missing);
         let set = answers.by_ref().take(of_tenant - 1).find_map(Result::err).map_or(Ok(()), Err);

@@ -76,11 +76,14 @@ fn all_at_once(model: &str) -> Load {
 
 /// What is wrong if not exactly what fits was served, all of it at the same time.
 fn wrong(seen: &Seen) -> Option<String> {
-    let Seen { served, quota, first_served_ms, last_refused_ms, .. } = seen;
-    let is_exact = (*served, *quota) == (LIMIT, u64::from(REQUESTS) - LIMIT);
-    (!is_exact || last_refused_ms >= first_served_ms).then(|| {
-        format!("{served} served, the first after {first_served_ms:.0} ms; {quota} refused, the last after {last_refused_ms:.0} ms")
-    })
+    let is_exact = (seen.served, seen.quota) == (LIMIT, u64::from(REQUESTS) - LIMIT);
+    let is_at_once = seen.first_served_ms.is_some_and(|first_ms| seen.last_refused_ms < first_ms);
+    (!is_exact || !is_at_once).then(|| format!("{} served, {} refused; {}", seen.served, seen.quota, times(seen)))
+}
+
+fn times(seen: &Seen) -> String {
+    let first_ms = seen.first_served_ms.unwrap_or_default();
+    format!("the last was refused after {:.0} ms, the first served after {first_ms:.0} ms", seen.last_refused_ms)
 }
 
 async fn at_once(rig: &Rig, store: Kind, rounds: usize) -> Result<Played> {
@@ -100,18 +103,11 @@ async fn at_once(rig: &Rig, store: Kind, rounds: usize) -> Result<Played> {
         seen.add(once);
     }
     let limit = LIMIT * rounds as u64;
-    let note = last_refused(&seen);
+    let note = times(&seen);
     let mut played = Played::new(stage, load, seen, Allowed { served: limit, ..Allowed::nothing(limit) });
     played.problems = problems;
     played.notes.push(note);
     Ok(played)
-}
-
-fn last_refused(seen: &Seen) -> String {
-    format!(
-        "the last was refused after {:.0} ms, the first served after {:.0} ms",
-        seen.last_refused_ms, seen.first_served_ms
-    )
 }
 
 /// A tenant whose daily cost is that of 100 holds; input is free.
@@ -126,7 +122,7 @@ async fn dear(rig: &Rig, store: Kind) -> Result<Played> {
     let stage = limited_by_cost(rig, store, &[model]).await?;
     let load = all_at_once(model);
     let seen = send_all(&stage.addresses(), &stage.key, &load).await;
-    let (problems, notes) = (wrong(&seen).into_iter().collect(), vec![last_refused(&seen)]);
+    let (problems, notes) = (wrong(&seen).into_iter().collect(), vec![times(&seen)]);
     let mut played = Played::new(stage, load, seen, Allowed::nothing(LIMIT));
     (played.problems, played.notes) = (problems, notes);
     Ok(played)

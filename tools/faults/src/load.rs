@@ -39,7 +39,7 @@ impl Load {
 }
 
 /// What clients saw.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) requests: u64,
     pub(crate) served: u64,
@@ -52,25 +52,8 @@ pub(crate) struct Seen {
     pub(crate) first_other: Option<String>,
     pub(crate) latencies_ms: Vec<f64>,
     /// After what time the first was served, and the last told of its quota.
-    pub(crate) first_served_ms: f64,
+    pub(crate) first_served_ms: Option<f64>,
     pub(crate) last_refused_ms: f64,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        Self {
-            requests: 0,
-            served: 0,
-            degraded: 0,
-            quota: 0,
-            unavailable: 0,
-            others: 0,
-            first_other: None,
-            latencies_ms: Vec::new(),
-            first_served_ms: f64::INFINITY,
-            last_refused_ms: 0.0,
-        }
-    }
 }
 
 impl Seen {
@@ -91,9 +74,13 @@ impl Seen {
         self.others += other.others;
         self.first_other = self.first_other.take().or(other.first_other);
         self.latencies_ms.extend(other.latencies_ms);
-        self.first_served_ms = self.first_served_ms.min(other.first_served_ms);
+        self.first_served_ms = first(self.first_served_ms, other.first_served_ms);
         self.last_refused_ms = self.last_refused_ms.max(other.last_refused_ms);
     }
+}
+
+fn first(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    one.into_iter().chain(other).reduce(f64::min)
 }
 
 /// Sends the load, to one gateway after another, and waits for its last answer.
@@ -127,7 +114,7 @@ pub(crate) async fn send_all(to: &[SocketAddr], key: &str, load: &Load) -> Seen 
             Ok(Ok(answer)) => match answer.status {
                 200 => {
                     seen.served += 1;
-                    seen.first_served_ms = seen.first_served_ms.min(latency_ms);
+                    seen.first_served_ms = first(seen.first_served_ms, Some(latency_ms));
                     seen.degraded += u64::from(answer.header("x-gateway-degraded").is_some());
                     continue;
                 }

@@ -2,7 +2,7 @@
 
 use crate::books::Books;
 use crate::load::{Load, Seen};
-use crate::stage::{LEASE, SOON, Stage};
+use crate::stage::{LOST_WRITTEN, SOON, Stage};
 use crate::store::IN_FLIGHT;
 use std::fmt;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Played {
     /// Looks at the books when they have come to rest.
     pub(crate) async fn judged(self) -> Figures {
         let Self { stage, load, seen, allowed, mut problems, mut notes, ended } = self;
-        let by = if allowed.killed { LEASE } else { SOON };
+        let by = if allowed.killed { LOST_WRITTEN } else { SOON };
         let by = by.saturating_sub(ended.elapsed()).max(Duration::from_secs(5));
         match stage.replay().await {
             Ok(0) => {}

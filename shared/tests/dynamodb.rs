@@ -1,8 +1,5 @@
 //! The DynamoDB directory and ledger: their contracts on two emulators, and what DynamoDB does to them on a bad day.
 
-mod front;
-
-use self::front::{Fate, Front};
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -19,6 +16,7 @@ use gateway_core::window::Window;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use test_servers::dynamodb::{DynamoDbLocal, Ministack};
+use test_servers::front::{Fate, Front};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -51,7 +49,7 @@ struct Rig {
 impl Rig {
     async fn new() -> Self {
         let server = local().await;
-        let front = Front::start(server.url()).await;
+        let front = Front::start(server.address()).await.unwrap();
         let rig = Self { server, front, name: RequestId::new(0).to_string() };
         rig.table().await.create().await.unwrap();
         rig.front.asked();
@@ -60,7 +58,7 @@ impl Rig {
 
     /// A client of its own, as another process has.
     async fn table(&self) -> Table {
-        Table::at_emulator(self.front.url(), &self.name).await.unwrap()
+        Table::at_emulator(&self.front.url(), &self.name).await.unwrap()
     }
 
     async fn ledger(&self) -> DynamoLedger {

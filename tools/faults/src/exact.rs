@@ -1,4 +1,8 @@
 //! Many requests at once against a limit: exactly what fits is served, whatever the number of processes (M1).
+//!
+//! All are sent in one instant, and the provider takes so long that nobody has its answer before the last of the others is
+//! refused: whatever could be served too much would be. The processes are warm, as a fleet's are: by a request that counts
+//! nothing ([`Stage::enter`]) each has connected to its servers and read the tenant and its key.
 
 use crate::Scenario;
 use crate::load::{Load, Seen, send_all};
@@ -17,10 +21,7 @@ const TOKENS: u64 = 20;
 const OUTPUT_NUSD: u64 = 2_000;
 /// What is held for an answer: its tokens' price, and what rounding may add.
 const HOLD_NUSD: u64 = TOKENS * OUTPUT_NUSD + 2;
-/// A machine that is busy with other things may let an emulator time out; who is told 503 then was not served either.
-const REFUSED_OTHERWISE: u64 = 50;
 const ROUNDS: usize = 20;
-const EVERY: Duration = Duration::from_millis(20);
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -69,10 +70,20 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// All that are served are in flight at once, since the provider takes longer than they take to come. They come as fast
-/// as two cores can take them that twenty debug builds share with their servers: faster, and the store would time out.
 fn all_at_once(model: &str) -> Load {
-    Load { model: model.to_owned(), requests: REQUESTS, every: EVERY, stream: false, max_tokens: TOKENS }
+    Load { model: model.to_owned(), requests: REQUESTS, every: Duration::ZERO, stream: false, max_tokens: TOKENS }
+}
+
+/// What is wrong if not exactly what fits was served, all of it at the same time.
+fn wrong(seen: &Seen) -> Option<String> {
+    let is_exact = (seen.served, seen.quota) == (LIMIT, u64::from(REQUESTS) - LIMIT);
+    let is_at_once = seen.first_served_ms.is_some_and(|first_ms| seen.last_refused_ms < first_ms);
+    (!is_exact || !is_at_once).then(|| format!("{} served, {} refused; {}", seen.served, seen.quota, times(seen)))
+}
+
+fn times(seen: &Seen) -> String {
+    let first_ms = seen.first_served_ms.unwrap_or_default();
+    format!("the last was refused after {:.0} ms, the first served after {first_ms:.0} ms", seen.last_refused_ms)
 }
 
 async fn at_once(rig: &Rig, store: Kind, rounds: usize) -> Result<Played> {
@@ -87,19 +98,15 @@ async fn at_once(rig: &Rig, store: Kind, rounds: usize) -> Result<Played> {
         }
         let once = send_all(&stage.addresses(), &stage.key, &load).await;
         let calls = stage.double.counts().total.calls;
-        if (once.served, once.quota + once.unavailable, calls) != (LIMIT, u64::from(REQUESTS) - LIMIT, LIMIT * round) {
-            problems.push(format!("round {round}: {} served, {} refused, {calls} calls", once.served, once.quota));
-        }
+        problems.extend(wrong(&once).map(|wrong| format!("round {round}: {wrong}")));
+        problems.extend((calls != LIMIT * round).then(|| format!("round {round}: {calls} calls")));
         seen.add(once);
     }
     let limit = LIMIT * rounds as u64;
-    let mut played = Played::new(
-        stage,
-        load,
-        seen,
-        Allowed { served: limit, unavailable: REFUSED_OTHERWISE, ..Allowed::nothing(limit) },
-    );
+    let note = times(&seen);
+    let mut played = Played::new(stage, load, seen, Allowed { served: limit, ..Allowed::nothing(limit) });
     played.problems = problems;
+    played.notes.push(note);
     Ok(played)
 }
 
@@ -115,13 +122,9 @@ async fn dear(rig: &Rig, store: Kind) -> Result<Played> {
     let stage = limited_by_cost(rig, store, &[model]).await?;
     let load = all_at_once(model);
     let seen = send_all(&stage.addresses(), &stage.key, &load).await;
-    let mut problems = Vec::new();
-    if (seen.served, seen.quota + seen.unavailable) != (LIMIT, u64::from(REQUESTS) - LIMIT) {
-        problems.push(format!("{} served, {} refused", seen.served, seen.quota));
-    }
-    let allowed = Allowed { unavailable: REFUSED_OTHERWISE, ..Allowed::nothing(LIMIT) };
-    let mut played = Played::new(stage, load, seen, allowed);
-    played.problems = problems;
+    let (problems, notes) = (wrong(&seen).into_iter().collect(), vec![times(&seen)]);
+    let mut played = Played::new(stage, load, seen, Allowed::nothing(LIMIT));
+    (played.problems, played.notes) = (problems, notes);
     Ok(played)
 }
 
@@ -131,6 +134,7 @@ async fn cheap(rig: &Rig, store: Kind) -> Result<Played> {
     let load = all_at_once("slow-2500+refusal@free");
     let mut seen = send_all(&stage.addresses(), &stage.key, &load).await;
     let at_once = seen.served;
+    let mut problems: Vec<String> = wrong(&seen).into_iter().collect();
     let one = Load { model: "refusal@free".to_owned(), requests: 1, ..load.clone() };
     loop {
         let next = send_all(&stage.addresses()[..1], &stage.key, &one).await;
@@ -143,7 +147,6 @@ async fn cheap(rig: &Rig, store: Kind) -> Result<Played> {
     let limit_nusd = LIMIT * HOLD_NUSD;
     let spent = stage.double.counts().total.output_tokens * OUTPUT_NUSD;
     let left = limit_nusd.saturating_sub(spent);
-    let mut problems = Vec::new();
     if spent > limit_nusd || left >= HOLD_NUSD {
         problems.push(format!("{spent} of {limit_nusd} nusd spent"));
     }

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
@@ -15,26 +16,32 @@ const START: Duration = Duration::from_secs(30);
 /// The owner's token, the same for all.
 const OWNER: &str = "faults-owner-token-0123456789abcdefghij";
 
-/// Builds the program where it is missing, and says where it is.
+/// Builds the program as it is deployed, once, and says where it is. A debug build takes ten times as long for everything,
+/// and what is to be seen is what becomes of a fault, not of two cores.
 pub(crate) fn program() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("FAULTS_GATEWAY") {
-        return Ok(named.into());
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(program) = &*built {
+        return Ok(program.clone());
     }
-    // This program, or a test in `deps`, lies in the folder in which the other one is built.
+    let program = match std::env::var_os("FAULTS_GATEWAY") {
+        Some(named) => named.into(),
+        None => build()?,
+    };
+    Ok(built.insert(program).clone())
+}
+
+/// Cargo does nothing if there is nothing to build.
+fn build() -> Result<PathBuf> {
+    // This program, or a test in `deps`, lies in a folder of cargo's.
     let own = std::env::current_exe()?;
     let folder = own.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
-    let folder = folder.context("this program lies in no target folder")?;
-    let program = folder.join("ai-gateway");
-    if !program.exists() {
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "-p", "ai-gateway", "--target-dir"]);
-        build.arg(folder.parent().context("a target folder")?);
-        if folder.ends_with("release") {
-            build.arg("--release");
-        }
-        ensure!(build.status()?.success(), "the gateway cannot be built");
-    }
-    Ok(program)
+    let target = folder.and_then(Path::parent).context("this program lies in no target folder")?;
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    build.args(["build", "--release", "--locked", "--quiet", "-p", "ai-gateway", "--target-dir"]).arg(target);
+    ensure!(build.status()?.success(), "the gateway cannot be built");
+    Ok(target.join("release/ai-gateway"))
 }
 
 /// The program with these variables, and no others.

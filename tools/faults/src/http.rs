@@ -38,14 +38,33 @@ pub(crate) fn request(line: &str, bearer: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A connection for one request.
+pub(crate) struct Connection(TcpStream);
+
+impl Connection {
+    pub(crate) async fn open(to: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+
+    pub(crate) async fn send(&mut self, request: &[u8]) -> Result<()> {
+        Ok(self.0.write_all(request).await?)
+    }
+
+    /// The answer, read to its end.
+    pub(crate) async fn answer(mut self) -> Result<Answer> {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).await?;
+        parse(&bytes)
+    }
+}
+
 /// Sends a request and reads its answer to the end.
 pub(crate) async fn send(to: SocketAddr, request: &[u8]) -> Result<Answer> {
-    let mut stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    stream.write_all(request).await?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await?;
-    parse(&bytes)
+    let mut connection = Connection::open(to).await?;
+    connection.send(request).await?;
+    connection.answer().await
 }
 
 /// Sends a request and leaves after so many events of its answer; with 0, as soon as it is sent.

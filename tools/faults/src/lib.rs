@@ -8,6 +8,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "what is tested here is what happens in time")]
 
+mod books;
 mod client;
 mod exact;
 mod gateway;
@@ -17,6 +18,7 @@ mod load;
 mod process;
 mod stage;
 mod store;
+mod table;
 mod verdict;
 
 use stage::Rig;

@@ -1,10 +1,16 @@
 //! Open-loop load: requests come when their time has come, however slow the answers to those before them are, as those of
 //! many clients do. A request's time is counted from then.
+//!
+//! Without time between them they come all at once: each client has its connection before the first of them sends, and
+//! none looks for an answer before the last has sent.
 
-use crate::http::{request, send};
+use crate::http::{Answer, Connection, request, send};
+use anyhow::Result;
 use serde_json::json;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -45,6 +51,9 @@ pub(crate) struct Seen {
     pub(crate) others: u64,
     pub(crate) first_other: Option<String>,
     pub(crate) latencies_ms: Vec<f64>,
+    /// After what time the first was served, and the last told of its quota.
+    pub(crate) first_served_ms: Option<f64>,
+    pub(crate) last_refused_ms: f64,
 }
 
 impl Seen {
@@ -65,21 +74,37 @@ impl Seen {
         self.others += other.others;
         self.first_other = self.first_other.take().or(other.first_other);
         self.latencies_ms.extend(other.latencies_ms);
+        self.first_served_ms = first(self.first_served_ms, other.first_served_ms);
+        self.last_refused_ms = self.last_refused_ms.max(other.last_refused_ms);
     }
+}
+
+fn first(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    one.into_iter().chain(other).reduce(f64::min)
 }
 
 /// Sends the load, to one gateway after another, and waits for its last answer.
 pub(crate) async fn send_all(to: &[SocketAddr], key: &str, load: &Load) -> Seen {
     let begun = Instant::now();
-    let bytes: std::sync::Arc<[u8]> = request("POST /v1/chat/completions", key, &load.body()).into();
+    let bytes: Arc<[u8]> = request("POST /v1/chat/completions", key, &load.body()).into();
+    let together = load.every.is_zero().then(|| Arc::new(Barrier::new(load.requests as usize)));
     let mut running = JoinSet::new();
     for place in 0..load.requests {
         let at = begun + load.every * place;
-        let (to, bytes) = (to[place as usize % to.len()], bytes.clone());
+        let (to, bytes, together) = (to[place as usize % to.len()], bytes.clone(), together.clone());
         running.spawn(async move {
-            sleep_until(at).await;
-            let answer = timeout(PATIENCE, send(to, &bytes)).await;
-            (answer, at.elapsed().as_secs_f64() * 1e3)
+            let mut from = at;
+            let asking = async {
+                match together {
+                    Some(all) => send_together(to, &bytes, &all, &mut from).await,
+                    None => {
+                        sleep_until(at).await;
+                        send(to, &bytes).await
+                    }
+                }
+            };
+            let answer = timeout(PATIENCE, asking).await;
+            (answer, from.elapsed().as_secs_f64() * 1e3)
         });
     }
     let mut seen = Seen { requests: u64::from(load.requests), ..Seen::default() };
@@ -89,11 +114,13 @@ pub(crate) async fn send_all(to: &[SocketAddr], key: &str, load: &Load) -> Seen 
             Ok(Ok(answer)) => match answer.status {
                 200 => {
                     seen.served += 1;
+                    seen.first_served_ms = first(seen.first_served_ms, Some(latency_ms));
                     seen.degraded += u64::from(answer.header("x-gateway-degraded").is_some());
                     continue;
                 }
                 429 => {
                     seen.quota += 1;
+                    seen.last_refused_ms = seen.last_refused_ms.max(latency_ms);
                     continue;
                 }
                 503 => {
@@ -109,4 +136,17 @@ pub(crate) async fn send_all(to: &[SocketAddr], key: &str, load: &Load) -> Seen 
         seen.first_other.get_or_insert(other);
     }
     seen
+}
+
+/// Sends a request when all clients are connected, and looks for its answer when all have sent; `from` is when it is sent.
+async fn send_together(to: SocketAddr, bytes: &[u8], all: &Barrier, from: &mut Instant) -> Result<Answer> {
+    let connection = Connection::open(to).await;
+    all.wait().await;
+    *from = Instant::now();
+    let sent = match connection {
+        Ok(mut connection) => connection.send(bytes).await.map(|()| connection),
+        Err(error) => Err(error),
+    };
+    all.wait().await;
+    sent?.answer().await
 }

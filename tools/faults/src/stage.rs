@@ -1,9 +1,11 @@
 //! What a scenario plays on: real servers, links in front of them, gateways that share them, and a provider that keeps
 //! books of its own. Everything ends with the value, whatever becomes of the scenario.
 
+use crate::books::{Billed, Books, Entry, INPUT_NUSD, OUTPUT_NUSD, nusd, provider};
 use crate::gateway::Gateway;
 use crate::http::{request, send};
 use crate::load::{Load, Seen, send_all};
+use crate::table::{Table, warm};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -11,10 +13,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use test_servers::dynamodb::DynamoDbLocal;
+use test_servers::front::Front;
 use test_servers::link::Link;
 use test_servers::redis::{Redis, RedisCluster};
 use tokio::time::{Instant, sleep};
-use upstream_double::{Double, Tally};
+use upstream_double::Double;
 
 /// How often it is looked whether something has come about.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -23,16 +26,12 @@ const LEASE_AFTER_DEADLINE: Duration = Duration::from_secs(60);
 /// Requests have this long, so that leases are short.
 const DEADLINE: Duration = Duration::from_secs(8);
 /// By when all leases of before have ended.
-pub(crate) const LEASE: Duration =
-    LEASE_AFTER_DEADLINE.saturating_add(DEADLINE).saturating_add(Duration::from_secs(15));
+const LEASE: Duration = LEASE_AFTER_DEADLINE.saturating_add(DEADLINE).saturating_add(Duration::from_secs(15));
+/// By when the ledger has heard of all of them: a process writes as many as it can in half a second, and what is too much, or
+/// was told to one that was killed, is told again a minute later.
+pub(crate) const LOST_WRITTEN: Duration = LEASE.saturating_add(Duration::from_secs(4 * 60));
 /// By when the books agree where nobody was killed: what was owed to a server is sent when it is back.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-
-/// Transactions that the emulator is warmed up with.
-const WARMING: u32 = 400;
-/// What a token costs, in nano-dollars.
-const INPUT_NUSD: u64 = 1_000;
-const OUTPUT_NUSD: u64 = 2_000;
 
 /// Which store the gateways share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,15 +54,21 @@ pub(crate) struct Setup {
     /// Models of the double, by its ids; a `+free` at an end means that input costs nothing.
     pub(crate) models: Vec<&'static str>,
     pub(crate) redis: &'static [&'static str],
+    /// Whether DynamoDB is asked through a front that can be told to refuse.
+    pub(crate) fronted: bool,
 }
 
 impl Setup {
     pub(crate) fn new(store: Kind, gateways: usize, models: &[&'static str]) -> Self {
-        Self { store, gateways, limits: json!({}), models: models.to_vec(), redis: &[] }
+        Self { store, gateways, limits: json!({}), models: models.to_vec(), redis: &[], fronted: false }
     }
 
     pub(crate) fn limited(self, limits: Value) -> Self {
         Self { limits, ..self }
+    }
+
+    pub(crate) fn fronted(self) -> Self {
+        Self { fronted: true, ..self }
     }
 }
 
@@ -78,7 +83,7 @@ impl Rig {
     /// Starts what is shared.
     pub(crate) async fn start() -> Result<Self> {
         let dynamodb = DynamoDbLocal::start().await?;
-        warm(([127, 0, 0, 1], dynamodb.port()).into()).await.context("DynamoDB Local")?;
+        warm(dynamodb.address()).await.context("DynamoDB Local")?;
         Ok(Self { dynamodb, tables: AtomicU64::new(0) })
     }
 }
@@ -91,6 +96,8 @@ pub(crate) struct Stage {
     pub(crate) cluster: Option<RedisCluster>,
     pub(crate) store_link: Option<Link>,
     pub(crate) ledger_link: Option<Link>,
+    pub(crate) ledger_front: Option<Front>,
+    table: Option<Table>,
     /// The tenant that asks, and its key.
     pub(crate) tenant: String,
     pub(crate) key: String,
@@ -133,24 +140,39 @@ impl Stage {
                 cluster = Some(servers);
             }
         }
-        let mut ledger_link = None;
+        let (mut table, mut ledger_link, mut ledger_front) = (None, None, None);
         if setup.store == Kind::Memory {
             set("GATEWAY_DIRECTORY", format!("file:{}", folder.0.join("data").display()));
         } else {
-            let table = format!("faults-{number}");
-            let dynamodb = ([127, 0, 0, 1], rig.dynamodb.port()).into();
-            create_table(dynamodb, &table).await?;
+            let mut dynamodb = rig.dynamodb.address();
+            let made = Table::create(dynamodb, &format!("faults-{number}")).await?;
+            if setup.fronted {
+                let front = Front::start(dynamodb).await?;
+                dynamodb = front.address();
+                ledger_front = Some(front);
+            }
             let link = Link::start(dynamodb).await?;
-            set("GATEWAY_DIRECTORY", format!("dynamodb:{table}"));
+            set("GATEWAY_DIRECTORY", format!("dynamodb:{}", made.name));
             set("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", link.address()));
             set("AWS_REGION", "us-east-1".to_owned());
             set("AWS_ACCESS_KEY_ID", "emulator".to_owned());
             set("AWS_SECRET_ACCESS_KEY", "emulator".to_owned());
-            ledger_link = Some(link);
+            (table, ledger_link) = (Some(made), Some(link));
         }
-        let (gateways, tenant, key) = (Vec::new(), String::new(), String::new());
-        let mut stage =
-            Self { double, gateways, redis, cluster, store_link, ledger_link, tenant, key, variables, folder };
+        let mut stage = Self {
+            double,
+            gateways: Vec::new(),
+            redis,
+            cluster,
+            store_link,
+            ledger_link,
+            ledger_front,
+            table,
+            tenant: String::new(),
+            key: String::new(),
+            variables,
+            folder,
+        };
         // The first one makes what all share.
         stage.gateways.push(stage.gateway(0).await?);
         for place in 1..setup.gateways {
@@ -214,29 +236,30 @@ impl Stage {
         let usage = gateway.admin(&format!("GET /admin/tenants/{}/usage", self.tenant), "").await?;
         let is_live = usage.header("x-gateway-degraded").is_none();
         let usage = usage.json(200)?;
-        let mut ledger = Billed::default();
+        let mut ledger = Vec::new();
         let rows = gateway.admin("GET /admin/usage?group_by=tenant", "").await?.json(200)?;
         for row in rows["data"].as_array().into_iter().flatten() {
-            let count = |name: &str| row[name].as_u64().unwrap_or_default();
-            ledger.requests += count("requests");
-            ledger.input_tokens += count("input_tokens");
-            ledger.output_tokens += count("output_tokens");
-            ledger.cost_nusd += nusd(&row["cost_usd"])?;
+            ledger.push(Billed::told(row["requests"].as_u64().unwrap_or_default(), row, &row["cost_usd"])?);
         }
+        let receipts = match &self.table {
+            Some(table) => Some(table.receipts().await?.iter().map(Entry::parse).collect::<Result<_>>()?),
+            None => None,
+        };
         Ok(Books {
             is_live,
             used_requests: usage["requests"]["used"].as_u64().unwrap_or_default(),
             used_nusd: nusd(&usage["cost_usd"]["used"])?,
             held_requests: usage["requests"]["held"].as_u64().unwrap_or_default(),
             held_nusd: nusd(&usage["cost_usd"]["held"])?,
-            ledger,
-            double: Billed::by(&self.double),
+            ledger: ledger.into_iter().sum(),
+            receipts,
+            provider: provider(&self.double),
         })
     }
 
     /// Waits until nothing is held and the books agree, `by` then at the latest. Each process is asked something now and
     /// then, for what it owes to the servers goes with its next request, and expired holds are seen by the next one too.
-    pub(crate) async fn settled(&self, load: &Load, by: Duration, agree: impl Fn(&Books) -> bool) -> Result<Books> {
+    pub(crate) async fn settled(&self, load: &Load, by: Duration, are_right: impl Fn(&Books) -> bool) -> Result<Books> {
         let begun = Instant::now();
         let load = Load { requests: u32::try_from(self.gateways.len())?, every: Duration::ZERO, ..load.clone() };
         let mut asked = Instant::now();
@@ -245,9 +268,9 @@ impl Stage {
             if let Ok(books) = &books
                 && books.is_live
                 && books.held_requests == 0
-                && agree(books)
+                && are_right(books)
             {
-                return Ok(*books);
+                return Ok(books.clone());
             }
             if begun.elapsed() > by {
                 return books;
@@ -296,108 +319,6 @@ pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result
         sleep(Duration::from_millis(2)).await;
     }
     Ok(())
-}
-
-/// What was billed for, or what a ledger says was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Billed {
-    /// Calls that were answered, or requests.
-    pub(crate) requests: u64,
-    pub(crate) input_tokens: u64,
-    pub(crate) output_tokens: u64,
-    pub(crate) cost_nusd: u64,
-}
-
-impl Billed {
-    fn by(double: &Double) -> Self {
-        let counts = double.counts();
-        let cost = |(model, tally): (&String, &Tally)| {
-            let input = if model.contains("@free") { 0 } else { INPUT_NUSD };
-            tally.input_tokens * input + tally.output_tokens * OUTPUT_NUSD
-        };
-        Self {
-            requests: counts.total.calls,
-            input_tokens: counts.total.input_tokens,
-            output_tokens: counts.total.output_tokens,
-            cost_nusd: counts.models.iter().map(cost).sum(),
-        }
-    }
-}
-
-/// Both sides' books.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Books {
-    /// Whether the store answered.
-    is_live: bool,
-    pub(crate) used_requests: u64,
-    pub(crate) used_nusd: u64,
-    pub(crate) held_requests: u64,
-    pub(crate) held_nusd: u64,
-    pub(crate) ledger: Billed,
-    pub(crate) double: Billed,
-}
-
-impl Books {
-    /// To the token and the nano-dollar (M6).
-    pub(crate) fn agree(&self) -> bool {
-        self.ledger == self.double
-    }
-
-    /// As it is where a process was killed: no less than was billed.
-    pub(crate) fn cover(&self) -> bool {
-        self.ledger.cost_nusd >= self.double.cost_nusd
-            && self.ledger.input_tokens + self.ledger.output_tokens
-                >= self.double.input_tokens + self.double.output_tokens
-    }
-}
-
-/// Makes a table as `template.yaml` does, for an emulator that looks at no signature.
-async fn create_table(dynamodb: SocketAddr, name: &str) -> Result<()> {
-    let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
-    let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
-    let table = json!({"TableName": name, "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [attribute("pk"), attribute("sk")],
-        "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")]});
-    ask(dynamodb, "CreateTable", &table).await.context("the table")
-}
-
-/// Has the emulator's Java machine compile what it will be asked for: cold, one transaction takes it 40 ms, and a load that
-/// is more than it can take would measure that.
-async fn warm(dynamodb: SocketAddr) -> Result<()> {
-    create_table(dynamodb, "warming").await?;
-    for number in 0..WARMING {
-        let key = |name: String| json!({"pk": {"S": name}, "sk": {"S": "warming"}});
-        let put = json!({"Put": {"TableName": "warming", "Item": key(number.to_string()),
-            "ConditionExpression": "attribute_not_exists(pk)"}});
-        let add = |name: String| {
-            json!({"Update": {"TableName": "warming", "Key": key(name),
-            "UpdateExpression": "ADD n :one", "ExpressionAttributeValues": {":one": {"N": "1"}}}})
-        };
-        let all = json!({"TransactItems": [put, add(format!("sum {}", number % 16)), add("sum".to_owned())]});
-        ask(dynamodb, "TransactWriteItems", &all).await?;
-        let read = json!({"TableName": "warming", "Key": key("sum".to_owned()), "ConsistentRead": true});
-        ask(dynamodb, "GetItem", &read).await?;
-    }
-    Ok(())
-}
-
-async fn ask(dynamodb: SocketAddr, operation: &str, body: &Value) -> Result<()> {
-    let body = body.to_string();
-    let request = format!(
-        "POST / HTTP/1.1\r\nhost: dynamodb\r\nx-amz-target: DynamoDB_20120810.{operation}\r\n\
-         content-type: application/x-amz-json-1.0\r\nauthorization: AWS4-HMAC-SHA256 \
-         Credential=emulator/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0\r\n\
-         x-amz-date: 20260101T000000Z\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    send(dynamodb, request.as_bytes()).await?.json(200).map(drop)
-}
-
-/// Nano-dollars of a decimal string with nine places.
-fn nusd(value: &Value) -> Result<u64> {
-    let text = value.as_str().with_context(|| format!("{value} is no money"))?;
-    let (whole, places) = text.split_once('.').context("money has a point")?;
-    Ok(format!("{whole}{places:0<9}").parse()?)
 }
 
 fn configuration(base_url: &str, models: &[&str]) -> String {

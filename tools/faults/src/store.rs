@@ -126,6 +126,11 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
+/// What a load of [`play`] is played on.
+pub(crate) fn setup(store: Kind) -> Setup {
+    Setup::new(store, GATEWAYS, &[MODEL])
+}
+
 /// Plays a load of so many seconds, and the fault from its second second on.
 pub(crate) async fn play(
     rig: &Rig,
@@ -134,10 +139,20 @@ pub(crate) async fn play(
     allowed: fn(u64) -> Allowed,
     fault: impl AsyncFnOnce(&mut Stage) -> Result<()>,
 ) -> Result<Played> {
+    play_on(rig, setup(store), seconds, allowed, fault).await
+}
+
+/// The same on a stage that was set otherwise.
+pub(crate) async fn play_on(
+    rig: &Rig,
+    setup: Setup,
+    seconds: u32,
+    allowed: fn(u64) -> Allowed,
+    fault: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+) -> Result<Played> {
     let requests = PER_SECOND * seconds;
     let limit = u64::from(requests) * 7 / 10;
-    let setup = Setup::new(store, GATEWAYS, &[MODEL]).limited(json!({"daily_requests": limit}));
-    let mut stage = Stage::set(rig, &setup).await?;
+    let mut stage = Stage::set(rig, &setup.limited(json!({"daily_requests": limit}))).await?;
     let every = Duration::from_secs(1) / PER_SECOND;
     let load = Load { model: MODEL.to_owned(), requests, every, stream: false, max_tokens: 30 };
     let seen = stage

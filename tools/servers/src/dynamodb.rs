@@ -9,7 +9,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use std::hash::{BuildHasher, RandomState};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -61,6 +61,12 @@ impl DynamoDbLocal {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.0.port
+    }
+
+    /// `127.0.0.1` and its port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.0.port).into()
     }
 
     /// Sends a signal: `"STOP"` freezes it, `"CONT"` thaws it.

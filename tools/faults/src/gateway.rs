@@ -39,6 +39,13 @@ fn build() -> Result<PathBuf> {
     let target = folder.and_then(Path::parent).context("this program lies in no target folder")?;
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo tells this program of its own package would have build scripts run again, and all that depends on them.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&name);
+        }
+    }
     build.args(["build", "--release", "--locked", "--quiet", "-p", "ai-gateway", "--target-dir"]).arg(target);
     ensure!(build.status()?.success(), "the gateway cannot be built");
     Ok(target.join("release/ai-gateway"))

@@ -31,11 +31,11 @@ check:
 
 test: test-rust test-clients
 
-# The Lambda tests drive the binaries that are deployed, so these are built in release first.
+# The Lambda tests drive the binaries that are deployed, and the faults strike a gateway, so these are built in release first.
 test-rust:
 	tools/install/system
 	tools/install/dynamodb
-	cargo build --release --locked -p gateway-function -p admin-function --bins
+	cargo build --release --locked -p gateway-function -p admin-function -p ai-gateway --bins
 	GATEWAY_BIN=$(TARGET)/release/gateway ADMIN_BIN=$(TARGET)/release/admin \
 		cargo test --workspace --all-features --locked --no-fail-fast
 

@@ -103,7 +103,8 @@ impl Front {
         lock(&self.state).script = Box::new(script);
     }
 
-    /// How often each operation was asked for since this was asked the last time.
+    /// How often each operation was asked for since this was asked the last time. What the SDK sends again, as when the
+    /// emulator is slow, was asked for once.
     pub fn asked(&self) -> BTreeMap<String, usize> {
         std::mem::take(&mut lock(&self.state).asked)
     }
@@ -136,7 +137,9 @@ async fn serve(client: TcpStream, emulator: SocketAddr, state: &Mutex<State>) ->
         let operation = request.target.rsplit('.').next().unwrap_or_default();
         let fate = {
             let mut state = lock(state);
-            *state.asked.entry(operation.to_owned()).or_default() += 1;
+            if !request.is_repetition {
+                *state.asked.entry(operation.to_owned()).or_default() += 1;
+            }
             (state.script)(operation)
         };
         let answer = match fate {
@@ -185,11 +188,13 @@ struct Message {
     bytes: Vec<u8>,
     /// What a request asks for.
     target: String,
+    /// Whether the SDK sends it again.
+    is_repetition: bool,
 }
 
 impl Message {
     async fn read(stream: &mut BufStream<TcpStream>) -> io::Result<Self> {
-        let (mut bytes, mut target, mut length) = (Vec::new(), String::new(), None);
+        let (mut bytes, mut target, mut is_repetition, mut length) = (Vec::new(), String::new(), false, None);
         loop {
             let from = bytes.len();
             if stream.read_until(b'\n', &mut bytes).await? == 0 {
@@ -204,6 +209,7 @@ impl Message {
             };
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse::<usize>().ok(),
+                "amz-sdk-request" => is_repetition = !value.trim().starts_with("attempt=1;"),
                 "x-amz-target" => value.trim().clone_into(&mut target),
                 _ => {}
             }
@@ -213,6 +219,6 @@ impl Message {
         let head = bytes.len();
         bytes.resize(head + length, 0);
         stream.read_exact(&mut bytes[head..]).await?;
-        Ok(Self { bytes, target })
+        Ok(Self { bytes, target, is_repetition })
     }
 }

@@ -146,8 +146,7 @@ async fn every_key_is_garbage_after_some_time() {
     let seen = gateway_core::health::Sight::Failed;
     let seen = gateway_core::health::Observation { model: "m".into(), begun_at_ms: NOW, sight: seen };
     let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
-    Store::settle(&store, &settlement(&settled, HOLD), std::slice::from_ref(&seen), Some(write), NOW).await.unwrap();
-    store.record(&[seen], NOW).await.unwrap();
+    Store::settle(&store, &settlement(&settled, HOLD), &[seen], Some(write), NOW).await.unwrap();
     let keys = redis.ask(&["KEYS", "*"]).await.unwrap();
     assert_eq!(keys.lines().count(), 6, "the tenant, two markers, an answer, a model, its batch: {keys}");
     for key in keys.lines() {

@@ -1,7 +1,7 @@
 -- Records what was seen of one model: the lines of health/mod.rs, welford.rs and breaker.rs, in their order, on the same
 -- IEEE doubles.
 --
--- KEYS  1 the model, packed as model.lua says   2 says that this batch is recorded already; none if that is known otherwise
+-- KEYS  1 the model, packed as model.lua says   2 says that this batch is recorded already
 -- ARGV  1 packed: now_ms, tau_ms, consecutive_failures, failure_percent, least_samples, first_open_ms, longest_open_ms,
 --         jitter_percent; then of each sight: 0 nothing, 1 answered, 2 failed or 3 cool, when the attempt began, ttft_ms or
 --         cooldown until, ms_per_token or not a number, a random number below 2^53
@@ -9,7 +9,7 @@
 -- Answers the model as it is then, packed.
 
 local packed = redis.call('GET', KEYS[1])
-if KEYS[2] and not redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[2]) then return packed end
+if not redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[2]) then return packed end
 local now, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
   struct.unpack('<dddddddd', ARGV[1])
 tau = math.max(1, tau)

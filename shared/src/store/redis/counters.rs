@@ -263,7 +263,7 @@ impl RedisStore {
         Ok(())
     }
 
-    pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, now_ms: u64) -> Call<'a> {
+    pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, now_ms: u64) -> Step<'a> {
         let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate } = settlement;
         let [requests, tokens, cost] = amounts(*used);
         let [limit, period, capacity] = rate(token_rate.map(|(rate, ..)| rate));
@@ -276,7 +276,7 @@ impl RedisStore {
         ];
         args.extend(fields(windows.iter()));
         let keys = self.keys_of(tenant, *id);
-        Call { script: &self.scripts.settle, keys, args }
+        Step::Script(Call { script: &self.scripts.settle, keys, args })
     }
 
     fn keep_lost(&self, tenant: &str, told: &[Value]) {
@@ -337,7 +337,7 @@ impl Counters for RedisStore {
     }
 
     async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
-        settled(&self.ask(Step::Script(self.settlement(settlement, now_ms))).await?)
+        settled(&self.ask(self.settlement(settlement, now_ms)).await?)
     }
 
     async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {

@@ -115,12 +115,12 @@ impl RedisStore {
         Ok(known.kept.clone())
     }
 
-    pub(super) fn forget(&self, model: &str) {
+    fn forget(&self, model: &str) {
         self.models.lock().unwrap_or_else(PoisonError::into_inner).remove(model);
     }
 
-    /// The call that records what was seen of one model.
-    fn recording(&self, model: &str, seen: &[&Observation], now_ms: u64) -> Call<'_> {
+    /// The command that records what was seen of one model.
+    fn recording(&self, model: &str, seen: &[&Observation], now_ms: u64) -> Step<'_> {
         let BreakerSettings {
             consecutive_failures,
             failure_percent,
@@ -142,11 +142,11 @@ impl RedisStore {
         ];
         let numbers = settings.into_iter().map(number).chain(seen.iter().flat_map(|seen| sight(seen)));
         let args = vec![packed(numbers), digits(BATCH_KEPT_MS), digits(MODEL_KEPT_MS)];
-        Call { script: &self.scripts.record, keys: vec![self.model_key(model), batch], args }
+        Step::Script(Call { script: &self.scripts.record, keys: vec![self.model_key(model), batch], args })
     }
 
-    /// The calls that record what was seen, each with its model.
-    pub(super) fn recordings(&self, seen: &[Observation], now_ms: u64) -> Vec<(Arc<str>, Call<'_>)> {
+    /// The commands that record what was seen, each with its model.
+    pub(super) fn recordings(&self, seen: &[Observation], now_ms: u64) -> Vec<(Arc<str>, Step<'_>)> {
         let mut models: Vec<(&Arc<str>, Vec<&Observation>)> = Vec::new();
         for sight in seen {
             match models.iter_mut().find(|(model, _)| **model == sight.model) {
@@ -180,8 +180,8 @@ impl HealthStore for RedisStore {
     }
 
     async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
-        let recorded = self.recordings(seen, now_ms).into_iter().map(async |(model, recording)| {
-            let answer = self.ask(Step::Script(recording)).await;
+        let recorded = self.recordings(seen, now_ms).into_iter().map(async |(model, step)| {
+            let answer = self.ask(step).await;
             self.recorded(&model, answer, now_ms)
         });
         join_all(recorded).await.into_iter().collect()

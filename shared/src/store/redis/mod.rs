@@ -2,9 +2,8 @@
 //!
 //! Each operation is one script, hence atomic, and idempotent, hence sent again without a thought when an answer fails to
 //! come ([`connection`]). A request waits for the store twice, on a hit once: [`Store::admit`] reads the remembered answer
-//! beside the admission that depends on it, and [`Store::settle`] sends the settlement and the answer to remember in one
-//! pipeline. What was seen of the model is recorded by the same script; in a cluster, where models are in other slots, by one
-//! that travels beside it.
+//! beside the admission that depends on it, and [`Store::settle`] sends the settlement, the answer to remember and what was
+//! seen of models in one pipeline; to a cluster what was seen travels beside it, because models are in other slots.
 //!
 //! The admission script looks for itself whether the answer is there, and counts a hit or takes a hold by that; no body
 //! passes through Lua. Both commands run back to back, but another client's may run between: an answer that came too late
@@ -38,7 +37,7 @@ use counters::{Mode, settled};
 use futures_util::future::join_all;
 use health::{Known, Tuning};
 use lru::LruCache;
-use script::{Call, Scripts, Step};
+use script::{Scripts, Step};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -117,13 +116,6 @@ impl RedisStore {
     /// Sends a batch, whose keys are of one slot; an answer may be an error of the server's.
     async fn send<const N: usize>(&self, batch: &[Step<'_>; N]) -> Result<[Value; N], StoreError> {
         in_order(self.connection.send(batch).await?.values)
-    }
-
-    /// A settlement and a recording as one call, for a server that has both keys.
-    fn with_recording<'a>(&'a self, settlement: &Call<'_>, recording: &Call<'_>) -> Call<'a> {
-        let keys = settlement.keys.iter().chain(recording.keys.first()).cloned().collect();
-        let args = recording.args.iter().chain(&settlement.args).cloned().collect();
-        Call { script: &self.scripts.settle_and_record, keys, args }
     }
 
     /// Sends one command.
@@ -218,38 +210,25 @@ impl Store for RedisStore {
                 None => Ok(()),
             }
         };
-        let mut settlement = self.settlement(settlement, now_ms);
-        let mut recordings = self.recordings(seen, now_ms);
-        // In a cluster the models are in other slots.
-        let is_cluster = self.connection.is_cluster();
-        let with_it = if is_cluster { None } else { recordings.pop() }.map(|(model, recording)| {
-            settlement = self.with_recording(&settlement, &recording);
-            model
-        });
-        let mut batch = vec![Step::Script(settlement)];
+        let (models, recordings): (Vec<_>, Vec<_>) = self.recordings(seen, now_ms).into_iter().unzip();
+        let mut batch = vec![self.settlement(settlement, now_ms)];
         batch.extend(set.map(Step::Plain));
-        let recorded = join_all(recordings.into_iter().map(async |(model, recording)| {
-            let answer = self.ask(Step::Script(recording)).await;
-            self.recorded(&model, answer, now_ms)
-        }));
-        let (answers, recorded, put) = tokio::join!(self.connection.send(&batch), recorded, put);
-        let mut answers = answers?.values.into_iter();
-        let mut done = usable(answers.next().unwrap_or(Value::Nil))?;
-        let set = answers.map(|set| usable(set).map(drop));
-        let mut of_model = Ok(());
-        if let (Some(model), Value::Array(both)) = (&with_it, &mut done) {
-            let [settled, seen] = in_order(std::mem::take(both))?;
-            match seen {
-                // It was settled before, and recorded with that.
-                Value::Nil => self.forget(model),
-                seen => of_model = self.recorded(model, Ok(seen), now_ms),
-            }
-            done = settled;
-        }
-        for lost in recorded.into_iter().chain(set).chain([of_model, put]).filter_map(Result::err) {
+        let of_tenant = batch.len();
+        // In a cluster the models are in other slots.
+        let mut apart = Vec::new();
+        if self.connection.is_cluster() { &mut apart } else { &mut batch }.extend(recordings);
+        let apart = join_all(apart.into_iter().map(|recording| self.ask(recording)));
+        let (answers, apart, put) = tokio::join!(self.connection.send(&batch), apart, put);
+        let mut answers = answers?.values.into_iter().map(usable);
+        let missing = || Err(StoreError("an answer is missing".into()));
+        let done = answers.next().unwrap_or_else(missing);
+        let set = answers.by_ref().take(of_tenant - 1).find_map(Result::err).map_or(Ok(()), Err);
+        let recorded =
+            models.iter().zip(answers.chain(apart)).map(|(model, answer)| self.recorded(model, answer, now_ms));
+        for lost in recorded.chain([set, put]).filter_map(Result::err) {
             tracing::warn!(error = %lost, "what was learnt of a request is lost");
         }
-        settled(&done)
+        settled(&done?)
     }
 }
 

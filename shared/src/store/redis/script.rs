@@ -29,7 +29,6 @@ pub(super) struct Scripts {
     pub(super) admit: Script,
     pub(super) extend: Script,
     pub(super) settle: Script,
-    pub(super) settle_and_record: Script,
     pub(super) release: Script,
     pub(super) refill: Script,
     pub(super) close: Script,
@@ -47,28 +46,12 @@ macro_rules! lua {
     };
 }
 
-/// A script's text as a function that another calls.
-macro_rules! function {
-    ($name:literal) => {
-        concat!("local function ", $name, "(KEYS, ARGV)\n", include_str!(concat!("../lua/", $name, ".lua")), "end\n")
-    };
-}
-
 impl Default for Scripts {
     fn default() -> Self {
         Self {
             admit: lua!("", "gcra", "tenant", "sweep", "admit"),
             extend: lua!("", "tenant", "extend"),
             settle: lua!(" flags=allow-oom", "gcra", "tenant", "settle"),
-            settle_and_record: Script::new(concat!(
-                "#!lua flags=allow-oom\n",
-                include_str!("../lua/gcra.lua"),
-                include_str!("../lua/tenant.lua"),
-                include_str!("../lua/model.lua"),
-                function!("settle"),
-                function!("record"),
-                include_str!("../lua/settle_and_record.lua"),
-            )),
             release: lua!(" flags=allow-oom", "gcra", "tenant", "release"),
             refill: lua!("", "tenant", "sweep", "refill"),
             close: lua!("", "close"),

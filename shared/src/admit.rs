@@ -153,7 +153,7 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
     let wanted = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     let mut readable = wanted;
     let mut waited_for = Vec::new();
-    for _ in 0..TRIES {
+    for tried in 0..TRIES {
         let cache_key = cache_key(work);
         work.journal.cache = if cache_key.is_some() && wanted { CacheStatus::Miss } else { CacheStatus::Bypass };
         if work.wants.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
@@ -196,6 +196,10 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
             }
             Verdict::Refused { refusal, standing } => {
                 work.journal.standing = standing;
+                if tried > 0 {
+                    // An earlier try may have been sent twice, and may yet be heard, with the windows there now.
+                    gateway.outage.owe(Owed::Release(Box::new(ask)));
+                }
                 return Err(told(refusal, now_ms).into());
             }
             Verdict::Stale { settings, windows } => {

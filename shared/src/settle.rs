@@ -78,11 +78,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             gateway.saw(&work.seen, now_ms),
             gateway.write_lost(&settlement.tenant),
             finish(work, whole),
-            async {
-                // First let the settlement go out, so that the store works on it meanwhile.
-                tokio::task::yield_now().await;
-                record(gateway, &receipt).await
-            },
+            record(gateway, &receipt),
         );
         if !recorded {
             work.journal.degrade("ledger");

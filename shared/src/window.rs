@@ -5,7 +5,7 @@
 //! stored "last reset" that two processes could disagree on. A moved anchor gives other starts, hence other keys, so
 //! that counts of differently cut days never mix (which a bare window number would allow).
 //!
-//! Serves M1 and M5: the key names one hash that holds all of a tenant's window, in the store and in the ledger.
+//! Serves M1 and M5: the key names all of a tenant's window, in the store and in the ledger.
 //! Calendar arithmetic is written out because a month and a date are all that is needed of a date library.
 
 use serde::{Deserialize, Serialize};

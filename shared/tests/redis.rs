@@ -7,12 +7,13 @@ mod waits;
 
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
+use gateway_core::health::{Observation, Sight};
 use gateway_core::id::RequestId;
 use gateway_core::receipt::Amounts;
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{
-    Admission, CacheKey, CacheWrite, Counters, HealthStore, QuotaAsk, ResponseCache, Settlement, Store, Verdict,
-    contract,
+    Admission, CacheKey, CacheWrite, Counters, HealthStore, QuotaAsk, ResponseCache, Settled, Settlement, Store,
+    Verdict, contract,
 };
 use gateway_core::window::Window;
 use std::path::Path;
@@ -132,6 +133,35 @@ fn scripts_touch_only_keys_that_were_declared() {
     assert!(calls > 30, "{calls} calls");
 }
 
+/// A settlement with all that a request sends beside it, which the contract of the counters alone does not try.
+async fn charges_once_and_records_what_was_seen(store: &RedisStore) {
+    let ask = ask("acme");
+    introduce(store, &ask).await;
+    store.counters().admit(&ask, false, NOW).await.unwrap();
+    let model: Arc<str> = "m".into();
+    let sight = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
+    let seen = Observation { model: model.clone(), begun_at_ms: NOW, sight };
+    let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
+    let used = Amounts { requests: 1, tokens: 7, cost_nusd: 70 };
+    for expected in [Settled::Done, Settled::Again] {
+        let (seen, write) = (std::slice::from_ref(&seen), Some(write.clone()));
+        let settled = Store::settle(store, &settlement(&ask, used), seen, write, NOW).await.unwrap();
+        assert_eq!(settled, expected);
+        assert_eq!(used_and_held(store, "acme").await, (used, ZERO));
+    }
+    assert_eq!(store.get(&cache_key("acme", 1), NOW).await.unwrap().as_deref(), Some(&b"answer"[..]));
+    let health = store.snapshot(&[model], NOW).await.unwrap()[0];
+    assert_eq!(health.measures.ttft_ms.mean, 20.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_settlement_charges_once_and_records_what_was_seen() {
+    let redis = Redis::start(&[]).await.unwrap();
+    charges_once_and_records_what_was_seen(&store_at(&redis.url())).await;
+    let cluster = RedisCluster::start(3, 0).await.unwrap();
+    charges_once_and_records_what_was_seen(&store_at(&cluster.url())).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_key_is_garbage_after_some_time() {
     let redis = Redis::start(&[]).await.unwrap();
@@ -143,8 +173,7 @@ async fn every_key_is_garbage_after_some_time() {
         store.counters().admit(ask, false, NOW).await.unwrap();
     }
     store.counters().admit(&hit, true, NOW).await.unwrap();
-    let seen = gateway_core::health::Sight::Failed;
-    let seen = gateway_core::health::Observation { model: "m".into(), begun_at_ms: NOW, sight: seen };
+    let seen = Observation { model: "m".into(), begun_at_ms: NOW, sight: Sight::Failed };
     let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
     Store::settle(&store, &settlement(&settled, HOLD), &[seen], Some(write), NOW).await.unwrap();
     let keys = redis.ask(&["KEYS", "*"]).await.unwrap();
@@ -192,7 +221,7 @@ async fn a_request_in_flight_at_midnight_keeps_its_place() {
     let verdict = admit(&later, midnight + 59_999).await;
     assert!(matches!(verdict, Verdict::Admitted { .. }), "its lease is over: {verdict:?}");
     let lost: Vec<_> = store.lost("acme").into_iter().map(|lost| lost.id).collect();
-    assert_eq!(lost, [before.id], "the sweep looks at yesterday, too");
+    assert_eq!(lost, [before.id], "the sweep finds what is of yesterday");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

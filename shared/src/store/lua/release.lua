@@ -19,5 +19,5 @@ redis.call('HDEL', KEYS[1], 'h:' .. id)
 state[5] = math.max(0, state[5] - 1)
 if request_rate[1] > 0 then correct(request_rate, state, 1, now, -1) end
 if token_rate[1] > 0 then correct(token_rate, state, 3, now, -math.min(taken, token_rate[3])) end
-redis.call('HSET', KEYS[1], 's', packed_state(state), unpack(charged(kept, 4, 4, hold, {0, 0, 0})))
+redis.call('HSET', KEYS[1], 's', packed_state(state), unpack(charged(kept, hold, {0, 0, 0})))
 return 1

@@ -22,6 +22,6 @@ end
 -- A tenant that the store has lost is not begun anew here: it would pass for known, and live for ever.
 if not kept[1] then return 1 end
 if limit > 0 then correct({limit, period, capacity}, state, 3, now, more) end
-if hold or only_held == 0 then write = charged(kept, 4, 4, hold or {0, 0, 0, 0}, {requests, tokens, cost}) end
+if hold or only_held == 0 then write = charged(kept, hold or {0, 0, 0, 0}, {requests, tokens, cost}) end
 redis.call('HSET', KEYS[1], 's', packed_state(state), unpack(write))
 return hold and 2 or 1

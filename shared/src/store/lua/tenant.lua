@@ -48,12 +48,12 @@ local function replace(window, hold, used)
   end
 end
 
--- What HSET takes to write the windows whose fields begin at ARGV[first] and whose values at kept[place], those that are
--- known, with what `hold` held of them replaced by what was used.
-local function charged(kept, place, first, hold, used)
+-- What HSET takes to write the windows whose fields are ARGV[4] and following, and whose values kept[4] and following, those
+-- that are known, with what `hold` held of them replaced by what was used.
+local function charged(kept, hold, used)
   local write = {}
-  for i = first, #ARGV do
-    local window = window_of(kept[place + i - first])
+  for i = 4, #ARGV do
+    local window = window_of(kept[i])
     if window then
       replace(window, hold, used)
       write[#write + 1] = ARGV[i]

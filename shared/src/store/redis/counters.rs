@@ -248,6 +248,19 @@ impl RedisStore {
         read().ok_or_else(|| unexpected(answer))
     }
 
+    pub(super) async fn ask_to_admit(
+        &self,
+        ask: &Admission,
+        mode: Mode<'_>,
+        now_ms: u64,
+    ) -> Result<Admitted, StoreError> {
+        let sent = self.connection.send(&[self.admission(ask, mode, now_ms)]).await?;
+        let [answer] = in_order(sent.values)?;
+        let admitted = self.admitted(ask, &usable(answer)?)?;
+        self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
+        Ok(admitted)
+    }
+
     /// Leaves a mark that a refused admission finds if it was sent twice and what was sent first is heard only now: it would
     /// take a hold that nobody knows of.
     pub(super) async fn take_back(
@@ -319,10 +332,7 @@ pub(super) fn settled(answer: &Value) -> Result<Settled, StoreError> {
 impl Counters for RedisStore {
     async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
         let mode = if hit { Mode::Hit } else { Mode::Miss };
-        let sent = self.connection.send(&[self.admission(ask, mode, now_ms)]).await?;
-        let [answer] = in_order(sent.values)?;
-        let admitted = self.admitted(ask, &usable(answer)?)?;
-        self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
+        let admitted = self.ask_to_admit(ask, mode, now_ms).await?;
         self.learn_generation(&ask.tenant, admitted.generation);
         Ok(admitted.verdict)
     }

@@ -89,7 +89,7 @@ fn sight(of: &Observation) -> [f64; 5] {
 
 impl RedisStore {
     fn model_key(&self, model: &str) -> String {
-        format!("{}h:{{{model}}}", self.prefix)
+        format!("{}m:{{{model}}}", self.prefix)
     }
 
     async fn kept(&self, model: &Arc<str>, now_ms: u64) -> Result<Kept, StoreError> {

@@ -185,8 +185,7 @@ impl Store for RedisStore {
         if let Some(answer) = answer_of(again, &admitted.generation, now_ms) {
             return Ok((admitted.verdict, Some(answer)));
         }
-        let answer = self.ask(self.admission(ask, Mode::Gone, now_ms)).await?;
-        Ok((self.admitted(ask, &answer)?.verdict, None))
+        Ok((self.ask_to_admit(ask, Mode::Gone, now_ms).await?.verdict, None))
     }
 
     async fn settle(

@@ -1,7 +1,7 @@
 //! Counters in this process's memory.
 //!
 //! One mutex around plain maps: every operation is a few look-ups, so that a lock per tenant would cost more than it
-//! saves. The code is written as the Redis scripts will be, one function per atomic operation: check everything, then
+//! saves. The code is written as the Redis scripts are, one function per atomic operation: check everything, then
 //! take everything (M1). A hold that nobody settled before its lease ended is charged in full (M2), when the tenant is
 //! next looked at.
 

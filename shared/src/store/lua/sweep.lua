@@ -6,8 +6,7 @@ local TELL_AGAIN_MS = 60000
 
 -- Answers what is to be told, as a list of "request r t c windows".
 local function sweep(state, now)
-  local fields, told, write, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}
-  local kept = {}
+  local fields, kept, told, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}
   for field = 1, #fields, 2 do kept[fields[field]] = fields[field + 1] end
   local due, gone = math.huge, {}
   for name, packed in pairs(kept) do

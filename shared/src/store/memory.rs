@@ -68,7 +68,6 @@ struct Hold {
     amounts: Amounts,
     windows: Vec<Window>,
     lease_until_ms: u64,
-    standing: Standing,
 }
 
 fn id_of(window: &Window) -> (WindowKind, u64) {
@@ -170,7 +169,7 @@ impl TenantCounters {
 
     fn admit(&mut self, ask: &Admission, hit: bool, now_ms: u64) -> Verdict {
         if let Some(hold) = self.holds.get(&ask.id) {
-            return Verdict::Admitted { held: hold.amounts, standing: hold.standing };
+            return Verdict::Admitted { held: hold.amounts, standing: self.standing(ask, now_ms) };
         }
         // A late repetition of an admission that is done with, or of a hit that is counted, takes nothing more.
         if self.settled.contains(&ask.id) {
@@ -192,9 +191,9 @@ impl TenantCounters {
             Err(refusal) => Verdict::Refused { refusal, standing: self.standing(ask, now_ms) },
             Ok((request_tat, token_tat)) => {
                 (self.request_tat, self.token_tat) = (request_tat, token_tat);
-                let standing = self.standing(ask, now_ms);
-                self.take(ask, held, hit, standing);
-                Verdict::Admitted { held: if hit { Amounts::default() } else { held }, standing }
+                self.take(ask, held, hit);
+                let held = if hit { Amounts::default() } else { held };
+                Verdict::Admitted { held, standing: self.standing(ask, now_ms) }
             }
         }
     }
@@ -227,7 +226,7 @@ impl TenantCounters {
         }
     }
 
-    fn take(&mut self, ask: &Admission, held: Amounts, hit: bool, standing: Standing) {
+    fn take(&mut self, ask: &Admission, held: Amounts, hit: bool) {
         for quota in &ask.quotas {
             if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(&quota.window)) {
                 let part = if hit { &mut amounts.used } else { &mut amounts.held };
@@ -240,7 +239,7 @@ impl TenantCounters {
             let windows = ask.quotas.iter().map(|quota| quota.window).collect();
             let earliest = if self.holds.is_empty() { u64::MAX } else { self.next_lease_ends_ms };
             self.next_lease_ends_ms = earliest.min(ask.lease_until_ms);
-            self.holds.insert(ask.id, Hold { amounts: held, windows, lease_until_ms: ask.lease_until_ms, standing });
+            self.holds.insert(ask.id, Hold { amounts: held, windows, lease_until_ms: ask.lease_until_ms });
         }
     }
 

@@ -3,7 +3,7 @@
 -- KEYS  1 tenant   2 what became of the request: h a hit that is counted, s settled, r released
 --       3 the remembered answer, if `mode` is "look"
 -- ARGV  1 packed: now_ms, lease_ends_ms, the most requests in flight, tokens to take from the rate of tokens;
---         the rate of requests and that of tokens: limit, period_ms, capacity;
+--         the rate of requests and that of tokens: limit, period_ms, burst;
 --         the hold and the strict hold: requests, tokens, nano-US-dollar;
 --         then the same of each window: the most. What is not limited has an infinite limit, a rate that is not asked 0
 --       2 request   3 settings version   4 mode   5 windows as text, as a hold keeps them   6 … their fields
@@ -12,120 +12,131 @@
 --       "hit" "miss"   it is one, or not
 --       "gone"   a miss; if the request was counted as a hit already, that is undone
 --
--- Answers {what, packed: a, b, c, request_remaining, request_reset_ms, token_remaining, token_reset_ms, hit; generation,
---          lost}:
---       held         a requests, b tokens, c nano-US-dollar are held; nothing of a hit
---       rate         a 1 requests or 2 tokens, b retry_after_ms
---       concurrency
---       closed       a retry_after_ms
---       quota        a number of the window, b 1 requests, 2 tokens, 3 cost
---       stale        a 1 if the settings are, b the sum of 2^(number - 1) of the missing windows
--- Rates that are not asked are -1. `hit` is 1 if the request is a hit. `lost` lists "request r t c windows".
+-- Answers packed: what, a, b, c, {ms, ticks} of the rate of requests, {ms, ticks} of that of tokens, 1 if it is a hit; then
+-- the generation; then "\nrequest r t c windows" of each lost hold. What, and what a, b and c are:
+local HELD = 0        -- requests, tokens, nano-US-dollar that are held; nothing of a hit
+local RATE = 1        -- 1 of requests or 2 of tokens, retry_after_ms
+local CONCURRENCY = 2
+local CLOSED = 3      -- retry_after_ms
+local QUOTA = 4       -- number of the window, 1 of requests, 2 of tokens or 3 of cost
+local STALE = 5       -- 1 if the settings are, the sum of 2^(number - 1) of the missing windows
+local ANSWER = '<ddddddddd'
 
 local numbers, id, mode, count = ARGV[1], ARGV[2], ARGV[4], #ARGV - 5
-local now, lease, concurrency, rate_tokens = struct.unpack('<dddd', numbers)
-local function three_at(place) return {struct.unpack('<ddd', numbers, place)} end
-local request_rate, token_rate = three_at(33), three_at(57)
+local now, lease, concurrency, rate_tokens, request_limit, request_period, request_burst, token_limit, token_period,
+  token_burst = struct.unpack('<dddddddddd', numbers)
 
-local function read()
-  return redis.call('HMGET', KEYS[1], 's', 'v', 'g', 'h:' .. id, 'x:' .. id, unpack(ARGV, 6))
+local fields, lost = {'s', 'v', 'g', 'h:' .. id, 'x:' .. id, unpack(ARGV, 6)}, ''
+local kept = redis.call('HMGET', KEYS[1], unpack(fields))
+if kept[1] and struct.unpack('<d', kept[1], 41) <= now then
+  lost = sweep(now)
+  kept = redis.call('HMGET', KEYS[1], unpack(fields))
 end
-local kept, lost = read(), {}
-local state = state_of(kept[1])
-if state[6] <= now then
-  lost = sweep(state, now)
-  kept = read()
-end
+local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1] or NEW)
 local version, generation, hold, ended = kept[2], kept[3] or '', kept[4], kept[5]
+if hold then
+  return struct.pack('<d', HELD) .. string.sub(hold, 9, 32) .. string.sub(kept[1], 1, 32) .. struct.pack('<d', 0)
+    .. generation .. lost
+end
 
 local hit = mode == 'hit'
 if mode == 'look' then
-  local head = redis.call('GETRANGE', KEYS[3], 0, 30)
+  local head = redis.call('GETRANGE', KEYS[3], '0', '30')
   hit = #head == 31 and generation ~= '' and string.sub(head, 16) == generation
     and tonumber(string.sub(head, 1, 15)) > now
 end
 
-local function numbers_of(a, b, c)
-  local requests, requests_reset = standing_of(request_rate, state, 1, now)
-  local tokens, tokens_reset = standing_of(token_rate, state, 3, now)
-  return struct.pack(ADMITTED, a, b, c, requests, requests_reset, tokens, tokens_reset, hit and 1 or 0)
-end
-
-local function answer(what, a, b) return {what, numbers_of(a or 0, b or 0, 0), generation, lost} end
-
-if hold then return {'held', admitted_of(hold), generation, lost} end
-local windows, missing = {}, {}
-for i = 1, count do
-  windows[i] = window_of(kept[5 + i])
-  if not windows[i] then missing[#missing + 1] = i end
-end
-
-local function write(...)
-  local fields = {...}
-  for i = 1, count do
-    if windows[i] then
-      fields[#fields + 1] = ARGV[5 + i]
-      fields[#fields + 1] = packed_window(windows[i])
-    end
-  end
-  redis.call('HSET', KEYS[1], 's', packed_state(state), unpack(fields))
-end
-
 local done = redis.call('GET', KEYS[2]) or (ended and 's')
 if done == 'h' and mode == 'gone' then
+  done = false
   redis.call('DEL', KEYS[2])
-  if request_rate[1] > 0 then correct(request_rate, state, 1, now, -1) end
-  for i = 1, count do
-    if windows[i] then windows[i][1] = math.max(0, windows[i][1] - 1) end
+  request_ms, request_ticks = correct(request_limit, request_period, request_ms, request_ticks, now, -1)
+  for i = 6, #ARGV do
+    if kept[i] then
+      kept[i] = struct.pack('<d', math.max(0, struct.unpack('<d', kept[i]) - 1)) .. string.sub(kept[i], 9)
+      redis.call('HSET', KEYS[1], ARGV[i], kept[i])
+    end
   end
-  if kept[1] then write() end
-elseif done then
+  if kept[1] then
+    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due)
+    redis.call('HSET', KEYS[1], 's', state)
+  end
+end
+
+local what, a, b, c = HELD, 0, 0, 0
+local stale, missing, closed_until = version == ARGV[3] and 0 or 1, 0, 0
+for i = 1, count do
+  if not kept[5 + i] then
+    missing = missing + 2 ^ (i - 1)
+    closed_until = math.max(closed_until, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[5 + i]) or 0))
+  end
+end
+
+if done then
   hit = done == 'h'
-  return answer('held')
-end
+elseif closed_until > now then
+  what, a = CLOSED, closed_until - now
+elseif stale + missing > 0 then
+  what, a, b = STALE, stale, missing
+elseif not hit and open >= concurrency then
+  what = CONCURRENCY
+else
+  -- The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
+  local requests, tokens, cost = 1, 0, 0
+  if not hit then
+    requests, tokens, cost = struct.unpack('<ddd', numbers, 81)
+    for i = 1, count do
+      local used_tokens, used_cost, _, held_tokens, held_cost = struct.unpack('<ddddd', kept[5 + i], 9)
+      local most_tokens, most_cost = struct.unpack('<dd', numbers, 113 + 24 * i)
+      if math.max(0, most_tokens - used_tokens - held_tokens) < tokens * 10
+        or math.max(0, most_cost - used_cost - held_cost) < cost * 10 then
+        requests, tokens, cost = struct.unpack('<ddd', numbers, 105)
+      end
+    end
+  end
 
-local closed, those = 0, 0
-for i = 1, #missing do
-  closed = math.max(closed, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[5 + missing[i]]) or 0))
-  those = those + 2 ^ (missing[i] - 1)
-end
-if closed > now then return answer('closed', closed - now) end
-local stale = version ~= ARGV[3]
-if stale or those > 0 then return answer('stale', stale and 1 or 0, those) end
+  local wait, then_ms, then_ticks = take(request_limit, request_period, request_burst, request_ms, request_ticks, now, 1)
+  local token_wait, token_then_ms, token_then_ticks = false, token_ms, token_ticks
+  if not hit then
+    token_wait, token_then_ms, token_then_ticks =
+      take(token_limit, token_period, token_burst, token_ms, token_ticks, now, rate_tokens)
+  end
+  local write = {}
+  if wait then
+    what, a, b = RATE, 1, wait
+  elseif token_wait then
+    what, a, b = RATE, 2, token_wait
+  else
+    for i = 1, count do
+      local ur, ut, uc, hr, ht, hc = struct.unpack(WINDOW, kept[5 + i])
+      local most_requests, most_tokens, most_cost = struct.unpack('<ddd', numbers, 105 + 24 * i)
+      local over = requests > 0 and ur + hr + requests > most_requests and 1
+        or tokens > 0 and ut + ht + tokens > most_tokens and 2 or cost > 0 and uc + hc + cost > most_cost and 3
+      if over then
+        what, a, b = QUOTA, i, over
+        break
+      end
+      if hit then
+        ur = math.min(ur + 1, MOST)
+      else
+        hr, ht, hc = math.min(hr + requests, MOST), math.min(ht + tokens, MOST), math.min(hc + cost, MOST)
+      end
+      write[2 * i - 1], write[2 * i] = ARGV[5 + i], struct.pack(WINDOW, ur, ut, uc, hr, ht, hc)
+    end
+  end
 
--- The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
-local held, limits = hit and {1, 0, 0} or three_at(81), {}
-for i = 1, count do
-  limits[i] = three_at(129 + 24 * (i - 1))
-  for unit = 2, 3 do
-    local left = math.max(0, limits[i][unit] - windows[i][unit] - windows[i][3 + unit])
-    if left < held[unit] * 10 then held = three_at(105) end
+  if what == HELD then
+    request_ms, request_ticks, token_ms, token_ticks = then_ms, then_ticks, token_then_ms, token_then_ticks
+    if hit then
+      redis.call('SET', KEYS[2], 'h', 'PX', '60000')
+    else
+      a, b, c, open, due = requests, tokens, cost, open + 1, math.min(due, lease)
+      write[#write + 1] = 'h:' .. id
+      write[#write + 1] = struct.pack(HOLD, lease, a, b, c) .. ARGV[5]
+    end
+    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due)
+    redis.call('HSET', KEYS[1], 's', state, unpack(write))
   end
 end
-
-if not hit and state[5] >= concurrency then return answer('concurrency') end
-local before = {state[1], state[2], state[3], state[4]}
-local function refused(...)
-  state[1], state[2], state[3], state[4] = unpack(before)
-  return answer(...)
-end
-local wait = request_rate[1] > 0 and wait_or_take(request_rate, state, 1, now, 1)
-if wait then return answer('rate', 1, wait) end
-wait = token_rate[1] > 0 and not hit and wait_or_take(token_rate, state, 3, now, rate_tokens)
-if wait then return refused('rate', 2, wait) end
-local over, unit = exhausted(windows, limits, held)
-if over then return refused('quota', over, unit) end
-
-local part = hit and 0 or 3
-for i = 1, count do
-  for unit = 1, 3 do windows[i][part + unit] = plus(windows[i][part + unit], held[unit]) end
-end
-if hit then
-  write()
-  redis.call('SET', KEYS[2], 'h', 'PX', 60000)
-  return answer('held')
-end
-state[5], state[6] = state[5] + 1, math.min(state[6], lease)
-local admitted = numbers_of(held[1], held[2], held[3])
-write('h:' .. id, packed_hold(lease, admitted, ARGV[5]))
-return {'held', admitted, generation, lost}
+return struct.pack(ANSWER, what, a, b, c, request_ms, request_ticks, token_ms, token_ticks, hit and 1 or 0)
+  .. generation .. lost

@@ -6,25 +6,25 @@
 --       2 request   3 … windows
 -- Answers 1 if the hold covers the target now, else 0.
 
-local id, count = ARGV[2], #ARGV - 2
-local kept = redis.call('HMGET', KEYS[1], 'h:' .. id, unpack(ARGV, 3))
+local id = ARGV[2]
+local kept, write = redis.call('HMGET', KEYS[1], 'h:' .. id, unpack(ARGV, 3)), {}
 if not kept[1] then return 0 end
-local hold = hold_of(kept[1])
-local target, windows, limits, more, write = {struct.unpack('<ddd', ARGV[1])}, {}, {}, {}, {}
-for i = 1, count do
-  windows[i] = window_of(kept[1 + i]) or {0, 0, 0, 0, 0, 0}
-  limits[i] = {struct.unpack('<ddd', ARGV[1], 1 + 24 * i)}
-end
-for unit = 1, 3 do more[unit] = math.max(0, target[unit] - hold[1 + unit]) end
-if exhausted(windows, limits, more) then return 0 end
-for unit = 1, 3 do hold[1 + unit] = plus(hold[1 + unit], more[unit]) end
-for i = 1, count do
+local target = {struct.unpack('<ddd', ARGV[1])}
+local hold = {struct.unpack('<dddd', kept[1])}
+for i = 1, #ARGV - 2 do
+  local window = {struct.unpack(WINDOW, kept[1 + i] or string.rep('\0', 48))}
+  local most = {struct.unpack('<ddd', ARGV[1], 1 + 24 * i)}
+  for unit = 1, 3 do
+    local more = math.max(0, target[unit] - hold[1 + unit])
+    if more > 0 and window[unit] + window[3 + unit] + more > most[unit] then return 0 end
+    window[3 + unit] = math.min(window[3 + unit] + more, MOST)
+  end
   if kept[1 + i] then
-    for unit = 1, 3 do windows[i][3 + unit] = plus(windows[i][3 + unit], more[unit]) end
     write[#write + 1] = ARGV[2 + i]
-    write[#write + 1] = packed_window(windows[i])
+    write[#write + 1] = struct.pack(WINDOW, unpack(window, 1, 6))
   end
 end
-local raised = struct.pack(HOLD, unpack(hold)) .. string.sub(kept[1], 33)
+for unit = 1, 3 do hold[1 + unit] = math.max(hold[1 + unit], target[unit]) end
+local raised = struct.pack('<dddd', unpack(hold, 1, 4)) .. string.sub(kept[1], 33)
 redis.call('HSET', KEYS[1], 'h:' .. id, raised, unpack(write))
 return 1

@@ -7,30 +7,30 @@
 --         was remembered is lost to sight   4 for how many ms the tenant is kept at least
 --       5 …      for each window: its field; packed: used, and the part of it without the store: requests, tokens,
 --                nano-US-dollar each
--- Answers {} or, if leases had ended, the lost holds as "request r t c windows".
+-- Answers "\nrequest r t c windows" of each lost hold.
 
 local FORGET_AFTER_MS = 40 * 86400000
-local now, lost = tonumber(ARGV[1]), {}
+local now, lost = tonumber(ARGV[1]), ''
 local kept = redis.call('HMGET', KEYS[1], 's', 'v')
-local state = state_of(kept[1])
-if state[6] <= now then lost = sweep(state, now) end
+if kept[1] and struct.unpack('<d', kept[1], 41) <= now then lost = sweep(now) end
 if tonumber(ARGV[2]) > (tonumber(kept[2]) or -1) then redis.call('HSET', KEYS[1], 'v', ARGV[2]) end
 redis.call('HSETNX', KEYS[1], 'g', ARGV[3])
-redis.call('HSETNX', KEYS[1], 's', packed_state(state))
+redis.call('HSETNX', KEYS[1], 's', NEW)
 for i = 5, #ARGV, 2 do
   local name, told = ARGV[i], {struct.unpack('<dddddd', ARGV[i + 1])}
   local known = redis.call('HMGET', KEYS[1], name, 'o:' .. name)
-  local window, charged, outage = window_of(known[1]), {0, 0, 0}, {told[4], told[5], told[6]}
-  if known[2] then charged = {struct.unpack(OUTAGE, known[2])} end
-  if window then
+  local window = {struct.unpack(WINDOW, known[1] or string.sub(ARGV[i + 1], 1, 24) .. string.rep('\0', 24))}
+  local outage = {told[4], told[5], told[6]}
+  if known[1] then
+    local charged = {struct.unpack('<ddd', known[2] or string.rep('\0', 24))}
     for unit = 1, 3 do
-      window[unit] = plus(window[unit], math.max(0, outage[unit] - charged[unit]))
+      window[unit] = math.min(window[unit] + math.max(0, outage[unit] - charged[unit]), MOST)
       outage[unit] = math.max(outage[unit], charged[unit])
     end
   end
-  window = window or {told[1], told[2], told[3], 0, 0, 0}
   redis.call('HDEL', KEYS[1], 'k:' .. name)
-  redis.call('HSET', KEYS[1], name, packed_window(window), 'o:' .. name, struct.pack(OUTAGE, unpack(outage)))
+  redis.call('HSET', KEYS[1], name, struct.pack(WINDOW, unpack(window, 1, 6)), 'o:' .. name,
+    struct.pack('<ddd', unpack(outage)))
 end
 local names = redis.call('HKEYS', KEYS[1])
 for i = 1, #names do

@@ -3,25 +3,26 @@
 --
 -- KEYS  1 tenant   2 what became of the request
 -- ARGV  1 packed: now_ms; used requests, tokens, nano-US-dollar; the rate of tokens: limit (0 where there is none),
---         period_ms, capacity; tokens to take from it, or to give back if there are less than none; 1 if the request is
---         charged only in place of its hold, else 0
+--         period_ms; tokens to take from it, or to give back if there are less than none; 1 if the request is charged only
+--         in place of its hold, else 0
 --       2 request   3 for how many ms it is remembered that this is done   4 … windows
 -- Answers 2 if the hold was replaced, 1 if there was none, 0 if the request was done with before.
 
 local id = ARGV[2]
-local now, requests, tokens, cost, limit, period, capacity, more, only_held = struct.unpack('<ddddddddd', ARGV[1])
+local now, requests, tokens, cost, limit, period, more, only_held = struct.unpack('<dddddddd', ARGV[1])
 if not redis.call('SET', KEYS[2], 's', 'PX', ARGV[3], 'NX') then return 0 end
 local kept = redis.call('HMGET', KEYS[1], 's', 'h:' .. id, 'x:' .. id, unpack(ARGV, 4))
-if kept[3] then return 0 end
-local state, hold, write = state_of(kept[1]), nil, {}
-if kept[2] then
-  hold = hold_of(kept[2])
-  redis.call('HDEL', KEYS[1], 'h:' .. id)
-  state[5] = math.max(0, state[5] - 1)
-end
 -- A tenant that the store has lost is not begun anew here: it would pass for known, and live for ever.
 if not kept[1] then return 1 end
-if limit > 0 then correct({limit, period, capacity}, state, 3, now, more) end
-if hold or only_held == 0 then write = charged(kept, hold or {0, 0, 0, 0}, {requests, tokens, cost}) end
-redis.call('HSET', KEYS[1], 's', packed_state(state), unpack(write))
+if kept[3] then return 0 end
+local hold, write = kept[2], {}
+local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1])
+if hold then
+  redis.call('HDEL', KEYS[1], 'h:' .. id)
+  open = math.max(0, open - 1)
+end
+token_ms, token_ticks = correct(limit, period, token_ms, token_ticks, now, more)
+if hold or only_held == 0 then write = charged(kept, hold, requests, tokens, cost) end
+local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due)
+redis.call('HSET', KEYS[1], 's', state, unpack(write))
 return hold and 2 or 1

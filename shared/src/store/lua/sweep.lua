@@ -2,27 +2,31 @@
 -- and told again every minute until the ledger has acknowledged it. The hash is read whole only when a lease may have
 -- ended: leases end a minute after the deadline, so that with nothing lost this happens about once a minute.
 
-local TELL_AGAIN_MS = 60000
-
--- Answers what is to be told, as a list of "request r t c windows".
-local function sweep(state, now)
-  local fields, kept, told, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}
-  for field = 1, #fields, 2 do kept[fields[field]] = fields[field + 1] end
-  local due, gone = math.huge, {}
+-- Answers what is to be told: "\nrequest r t c windows" of each.
+local function sweep(now)
+  local TELL_AGAIN_MS = 60000
+  local flat, kept, told, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}
+  for i = 1, #flat, 2 do kept[flat[i]] = flat[i + 1] end
+  local due, ended = math.huge, 0
   for name, packed in pairs(kept) do
     local kind, id, text = string.sub(name, 1, 2), string.sub(name, 3), nil
     if kind == 'h:' then
-      local hold, of = hold_of(packed), windows_of(packed)
-      if hold[1] > now then
-        due = math.min(due, hold[1])
+      local lease, requests, tokens, cost = struct.unpack('<dddd', packed)
+      if lease > now then
+        due = math.min(due, lease)
       else
-        for window in string.gmatch(of, '([dm]%d+)%-') do
-          windows[window] = windows[window] or window_of(kept[window])
-          if windows[window] then replace(windows[window], hold, {hold[2], hold[3], hold[4]}) end
+        local asked = string.sub(packed, 33)
+        for field in string.gmatch(asked, '([dm]%d+)%-') do
+          local window = windows[field] or (kept[field] and {struct.unpack('<dddddd', kept[field])})
+          for unit, held in ipairs(window and {requests, tokens, cost} or {}) do
+            window[unit] = math.min(window[unit] + held, 2 ^ 53)
+            window[3 + unit] = math.max(0, window[3 + unit] - held)
+          end
+          windows[field] = window
         end
-        state[5] = math.max(0, state[5] - 1)
-        gone[#gone + 1] = name
-        text = string.format('%d %d %d %s', hold[2], hold[3], hold[4], of)
+        ended = ended + 1
+        redis.call('HDEL', KEYS[1], name)
+        text = string.format('%d %d %d %s', requests, tokens, cost, asked)
       end
     elseif kind == 'x:' then
       local at, what = string.match(packed, '^(%d+) (.*)$')
@@ -33,14 +37,16 @@ local function sweep(state, now)
       end
     end
     if text then
-      told[#told + 1] = id .. ' ' .. text
+      told[#told + 1] = '\n' .. id .. ' ' .. text
       due = math.min(due, now + TELL_AGAIN_MS)
       redis.call('HSET', KEYS[1], 'x:' .. id, string.format('%d %s', now, text))
     end
   end
-  for i = 1, #gone do redis.call('HDEL', KEYS[1], gone[i]) end
-  for name, window in pairs(windows) do redis.call('HSET', KEYS[1], name, packed_window(window)) end
-  state[6] = due
-  redis.call('HSET', KEYS[1], 's', packed_state(state))
-  return told
+  for name, window in pairs(windows) do
+    redis.call('HSET', KEYS[1], name, struct.pack('<dddddd', unpack(window)))
+  end
+  local state = {struct.unpack('<dddddd', kept.s)}
+  state[5], state[6] = math.max(0, state[5] - ended), due
+  redis.call('HSET', KEYS[1], 's', struct.pack('<dddddd', unpack(state)))
+  return table.concat(told)
 end

@@ -2,14 +2,12 @@
 --
 -- KEYS  1 tenant
 -- ARGV  1 now_ms   2 … windows
--- Answers each window as it is packed, empty if it is not known; then the list of lost holds as "request r t c windows".
+-- Answers each window as it is packed, empty if it is not known; then "\nrequest r t c windows" of each lost hold.
 
-local now, lost, told = tonumber(ARGV[1]), {}, {}
-local state = state_of(redis.call('HGET', KEYS[1], 's'))
-if state[6] <= now then lost = sweep(state, now) end
+local now, lost, told = tonumber(ARGV[1]), '', {}
+local state = redis.call('HGET', KEYS[1], 's')
+if state and struct.unpack('<d', state, 41) <= now then lost = sweep(now) end
 local kept = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
-for i = 1, #ARGV - 1 do
-  told[i] = kept[i] or ''
-end
+for i = 1, #ARGV - 1 do told[i] = kept[i] or '' end
 told[#ARGV] = lost
 return told

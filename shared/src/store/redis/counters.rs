@@ -20,7 +20,7 @@ use super::connection::usable;
 use super::script::{Call, Step, packed, unpacked, whole};
 use super::{RedisStore, in_order};
 use crate::error::{Quota, RateKind};
-use crate::gcra::Rate;
+use crate::gcra::{Rate, Tat};
 use crate::id::{RequestId, random_u64};
 use crate::ledger::Charged;
 use crate::receipt::Amounts;
@@ -42,6 +42,8 @@ const DONE_KEPT_MS: u64 = 60_000;
 /// … and that a lost one was charged, whose process may only be frozen, this long.
 const LOST_KEPT_MS: u64 = DAY_MS;
 const DAY_MS: u64 = 86_400_000;
+/// How long the numbers are at the head of an admission's answer.
+const ANSWER_BYTES: usize = 9 * 8;
 
 /// How an admission learns whether a remembered answer serves the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +132,11 @@ fn parse_windows(text: &str) -> Option<Vec<Window>> {
     text.split(',').map(window).collect()
 }
 
+/// What stands before the lost holds that a script tells, and they, a line for each.
+fn split_lost(text: &str) -> (&str, &str) {
+    text.split_at(text.find('\n').unwrap_or(text.len()))
+}
+
 /// `request requests tokens nusd windows`.
 fn parse_lost(text: &str) -> Option<Lost> {
     let mut parts = text.split(' ');
@@ -212,22 +219,24 @@ impl RedisStore {
     }
 
     /// Reads an admission's answer, and keeps what holds it found lost.
-    pub(super) fn admitted(&self, ask: &Admission, answer: &Value) -> Result<Admitted, StoreError> {
+    pub(super) fn admitted(&self, ask: &Admission, answer: &Value, now_ms: u64) -> Result<Admitted, StoreError> {
         let read = || {
-            let [what, told, generation, lost] = list(answer)? else { return None };
-            self.keep_lost(&ask.tenant, list(lost)?);
-            let [a, b, c, standing @ .., is_hit] = numbers::<8>(told)?;
-            let standing = standing_of(ask, standing);
+            let Value::BulkString(answer) = answer else { return None };
+            let (told, rest) = answer.split_at_checked(ANSWER_BYTES)?;
+            let [what, a, b, c, rates @ .., is_hit] = unpacked::<9>(told)?;
+            let (generation, lost) = split_lost(std::str::from_utf8(rest).ok()?);
+            self.keep_lost(&ask.tenant, lost);
+            let standing = standing_of(ask, rates, now_ms);
             let refused = |refusal| Verdict::Refused { refusal, standing };
-            let verdict = match text(what)? {
-                "held" => Verdict::Admitted { held: amounts_of([a, b, c]), standing },
-                "rate" => {
+            let verdict = match whole(what) {
+                0 => Verdict::Admitted { held: amounts_of([a, b, c]), standing },
+                1 => {
                     let kind = if a == 1.0 { RateKind::Requests } else { RateKind::Tokens };
                     refused(Refusal::Rate { kind, retry_after_ms: whole(b) })
                 }
-                "concurrency" => refused(Refusal::Concurrency),
-                "closed" => refused(Refusal::Closed { retry_after_ms: whole(a) }),
-                "quota" => {
+                2 => refused(Refusal::Concurrency),
+                3 => refused(Refusal::Closed { retry_after_ms: whole(a) }),
+                4 => {
                     let window = ask.quotas.get(usize::try_from(whole(a)).ok()?.checked_sub(1)?)?.window;
                     let quota = match (whole(b), window.kind) {
                         (1, _) => Quota::DailyRequests,
@@ -237,13 +246,13 @@ impl RedisStore {
                     };
                     refused(Refusal::Quota { quota, resets_at_ms: window.resets_at_ms })
                 }
-                "stale" => {
+                5 => {
                     let missing = ask.quotas.iter().zip(0..).filter(|(_, place)| whole(b) >> place & 1 == 1);
                     Verdict::Stale { settings: a == 1.0, windows: missing.map(|(quota, _)| quota.window).collect() }
                 }
                 _ => return None,
             };
-            Some(Admitted { verdict, is_hit: is_hit == 1.0, generation: text(generation)?.to_owned() })
+            Some(Admitted { verdict, is_hit: is_hit == 1.0, generation: generation.to_owned() })
         };
         read().ok_or_else(|| unexpected(answer))
     }
@@ -256,7 +265,7 @@ impl RedisStore {
     ) -> Result<Admitted, StoreError> {
         let sent = self.connection.send(&[self.admission(ask, mode, now_ms)]).await?;
         let [answer] = in_order(sent.values)?;
-        let admitted = self.admitted(ask, &usable(answer)?)?;
+        let admitted = self.admitted(ask, &usable(answer)?, now_ms)?;
         self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
         Ok(admitted)
     }
@@ -279,11 +288,11 @@ impl RedisStore {
     pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, now_ms: u64) -> Step<'a> {
         let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate } = settlement;
         let [requests, tokens, cost] = amounts(*used);
-        let [limit, period, capacity] = rate(token_rate.map(|(rate, ..)| rate));
+        let [limit, period, _burst] = rate(token_rate.map(|(rate, ..)| rate));
         let more = token_rate.map_or(0.0, |(_, taken, used)| number(used) - number(taken));
         let only_held = f64::from(u8::from(*only_held));
         let mut args = vec![
-            packed([number(now_ms), requests, tokens, cost, limit, period, capacity, more, only_held]),
+            packed([number(now_ms), requests, tokens, cost, limit, period, more, only_held]),
             id.to_string().into_bytes(),
             done_kept_ms(*lease_until_ms, now_ms),
         ];
@@ -292,8 +301,11 @@ impl RedisStore {
         Step::Script(Call { script: &self.scripts.settle, keys, args })
     }
 
-    fn keep_lost(&self, tenant: &str, told: &[Value]) {
-        let lost = told.iter().filter_map(|value| parse_lost(text(value)?));
+    fn keep_lost(&self, tenant: &str, told: &str) {
+        if told.is_empty() {
+            return;
+        }
+        let lost = told.lines().filter_map(parse_lost);
         let mut kept = self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for lost in lost {
             let Lost { id, held, .. } = &lost;
@@ -306,16 +318,16 @@ impl RedisStore {
     }
 }
 
-/// Where the rates stand, from what passes now and when the full burst is there, twice.
-fn standing_of(ask: &Admission, [requests, requests_reset, tokens, tokens_reset]: [f64; 4]) -> Standing {
-    // A repetition is told what the first was, whose rates may have been others.
-    let stand = |rate: Option<Rate>, remaining: f64, reset| {
-        let rate = rate.filter(|_| remaining >= 0.0)?;
-        Some(RateStanding { limit: rate.limit(), remaining: whole(remaining), reset_ms: whole(reset) })
+/// Where the rates of a tenant stand, from their states.
+fn standing_of(ask: &Admission, [request_ms, request_ticks, token_ms, token_ticks]: [f64; 4], now_ms: u64) -> Standing {
+    let stand = |rate: Rate, ms, ticks| {
+        let tat = Tat { ms: whole(ms), ticks: whole(ticks) };
+        let (remaining, reset_ms) = (rate.remaining(tat, now_ms), rate.reset_ms(tat, now_ms));
+        RateStanding { limit: rate.limit(), remaining, reset_ms }
     };
     Standing {
-        requests: stand(ask.request_rate, requests, requests_reset),
-        tokens: stand(ask.token_rate, tokens, tokens_reset),
+        requests: ask.request_rate.map(|rate| stand(rate, request_ms, request_ticks)),
+        tokens: ask.token_rate.map(|rate| stand(rate, token_ms, token_ticks)),
     }
 }
 
@@ -377,7 +389,7 @@ impl Counters for RedisStore {
         }
         let keys = vec![self.tenant_key(tenant)];
         let answer = self.ask(Step::Script(Call { script: &self.scripts.refill, keys, args })).await?;
-        self.keep_lost(tenant, list(&answer).ok_or_else(|| unexpected(&answer))?);
+        self.keep_lost(tenant, text(&answer).ok_or_else(|| unexpected(&answer))?);
         Ok(())
     }
 
@@ -409,7 +421,7 @@ impl Counters for RedisStore {
         let answer = self.ask(Step::Script(Call { script: &self.scripts.usage, keys, args })).await?;
         let read = || {
             let [told @ .., lost] = list(&answer)? else { return None };
-            self.keep_lost(tenant, list(lost)?);
+            self.keep_lost(tenant, text(lost)?);
             let window = |window: &Value| {
                 let [ur, ut, uc, hr, ht, hc] = numbers(window)?;
                 Some(WindowUse { used: amounts_of([ur, ut, uc]), held: amounts_of([hr, ht, hc]) })

@@ -171,7 +171,7 @@ impl Store for RedisStore {
         let looked = self.admission(ask, Mode::Look(&key), now_ms);
         let sent = self.connection.send(&[Step::Plain(self.read(&key)), looked]).await?;
         let [remembered, answer] = in_order(sent.values)?;
-        let admitted = self.admitted(ask, &usable(answer)?)?;
+        let admitted = self.admitted(ask, &usable(answer)?, now_ms)?;
         self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
         self.learn_generation(&ask.tenant, admitted.generation.clone());
         let is_answered = matches!(admitted.verdict, Verdict::Admitted { .. }) && admitted.is_hit;
@@ -267,7 +267,7 @@ mod tests {
         store.refill("acme", 1, &[(window, Amounts::default().into())], NOW).await.unwrap();
         let admit = async |mode| {
             let answer = store.ask(store.admission(&ask, mode, NOW)).await.unwrap();
-            store.admitted(&ask, &answer).unwrap()
+            store.admitted(&ask, &answer, NOW).unwrap()
         };
         assert!(admit(Mode::Hit).await.is_hit);
         for _ in 0..2 {

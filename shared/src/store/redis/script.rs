@@ -51,8 +51,8 @@ impl Default for Scripts {
         Self {
             admit: lua!("", "gcra", "tenant", "sweep", "admit"),
             extend: lua!("", "tenant", "extend"),
-            settle: lua!(" flags=allow-oom", "gcra", "tenant", "settle"),
-            release: lua!(" flags=allow-oom", "gcra", "tenant", "release"),
+            settle: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "settle"),
+            release: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "release"),
             refill: lua!("", "tenant", "sweep", "refill"),
             close: lua!("", "close"),
             usage: lua!(" flags=allow-oom", "tenant", "sweep", "usage"),

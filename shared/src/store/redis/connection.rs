@@ -17,9 +17,10 @@ use futures_util::future::join_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// How long one try of a batch may take.
 const CALL_TIMEOUT: Duration = Duration::from_millis(250);
@@ -70,6 +71,33 @@ struct Failures {
     skipped_until: Option<Instant>,
 }
 
+/// Timers of calls that have ended, for the next ones. To register a timer that is due before all others costs the runtime
+/// a system call and a wakening; to move one that stands there on to a later time costs nothing.
+#[derive(Default)]
+struct Alarms(Mutex<Vec<Pin<Box<Sleep>>>>);
+
+impl Alarms {
+    /// What `work` comes to, or nothing if it takes longer than `limit`.
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let due = Instant::now() + limit;
+        let used = lock(&self.0).pop();
+        let mut alarm = match used {
+            Some(mut alarm) => {
+                alarm.as_mut().reset(due);
+                alarm
+            }
+            None => Box::pin(sleep_until(due)),
+        };
+        let done = tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = &mut alarm => None,
+        };
+        lock(&self.0).push(alarm);
+        done
+    }
+}
+
 /// The way to the server or cluster.
 pub(super) struct Connection {
     address: Address,
@@ -77,6 +105,7 @@ pub(super) struct Connection {
     /// Held by whoever makes a connection.
     connecting: tokio::sync::Mutex<()>,
     failures: Mutex<Failures>,
+    alarms: Alarms,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,7 +114,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Connection {
     pub(super) fn new(address: Address) -> Self {
-        Self { address, live: Mutex::default(), connecting: tokio::sync::Mutex::default(), failures: Mutex::default() }
+        Self {
+            address,
+            live: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            failures: Mutex::default(),
+            alarms: Alarms::default(),
+        }
     }
 
     pub(super) fn is_cluster(&self) -> bool {
@@ -153,10 +188,10 @@ impl Connection {
                 }
             }
         };
-        let error = match timeout(CALL_TIMEOUT, exchange).await {
-            Ok(Ok(answers)) => return Ok(answers),
-            Ok(Err(error)) => error,
-            Err(_) => {
+        let error = match self.alarms.within(CALL_TIMEOUT, exchange).await {
+            Some(Ok(answers)) => return Ok(answers),
+            Some(Err(error)) => error,
+            None => {
                 self.suspect(generation);
                 return Err(StoreError(format!("no answer in {} ms", CALL_TIMEOUT.as_millis())));
             }

@@ -177,7 +177,7 @@ async fn every_key_is_garbage_after_some_time() {
     let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
     Store::settle(&store, &settlement(&settled, HOLD), &[seen], Some(write), NOW).await.unwrap();
     let keys = redis.ask(&["KEYS", "*"]).await.unwrap();
-    assert_eq!(keys.lines().count(), 6, "the tenant, two markers, an answer, a model, its batch: {keys}");
+    assert_eq!(keys.lines().count(), 5, "the tenant, two marks, an answer, a model: {keys}");
     for key in keys.lines() {
         let ttl_ms: i64 = redis.ask(&["PTTL", key]).await.unwrap().parse().unwrap();
         assert!((1..=40 * 86_400_000).contains(&ttl_ms), "{key}: {ttl_ms} ms");

@@ -2,15 +2,16 @@
 --
 -- KEYS  1 tenant   2 what became of the request: h a hit that is counted, s settled, r released
 --       3 the remembered answer, if `mode` is "look"
--- ARGV  1 packed: now_ms, lease_ends_ms, the most requests in flight, tokens to take from the rate of tokens;
---         the rate of requests and that of tokens: limit, period_ms, burst;
+-- ARGV  1 packed: now_ms, settings version, mode, lease_ends_ms, the most requests in flight, tokens to take from the rate
+--         of tokens; the rate of requests and that of tokens: limit, period_ms, burst;
 --         the hold and the strict hold: requests, tokens, nano-US-dollar;
 --         then the same of each window: the most. What is not limited has an infinite limit, a rate that is not asked 0
---       2 request   3 settings version   4 mode   5 windows as text, as a hold keeps them   6 … their fields
--- mode  "look"   a hit if the remembered answer is there: 15 digits of Unix ms when it expires, 16 characters of
---                generation, the answer
---       "hit" "miss"   it is one, or not
---       "gone"   a miss; if the request was counted as a hit already, that is undone
+--       2 request   3 windows as text, as a hold keeps them   4 … their fields
+-- Modes:
+local HIT = 1
+local LOOK = 2        -- a hit if the remembered answer is there: 15 digits of Unix ms when it expires, 16 characters of
+                      -- generation, the answer
+local GONE = 3        -- a miss; if the request was counted as a hit already, that is undone. Any other mode is a miss, too
 --
 -- Answers packed: what, a, b, c, {ms, ticks} of the rate of requests, {ms, ticks} of that of tokens, 1 if it is a hit; then
 -- the generation; then "\nrequest r t c windows" of each lost hold. What, and what a, b and c are:
@@ -22,39 +23,41 @@ local QUOTA = 4       -- number of the window, 1 of requests, 2 of tokens or 3 o
 local STALE = 5       -- 1 if the settings are, the sum of 2^(number - 1) of the missing windows
 local ANSWER = '<ddddddddd'
 
-local numbers, id, mode, count = ARGV[1], ARGV[2], ARGV[4], #ARGV - 5
-local now, lease, concurrency, rate_tokens, request_limit, request_period, request_burst, token_limit, token_period,
-  token_burst = struct.unpack('<dddddddddd', numbers)
+local numbers, hold_field, count = ARGV[1], 'h:' .. ARGV[2], #ARGV - 3
+local now, version, mode, lease, concurrency, rate_tokens, request_limit, request_period, request_burst, token_limit,
+  token_period, token_burst = struct.unpack('<dddddddddddd', numbers)
 
-local fields, lost = {'s', 'v', 'g', 'h:' .. id, 'x:' .. id, unpack(ARGV, 6)}, ''
+local fields, lost = {'s', 'v', 'g', hold_field, unpack(ARGV, 4)}, ''
 local kept = redis.call('HMGET', KEYS[1], unpack(fields))
 if kept[1] and struct.unpack('<d', kept[1], 41) <= now then
   lost = sweep(now)
   kept = redis.call('HMGET', KEYS[1], unpack(fields))
 end
 local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1] or NEW)
-local version, generation, hold, ended = kept[2], kept[3] or '', kept[4], kept[5]
-if hold then
+local generation, hold = kept[3] or '', kept[4]
+local ended = hold and struct.unpack('<d', hold) < 0
+if hold and not ended then
   return struct.pack('<d', HELD) .. string.sub(hold, 9, 32) .. string.sub(kept[1], 1, 32) .. struct.pack('<d', 0)
     .. generation .. lost
 end
 
-local hit = mode == 'hit'
-if mode == 'look' then
+local hit = mode == HIT
+if mode == LOOK then
   local head = redis.call('GETRANGE', KEYS[3], '0', '30')
   hit = #head == 31 and generation ~= '' and string.sub(head, 16) == generation
     and tonumber(string.sub(head, 1, 15)) > now
 end
 
-local done = redis.call('GET', KEYS[2]) or (ended and 's')
-if done == 'h' and mode == 'gone' then
+local done = ended and 's' or redis.call('GET', KEYS[2])
+if done == 'h' and mode == GONE then
   done = false
   redis.call('DEL', KEYS[2])
   request_ms, request_ticks = correct(request_limit, request_period, request_ms, request_ticks, now, -1)
-  for i = 6, #ARGV do
-    if kept[i] then
-      kept[i] = struct.pack('<d', math.max(0, struct.unpack('<d', kept[i]) - 1)) .. string.sub(kept[i], 9)
-      redis.call('HSET', KEYS[1], ARGV[i], kept[i])
+  for i = 1, count do
+    local window = kept[4 + i]
+    if window then
+      kept[4 + i] = struct.pack('<d', math.max(0, struct.unpack('<d', window) - 1)) .. string.sub(window, 9)
+      redis.call('HSET', KEYS[1], ARGV[3 + i], kept[4 + i])
     end
   end
   if kept[1] then
@@ -64,11 +67,11 @@ if done == 'h' and mode == 'gone' then
 end
 
 local what, a, b, c = HELD, 0, 0, 0
-local stale, missing, closed_until = version == ARGV[3] and 0 or 1, 0, 0
+local stale, missing, closed_until = tonumber(kept[2]) == version and 0 or 1, 0, 0
 for i = 1, count do
-  if not kept[5 + i] then
+  if not kept[4 + i] then
     missing = missing + 2 ^ (i - 1)
-    closed_until = math.max(closed_until, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[5 + i]) or 0))
+    closed_until = math.max(closed_until, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[3 + i]) or 0))
   end
 end
 
@@ -84,13 +87,13 @@ else
   -- The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
   local requests, tokens, cost = 1, 0, 0
   if not hit then
-    requests, tokens, cost = struct.unpack('<ddd', numbers, 81)
+    requests, tokens, cost = struct.unpack('<ddd', numbers, 97)
     for i = 1, count do
-      local used_tokens, used_cost, _, held_tokens, held_cost = struct.unpack('<ddddd', kept[5 + i], 9)
-      local most_tokens, most_cost = struct.unpack('<dd', numbers, 113 + 24 * i)
+      local used_tokens, used_cost, _, held_tokens, held_cost = struct.unpack('<ddddd', kept[4 + i], 9)
+      local most_tokens, most_cost = struct.unpack('<dd', numbers, 129 + 24 * i)
       if math.max(0, most_tokens - used_tokens - held_tokens) < tokens * 10
         or math.max(0, most_cost - used_cost - held_cost) < cost * 10 then
-        requests, tokens, cost = struct.unpack('<ddd', numbers, 105)
+        requests, tokens, cost = struct.unpack('<ddd', numbers, 121)
       end
     end
   end
@@ -108,8 +111,8 @@ else
     what, a, b = RATE, 2, token_wait
   else
     for i = 1, count do
-      local ur, ut, uc, hr, ht, hc = struct.unpack(WINDOW, kept[5 + i])
-      local most_requests, most_tokens, most_cost = struct.unpack('<ddd', numbers, 105 + 24 * i)
+      local ur, ut, uc, hr, ht, hc = struct.unpack(WINDOW, kept[4 + i])
+      local most_requests, most_tokens, most_cost = struct.unpack('<ddd', numbers, 121 + 24 * i)
       local over = requests > 0 and ur + hr + requests > most_requests and 1
         or tokens > 0 and ut + ht + tokens > most_tokens and 2 or cost > 0 and uc + hc + cost > most_cost and 3
       if over then
@@ -121,7 +124,7 @@ else
       else
         hr, ht, hc = math.min(hr + requests, MOST), math.min(ht + tokens, MOST), math.min(hc + cost, MOST)
       end
-      write[2 * i - 1], write[2 * i] = ARGV[5 + i], struct.pack(WINDOW, ur, ut, uc, hr, ht, hc)
+      write[2 * i - 1], write[2 * i] = ARGV[3 + i], struct.pack(WINDOW, ur, ut, uc, hr, ht, hc)
     end
   end
 
@@ -131,8 +134,8 @@ else
       redis.call('SET', KEYS[2], 'h', 'PX', '60000')
     else
       a, b, c, open, due = requests, tokens, cost, open + 1, math.min(due, lease)
-      write[#write + 1] = 'h:' .. id
-      write[#write + 1] = struct.pack(HOLD, lease, a, b, c) .. ARGV[5]
+      write[#write + 1] = hold_field
+      write[#write + 1] = struct.pack(HOLD, lease, a, b, c) .. ARGV[3]
     end
     local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due)
     redis.call('HSET', KEYS[1], 's', state, unpack(write))

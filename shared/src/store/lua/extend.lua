@@ -6,11 +6,12 @@
 --       2 request   3 … windows
 -- Answers 1 if the hold covers the target now, else 0.
 
-local id = ARGV[2]
-local kept, write = redis.call('HMGET', KEYS[1], 'h:' .. id, unpack(ARGV, 3)), {}
+local hold_field = 'h:' .. ARGV[2]
+local kept, write = redis.call('HMGET', KEYS[1], hold_field, unpack(ARGV, 3)), {}
 if not kept[1] then return 0 end
 local target = {struct.unpack('<ddd', ARGV[1])}
 local hold = {struct.unpack('<dddd', kept[1])}
+if hold[1] < 0 then return 0 end
 for i = 1, #ARGV - 2 do
   local window = {struct.unpack(WINDOW, kept[1 + i] or string.rep('\0', 48))}
   local most = {struct.unpack('<ddd', ARGV[1], 1 + 24 * i)}
@@ -26,5 +27,5 @@ for i = 1, #ARGV - 2 do
 end
 for unit = 1, 3 do hold[1 + unit] = math.max(hold[1 + unit], target[unit]) end
 local raised = struct.pack('<dddd', unpack(hold, 1, 4)) .. string.sub(kept[1], 33)
-redis.call('HSET', KEYS[1], 'h:' .. id, raised, unpack(write))
+redis.call('HSET', KEYS[1], hold_field, raised, unpack(write))
 return 1

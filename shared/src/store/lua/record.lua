@@ -1,18 +1,19 @@
 -- Records what was seen of one model: the lines of health/mod.rs, welford.rs and breaker.rs, in their order, on the same
 -- IEEE doubles.
 --
--- KEYS  1 the model, packed as model.lua says   2 says that this batch is recorded already
+-- It must not be sent twice: it says nothing of a request that could be recognized.
+--
+-- KEYS  1 the model, packed as model.lua says
 -- ARGV  1 packed: now_ms, tau_ms, consecutive_failures, failure_percent, least_samples, first_open_ms, longest_open_ms,
 --         jitter_percent; then of each sight: 0 nothing, 1 answered, 2 failed or 3 cool, when the attempt began, ttft_ms or
 --         cooldown until, ms_per_token or not a number, a random number below 2^53
---       2 for how many ms the batch, 3 the model is remembered
+--       2 for how many ms the model is remembered
 -- Answers the model as it is then, packed.
 
-local packed = redis.call('GET', KEYS[1])
-if not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) then return packed end
 local now, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
   struct.unpack('<dddddddd', ARGV[1])
-local model = {struct.unpack(MODEL, packed or NEW)}
+local model = {struct.unpack(MODEL, redis.call('GET', KEYS[1]) or NEW)}
+model[WRITTEN] = model[WRITTEN] + 1
 
 -- Adds `x` to the measure at `of`. Functions are made anew at each call, hence takes all it needs as arguments.
 local function sample(model, of, x, now, tau)
@@ -71,7 +72,11 @@ for place = 65, #ARGV[1], 40 do
   end
 end
 
-model[WRITTEN] = model[WRITTEN] + 1
-packed = struct.pack(MODEL, unpack(model, 1, PLACES))
-redis.call('SET', KEYS[1], packed, 'PX', ARGV[3])
+local packed = struct.pack(MODEL, unpack(model, 1, PLACES))
+-- To set a time to live costs the server more than the rest; what was written is remembered for long.
+if model[WRITTEN] % 64 == 1 then
+  redis.call('SET', KEYS[1], packed, 'PX', ARGV[2])
+else
+  redis.call('SET', KEYS[1], packed, 'KEEPTTL')
+end
 return packed

@@ -7,16 +7,16 @@
 --       2 request   3 for how many ms it is remembered that this is done   4 … windows
 -- Answers 1 if there was a hold, else 0.
 
-local id = ARGV[2]
+local hold_field = 'h:' .. ARGV[2]
 local now, taken, request_limit, request_period, _, token_limit, token_period, token_burst =
   struct.unpack('<dddddddd', ARGV[1])
-local kept = redis.call('HMGET', KEYS[1], 's', 'h:' .. id, 'x:' .. id, unpack(ARGV, 4))
-if kept[3] then return 0 end
-redis.call('SET', KEYS[2], 'r', 'PX', ARGV[3], 'NX')
+local kept = redis.call('HMGET', KEYS[1], 's', hold_field, unpack(ARGV, 4))
 local hold = kept[2]
+if hold and struct.unpack('<d', hold) < 0 then return 0 end
+redis.call('SET', KEYS[2], 'r', 'PX', ARGV[3], 'NX')
 if not hold then return 0 end
 local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1])
-redis.call('HDEL', KEYS[1], 'h:' .. id)
+redis.call('HDEL', KEYS[1], hold_field)
 request_ms, request_ticks = correct(request_limit, request_period, request_ms, request_ticks, now, -1)
 token_ms, token_ticks = correct(token_limit, token_period, token_ms, token_ticks, now, -math.min(taken, token_burst))
 local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, math.max(0, open - 1), due)

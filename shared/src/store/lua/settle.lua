@@ -8,17 +8,17 @@
 --       2 request   3 for how many ms it is remembered that this is done   4 … windows
 -- Answers 2 if the hold was replaced, 1 if there was none, 0 if the request was done with before.
 
-local id = ARGV[2]
+local hold_field = 'h:' .. ARGV[2]
 local now, requests, tokens, cost, limit, period, more, only_held = struct.unpack('<dddddddd', ARGV[1])
 if not redis.call('SET', KEYS[2], 's', 'PX', ARGV[3], 'NX') then return 0 end
-local kept = redis.call('HMGET', KEYS[1], 's', 'h:' .. id, 'x:' .. id, unpack(ARGV, 4))
+local kept = redis.call('HMGET', KEYS[1], 's', hold_field, unpack(ARGV, 4))
 -- A tenant that the store has lost is not begun anew here: it would pass for known, and live for ever.
 if not kept[1] then return 1 end
-if kept[3] then return 0 end
 local hold, write = kept[2], {}
+if hold and struct.unpack('<d', hold) < 0 then return 0 end
 local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1])
 if hold then
-  redis.call('HDEL', KEYS[1], 'h:' .. id)
+  redis.call('HDEL', KEYS[1], hold_field)
   open = math.max(0, open - 1)
 end
 token_ms, token_ticks = correct(limit, period, token_ms, token_ticks, now, more)

@@ -9,14 +9,12 @@ local function sweep(now)
   for i = 1, #flat, 2 do kept[flat[i]] = flat[i + 1] end
   local due, ended = math.huge, 0
   for name, packed in pairs(kept) do
-    local kind, id, text = string.sub(name, 1, 2), string.sub(name, 3), nil
-    if kind == 'h:' then
+    if string.sub(name, 1, 2) == 'h:' then
       local lease, requests, tokens, cost = struct.unpack('<dddd', packed)
-      if lease > now then
-        due = math.min(due, lease)
-      else
-        local asked = string.sub(packed, 33)
-        for field in string.gmatch(asked, '([dm]%d+)%-') do
+      local asked = string.sub(packed, 33)
+      local next_look = lease > 0 and lease or TELL_AGAIN_MS - lease
+      if next_look <= now then
+        for field in string.gmatch(lease > 0 and asked or '', '([dm]%d+)%-') do
           local window = windows[field] or (kept[field] and {struct.unpack('<dddddd', kept[field])})
           for unit, held in ipairs(window and {requests, tokens, cost} or {}) do
             window[unit] = math.min(window[unit] + held, 2 ^ 53)
@@ -24,22 +22,12 @@ local function sweep(now)
           end
           windows[field] = window
         end
-        ended = ended + 1
-        redis.call('HDEL', KEYS[1], name)
-        text = string.format('%d %d %d %s', requests, tokens, cost, asked)
+        if lease > 0 then ended = ended + 1 end
+        told[#told + 1] = string.format('\n%s %d %d %d %s', string.sub(name, 3), requests, tokens, cost, asked)
+        redis.call('HSET', KEYS[1], name, struct.pack('<d', -now) .. string.sub(packed, 9))
+        next_look = now + TELL_AGAIN_MS
       end
-    elseif kind == 'x:' then
-      local at, what = string.match(packed, '^(%d+) (.*)$')
-      if tonumber(at) + TELL_AGAIN_MS <= now then
-        text = what
-      else
-        due = math.min(due, tonumber(at) + TELL_AGAIN_MS)
-      end
-    end
-    if text then
-      told[#told + 1] = '\n' .. id .. ' ' .. text
-      due = math.min(due, now + TELL_AGAIN_MS)
-      redis.call('HSET', KEYS[1], 'x:' .. id, string.format('%d %s', now, text))
+      due = math.min(due, next_look)
     end
   end
   for name, window in pairs(windows) do

@@ -6,9 +6,9 @@
 --   d<ms> m<ms>      a window that is known, by when it starts; packed: used requests, tokens, nano-US-dollar, and held
 --   o:<window>       packed: the part of what is used that was admitted without the store, in the same units
 --   k:<window>       a window that is not known is closed until (Unix ms)
---   h:<request>      an open hold; packed: lease_ends_ms, requests, tokens, nano-US-dollar; then its windows as text
---                    "d<ms>-<resets_ms>,m<ms>-<resets_ms>"
---   x:<request>      a hold whose lease ended, of which the ledger has yet to hear: "told_at_ms r t c windows"
+--   h:<request>      a hold; packed: lease_ends_ms, requests, tokens, nano-US-dollar; then its windows as text
+--                    "d<ms>-<resets_ms>,m<ms>-<resets_ms>". One whose lease has ended is charged already and stays until the
+--                    ledger has heard of it: in place of the lease stands when it was told, below 0 (-Unix ms)
 -- What is packed, here and in ARGV, are doubles of eight bytes, the least significant first: text would have to be made of
 -- each number and read again. Sums saturate at 2^53, beyond which doubles have gaps.
 --

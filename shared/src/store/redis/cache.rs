@@ -11,8 +11,7 @@
 
 use super::RedisStore;
 use super::connection::usable;
-use super::counters::{digits, fresh_generation, text};
-use super::script::{Call, Step};
+use super::counters::{fresh_generation, text};
 use crate::store::{CacheKey, ResponseCache, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -84,9 +83,8 @@ impl RedisStore {
     }
 
     async fn set_generation(&self, tenant: &Arc<str>, how: &str) -> Result<String, StoreError> {
-        let keys = vec![self.tenant_key(tenant)];
-        let args = vec![fresh_generation().into_bytes(), how.into(), digits(GENERATION_KEPT_MS)];
-        let answer = self.ask(Step::Script(Call { script: &self.scripts.generation, keys, args })).await?;
+        let call = self.scripts.generation.call(&[&self.tenant_key(tenant)]);
+        let answer = self.ask(call.arg(fresh_generation()).arg(how).arg(GENERATION_KEPT_MS)).await?;
         let generation = text(&answer).unwrap_or_default().to_owned();
         self.learn_generation(tenant, generation.clone());
         Ok(generation)
@@ -98,7 +96,7 @@ impl ResponseCache for RedisStore {
     async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
         let mut generation = redis::cmd("HGET");
         generation.arg(self.tenant_key(&key.tenant)).arg("g");
-        let answers = self.send(&[Step::Plain(generation), Step::Plain(self.read(&self.cache_key(key)))]).await?;
+        let answers = self.send(&[generation.into(), self.read(&self.cache_key(key)).into()]).await?;
         let [generation, value] = answers;
         let generation = usable(generation)?;
         Ok(answer_of(usable(value)?, text(&generation).unwrap_or_default(), now_ms))
@@ -110,7 +108,7 @@ impl ResponseCache for RedisStore {
             None => self.set_generation(&key.tenant, "keep").await?,
         };
         match self.write(key, &value, ttl_ms, &generation, now_ms) {
-            Some(set) => self.ask(Step::Plain(set)).await.map(drop),
+            Some(set) => self.ask(set.into()).await.map(drop),
             None => Ok(()),
         }
     }

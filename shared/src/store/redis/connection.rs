@@ -1,7 +1,8 @@
 //! The one connection of this process, and what is done when it fails.
 //!
 //! All requests share one multiplexed connection (to a cluster: one per node), made at first use. A batch is one pipeline
-//! to one slot; it is given 250 ms and one repetition, which is safe because every operation is idempotent. What does
+//! to one slot; it is given 250 ms and one repetition, which is safe because every operation is idempotent, but one: what
+//! was seen of a model says nothing of a request that it could be recognized by, and is sent once. What does
 //! not answer in time is taken for a dead connection, as after a freeze of the process or behind a NAT that forgot it:
 //! the repetition goes over a new one. While that is made, a cluster's old one goes on to serve the shards that are well.
 //!
@@ -10,13 +11,13 @@
 //! health, such as that its memory is full, is no such failure: a settlement would pass where an admission does not.
 
 use super::address::Address;
-use super::script::{By, Step};
+use super::script::Step;
 use crate::id::random_u64;
 use crate::store::StoreError;
 use futures_util::future::join_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
-use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -161,6 +162,14 @@ impl Connection {
         }
     }
 
+    /// Sends a command that must not be heard twice, hence once: if that fails, it may have been heard.
+    pub(super) async fn send_once(&self, step: Step<'_>) -> Result<Value, StoreError> {
+        self.pass()?;
+        let answers = self.attempt(&[step], Shape::Pipeline).await?;
+        let [answer] = in_order(answers)?;
+        usable(answer)
+    }
+
     /// Fails while the store is skipped. The first call after that passes, and the others go on to fail until it is back.
     fn pass(&self) -> Result<(), StoreError> {
         let mut failures = lock(&self.failures);
@@ -244,14 +253,14 @@ enum Shape {
 
 /// Sends a batch; then again, with their texts, those of its scripts that the server does not know.
 async fn exchange(mut link: Link, batch: &[Step<'_>]) -> RedisResult<Vec<Value>> {
-    let mut answers = ask_for(&mut link, batch.iter(), By::Hash).await?;
+    let mut answers = ask_for(&mut link, batch.iter().map(Step::command)).await?;
     let is_unknown = |answer: &Value| {
         server_error(answer).is_some_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
     };
     let (mut unknown, steps): (Vec<&mut Value>, Vec<&Step<'_>>) =
         answers.iter_mut().zip(batch).filter(|(answer, _)| is_unknown(answer)).unzip();
     if !steps.is_empty() {
-        let taught = ask_for(&mut link, steps.into_iter(), By::Text).await?;
+        let taught = ask_for(&mut link, steps.into_iter().map(Step::teaching)).await?;
         for (answer, taught) in unknown.iter_mut().zip(taught) {
             **answer = taught;
         }
@@ -260,15 +269,11 @@ async fn exchange(mut link: Link, batch: &[Step<'_>]) -> RedisResult<Vec<Value>>
 }
 
 /// Sends commands as one pipeline. A server that is not to be used is an error.
-async fn ask_for<'a>(
-    link: &mut Link,
-    steps: impl ExactSizeIterator<Item = &'a Step<'a>>,
-    by: By,
-) -> RedisResult<Vec<Value>> {
-    let count = steps.len();
+async fn ask_for(link: &mut Link, commands: impl ExactSizeIterator<Item = Cmd>) -> RedisResult<Vec<Value>> {
+    let count = commands.len();
     let mut pipeline = Pipeline::with_capacity(count);
-    for step in steps {
-        pipeline.add_command(step.command(by));
+    for command in commands {
+        pipeline.add_command(command);
     }
     let answers = link.send(&pipeline, count).await?;
     match answers.iter().filter_map(server_error).find(|error| is_unusable(error.kind())) {
@@ -304,6 +309,11 @@ fn is_unusable(kind: ErrorKind) -> bool {
 /// What an operator is told of an error. The library's texts hold hosts and the server's own words, no passwords.
 pub(super) fn told(error: &RedisError) -> StoreError {
     StoreError(error.to_string())
+}
+
+/// As many answers as there were commands.
+pub(super) fn in_order<const N: usize>(answers: Vec<Value>) -> Result<[Value; N], StoreError> {
+    answers.try_into().map_err(|_| StoreError("an answer is missing".into()))
 }
 
 /// An answer that is no error.

@@ -16,9 +16,9 @@
 //! Times cross as `now_ms`; the server's clock collects garbage alone, by times to live that are counted from `now_ms`.
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
 
-use super::connection::usable;
-use super::script::{Call, Step, packed, unpacked, whole};
-use super::{RedisStore, in_order};
+use super::RedisStore;
+use super::connection::{in_order, usable};
+use super::script::{Step, packed, unpacked, whole};
 use crate::error::{Quota, RateKind};
 use crate::gcra::{Rate, Tat};
 use crate::id::{RequestId, random_u64};
@@ -89,27 +89,23 @@ fn limits(quotas: &[QuotaAsk]) -> impl Iterator<Item = f64> {
 }
 
 /// The fields of windows.
-fn fields<'a>(windows: impl Iterator<Item = &'a Window>) -> impl Iterator<Item = Vec<u8>> {
-    windows.map(|window| window.key().into_bytes())
+fn fields<'a>(windows: impl Iterator<Item = &'a Window>) -> Vec<String> {
+    windows.map(Window::key).collect()
 }
 
 fn windows_of(quotas: &[QuotaAsk]) -> impl Iterator<Item = &Window> {
     quotas.iter().map(|quota| &quota.window)
 }
 
-pub(super) fn digits(value: u64) -> Vec<u8> {
-    value.to_string().into_bytes()
-}
-
 /// For how long what became of a request is remembered.
-fn done_kept_ms(lease_until_ms: u64, now_ms: u64) -> Vec<u8> {
-    digits(lease_until_ms.saturating_sub(now_ms) + DONE_KEPT_MS)
+fn done_kept_ms(lease_until_ms: u64, now_ms: u64) -> u64 {
+    lease_until_ms.saturating_sub(now_ms) + DONE_KEPT_MS
 }
 
 /// For how long a tenant with these windows is kept.
-fn tenant_kept_ms<'a>(windows: impl Iterator<Item = &'a Window>, now_ms: u64) -> Vec<u8> {
+fn tenant_kept_ms<'a>(windows: impl Iterator<Item = &'a Window>, now_ms: u64) -> u64 {
     let latest_ms = windows.map(|window| window.resets_at_ms).max().unwrap_or(0);
-    digits(latest_ms.saturating_sub(now_ms) + KEPT_AFTER_MS)
+    latest_ms.saturating_sub(now_ms) + KEPT_AFTER_MS
 }
 
 /// `d1763769600000-1763856000000,m1761955200000-1764547200000`: what is asked, as a hold keeps it.
@@ -185,37 +181,29 @@ impl RedisStore {
         format!("{}{{{tenant}}}", self.prefix)
     }
 
-    fn done_key(&self, tenant: &str, id: RequestId) -> String {
-        self.key(tenant, &format!("r:{id}"))
-    }
-
     /// A tenant, and what became of a request of its.
-    fn keys_of(&self, tenant: &str, id: RequestId) -> Vec<String> {
-        vec![self.tenant_key(tenant), self.done_key(tenant, id)]
+    fn keys_of(&self, tenant: &str, id: RequestId) -> [String; 2] {
+        [self.tenant_key(tenant), self.key(tenant, &format!("r:{id}"))]
     }
 
     pub(super) fn admission<'a>(&'a self, ask: &Admission, mode: Mode<'_>, now_ms: u64) -> Step<'a> {
-        let mut keys = self.keys_of(&ask.tenant, ask.id);
-        let mode = match mode {
-            Mode::Look(key) => {
-                keys.push(key.to_owned());
-                "look"
-            }
-            Mode::Hit => "hit",
-            Mode::Miss => "miss",
-            Mode::Gone => "gone",
+        let [tenant, done] = self.keys_of(&ask.tenant, ask.id);
+        let (mode, answer) = match mode {
+            Mode::Miss => (0, None),
+            Mode::Hit => (1, None),
+            Mode::Look(key) => (2, Some(key)),
+            Mode::Gone => (3, None),
         };
-        let now = [number(now_ms), number(ask.lease_until_ms), limit(ask.concurrency), number(ask.rate_tokens)];
+        let first = [now_ms, ask.settings_version, mode, ask.lease_until_ms].map(number);
+        let more = [limit(ask.concurrency), number(ask.rate_tokens)];
         let numbers = [rate(ask.request_rate), rate(ask.token_rate), amounts(ask.hold), amounts(ask.strict_hold)];
-        let mut args = vec![
-            packed(now.into_iter().chain(numbers.into_iter().flatten()).chain(limits(&ask.quotas))),
-            ask.id.to_string().into_bytes(),
-            digits(ask.settings_version),
-            mode.into(),
-            windows_text(windows_of(&ask.quotas)).into_bytes(),
-        ];
-        args.extend(fields(windows_of(&ask.quotas)));
-        Step::Script(Call { script: &self.scripts.admit, keys, args })
+        let numbers = first.into_iter().chain(more).chain(numbers.into_iter().flatten()).chain(limits(&ask.quotas));
+        let call = match answer {
+            Some(answer) => self.scripts.admit.call(&[&tenant, &done, answer]),
+            None => self.scripts.admit.call(&[&tenant, &done]),
+        };
+        let call = call.arg(packed(numbers)).arg(ask.id.to_string());
+        call.arg(windows_text(windows_of(&ask.quotas))).arg(fields(windows_of(&ask.quotas)))
     }
 
     /// Reads an admission's answer, and keeps what holds it found lost.
@@ -291,14 +279,10 @@ impl RedisStore {
         let [limit, period, _burst] = rate(token_rate.map(|(rate, ..)| rate));
         let more = token_rate.map_or(0.0, |(_, taken, used)| number(used) - number(taken));
         let only_held = f64::from(u8::from(*only_held));
-        let mut args = vec![
-            packed([number(now_ms), requests, tokens, cost, limit, period, more, only_held]),
-            id.to_string().into_bytes(),
-            done_kept_ms(*lease_until_ms, now_ms),
-        ];
-        args.extend(fields(windows.iter()));
-        let keys = self.keys_of(tenant, *id);
-        Step::Script(Call { script: &self.scripts.settle, keys, args })
+        let numbers = packed([number(now_ms), requests, tokens, cost, limit, period, more, only_held]);
+        let [tenant, done] = self.keys_of(tenant, *id);
+        let call = self.scripts.settle.call(&[&tenant, &done]).arg(numbers).arg(id.to_string());
+        call.arg(done_kept_ms(*lease_until_ms, now_ms)).arg(fields(windows.iter()))
     }
 
     fn keep_lost(&self, tenant: &str, told: &str) {
@@ -350,11 +334,9 @@ impl Counters for RedisStore {
     }
 
     async fn extend(&self, ask: &Admission, target: Amounts, _now_ms: u64) -> Result<bool, StoreError> {
-        let keys = vec![self.tenant_key(&ask.tenant)];
-        let mut args =
-            vec![packed(amounts(target).into_iter().chain(limits(&ask.quotas))), ask.id.to_string().into_bytes()];
-        args.extend(fields(windows_of(&ask.quotas)));
-        let answer = self.ask(Step::Script(Call { script: &self.scripts.extend, keys, args })).await?;
+        let call = self.scripts.extend.call(&[&self.tenant_key(&ask.tenant)]);
+        let call = call.arg(packed(amounts(target).into_iter().chain(limits(&ask.quotas)))).arg(ask.id.to_string());
+        let answer = self.ask(call.arg(fields(windows_of(&ask.quotas)))).await?;
         Ok(answer == Value::Int(1))
     }
 
@@ -364,14 +346,11 @@ impl Counters for RedisStore {
 
     async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
         let rates = [rate(ask.request_rate), rate(ask.token_rate)].into_iter().flatten();
-        let mut args = vec![
-            packed([number(now_ms), number(ask.rate_tokens)].into_iter().chain(rates)),
-            ask.id.to_string().into_bytes(),
-            done_kept_ms(ask.lease_until_ms, now_ms),
-        ];
-        args.extend(fields(windows_of(&ask.quotas)));
-        let keys = self.keys_of(&ask.tenant, ask.id);
-        self.ask(Step::Script(Call { script: &self.scripts.release, keys, args })).await.map(drop)
+        let numbers = packed([number(now_ms), number(ask.rate_tokens)].into_iter().chain(rates));
+        let [tenant, done] = self.keys_of(&ask.tenant, ask.id);
+        let call = self.scripts.release.call(&[&tenant, &done]).arg(numbers).arg(ask.id.to_string());
+        let call = call.arg(done_kept_ms(ask.lease_until_ms, now_ms)).arg(fields(windows_of(&ask.quotas)));
+        self.ask(call).await.map(drop)
     }
 
     async fn refill(
@@ -382,21 +361,20 @@ impl Counters for RedisStore {
         now_ms: u64,
     ) -> Result<(), StoreError> {
         let kept_ms = tenant_kept_ms(windows.iter().map(|(window, _)| window), now_ms);
-        let mut args = vec![digits(now_ms), digits(settings_version), fresh_generation().into_bytes(), kept_ms];
+        let mut call = self.scripts.refill.call(&[&self.tenant_key(tenant)]);
+        call = call.arg(now_ms).arg(settings_version.min(MOST)).arg(fresh_generation()).arg(kept_ms);
         for (window, Charged { used, outage }) in windows {
-            args.push(window.key().into_bytes());
-            args.push(packed(amounts(*used).into_iter().chain(amounts(*outage))));
+            call = call.arg(window.key()).arg(packed(amounts(*used).into_iter().chain(amounts(*outage))));
         }
-        let keys = vec![self.tenant_key(tenant)];
-        let answer = self.ask(Step::Script(Call { script: &self.scripts.refill, keys, args })).await?;
+        let answer = self.ask(call).await?;
         self.keep_lost(tenant, text(&answer).ok_or_else(|| unexpected(&answer))?);
         Ok(())
     }
 
     async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
-        let keys = vec![self.tenant_key(tenant)];
-        let args = vec![window.key().into_bytes(), digits(until_ms), tenant_kept_ms([window].into_iter(), now_ms)];
-        self.ask(Step::Script(Call { script: &self.scripts.close, keys, args })).await.map(drop)
+        let call = self.scripts.close.call(&[&self.tenant_key(tenant)]);
+        let call = call.arg(window.key()).arg(until_ms).arg(tenant_kept_ms([window].into_iter(), now_ms));
+        self.ask(call).await.map(drop)
     }
 
     fn lost(&self, tenant: &str) -> Vec<Lost> {
@@ -405,9 +383,9 @@ impl Counters for RedisStore {
 
     async fn acknowledge(&self, tenant: &str, lost: &[Lost], _now_ms: u64) -> Result<(), StoreError> {
         let acknowledged = lost.iter().map(async |Lost { id, .. }| {
-            let keys = self.keys_of(tenant, *id);
-            let args = vec![id.to_string().into_bytes(), digits(LOST_KEPT_MS)];
-            self.ask(Step::Script(Call { script: &self.scripts.acknowledge, keys, args })).await
+            let [tenant, done] = self.keys_of(tenant, *id);
+            let call = self.scripts.acknowledge.call(&[&tenant, &done]);
+            self.ask(call.arg(id.to_string()).arg(LOST_KEPT_MS)).await
         });
         futures_util::future::try_join_all(acknowledged).await.map(drop)
     }
@@ -416,9 +394,8 @@ impl Counters for RedisStore {
         if windows.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = vec![self.tenant_key(tenant)];
-        let args = [digits(now_ms)].into_iter().chain(fields(windows.iter())).collect();
-        let answer = self.ask(Step::Script(Call { script: &self.scripts.usage, keys, args })).await?;
+        let call = self.scripts.usage.call(&[&self.tenant_key(tenant)]);
+        let answer = self.ask(call.arg(now_ms).arg(fields(windows.iter()))).await?;
         let read = || {
             let [told @ .., lost] = list(&answer)? else { return None };
             self.keep_lost(tenant, text(lost)?);

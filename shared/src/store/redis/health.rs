@@ -5,8 +5,8 @@
 //! no reading first, so every write is exact however old the figures are that a request was ranked by. The probe is leased by the server, to one of the fleet (A6).
 
 use super::RedisStore;
-use super::counters::{digits, number};
-use super::script::{Call, Step, packed, unpacked, whole};
+use super::counters::number;
+use super::script::{Step, packed, unpacked, whole};
 use crate::health::breaker::{Breaker, BreakerSettings};
 use crate::health::welford::Welford;
 use crate::health::{Kept, ModelHealth, Observation, Sight};
@@ -21,8 +21,6 @@ use std::sync::{Arc, PoisonError};
 const KEPT_MS: u64 = 1_000;
 /// How long a model that nobody uses is remembered.
 const MODEL_KEPT_MS: u64 = 86_400_000;
-/// How long it is remembered that a batch of sights is recorded: longer than it can be sent again.
-const BATCH_KEPT_MS: u64 = 5_000;
 
 /// What this process knows of a model.
 #[derive(Debug, Clone, Default)]
@@ -99,7 +97,7 @@ impl RedisStore {
         }
         let mut read = redis::cmd("GET");
         read.arg(self.model_key(model));
-        let answer = self.ask(Step::Plain(read)).await?;
+        let answer = self.ask(read.into()).await?;
         self.learn(model, &answer, now_ms)
     }
 
@@ -129,7 +127,6 @@ impl RedisStore {
             longest_open_ms,
             jitter_percent,
         } = self.tuning.breaker;
-        let batch = format!("{}:{:016x}", self.model_key(model), random_u64());
         let settings = [
             now_ms,
             self.tuning.tau_ms,
@@ -141,34 +138,7 @@ impl RedisStore {
             jitter_percent.into(),
         ];
         let numbers = settings.into_iter().map(number).chain(seen.iter().flat_map(|seen| sight(seen)));
-        let args = vec![packed(numbers), digits(BATCH_KEPT_MS), digits(MODEL_KEPT_MS)];
-        Step::Script(Call { script: &self.scripts.record, keys: vec![self.model_key(model), batch], args })
-    }
-
-    /// The commands that record what was seen, each with its model.
-    pub(super) fn recordings(&self, seen: &[Observation], now_ms: u64) -> Vec<(Arc<str>, Step<'_>)> {
-        let mut models: Vec<(&Arc<str>, Vec<&Observation>)> = Vec::new();
-        for sight in seen {
-            match models.iter_mut().find(|(model, _)| **model == sight.model) {
-                Some((_, of_model)) => of_model.push(sight),
-                None => models.push((&sight.model, vec![sight])),
-            }
-        }
-        models.iter().map(|(model, seen)| ((*model).clone(), self.recording(model, seen, now_ms))).collect()
-    }
-
-    /// Keeps what such a command answered: this process sees what it recorded at once, and need not ask for it.
-    pub(super) fn recorded(
-        &self,
-        model: &Arc<str>,
-        answer: Result<Value, StoreError>,
-        now_ms: u64,
-    ) -> Result<(), StoreError> {
-        let learnt = answer.and_then(|answer| self.learn(model, &answer, now_ms));
-        if learnt.is_err() {
-            self.forget(model);
-        }
-        learnt.map(drop)
+        self.scripts.record.call(&[&self.model_key(model)]).arg(packed(numbers)).arg(MODEL_KEPT_MS)
     }
 }
 
@@ -180,17 +150,28 @@ impl HealthStore for RedisStore {
     }
 
     async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
-        let recorded = self.recordings(seen, now_ms).into_iter().map(async |(model, step)| {
-            let answer = self.ask(step).await;
-            self.recorded(&model, answer, now_ms)
+        let mut models: Vec<(&Arc<str>, Vec<&Observation>)> = Vec::new();
+        for sight in seen {
+            match models.iter_mut().find(|(model, _)| **model == sight.model) {
+                Some((_, of_model)) => of_model.push(sight),
+                None => models.push((&sight.model, vec![sight])),
+            }
+        }
+        let recorded = models.into_iter().map(async |(model, seen)| {
+            let answer = self.connection.send_once(self.recording(model, &seen, now_ms)).await;
+            // This process sees what it recorded at once, and need not ask for it.
+            let learnt = answer.and_then(|answer| self.learn(model, &answer, now_ms));
+            if learnt.is_err() {
+                self.forget(model);
+            }
+            learnt.map(drop)
         });
         join_all(recorded).await.into_iter().collect()
     }
 
     async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
-        let keys = vec![self.model_key(model)];
-        let args = vec![digits(now_ms), digits(lease_ms), digits(random_u64() >> 11)];
-        let answer = self.ask(Step::Script(Call { script: &self.scripts.probe, keys, args })).await?;
+        let call = self.scripts.probe.call(&[&self.model_key(model)]);
+        let answer = self.ask(call.arg(now_ms).arg(lease_ms).arg(random_u64() >> 11)).await?;
         self.forget(model);
         Ok(answer == Value::Int(1))
     }

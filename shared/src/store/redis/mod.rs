@@ -2,8 +2,8 @@
 //!
 //! Each operation is one script, hence atomic, and idempotent, hence sent again without a thought when an answer fails to
 //! come ([`connection`]). A request waits for the store twice, on a hit once: [`Store::admit`] reads the remembered answer
-//! beside the admission that depends on it, and [`Store::settle`] sends the settlement, the answer to remember and what was
-//! seen of models in one pipeline; to a cluster what was seen travels beside it, because models are in other slots.
+//! beside the admission that depends on it, and [`Store::settle`] sends the settlement and the answer to remember, and beside
+//! them what was seen of models, which to a cluster are in other slots.
 //!
 //! The admission script looks for itself whether the answer is there, and counts a hit or takes a hold by that; no body
 //! passes through Lua. Both commands run back to back, but another client's may run between: an answer that came too late
@@ -32,9 +32,8 @@ use address::Address;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache::answer_of;
-use connection::{Connection, usable};
+use connection::{Connection, in_order, usable};
 use counters::{Mode, settled};
-use futures_util::future::join_all;
 use health::{Known, Tuning};
 use lru::LruCache;
 use script::{Scripts, Step};
@@ -125,10 +124,6 @@ impl RedisStore {
     }
 }
 
-fn in_order<const N: usize>(answers: Vec<Value>) -> Result<[Value; N], StoreError> {
-    answers.try_into().map_err(|_| StoreError("an answer is missing".into()))
-}
-
 #[async_trait]
 impl Store for RedisStore {
     fn counters(&self) -> &dyn Counters {
@@ -151,7 +146,7 @@ impl Store for RedisStore {
         // A command with a key, as a cluster knows where to send it.
         let mut exists = ::redis::cmd("GET");
         exists.arg(format!("{}ping", self.prefix));
-        self.ask(Step::Plain(exists)).await.map(drop)
+        self.ask(exists.into()).await.map(drop)
     }
 
     fn is_skipped(&self) -> bool {
@@ -169,7 +164,7 @@ impl Store for RedisStore {
         };
         let key = self.cache_key(key);
         let looked = self.admission(ask, Mode::Look(&key), now_ms);
-        let sent = self.connection.send(&[Step::Plain(self.read(&key)), looked]).await?;
+        let sent = self.connection.send(&[self.read(&key).into(), looked]).await?;
         let [remembered, answer] = in_order(sent.values)?;
         let admitted = self.admitted(ask, &usable(answer)?, now_ms)?;
         self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
@@ -181,7 +176,7 @@ impl Store for RedisStore {
         if let Some(answer) = answer_of(remembered, &admitted.generation, now_ms) {
             return Ok((admitted.verdict, Some(answer)));
         }
-        let again = self.ask(Step::Plain(self.read(&key))).await?;
+        let again = self.ask(self.read(&key).into()).await?;
         if let Some(answer) = answer_of(again, &admitted.generation, now_ms) {
             return Ok((admitted.verdict, Some(answer)));
         }
@@ -209,22 +204,14 @@ impl Store for RedisStore {
                 None => Ok(()),
             }
         };
-        let (models, recordings): (Vec<_>, Vec<_>) = self.recordings(seen, now_ms).into_iter().unzip();
         let mut batch = vec![self.settlement(settlement, now_ms)];
-        batch.extend(set.map(Step::Plain));
-        let of_tenant = batch.len();
-        // In a cluster the models are in other slots.
-        let mut apart = Vec::new();
-        if self.connection.is_cluster() { &mut apart } else { &mut batch }.extend(recordings);
-        let apart = join_all(apart.into_iter().map(|recording| self.ask(recording)));
-        let (answers, apart, put) = tokio::join!(self.connection.send(&batch), apart, put);
+        batch.extend(set.map(Step::from));
+        let (answers, recorded, put) =
+            tokio::join!(self.connection.send(&batch), HealthStore::record(self, seen, now_ms), put);
         let mut answers = answers?.values.into_iter().map(usable);
-        let missing = || Err(StoreError("an answer is missing".into()));
-        let done = answers.next().unwrap_or_else(missing);
-        let set = answers.by_ref().take(of_tenant - 1).find_map(Result::err).map_or(Ok(()), Err);
-        let recorded =
-            models.iter().zip(answers.chain(apart)).map(|(model, answer)| self.recorded(model, answer, now_ms));
-        for lost in recorded.chain([set, put]).filter_map(Result::err) {
+        let done = answers.next().unwrap_or_else(|| Err(StoreError("an answer is missing".into())));
+        let set = answers.next().unwrap_or(Ok(Value::Nil)).map(drop);
+        for lost in [recorded, set, put].into_iter().filter_map(Result::err) {
             tracing::warn!(error = %lost, "what was learnt of a request is lost");
         }
         settled(&done?)

@@ -8,7 +8,7 @@
 //! `#!lua`, so that the server refuses keys that were not declared, and refuses a script that would write to a full memory
 //! before it begins; those that end something say `allow-oom`, for they must never be refused.
 
-use redis::Cmd;
+use redis::{Arg, Cmd, ToRedisArgs};
 
 /// A script and its hash.
 #[derive(Debug)]
@@ -82,44 +82,51 @@ pub(super) fn whole(number: f64) -> u64 {
     number as u64
 }
 
-/// A script with its keys and arguments.
-#[derive(Debug)]
-pub(super) struct Call<'a> {
-    pub(super) script: &'a Script,
-    pub(super) keys: Vec<String>,
-    pub(super) args: Vec<Vec<u8>>,
+impl Script {
+    /// A call with these keys, by the script's hash; its arguments follow.
+    pub(super) fn call(&self, keys: &[&str]) -> Step<'_> {
+        let mut command = Cmd::with_capacity(16, 512);
+        command.arg("EVALSHA").arg(&self.sha1).arg(keys.len()).arg(keys);
+        Step { command, script: Some(self) }
+    }
 }
 
 /// One command of a batch.
 #[derive(Debug)]
-pub(super) enum Step<'a> {
-    /// A plain command.
-    Plain(Cmd),
-    /// A script.
-    Script(Call<'a>),
+pub(super) struct Step<'a> {
+    command: Cmd,
+    /// The script that it calls, if it calls one.
+    script: Option<&'a Script>,
 }
 
-/// Whether a server is sent a script's hash or its text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
-    Hash,
-    Text,
+impl From<Cmd> for Step<'_> {
+    fn from(command: Cmd) -> Self {
+        Self { command, script: None }
+    }
 }
 
 impl Step<'_> {
+    /// The same with one more argument.
+    pub(super) fn arg(mut self, arg: impl ToRedisArgs) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
     /// The command to send.
-    pub(super) fn command(&self, by: By) -> Cmd {
-        match self {
-            Self::Plain(command) => command.clone(),
-            Self::Script(Call { script, keys, args }) => {
-                let mut command = match by {
-                    By::Hash => redis::cmd("EVALSHA"),
-                    By::Text => redis::cmd("EVAL"),
-                };
-                command.arg(if by == By::Hash { &script.sha1 } else { script.text });
-                command.arg(keys.len()).arg(keys).arg(args);
-                command
+    pub(super) fn command(&self) -> Cmd {
+        self.command.clone()
+    }
+
+    /// The command to send to a server that does not know the script: with its text, which teaches it.
+    pub(super) fn teaching(&self) -> Cmd {
+        let Some(script) = self.script else { return self.command() };
+        let mut command = redis::cmd("EVAL");
+        command.arg(script.text);
+        for arg in self.command.args_iter().skip(2) {
+            if let Arg::Simple(arg) = arg {
+                command.arg(arg);
             }
         }
+        command
     }
 }

@@ -21,17 +21,17 @@ local CONCURRENCY = 2
 local CLOSED = 3      -- retry_after_ms
 local QUOTA = 4       -- number of the window, 1 of requests, 2 of tokens or 3 of cost
 local STALE = 5       -- 1 if the settings are, the sum of 2^(number - 1) of the missing windows
-local ANSWER = '<ddddddddd'
+local ANSWER = '<dddddddddc0'
 
 local numbers, hold_field, count = ARGV[1], 'h:' .. ARGV[2], #ARGV - 3
 local now, version, mode, lease, concurrency, rate_tokens, request_limit, request_period, request_burst, token_limit,
   token_period, token_burst = struct.unpack('<dddddddddddd', numbers)
 
-local fields, lost = {'s', 'v', 'g', hold_field, unpack(ARGV, 4)}, ''
-local kept = redis.call('HMGET', KEYS[1], unpack(fields))
-if kept[1] and struct.unpack('<d', kept[1], 41) <= now then
+local kept, lost = nil, ''
+for _ = 1, 2 do
+  kept = redis.call('HMGET', KEYS[1], 's', 'v', 'g', hold_field, unpack(ARGV, 4))
+  if not kept[1] or struct.unpack('<d', kept[1], 41) > now then break end
   lost = sweep(now)
-  kept = redis.call('HMGET', KEYS[1], unpack(fields))
 end
 local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1] or NEW)
 local generation, hold = kept[3] or '', kept[4]
@@ -104,7 +104,7 @@ else
     token_wait, token_then_ms, token_then_ticks =
       take(token_limit, token_period, token_burst, token_ms, token_ticks, now, rate_tokens)
   end
-  local write = {}
+  local write, last = {0, 0, 0, 0, 0, 0}, 2 * count -- To begin with it is as long as it mostly gets.
   if wait then
     what, a, b = RATE, 1, wait
   elseif token_wait then
@@ -134,12 +134,12 @@ else
       redis.call('SET', KEYS[2], 'h', 'PX', '60000')
     else
       a, b, c, open, due = requests, tokens, cost, open + 1, math.min(due, lease)
-      write[#write + 1] = hold_field
-      write[#write + 1] = struct.pack(HOLD, lease, a, b, c) .. ARGV[3]
+      write[last + 1], write[last + 2] = hold_field, struct.pack(HOLD, lease, a, b, c, ARGV[3])
+      last = last + 2
     end
     local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due)
-    redis.call('HSET', KEYS[1], 's', state, unpack(write))
+    redis.call('HSET', KEYS[1], 's', state, unpack(write, 1, last))
   end
 end
-return struct.pack(ANSWER, what, a, b, c, request_ms, request_ticks, token_ms, token_ticks, hit and 1 or 0)
-  .. generation .. lost
+return struct.pack(ANSWER, what, a, b, c, request_ms, request_ticks, token_ms, token_ticks, hit and 1 or 0,
+  generation .. lost)

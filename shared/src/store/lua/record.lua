@@ -12,7 +12,7 @@
 
 local now, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
   struct.unpack('<dddddddd', ARGV[1])
-local model = {struct.unpack(MODEL, redis.call('GET', KEYS[1]) or NEW)}
+local model = {struct.unpack(MODEL, redis.call('GET', KEYS[1]) or string.rep('\0', BYTES))}
 model[WRITTEN] = model[WRITTEN] + 1
 
 -- Adds `x` to the measure at `of`. Functions are made anew at each call, hence takes all it needs as arguments.

@@ -20,5 +20,6 @@ redis.call('HDEL', KEYS[1], hold_field)
 request_ms, request_ticks = correct(request_limit, request_period, request_ms, request_ticks, now, -1)
 token_ms, token_ticks = correct(token_limit, token_period, token_ms, token_ticks, now, -math.min(taken, token_burst))
 local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, math.max(0, open - 1), due)
-redis.call('HSET', KEYS[1], 's', state, unpack(charged(kept, hold, 0, 0, 0)))
+local write, last = charged(kept, hold, 0, 0, 0)
+redis.call('HSET', KEYS[1], 's', state, unpack(write, 1, last))
 return 1

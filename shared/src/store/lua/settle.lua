@@ -14,7 +14,7 @@ if not redis.call('SET', KEYS[2], 's', 'PX', ARGV[3], 'NX') then return 0 end
 local kept = redis.call('HMGET', KEYS[1], 's', hold_field, unpack(ARGV, 4))
 -- A tenant that the store has lost is not begun anew here: it would pass for known, and live for ever.
 if not kept[1] then return 1 end
-local hold, write = kept[2], {}
+local hold, write, last = kept[2], nil, 0
 if hold and struct.unpack('<d', hold) < 0 then return 0 end
 local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1])
 if hold then
@@ -22,7 +22,7 @@ if hold then
   open = math.max(0, open - 1)
 end
 token_ms, token_ticks = correct(limit, period, token_ms, token_ticks, now, more)
-if hold or only_held == 0 then write = charged(kept, hold, requests, tokens, cost) end
+if hold or only_held == 0 then write, last = charged(kept, hold, requests, tokens, cost) end
 local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due)
-redis.call('HSET', KEYS[1], 's', state, unpack(write))
+redis.call('HSET', KEYS[1], 's', state, unpack(write or {}, 1, last))
 return hold and 2 or 1

@@ -16,6 +16,6 @@
 -- all they need as arguments.
 
 local MOST = 9007199254740992
-local STATE, WINDOW, HOLD = '<dddddd', '<dddddd', '<dddd'
+local STATE, WINDOW, HOLD = '<dddddd', '<dddddd', '<ddddc0'
 -- The state of a tenant that is not known: nothing is taken, and no sweep is due.
-local NEW = string.rep('\0', 40) .. '\0\0\0\0\0\0\240\127'
+local NEW = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\240\127'

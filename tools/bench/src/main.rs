@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 
 fn bench() -> anyhow::Result<()> {
     let target = stage::target_folder()?;
-    stage::build_missing(&target)?;
+    stage::build(&target)?;
     let cores = Cores::take();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -74,7 +74,7 @@ async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
     figures.extend(of_redis);
 
     let circumstances = json!({"processor": machine::processor(), "gateway_core": cores.map(|cores| &cores.gateway),
-        "load_core": cores.map(|cores| &cores.load), "redis": redis_version, "built_min_ago": stage.built_min_ago()?,
+        "load_core": cores.map(|cores| &cores.load), "redis": redis_version,
         "requests": stage.requests(), "errors": 0});
     let path = target.join("bench.json");
     std::fs::write(&path, format!("{:#}\n", figures::json(&figures, circumstances)))?;
@@ -91,8 +91,7 @@ async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
     );
     println!(
         "\"Foreign cores\" is CPU that none of these used: above 0.15, believe the ratio sooner than the value.\n\
-         The gateway was built {} min ago. Also written to {}.",
-        stage.built_min_ago()?,
+         Also written to {}.",
         path.display()
     );
     Ok(())

@@ -12,12 +12,10 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::SystemTime;
 use test_servers::redis::Redis;
 
-/// What is built, and the package that builds it.
-const PROGRAMS: [(&str, &str); 3] =
-    [("upstream-double", "upstream-double"), ("ai-gateway", "ai-gateway"), ("gateway", "gateway-function")];
+/// The packages of the programs that a run starts.
+const PACKAGES: [&str; 3] = ["upstream-double", "ai-gateway", "gateway-function"];
 
 /// Every limit is in force and none is reached.
 const CONFIG: &str = r#"
@@ -63,23 +61,15 @@ pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
     Ok(program.ancestors().nth(2).context("this program lies in no target folder")?.to_owned())
 }
 
-/// Builds the programs that are missing.
-pub(crate) fn build_missing(target: &Path) -> anyhow::Result<()> {
-    let missing: Vec<&str> = PROGRAMS
-        .into_iter()
-        .filter(|(program, _)| !target.join("release").join(program).exists())
-        .flat_map(|(_, package)| ["-p", package])
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
+/// Builds the programs, as far as they are not as their sources are: a figure of an old program is none.
+pub(crate) fn build(target: &Path) -> anyhow::Result<()> {
     let built = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--release", "--target-dir"])
+        .args(["build", "--release", "--locked", "--target-dir"])
         .arg(target)
-        .args(&missing)
+        .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
         .status()?;
-    ensure!(built.success(), "cargo build {} failed", missing.join(" "));
+    ensure!(built.success(), "cargo build {} failed", PACKAGES.join(" "));
     Ok(())
 }
 
@@ -205,12 +195,6 @@ impl Stage {
         let mut command = Command::new(self.programs.join("gateway"));
         settled(&mut command, &self.folder.0, data).env("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string());
         Process::start(command.stdout(Stdio::null()))
-    }
-
-    /// How long ago the gateway was built, in minutes: a figure of an old program is none.
-    pub(crate) fn built_min_ago(&self) -> anyhow::Result<u64> {
-        let built = std::fs::metadata(self.programs.join("ai-gateway"))?.modified()?;
-        Ok(SystemTime::now().duration_since(built).unwrap_or_default().as_secs() / 60)
     }
 
     /// Sends a load, and makes sure that each request was answered, and paid for by exactly the calls that it should cost.

@@ -48,6 +48,7 @@ test-clients:
 
 bench:
 	tools/install/system
+	cargo build --release --locked -p ai-gateway -p upstream-double -p gateway-function
 	cargo run --release --locked -p bench
 
 package:

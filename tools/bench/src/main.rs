@@ -1,11 +1,11 @@
-//! `cargo run --release -p bench`: what the gateway costs, as one table and as `target/bench.json`.
+//! `make bench`: what the gateway costs, as one table and as `target/bench.json`.
 //!
 //! Everything runs on loopback: a load on its connections, the gateway with every stage of a request in force and limits
-//! that nobody reaches, and the upstream double as its provider. The gateway has one core, with the Redis of a second gateway; the load and
-//! the double share another. Each figure has its counterpart without the gateway, or without the stage in question, from the same seconds,
-//! and counts only if every request was answered and the double counted the same number of them: anything else ends the
-//! run with an error. Last comes Redis by itself
-//! (`admissions.rs`), on the core that was the gateways'. The whole takes two to three minutes; five are the limit.
+//! that nobody reaches, and the upstream double as its provider. The gateway has one core, with the Redis of a second
+//! gateway; the load and the double share another. Each figure has its counterpart without the gateway, or without the stage
+//! in question, from the same seconds, and counts only if every request was answered and the double counted the same number
+//! of them: anything else ends the run with an error. Last comes Redis by itself (`admissions.rs`), on the core that was
+//! the gateways'. The whole takes two to three minutes; five are the limit.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -45,7 +45,6 @@ fn main() -> ExitCode {
 
 fn bench() -> anyhow::Result<()> {
     let target = stage::target_folder()?;
-    stage::build(&target)?;
     let cores = Cores::take();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

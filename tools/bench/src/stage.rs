@@ -14,9 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use test_servers::redis::Redis;
 
-/// The packages of the programs that a run starts.
-const PACKAGES: [&str; 3] = ["upstream-double", "ai-gateway", "gateway-function"];
-
 /// Every limit is in force and none is reached.
 const CONFIG: &str = r#"
 [providers.double]
@@ -61,18 +58,6 @@ pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
     Ok(program.ancestors().nth(2).context("this program lies in no target folder")?.to_owned())
 }
 
-/// Builds the programs, as far as they are not as their sources are: a figure of an old program is none.
-pub(crate) fn build(target: &Path) -> anyhow::Result<()> {
-    let built = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--release", "--locked", "--target-dir"])
-        .arg(target)
-        .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
-        .status()?;
-    ensure!(built.success(), "cargo build {} failed", PACKAGES.join(" "));
-    Ok(())
-}
-
 /// A child process, ended when this is dropped.
 pub(crate) struct Process {
     child: Child,
@@ -87,7 +72,7 @@ impl Process {
         let mut child = command
             .stdin(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+            .with_context(|| format!("cannot start {}; `make bench` builds it", command.get_program().display()))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
         Ok(Self { child, _stdin: stdin, stdout })
     }

@@ -17,8 +17,22 @@ usage: ai-gateway                    serve both planes on GATEWAY_ADDR (127.0.0.
        ai-gateway replay FILE        write the receipts of a log into the ledger, each once; - is standard input
        ai-gateway --help | --version";
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    // On one core one thread does it all, as on Lambda; several would only hand work to each other.
+    let mut runtime = match std::thread::available_parallelism() {
+        Ok(cores) if cores.get() > 1 => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    match runtime.enable_all().build() {
+        Ok(runtime) => runtime.block_on(start()),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {

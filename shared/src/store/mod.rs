@@ -42,7 +42,7 @@ pub struct QuotaAsk {
 pub struct Admission {
     /// Whose request it is.
     pub tenant: Arc<str>,
-    /// The request; asked twice, the verdict is the same and there is one hold.
+    /// The request; asked twice, the verdict is the same, but for how the rates stand by then, and there is one hold.
     pub id: RequestId,
     /// The version of the tenant's settings that this admission was made from (T2).
     pub settings_version: u64,

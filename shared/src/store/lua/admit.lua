@@ -1,7 +1,7 @@
 -- Admits a request: checks every limit and takes from all of them, or from none (M1).
 --
 -- KEYS  1 tenant   2 what became of the request: h a hit that is counted, s settled, r released
---       3 the remembered answer, if `mode` is "look"
+--       3 the remembered answer, if the mode is LOOK
 -- ARGV  1 packed: now_ms, settings version, mode, lease_ends_ms, the most requests in flight, tokens to take from the rate
 --         of tokens; the rate of requests and that of tokens: limit, period_ms, burst;
 --         the hold and the strict hold: requests, tokens, nano-US-dollar;

@@ -6,4 +6,5 @@ local PROBER = 7        -- who has the lease of the probe
 local WRITTEN = 8       -- times written
 -- Then w, w2, mean, s and the latest time, in Unix ms, of each measure:
 local TTFT, PER_TOKEN, FAILURE, EVIDENCE = 9, 14, 19, 24 -- of time to first token, ms per token, failures, the breaker
-local PLACES, BYTES, MODEL = 28, 224, '<dddddddddddddddddddddddddddd'
+local BATCHES = 29      -- the latest four batches that were recorded
+local PLACES, BYTES, MODEL = 32, 256, '<dddddddddddddddddddddddddddddddd'

@@ -1,19 +1,28 @@
 -- Records what was seen of one model: the lines of health/mod.rs, welford.rs and breaker.rs, in their order, on the same
 -- IEEE doubles.
 --
--- It must not be sent twice: it says nothing of a request that could be recognized.
+-- A batch that comes again is recognized, unless four others of the model came in between; where so many come at once, one
+-- sight that counts twice says next to nothing. A key for each batch, or a longer list, would cost more than the rest.
 --
 -- KEYS  1 the model, packed as model.lua says
 -- ARGV  1 packed: now_ms, tau_ms, consecutive_failures, failure_percent, least_samples, first_open_ms, longest_open_ms,
 --         jitter_percent; then of each sight: 0 nothing, 1 answered, 2 failed or 3 cool, when the attempt began, ttft_ms or
 --         cooldown until, ms_per_token or not a number, a random number below 2^53
---       2 for how many ms the model is remembered
+--       2 the batch, a random number above 0 and below 2^53
+--       3 for how many ms the model is remembered
 -- Answers the model as it is then, packed.
 
 local now, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
   struct.unpack('<dddddddd', ARGV[1])
-local model = {struct.unpack(MODEL, redis.call('GET', KEYS[1]) or string.rep('\0', BYTES))}
+local packed, batch = redis.call('GET', KEYS[1]) or string.rep('\0', BYTES), tonumber(ARGV[2])
+local model = {struct.unpack(MODEL, packed)}
+for place = BATCHES, PLACES do
+  if model[place] == batch then return packed end
+end
 model[WRITTEN] = model[WRITTEN] + 1
+model[BATCHES + model[WRITTEN] % 4] = batch
+-- To set a time to live costs the server as much as the rest of the command, and a model that answers is seen often.
+local renew = model[WRITTEN] % 64 == 1
 
 -- Adds `x` to the measure at `of`. Functions are made anew at each call, hence takes all it needs as arguments.
 local function sample(model, of, x, now, tau)
@@ -32,6 +41,7 @@ end
 for place = 65, #ARGV[1], 40 do
   local kind, begun, one, other, random = struct.unpack('<ddddd', ARGV[1], place)
   local answered, failed, opens = kind == 1, kind == 2, false
+  renew = renew or not answered
   if answered then
     sample(model, TTFT, one, now, tau)
     if other == other then sample(model, PER_TOKEN, other, now, tau) end
@@ -56,7 +66,7 @@ for place = 65, #ARGV[1], 40 do
     else
       for i = OPENED, PROBE_UNTIL do model[i] = 0 end
       model[COUNTS_FROM] = now
-      for i = EVIDENCE, PLACES do model[i] = 0 end
+      for i = EVIDENCE, BATCHES - 1 do model[i] = 0 end
     end
   else
     if kind == 3 then model[COOLDOWN_UNTIL] = math.max(model[COOLDOWN_UNTIL], one) end
@@ -72,10 +82,9 @@ for place = 65, #ARGV[1], 40 do
   end
 end
 
-local packed = struct.pack(MODEL, unpack(model, 1, PLACES))
--- To set a time to live costs the server more than the rest; what was written is remembered for long.
-if model[WRITTEN] % 64 == 1 then
-  redis.call('SET', KEYS[1], packed, 'PX', ARGV[2])
+packed = struct.pack(MODEL, unpack(model, 1, PLACES))
+if renew then
+  redis.call('SET', KEYS[1], packed, 'PX', ARGV[3])
 else
   redis.call('SET', KEYS[1], packed, 'KEEPTTL')
 end

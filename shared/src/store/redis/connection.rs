@@ -1,8 +1,7 @@
 //! The one connection of this process, and what is done when it fails.
 //!
 //! All requests share one multiplexed connection (to a cluster: one per node), made at first use. A batch is one pipeline
-//! to one slot; it is given 250 ms and one repetition, which is safe because every operation is idempotent, but one: what
-//! was seen of a model says nothing of a request that it could be recognized by, and is sent once. What does
+//! to one slot; it is given 250 ms and one repetition, which is safe because every operation is idempotent. What does
 //! not answer in time is taken for a dead connection, as after a freeze of the process or behind a NAT that forgot it:
 //! the repetition goes over a new one. While that is made, a cluster's old one goes on to serve the shards that are well.
 //!
@@ -72,7 +71,7 @@ struct Failures {
     skipped_until: Option<Instant>,
 }
 
-/// Timers of calls that have ended, for the next ones. To register a timer that is due before all others costs the runtime
+/// Timers of calls that have ended, for the next ones on the same runtime. To register a timer that is due before all others costs the runtime
 /// a system call and a wakening; to move one that stands there on to a later time costs nothing.
 #[derive(Default)]
 struct Alarms(Mutex<Vec<Pin<Box<Sleep>>>>);
@@ -160,14 +159,6 @@ impl Connection {
                 Err(error)
             }
         }
-    }
-
-    /// Sends a command that must not be heard twice, hence once: if that fails, it may have been heard.
-    pub(super) async fn send_once(&self, step: Step<'_>) -> Result<Value, StoreError> {
-        self.pass()?;
-        let answers = self.attempt(&[step], Shape::Pipeline).await?;
-        let [answer] = in_order(answers)?;
-        usable(answer)
     }
 
     /// Fails while the store is skipped. The first call after that passes, and the others go on to fail until it is back.

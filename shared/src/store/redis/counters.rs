@@ -31,6 +31,7 @@ use crate::store::{
 use crate::window::{Window, WindowKind};
 use async_trait::async_trait;
 use redis::Value;
+use std::fmt::Write;
 
 /// The largest whole number below which a Lua number has no gaps.
 const MOST: u64 = 1 << 53;
@@ -110,8 +111,13 @@ fn tenant_kept_ms<'a>(windows: impl Iterator<Item = &'a Window>, now_ms: u64) ->
 
 /// `d1763769600000-1763856000000,m1761955200000-1764547200000`: what is asked, as a hold keeps it.
 fn windows_text<'a>(windows: impl Iterator<Item = &'a Window>) -> String {
-    let text: Vec<String> = windows.map(|window| format!("{}-{}", window.key(), window.resets_at_ms)).collect();
-    text.join(",")
+    let mut text = String::with_capacity(64);
+    for window in windows {
+        let comma = if text.is_empty() { "" } else { "," };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{comma}{}-{}", window.key(), window.resets_at_ms);
+    }
+    text
 }
 
 fn parse_windows(text: &str) -> Option<Vec<Window>> {
@@ -183,7 +189,7 @@ impl RedisStore {
 
     /// A tenant, and what became of a request of its.
     fn keys_of(&self, tenant: &str, id: RequestId) -> [String; 2] {
-        [self.tenant_key(tenant), self.key(tenant, &format!("r:{id}"))]
+        [self.tenant_key(tenant), format!("{}{{{tenant}}}:r:{id}", self.prefix)]
     }
 
     pub(super) fn admission<'a>(&'a self, ask: &Admission, mode: Mode<'_>, now_ms: u64) -> Step<'a> {

@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError};
 
 /// How old, in milliseconds, what is kept in process may be.
 const KEPT_MS: u64 = 1_000;
-/// How long a model that nobody uses is remembered.
+/// How long a model is remembered since it last failed, or at the latest 64 answers ago.
 const MODEL_KEPT_MS: u64 = 86_400_000;
 
 /// What this process knows of a model.
@@ -44,10 +44,10 @@ fn read_model(answer: &Value) -> Option<(Kept, u64)> {
         Value::BulkString(packed) => packed,
         _ => return None,
     };
-    let numbers: [f64; 28] = unpacked(packed)?;
+    let numbers: [f64; 32] = unpacked(packed)?;
     let (&[opened, failures, open_until, probe_until, counts_from, cooldown, _prober, written], measures) =
         numbers.split_first_chunk()?;
-    let ([ttft_ms, ms_per_token, failure, evidence], []) = measures.as_chunks::<5>() else { return None };
+    let ([ttft_ms, ms_per_token, failure, evidence], _batches) = measures.as_chunks::<5>() else { return None };
     let welford = |&[w, w2, mean, s, t_ms]: &[f64; 5]| Welford { w, w2, mean, s, t_ms: whole(t_ms) };
     let breaker = Breaker {
         opened_in_a_row: u32::try_from(whole(opened)).ok()?,
@@ -138,7 +138,34 @@ impl RedisStore {
             jitter_percent.into(),
         ];
         let numbers = settings.into_iter().map(number).chain(seen.iter().flat_map(|seen| sight(seen)));
-        self.scripts.record.call(&[&self.model_key(model)]).arg(packed(numbers)).arg(MODEL_KEPT_MS)
+        let batch = (random_u64() >> 11).max(1);
+        self.scripts.record.call(&[&self.model_key(model)]).arg(packed(numbers)).arg(batch).arg(MODEL_KEPT_MS)
+    }
+
+    /// The commands that record what was seen, each with its model.
+    pub(super) fn recordings(&self, seen: &[Observation], now_ms: u64) -> Vec<(Arc<str>, Step<'_>)> {
+        let mut models: Vec<(&Arc<str>, Vec<&Observation>)> = Vec::new();
+        for sight in seen {
+            match models.iter_mut().find(|(model, _)| **model == sight.model) {
+                Some((_, of_model)) => of_model.push(sight),
+                None => models.push((&sight.model, vec![sight])),
+            }
+        }
+        models.iter().map(|(model, seen)| ((*model).clone(), self.recording(model, seen, now_ms))).collect()
+    }
+
+    /// Keeps what such a command answered: this process sees what it recorded at once, and need not ask for it.
+    pub(super) fn recorded(
+        &self,
+        model: &Arc<str>,
+        answer: Result<Value, StoreError>,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let learnt = answer.and_then(|answer| self.learn(model, &answer, now_ms));
+        if learnt.is_err() {
+            self.forget(model);
+        }
+        learnt.map(drop)
     }
 }
 
@@ -150,21 +177,9 @@ impl HealthStore for RedisStore {
     }
 
     async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
-        let mut models: Vec<(&Arc<str>, Vec<&Observation>)> = Vec::new();
-        for sight in seen {
-            match models.iter_mut().find(|(model, _)| **model == sight.model) {
-                Some((_, of_model)) => of_model.push(sight),
-                None => models.push((&sight.model, vec![sight])),
-            }
-        }
-        let recorded = models.into_iter().map(async |(model, seen)| {
-            let answer = self.connection.send_once(self.recording(model, &seen, now_ms)).await;
-            // This process sees what it recorded at once, and need not ask for it.
-            let learnt = answer.and_then(|answer| self.learn(model, &answer, now_ms));
-            if learnt.is_err() {
-                self.forget(model);
-            }
-            learnt.map(drop)
+        let recorded = self.recordings(seen, now_ms).into_iter().map(async |(model, step)| {
+            let answer = self.ask(step).await;
+            self.recorded(&model, answer, now_ms)
         });
         join_all(recorded).await.into_iter().collect()
     }

@@ -2,8 +2,8 @@
 //!
 //! Each operation is one script, hence atomic, and idempotent, hence sent again without a thought when an answer fails to
 //! come ([`connection`]). A request waits for the store twice, on a hit once: [`Store::admit`] reads the remembered answer
-//! beside the admission that depends on it, and [`Store::settle`] sends the settlement and the answer to remember, and beside
-//! them what was seen of models, which to a cluster are in other slots.
+//! beside the admission that depends on it, and [`Store::settle`] sends the settlement, the answer to remember and what was
+//! seen of models in one pipeline; to a cluster what was seen travels beside it, because models are in other slots.
 //!
 //! The admission script looks for itself whether the answer is there, and counts a hit or takes a hold by that; no body
 //! passes through Lua. Both commands run back to back, but another client's may run between: an answer that came too late
@@ -34,6 +34,7 @@ use bytes::Bytes;
 use cache::answer_of;
 use connection::{Connection, in_order, usable};
 use counters::{Mode, settled};
+use futures_util::future::join_all;
 use health::{Known, Tuning};
 use lru::LruCache;
 use script::{Scripts, Step};
@@ -204,14 +205,21 @@ impl Store for RedisStore {
                 None => Ok(()),
             }
         };
+        let (models, recordings): (Vec<_>, Vec<_>) = self.recordings(seen, now_ms).into_iter().unzip();
         let mut batch = vec![self.settlement(settlement, now_ms)];
         batch.extend(set.map(Step::from));
-        let (answers, recorded, put) =
-            tokio::join!(self.connection.send(&batch), HealthStore::record(self, seen, now_ms), put);
+        let of_tenant = batch.len();
+        // In a cluster the models are in other slots.
+        let mut apart = Vec::new();
+        if self.connection.is_cluster() { &mut apart } else { &mut batch }.extend(recordings);
+        let apart = join_all(apart.into_iter().map(|recording| self.ask(recording)));
+        let (answers, apart, put) = tokio::join!(self.connection.send(&batch), apart, put);
         let mut answers = answers?.values.into_iter().map(usable);
         let done = answers.next().unwrap_or_else(|| Err(StoreError("an answer is missing".into())));
-        let set = answers.next().unwrap_or(Ok(Value::Nil)).map(drop);
-        for lost in [recorded, set, put].into_iter().filter_map(Result::err) {
+        let set = answers.by_ref().take(of_tenant - 1).find_map(Result::err).map_or(Ok(()), Err);
+        let recorded =
+            models.iter().zip(answers.chain(apart)).map(|(model, answer)| self.recorded(model, answer, now_ms));
+        for lost in recorded.chain([set, put]).filter_map(Result::err) {
             tracing::warn!(error = %lost, "what was learnt of a request is lost");
         }
         settled(&done?)
@@ -223,6 +231,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::gcra::Rate;
+    use crate::health::Sight;
     use crate::id::RequestId;
     use crate::receipt::Amounts;
     use crate::store::QuotaAsk;
@@ -264,6 +273,26 @@ mod tests {
             assert_eq!(standing.requests.unwrap().remaining, 9, "it takes from the rate once");
             let counted = store.usage("acme", &[window], NOW).await.unwrap()[0].unwrap();
             assert_eq!((counted.used, counted.held), (Amounts::default(), hold), "and counts once");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_of_sights_that_comes_again_counts_once() {
+        let redis = Redis::start(&[]).await.unwrap();
+        let (health, breaker) = (HealthSettings::default(), BreakerSettings::default());
+        let store = RedisStore::new(&redis.url(), &health, &breaker, 1 << 20).unwrap();
+        let model: Arc<str> = "m".into();
+        let sight = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
+        let seen = [Observation { model: model.clone(), begun_at_ms: NOW, sight }];
+        let weight =
+            async || store.snapshot(std::slice::from_ref(&model), NOW).await.unwrap()[0].measures.ttft_ms.weight;
+        for expected in [1.0, 2.0] {
+            let (_, step) = store.recordings(&seen, NOW).remove(0);
+            for _ in 0..2 {
+                let sent = store.connection.send(std::slice::from_ref(&step)).await.unwrap();
+                store.recorded(&model, Ok(sent.values[0].clone()), NOW).unwrap();
+                assert_eq!(weight().await, expected);
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ impl Default for Scripts {
             release: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "release"),
             refill: lua!("", "tenant", "sweep", "refill"),
             close: lua!("", "close"),
-            usage: lua!(" flags=allow-oom", "tenant", "sweep", "usage"),
+            usage: lua!(" flags=allow-oom", "sweep", "usage"),
             acknowledge: lua!(" flags=allow-oom", "acknowledge"),
             generation: lua!("", "generation"),
             record: lua!("", "model", "record"),
@@ -76,7 +76,7 @@ pub(super) fn unpacked<const N: usize>(packed: &[u8]) -> Option<[f64; N]> {
     rest.is_empty().then(|| numbers.map(f64::from_le_bytes))
 }
 
-/// A number that scripts keep whole, and at most 2^53; those below 0 stand for none, and are 0.
+/// A number that scripts keep whole, from 0 to 2^53.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub(super) fn whole(number: f64) -> u64 {
     number as u64

@@ -71,8 +71,8 @@ struct Failures {
     skipped_until: Option<Instant>,
 }
 
-/// Timers of calls that have ended, for the next ones on the same runtime. To register a timer that is due before all others costs the runtime
-/// a system call and a wakening; to move one that stands there on to a later time costs nothing.
+/// Timers of calls that have ended, for the next ones on the same runtime. To register a timer that is due before all others
+/// costs the runtime a system call and a wakening; to move one that stands there on to a later time costs nothing.
 #[derive(Default)]
 struct Alarms(Mutex<Vec<Pin<Box<Sleep>>>>);
 

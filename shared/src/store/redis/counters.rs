@@ -222,6 +222,7 @@ impl RedisStore {
             self.keep_lost(&ask.tenant, lost);
             let standing = standing_of(ask, rates, now_ms);
             let refused = |refusal| Verdict::Refused { refusal, standing };
+            // The numbers have names in `admit.lua`.
             let verdict = match whole(what) {
                 0 => Verdict::Admitted { held: amounts_of([a, b, c]), standing },
                 1 => {

@@ -91,8 +91,8 @@ else
     for i = 1, count do
       local used_tokens, used_cost, _, held_tokens, held_cost = struct.unpack('<ddddd', kept[4 + i], 9)
       local most_tokens, most_cost = struct.unpack('<dd', numbers, 129 + 24 * i)
-      if math.max(0, most_tokens - used_tokens - held_tokens) < tokens * 10
-        or math.max(0, most_cost - used_cost - held_cost) < cost * 10 then
+      local left_tokens, left_cost = most_tokens - used_tokens - held_tokens, most_cost - used_cost - held_cost
+      if left_tokens < tokens * 10 and tokens > 0 or left_cost < cost * 10 and cost > 0 then
         requests, tokens, cost = struct.unpack('<ddd', numbers, 121)
       end
     end
@@ -120,9 +120,12 @@ else
         break
       end
       if hit then
-        ur = math.min(ur + 1, MOST)
+        ur = ur < MOST and ur + 1 or MOST
       else
-        hr, ht, hc = math.min(hr + requests, MOST), math.min(ht + tokens, MOST), math.min(hc + cost, MOST)
+        hr, ht, hc = hr + requests, ht + tokens, hc + cost
+        if hr > MOST then hr = MOST end
+        if ht > MOST then ht = MOST end
+        if hc > MOST then hc = MOST end
       end
       write[2 * i - 1], write[2 * i] = ARGV[3 + i], struct.pack(WINDOW, ur, ut, uc, hr, ht, hc)
     end
@@ -133,7 +136,7 @@ else
     if hit then
       redis.call('SET', KEYS[2], 'h', 'PX', '60000')
     else
-      a, b, c, open, due = requests, tokens, cost, open + 1, math.min(due, lease)
+      a, b, c, open, due = requests, tokens, cost, open + 1, due < lease and due or lease
       write[last + 1], write[last + 2] = hold_field, struct.pack(HOLD, lease, a, b, c, ARGV[3])
       last = last + 2
     end

@@ -7,9 +7,15 @@ local function charged(kept, hold, requests, tokens, cost)
     local window = kept[i - 1]
     if window then
       local ur, ut, uc, hr, ht, hc = struct.unpack('<dddddd', window)
-      write[last + 1], write[last + 2] = ARGV[i], struct.pack('<dddddd',
-        math.min(ur + requests, 2 ^ 53), math.min(ut + tokens, 2 ^ 53), math.min(uc + cost, 2 ^ 53),
-        math.max(0, hr - held_requests), math.max(0, ht - held_tokens), math.max(0, hc - held_cost))
+      ur, ut, uc = ur + requests, ut + tokens, uc + cost
+      if ur > 2 ^ 53 then ur = 2 ^ 53 end
+      if ut > 2 ^ 53 then ut = 2 ^ 53 end
+      if uc > 2 ^ 53 then uc = 2 ^ 53 end
+      hr, ht, hc = hr - held_requests, ht - held_tokens, hc - held_cost
+      if hr < 0 then hr = 0 end
+      if ht < 0 then ht = 0 end
+      if hc < 0 then hc = 0 end
+      write[last + 1], write[last + 2] = ARGV[i], struct.pack('<dddddd', ur, ut, uc, hr, ht, hc)
       last = last + 2
     end
   end

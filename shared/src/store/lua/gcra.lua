@@ -7,7 +7,9 @@
 -- the full burst is there.
 local function take(limit, period, burst, ms, ticks, now, units)
   if limit == 0 then return false, ms, ticks end
-  local backlog = math.max(0, (ms - now) * limit + math.min(ticks, limit - 1)) + math.min(units, burst) * period
+  local backlog = (ms - now) * limit + (ticks < limit and ticks or limit - 1)
+  if backlog < 0 then backlog = 0 end
+  backlog = backlog + (units < burst and units or burst) * period
   local excess = backlog - burst * period
   if excess > 0 then return math.ceil(excess / limit), ms, ticks end
   return false, now + math.floor(backlog / limit), backlog % limit
@@ -16,7 +18,9 @@ end
 -- Takes `units` more, or gives back if there are less than none: answers the new state.
 local function correct(limit, period, ms, ticks, now, units)
   if limit == 0 then return ms, ticks end
-  local backlog = math.max(0, (ms - now) * limit + math.min(ticks, limit - 1))
-  backlog = math.max(0, backlog + units * period)
+  local backlog = (ms - now) * limit + (ticks < limit and ticks or limit - 1)
+  if backlog < 0 then backlog = 0 end
+  backlog = backlog + units * period
+  if backlog < 0 then backlog = 0 end
   return now + math.floor(backlog / limit), backlog % limit
 end

@@ -15,6 +15,7 @@
 local now, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
   struct.unpack('<dddddddd', ARGV[1])
 local packed, batch = redis.call('GET', KEYS[1]) or string.rep('\0', BYTES), tonumber(ARGV[2])
+if tau < 1 then tau = 1 end
 local model = {struct.unpack(MODEL, packed)}
 for place = BATCHES, PLACES do
   if model[place] == batch then return packed end
@@ -26,7 +27,8 @@ local renew = model[WRITTEN] % 64 == 1
 
 -- Adds `x` to the measure at `of`. Functions are made anew at each call, hence takes all it needs as arguments.
 local function sample(model, of, x, now, tau)
-  local d = math.exp(-math.max(0, now - model[of + 4]) / math.max(1, tau))
+  local last = model[of + 4]
+  local d = last < now and math.exp((last - now) / tau) or 1
   local w = d * model[of] + 1
   local w2 = d * d * model[of + 1] + 1
   local delta = x - model[of + 2]
@@ -34,7 +36,7 @@ local function sample(model, of, x, now, tau)
   local s = d * model[of + 3] + delta * (x - mean)
   if mean - mean == 0 and s - s == 0 then
     model[of], model[of + 1], model[of + 2], model[of + 3] = w, w2, mean, s
-    model[of + 4] = math.max(model[of + 4], now)
+    if last < now then model[of + 4] = now end
   end
 end
 
@@ -56,7 +58,7 @@ for place = 65, #ARGV[1], 40 do
       sample(model, EVIDENCE, failure, now, tau)
       if failed then
         local w, w2 = model[EVIDENCE], model[EVIDENCE + 1]
-        local weight = math.exp(-math.max(0, now - model[EVIDENCE + 4]) / math.max(1, tau)) * w
+        local weight = math.exp(-math.max(0, now - model[EVIDENCE + 4]) / tau) * w
         local p = (model[EVIDENCE + 2] * weight + 5 * 0.02) / (weight + 5)
         opens = model[FAILURES] >= most_failures
           or w > 0 and w * w / w2 >= least_samples and math.min(math.max(p, 0), 0.95) * 100 > percent

@@ -19,7 +19,7 @@ if hold and struct.unpack('<d', hold) < 0 then return 0 end
 local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1])
 if hold then
   redis.call('HDEL', KEYS[1], hold_field)
-  open = math.max(0, open - 1)
+  if open > 0 then open = open - 1 end
 end
 token_ms, token_ticks = correct(limit, period, token_ms, token_ticks, now, more)
 if hold or only_held == 0 then write, last = charged(kept, hold, requests, tokens, cost) end

@@ -175,9 +175,13 @@ impl Connection {
     }
 
     async fn attempt(&self, batch: &[Step<'_>], shape: Shape) -> Result<Vec<Value>, StoreError> {
-        let made = timeout(CONNECT_TIMEOUT, self.link(shape)).await;
-        let (link, generation) =
-            made.unwrap_or_else(|_| Err(StoreError(format!("no connection in {} ms", CONNECT_TIMEOUT.as_millis()))))?;
+        let (link, generation) = match self.good(shape) {
+            Some(good) => good,
+            None => match timeout(CONNECT_TIMEOUT, Box::pin(self.link(shape))).await {
+                Ok(made) => made?,
+                Err(_) => return Err(StoreError(format!("no connection in {} ms", CONNECT_TIMEOUT.as_millis()))),
+            },
+        };
         let exchange = async {
             match shape {
                 Shape::Pipeline => exchange(link, batch).await,
@@ -201,11 +205,8 @@ impl Connection {
         Err(told(&error))
     }
 
-    /// The connection, made anew if there is none, or the one there is has failed.
+    /// The connection, made anew unless somebody else has made it meanwhile.
     async fn link(&self, shape: Shape) -> Result<(Link, u64), StoreError> {
-        if let Some(good) = self.good(shape) {
-            return Ok(good);
-        }
         let _turn = self.connecting.lock().await;
         if let Some(good) = self.good(shape) {
             return Ok(good);

@@ -12,7 +12,7 @@ use crate::estimate::{bill, max_output_tokens};
 use crate::gateway::Gateway;
 use crate::health::score::Reason;
 use crate::health::{Observation, Sight};
-use crate::id::random_u64;
+use crate::id::jitter;
 use crate::pipeline::Work;
 use crate::provider::{Call, Chunk, Chunks, Completion, Fault, ProviderError, Reply};
 use crate::rank::Candidate;
@@ -199,7 +199,7 @@ async fn back_off(work: &mut Work<'_>, retries: u32) -> bool {
     if retries >= config.max_retries_per_candidate || !work.gateway.may_retry() {
         return false;
     }
-    let until = Instant::now() + Duration::from_millis(backoff_ms(retries + 1, random_u64(), &config.retry));
+    let until = Instant::now() + Duration::from_millis(backoff_ms(retries + 1, jitter(), &config.retry));
     if until >= work.deadline {
         return false;
     }

@@ -20,7 +20,7 @@ pub(crate) use item::{
 pub use http::http_client;
 
 use self::item::What;
-use crate::id::random_u64;
+use crate::id::jitter;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -331,7 +331,7 @@ fn passes(reason: &str) -> bool {
 /// Waits for a random part of a time that doubles with each try, so that those who collided do not collide again.
 pub(crate) async fn pause(tries: u32) {
     let most_ms = FIRST_PAUSE_MS << tries.min(4);
-    tokio::time::sleep(Duration::from_millis(random_u64() % (most_ms + 1))).await;
+    tokio::time::sleep(Duration::from_millis(jitter() % (most_ms + 1))).await;
 }
 
 /// The bound of what takes several operations.

@@ -5,6 +5,7 @@
 //! few bytes per block instead of one entry per receipt. Everything that must happen once (M2) is keyed by this id.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -18,8 +19,9 @@ impl RequestId {
     /// A new id for a request that came in at `now_ms`, with 80 bits from the system's CSPRNG.
     #[must_use]
     pub fn new(now_ms: u64) -> Self {
-        let random = u128::from(random_u64()) << 16 | u128::from(random_u64() & 0xffff);
-        Self((u128::from(now_ms) & 0xffff_ffff_ffff) << 80 | random)
+        let mut random = [0; 16];
+        fill(&mut random);
+        Self((u128::from(now_ms) & 0xffff_ffff_ffff) << 80 | u128::from_le_bytes(random) >> 48)
     }
 
     /// When the request came in, in Unix milliseconds.
@@ -40,8 +42,23 @@ impl RequestId {
 /// 64 bits from the system's CSPRNG.
 #[must_use]
 pub fn random_u64() -> u64 {
-    // The system's generator cannot fail once it is seeded; should it ever, zero only makes an id less random.
-    getrandom::u64().unwrap_or(0)
+    let mut random = [0; 8];
+    fill(&mut random);
+    u64::from_le_bytes(random)
+}
+
+fn fill(random: &mut [u8]) {
+    // The system's generator cannot fail once it is seeded; should it ever, zeros only make an id less random.
+    let _ = getrandom::fill(random);
+}
+
+/// 64 random bits for what need only differ, such as waits; nobody must have reason to guess them. It takes no system call.
+#[must_use]
+pub fn jitter() -> u64 {
+    thread_local! {
+        static DICE: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(random_u64()));
+    }
+    DICE.with_borrow_mut(|dice| dice.u64(..))
 }
 
 impl fmt::Display for RequestId {

@@ -8,7 +8,7 @@ pub mod breaker;
 pub mod score;
 pub mod welford;
 
-use crate::id::random_u64;
+use crate::id::jitter;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
 use breaker::{Breaker, BreakerSettings, Outcome};
@@ -118,7 +118,7 @@ impl Kept {
             Sight::Nothing => return self.breaker.release_probe(seen.begun_at_ms),
         };
         let seen = breaker::Seen { outcome, begun_at_ms: seen.begun_at_ms, now_ms };
-        self.breaker.record(seen, random_u64(), tau_ms, settings);
+        self.breaker.record(seen, jitter(), tau_ms, settings);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Fresh, HOLD, NOW, ZERO, ask, cache_key, introduce, settlement, store_at, used_and_held};
 use gateway_core::id::RequestId;
+use gateway_core::receipt::Amounts;
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{Admission, Counters, HealthStore, ResponseCache, Settled, Store, Verdict};
 use std::sync::Arc;
@@ -138,8 +139,9 @@ async fn carry_late(listener: TcpListener, port: u16, stuck: watch::Receiver<boo
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothing() {
+/// A request is admitted when the limit is `limit` requests, of which another has one in flight; its admission is sent
+/// twice, and what was sent first is heard when `end` is over. What is used and held then.
+async fn heard_late(limit: u64, end: impl AsyncFn(&RedisStore, &Admission, Verdict)) -> (Amounts, Amounts) {
     let redis = Redis::start(&[]).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -147,17 +149,18 @@ async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothi
     let mut line = JoinSet::new();
     line.spawn(carry_late(listener, redis.port(), stuck));
     let (store, other) = (store_at(&format!("redis://{address}")), store_at(&redis.url()));
-    let limited = |requests| {
+    let limited = || {
         let mut ask = ask("acme");
-        ask.quotas[0].requests = Some(requests);
+        ask.quotas[0].requests = Some(limit);
         ask
     };
-    let (first, late) = (limited(1), limited(1));
+    let (first, late) = (limited(), limited());
     introduce(&store, &first).await;
     assert!(matches!(admit(&other, &first).await, Verdict::Admitted { .. }));
     stick.send(true).unwrap();
+    // Its repetition goes over a new connection.
     let verdict = admit(&store, &late).await;
-    assert!(matches!(verdict, Verdict::Refused { .. }), "its repetition went over a new connection: {verdict:?}");
+    end(&store, &late, verdict).await;
     other.release(&first, NOW).await.unwrap();
     let scripts_heard = async || {
         let told = redis.ask(&["INFO", "commandstats"]).await.unwrap();
@@ -169,7 +172,22 @@ async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothi
     while scripts_heard().await == before {
         tokio::task::yield_now().await;
     }
-    assert_eq!(used_and_held(&other, "acme").await, (ZERO, ZERO));
+    used_and_held(&other, "acme").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothing() {
+    let told = heard_late(1, async |_, _, verdict| assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}"));
+    assert_eq!(told.await, (ZERO, ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admission_that_is_heard_after_its_repetition_was_settled_takes_nothing() {
+    let told = heard_late(2, async |store, ask, verdict| {
+        assert!(matches!(verdict, Verdict::Admitted { held: HOLD, .. }), "{verdict:?}");
+        assert_eq!(Counters::settle(store, &settlement(ask, HOLD), NOW).await.unwrap(), Settled::Done);
+    });
+    assert_eq!(told.await, (HOLD, ZERO));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,14 +27,14 @@ local numbers, hold_field, count = ARGV[1], 'h:' .. ARGV[2], #ARGV - 3
 local now, version, mode, lease, concurrency, rate_tokens, request_limit, request_period, request_burst, token_limit,
   token_period, token_burst = struct.unpack('<dddddddddddd', numbers)
 
-local kept, lost = nil, ''
-for _ = 1, 2 do
-  kept = redis.call('HMGET', KEYS[1], 's', 'v', 'g', hold_field, unpack(ARGV, 4))
-  if not kept[1] or struct.unpack('<d', kept[1], 41) > now then break end
+local kept, lost = redis.call('HMGET', KEYS[1], 's', 'g', hold_field, unpack(ARGV, 4)), ''
+local request_ms, request_ticks, token_ms, token_ticks, open, due, known = struct.unpack(STATE, kept[1] or NEW)
+if due <= now then
   lost = sweep(now)
+  kept = redis.call('HMGET', KEYS[1], 's', 'g', hold_field, unpack(ARGV, 4))
+  open, due = struct.unpack('<dd', kept[1], 33)
 end
-local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1] or NEW)
-local generation, hold = kept[3] or '', kept[4]
+local generation, hold = kept[2] or '', kept[3]
 local ended = hold and struct.unpack('<d', hold) < 0
 if hold and not ended then
   return struct.pack('<d', HELD) .. string.sub(hold, 9, 32) .. string.sub(kept[1], 1, 32) .. struct.pack('<d', 0)
@@ -54,22 +54,22 @@ if done == 'h' and mode == GONE then
   redis.call('DEL', KEYS[2])
   request_ms, request_ticks = correct(request_limit, request_period, request_ms, request_ticks, now, -1)
   for i = 1, count do
-    local window = kept[4 + i]
+    local window = kept[3 + i]
     if window then
-      kept[4 + i] = struct.pack('<d', math.max(0, struct.unpack('<d', window) - 1)) .. string.sub(window, 9)
-      redis.call('HSET', KEYS[1], ARGV[3 + i], kept[4 + i])
+      kept[3 + i] = struct.pack('<d', math.max(0, struct.unpack('<d', window) - 1)) .. string.sub(window, 9)
+      redis.call('HSET', KEYS[1], ARGV[3 + i], kept[3 + i])
     end
   end
   if kept[1] then
-    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due)
+    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due, known)
     redis.call('HSET', KEYS[1], 's', state)
   end
 end
 
 local what, a, b, c = HELD, 0, 0, 0
-local stale, missing, closed_until = tonumber(kept[2]) == version and 0 or 1, 0, 0
+local stale, missing, closed_until = known == version and 0 or 1, 0, 0
 for i = 1, count do
-  if not kept[4 + i] then
+  if not kept[3 + i] then
     missing = missing + 2 ^ (i - 1)
     closed_until = math.max(closed_until, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[3 + i]) or 0))
   end
@@ -89,7 +89,7 @@ else
   if not hit then
     requests, tokens, cost = struct.unpack('<ddd', numbers, 97)
     for i = 1, count do
-      local used_tokens, used_cost, _, held_tokens, held_cost = struct.unpack('<ddddd', kept[4 + i], 9)
+      local used_tokens, used_cost, _, held_tokens, held_cost = struct.unpack('<ddddd', kept[3 + i], 9)
       local most_tokens, most_cost = struct.unpack('<dd', numbers, 129 + 24 * i)
       local left_tokens, left_cost = most_tokens - used_tokens - held_tokens, most_cost - used_cost - held_cost
       if left_tokens < tokens * 10 and tokens > 0 or left_cost < cost * 10 and cost > 0 then
@@ -111,7 +111,7 @@ else
     what, a, b = RATE, 2, token_wait
   else
     for i = 1, count do
-      local ur, ut, uc, hr, ht, hc = struct.unpack(WINDOW, kept[4 + i])
+      local ur, ut, uc, hr, ht, hc = struct.unpack(WINDOW, kept[3 + i])
       local most_requests, most_tokens, most_cost = struct.unpack('<ddd', numbers, 121 + 24 * i)
       local over = requests > 0 and ur + hr + requests > most_requests and 1
         or tokens > 0 and ut + ht + tokens > most_tokens and 2 or cost > 0 and uc + hc + cost > most_cost and 3
@@ -140,7 +140,7 @@ else
       write[last + 1], write[last + 2] = hold_field, struct.pack(HOLD, lease, a, b, c, ARGV[3])
       last = last + 2
     end
-    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due)
+    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due, known)
     redis.call('HSET', KEYS[1], 's', state, unpack(write, 1, last))
   end
 end

@@ -12,7 +12,8 @@ local function take(limit, period, burst, ms, ticks, now, units)
   backlog = backlog + (units < burst and units or burst) * period
   local excess = backlog - burst * period
   if excess > 0 then return math.ceil(excess / limit), ms, ticks end
-  return false, now + math.floor(backlog / limit), backlog % limit
+  local rest = backlog % limit
+  return false, now + (backlog - rest) / limit, rest
 end
 
 -- Takes `units` more, or gives back if there are less than none: answers the new state.
@@ -22,5 +23,6 @@ local function correct(limit, period, ms, ticks, now, units)
   if backlog < 0 then backlog = 0 end
   backlog = backlog + units * period
   if backlog < 0 then backlog = 0 end
-  return now + math.floor(backlog / limit), backlog % limit
+  local rest = backlog % limit
+  return now + (backlog - rest) / limit, rest
 end

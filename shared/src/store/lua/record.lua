@@ -5,16 +5,15 @@
 -- sight that counts twice says next to nothing. A key for each batch, or a longer list, would cost more than the rest.
 --
 -- KEYS  1 the model, packed as model.lua says
--- ARGV  1 packed: now_ms, tau_ms, consecutive_failures, failure_percent, least_samples, first_open_ms, longest_open_ms,
---         jitter_percent; then of each sight: 0 nothing, 1 answered, 2 failed or 3 cool, when the attempt began, ttft_ms or
+-- ARGV  1 packed: now_ms; the batch, a random number above 0 and below 2^53; for how many ms the model is remembered;
+--         tau_ms, consecutive_failures, failure_percent, least_samples, first_open_ms, longest_open_ms, jitter_percent;
+--         then of each sight: 0 nothing, 1 answered, 2 failed or 3 cool, when the attempt began, ttft_ms or
 --         cooldown until, ms_per_token or not a number, a random number below 2^53
---       2 the batch, a random number above 0 and below 2^53
---       3 for how many ms the model is remembered
 -- Answers the model as it is then, packed.
 
-local now, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
-  struct.unpack('<dddddddd', ARGV[1])
-local packed, batch = redis.call('GET', KEYS[1]) or string.rep('\0', BYTES), tonumber(ARGV[2])
+local now, batch, kept_ms, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
+  struct.unpack('<dddddddddd', ARGV[1])
+local packed = redis.call('GET', KEYS[1]) or string.rep('\0', BYTES)
 if tau < 1 then tau = 1 end
 local model = {struct.unpack(MODEL, packed)}
 for place = BATCHES, PLACES do
@@ -40,7 +39,7 @@ local function sample(model, of, x, now, tau)
   end
 end
 
-for place = 65, #ARGV[1], 40 do
+for place = 81, #ARGV[1], 40 do
   local kind, begun, one, other, random = struct.unpack('<ddddd', ARGV[1], place)
   local answered, failed, opens = kind == 1, kind == 2, false
   renew = renew or not answered
@@ -86,7 +85,7 @@ end
 
 packed = struct.pack(MODEL, unpack(model, 1, PLACES))
 if renew then
-  redis.call('SET', KEYS[1], packed, 'PX', ARGV[3])
+  redis.call('SET', KEYS[1], packed, 'PX', kept_ms)
 else
   redis.call('SET', KEYS[1], packed, 'KEEPTTL')
 end

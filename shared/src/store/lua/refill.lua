@@ -11,11 +11,15 @@
 
 local FORGET_AFTER_MS = 40 * 86400000
 local now, lost = tonumber(ARGV[1]), ''
-local kept = redis.call('HMGET', KEYS[1], 's', 'v')
-if kept[1] and struct.unpack('<d', kept[1], 41) <= now then lost = sweep(now) end
-if tonumber(ARGV[2]) > (tonumber(kept[2]) or -1) then redis.call('HSET', KEYS[1], 'v', ARGV[2]) end
+local kept = redis.call('HGET', KEYS[1], 's')
+if kept and struct.unpack('<d', kept, 41) <= now then
+  lost = sweep(now)
+  kept = redis.call('HGET', KEYS[1], 's')
+end
+local state = {struct.unpack(STATE, kept or NEW)}
+state[7] = math.max(state[7], tonumber(ARGV[2]))
+redis.call('HSET', KEYS[1], 's', struct.pack(STATE, unpack(state, 1, 7)))
 redis.call('HSETNX', KEYS[1], 'g', ARGV[3])
-redis.call('HSETNX', KEYS[1], 's', NEW)
 for i = 5, #ARGV, 2 do
   local name, told = ARGV[i], {struct.unpack('<dddddd', ARGV[i + 1])}
   local known = redis.call('HMGET', KEYS[1], name, 'o:' .. name)

@@ -15,11 +15,11 @@ local hold = kept[2]
 if hold and struct.unpack('<d', hold) < 0 then return 0 end
 redis.call('SET', KEYS[2], 'r', 'PX', ARGV[3], 'NX')
 if not hold then return 0 end
-local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1])
+local request_ms, request_ticks, token_ms, token_ticks, open, due, known = struct.unpack(STATE, kept[1])
 redis.call('HDEL', KEYS[1], hold_field)
 request_ms, request_ticks = correct(request_limit, request_period, request_ms, request_ticks, now, -1)
 token_ms, token_ticks = correct(token_limit, token_period, token_ms, token_ticks, now, -math.min(taken, token_burst))
-local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, math.max(0, open - 1), due)
+local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, math.max(0, open - 1), due, known)
 local write, last = charged(kept, hold, 0, 0, 0)
 redis.call('HSET', KEYS[1], 's', state, unpack(write, 1, last))
 return 1

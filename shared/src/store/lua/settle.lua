@@ -16,13 +16,13 @@ local kept = redis.call('HMGET', KEYS[1], 's', hold_field, unpack(ARGV, 4))
 if not kept[1] then return 1 end
 local hold, write, last = kept[2], nil, 0
 if hold and struct.unpack('<d', hold) < 0 then return 0 end
-local request_ms, request_ticks, token_ms, token_ticks, open, due = struct.unpack(STATE, kept[1])
+local request_ms, request_ticks, token_ms, token_ticks, open, due, known = struct.unpack(STATE, kept[1])
 if hold then
   redis.call('HDEL', KEYS[1], hold_field)
   if open > 0 then open = open - 1 end
 end
 token_ms, token_ticks = correct(limit, period, token_ms, token_ticks, now, more)
 if hold or only_held == 0 then write, last = charged(kept, hold, requests, tokens, cost) end
-local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due)
+local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, open, due, known)
 redis.call('HSET', KEYS[1], 's', state, unpack(write or {}, 1, last))
 return hold and 2 or 1

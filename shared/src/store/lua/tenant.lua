@@ -1,8 +1,7 @@
 -- A tenant, one hash, KEYS[1]: lost whole or not at all. Its fields:
---   v                settings version
 --   g                generation of the cache
---   s                packed: {ms, ticks} of the rate of requests, {ms, ticks} of that of tokens, open holds, and when the
---                    next sweep is due (Unix ms)
+--   s                packed: {ms, ticks} of the rate of requests, {ms, ticks} of that of tokens, open holds, when the next
+--                    sweep is due (Unix ms), and the settings version
 --   d<ms> m<ms>      a window that is known, by when it starts; packed: used requests, tokens, nano-US-dollar, and held
 --   o:<window>       packed: the part of what is used that was admitted without the store, in the same units
 --   k:<window>       a window that is not known is closed until (Unix ms)
@@ -16,6 +15,6 @@
 -- all they need as arguments.
 
 local MOST = 9007199254740992
-local STATE, WINDOW, HOLD = '<dddddd', '<dddddd', '<ddddc0'
--- The state of a tenant that is not known: nothing is taken, and no sweep is due.
-local NEW = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\240\127'
+local STATE, WINDOW, HOLD = '<ddddddd', '<dddddd', '<ddddc0'
+-- The state of a tenant that is not known: nothing is taken, no sweep is due, the settings version is -1.
+local NEW = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\240\127\0\0\0\0\0\0\240\191'

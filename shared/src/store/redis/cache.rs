@@ -10,8 +10,9 @@
 //! What was purged is out of sight at once, and out of memory when its time is over.
 
 use super::RedisStore;
+use super::answers::text;
 use super::connection::usable;
-use super::counters::{fresh_generation, text};
+use super::counters::fresh_generation;
 use crate::store::{CacheKey, ResponseCache, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -11,7 +11,7 @@
 
 use super::address::Address;
 use super::script::Step;
-use crate::id::random_u64;
+use crate::id::jitter;
 use crate::store::StoreError;
 use futures_util::future::join_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -317,5 +317,5 @@ pub(super) fn usable(answer: Value) -> Result<Value, StoreError> {
 }
 
 fn skip_time() -> Duration {
-    Duration::from_millis(SKIP_MS * 9 / 10 + random_u64() % (SKIP_MS / 5 + 1))
+    Duration::from_millis(SKIP_MS * 9 / 10 + jitter() % (SKIP_MS / 5 + 1))
 }

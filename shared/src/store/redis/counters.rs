@@ -17,18 +17,15 @@
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
 
 use super::RedisStore;
+use super::answers::{Admitted, amounts_of, list, numbers, settled, text, unexpected};
 use super::connection::{in_order, usable};
-use super::script::{Step, packed, unpacked, whole};
-use crate::error::{Quota, RateKind};
-use crate::gcra::{Rate, Tat};
+use super::script::{Step, packed};
+use crate::gcra::Rate;
 use crate::id::{RequestId, random_u64};
 use crate::ledger::Charged;
 use crate::receipt::Amounts;
-use crate::store::{
-    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict,
-    WindowUse,
-};
-use crate::window::{Window, WindowKind};
+use crate::store::{Admission, Counters, Lost, QuotaAsk, Settled, Settlement, StoreError, Verdict, WindowUse};
+use crate::window::Window;
 use async_trait::async_trait;
 use redis::Value;
 use std::fmt::Write;
@@ -43,8 +40,6 @@ const DONE_KEPT_MS: u64 = 60_000;
 /// … and that a lost one was charged, whose process may only be frozen, this long.
 const LOST_KEPT_MS: u64 = DAY_MS;
 const DAY_MS: u64 = 86_400_000;
-/// How long the numbers are at the head of an admission's answer.
-const ANSWER_BYTES: usize = 9 * 8;
 
 /// How an admission learns whether a remembered answer serves the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,14 +52,6 @@ pub(super) enum Mode<'a> {
     Miss,
     /// It was said to, and is gone.
     Gone,
-}
-
-/// What an admission answers.
-#[derive(Debug)]
-pub(super) struct Admitted {
-    pub(super) verdict: Verdict,
-    pub(super) is_hit: bool,
-    pub(super) generation: String,
 }
 
 /// As a script takes it: whole, and at most 2^53.
@@ -120,64 +107,6 @@ fn windows_text<'a>(windows: impl Iterator<Item = &'a Window>) -> String {
     text
 }
 
-fn parse_windows(text: &str) -> Option<Vec<Window>> {
-    let window = |text: &str| {
-        let (kind, span) = text.split_at_checked(1)?;
-        let (starts, resets) = span.split_once('-')?;
-        let kind = match kind {
-            "d" => WindowKind::Day,
-            "m" => WindowKind::Month,
-            _ => return None,
-        };
-        Some(Window { kind, starts_at_ms: starts.parse().ok()?, resets_at_ms: resets.parse().ok()? })
-    };
-    text.split(',').map(window).collect()
-}
-
-/// What stands before the lost holds that a script tells, and they, a line for each.
-fn split_lost(text: &str) -> (&str, &str) {
-    text.split_at(text.find('\n').unwrap_or(text.len()))
-}
-
-/// `request requests tokens nusd windows`.
-fn parse_lost(text: &str) -> Option<Lost> {
-    let mut parts = text.split(' ');
-    let id: RequestId = parts.next()?.parse().ok()?;
-    let mut next = || parts.next()?.parse().ok();
-    let held = Amounts { requests: next()?, tokens: next()?, cost_nusd: next()? };
-    Some(Lost { id, held, windows: parse_windows(parts.next()?)? })
-}
-
-fn unexpected(answer: &Value) -> StoreError {
-    StoreError(format!("a script answered something else: {answer:?}"))
-}
-
-pub(super) fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn numbers<const N: usize>(value: &Value) -> Option<[f64; N]> {
-    match value {
-        Value::BulkString(bytes) => unpacked(bytes),
-        _ => None,
-    }
-}
-
-fn amounts_of([requests, tokens, cost_nusd]: [f64; 3]) -> Amounts {
-    Amounts { requests: whole(requests), tokens: whole(tokens), cost_nusd: whole(cost_nusd) }
-}
-
-fn list(value: &Value) -> Option<&[Value]> {
-    match value {
-        Value::Array(values) => Some(values),
-        _ => None,
-    }
-}
-
 impl RedisStore {
     pub(super) fn key(&self, tenant: &str, rest: &str) -> String {
         format!("{}{{{tenant}}}:{rest}", self.prefix)
@@ -210,46 +139,6 @@ impl RedisStore {
         };
         let call = call.arg(packed(numbers)).arg(ask.id.to_string());
         call.arg(windows_text(windows_of(&ask.quotas))).arg(fields(windows_of(&ask.quotas)))
-    }
-
-    /// Reads an admission's answer, and keeps what holds it found lost.
-    pub(super) fn admitted(&self, ask: &Admission, answer: &Value, now_ms: u64) -> Result<Admitted, StoreError> {
-        let read = || {
-            let Value::BulkString(answer) = answer else { return None };
-            let (told, rest) = answer.split_at_checked(ANSWER_BYTES)?;
-            let [what, a, b, c, rates @ .., is_hit] = unpacked::<9>(told)?;
-            let (generation, lost) = split_lost(std::str::from_utf8(rest).ok()?);
-            self.keep_lost(&ask.tenant, lost);
-            let standing = standing_of(ask, rates, now_ms);
-            let refused = |refusal| Verdict::Refused { refusal, standing };
-            // The numbers have names in `admit.lua`.
-            let verdict = match whole(what) {
-                0 => Verdict::Admitted { held: amounts_of([a, b, c]), standing },
-                1 => {
-                    let kind = if a == 1.0 { RateKind::Requests } else { RateKind::Tokens };
-                    refused(Refusal::Rate { kind, retry_after_ms: whole(b) })
-                }
-                2 => refused(Refusal::Concurrency),
-                3 => refused(Refusal::Closed { retry_after_ms: whole(a) }),
-                4 => {
-                    let window = ask.quotas.get(usize::try_from(whole(a)).ok()?.checked_sub(1)?)?.window;
-                    let quota = match (whole(b), window.kind) {
-                        (1, _) => Quota::DailyRequests,
-                        (2, _) => Quota::DailyTokens,
-                        (_, WindowKind::Day) => Quota::DailyCost,
-                        (_, WindowKind::Month) => Quota::MonthlyCost,
-                    };
-                    refused(Refusal::Quota { quota, resets_at_ms: window.resets_at_ms })
-                }
-                5 => {
-                    let missing = ask.quotas.iter().zip(0..).filter(|(_, place)| whole(b) >> place & 1 == 1);
-                    Verdict::Stale { settings: a == 1.0, windows: missing.map(|(quota, _)| quota.window).collect() }
-                }
-                _ => return None,
-            };
-            Some(Admitted { verdict, is_hit: is_hit == 1.0, generation: generation.to_owned() })
-        };
-        read().ok_or_else(|| unexpected(answer))
     }
 
     pub(super) async fn ask_to_admit(
@@ -290,44 +179,6 @@ impl RedisStore {
         let [tenant, done] = self.keys_of(tenant, *id);
         let call = self.scripts.settle.call(&[&tenant, &done]).arg(numbers).arg(id.to_string());
         call.arg(done_kept_ms(*lease_until_ms, now_ms)).arg(fields(windows.iter()))
-    }
-
-    fn keep_lost(&self, tenant: &str, told: &str) {
-        if told.is_empty() {
-            return;
-        }
-        let lost = told.lines().filter_map(parse_lost);
-        let mut kept = self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for lost in lost {
-            let Lost { id, held, .. } = &lost;
-            tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
-            let known = kept.entry(tenant.to_owned()).or_default();
-            if known.iter().all(|known| known.id != lost.id) {
-                known.push(lost);
-            }
-        }
-    }
-}
-
-/// Where the rates of a tenant stand, from their states.
-fn standing_of(ask: &Admission, [request_ms, request_ticks, token_ms, token_ticks]: [f64; 4], now_ms: u64) -> Standing {
-    let stand = |rate: Rate, ms, ticks| {
-        let tat = Tat { ms: whole(ms), ticks: whole(ticks) };
-        let (remaining, reset_ms) = (rate.remaining(tat, now_ms), rate.reset_ms(tat, now_ms));
-        RateStanding { limit: rate.limit(), remaining, reset_ms }
-    };
-    Standing {
-        requests: ask.request_rate.map(|rate| stand(rate, request_ms, request_ticks)),
-        tokens: ask.token_rate.map(|rate| stand(rate, token_ms, token_ticks)),
-    }
-}
-
-pub(super) fn settled(answer: &Value) -> Result<Settled, StoreError> {
-    match answer {
-        Value::Int(2) => Ok(Settled::Done),
-        Value::Int(1) => Ok(Settled::WithoutHold),
-        Value::Int(0) => Ok(Settled::Again),
-        _ => Err(unexpected(answer)),
     }
 }
 

@@ -6,11 +6,10 @@
 
 use super::RedisStore;
 use super::counters::number;
-use super::script::{Step, packed, unpacked, whole};
+use super::script::{Step, packed, random_whole, unpacked, whole};
 use crate::health::breaker::{Breaker, BreakerSettings};
 use crate::health::welford::Welford;
 use crate::health::{Kept, ModelHealth, Observation, Sight};
-use crate::id::random_u64;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
@@ -82,7 +81,7 @@ fn sight(of: &Observation) -> [f64; 5] {
         Sight::Failed => (2.0, 0.0, None),
         Sight::CoolDown { until_ms } => (3.0, number(until_ms), None),
     };
-    [kind, number(of.begun_at_ms), one, other.unwrap_or(f64::NAN), number(random_u64() >> 11)]
+    [kind, number(of.begun_at_ms), one, other.unwrap_or(f64::NAN), number(random_whole())]
 }
 
 impl RedisStore {
@@ -129,6 +128,8 @@ impl RedisStore {
         } = self.tuning.breaker;
         let settings = [
             now_ms,
+            random_whole(),
+            MODEL_KEPT_MS,
             self.tuning.tau_ms,
             consecutive_failures.into(),
             failure_percent.into(),
@@ -138,8 +139,7 @@ impl RedisStore {
             jitter_percent.into(),
         ];
         let numbers = settings.into_iter().map(number).chain(seen.iter().flat_map(|seen| sight(seen)));
-        let batch = (random_u64() >> 11).max(1);
-        self.scripts.record.call(&[&self.model_key(model)]).arg(packed(numbers)).arg(batch).arg(MODEL_KEPT_MS)
+        self.scripts.record.call(&[&self.model_key(model)]).arg(packed(numbers))
     }
 
     /// The commands that record what was seen, each with its model.
@@ -186,7 +186,7 @@ impl HealthStore for RedisStore {
 
     async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
         let call = self.scripts.probe.call(&[&self.model_key(model)]);
-        let answer = self.ask(call.arg(now_ms).arg(lease_ms).arg(random_u64() >> 11)).await?;
+        let answer = self.ask(call.arg(now_ms).arg(lease_ms).arg(random_whole())).await?;
         self.forget(model);
         Ok(answer == Value::Int(1))
     }

@@ -14,6 +14,7 @@
 //! Serves M1, M2, M5 and M7 (`counters.rs`), T1 (`cache.rs`) and A6 (`health.rs`).
 
 mod address;
+mod answers;
 mod cache;
 mod connection;
 mod counters;
@@ -29,11 +30,12 @@ use crate::health::breaker::BreakerSettings;
 use crate::health::score::HealthSettings;
 use ::redis::Value;
 use address::Address;
+use answers::settled;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache::answer_of;
 use connection::{Connection, in_order, usable};
-use counters::{Mode, settled};
+use counters::Mode;
 use futures_util::future::join_all;
 use health::{Known, Tuning};
 use lru::LruCache;
@@ -181,7 +183,9 @@ impl Store for RedisStore {
         if let Some(answer) = answer_of(again, &admitted.generation, now_ms) {
             return Ok((admitted.verdict, Some(answer)));
         }
-        Ok((self.ask_to_admit(ask, Mode::Gone, now_ms).await?.verdict, None))
+        let verdict = self.ask_to_admit(ask, Mode::Gone, now_ms).await?.verdict;
+        self.take_back(ask, &verdict, sent.again, now_ms).await?;
+        Ok((verdict, None))
     }
 
     async fn settle(

@@ -8,6 +8,7 @@
 //! `#!lua`, so that the server refuses keys that were not declared, and refuses a script that would write to a full memory
 //! before it begins; those that end something say `allow-oom`, for they must never be refused.
 
+use crate::id::jitter;
 use redis::{Arg, Cmd, ToRedisArgs};
 
 /// A script and its hash.
@@ -74,6 +75,11 @@ pub(super) fn unpacked<const N: usize>(packed: &[u8]) -> Option<[f64; N]> {
     let (numbers, rest) = packed.as_chunks::<8>();
     let numbers: [[u8; 8]; N] = numbers.try_into().ok()?;
     rest.is_empty().then(|| numbers.map(f64::from_le_bytes))
+}
+
+/// A random number that scripts keep whole, above 0 and below 2^53.
+pub(super) fn random_whole() -> u64 {
+    (jitter() >> 11).max(1)
 }
 
 /// A number that scripts keep whole, from 0 to 2^53.

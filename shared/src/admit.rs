@@ -47,6 +47,8 @@ pub(crate) enum Admitted {
 pub(crate) struct Hold {
     pub(crate) ask: Admission,
     pub(crate) held: Amounts,
+    /// As the admission told, if no copy of it can be on its way.
+    pub(crate) epoch: Option<u64>,
     /// Where the answer may be remembered.
     pub(crate) cache_key: Option<CacheKey>,
     /// The candidates' health, in the order of the decision.
@@ -171,7 +173,7 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
         let (verdict, remembered) =
             admitted.inspect_err(|_| gateway.outage.owe(Owed::Release(Box::new(ask.clone()))))?;
         match verdict {
-            Verdict::Admitted { held, standing } => {
+            Verdict::Admitted { held, standing, epoch } => {
                 work.journal.standing = standing;
                 match remembered.as_ref().map(Remembered::from_bytes) {
                     Some(Some(remembered)) => return Ok(Admitted::Hit(remembered)),
@@ -186,8 +188,10 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
                 if !is_shared {
                     work.journal.degrade("health");
                 }
-                let hold =
-                    Hold { ask, held, cache_key: cache_key.filter(|_| work.wants.cache != CacheUse::NoStore), health };
+                // An earlier try may have been sent twice, and may yet be heard.
+                let epoch = epoch.filter(|_| tried == 0);
+                let cache_key = cache_key.filter(|_| work.wants.cache != CacheUse::NoStore);
+                let hold = Hold { ask, held, epoch, cache_key, health };
                 if work.wants.cache == CacheUse::OnlyIfCached {
                     release(work, &hold).await;
                     return Err(Error::NotCached.into());
@@ -240,7 +244,7 @@ pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &Decision) -> Resu
 /// Gives back what was held for a request of which nothing was dispatched.
 pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
     let gateway = work.gateway;
-    let released = counters(work).release(&hold.ask, gateway.clock.now_ms()).await;
+    let released = counters(work).release(&hold.ask, hold.epoch, gateway.clock.now_ms()).await;
     if let Err(error) = released {
         tracing::warn!(request = %work.journal.id, %error, "a hold is not released yet");
         gateway.outage.owe(Owed::Release(Box::new(hold.ask.clone())));

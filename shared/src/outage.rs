@@ -124,7 +124,7 @@ impl Gateway {
             let rest = owed.split_off(owed.len().min(PAID_AT_ONCE));
             let sent = join_all(owed.iter().map(async |owed| match owed {
                 Owed::Settle(settlement) => self.store.counters().settle(settlement, now_ms).await.map(drop),
-                Owed::Release(ask) => self.store.counters().release(ask, now_ms).await,
+                Owed::Release(ask) => self.store.counters().release(ask, None, now_ms).await,
             }))
             .await;
             let is_down = sent.iter().any(Result::is_err);
@@ -152,11 +152,11 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
     for _ in 0..TRIES {
         let here = granted(gateway, &ask);
         match counters.admit(&here, false, now_ms).await.map_err(unavailable)? {
-            Verdict::Admitted { held, standing } => {
+            Verdict::Admitted { held, standing, epoch } => {
                 work.journal.standing = standing;
                 work.journal.outage = true;
                 gateway.outage.note_uncharged(&ask.tenant);
-                return Ok(Hold { ask: here, held, cache_key: None, health: Vec::new() });
+                return Ok(Hold { ask: here, held, epoch, cache_key: None, health: Vec::new() });
             }
             Verdict::Stale { windows, .. } => {
                 let empty: Vec<_> = windows.into_iter().map(|window| (window, Amounts::default().into())).collect();

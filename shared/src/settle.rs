@@ -69,6 +69,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             lease_until_ms: hold.ask.lease_until_ms,
             only_held: false,
             token_rate: hold.ask.token_rate.map(|rate| (rate, hold.ask.rate_tokens.min(rate.capacity()), used.tokens)),
+            epoch: hold.epoch,
         };
         let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
         let whole = outcome.body.clone().filter(|_| outcome.error.is_none());

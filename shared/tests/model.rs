@@ -106,6 +106,10 @@ enum Stage {
 struct Request {
     ask: Admission,
     stage: Stage,
+    /// How many copies of its admission were on their way.
+    sent: usize,
+    /// As its admission told, if there was one copy.
+    epoch: Option<u64>,
     /// Its hold, with what it was extended by; or its grant.
     held: Amounts,
     /// Provider's bill: one call or two.

@@ -85,6 +85,7 @@ fn settlement(ask: &Admission, used: Amounts) -> Settlement {
         lease_until_ms: ask.lease_until_ms,
         only_held: false,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
+        epoch: None,
     }
 }
 
@@ -185,6 +186,44 @@ async fn every_key_is_garbage_after_some_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_done_leaves_nothing_or_a_mark_for_a_time() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let store = store_at(&redis.url());
+    let lone = ask("acme");
+    store.release(&lone, None, NOW).await.unwrap();
+    let most_ms = i64::try_from(lone.lease_until_ms + 60_000 - NOW).unwrap();
+    let keys = redis.ask(&["KEYS", "*"]).await.unwrap();
+    assert_eq!(keys.lines().count(), 2, "a tenant of which nothing else is known, and the mark: {keys}");
+    for key in keys.lines() {
+        let ttl_ms: i64 = redis.ask(&["PTTL", key]).await.unwrap().parse().unwrap();
+        assert!((1..=most_ms).contains(&ttl_ms), "{key}: {ttl_ms} ms");
+    }
+    let verdict = store.counters().admit(&ask("acme"), false, NOW).await.unwrap();
+    assert!(matches!(verdict, Verdict::Stale { settings: true, .. }), "{verdict:?}");
+    introduce(&store, &lone).await;
+    let verdict = store.counters().admit(&lone, false, NOW).await.unwrap();
+    assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "the mark outlives the refill: {verdict:?}");
+    let left = async || {
+        let fields = redis.ask(&["HLEN", "gw:{acme}"]).await.unwrap().parse::<u64>().unwrap();
+        (fields, redis.ask(&["DBSIZE"]).await.unwrap().parse::<u64>().unwrap())
+    };
+    let (fields, keys) = left().await;
+    for (is_known, is_settled, marks) in [(true, true, 0), (true, false, 0), (false, true, 1), (false, false, 2)] {
+        let ask = ask("acme");
+        let Verdict::Admitted { epoch, .. } = store.counters().admit(&ask, false, NOW).await.unwrap() else { panic!() };
+        let epoch = epoch.filter(|_| is_known);
+        match is_settled {
+            true => {
+                let settlement = Settlement { epoch, ..settlement(&ask, HOLD) };
+                store.counters().settle(&settlement, NOW).await.unwrap();
+            }
+            false => store.release(&ask, epoch, NOW).await.unwrap(),
+        }
+        assert_eq!(left().await, (fields, keys + marks));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn money_beyond_the_numbers_of_lua_saturates_and_refuses() {
     let redis = Redis::start(&[]).await.unwrap();
     let store = store_at(&redis.url());
@@ -273,7 +312,7 @@ async fn what_counts_as_a_hit_has_an_answer_and_what_does_not_has_a_hold() {
                     }
                     None => {
                         assert_eq!(held, HOLD);
-                        store.release(&ask, NOW).await.unwrap();
+                        store.release(&ask, None, NOW).await.unwrap();
                     }
                 }
             }

@@ -247,10 +247,13 @@ impl Watch {
 #[async_trait]
 impl Counters for Watch {
     async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
-        let verdict = self.counters.admit(ask, hit, now_ms).await;
-        match verdict.as_ref().unwrap() {
+        let mut verdict = self.counters.admit(ask, hit, now_ms).await;
+        match verdict.as_mut().unwrap() {
             Verdict::Admitted { .. } if hit => self.note("count a hit"),
-            Verdict::Admitted { .. } => self.note("hold"),
+            Verdict::Admitted { epoch, .. } => {
+                *epoch = Some(7);
+                self.note("hold");
+            }
             Verdict::Refused { .. } => self.note("refuse"),
             Verdict::Stale { .. } => self.note("stale"),
         }
@@ -263,13 +266,13 @@ impl Counters for Watch {
     }
 
     async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
-        self.note("settle");
+        self.note(if settlement.epoch == Some(7) { "settle, asked once" } else { "settle" });
         self.counters.settle(settlement, now_ms).await
     }
 
-    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
-        self.note("release");
-        self.counters.release(ask, now_ms).await
+    async fn release(&self, ask: &Admission, epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError> {
+        self.note(if epoch == Some(7) { "release, asked once" } else { "release" });
+        self.counters.release(ask, epoch, now_ms).await
     }
 
     async fn refill(
@@ -370,6 +373,19 @@ async fn a_request_of_which_nothing_was_dispatched_gives_its_hold_back() {
     assert_eq!((got.status, got.error_code().as_str()), (504, "not_cached"));
     assert_eq!(watch.log(), ["stale", "refill", "hold", "release"]);
     assert_eq!((rig.counted().await, rig.totals().await), (Amounts::default(), Amounts::default()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_counters_are_told_which_requests_they_were_asked_for_once() {
+    let (rig, watch) = watched(two_tiers(["sim/cheap"], ["sim/reasoning"])).await;
+    for _ in 0..2 {
+        assert_eq!(rig.chat_with(&[("x-gateway-cache", "no-store")], ask("cheap")).await.status, 200);
+    }
+    rig.chat_with(&[("x-gateway-cache", "only-if-cached")], ask("cheap")).await;
+    let log = watch.log();
+    // The first had to be asked again: what was asked before may have been sent twice, and may yet be heard.
+    assert_eq!(log[..5], ["stale", "refill", "hold", "call sim/cheap", "settle"]);
+    assert_eq!(log[5..], ["hold", "call sim/cheap", "settle, asked once", "hold", "release, asked once"]);
 }
 
 #[tokio::test(start_paused = true)]

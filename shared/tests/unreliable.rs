@@ -193,8 +193,8 @@ impl<T: Counters> Counters for Unreliable<T> {
         self.up(StoreError)?.settle(settlement, now_ms).await
     }
 
-    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
-        self.up(StoreError)?.release(ask, now_ms).await
+    async fn release(&self, ask: &Admission, epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.release(ask, epoch, now_ms).await
     }
 
     async fn refill(

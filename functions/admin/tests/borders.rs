@@ -34,7 +34,7 @@ impl Counters for Down {
     async fn settle(&self, _: &Settlement, _: u64) -> Result<Settled, StoreError> {
         down()
     }
-    async fn release(&self, _: &Admission, _: u64) -> Result<(), StoreError> {
+    async fn release(&self, _: &Admission, _: Option<u64>, _: u64) -> Result<(), StoreError> {
         down()
     }
     async fn refill(&self, _: &str, _: u64, _: &[(Window, Charged)], _: u64) -> Result<(), StoreError> {

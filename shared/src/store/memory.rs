@@ -169,11 +169,11 @@ impl TenantCounters {
 
     fn admit(&mut self, ask: &Admission, hit: bool, now_ms: u64) -> Verdict {
         if let Some(hold) = self.holds.get(&ask.id) {
-            return Verdict::Admitted { held: hold.amounts, standing: self.standing(ask, now_ms) };
+            return Verdict::Admitted { held: hold.amounts, standing: self.standing(ask, now_ms), epoch: None };
         }
         // A late repetition of an admission that is done with, or of a hit that is counted, takes nothing more.
         if self.settled.contains(&ask.id) {
-            return Verdict::Admitted { held: Amounts::default(), standing: self.standing(ask, now_ms) };
+            return Verdict::Admitted { held: Amounts::default(), standing: self.standing(ask, now_ms), epoch: None };
         }
         let settings = self.settings_version != Some(ask.settings_version);
         let missing = |quota: &&QuotaAsk| !self.windows.contains_key(&id_of(&quota.window));
@@ -193,7 +193,7 @@ impl TenantCounters {
                 (self.request_tat, self.token_tat) = (request_tat, token_tat);
                 self.take(ask, held, hit);
                 let held = if hit { Amounts::default() } else { held };
-                Verdict::Admitted { held, standing: self.standing(ask, now_ms) }
+                Verdict::Admitted { held, standing: self.standing(ask, now_ms), epoch: None }
             }
         }
     }
@@ -329,7 +329,7 @@ impl Counters for MemoryCounters {
         Ok(self.with(&settlement.tenant, now_ms, |counters| counters.settle(settlement, now_ms)))
     }
 
-    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+    async fn release(&self, ask: &Admission, _epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError> {
         self.with(&ask.tenant, now_ms, |counters| counters.release(ask, now_ms));
         Ok(())
     }

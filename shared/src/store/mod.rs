@@ -119,6 +119,9 @@ pub enum Verdict {
         held: Amounts,
         /// Where the rates stand now.
         standing: Standing,
+        /// The epoch of the tenant's counters, if this was sent once: a settlement or a release that tells it need not be
+        /// remembered. Of what was sent more often, of a hit, and of a store that remembers all the same, `None`.
+        epoch: Option<u64>,
     },
     /// It may not. Nothing was taken.
     Refused {
@@ -154,6 +157,8 @@ pub struct Settlement {
     pub only_held: bool,
     /// The rate of tokens, what was taken from it, and what should have been.
     pub token_rate: Option<(Rate, u64, u64)>,
+    /// As its admission told; `None` if a copy of that may still be on its way.
+    pub epoch: Option<u64>,
 }
 
 /// What became of a settlement.
@@ -197,7 +202,8 @@ pub struct Lost {
 ///
 /// # Atomicity
 /// Each method is one atomic operation on one tenant, and each is idempotent by request id: what is sent twice, or comes
-/// after what was sent later, changes nothing more.
+/// after what was sent later, changes nothing more. Whoever tells an epoch promises that no copy of the admission is still to
+/// come.
 #[async_trait]
 pub trait Counters: Send + Sync {
     /// Checks every limit and takes from all of them, or from none. `hit` says that a remembered answer serves the
@@ -212,8 +218,8 @@ pub trait Counters: Send + Sync {
     async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError>;
 
     /// Gives a hold back, for a request of which nothing was dispatched; also what it took from the rates. An admission
-    /// of this request that comes only now takes nothing any more.
-    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError>;
+    /// of this request that comes only now takes nothing any more. `epoch` is as in [`Settlement`].
+    async fn release(&self, ask: &Admission, epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError>;
 
     /// Tells the store a tenant's settings version and what its windows had used according to the ledger. A version
     /// that is known already is not replaced by an older one. Of a window that is known, only what was admitted without

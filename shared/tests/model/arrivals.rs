@@ -15,6 +15,8 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         let message = self.network[place].clone();
         if !self.dice.one_in(3) {
             self.network.swap_remove(place);
+        } else if let Message::Admit(of) = message {
+            self.requests[of].sent += 1;
         } else if let Message::Settle(of, again) = &mut self.network[place] {
             // It is owed, as no answer came; what the ledger has by now may come with a refill.
             again.only_held |= self.ledger.contains_key(of);
@@ -40,7 +42,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                 }
             }
             Message::Release(of) if !too_late => {
-                self.store.release(&self.requests[of].ask, now_ms).await.unwrap();
+                self.store.release(&self.requests[of].ask, self.requests[of].epoch, now_ms).await.unwrap();
                 self.mirror.holds.remove(&of);
                 self.mirror.ended.insert(of);
                 self.note("released");
@@ -53,7 +55,8 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                     Settled::Again => "settled again",
                     Settled::WithoutHold => "settled without a hold",
                 });
-                if too_late && settled == Settled::WithoutHold && self.mirror.ended.contains(&of) {
+                let is_told = settlement.epoch.is_some();
+                if too_late && !is_told && settled == Settled::WithoutHold && self.mirror.ended.contains(&of) {
                     // By then the store need not remember that the request ended: it may charge once more, never less.
                     let again = if settlement.only_held { ZERO } else { settlement.used };
                     self.mirror.charge(of, &settlement.windows[0], again);
@@ -127,8 +130,9 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         let request = &mut self.requests[of];
         if request.stage == Stage::Asking && !request.killed {
             request.stage = match verdict {
-                Verdict::Admitted { held, .. } => {
+                Verdict::Admitted { held, epoch, .. } => {
                     request.held = held;
+                    request.epoch = epoch.filter(|_| request.sent == 1);
                     if held == ZERO { Stage::Ended } else { Stage::Held }
                 }
                 Verdict::Refused { .. } => Stage::Ended,

@@ -126,6 +126,8 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         self.requests.push(Request {
             ask,
             stage: Stage::Asking,
+            sent: 1,
+            epoch: None,
             held: ZERO,
             billed: ZERO,
             calls: 0,
@@ -149,7 +151,10 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         match request.stage {
             // Nothing is dispatched, and no admission sent again, after the deadline.
             Stage::Asking | Stage::Stale if expired => request.stage = Stage::Ended,
-            Stage::Asking => self.network.push(Message::Admit(of)),
+            Stage::Asking => {
+                request.sent += 1;
+                self.network.push(Message::Admit(of));
+            }
             // What it told the store was lost with it.
             Stage::Stale if self.strict => request.stage = Stage::Asking,
             Stage::Stale => self.learn(of),
@@ -191,6 +196,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                 lease_until_ms: request.ask.lease_until_ms,
                 only_held: false,
                 token_rate: None,
+                epoch: request.epoch,
             };
             self.network.push(Message::Settle(of, settlement));
         }

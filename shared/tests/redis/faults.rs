@@ -4,7 +4,9 @@ use super::{Fresh, HOLD, NOW, ZERO, ask, cache_key, introduce, settlement, store
 use gateway_core::id::RequestId;
 use gateway_core::receipt::Amounts;
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, Counters, HealthStore, ResponseCache, Settled, Store, Verdict};
+use gateway_core::store::{
+    Admission, CacheKey, Counters, HealthStore, ResponseCache, Settled, Settlement, Store, Verdict,
+};
 use std::sync::Arc;
 use test_servers::link::{Link, Manner};
 use test_servers::redis::{Redis, RedisCluster};
@@ -86,7 +88,7 @@ async fn a_full_memory_refuses_admissions_and_takes_settlements() {
     assert!(!store.is_skipped(), "it is well otherwise");
     assert!(store.put(&cache_key("acme", 1), "answer".into(), 1_000, NOW).await.is_err());
     assert_eq!(Counters::settle(&store, &settlement(&settled, HOLD), NOW).await.unwrap(), Settled::Done);
-    store.release(&released, NOW).await.unwrap();
+    store.release(&released, None, NOW).await.unwrap();
     let told = store.usage("acme", &[super::day()], NOW + 1).await.unwrap()[0].unwrap();
     assert_eq!((told.used, told.held), (HOLD.plus(HOLD), ZERO), "the lost one is charged, the refused took nothing");
     let lost = store.lost("acme");
@@ -141,7 +143,11 @@ async fn carry_late(listener: TcpListener, port: u16, stuck: watch::Receiver<boo
 
 /// A request is admitted when the limit is `limit` requests, of which another has one in flight; its admission is sent
 /// twice, and what was sent first is heard when `end` is over. What is used and held then.
-async fn heard_late(limit: u64, end: impl AsyncFn(&RedisStore, &Admission, Verdict)) -> (Amounts, Amounts) {
+async fn heard_late(
+    limit: u64,
+    key: Option<&CacheKey>,
+    end: impl AsyncFn(&RedisStore, &Admission, Verdict),
+) -> (Amounts, Amounts) {
     let redis = Redis::start(&[]).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -159,9 +165,9 @@ async fn heard_late(limit: u64, end: impl AsyncFn(&RedisStore, &Admission, Verdi
     assert!(matches!(admit(&other, &first).await, Verdict::Admitted { .. }));
     stick.send(true).unwrap();
     // Its repetition goes over a new connection.
-    let verdict = admit(&store, &late).await;
+    let (verdict, _) = Store::admit(&store, &late, key, NOW).await.unwrap();
     end(&store, &late, verdict).await;
-    other.release(&first, NOW).await.unwrap();
+    other.release(&first, None, NOW).await.unwrap();
     let scripts_heard = async || {
         let told = redis.ask(&["INFO", "commandstats"]).await.unwrap();
         let calls = told.split_once("cmdstat_evalsha:calls=").unwrap().1.split(',').next().unwrap();
@@ -177,17 +183,21 @@ async fn heard_late(limit: u64, end: impl AsyncFn(&RedisStore, &Admission, Verdi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothing() {
-    let told = heard_late(1, async |_, _, verdict| assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}"));
+    let told =
+        heard_late(1, None, async |_, _, verdict| assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}"));
     assert_eq!(told.await, (ZERO, ZERO));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_is_heard_after_its_repetition_was_settled_takes_nothing() {
-    let told = heard_late(2, async |store, ask, verdict| {
-        assert!(matches!(verdict, Verdict::Admitted { held: HOLD, .. }), "{verdict:?}");
-        assert_eq!(Counters::settle(store, &settlement(ask, HOLD), NOW).await.unwrap(), Settled::Done);
-    });
-    assert_eq!(told.await, (HOLD, ZERO));
+    for key in [None, Some(&cache_key("acme", 1))] {
+        let told = heard_late(2, key, async |store, ask, verdict| {
+            let Verdict::Admitted { held: HOLD, epoch, .. } = verdict else { panic!("{verdict:?}") };
+            let settlement = Settlement { epoch, ..settlement(ask, HOLD) };
+            assert_eq!(Counters::settle(store, &settlement, NOW).await.unwrap(), Settled::Done);
+        });
+        assert_eq!(told.await, (HOLD, ZERO));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

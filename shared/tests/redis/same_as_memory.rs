@@ -11,7 +11,7 @@ use gateway_core::id::RequestId;
 use gateway_core::receipt::Amounts;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, Counters, HealthStore, Lost, QuotaAsk};
+use gateway_core::store::{Admission, Counters, HealthStore, Lost, QuotaAsk, Settlement, Verdict};
 use gateway_core::window::Window;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -96,10 +96,13 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
         store.refill("acme", 7, &charged, NOW).await.unwrap();
     }
     let mut now_ms = NOW;
-    let mut asked: Vec<(Admission, bool)> = Vec::new();
+    let mut asked: Vec<(Admission, bool, Option<u64>)> = Vec::new();
     for (place, step) in steps.iter().enumerate() {
         let at = format!("step {place}: {step:?}");
-        let earlier = |i: &usize| asked.get(i % asked.len().max(1)).cloned();
+        // What was not sent once is sent until a minute after its lease at the latest: so long it is remembered.
+        let is_remembered =
+            |(ask, _, epoch): &&(Admission, bool, Option<u64>)| epoch.is_some() || now_ms < ask.lease_until_ms + 60_000;
+        let earlier = |i: &usize| asked.get(i % asked.len().max(1)).filter(is_remembered).cloned();
         match step {
             Step::Wait(ms) => now_ms += ms,
             Step::Admit { is_hit, hold, strict, rate_tokens, lease_ms } => {
@@ -117,37 +120,47 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
                     lease_until_ms: now_ms + lease_ms,
                     ..ask("acme")
                 };
-                let told = redis.admit(&ask, *is_hit, now_ms).await.unwrap();
+                let (told, epoch) = split(redis.admit(&ask, *is_hit, now_ms).await.unwrap());
                 assert_eq!(told, memory.admit(&ask, *is_hit, now_ms).await.unwrap(), "{at}");
-                asked.push((ask, *is_hit));
+                // Half of them are sent once, and settled or released by whoever heard that.
+                asked.push((ask, *is_hit, epoch.filter(|_| place % 2 == 0)));
             }
             Step::Again(i) => {
-                let Some((ask, is_hit)) = earlier(i) else { continue };
-                let told = redis.admit(&ask, is_hit, now_ms).await.unwrap();
+                let Some((ask, is_hit, None)) = earlier(i) else { continue };
+                let (told, _) = split(redis.admit(&ask, is_hit, now_ms).await.unwrap());
                 assert_eq!(told, memory.admit(&ask, is_hit, now_ms).await.unwrap(), "{at}");
             }
             Step::Extend(i, tokens, cost_nusd) => {
-                let Some((ask, _)) = earlier(i) else { continue };
+                let Some((ask, ..)) = earlier(i) else { continue };
                 let target = Amounts { requests: 1, tokens: *tokens, cost_nusd: *cost_nusd };
                 let told = redis.extend(&ask, target, now_ms).await.unwrap();
                 assert_eq!(told, memory.extend(&ask, target, now_ms).await.unwrap(), "{at}");
             }
             Step::Settle(i, tokens, cost_nusd) => {
-                let Some((ask, _)) = earlier(i) else { continue };
+                // A hit holds nothing that could be settled.
+                let Some((ask, false, epoch)) = earlier(i) else { continue };
                 let used = Amounts { requests: 1, tokens: *tokens, cost_nusd: *cost_nusd };
-                let settlement = settlement(&ask, used);
+                let settlement = Settlement { epoch, ..settlement(&ask, used) };
                 let told = redis.settle(&settlement, now_ms).await.unwrap();
                 assert_eq!(told, memory.settle(&settlement, now_ms).await.unwrap(), "{at}");
             }
             Step::Release(i) => {
-                let Some((ask, _)) = earlier(i) else { continue };
-                redis.release(&ask, now_ms).await.unwrap();
-                memory.release(&ask, now_ms).await.unwrap();
+                let Some((ask, _, epoch)) = earlier(i) else { continue };
+                redis.release(&ask, epoch, now_ms).await.unwrap();
+                memory.release(&ask, epoch, now_ms).await.unwrap();
             }
         }
         let told = redis.usage("acme", &windows, now_ms).await.unwrap();
         assert_eq!(told, memory.usage("acme", &windows, now_ms).await.unwrap(), "{at}");
         assert_eq!(by_id(redis.lost("acme")), by_id(memory.lost("acme")), "{at}");
+    }
+}
+
+/// A verdict as the memory store gives it, which tells no epoch; and the epoch.
+fn split(verdict: Verdict) -> (Verdict, Option<u64>) {
+    match verdict {
+        Verdict::Admitted { held, standing, epoch } => (Verdict::Admitted { held, standing, epoch: None }, epoch),
+        other => (other, None),
     }
 }
 

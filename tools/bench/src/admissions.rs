@@ -44,6 +44,9 @@ const AMPLE: u64 = 1_000_000_000;
 const HELD: Amounts = Amounts { requests: 1, tokens: 4_200, cost_nusd: 2_500_000 };
 const USED: Amounts = Amounts { requests: 1, tokens: 700, cost_nusd: 300_000 };
 
+/// A request, and the epoch that its admission told.
+type Ask = (Admission, Option<u64>);
+
 /// What is done with each request.
 #[derive(Debug, Clone, Copy)]
 enum Deed {
@@ -80,13 +83,13 @@ pub(crate) async fn measure(cores: Option<&Cores>) -> anyhow::Result<(Vec<Figure
         for ((_, tenants, deed), least) in kinds.iter().zip(&mut least) {
             let asks = rig.asks(tenants, if matches!(deed, Deed::Refuse) { 0 } else { AMPLE })?;
             let empty = rig.info("memory", "used_memory").await?;
-            let spent = rig.pass(asks.clone(), *deed).await?;
+            let (spent, admitted) = rig.pass(asks, *deed).await?;
             if least.is_none_or(|least| spent.cpu_s < least.cpu_s) {
                 *least = Some(spent);
             }
             if matches!(deed, Deed::Admit) {
                 let in_flight = rig.info("memory", "used_memory").await? - empty;
-                rig.pass(asks, Deed::Settle).await?;
+                rig.pass(admitted, Deed::Settle).await?;
                 let done = rig.info("memory", "used_memory").await? - empty;
                 weights.get_or_insert((in_flight / REQUESTS as f64, done / REQUESTS as f64));
             }
@@ -154,11 +157,11 @@ impl Rig {
     }
 
     /// New requests of these tenants, one after the other.
-    fn asks(&self, tenants: &[Arc<str>], daily_requests: u64) -> anyhow::Result<Vec<Admission>> {
+    fn asks(&self, tenants: &[Arc<str>], daily_requests: u64) -> anyhow::Result<Vec<Ask>> {
         let rate = |limit| Rate::new(limit, 60_000, limit).context("no rate");
         let [day, month] = windows(self.now_ms);
         let ask = |tenant: &Arc<str>| {
-            Ok(Admission {
+            let ask = Admission {
                 tenant: tenant.clone(),
                 id: RequestId::new(self.now_ms),
                 settings_version: 1,
@@ -178,29 +181,31 @@ impl Rig {
                 hold: HELD,
                 strict_hold: HELD,
                 lease_until_ms: self.now_ms + LEASE_MS,
-            })
+            };
+            Ok((ask, None))
         };
         tenants.iter().cycle().take(REQUESTS).map(ask).collect()
     }
 
     /// Does it with each request, on all connections at once.
-    async fn pass(&self, asks: Vec<Admission>, deed: Deed) -> anyhow::Result<Spent<1>> {
+    async fn pass(&self, asks: Vec<Ask>, deed: Deed) -> anyhow::Result<(Spent<1>, Vec<Ask>)> {
         let watch = Watch::begin([self.redis.pid()])?;
         let mut running = JoinSet::new();
         let share = asks.len().div_ceil(CONNECTIONS);
         for (store, asks) in self.stores.iter().zip(asks.chunks(share)) {
-            let (store, asks, now_ms) = (store.clone(), asks.to_vec(), self.now_ms);
+            let (store, mut asks, now_ms) = (store.clone(), asks.to_vec(), self.now_ms);
             running.spawn(async move {
-                for ask in asks {
-                    perform(&store, &ask, deed, now_ms).await?;
+                for (ask, epoch) in &mut asks {
+                    *epoch = perform(&store, ask, *epoch, deed, now_ms).await?;
                 }
-                anyhow::Ok(())
+                anyhow::Ok(asks)
             });
         }
+        let mut done = Vec::new();
         while let Some(ended) = running.join_next().await {
-            ended??;
+            done.extend(ended??);
         }
-        watch.end()
+        Ok((watch.end()?, done))
     }
 
     async fn info(&self, section: &str, name: &str) -> anyhow::Result<f64> {
@@ -215,19 +220,28 @@ impl Rig {
     }
 }
 
-async fn perform(store: &RedisStore, ask: &Admission, deed: Deed, now_ms: u64) -> anyhow::Result<()> {
+/// Answers the epoch, if it is admitted.
+async fn perform(
+    store: &RedisStore,
+    ask: &Admission,
+    mut epoch: Option<u64>,
+    deed: Deed,
+    now_ms: u64,
+) -> anyhow::Result<Option<u64>> {
     if !matches!(deed, Deed::Settle) {
         let looked = key(&ask.tenant, if matches!(deed, Deed::Hit) { FOUND } else { NONE });
         let (verdict, answer) = store.admit(ask, Some(&looked), now_ms).await?;
         match (deed, &verdict, answer) {
             (Deed::Refuse, Verdict::Refused { .. }, None) => {}
             (Deed::Hit, Verdict::Admitted { .. }, Some(_)) => {}
-            (Deed::Admit | Deed::Both | Deed::Whole, Verdict::Admitted { held: HELD, .. }, None) => {}
+            (Deed::Admit | Deed::Both | Deed::Whole, Verdict::Admitted { held: HELD, epoch: told, .. }, None) => {
+                epoch = *told;
+            }
             _ => bail!("{deed:?}: {verdict:?}"),
         }
     }
     let (seen, write) = match deed {
-        Deed::Admit | Deed::Refuse | Deed::Hit => return Ok(()),
+        Deed::Admit | Deed::Refuse | Deed::Hit => return Ok(epoch),
         Deed::Settle | Deed::Both => (Vec::new(), None),
         Deed::Whole => {
             let model = format!("double/{}", ask.id.draw() % MODELS).into();
@@ -244,11 +258,12 @@ async fn perform(store: &RedisStore, ask: &Admission, deed: Deed, now_ms: u64) -
         only_held: false,
         lease_until_ms: ask.lease_until_ms,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens, USED.tokens)),
+        epoch,
     };
     let settled = store.settle(&settlement, &seen, write, now_ms).await?;
     // The store sends again what was not answered in time, as when the machine stalls; then it was settled before.
     ensure!(matches!(settled, Settled::Done | Settled::Again), "{deed:?}: {settled:?}");
-    Ok(())
+    Ok(epoch)
 }
 
 fn windows(now_ms: u64) -> [Window; 2] {
@@ -272,9 +287,9 @@ mod tests {
         {
             let mut asks = rig.asks(&rig.tenants, daily_requests).unwrap();
             asks.truncate(2 * TENANTS);
-            rig.pass(asks.clone(), deed).await.unwrap();
+            let (_, admitted) = rig.pass(asks, deed).await.unwrap();
             if matches!(deed, Deed::Admit) {
-                rig.pass(asks, Deed::Settle).await.unwrap();
+                rig.pass(admitted, Deed::Settle).await.unwrap();
             }
         }
     }

@@ -45,6 +45,7 @@ pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
     more_than_was_held_is_charged_exactly(fresh().await).await;
     a_settlement_sent_again_charges_once(fresh().await).await;
     a_settlement_without_its_hold_charges_once(fresh().await).await;
+    what_tells_the_epoch_of_its_admission_counts_once(fresh().await).await;
     what_is_charged_only_in_place_of_its_hold_is_not_charged_without(fresh().await).await;
     a_released_hold_leaves_no_trace(fresh().await).await;
     a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(fresh().await).await;
@@ -102,6 +103,7 @@ pub(super) fn settlement(ask: &Admission, used: Amounts) -> Settlement {
         lease_until_ms: ask.lease_until_ms,
         only_held: false,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
+        epoch: None,
     }
 }
 
@@ -126,7 +128,7 @@ async fn hit(store: &Store, ask: &Admission) -> Verdict {
 /// What an admission that must pass holds.
 async fn held(store: &Store, ask: &Admission) -> (Amounts, Standing) {
     match admit(store, ask).await {
-        Verdict::Admitted { held, standing } => (held, standing),
+        Verdict::Admitted { held, standing, .. } => (held, standing),
         other => panic!("should be admitted, but: {other:?}"),
     }
 }
@@ -256,13 +258,15 @@ async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
     assert_eq!(look(lost.lease_until_ms + 60_000).await, expected, "then to another");
     store.acknowledge("acme", &expected, lost.lease_until_ms + 60_001).await.unwrap();
     assert_eq!(look(lost.lease_until_ms + 200_000).await, []);
+    let thawed = store.settle(&settlement(&lost, HOLD), lost.lease_until_ms + 200_000).await.unwrap();
+    assert_eq!(thawed, Settled::Again, "it is charged already");
     assert_eq!(store.lost("nobody"), []);
 }
 
 async fn a_request_that_is_released_before_its_admission_comes_takes_nothing(store: Store) {
     let late = ask();
     introduce(&store, &late).await;
-    store.release(&late, NOW).await.unwrap();
+    store.release(&late, None, NOW).await.unwrap();
     let verdict = store.admit(&late, false, NOW + 1).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "{verdict:?}");
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse::default());
@@ -399,7 +403,7 @@ async fn a_place_in_flight_is_free_after_settlement_and_after_release(store: Sto
     store.settle(&settlement(&settled, HOLD), NOW).await.unwrap();
     held(&store, &ask()).await;
     assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
-    store.release(&released, NOW).await.unwrap();
+    store.release(&released, None, NOW).await.unwrap();
     held(&store, &ask()).await;
     assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
 }
@@ -482,6 +486,31 @@ async fn a_settlement_without_its_hold_charges_once(store: Store) {
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: settlement.used, held: ZERO });
 }
 
+async fn what_tells_the_epoch_of_its_admission_counts_once(store: Store) {
+    let (settled, released, earlier) = (ask(), ask(), ask());
+    introduce(&store, &settled).await;
+    let used = Amounts { requests: 1, tokens: 20, cost_nusd: 200 };
+    let told = async |ask: &Admission| match admit(&store, ask).await {
+        Verdict::Admitted { held: HOLD, epoch, .. } => epoch,
+        other => panic!("{other:?}"),
+    };
+    let settlement = Settlement { epoch: told(&settled).await, ..settlement(&settled, used) };
+    for expected in [Settled::Done, Settled::Again, Settled::Again] {
+        assert_eq!(store.settle(&settlement, NOW).await.unwrap(), expected);
+    }
+    store.release(&settled, settlement.epoch, NOW).await.unwrap();
+    let epoch = told(&released).await;
+    for _ in 0..2 {
+        store.release(&released, epoch, NOW).await.unwrap();
+    }
+    assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
+    // Its hold was lost with the counters of before.
+    let before = Settlement { id: earlier.id, epoch: Some(1), ..settlement };
+    assert_eq!(store.settle(&before, NOW).await.unwrap(), Settled::WithoutHold);
+    assert_eq!(store.settle(&before, NOW).await.unwrap(), Settled::Again);
+    assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: used.plus(used), held: ZERO });
+}
+
 async fn what_is_charged_only_in_place_of_its_hold_is_not_charged_without(store: Store) {
     let (with, without) = (ask(), ask());
     introduce(&store, &with).await;
@@ -500,11 +529,11 @@ async fn a_released_hold_leaves_no_trace(store: Store) {
     let released = ask();
     introduce(&store, &released).await;
     let before = held(&store, &released).await;
-    store.release(&released, NOW).await.unwrap();
-    store.release(&released, NOW).await.unwrap();
+    store.release(&released, None, NOW).await.unwrap();
+    store.release(&released, None, NOW).await.unwrap();
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse::default());
     assert_eq!(held(&store, &ask()).await, before, "rates, quota and places in flight are as they were");
-    store.release(&released, NOW).await.unwrap();
+    store.release(&released, None, NOW).await.unwrap();
     assert_eq!(used_and_held(&store, "acme", day()).await.held, HOLD, "it gives back nobody else's");
 }
 
@@ -578,7 +607,7 @@ async fn an_admission_sent_again_after_its_end_takes_nothing_more(store: Store) 
     held(&store, &settled).await;
     store.settle(&settlement(&settled, HOLD), NOW).await.unwrap();
     held(&store, &released).await;
-    store.release(&released, NOW).await.unwrap();
+    store.release(&released, None, NOW).await.unwrap();
     hit(&store, &hit_once).await;
     let before = used_and_held(&store, "acme", day()).await;
     assert_eq!(before, WindowUse { used: HOLD.plus(Amounts { requests: 1, ..ZERO }), held: ZERO });
@@ -617,7 +646,7 @@ async fn a_hit_holds_nothing_and_counts_one_request(store: Store) {
     introduce(&store, &ask()).await;
     for hits in 1..=3 {
         let verdict = hit(&store, &ask()).await;
-        let Verdict::Admitted { held: ZERO, standing } = verdict else { panic!("{verdict:?}") };
+        let Verdict::Admitted { held: ZERO, standing, .. } = verdict else { panic!("{verdict:?}") };
         assert_eq!(standing.requests.unwrap().remaining, 10 - hits);
         assert_eq!(standing.tokens.unwrap().remaining, 1_000, "the rate of tokens is not asked");
         let used = Amounts { requests: hits, ..ZERO };

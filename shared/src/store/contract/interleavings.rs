@@ -9,7 +9,7 @@ use super::counters::{ZERO, ask, day, introduce, settlement, used_and_held};
 use crate::error::Quota;
 use crate::id::RequestId;
 use crate::receipt::Amounts;
-use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settled, Verdict, WindowUse};
+use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settled, Settlement, Verdict, WindowUse};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -71,13 +71,13 @@ fn request(dice: &mut Dice, now_ms: u64) -> Admission {
 #[derive(Default)]
 struct Model {
     used: Amounts,
-    open: Vec<(Admission, Amounts)>,
-    closed: Vec<Admission>,
+    open: Vec<(Admission, Amounts, Option<u64>)>,
+    closed: Vec<(Admission, Option<u64>)>,
 }
 
 impl Model {
     fn held(&self) -> Amounts {
-        self.open.iter().fold(ZERO, |sum, (_, held)| sum.plus(*held))
+        self.open.iter().fold(ZERO, |sum, (_, held, _)| sum.plus(*held))
     }
 
     fn fits(&self, more: Amounts) -> bool {
@@ -87,10 +87,10 @@ impl Model {
     }
 
     fn expire(&mut self, now_ms: u64) {
-        while let Some(place) = self.open.iter().position(|(ask, _)| ask.lease_until_ms <= now_ms) {
-            let (ask, held) = self.open.swap_remove(place);
+        while let Some(place) = self.open.iter().position(|(ask, ..)| ask.lease_until_ms <= now_ms) {
+            let (ask, held, epoch) = self.open.swap_remove(place);
             self.used = self.used.plus(held);
-            self.closed.push(ask);
+            self.closed.push((ask, epoch));
         }
     }
 }
@@ -110,12 +110,10 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
                 let verdict = store.admit(&ask, false, now_ms).await.unwrap();
                 match model.fits(ask.hold) {
                     true => {
-                        assert!(
-                            matches!(verdict, Verdict::Admitted { held, .. } if held == ask.hold),
-                            "{at}: {verdict:?}"
-                        );
-                        let hold = ask.hold;
-                        model.open.push((ask, hold));
+                        let Verdict::Admitted { held, epoch, .. } = verdict else { panic!("{at}: {verdict:?}") };
+                        assert_eq!(held, ask.hold, "{at}");
+                        // Every other one is settled by somebody who does not know whether it was sent once.
+                        model.open.push((ask, held, epoch.filter(|_| step % 2 == 0)));
                     }
                     false => {
                         let by_quota = |refusal: &Refusal| matches!(refusal, Refusal::Quota { quota, .. } if *quota != Quota::MonthlyCost);
@@ -126,11 +124,11 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
                     }
                 }
             }
-            (4, Some((ask, held))) => {
+            (4, Some((ask, held, _))) => {
                 let verdict = store.admit(&ask, false, now_ms).await.unwrap();
                 assert!(matches!(verdict, Verdict::Admitted { held: again, .. } if again == held), "{at}: {verdict:?}");
             }
-            (5, Some((ask, held))) => {
+            (5, Some((ask, held, _))) => {
                 let more = dice.amounts(0);
                 let granted = store.extend(&ask, held.plus(more), now_ms).await.unwrap();
                 assert_eq!(granted, model.fits(more), "{at}: {more:?}");
@@ -138,20 +136,23 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
                     model.open[place].1 = model.open[place].1.plus(more);
                 }
             }
-            (6..8, Some((ask, held))) => {
+            (6..8, Some((ask, held, epoch))) => {
                 let used = dice.part_of(held);
-                assert_eq!(store.settle(&settlement(&ask, used), now_ms).await.unwrap(), Settled::Done, "{at}");
+                let settlement = Settlement { epoch, ..settlement(&ask, used) };
+                assert_eq!(store.settle(&settlement, now_ms).await.unwrap(), Settled::Done, "{at}");
                 model.open.swap_remove(place);
                 model.used = model.used.plus(used);
-                model.closed.push(ask);
+                model.closed.push((ask, epoch));
             }
-            (8, Some((ask, _))) if dice.below(3) == 0 => {
-                store.release(&ask, now_ms).await.unwrap();
+            (8, Some((ask, _, epoch))) if dice.below(3) == 0 => {
+                store.release(&ask, epoch, now_ms).await.unwrap();
                 model.open.swap_remove(place);
+                model.closed.push((ask, epoch));
             }
             (8, _) => {
-                let sent_again = model.closed.last().map(|ask| settlement(ask, Amounts { requests: 1, ..ZERO }));
-                if let Some(sent_again) = sent_again {
+                if let Some((ask, epoch)) = model.closed.last() {
+                    let used = Amounts { requests: 1, ..ZERO };
+                    let sent_again = Settlement { epoch: *epoch, ..settlement(ask, used) };
                     assert_eq!(store.settle(&sent_again, now_ms).await.unwrap(), Settled::Again, "{at}");
                 }
             }
@@ -162,7 +163,7 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
         assert_eq!(counted, WindowUse { used: model.used, held: model.held() }, "{at}");
         assert!(within_the_limit(counted.used.plus(counted.held)), "{at}: {counted:?}");
     }
-    for (ask, held) in std::mem::take(&mut model.open) {
+    for (ask, held, _) in std::mem::take(&mut model.open) {
         store.settle(&settlement(&ask, held), now_ms).await.unwrap();
         model.used = model.used.plus(held);
     }
@@ -188,7 +189,7 @@ async fn many_tasks_keep_within_the_limit(store: Arc<dyn Counters>, seed: u64) {
                 let counted = used_and_held(&store, "acme", day()).await;
                 assert!(within_the_limit(counted.used.plus(counted.held)), "{counted:?}");
                 if dice.below(8) == 0 {
-                    store.release(&ask, NOW).await.unwrap();
+                    store.release(&ask, None, NOW).await.unwrap();
                     continue;
                 }
                 let used = dice.part_of(held);

@@ -1,10 +1,10 @@
--- What HSET takes to write the windows whose fields are ARGV[4] and following, and whose values kept[3] and following, those
+-- What HSET takes to write the windows whose fields are ARGV[3] and following, and whose values kept[3] and following, those
 -- that are known, with what `hold` held of them, if there is one, replaced by what was used; and how many that are.
 local function charged(kept, hold, requests, tokens, cost)
   local held_requests, held_tokens, held_cost, write, last = 0, 0, 0, {0, 0, 0, 0}, 0
   if hold then held_requests, held_tokens, held_cost = struct.unpack('<ddd', hold, 9) end
-  for i = 4, #ARGV do
-    local window = kept[i - 1]
+  for i = 3, #ARGV do
+    local window = kept[i]
     if window then
       local ur, ut, uc, hr, ht, hc = struct.unpack('<dddddd', window)
       ur, ut, uc = ur + requests, ut + tokens, uc + cost

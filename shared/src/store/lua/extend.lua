@@ -8,10 +8,9 @@
 
 local hold_field = 'h:' .. ARGV[2]
 local kept, write = redis.call('HMGET', KEYS[1], hold_field, unpack(ARGV, 3)), {}
-if not kept[1] then return 0 end
+if not kept[1] or struct.unpack('<d', kept[1]) < 0 then return 0 end
 local target = {struct.unpack('<ddd', ARGV[1])}
 local hold = {struct.unpack('<dddd', kept[1])}
-if hold[1] < 0 then return 0 end
 for i = 1, #ARGV - 2 do
   local window = {struct.unpack(WINDOW, kept[1 + i] or string.rep('\0', 48))}
   local most = {struct.unpack('<ddd', ARGV[1], 1 + 24 * i)}

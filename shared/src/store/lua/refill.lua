@@ -4,23 +4,25 @@
 --
 -- KEYS  1 tenant
 -- ARGV  1 now_ms   2 settings version   3 a generation for the cache, taken if there is none: with the one before, what
---         was remembered is lost to sight   4 for how many ms the tenant is kept at least
---       5 …      for each window: its field; packed: used, and the part of it without the store: requests, tokens,
+--         was remembered is lost to sight   4 an epoch, taken if there is none
+--       5 for how many ms the tenant is kept at least
+--       6 …      for each window: its field; packed: used, and the part of it without the store: requests, tokens,
 --                nano-US-dollar each
 -- Answers "\nrequest r t c windows" of each lost hold.
 
 local FORGET_AFTER_MS = 40 * 86400000
 local now, lost = tonumber(ARGV[1]), ''
 local kept = redis.call('HGET', KEYS[1], 's')
-if kept and struct.unpack('<d', kept, 41) <= now then
+if kept and struct.unpack('<d', kept, DUE_AT) <= now then
   lost = sweep(now)
   kept = redis.call('HGET', KEYS[1], 's')
 end
 local state = {struct.unpack(STATE, kept or NEW)}
-state[7] = math.max(state[7], tonumber(ARGV[2]))
-redis.call('HSET', KEYS[1], 's', struct.pack(STATE, unpack(state, 1, 7)))
+if not kept then state[5] = tonumber(ARGV[4]) end
+state[8] = math.max(state[8], tonumber(ARGV[2]))
+redis.call('HSET', KEYS[1], 's', struct.pack(STATE, unpack(state, 1, 8)))
 redis.call('HSETNX', KEYS[1], 'g', ARGV[3])
-for i = 5, #ARGV, 2 do
+for i = 6, #ARGV, 2 do
   local name, told = ARGV[i], {struct.unpack('<dddddd', ARGV[i + 1])}
   local known = redis.call('HMGET', KEYS[1], name, 'o:' .. name)
   local window = {struct.unpack(WINDOW, known[1] or string.sub(ARGV[i + 1], 1, 24) .. string.rep('\0', 24))}
@@ -41,5 +43,5 @@ for i = 1, #names do
   local began = string.match(names[i], '^o?k?:?[dm](%d+)$')
   if began and tonumber(began) + FORGET_AFTER_MS < now then redis.call('HDEL', KEYS[1], names[i]) end
 end
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
 return lost

@@ -33,8 +33,8 @@ local function sweep(now)
   for name, window in pairs(windows) do
     redis.call('HSET', KEYS[1], name, struct.pack('<dddddd', unpack(window)))
   end
-  local state = {struct.unpack('<ddddddd', kept.s)}
-  state[5], state[6] = math.max(0, state[5] - ended), due
-  redis.call('HSET', KEYS[1], 's', struct.pack('<ddddddd', unpack(state, 1, 7)))
+  local state = {struct.unpack('<dddddddd', kept.s)}
+  state[6], state[7] = math.max(0, state[6] - ended), due
+  redis.call('HSET', KEYS[1], 's', struct.pack('<dddddddd', unpack(state, 1, 8)))
   return table.concat(told)
 end

@@ -6,7 +6,7 @@
 
 local now, lost, told = tonumber(ARGV[1]), '', {}
 local state = redis.call('HGET', KEYS[1], 's')
-if state and struct.unpack('<d', state, 41) <= now then lost = sweep(now) end
+if state and struct.unpack('<d', state, DUE_AT) <= now then lost = sweep(now) end
 local kept = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
 for i = 1, #ARGV - 1 do told[i] = kept[i] or '' end
 told[#ARGV] = lost

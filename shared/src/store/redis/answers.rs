@@ -11,7 +11,7 @@ use crate::window::{Window, WindowKind};
 use redis::Value;
 
 /// How long the numbers are at the head of an admission's answer.
-const ANSWER_BYTES: usize = 9 * 8;
+const ANSWER_BYTES: usize = 10 * 8;
 
 /// What an admission answers.
 #[derive(Debug)]
@@ -80,19 +80,29 @@ pub(super) fn list(value: &Value) -> Option<&[Value]> {
 }
 
 impl RedisStore {
-    /// Reads an admission's answer, and keeps what holds it found lost.
-    pub(super) fn admitted(&self, ask: &Admission, answer: &Value, now_ms: u64) -> Result<Admitted, StoreError> {
+    /// Reads an admission's answer, and keeps what holds it found lost. `again` says whether it was sent twice.
+    pub(super) fn admitted(
+        &self,
+        ask: &Admission,
+        answer: &Value,
+        again: bool,
+        now_ms: u64,
+    ) -> Result<Admitted, StoreError> {
         let read = || {
             let Value::BulkString(answer) = answer else { return None };
             let (told, rest) = answer.split_at_checked(ANSWER_BYTES)?;
-            let [what, a, b, c, rates @ .., is_hit] = unpacked::<9>(told)?;
+            let [what, a, b, c, rates @ .., epoch, is_hit] = unpacked::<10>(told)?;
+            let is_hit = is_hit == 1.0;
             let (generation, lost) = split_lost(std::str::from_utf8(rest).ok()?);
             self.keep_lost(&ask.tenant, lost);
             let standing = standing_of(ask, rates, now_ms);
             let refused = |refusal| Verdict::Refused { refusal, standing };
             // The numbers have names in `admit.lua`.
             let verdict = match whole(what) {
-                0 => Verdict::Admitted { held: amounts_of([a, b, c]), standing },
+                0 => {
+                    let epoch = Some(whole(epoch)).filter(|&epoch| epoch > 0 && !again && !is_hit);
+                    Verdict::Admitted { held: amounts_of([a, b, c]), standing, epoch }
+                }
                 1 => {
                     let kind = if a == 1.0 { RateKind::Requests } else { RateKind::Tokens };
                     refused(Refusal::Rate { kind, retry_after_ms: whole(b) })
@@ -115,7 +125,7 @@ impl RedisStore {
                 }
                 _ => return None,
             };
-            Some(Admitted { verdict, is_hit: is_hit == 1.0, generation: generation.to_owned() })
+            Some(Admitted { verdict, is_hit, generation: generation.to_owned() })
         };
         read().ok_or_else(|| unexpected(answer))
     }

@@ -5,7 +5,7 @@
 //! | key | what |
 //! |---|---|
 //! | `gw:{t}` | a hash: settings version, the states of the rates, every window, each open hold (`tenant.lua`) |
-//! | `gw:{t}:r:<request>` | what became of a request, until a minute after its lease: so that nothing counts twice (M2) |
+//! | `gw:{t}:r:<request>` | a mark: that a request is counted as a hit, for a minute, or is done with, if it has to be marked |
 //! | `gw:{t}:c:<hash>` | a remembered answer |
 //!
 //! A tenant is one hash, so that the store loses it whole or not at all (M5), and so that an admission is one read and one
@@ -13,13 +13,18 @@
 //! also its packed fields. With a hash for each window, a hold in each, and numbers as text, an admission and its settlement
 //! cost the server twice as much.
 //!
+//! A request that is done with leaves nothing behind, as a rule. Its settlement tells the *epoch* that its admission was
+//! told, a random number which stands in the hash: where the hold is not there and the epoch is the same, it was settled
+//! before. But an admission that had to be sent twice may be heard again after the settlement; those leave a mark (M2), and
+//! so does all that was not heard of. The hash says until when there may be marks, so that others need not look for them.
+//!
 //! Times cross as `now_ms`; the server's clock collects garbage alone, by times to live that are counted from `now_ms`.
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
 
 use super::RedisStore;
 use super::answers::{Admitted, amounts_of, list, numbers, settled, text, unexpected};
 use super::connection::{in_order, usable};
-use super::script::{Step, packed};
+use super::script::{Step, fit, packed};
 use crate::gcra::Rate;
 use crate::id::{RequestId, random_u64};
 use crate::ledger::Charged;
@@ -35,7 +40,7 @@ const MOST: u64 = 1 << 53;
 /// A tenant is kept this long after the end of its latest window, so that a hold whose process was lost is told when its
 /// tenant comes again, and a settlement that comes late is charged.
 const KEPT_AFTER_MS: u64 = 8 * DAY_MS;
-/// What became of a request is remembered this long after its lease.
+/// That a request is done with is remembered, if need be, this long after its lease.
 const DONE_KEPT_MS: u64 = 60_000;
 /// … and that a lost one was charged, whose process may only be frozen, this long.
 const LOST_KEPT_MS: u64 = DAY_MS;
@@ -85,7 +90,7 @@ fn windows_of(quotas: &[QuotaAsk]) -> impl Iterator<Item = &Window> {
     quotas.iter().map(|quota| &quota.window)
 }
 
-/// For how long what became of a request is remembered.
+/// For how long it is remembered that a request is done with.
 fn done_kept_ms(lease_until_ms: u64, now_ms: u64) -> u64 {
     lease_until_ms.saturating_sub(now_ms) + DONE_KEPT_MS
 }
@@ -116,27 +121,23 @@ impl RedisStore {
         format!("{}{{{tenant}}}", self.prefix)
     }
 
-    /// A tenant, and what became of a request of its.
+    /// A tenant, and the mark of a request of its.
     fn keys_of(&self, tenant: &str, id: RequestId) -> [String; 2] {
         [self.tenant_key(tenant), format!("{}{{{tenant}}}:r:{id}", self.prefix)]
     }
 
     pub(super) fn admission<'a>(&'a self, ask: &Admission, mode: Mode<'_>, now_ms: u64) -> Step<'a> {
-        let [tenant, done] = self.keys_of(&ask.tenant, ask.id);
-        let (mode, answer) = match mode {
-            Mode::Miss => (0, None),
-            Mode::Hit => (1, None),
-            Mode::Look(key) => (2, Some(key)),
-            Mode::Gone => (3, None),
+        let ([tenant, mark], admit) = (self.keys_of(&ask.tenant, ask.id), &self.scripts.admit);
+        let (mode, call) = match mode {
+            Mode::Miss => (0, admit.call(&[&tenant, &mark])),
+            Mode::Hit => (1, admit.call(&[&tenant, &mark])),
+            Mode::Look(answer) => (2, admit.call(&[&tenant, &mark, answer])),
+            Mode::Gone => (3, admit.call(&[&tenant, &mark])),
         };
         let first = [now_ms, ask.settings_version, mode, ask.lease_until_ms].map(number);
         let more = [limit(ask.concurrency), number(ask.rate_tokens)];
         let numbers = [rate(ask.request_rate), rate(ask.token_rate), amounts(ask.hold), amounts(ask.strict_hold)];
         let numbers = first.into_iter().chain(more).chain(numbers.into_iter().flatten()).chain(limits(&ask.quotas));
-        let call = match answer {
-            Some(answer) => self.scripts.admit.call(&[&tenant, &done, answer]),
-            None => self.scripts.admit.call(&[&tenant, &done]),
-        };
         let call = call.arg(packed(numbers)).arg(ask.id.to_string());
         call.arg(windows_text(windows_of(&ask.quotas))).arg(fields(windows_of(&ask.quotas)))
     }
@@ -149,7 +150,8 @@ impl RedisStore {
     ) -> Result<Admitted, StoreError> {
         let sent = self.connection.send(&[self.admission(ask, mode, now_ms)]).await?;
         let [answer] = in_order(sent.values)?;
-        let admitted = self.admitted(ask, &usable(answer)?, now_ms)?;
+        let again = sent.again || mode == Mode::Gone;
+        let admitted = self.admitted(ask, &usable(answer)?, again, now_ms)?;
         self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
         Ok(admitted)
     }
@@ -164,21 +166,22 @@ impl RedisStore {
         now_ms: u64,
     ) -> Result<(), StoreError> {
         if again && matches!(verdict, Verdict::Refused { .. }) {
-            return self.release(ask, now_ms).await;
+            return self.release(ask, None, now_ms).await;
         }
         Ok(())
     }
 
     pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, now_ms: u64) -> Step<'a> {
-        let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate } = settlement;
+        let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate, epoch } = settlement;
         let [requests, tokens, cost] = amounts(*used);
         let [limit, period, _burst] = rate(token_rate.map(|(rate, ..)| rate));
         let more = token_rate.map_or(0.0, |(_, taken, used)| number(used) - number(taken));
         let only_held = f64::from(u8::from(*only_held));
-        let numbers = packed([number(now_ms), requests, tokens, cost, limit, period, more, only_held]);
-        let [tenant, done] = self.keys_of(tenant, *id);
-        let call = self.scripts.settle.call(&[&tenant, &done]).arg(numbers).arg(id.to_string());
-        call.arg(done_kept_ms(*lease_until_ms, now_ms)).arg(fields(windows.iter()))
+        let [now, epoch, kept] = [now_ms, epoch.unwrap_or(0), done_kept_ms(*lease_until_ms, now_ms)].map(number);
+        let numbers = packed([now, requests, tokens, cost, limit, period, more, only_held, epoch, kept]);
+        let [tenant, mark] = self.keys_of(tenant, *id);
+        let call = self.scripts.settle.call(&[&tenant, &mark]);
+        call.arg(numbers).arg(id.to_string()).arg(fields(windows.iter()))
     }
 }
 
@@ -202,13 +205,14 @@ impl Counters for RedisStore {
         settled(&self.ask(self.settlement(settlement, now_ms)).await?)
     }
 
-    async fn release(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+    async fn release(&self, ask: &Admission, epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError> {
         let rates = [rate(ask.request_rate), rate(ask.token_rate)].into_iter().flatten();
-        let numbers = packed([number(now_ms), number(ask.rate_tokens)].into_iter().chain(rates));
-        let [tenant, done] = self.keys_of(&ask.tenant, ask.id);
-        let call = self.scripts.release.call(&[&tenant, &done]).arg(numbers).arg(ask.id.to_string());
-        let call = call.arg(done_kept_ms(ask.lease_until_ms, now_ms)).arg(fields(windows_of(&ask.quotas)));
-        self.ask(call).await.map(drop)
+        let first = [now_ms, ask.rate_tokens].map(number);
+        let last = [epoch.unwrap_or(0), done_kept_ms(ask.lease_until_ms, now_ms)].map(number);
+        let [tenant, mark] = self.keys_of(&ask.tenant, ask.id);
+        let call = self.scripts.release.call(&[&tenant, &mark]);
+        let call = call.arg(packed(first.into_iter().chain(rates).chain(last))).arg(ask.id.to_string());
+        self.ask(call.arg(fields(windows_of(&ask.quotas)))).await.map(drop)
     }
 
     async fn refill(
@@ -220,7 +224,8 @@ impl Counters for RedisStore {
     ) -> Result<(), StoreError> {
         let kept_ms = tenant_kept_ms(windows.iter().map(|(window, _)| window), now_ms);
         let mut call = self.scripts.refill.call(&[&self.tenant_key(tenant)]);
-        call = call.arg(now_ms).arg(settings_version.min(MOST)).arg(fresh_generation()).arg(kept_ms);
+        call = call.arg(now_ms).arg(settings_version.min(MOST)).arg(fresh_generation());
+        call = call.arg(fit(random_u64())).arg(kept_ms);
         for (window, Charged { used, outage }) in windows {
             call = call.arg(window.key()).arg(packed(amounts(*used).into_iter().chain(amounts(*outage))));
         }
@@ -239,11 +244,11 @@ impl Counters for RedisStore {
         self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(tenant).unwrap_or_default()
     }
 
-    async fn acknowledge(&self, tenant: &str, lost: &[Lost], _now_ms: u64) -> Result<(), StoreError> {
+    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
         let acknowledged = lost.iter().map(async |Lost { id, .. }| {
-            let [tenant, done] = self.keys_of(tenant, *id);
-            let call = self.scripts.acknowledge.call(&[&tenant, &done]);
-            self.ask(call.arg(id.to_string()).arg(LOST_KEPT_MS)).await
+            let [tenant, mark] = self.keys_of(tenant, *id);
+            let call = self.scripts.acknowledge.call(&[&tenant, &mark]);
+            self.ask(call.arg(now_ms).arg(id.to_string()).arg(LOST_KEPT_MS)).await
         });
         futures_util::future::try_join_all(acknowledged).await.map(drop)
     }

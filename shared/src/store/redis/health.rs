@@ -6,10 +6,11 @@
 
 use super::RedisStore;
 use super::counters::number;
-use super::script::{Step, packed, random_whole, unpacked, whole};
+use super::script::{Step, fit, packed, unpacked, whole};
 use crate::health::breaker::{Breaker, BreakerSettings};
 use crate::health::welford::Welford;
 use crate::health::{Kept, ModelHealth, Observation, Sight};
+use crate::id::jitter;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
@@ -81,7 +82,7 @@ fn sight(of: &Observation) -> [f64; 5] {
         Sight::Failed => (2.0, 0.0, None),
         Sight::CoolDown { until_ms } => (3.0, number(until_ms), None),
     };
-    [kind, number(of.begun_at_ms), one, other.unwrap_or(f64::NAN), number(random_whole())]
+    [kind, number(of.begun_at_ms), one, other.unwrap_or(f64::NAN), number(fit(jitter()))]
 }
 
 impl RedisStore {
@@ -128,7 +129,7 @@ impl RedisStore {
         } = self.tuning.breaker;
         let settings = [
             now_ms,
-            random_whole(),
+            fit(jitter()),
             MODEL_KEPT_MS,
             self.tuning.tau_ms,
             consecutive_failures.into(),
@@ -186,7 +187,7 @@ impl HealthStore for RedisStore {
 
     async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
         let call = self.scripts.probe.call(&[&self.model_key(model)]);
-        let answer = self.ask(call.arg(now_ms).arg(lease_ms).arg(random_whole())).await?;
+        let answer = self.ask(call.arg(now_ms).arg(lease_ms).arg(fit(jitter()))).await?;
         self.forget(model);
         Ok(answer == Value::Int(1))
     }

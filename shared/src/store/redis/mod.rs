@@ -169,7 +169,7 @@ impl Store for RedisStore {
         let looked = self.admission(ask, Mode::Look(&key), now_ms);
         let sent = self.connection.send(&[self.read(&key).into(), looked]).await?;
         let [remembered, answer] = in_order(sent.values)?;
-        let admitted = self.admitted(ask, &usable(answer)?, now_ms)?;
+        let admitted = self.admitted(ask, &usable(answer)?, sent.again, now_ms)?;
         self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
         self.learn_generation(&ask.tenant, admitted.generation.clone());
         let is_answered = matches!(admitted.verdict, Verdict::Admitted { .. }) && admitted.is_hit;
@@ -265,14 +265,12 @@ mod tests {
             lease_until_ms: NOW + 60_000,
         };
         store.refill("acme", 1, &[(window, Amounts::default().into())], NOW).await.unwrap();
-        let admit = async |mode| {
-            let answer = store.ask(store.admission(&ask, mode, NOW)).await.unwrap();
-            store.admitted(&ask, &answer, NOW).unwrap()
-        };
+        let admit = async |mode| store.ask_to_admit(&ask, mode, NOW).await.unwrap();
         assert!(admit(Mode::Hit).await.is_hit);
         for _ in 0..2 {
             let admitted = admit(Mode::Gone).await;
-            let Verdict::Admitted { held, standing } = admitted.verdict else { panic!("{admitted:?}") };
+            let Verdict::Admitted { held, standing, epoch } = admitted.verdict else { panic!("{admitted:?}") };
+            assert_eq!(epoch, None, "what was asked before may be heard again");
             assert_eq!((held, admitted.is_hit), (hold, false));
             assert_eq!(standing.requests.unwrap().remaining, 9, "it takes from the rate once");
             let counted = store.usage("acme", &[window], NOW).await.unwrap()[0].unwrap();

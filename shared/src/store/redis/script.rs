@@ -8,7 +8,6 @@
 //! `#!lua`, so that the server refuses keys that were not declared, and refuses a script that would write to a full memory
 //! before it begins; those that end something say `allow-oom`, for they must never be refused.
 
-use crate::id::jitter;
 use redis::{Arg, Cmd, ToRedisArgs};
 
 /// A script and its hash.
@@ -52,12 +51,12 @@ impl Default for Scripts {
         Self {
             admit: lua!("", "gcra", "tenant", "sweep", "admit"),
             extend: lua!("", "tenant", "extend"),
-            settle: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "settle"),
-            release: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "release"),
+            settle: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "done", "settle"),
+            release: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "done", "release"),
             refill: lua!("", "tenant", "sweep", "refill"),
             close: lua!("", "close"),
-            usage: lua!(" flags=allow-oom", "sweep", "usage"),
-            acknowledge: lua!(" flags=allow-oom", "acknowledge"),
+            usage: lua!(" flags=allow-oom", "tenant", "sweep", "usage"),
+            acknowledge: lua!(" flags=allow-oom", "done", "acknowledge"),
             generation: lua!("", "generation"),
             record: lua!("", "model", "record"),
             probe: lua!("", "model", "probe"),
@@ -77,9 +76,9 @@ pub(super) fn unpacked<const N: usize>(packed: &[u8]) -> Option<[f64; N]> {
     rest.is_empty().then(|| numbers.map(f64::from_le_bytes))
 }
 
-/// A random number that scripts keep whole, above 0 and below 2^53.
-pub(super) fn random_whole() -> u64 {
-    (jitter() >> 11).max(1)
+/// A number that scripts keep whole, above 0 and below 2^53, out of 64 random bits.
+pub(super) fn fit(random: u64) -> u64 {
+    (random >> 11).max(1)
 }
 
 /// A number that scripts keep whole, from 0 to 2^53.

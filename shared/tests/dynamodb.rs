@@ -35,7 +35,14 @@ async fn local() -> Arc<DynamoDbLocal> {
 /// A table of its own, empty.
 async fn fresh(url: &str) -> Table {
     let table = Table::at_emulator(url, &RequestId::new(0).to_string()).await.unwrap();
-    table.create().await.unwrap();
+    // An emulator loads what it needs with its first call, for which a busy machine may take longer than a call is given.
+    let mut made = table.create().await;
+    for _ in 0..5 {
+        if made.is_err() {
+            made = table.create().await;
+        }
+    }
+    made.unwrap();
     table
 }
 

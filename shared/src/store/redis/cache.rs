@@ -73,8 +73,9 @@ impl RedisStore {
 
     /// Notes the generation that the server told.
     pub(super) fn learn_generation(&self, tenant: &Arc<str>, generation: String) {
-        if !generation.is_empty() {
-            self.generations.lock().unwrap_or_else(PoisonError::into_inner).put(tenant.clone(), generation);
+        let mut known = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        if !generation.is_empty() && known.get(tenant) != Some(&generation) {
+            known.put(tenant.clone(), generation);
         }
     }
 
@@ -97,7 +98,7 @@ impl ResponseCache for RedisStore {
     async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
         let mut generation = redis::cmd("HGET");
         generation.arg(self.tenant_key(&key.tenant)).arg("g");
-        let answers = self.send(&[generation.into(), self.read(&self.cache_key(key)).into()]).await?;
+        let answers = self.send([generation.into(), self.read(&self.cache_key(key)).into()]).await?;
         let [generation, value] = answers;
         let generation = usable(generation)?;
         Ok(answer_of(usable(value)?, text(&generation).unwrap_or_default(), now_ms))

@@ -10,13 +10,13 @@
 //! health, such as that its memory is full, is no such failure: a settlement would pass where an admission does not.
 
 use super::address::Address;
-use super::script::Step;
+use super::script::Batch;
 use crate::id::jitter;
 use crate::store::StoreError;
 use futures_util::future::join_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,10 +48,15 @@ pub(super) enum Link {
 }
 
 impl Link {
-    async fn send(&mut self, pipeline: &Pipeline, count: usize) -> RedisResult<Vec<Value>> {
-        match self {
-            Self::Single(link) => link.req_packed_commands(pipeline, 0, count).await,
-            Self::Cluster(link) => link.req_packed_commands(pipeline, 0, count).await,
+    /// Sends commands as one pipeline. A server that is not to be used is an error.
+    async fn send(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let answers = match self {
+            Self::Single(link) => link.req_packed_commands(pipeline, 0, pipeline.len()).await?,
+            Self::Cluster(link) => link.req_packed_commands(pipeline, 0, pipeline.len()).await?,
+        };
+        match answers.iter().filter_map(server_error).find(|error| is_unusable(error.kind())) {
+            Some(error) => Err(error),
+            None => Ok(answers),
         }
     }
 }
@@ -133,7 +138,7 @@ impl Connection {
     }
 
     /// Sends a batch, whose keys are of one slot, and waits for the answers; an answer may be an error of the server's.
-    pub(super) async fn send(&self, batch: &[Step<'_>]) -> Result<Answers, StoreError> {
+    pub(super) async fn send(&self, batch: &Batch<'_>) -> Result<Answers, StoreError> {
         self.pass()?;
         let first = self.attempt(batch, Shape::Pipeline).await;
         let again = first.is_err();
@@ -174,7 +179,7 @@ impl Connection {
         }
     }
 
-    async fn attempt(&self, batch: &[Step<'_>], shape: Shape) -> Result<Vec<Value>, StoreError> {
+    async fn attempt(&self, batch: &Batch<'_>, shape: Shape) -> Result<Vec<Value>, StoreError> {
         let (link, generation) = match self.good(shape) {
             Some(good) => good,
             None => match timeout(CONNECT_TIMEOUT, Box::pin(self.link(shape))).await {
@@ -186,7 +191,7 @@ impl Connection {
             match shape {
                 Shape::Pipeline => exchange(link, batch).await,
                 Shape::Apart => {
-                    let apart = batch.chunks(1).map(|step| exchange(link.clone(), step));
+                    let apart = batch.apart().map(async |step| exchange(link.clone(), &step).await);
                     let answers: RedisResult<Vec<Vec<Value>>> = join_all(apart).await.into_iter().collect();
                     answers.map(|answers| answers.into_iter().flatten().collect())
                 }
@@ -244,34 +249,19 @@ enum Shape {
 }
 
 /// Sends a batch; then again, with their texts, those of its scripts that the server does not know.
-async fn exchange(mut link: Link, batch: &[Step<'_>]) -> RedisResult<Vec<Value>> {
-    let mut answers = ask_for(&mut link, batch.iter().map(Step::command)).await?;
+async fn exchange(mut link: Link, batch: &Batch<'_>) -> RedisResult<Vec<Value>> {
+    let mut answers = link.send(&batch.pipeline).await?;
     let is_unknown = |answer: &Value| {
         server_error(answer).is_some_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
     };
-    let (mut unknown, steps): (Vec<&mut Value>, Vec<&Step<'_>>) =
-        answers.iter_mut().zip(batch).filter(|(answer, _)| is_unknown(answer)).unzip();
-    if !steps.is_empty() {
-        let taught = ask_for(&mut link, steps.into_iter().map(Step::teaching)).await?;
-        for (answer, taught) in unknown.iter_mut().zip(taught) {
-            **answer = taught;
+    let unknown: Vec<usize> = (0..answers.len()).filter(|&at| is_unknown(&answers[at])).collect();
+    if !unknown.is_empty() {
+        let taught = link.send(&batch.teaching(&unknown)).await?;
+        for (at, taught) in unknown.into_iter().zip(taught) {
+            answers[at] = taught;
         }
     }
     Ok(answers)
-}
-
-/// Sends commands as one pipeline. A server that is not to be used is an error.
-async fn ask_for(link: &mut Link, commands: impl ExactSizeIterator<Item = Cmd>) -> RedisResult<Vec<Value>> {
-    let count = commands.len();
-    let mut pipeline = Pipeline::with_capacity(count);
-    for command in commands {
-        pipeline.add_command(command);
-    }
-    let answers = link.send(&pipeline, count).await?;
-    match answers.iter().filter_map(server_error).find(|error| is_unusable(error.kind())) {
-        Some(error) => Err(error),
-        None => Ok(answers),
-    }
 }
 
 /// The error that a server answered, if it is one.

@@ -33,7 +33,6 @@ use crate::store::{Admission, Counters, Lost, QuotaAsk, Settled, Settlement, Sto
 use crate::window::Window;
 use async_trait::async_trait;
 use redis::Value;
-use std::fmt::Write;
 
 /// The largest whole number below which a Lua number has no gaps.
 const MOST: u64 = 1 << 53;
@@ -77,8 +76,8 @@ fn rate(of: Option<Rate>) -> [f64; 3] {
     of.map_or([0.0; 3], |rate| [rate.limit(), rate.period_ms(), rate.capacity()].map(number))
 }
 
-fn limits(quotas: &[QuotaAsk]) -> impl Iterator<Item = f64> {
-    quotas.iter().flat_map(|quota| [quota.requests, quota.tokens, quota.cost_nusd].map(limit))
+fn limits(quotas: &[QuotaAsk]) -> Vec<f64> {
+    quotas.iter().flat_map(|quota| [quota.requests, quota.tokens, quota.cost_nusd].map(limit)).collect()
 }
 
 /// The fields of windows.
@@ -102,32 +101,29 @@ fn tenant_kept_ms<'a>(windows: impl Iterator<Item = &'a Window>, now_ms: u64) ->
 }
 
 /// `d1763769600000-1763856000000,m1761955200000-1764547200000`: what is asked, as a hold keeps it.
-fn windows_text<'a>(windows: impl Iterator<Item = &'a Window>) -> String {
-    let mut text = String::with_capacity(64);
-    for window in windows {
-        let comma = if text.is_empty() { "" } else { "," };
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{comma}{}-{}", window.key(), window.resets_at_ms);
-    }
-    text
+fn windows_text<'a>(fields: &[String], windows: impl Iterator<Item = &'a Window>) -> String {
+    let window = |(field, window): (&String, &Window)| [field, "-", &window.resets_at_ms.to_string()].concat();
+    fields.iter().zip(windows).map(window).collect::<Vec<_>>().join(",")
 }
 
 impl RedisStore {
     pub(super) fn key(&self, tenant: &str, rest: &str) -> String {
-        format!("{}{{{tenant}}}:{rest}", self.prefix)
+        [&self.tenant_key(tenant), ":", rest].concat()
     }
 
     pub(super) fn tenant_key(&self, tenant: &str) -> String {
-        format!("{}{{{tenant}}}", self.prefix)
+        [&self.prefix, "{", tenant, "}"].concat()
     }
 
-    /// A tenant, and the mark of a request of its.
-    fn keys_of(&self, tenant: &str, id: RequestId) -> [String; 2] {
-        [self.tenant_key(tenant), format!("{}{{{tenant}}}:r:{id}", self.prefix)]
+    /// A tenant, the mark of a request of its, and the request.
+    fn keys_of(&self, tenant: &str, id: RequestId) -> [String; 3] {
+        let (tenant, id) = (self.tenant_key(tenant), id.to_string());
+        let mark = [&tenant, ":r:", &id].concat();
+        [tenant, mark, id]
     }
 
     pub(super) fn admission<'a>(&'a self, ask: &Admission, mode: Mode<'_>, now_ms: u64) -> Step<'a> {
-        let ([tenant, mark], admit) = (self.keys_of(&ask.tenant, ask.id), &self.scripts.admit);
+        let ([tenant, mark, id], admit) = (self.keys_of(&ask.tenant, ask.id), &self.scripts.admit);
         let (mode, call) = match mode {
             Mode::Miss => (0, admit.call(&[&tenant, &mark])),
             Mode::Hit => (1, admit.call(&[&tenant, &mark])),
@@ -136,10 +132,11 @@ impl RedisStore {
         };
         let first = [now_ms, ask.settings_version, mode, ask.lease_until_ms].map(number);
         let more = [limit(ask.concurrency), number(ask.rate_tokens)];
-        let numbers = [rate(ask.request_rate), rate(ask.token_rate), amounts(ask.hold), amounts(ask.strict_hold)];
-        let numbers = first.into_iter().chain(more).chain(numbers.into_iter().flatten()).chain(limits(&ask.quotas));
-        let call = call.arg(packed(numbers)).arg(ask.id.to_string());
-        call.arg(windows_text(windows_of(&ask.quotas))).arg(fields(windows_of(&ask.quotas)))
+        let rates = [rate(ask.request_rate), rate(ask.token_rate)].concat();
+        let holds = [amounts(ask.hold), amounts(ask.strict_hold)].concat();
+        let numbers = [&first[..], &more, &rates, &holds, &limits(&ask.quotas)].concat();
+        let fields = fields(windows_of(&ask.quotas));
+        call.arg(packed(numbers)).arg(id).arg(windows_text(&fields, windows_of(&ask.quotas))).arg(fields)
     }
 
     pub(super) async fn ask_to_admit(
@@ -148,7 +145,7 @@ impl RedisStore {
         mode: Mode<'_>,
         now_ms: u64,
     ) -> Result<Admitted, StoreError> {
-        let sent = self.connection.send(&[self.admission(ask, mode, now_ms)]).await?;
+        let sent = self.connection.send(&[self.admission(ask, mode, now_ms)].into()).await?;
         let [answer] = in_order(sent.values)?;
         let again = sent.again || mode == Mode::Gone;
         let admitted = self.admitted(ask, &usable(answer)?, again, now_ms)?;
@@ -179,9 +176,9 @@ impl RedisStore {
         let only_held = f64::from(u8::from(*only_held));
         let [now, epoch, kept] = [now_ms, epoch.unwrap_or(0), done_kept_ms(*lease_until_ms, now_ms)].map(number);
         let numbers = packed([now, requests, tokens, cost, limit, period, more, only_held, epoch, kept]);
-        let [tenant, mark] = self.keys_of(tenant, *id);
+        let [tenant, mark, id] = self.keys_of(tenant, *id);
         let call = self.scripts.settle.call(&[&tenant, &mark]);
-        call.arg(numbers).arg(id.to_string()).arg(fields(windows.iter()))
+        call.arg(numbers).arg(id).arg(fields(windows.iter()))
     }
 }
 
@@ -209,9 +206,9 @@ impl Counters for RedisStore {
         let rates = [rate(ask.request_rate), rate(ask.token_rate)].into_iter().flatten();
         let first = [now_ms, ask.rate_tokens].map(number);
         let last = [epoch.unwrap_or(0), done_kept_ms(ask.lease_until_ms, now_ms)].map(number);
-        let [tenant, mark] = self.keys_of(&ask.tenant, ask.id);
+        let [tenant, mark, id] = self.keys_of(&ask.tenant, ask.id);
         let call = self.scripts.release.call(&[&tenant, &mark]);
-        let call = call.arg(packed(first.into_iter().chain(rates).chain(last))).arg(ask.id.to_string());
+        let call = call.arg(packed(first.into_iter().chain(rates).chain(last))).arg(id);
         self.ask(call.arg(fields(windows_of(&ask.quotas)))).await.map(drop)
     }
 
@@ -246,9 +243,9 @@ impl Counters for RedisStore {
 
     async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
         let acknowledged = lost.iter().map(async |Lost { id, .. }| {
-            let [tenant, mark] = self.keys_of(tenant, *id);
+            let [tenant, mark, id] = self.keys_of(tenant, *id);
             let call = self.scripts.acknowledge.call(&[&tenant, &mark]);
-            self.ask(call.arg(now_ms).arg(id.to_string()).arg(LOST_KEPT_MS)).await
+            self.ask(call.arg(now_ms).arg(id).arg(LOST_KEPT_MS)).await
         });
         futures_util::future::try_join_all(acknowledged).await.map(drop)
     }

@@ -39,7 +39,7 @@ use counters::Mode;
 use futures_util::future::join_all;
 use health::{Known, Tuning};
 use lru::LruCache;
-use script::{Scripts, Step};
+use script::{Batch, Scripts, Step};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -116,13 +116,13 @@ impl RedisStore {
     }
 
     /// Sends a batch, whose keys are of one slot; an answer may be an error of the server's.
-    async fn send<const N: usize>(&self, batch: &[Step<'_>; N]) -> Result<[Value; N], StoreError> {
-        in_order(self.connection.send(batch).await?.values)
+    async fn send<const N: usize>(&self, batch: [Step<'_>; N]) -> Result<[Value; N], StoreError> {
+        in_order(self.connection.send(&batch.into()).await?.values)
     }
 
     /// Sends one command.
     async fn ask(&self, step: Step<'_>) -> Result<Value, StoreError> {
-        let [answer] = self.send(&[step]).await?;
+        let [answer] = self.send([step]).await?;
         usable(answer)
     }
 }
@@ -167,7 +167,7 @@ impl Store for RedisStore {
         };
         let key = self.cache_key(key);
         let looked = self.admission(ask, Mode::Look(&key), now_ms);
-        let sent = self.connection.send(&[self.read(&key).into(), looked]).await?;
+        let sent = self.connection.send(&[self.read(&key).into(), looked].into()).await?;
         let [remembered, answer] = in_order(sent.values)?;
         let admitted = self.admitted(ask, &usable(answer)?, sent.again, now_ms)?;
         self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
@@ -209,13 +209,17 @@ impl Store for RedisStore {
                 None => Ok(()),
             }
         };
-        let (models, recordings): (Vec<_>, Vec<_>) = self.recordings(seen, now_ms).into_iter().unzip();
-        let mut batch = vec![self.settlement(settlement, now_ms)];
-        batch.extend(set.map(Step::from));
+        let mut batch = Batch::from([self.settlement(settlement, now_ms)]);
+        if let Some(set) = set {
+            batch.push(set.into());
+        }
         let of_tenant = batch.len();
-        // In a cluster the models are in other slots.
-        let mut apart = Vec::new();
-        if self.connection.is_cluster() { &mut apart } else { &mut batch }.extend(recordings);
+        let (mut models, mut apart) = (Vec::new(), Vec::new());
+        for (model, recording) in self.recordings(seen, now_ms) {
+            models.push(model);
+            // In a cluster the models are in other slots.
+            if self.connection.is_cluster() { apart.push(recording) } else { batch.push(recording) }
+        }
         let apart = join_all(apart.into_iter().map(|recording| self.ask(recording)));
         let (answers, apart, put) = tokio::join!(self.connection.send(&batch), apart, put);
         let mut answers = answers?.values.into_iter().map(usable);
@@ -290,8 +294,9 @@ mod tests {
             async || store.snapshot(std::slice::from_ref(&model), NOW).await.unwrap()[0].measures.ttft_ms.weight;
         for expected in [1.0, 2.0] {
             let (_, step) = store.recordings(&seen, NOW).remove(0);
+            let batch = Batch::from([step]);
             for _ in 0..2 {
-                let sent = store.connection.send(std::slice::from_ref(&step)).await.unwrap();
+                let sent = store.connection.send(&batch).await.unwrap();
                 store.recorded(&model, Ok(sent.values[0].clone()), NOW).unwrap();
                 assert_eq!(weight().await, expected);
             }

@@ -8,7 +8,7 @@
 //! `#!lua`, so that the server refuses keys that were not declared, and refuses a script that would write to a full memory
 //! before it begins; those that end something say `allow-oom`, for they must never be refused.
 
-use redis::{Arg, Cmd, ToRedisArgs};
+use redis::{Arg, Cmd, Pipeline, ToRedisArgs};
 
 /// A script and its hash.
 #[derive(Debug)]
@@ -66,7 +66,11 @@ impl Default for Scripts {
 
 /// Numbers as scripts take them, many in one argument: doubles of eight bytes, the least significant first.
 pub(super) fn packed(numbers: impl IntoIterator<Item = f64>) -> Vec<u8> {
-    numbers.into_iter().flat_map(f64::to_le_bytes).collect()
+    let mut packed = Vec::with_capacity(256);
+    for number in numbers {
+        packed.extend_from_slice(&number.to_le_bytes());
+    }
+    packed
 }
 
 /// The numbers of such a one, if there are `N`.
@@ -116,22 +120,62 @@ impl Step<'_> {
         self.command.arg(arg);
         self
     }
+}
 
-    /// The command to send.
-    pub(super) fn command(&self) -> Cmd {
-        self.command.clone()
+/// Commands that travel together.
+pub(super) struct Batch<'a> {
+    pub(super) pipeline: Pipeline,
+    /// The script that each of them calls, if it calls one.
+    scripts: Vec<Option<&'a Script>>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn push(&mut self, Step { command, script }: Step<'a>) {
+        self.pipeline.add_command(command);
+        self.scripts.push(script);
     }
 
-    /// The command to send to a server that does not know the script: with its text, which teaches it.
-    pub(super) fn teaching(&self) -> Cmd {
-        let Some(script) = self.script else { return self.command() };
-        let mut command = redis::cmd("EVAL");
-        command.arg(script.text);
-        for arg in self.command.args_iter().skip(2) {
-            if let Arg::Simple(arg) = arg {
-                command.arg(arg);
+    /// How many commands there are.
+    pub(super) fn len(&self) -> usize {
+        self.scripts.len()
+    }
+
+    /// Each command as a batch of its own.
+    pub(super) fn apart(&self) -> impl Iterator<Item = Batch<'a>> {
+        let steps = self.pipeline.cmd_iter().cloned().zip(self.scripts.iter().copied());
+        steps.map(|(command, script)| [Step { command, script }].into())
+    }
+
+    /// These of its commands for a server that does not know their scripts: with the text, which teaches it.
+    pub(super) fn teaching(&self, which: &[usize]) -> Pipeline {
+        let mut pipeline = Pipeline::with_capacity(which.len());
+        for (at, (known, script)) in self.pipeline.cmd_iter().zip(&self.scripts).enumerate() {
+            if !which.contains(&at) {
+                continue;
             }
+            let Some(script) = script else {
+                pipeline.add_command(known.clone());
+                continue;
+            };
+            let mut command = redis::cmd("EVAL");
+            command.arg(script.text);
+            for arg in known.args_iter().skip(2) {
+                if let Arg::Simple(arg) = arg {
+                    command.arg(arg);
+                }
+            }
+            pipeline.add_command(command);
         }
-        command
+        pipeline
+    }
+}
+
+impl<'a, const N: usize> From<[Step<'a>; N]> for Batch<'a> {
+    fn from(steps: [Step<'a>; N]) -> Self {
+        let mut batch = Self { pipeline: Pipeline::with_capacity(N), scripts: Vec::with_capacity(N) };
+        for step in steps {
+            batch.push(step);
+        }
+        batch
     }
 }

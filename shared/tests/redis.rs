@@ -5,7 +5,7 @@ mod same_as_memory;
 mod tls;
 mod waits;
 
-use gateway_core::health::breaker::BreakerSettings;
+use gateway_core::health::breaker::{BreakerSettings, BreakerState};
 use gateway_core::health::score::HealthSettings;
 use gateway_core::health::{Observation, Sight};
 use gateway_core::id::RequestId;
@@ -161,6 +161,74 @@ async fn a_whole_settlement_charges_once_and_records_what_was_seen() {
     charges_once_and_records_what_was_seen(&store_at(&redis.url())).await;
     let cluster = RedisCluster::start(3, 0).await.unwrap();
     charges_once_and_records_what_was_seen(&store_at(&cluster.url())).await;
+}
+
+/// What one store has seen of a model, as itself and as another process knows it.
+async fn weights(url: &str, busy: &RedisStore, model: &Arc<str>, now_ms: u64) -> (f64, f64) {
+    let weight = async |store: &RedisStore| {
+        store.snapshot(std::slice::from_ref(model), now_ms).await.unwrap()[0].measures.failure.weight.round()
+    };
+    (weight(busy).await, weight(&store_at(url)).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_busy_process_sees_of_a_model_that_is_well_is_recorded_together() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let cluster = RedisCluster::start(3, 0).await.unwrap();
+    for url in [redis.url(), cluster.url()] {
+        let store = store_at(&url);
+        let model: Arc<str> = "m".into();
+        let ask = ask("acme");
+        introduce(&store, &ask).await;
+        let see = async |sight, now_ms| {
+            let seen = [Observation { model: model.clone(), begun_at_ms: NOW, sight }];
+            Store::settle(&store, &settlement(&ask, ZERO), &seen, None, now_ms).await.unwrap();
+        };
+        let answered = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
+        // The first is recorded at once; of what follows it within 100 ms nobody else hears before that is over.
+        for (now_ms, expected) in [(NOW, (1.0, 1.0)), (NOW + 1, (2.0, 1.0)), (NOW + 99, (3.0, 1.0))] {
+            see(answered, now_ms).await;
+            assert_eq!(weights(&url, &store, &model, now_ms).await, expected, "{url} after {} ms", now_ms - NOW);
+        }
+        see(answered, NOW + 100).await;
+        assert_eq!(weights(&url, &store, &model, NOW + 100).await, (4.0, 4.0));
+        // A failure does not wait, and takes along what does; nor does what is seen after it.
+        see(answered, NOW + 101).await;
+        see(Sight::Failed, NOW + 102).await;
+        assert_eq!(weights(&url, &store, &model, NOW + 102).await, (6.0, 6.0));
+        see(answered, NOW + 103).await;
+        assert_eq!(weights(&url, &store, &model, NOW + 103).await, (7.0, 7.0));
+        // What waited long counts from when it was seen, here a minute, the time constant, ago.
+        see(answered, NOW + 104).await;
+        assert_eq!(weights(&url, &store, &model, NOW + 105).await, (8.0, 7.0));
+        see(answered, NOW + 60_104).await;
+        let faded = (8.0f64 / 1.0f64.exp() + 1.0).round();
+        assert_eq!(weights(&url, &store, &model, NOW + 60_104).await, (faded, faded));
+    }
+}
+
+/// Twenty processes, each with a success that it has not told, when the model dies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_gathered_ends_no_run_of_failures() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let (model, ask): (Arc<str>, _) = ("m".into(), ask("acme"));
+    let answered = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
+    let see = async |store: &RedisStore, sight, now_ms| {
+        let seen = [Observation { model: model.clone(), begun_at_ms: NOW, sight }];
+        Store::settle(store, &settlement(&ask, ZERO), &seen, None, now_ms).await.unwrap();
+    };
+    let stores: Vec<RedisStore> = (0..20).map(|_| store_at(&redis.url())).collect();
+    for store in &stores {
+        see(store, answered, NOW).await;
+        see(store, answered, NOW + 1).await;
+    }
+    let most = usize::try_from(BreakerSettings::default().consecutive_failures).unwrap();
+    for (failures, store) in (1..).zip(&stores[..most]) {
+        see(store, Sight::Failed, NOW + 2).await;
+        let state = store_at(&redis.url()).snapshot(std::slice::from_ref(&model), NOW + 2).await.unwrap()[0].breaker;
+        let expected = if failures < most { BreakerState::Closed } else { BreakerState::Open };
+        assert_eq!(state, expected, "after {failures} failures");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -96,14 +96,19 @@ impl Kept {
         }
     }
 
+    /// Adds an answer to the averages.
+    pub(crate) fn answered(&mut self, ttft_ms: f64, ms_per_token: Option<f64>, now_ms: u64, tau_ms: u64) {
+        self.ttft_ms.record(ttft_ms, now_ms, tau_ms);
+        if let Some(ms_per_token) = ms_per_token {
+            self.ms_per_token.record(ms_per_token, now_ms, tau_ms);
+        }
+        self.failure.record(0.0, now_ms, tau_ms);
+    }
+
     fn record(&mut self, seen: &Observation, now_ms: u64, tau_ms: u64, settings: &BreakerSettings) {
         let outcome = match seen.sight {
             Sight::Answered { ttft_ms, ms_per_token } => {
-                self.ttft_ms.record(ttft_ms, now_ms, tau_ms);
-                if let Some(ms_per_token) = ms_per_token {
-                    self.ms_per_token.record(ms_per_token, now_ms, tau_ms);
-                }
-                self.failure.record(0.0, now_ms, tau_ms);
+                self.answered(ttft_ms, ms_per_token, now_ms, tau_ms);
                 Outcome::Success
             }
             Sight::Failed => {

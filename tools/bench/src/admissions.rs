@@ -31,6 +31,9 @@ const REQUESTS: usize = 16_000;
 /// Rounds in which each kind has its turn. The pass that cost least is reported: whatever disturbs one makes it dearer, and
 /// on a virtual machine not all of that shows as foreign.
 const ROUNDS: usize = 3;
+/// From one settlement of a connection to the next, of the time that is told: long enough that what was seen of a model is
+/// recorded with each, as a function does, which has one request at a time; a busy process gathers it.
+const APART_MS: u64 = 150;
 /// The configured deadline's default, and a minute.
 const LEASE_MS: u64 = 360_000;
 const ANSWER: Bytes = Bytes::from_static(&[b'a'; 1_000]);
@@ -195,8 +198,8 @@ impl Rig {
         for (store, asks) in self.stores.iter().zip(asks.chunks(share)) {
             let (store, mut asks, now_ms) = (store.clone(), asks.to_vec(), self.now_ms);
             running.spawn(async move {
-                for (ask, epoch) in &mut asks {
-                    *epoch = perform(&store, ask, *epoch, deed, now_ms).await?;
+                for (at, (ask, epoch)) in (0u64..).zip(&mut asks) {
+                    *epoch = perform(&store, ask, *epoch, deed, (now_ms, now_ms + at * APART_MS)).await?;
                 }
                 anyhow::Ok(asks)
             });
@@ -226,7 +229,7 @@ async fn perform(
     ask: &Admission,
     mut epoch: Option<u64>,
     deed: Deed,
-    now_ms: u64,
+    (now_ms, settled_at_ms): (u64, u64),
 ) -> anyhow::Result<Option<u64>> {
     if !matches!(deed, Deed::Settle) {
         let looked = key(&ask.tenant, if matches!(deed, Deed::Hit) { FOUND } else { NONE });
@@ -247,7 +250,7 @@ async fn perform(
             let model = format!("double/{}", ask.id.draw() % MODELS).into();
             let sight = Sight::Answered { ttft_ms: 210.0, ms_per_token: Some(7.5) };
             let write = CacheWrite { key: key(&ask.tenant, WRITTEN), value: ANSWER, ttl_ms: TTL_MS };
-            (vec![Observation { model, begun_at_ms: now_ms, sight }], Some(write))
+            (vec![Observation { model, begun_at_ms: settled_at_ms, sight }], Some(write))
         }
     };
     let settlement = Settlement {
@@ -260,7 +263,7 @@ async fn perform(
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens, USED.tokens)),
         epoch,
     };
-    let settled = store.settle(&settlement, &seen, write, now_ms).await?;
+    let settled = store.settle(&settlement, &seen, write, settled_at_ms).await?;
     // The store sends again what was not answered in time, as when the machine stalls; then it was settled before.
     ensure!(matches!(settled, Settled::Done | Settled::Again), "{deed:?}: {settled:?}");
     Ok(epoch)

@@ -2,13 +2,13 @@
 -- IEEE doubles.
 --
 -- A batch that comes again is recognized, unless four others of the model came in between; where so many come at once, one
--- sight that counts twice says next to nothing. A key for each batch, or a longer list, would cost more than the rest.
+-- that counts twice says little. A key for each batch, or a longer list, would cost more than the rest.
 --
 -- KEYS  1 the model, packed as model.lua says
 -- ARGV  1 packed: now_ms; the batch, a random number above 0 and below 2^53; for how many ms the model is remembered;
 --         tau_ms, consecutive_failures, failure_percent, least_samples, first_open_ms, longest_open_ms, jitter_percent;
---         then of each sight: 0 nothing, 1 answered, 2 failed or 3 cool, when the attempt began, ttft_ms or
---         cooldown until, ms_per_token or not a number, a random number below 2^53
+--         then of each sight: 0 nothing, 1 answered, 2 failed, 3 cool or 4 answered and told late, when the attempt began,
+--         ttft_ms or cooldown until, ms_per_token or not a number, a random number below 2^53, when it was seen
 -- Answers the model as it is then, packed.
 
 local now, batch, kept_ms, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
@@ -24,10 +24,10 @@ model[BATCHES + model[WRITTEN] % 4] = batch
 -- To set a time to live costs the server as much as the rest of the command, and a model that answers is seen often.
 local renew = model[WRITTEN] % 64 == 1
 
--- Adds `x` to the measure at `of`. Functions are made anew at each call, hence takes all it needs as arguments.
-local function sample(model, of, x, now, tau)
+-- Adds `x`, seen at `at`, to the measure at `of`. Functions are made anew at each call, hence takes all it needs as arguments.
+local function sample(model, of, x, at, tau)
   local last = model[of + 4]
-  local d = last < now and math.exp((last - now) / tau) or 1
+  local d = last < at and math.exp((last - at) / tau) or 1
   local w = d * model[of] + 1
   local w2 = d * d * model[of + 1] + 1
   local delta = x - model[of + 2]
@@ -35,26 +35,28 @@ local function sample(model, of, x, now, tau)
   local s = d * model[of + 3] + delta * (x - mean)
   if mean - mean == 0 and s - s == 0 then
     model[of], model[of + 1], model[of + 2], model[of + 3] = w, w2, mean, s
-    if last < now then model[of + 4] = now end
+    if last < at then model[of + 4] = at end
   end
 end
 
-for place = 81, #ARGV[1], 40 do
-  local kind, begun, one, other, random = struct.unpack('<ddddd', ARGV[1], place)
-  local answered, failed, opens = kind == 1, kind == 2, false
+for place = 81, #ARGV[1], 48 do
+  local kind, begun, one, other, random, at = struct.unpack('<dddddd', ARGV[1], place)
+  local late, failed, opens = kind == 4, kind == 2, false
+  local answered = kind == 1 or late
   renew = renew or not answered
   if answered then
-    sample(model, TTFT, one, now, tau)
-    if other == other then sample(model, PER_TOKEN, other, now, tau) end
+    sample(model, TTFT, one, at, tau)
+    if other == other then sample(model, PER_TOKEN, other, at, tau) end
   end
   if answered or failed then
     local failure = failed and 1 or 0
-    sample(model, FAILURE, failure, now, tau)
+    sample(model, FAILURE, failure, at, tau)
     if begun < model[COUNTS_FROM] then
       opens = false -- It says nothing of the state that the breaker is in.
     elseif model[OPENED] == 0 then
-      model[FAILURES] = failed and model[FAILURES] + 1 or 0
-      sample(model, EVIDENCE, failure, now, tau)
+      -- Others may have failed since what is told late was seen.
+      if not late then model[FAILURES] = failed and model[FAILURES] + 1 or 0 end
+      sample(model, EVIDENCE, failure, at, tau)
       if failed then
         local w, w2 = model[EVIDENCE], model[EVIDENCE + 1]
         local weight = math.exp(-math.max(0, now - model[EVIDENCE + 4]) / tau) * w
@@ -64,7 +66,7 @@ for place = 81, #ARGV[1], 40 do
       end
     elseif failed then
       opens = true
-    else
+    elseif not late then
       for i = OPENED, PROBE_UNTIL do model[i] = 0 end
       model[COUNTS_FROM] = now
       for i = EVIDENCE, BATCHES - 1 do model[i] = 0 end

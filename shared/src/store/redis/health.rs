@@ -2,7 +2,14 @@
 //!
 //! What was read is kept in process for a second of the caller's time. It is read beside the admission and costs no wait;
 //! and whoever records something is answered what has come of it, so that a busy process seldom reads at all. Writing needs
-//! no reading first, so every write is exact however old the figures are that a request was ranked by. The probe is leased by the server, to one of the fleet (A6).
+//! no reading first, so every write is exact however old the figures are that a request was ranked by. The probe is leased
+//! by the server, to one of the fleet (A6).
+//!
+//! Answers of a model that is well, which follow one that this process recorded within a tenth of a second, are *gathered*
+//! and recorded with the first that comes later: at a thousand answers a second each by itself would cost the server half as
+//! much as its settlement, and all on the model's one key. They come with the times at which they were seen, and tell of the
+//! averages alone: a success that is told late must not end a run of failures. All else is recorded at once. A recording that
+//! fails takes what was gathered along, and so does the end of the process: a tenth of a second of successes.
 
 use super::RedisStore;
 use super::counters::number;
@@ -15,11 +22,15 @@ use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use redis::Value;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 /// How old, in milliseconds, what is kept in process may be.
 const KEPT_MS: u64 = 1_000;
-/// How long a model is remembered since it last failed, or at the latest 64 answers ago.
+/// How long after a recording answers are gathered, and how many at most.
+const GATHERED_MS: u64 = 100;
+const MOST_GATHERED: usize = 256;
+/// How long a model is remembered since it last failed, or at the latest 64 recordings ago.
 const MODEL_KEPT_MS: u64 = 86_400_000;
 
 /// What this process knows of a model.
@@ -29,12 +40,58 @@ pub(super) struct Known {
     /// How often the model had been written then.
     written: u64,
     read_at_ms: u64,
+    /// What is not recorded yet; it is in the averages of `kept`.
+    gathered: Vec<Gathered>,
+    /// When this process last recorded something.
+    recorded_at_ms: u64,
+}
+
+/// An answer that is not recorded yet.
+#[derive(Debug, Clone)]
+struct Gathered {
+    answer: Observation,
+    seen_at_ms: u64,
 }
 
 impl Known {
     fn is_fresh(&self, now_ms: u64) -> bool {
         self.read_at_ms.abs_diff(now_ms) < KEPT_MS
     }
+
+    /// Whether these need not be recorded at once.
+    fn may_gather(&self, seen: &[&Observation], now_ms: u64) -> bool {
+        let Breaker { opened_in_a_row, consecutive_failures, .. } = self.kept.breaker;
+        let is_well = opened_in_a_row == 0 && consecutive_failures == 0 && self.is_fresh(now_ms);
+        is_well
+            && self.recorded_at_ms.abs_diff(now_ms) < GATHERED_MS
+            && self.gathered.len() + seen.len() <= MOST_GATHERED
+            && seen.iter().all(|seen| is_answer(seen))
+    }
+
+    fn gather(&mut self, gathered: Gathered, tau_ms: u64) {
+        self.add(&gathered, tau_ms);
+        self.gathered.push(gathered);
+    }
+
+    /// Adds an answer to the averages that are kept here.
+    fn add(&mut self, Gathered { answer, seen_at_ms }: &Gathered, tau_ms: u64) {
+        if let Sight::Answered { ttft_ms, ms_per_token } = answer.sight {
+            self.kept.answered(ttft_ms, ms_per_token, *seen_at_ms, tau_ms);
+        }
+    }
+}
+
+fn is_answer(seen: &Observation) -> bool {
+    matches!(seen.sight, Sight::Answered { .. })
+}
+
+/// How soon something is to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// At once.
+    Now,
+    /// With what comes after it, if it may be gathered.
+    Soon,
 }
 
 /// Reads a model as `model.lua` packs it, and how often it was written; one that is not there has seen nothing.
@@ -74,15 +131,18 @@ pub(super) struct Tuning {
     pub(super) breaker: BreakerSettings,
 }
 
+/// The kind of an answer that was gathered, for the script.
+const GATHERED: f64 = 4.0;
+
 /// A sight as the script takes it.
-fn sight(of: &Observation) -> [f64; 5] {
+fn sight(of: &Observation, seen_at_ms: u64) -> [f64; 6] {
     let (kind, one, other) = match of.sight {
         Sight::Nothing => (0.0, 0.0, None),
         Sight::Answered { ttft_ms, ms_per_token } => (1.0, ttft_ms, ms_per_token),
         Sight::Failed => (2.0, 0.0, None),
         Sight::CoolDown { until_ms } => (3.0, number(until_ms), None),
     };
-    [kind, number(of.begun_at_ms), one, other.unwrap_or(f64::NAN), number(fit(jitter()))]
+    [kind, number(of.begun_at_ms), one, other.unwrap_or(f64::NAN), number(fit(jitter())), number(seen_at_ms)]
 }
 
 impl RedisStore {
@@ -91,9 +151,11 @@ impl RedisStore {
     }
 
     async fn kept(&self, model: &Arc<str>, now_ms: u64) -> Result<Kept, StoreError> {
-        let known = self.models.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned();
-        if let Some(known) = known.filter(|known| known.is_fresh(now_ms)) {
-            return Ok(known.kept);
+        let fresh = |models: &HashMap<Arc<str>, Known>| {
+            models.get(model).filter(|known| known.is_fresh(now_ms)).map(|known| known.kept.clone())
+        };
+        if let Some(kept) = fresh(&self.models.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(kept);
         }
         let mut read = redis::cmd("GET");
         read.arg(self.model_key(model));
@@ -108,17 +170,42 @@ impl RedisStore {
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let known = models.entry(model.clone()).or_default();
         if known.written <= written || !known.is_fresh(now_ms) {
-            *known = Known { kept, written, read_at_ms: now_ms };
+            (known.kept, known.written, known.read_at_ms) = (kept, written, now_ms);
+            for gathered in std::mem::take(&mut known.gathered) {
+                known.gather(gathered, self.tuning.tau_ms);
+            }
         }
         Ok(known.kept.clone())
     }
 
+    /// What is known of a model is read anew before it is used.
     fn forget(&self, model: &str) {
-        self.models.lock().unwrap_or_else(PoisonError::into_inner).remove(model);
+        if let Some(known) = self.models.lock().unwrap_or_else(PoisonError::into_inner).get_mut(model) {
+            known.read_at_ms = 0;
+        }
     }
 
-    /// The command that records what was seen of one model.
-    fn recording(&self, model: &str, seen: &[&Observation], now_ms: u64) -> Step<'_> {
+    /// Gathers what was seen of one model and answers nothing; or what is to be recorded with it now.
+    fn gather(&self, model: &Arc<str>, seen: &[&Observation], haste: Haste, now_ms: u64) -> Option<Vec<Gathered>> {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = models.entry(model.clone()).or_default();
+        if haste == Haste::Soon && known.may_gather(seen, now_ms) {
+            for &seen in seen {
+                known.gather(Gathered { answer: seen.clone(), seen_at_ms: now_ms }, self.tuning.tau_ms);
+            }
+            return None;
+        }
+        if !seen.iter().all(|seen| is_answer(seen)) {
+            // What is seen before the server has answered is not gathered.
+            known.read_at_ms = 0;
+        }
+        known.recorded_at_ms = now_ms;
+        Some(std::mem::take(&mut known.gathered))
+    }
+
+    /// The command that records what was seen of one model, and what was gathered of it before; none if it is gathered.
+    fn recording(&self, model: &Arc<str>, seen: &[&Observation], haste: Haste, now_ms: u64) -> Option<Step<'_>> {
+        let gathered = self.gather(model, seen, haste, now_ms)?;
         let BreakerSettings {
             consecutive_failures,
             failure_percent,
@@ -139,12 +226,18 @@ impl RedisStore {
             longest_open_ms,
             jitter_percent.into(),
         ];
-        let numbers = settings.into_iter().map(number).chain(seen.iter().flat_map(|seen| sight(seen)));
-        self.scripts.record.call(&[&self.model_key(model)]).arg(packed(numbers))
+        let gathered = gathered.iter().map(|Gathered { answer, seen_at_ms }| {
+            let mut sight = sight(answer, *seen_at_ms);
+            sight[0] = GATHERED;
+            sight
+        });
+        let sights = gathered.chain(seen.iter().map(|seen| sight(seen, now_ms)));
+        let numbers = settings.into_iter().map(number).chain(sights.flatten());
+        Some(self.scripts.record.call(&[&self.model_key(model)]).arg(packed(numbers)))
     }
 
     /// The commands that record what was seen, each with its model.
-    pub(super) fn recordings(&self, seen: &[Observation], now_ms: u64) -> Vec<(Arc<str>, Step<'_>)> {
+    pub(super) fn recordings(&self, seen: &[Observation], haste: Haste, now_ms: u64) -> Vec<(Arc<str>, Step<'_>)> {
         let mut models: Vec<(&Arc<str>, Vec<&Observation>)> = Vec::new();
         for sight in seen {
             match models.iter_mut().find(|(model, _)| **model == sight.model) {
@@ -152,7 +245,10 @@ impl RedisStore {
                 None => models.push((&sight.model, vec![sight])),
             }
         }
-        models.iter().map(|(model, seen)| ((*model).clone(), self.recording(model, seen, now_ms))).collect()
+        let recording = |(model, seen): (&Arc<str>, Vec<_>)| {
+            self.recording(model, &seen, haste, now_ms).map(|recording| (model.clone(), recording))
+        };
+        models.into_iter().filter_map(recording).collect()
     }
 
     /// Keeps what such a command answered: this process sees what it recorded at once, and need not ask for it.
@@ -178,7 +274,7 @@ impl HealthStore for RedisStore {
     }
 
     async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
-        let recorded = self.recordings(seen, now_ms).into_iter().map(async |(model, step)| {
+        let recorded = self.recordings(seen, Haste::Now, now_ms).into_iter().map(async |(model, step)| {
             let answer = self.ask(step).await;
             self.recorded(&model, answer, now_ms)
         });

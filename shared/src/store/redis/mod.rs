@@ -3,7 +3,8 @@
 //! Each operation is one script, hence atomic, and idempotent, hence sent again without a thought when an answer fails to
 //! come ([`connection`]). A request waits for the store twice, on a hit once: [`Store::admit`] reads the remembered answer
 //! beside the admission that depends on it, and [`Store::settle`] sends the settlement, the answer to remember and what was
-//! seen of models in one pipeline; to a cluster what was seen travels beside it, because models are in other slots.
+//! seen of models in one pipeline; to a cluster what was seen travels beside it, because models are in other slots. What a
+//! busy process sees of a model that is well may travel with a later settlement (`health.rs`).
 //!
 //! The admission script looks for itself whether the answer is there, and counts a hit or takes a hold by that; no body
 //! passes through Lua. Both commands run back to back, but another client's may run between: an answer that came too late
@@ -37,7 +38,7 @@ use cache::answer_of;
 use connection::{Connection, in_order, usable};
 use counters::Mode;
 use futures_util::future::join_all;
-use health::{Known, Tuning};
+use health::{Haste, Known, Tuning};
 use lru::LruCache;
 use script::{Batch, Scripts, Step};
 use std::collections::HashMap;
@@ -215,7 +216,7 @@ impl Store for RedisStore {
         }
         let of_tenant = batch.len();
         let (mut models, mut apart) = (Vec::new(), Vec::new());
-        for (model, recording) in self.recordings(seen, now_ms) {
+        for (model, recording) in self.recordings(seen, Haste::Soon, now_ms) {
             models.push(model);
             // In a cluster the models are in other slots.
             if self.connection.is_cluster() { apart.push(recording) } else { batch.push(recording) }
@@ -293,7 +294,7 @@ mod tests {
         let weight =
             async || store.snapshot(std::slice::from_ref(&model), NOW).await.unwrap()[0].measures.ttft_ms.weight;
         for expected in [1.0, 2.0] {
-            let (_, step) = store.recordings(&seen, NOW).remove(0);
+            let (_, step) = store.recordings(&seen, Haste::Now, NOW).remove(0);
             let batch = Batch::from([step]);
             for _ in 0..2 {
                 let sent = store.connection.send(&batch).await.unwrap();

@@ -331,7 +331,8 @@ pub trait Store: Send + Sync {
         Ok((verdict, remembered))
     }
 
-    /// One batch: the settlement, what was seen of models, and an answer to remember.
+    /// One batch: the settlement, what was seen of models, and an answer to remember. Others may hear a little later of
+    /// answers of a model that is well.
     async fn settle(
         &self,
         settlement: &Settlement,

@@ -24,7 +24,8 @@ model[BATCHES + model[WRITTEN] % 4] = batch
 -- To set a time to live costs the server as much as the rest of the command, and a model that answers is seen often.
 local renew = model[WRITTEN] % 64 == 1
 
--- Adds `x`, seen at `at`, to the measure at `of`. Functions are made anew at each call, hence takes all it needs as arguments.
+-- Adds `x`, seen at `at`, to the measure at `of`. Functions are made anew at each call, hence it takes all it needs as
+-- arguments.
 local function sample(model, of, x, at, tau)
   local last = model[of + 4]
   local d = last < at and math.exp((last - at) / tau) or 1

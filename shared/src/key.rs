@@ -105,13 +105,18 @@ impl KeyHash {
     /// Lower-case hexadecimal, 64 characters.
     #[must_use]
     pub fn hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            for half in [byte >> 4, byte & 15] {
-                text.push(char::from(b"0123456789abcdef"[usize::from(half)]));
-            }
-            text
-        })
+        hex(&self.0)
     }
+}
+
+/// A hash in lower-case hexadecimal, 64 characters.
+pub(crate) fn hex(hash: &[u8; 32]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [[0; 2]; 32];
+    for (digits, byte) in text.iter_mut().zip(hash) {
+        *digits = [byte >> 4, byte & 15].map(|half| DIGITS[usize::from(half)]);
+    }
+    String::from_utf8_lossy(text.as_flattened()).into_owned()
 }
 
 impl fmt::Debug for KeyHash {

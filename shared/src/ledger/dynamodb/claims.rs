@@ -6,6 +6,7 @@
 use super::{DAY_MS, DynamoLedger};
 use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, bytes, bytes_of, number, number_of, seconds, text, text_of};
 use crate::id::{RequestId, random_u64};
+use crate::key::hex;
 use crate::ledger::{Begun, Claims, IdempotencyKey, LedgerError};
 use crate::receipt::Amounts;
 use crate::window::Window;
@@ -153,8 +154,4 @@ fn claim_key(key: &IdempotencyKey) -> Key {
 
 fn part_key(key: &IdempotencyKey, claimant: &str, n: usize) -> Key {
     Key::alone(format!("ANSWER#{}#{}#{claimant}#{n:03}", key.tenant, hex(&key.hash)))
-}
-
-fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -13,11 +13,11 @@ use super::RedisStore;
 use super::answers::text;
 use super::connection::usable;
 use super::counters::fresh_generation;
+use crate::key::hex;
 use crate::store::{CacheKey, ResponseCache, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::{Cmd, Value};
-use std::fmt::Write;
 use std::sync::{Arc, PoisonError};
 
 /// Digits of the time of expiry at the beginning of a value, in Unix milliseconds.
@@ -42,13 +42,7 @@ pub(super) fn answer_of(value: Value, generation: &str, now_ms: u64) -> Option<B
 
 impl RedisStore {
     pub(super) fn cache_key(&self, key: &CacheKey) -> String {
-        let mut hash = String::with_capacity(66);
-        hash.push_str("c:");
-        for byte in key.hash {
-            // Writing to a string cannot fail.
-            let _ = write!(hash, "{byte:02x}");
-        }
-        self.key(&key.tenant, &hash)
+        [&self.tenant_key(&key.tenant), ":c:", &hex(&key.hash)].concat()
     }
 
     pub(super) fn read(&self, key: &str) -> Cmd {

@@ -107,10 +107,6 @@ fn windows_text<'a>(fields: &[String], windows: impl Iterator<Item = &'a Window>
 }
 
 impl RedisStore {
-    pub(super) fn key(&self, tenant: &str, rest: &str) -> String {
-        [&self.tenant_key(tenant), ":", rest].concat()
-    }
-
     pub(super) fn tenant_key(&self, tenant: &str) -> String {
         [&self.prefix, "{", tenant, "}"].concat()
     }

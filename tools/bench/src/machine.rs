@@ -11,7 +11,7 @@ use std::time::Instant;
 /// Ticks a second in `/proc`: 100 on every Linux that Rust's standard library runs on, whatever the kernel's own rate.
 const TICKS_PER_S: f64 = 100.0;
 
-/// Which cores are whose.
+/// Which cores are whose, while many requests are in flight.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cores {
     pub(crate) gateway: String,

@@ -1,11 +1,12 @@
 //! `make bench`: what the gateway costs, as one table and as `target/bench.json`.
 //!
 //! Everything runs on loopback: a load on its connections, the gateway with every stage of a request in force and limits
-//! that nobody reaches, and the upstream double as its provider. The gateway has one core, with the Redis of a second
-//! gateway; the load and the double share another. Each figure has its counterpart without the gateway, or without the stage
-//! in question, from the same seconds, and counts only if every request was answered and the double counted the same number
-//! of them: anything else ends the run with an error. Last comes Redis by itself (`admissions.rs`), on the core that was
-//! the gateways'. The whole takes two to three minutes; five are the limit.
+//! that nobody reaches, and the upstream double as its provider. With many requests in flight the gateway has one core, with
+//! the Redis of a second gateway, and the load and the double share another; one at a time, all have the one. Each figure
+//! has its counterpart without the gateway, or without the stage in question, from the same seconds, and counts only if
+//! every request was answered and the double counted the same number of them: anything else ends the run with an error.
+//! Last comes Redis by itself (`admissions.rs`), on the core that was the gateways'. The whole takes two to three minutes;
+//! five are the limit.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -81,7 +82,7 @@ async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
     let bound =
         cores.map_or("No core is anybody's own: there is no `taskset`, or no second core.".to_owned(), |cores| {
             let Cores { gateway, load } = cores;
-            format!("The gateways and Redis had core {gateway}, load and double core {load}.")
+            format!("The gateways and Redis had core {gateway}, load and double core {load}, or {gateway} for one connection.")
         });
     println!(
         "{}, Redis {redis_version}. {bound} {} requests, no errors, the double's count equal.",

@@ -122,10 +122,10 @@ pub(crate) struct Stage {
     pub(crate) gateway: Gateway,
     /// Like the first, on the same core, but its store is Redis.
     pub(crate) redis_gateway: Gateway,
-    /// On the gateways' core: with one connection only one process has work at a time, and to wake another core that
-    /// sleeps takes longer, on a virtual machine, than what is to be measured.
+    /// On the gateways' core.
     redis: Redis,
     double: Process,
+    cores: Option<Cores>,
     pub(crate) double_address: SocketAddr,
     programs: PathBuf,
     folder: Folder,
@@ -157,7 +157,27 @@ impl Stage {
         };
         let (gateway, redis_gateway) = (started("memory", "measured")?, started(&redis.url(), "redis")?);
         let double_address = address(&base_url)?;
-        Ok(Self { gateway, redis_gateway, redis, double, double_address, programs, folder, requests: Cell::new(0) })
+        let (cores, requests) = (cores.cloned(), Cell::new(0));
+        Ok(Self { gateway, redis_gateway, redis, double, cores, double_address, programs, folder, requests })
+    }
+
+    /// Takes the load and the double to the gateways' core, if it was bound to one: with one connection only one process has
+    /// work at a time, and to wake another core that sleeps takes longer, on a virtual machine, than what is to be measured.
+    pub(crate) fn gather(&self) -> anyhow::Result<()> {
+        self.cores.as_ref().map_or(Ok(()), |cores| self.move_load(&cores.gateway))
+    }
+
+    /// Takes them back to their own; whether they have one.
+    pub(crate) fn part(&self) -> anyhow::Result<bool> {
+        let Some(cores) = &self.cores else { return Ok(false) };
+        self.move_load(&cores.load).map(|()| true)
+    }
+
+    fn move_load(&self, core: &str) -> anyhow::Result<()> {
+        for pid in [std::process::id(), self.double.id()] {
+            ensure!(bind(core, pid), "process {pid} cannot be bound to core {core}");
+        }
+        Ok(())
     }
 
     /// The processes to watch: the two gateways, the double, Redis.

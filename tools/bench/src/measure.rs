@@ -31,8 +31,8 @@ pub(crate) async fn warm_up(stage: &Stage, asked: &Asked) -> anyhow::Result<()> 
 }
 
 /// Asks the double itself and each kind of request in its turn, one at a time: what was seen of each, and the foreign cores
-/// meanwhile. Of the passes counts the one in which the double itself answered fastest: what a neighbour on the same
-/// processor takes is no foreign core, and slows all of it down by a third for seconds or minutes.
+/// meanwhile. Of the passes counts the one in which the double itself answered fastest, which has neither gateway nor Redis
+/// in it: what a neighbour on the same processor takes is no foreign core, and slows the machine for seconds or minutes.
 async fn in_turn<const N: usize>(
     stage: &Stage,
     asked: &Asked,

@@ -31,7 +31,7 @@ pub(crate) struct Amount {
 }
 
 /// What was seen. Requests in flight when time is up are waited for, so that both sides count the same.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Seen {
     pub(crate) requests: u64,
     pub(crate) events: u64,

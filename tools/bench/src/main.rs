@@ -90,7 +90,8 @@ async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
         stage.requests()
     );
     println!(
-        "\"Foreign cores\" is CPU that none of these used: above 0.15, believe the ratio sooner than the value.\n\
+        "Latency is of the calmest tenth of many short passes; its foreign cores are of all.\n\
+         \"Foreign cores\" is CPU that none of these used: above 0.15, believe the ratio sooner than the value.\n\
          Also written to {}.",
         path.display()
     );

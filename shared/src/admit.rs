@@ -146,7 +146,23 @@ pub(crate) async fn admit(work: &mut Work<'_>, decision: &mut Decision) -> Resul
     }
 }
 
+/// The same by the store alone.
 async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<Admitted, Refused> {
+    let mut unheard = None;
+    let admitted = ask_store(work, decision, &mut unheard).await;
+    if let (Err(_), Some(ask)) = (&admitted, unheard) {
+        work.gateway.outage.owe(Owed::Release(ask));
+    }
+    admitted
+}
+
+/// Asks the store until it knows enough to answer. What may yet be heard of that, and would then hold what nobody knows of,
+/// is left in `unheard`.
+async fn ask_store(
+    work: &mut Work<'_>,
+    decision: &mut Decision,
+    unheard: &mut Option<Box<Admission>>,
+) -> Result<Admitted, Refused> {
     let gateway = work.gateway;
     if gateway.store.is_skipped() {
         return Err(StoreError("it failed time and again and is left alone for a moment".into()).into());
@@ -155,7 +171,7 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
     let wanted = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     let mut readable = wanted;
     let mut waited_for = Vec::new();
-    for tried in 0..TRIES {
+    for _ in 0..TRIES {
         let cache_key = cache_key(work);
         work.journal.cache = if cache_key.is_some() && wanted { CacheStatus::Miss } else { CacheStatus::Bypass };
         if work.wants.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
@@ -169,9 +185,7 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
             gateway.store.admit(&ask, cache_key.as_ref().filter(|_| readable), now_ms),
             gateway.health_of(&names, now_ms),
         );
-        // The store may have heard it all the same.
-        let (verdict, remembered) =
-            admitted.inspect_err(|_| gateway.outage.owe(Owed::Release(Box::new(ask.clone()))))?;
+        let (verdict, remembered) = admitted.inspect_err(|_| *unheard = Some(Box::new(ask.clone())))?;
         match verdict {
             Verdict::Admitted { held, standing, epoch } => {
                 work.journal.standing = standing;
@@ -181,6 +195,7 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
                     Some(None) => {
                         readable = false;
                         work.journal.id = RequestId::new(now_ms);
+                        *unheard = None;
                         continue;
                     }
                     None => {}
@@ -188,8 +203,8 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
                 if !is_shared {
                     work.journal.degrade("health");
                 }
-                // An earlier try may have been sent twice, and may yet be heard.
-                let epoch = epoch.filter(|_| tried == 0);
+                let may_be_heard = unheard.take().is_some();
+                let epoch = epoch.filter(|_| !may_be_heard);
                 let cache_key = cache_key.filter(|_| work.wants.cache != CacheUse::NoStore);
                 let hold = Hold { ask, held, epoch, cache_key, health };
                 if work.wants.cache == CacheUse::OnlyIfCached {
@@ -200,13 +215,12 @@ async fn admit_by_store(work: &mut Work<'_>, decision: &mut Decision) -> Result<
             }
             Verdict::Refused { refusal, standing } => {
                 work.journal.standing = standing;
-                if tried > 0 {
-                    // An earlier try may have been sent twice, and may yet be heard, with the windows there now.
-                    gateway.outage.owe(Owed::Release(Box::new(ask)));
-                }
                 return Err(told(refusal, now_ms).into());
             }
-            Verdict::Stale { settings, windows } => {
+            Verdict::Stale { settings, windows, again } => {
+                if again {
+                    *unheard = Some(Box::new(ask));
+                }
                 let version = work.caller.tenant.version;
                 learn(work, settings, &windows, &mut waited_for, now_ms).await?;
                 // With its settings, what a tenant may use has changed (T2).
@@ -235,7 +249,9 @@ pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &Decision) -> Resu
                 work.journal.standing = standing;
                 return Err(told(refusal, now_ms));
             }
-            Verdict::Stale { settings, windows } => learn(work, settings, &windows, &mut Vec::new(), now_ms).await?,
+            Verdict::Stale { settings, windows, .. } => {
+                learn(work, settings, &windows, &mut Vec::new(), now_ms).await?
+            }
         }
     }
     Err(Error::Unavailable("the tenant's settings changed at each try".into()))

@@ -64,10 +64,10 @@ impl Window {
     /// The window's stable identity within a tenant: `d1763769600000`, `m1761955200000`.
     pub fn key(&self) -> String {
         let kind = match self.kind {
-            WindowKind::Day => 'd',
-            WindowKind::Month => 'm',
+            WindowKind::Day => "d",
+            WindowKind::Month => "m",
         };
-        format!("{kind}{}", self.starts_at_ms)
+        [kind, &self.starts_at_ms.to_string()].concat()
     }
 }
 

@@ -106,9 +106,7 @@ enum Stage {
 struct Request {
     ask: Admission,
     stage: Stage,
-    /// How many copies of its admission were on their way.
-    sent: usize,
-    /// As its admission told, if there was one copy.
+    /// As its admission told, if no copy of that is on its way any more.
     epoch: Option<u64>,
     /// Its hold, with what it was extended by; or its grant.
     held: Amounts,

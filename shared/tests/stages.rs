@@ -20,6 +20,7 @@ use gateway_core::store::{
 use gateway_core::window::Window;
 use serde_json::json;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -231,6 +232,8 @@ async fn with_the_embedder_down_the_default_intent_is_taken_and_no_model_is_aske
 #[derive(Default)]
 struct Watch {
     counters: MemoryCounters,
+    /// Whether what is stale was sent twice.
+    sends_twice: AtomicBool,
     log: Mutex<Vec<String>>,
 }
 
@@ -255,7 +258,10 @@ impl Counters for Watch {
                 self.note("hold");
             }
             Verdict::Refused { .. } => self.note("refuse"),
-            Verdict::Stale { .. } => self.note("stale"),
+            Verdict::Stale { again, .. } => {
+                *again = self.sends_twice.load(Relaxed);
+                self.note("stale");
+            }
         }
         verdict
     }
@@ -266,12 +272,12 @@ impl Counters for Watch {
     }
 
     async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
-        self.note(if settlement.epoch == Some(7) { "settle, asked once" } else { "settle" });
+        self.note(if settlement.epoch == Some(7) { "settle" } else { "settle, epoch unknown" });
         self.counters.settle(settlement, now_ms).await
     }
 
     async fn release(&self, ask: &Admission, epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError> {
-        self.note(if epoch == Some(7) { "release, asked once" } else { "release" });
+        self.note(if epoch == Some(7) { "release" } else { "release, epoch unknown" });
         self.counters.release(ask, epoch, now_ms).await
     }
 
@@ -376,16 +382,31 @@ async fn a_request_of_which_nothing_was_dispatched_gives_its_hold_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_counters_are_told_which_requests_they_were_asked_for_once() {
-    let (rig, watch) = watched(two_tiers(["sim/cheap"], ["sim/reasoning"])).await;
-    for _ in 0..2 {
-        assert_eq!(rig.chat_with(&[("x-gateway-cache", "no-store")], ask("cheap")).await.status, 200);
+async fn the_counters_are_told_of_which_requests_no_copy_may_come() {
+    for (sends_twice, ended) in
+        [(false, ["settle", "release"]), (true, ["settle, epoch unknown", "release, epoch unknown"])]
+    {
+        for (cache, ended) in [("no-store", &["call sim/cheap", ended[0]][..]), ("only-if-cached", &[ended[1]])] {
+            let (rig, watch) = watched(two_tiers(["sim/cheap"], ["sim/reasoning"])).await;
+            watch.sends_twice.store(sends_twice, Relaxed);
+            rig.chat_with(&[("x-gateway-cache", cache)], ask("cheap")).await;
+            assert_eq!(watch.log(), [&["stale", "refill", "hold"], ended].concat());
+        }
     }
-    rig.chat_with(&[("x-gateway-cache", "only-if-cached")], ask("cheap")).await;
-    let log = watch.log();
-    // The first had to be asked again: what was asked before may have been sent twice, and may yet be heard.
-    assert_eq!(log[..5], ["stale", "refill", "hold", "call sim/cheap", "settle"]);
-    assert_eq!(log[5..], ["hold", "call sim/cheap", "settle, asked once", "hold", "release, asked once"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_of_which_a_copy_may_come_gives_back_what_that_would_hold() {
+    for (sends_twice, then) in [(false, None), (true, Some("release, epoch unknown"))] {
+        let scene = two_tiers(["sim/cheap"], ["sim/reasoning"]).limits(json!({"daily_tokens": 1}));
+        let (rig, watch) = watched(scene).await;
+        watch.sends_twice.store(sends_twice, Relaxed);
+        for _ in 0..2 {
+            assert_eq!(rig.chat(ask("cheap")).await.error_code(), "quota_exceeded");
+        }
+        let expected: Vec<_> = ["stale", "refill", "refuse"].into_iter().chain(then).chain(["refuse"]).collect();
+        assert_eq!(watch.log(), expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -184,7 +184,7 @@ impl TenantCounters {
             return Verdict::Refused { refusal, standing: self.standing(ask, now_ms) };
         }
         if settings || !windows.is_empty() {
-            return Verdict::Stale { settings, windows };
+            return Verdict::Stale { settings, windows, again: false };
         }
         let held = if hit { Amounts { requests: 1, ..Amounts::default() } } else { self.hold_for(ask) };
         match self.check(ask, held, hit, now_ms) {

@@ -120,7 +120,8 @@ pub enum Verdict {
         /// Where the rates stand now.
         standing: Standing,
         /// The epoch of the tenant's counters, if this was sent once: a settlement or a release that tells it need not be
-        /// remembered. Of what was sent more often, of a hit, and of a store that remembers all the same, `None`.
+        /// remembered, unless an earlier try of the request may yet be heard. Of what was sent more often, of a hit, and of
+        /// a store that remembers all the same, `None`.
         epoch: Option<u64>,
     },
     /// It may not. Nothing was taken.
@@ -136,6 +137,9 @@ pub enum Verdict {
         settings: bool,
         /// The windows that are missing.
         windows: Vec<Window>,
+        /// Whether this may yet be heard, with what is learnt meanwhile there, as it was sent more than once. Then the
+        /// request is released if it comes to nothing, and tells no epoch if it is admitted.
+        again: bool,
     },
 }
 

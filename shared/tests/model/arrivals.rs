@@ -15,8 +15,6 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         let message = self.network[place].clone();
         if !self.dice.one_in(3) {
             self.network.swap_remove(place);
-        } else if let Message::Admit(of) = message {
-            self.requests[of].sent += 1;
         } else if let Message::Settle(of, again) = &mut self.network[place] {
             // It is owed, as no answer came; what the ledger has by now may come with a refill.
             again.only_held |= self.ledger.contains_key(of);
@@ -127,12 +125,13 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
             // A copy of it that came later could take a hold that nobody knows of.
             self.network.retain(|message| !matches!(message, Message::Admit(copy) if *copy == of));
         }
+        let may_come_again = self.network.iter().any(|message| matches!(message, Message::Admit(copy) if *copy == of));
         let request = &mut self.requests[of];
         if request.stage == Stage::Asking && !request.killed {
             request.stage = match verdict {
                 Verdict::Admitted { held, epoch, .. } => {
                     request.held = held;
-                    request.epoch = epoch.filter(|_| request.sent == 1);
+                    request.epoch = epoch.filter(|_| !may_come_again);
                     if held == ZERO { Stage::Ended } else { Stage::Held }
                 }
                 Verdict::Refused { .. } => Stage::Ended,

@@ -126,7 +126,6 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         self.requests.push(Request {
             ask,
             stage: Stage::Asking,
-            sent: 1,
             epoch: None,
             held: ZERO,
             billed: ZERO,
@@ -151,10 +150,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         match request.stage {
             // Nothing is dispatched, and no admission sent again, after the deadline.
             Stage::Asking | Stage::Stale if expired => request.stage = Stage::Ended,
-            Stage::Asking => {
-                request.sent += 1;
-                self.network.push(Message::Admit(of));
-            }
+            Stage::Asking => self.network.push(Message::Admit(of)),
             // What it told the store was lost with it.
             Stage::Stale if self.strict => request.stage = Stage::Asking,
             Stage::Stale => self.learn(of),

@@ -107,7 +107,7 @@ async fn a_connection_that_died_unnoticed_costs_no_error() {
     assert!(matches!(admit(&store, &ask).await, Verdict::Admitted { .. }));
     redis.restart().await.unwrap();
     let verdict = admit(&store, &ask).await;
-    assert!(matches!(verdict, Verdict::Stale { settings: true, .. }), "it is empty: {verdict:?}");
+    assert!(matches!(verdict, Verdict::Stale { settings: true, again: true, .. }), "it is empty: {verdict:?}");
     let link = Link::start(([127, 0, 0, 1], redis.port()).into()).await.unwrap();
     let store = store_at(&format!("redis://{}", link.address()));
     store.ping(NOW).await.unwrap();
@@ -141,9 +141,10 @@ async fn carry_late(listener: TcpListener, port: u16, stuck: watch::Receiver<boo
     }
 }
 
-/// A request is admitted when the limit is `limit` requests, of which another has one in flight; its admission is sent
-/// twice, and what was sent first is heard when `end` is over. What is used and held then.
+/// A request is admitted when the limit is `limit` requests, of which another has one in flight if the tenant is known; its
+/// admission is sent twice, and what was sent first is heard when `end` is over. What is used and held then.
 async fn heard_late(
+    known: bool,
     limit: u64,
     key: Option<&CacheKey>,
     end: impl AsyncFn(&RedisStore, &Admission, Verdict),
@@ -161,8 +162,11 @@ async fn heard_late(
         ask
     };
     let (first, late) = (limited(), limited());
-    introduce(&store, &first).await;
-    assert!(matches!(admit(&other, &first).await, Verdict::Admitted { .. }));
+    store.ping(NOW).await.unwrap();
+    if known {
+        introduce(&store, &first).await;
+        assert!(matches!(admit(&other, &first).await, Verdict::Admitted { .. }));
+    }
     stick.send(true).unwrap();
     // Its repetition goes over a new connection.
     let (verdict, _) = Store::admit(&store, &late, key, NOW).await.unwrap();
@@ -183,20 +187,45 @@ async fn heard_late(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothing() {
-    let told =
-        heard_late(1, None, async |_, _, verdict| assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}"));
+    let told = heard_late(true, 1, None, async |_, _, verdict| {
+        assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}")
+    });
     assert_eq!(told.await, (ZERO, ZERO));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_is_heard_after_its_repetition_was_settled_takes_nothing() {
     for key in [None, Some(&cache_key("acme", 1))] {
-        let told = heard_late(2, key, async |store, ask, verdict| {
+        let told = heard_late(true, 2, key, async |store, ask, verdict| {
             let Verdict::Admitted { held: HOLD, epoch, .. } = verdict else { panic!("{verdict:?}") };
             let settlement = Settlement { epoch, ..settlement(ask, HOLD) };
             assert_eq!(Counters::settle(store, &settlement, NOW).await.unwrap(), Settled::Done);
         });
         assert_eq!(told.await, (HOLD, ZERO));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admission_that_is_heard_after_it_was_stale_and_asked_again_takes_nothing() {
+    for (limit, used) in [(1, ZERO), (2, HOLD)] {
+        let told = heard_late(false, limit, None, async |store, ask, verdict| {
+            assert!(matches!(verdict, Verdict::Stale { again: true, .. }), "{verdict:?}");
+            introduce(store, ask).await;
+            let another = again(ask);
+            assert!(matches!(admit(store, &another).await, Verdict::Admitted { .. }));
+            match admit(store, ask).await {
+                Verdict::Admitted { .. } => {
+                    let settlement = Settlement { epoch: None, ..settlement(ask, HOLD) };
+                    assert_eq!(Counters::settle(store, &settlement, NOW).await.unwrap(), Settled::Done);
+                }
+                _ => store.release(ask, None, NOW).await.unwrap(),
+            }
+            store.release(&another, None, NOW).await.unwrap();
+            let newer = Admission { settings_version: ask.settings_version + 1, ..again(ask) };
+            let sent_once = admit(store, &newer).await;
+            assert!(matches!(sent_once, Verdict::Stale { again: false, .. }), "{sent_once:?}");
+        });
+        assert_eq!(told.await, (used, ZERO), "limit {limit}");
     }
 }
 

@@ -148,7 +148,7 @@ fn over(quota: Quota, window: Window) -> Refusal {
 async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
     let month = Window::month(NOW);
     let ask = Admission { quotas: vec![quota(day()), quota(month)], ..ask() };
-    let stale = |settings, windows| Verdict::Stale { settings, windows };
+    let stale = |settings, windows| Verdict::Stale { settings, windows, again: false };
     assert_eq!(admit(&store, &ask).await, stale(true, vec![day(), month]), "an empty store");
     assert_eq!(hit(&store, &ask).await, stale(true, vec![day(), month]), "a hit asks no less");
     store.refill("acme", VERSION, &[], NOW).await.unwrap();
@@ -227,7 +227,7 @@ async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: Store
         let refused = refusal(store.admit(&ask(), false, now_ms).await.unwrap());
         assert_eq!(refused, Refusal::Closed { retry_after_ms });
     }
-    let stale = Verdict::Stale { settings: false, windows: vec![day()] };
+    let stale = Verdict::Stale { settings: false, windows: vec![day()], again: false };
     assert_eq!(store.admit(&ask(), false, until_ms).await.unwrap(), stale);
     store.refill("acme", VERSION, &[(day(), HOLD.into())], until_ms).await.unwrap();
     let admitted = store.admit(&ask(), false, until_ms).await.unwrap();
@@ -690,7 +690,7 @@ async fn a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(store: S
     let quotas = vec![QuotaAsk { requests: Some(1), ..quota(tomorrow) }];
     let next = Admission { quotas, lease_until_ms: NOW + 2 * DAY_MS, ..ask() };
     let verdict = store.admit(&next, false, later).await.unwrap();
-    assert_eq!(verdict, Verdict::Stale { settings: false, windows: vec![tomorrow] });
+    assert_eq!(verdict, Verdict::Stale { settings: false, windows: vec![tomorrow], again: false });
     store.refill("acme", VERSION, &[(tomorrow, ZERO.into())], later).await.unwrap();
     assert!(matches!(store.admit(&next, false, later).await.unwrap(), Verdict::Admitted { .. }));
     store.settle(&settlement(&yesterday, HOLD), later).await.unwrap();

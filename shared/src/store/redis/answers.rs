@@ -121,7 +121,8 @@ impl RedisStore {
                 }
                 5 => {
                     let missing = ask.quotas.iter().zip(0..).filter(|(_, place)| whole(b) >> place & 1 == 1);
-                    Verdict::Stale { settings: a == 1.0, windows: missing.map(|(quota, _)| quota.window).collect() }
+                    let windows = missing.map(|(quota, _)| quota.window).collect();
+                    Verdict::Stale { settings: a == 1.0, windows, again }
                 }
                 _ => return None,
             };

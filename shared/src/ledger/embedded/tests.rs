@@ -4,6 +4,7 @@ use super::crash::{self, TestFolder};
 use super::*;
 use crate::ledger::contract::{self, DAY_MS, HOUR_MS, MIDNIGHT_MS, ONE, receipt, times};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::OpenOptions;
@@ -412,12 +413,14 @@ async fn a_clock_that_jumps_ahead_deletes_nothing() {
     assert_eq!(ledger.totals("acme", &now.windows[1]).await.unwrap().used, times(2));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-    /// Ids of all ages, sent in any order, again and again, with restarts and crashes in between.
-    #[test]
-    fn each_id_counts_once(steps in proptest::collection::vec((0..400usize, 0..60u8), 1..600)) {
+/// Ids of all ages, sent in any order, again and again, with restarts and crashes in between.
+#[test]
+fn each_id_counts_once() {
+    // A case takes a quarter of a second: 24 by default, and a few hundred of the many thousands that `make torture` asks for.
+    let cases = (ProptestConfig::default().cases / 64).max(24);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let steps = proptest::collection::vec((0..400usize, 0..60u8), 1..600);
+    let counts_once = |steps| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let all: Vec<_> = (0..400u64).map(|n| receipt("acme", MIDNIGHT_MS + n * 7919 % 400 * 60_000)).collect();
         let mut folder = TestFolder::new();
@@ -428,7 +431,11 @@ proptest! {
             match what {
                 0 => ledger = None,
                 1 => {
-                    folder = { let copy = as_after_a_crash(&folder); ledger = None; copy };
+                    folder = {
+                        let copy = as_after_a_crash(&folder);
+                        ledger = None;
+                        copy
+                    };
                 }
                 _ => {
                     runtime.block_on(ledger.as_ref().unwrap().record(&all[which])).unwrap();
@@ -443,5 +450,7 @@ proptest! {
         let total = runtime.block_on(ledger.totals("acme", &Window::month(MIDNIGHT_MS))).unwrap().used;
         prop_assert_eq!(total, times(sent.len() as u64));
         prop_assert_eq!(lines_on_disk(&folder).len(), sent.len());
-    }
+        Ok(())
+    };
+    TestRunner::new(config).run(&steps, counts_once).unwrap();
 }

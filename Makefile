@@ -64,6 +64,6 @@ torture:
 	tools/install/system
 	tools/install/dynamodb
 	PROPTEST_CASES=$(CASES) cargo test --workspace --all-features --locked --lib
-	MODEL_STEPS=$(STEPS) cargo test --release --locked -p gateway-core --all-features --test core model::
+	MODEL_STEPS=$(STEPS) cargo test --release --locked -p gateway-core --all-features --test core model:: -- --nocapture
 	cargo build --release --locked -p ai-gateway
 	cargo run --release --locked -p faults

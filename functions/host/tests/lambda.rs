@@ -394,3 +394,28 @@ async fn a_request_knows_when_its_invocation_ends() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_header_that_http_does_not_know_is_told_to_the_caller_in_the_form_of_the_transport() {
+    within(async {
+        for mode in [ResponseMode::Buffered, ResponseMode::Auto] {
+            let host = host(echo_router(), mode).await;
+            let mut odd: Value = serde_json::from_slice(&event("rest-models")).unwrap();
+            odd["multiValueHeaders"]["x-odd"] = json!(["secret\u{0}"]);
+            let answer = host.lambda.invoke(serde_json::to_vec(&odd).unwrap()).answer().await;
+            assert!(!answer.headers.contains_key("lambda-runtime-function-error-type"));
+            let (head, body) = match mode {
+                ResponseMode::Buffered => (document(&answer), document(&answer)["body"].as_str().unwrap().to_owned()),
+                _ => {
+                    let (prelude, body) = answer.streamed().unwrap();
+                    (serde_json::from_str(prelude).unwrap(), String::from_utf8(body.to_vec()).unwrap())
+                }
+            };
+            let told: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((&head["statusCode"], &told["error"]["param"]), (&json!(400), &json!("x-odd")), "{body}");
+            assert_eq!(head["headers"]["x-request-id"], told["request_id"]);
+            assert!(!body.contains("secret"));
+        }
+    })
+    .await;
+}

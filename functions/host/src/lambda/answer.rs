@@ -9,7 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use gateway_core::error::{Error, Told};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use gateway_core::id::RequestId;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -122,6 +123,18 @@ pub(super) fn internal_error() -> Response<Body> {
     let mut answer = Response::new(Body::from(told.body(None)));
     *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// The answer to a request that the router cannot be asked.
+pub(super) fn refusal(error: &Error, now_ms: u64) -> Response<Body> {
+    let (told, id) = (error.told(), RequestId::new(now_ms).to_string());
+    let mut answer = Response::new(Body::from(told.body(Some(&id))));
+    *answer.status_mut() = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+        .headers_mut()
+        .extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     answer
 }
 

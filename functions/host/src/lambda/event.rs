@@ -3,14 +3,20 @@
 //! Three services send two shapes: REST APIs the first, HTTP APIs either, Function URLs the second. The shapes are
 //! `lambda_http`'s, the conversion is ours, because theirs (1.3.2) puts the stage into the path, keeps only the last of a
 //! repeated header, and unwraps: `x-forwarded-proto: a b` from a client ends the process.
+//!
+//! Whatever a client can put into a request is the client's to hear of, as a 400 in the form of its transport. Only an
+//! event that is no HTTP request at all fails the invocation, and no word of it says what a header held (T3).
 
 use super::{InvocationDeadline, ResponseMode};
 use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+use gateway_core::error::Error;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayV2httpRequest};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// What brought the request, and so what can take its answer back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +59,8 @@ impl Transport {
 /// A request, and what came with it.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// The request, as the router wants it: an origin-form path without the stage.
-    pub(super) request: Request<Body>,
+    /// The request, as the router wants it: an origin-form path without stage or base path; or what is wrong with it.
+    pub(super) request: Result<Request<Body>, Error>,
     /// What brought it.
     pub(super) transport: Transport,
     /// When the transport received it, in Unix milliseconds.
@@ -81,88 +87,168 @@ impl Call {
     }
 }
 
-/// The event is not one of an HTTP request.
+/// The event is not one of an HTTP request. It tells where that shows, and nothing of what stands there.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EventError {
-    /// It has another shape.
-    #[error("not an event of API Gateway or of a Function URL: {0}")]
-    Shape(#[from] serde_json::Error),
-    /// Its body is declared as base64 and is not.
-    #[error("the body is not base64: {0}")]
-    Body(#[from] base64::DecodeError),
-    /// Its path and query do not make a request target.
-    #[error("not a request target: {0}")]
-    Target(#[from] http::uri::InvalidUri),
+#[error("not an event of API Gateway or of a Function URL: see line {line}, column {column}")]
+pub(super) struct NotHttp {
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for NotHttp {
+    fn from(error: serde_json::Error) -> Self {
+        Self { line: error.line(), column: error.column() }
+    }
 }
 
 /// Reads an event.
-pub(super) fn parse(event: &[u8]) -> Result<Call, EventError> {
+pub(super) fn parse(event: &[u8]) -> Result<Call, NotHttp> {
     #[derive(Deserialize)]
     struct Version {
         version: Option<String>,
     }
     match serde_json::from_slice::<Version>(event)?.version.as_deref() {
-        Some("2.0") => from_v2(serde_json::from_slice(event)?),
-        Some(_) => from_v1(serde_json::from_slice(event)?, Transport::HttpApiV1),
-        None => from_v1(serde_json::from_slice(event)?, Transport::Rest),
+        Some("2.0") => from_v2(event),
+        Some(_) => from_v1(event, Transport::HttpApiV1),
+        None => from_v1(event, Transport::Rest),
     }
 }
 
-fn from_v1(event: ApiGatewayProxyRequest, transport: Transport) -> Result<Call, EventError> {
+/// An event of a type that has no place for headers which HTTP does not know: where there are some, all headers are taken
+/// out first and answered beside the rest, or the name of the first that cannot be one.
+type Typed<T> = (T, Option<Result<[HeaderMap; 2], Error>>);
+
+fn typed<T: DeserializeOwned>(event: &[u8]) -> Result<Typed<T>, NotHttp> {
+    let refused = match serde_json::from_slice(event) {
+        Ok(read) => return Ok((read, None)),
+        Err(error) => NotHttp::from(error),
+    };
+    let mut event: Value = serde_json::from_slice(event)?;
+    let mut taken =
+        ["headers", "multiValueHeaders"].map(|name| event.get_mut(name).map(Value::take).unwrap_or_default());
+    let read = T::deserialize(event).map_err(|_| refused)?;
+    let [single, multi] = &mut taken;
+    let headers = headers(single.take()).and_then(|single| Ok([single, headers(multi.take())?]));
+    Ok((read, Some(headers)))
+}
+
+/// Headers with whatever bytes HTTP lets stand in them, which is more than visible ASCII.
+fn headers(map: Value) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    let Value::Object(map) = map else { return Ok(headers) };
+    for (name, values) in map {
+        let odd = || {
+            let name: String = name.chars().take(64).collect::<String>().escape_debug().to_string();
+            Error::invalid(name.clone(), format!("The header `{name}` has characters that no header may have."))
+        };
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| odd())?;
+        let values = match values {
+            Value::Array(values) => values,
+            value => vec![value],
+        };
+        for value in &values {
+            let value =
+                value.as_str().and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok()).ok_or_else(odd)?;
+            headers.append(&header, value);
+        }
+    }
+    Ok(headers)
+}
+
+fn from_v1(event: &[u8], transport: Transport) -> Result<Call, NotHttp> {
+    let (event, read) = typed::<ApiGatewayProxyRequest>(event)?;
     let context = event.request_context;
     let path = event.path.unwrap_or_default();
     let many = event.multi_value_query_string_parameters;
     let query = if many.is_empty() { event.query_string_parameters } else { many }.to_query_string();
     // AWS sends every header in both maps, the repeated ones whole only in this one; a hand-written event may have one.
-    let headers = if event.multi_value_headers.is_empty() { event.headers } else { event.multi_value_headers };
+    let whole = |[single, multi]: [HeaderMap; 2]| if multi.is_empty() { single } else { multi };
+    let headers = read.unwrap_or(Ok([event.headers, event.multi_value_headers])).map(whole);
+    let parameter = |name: &str| event.path_parameters.get(name).map(String::as_str);
+    let path = below_base(&path, event.resource.as_deref(), parameter)
+        .unwrap_or_else(|| without_stage(&path, context.stage.as_deref(), context.path.as_deref()));
     Ok(Call {
-        request: request(
-            event.http_method,
-            target(without_stage(&path, context.stage.as_deref(), context.path.as_deref()), &query)?,
-            headers,
-            body(event.body, event.is_base64_encoded)?,
-        ),
+        request: headers.and_then(|headers| {
+            request(event.http_method, target(path, &query)?, headers, body(event.body, event.is_base64_encoded)?)
+        }),
         transport,
         received_ms: u64::try_from(context.request_time_epoch).unwrap_or(0),
     })
 }
 
-fn from_v2(event: ApiGatewayV2httpRequest) -> Result<Call, EventError> {
+fn from_v2(event: &[u8]) -> Result<Call, NotHttp> {
+    let (event, read) = typed::<ApiGatewayV2httpRequest>(event)?;
     let context = event.request_context;
     let is_function_url = context.domain_name.as_deref().is_some_and(|domain| domain.contains(".lambda-url."));
     let path = event.raw_path.unwrap_or_default();
     let query = event.raw_query_string.unwrap_or_default();
-    let mut headers = event.headers;
-    if let Some(cookies) = event.cookies.and_then(|cookies| HeaderValue::from_str(&cookies.join("; ")).ok()) {
+    let mut headers = read.unwrap_or(Ok([event.headers, HeaderMap::new()])).map(|[single, _]| single);
+    if let Some(cookies) = event.cookies.and_then(|cookies| HeaderValue::from_str(&cookies.join("; ")).ok())
+        && let Ok(headers) = &mut headers
+    {
         headers.insert(header::COOKIE, cookies);
     }
+    // `ANY /{proxy+}`; `$default` says nothing of the path.
+    let template = event.route_key.as_deref().and_then(|key| key.split_once(' ')).map(|(_, template)| template);
+    let parameter = |name: &str| event.path_parameters.get(name).map(String::as_str);
+    let path =
+        below_base(&path, template, parameter).unwrap_or_else(|| without_stage(&path, context.stage.as_deref(), None));
     Ok(Call {
-        request: request(
-            context.http.method,
-            target(without_stage(&path, context.stage.as_deref(), None), &query)?,
-            headers,
-            body(event.body, event.is_base64_encoded)?,
-        ),
+        request: headers.and_then(|headers| {
+            let body = body(event.body, event.is_base64_encoded)?;
+            request(context.http.method, target(path, &query)?, headers, body)
+        }),
         transport: if is_function_url { Transport::FunctionUrl } else { Transport::HttpApi },
         received_ms: u64::try_from(context.time_epoch).unwrap_or(0),
     })
 }
 
-fn request(method: Method, target: Uri, headers: HeaderMap, body: Body) -> Request<Body> {
+fn request(method: Method, target: Uri, headers: HeaderMap, body: Body) -> Result<Request<Body>, Error> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = target;
     *request.headers_mut() = headers;
-    request
+    Ok(request)
 }
 
-fn body(text: Option<String>, is_base64: bool) -> Result<Body, base64::DecodeError> {
+fn body(text: Option<String>, is_base64: bool) -> Result<Body, Error> {
     let text = text.unwrap_or_default();
-    if is_base64 { STANDARD.decode(text).map(Body::from) } else { Ok(Body::from(text)) }
+    if !is_base64 {
+        return Ok(Body::from(text));
+    }
+    let broken = |_| invalid("The body is declared as base64 and is not.");
+    STANDARD.decode(text).map(Body::from).map_err(broken)
 }
 
-/// The path as the router knows it. An HTTP API leads its path with the stage, unless that is `$default`; a REST API does
-/// not, and shows so by a second path that has it. Only where nothing is shown, as behind a domain of one's own, would a
+fn invalid(message: &str) -> Error {
+    Error::InvalidRequest { param: None, message: message.to_owned() }
+}
+
+/// The end of the path that the API's own route stands for, such as `/{proxy+}`. A domain of one's own may put a base path
+/// before it, and the stage or not, depending on how they are mapped; the route's parameters tell what is left.
+fn below_base<'a, 'p>(
+    path: &'a str,
+    template: Option<&str>,
+    parameter: impl Fn(&str) -> Option<&'p str>,
+) -> Option<&'a str> {
+    let parts = |text: &str| text.split('/').filter(|part| !part.is_empty()).count();
+    let mut left = 0;
+    for part in template.filter(|template| template.starts_with('/'))?.split('/').filter(|part| !part.is_empty()) {
+        let greedy = part.strip_prefix('{').and_then(|part| part.strip_suffix("+}"));
+        left += match greedy {
+            Some(name) => parts(parameter(name)?),
+            None => 1,
+        };
+    }
+    let mut start = path.trim_end_matches('/').len();
+    for _ in 0..left {
+        start = path[..start].trim_end_matches('/').rfind('/')?;
+    }
+    Some(&path[start..])
+}
+
+/// The path as the router knows it, where the API's route does not tell. An HTTP API leads its path with the stage, unless
+/// that is `$default`; a REST API does not, and shows so by a second path that has it. Only where nothing is shown would a
 /// stage that is named as a route is (`v1`) be taken for that route.
 fn without_stage<'a>(path: &'a str, stage: Option<&str>, path_with_stage: Option<&str>) -> &'a str {
     let rest_after_stage = |path: &'a str| {
@@ -175,17 +261,21 @@ fn without_stage<'a>(path: &'a str, stage: Option<&str>, path_with_stage: Option
 }
 
 /// API Gateway decodes some of what it passes on; what may not stand in a request line is encoded again.
-fn target(path: &str, query: &str) -> Result<Uri, http::uri::InvalidUri> {
+/// Slashes that a base URL has too many of (`https://host//v1`) are one.
+fn target(path: &str, query: &str) -> Result<Uri, Error> {
     let mut target = String::with_capacity(path.len() + query.len() + 2);
-    if !path.starts_with('/') {
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        target.push('/');
+        push_encoded(&mut target, part, b"?");
+    }
+    if path.ends_with('/') || target.is_empty() {
         target.push('/');
     }
-    push_encoded(&mut target, path, b"?");
     if !query.is_empty() {
         target.push('?');
         push_encoded(&mut target, query, b"");
     }
-    target.parse()
+    target.parse().map_err(|_| invalid("The path and the query are too long for a request."))
 }
 
 fn push_encoded(target: &mut String, text: &str, more: &[u8]) {
@@ -266,6 +356,7 @@ mod tests {
             ("/v1/receipts/a b?", "x=1&y=%20z", "/v1/receipts/a%20b%3F?x=1&y=%20z"),
             ("/v1/é", "q={\"a\": \u{7f}}", "/v1/%C3%A9?q=%7B%22a%22:%20%7F%7D"),
             ("v1", "a=b?c", "/v1?a=b?c"),
+            ("//v1//models/", "", "/v1/models/"),
         ];
         for (path, query, expected) in table {
             assert_eq!(target(path, query).unwrap().to_string(), expected);
@@ -319,7 +410,7 @@ mod tests {
             (Transport::Rest, NOW_MS + 1, ResponseMode::Buffered, Some(60_000), Some(29_000)),
         ];
         for (transport, received_ms, mode, lambda, expected) in table {
-            let call = Call { request: Request::new(Body::empty()), transport, received_ms };
+            let call = Call { request: Ok(Request::new(Body::empty())), transport, received_ms };
             let deadline = call.deadline(lambda.map(|ms| NOW_MS + ms), mode, NOW_MS);
             assert_eq!(deadline.map(|d| d.at_ms - NOW_MS), expected, "{transport:?} {received_ms} {mode:?}");
         }
@@ -331,46 +422,132 @@ mod tests {
             "headers": {"x-tag": "b", "accept": "*/*"}, "multiValueHeaders": {"x-tag": ["a", "b"], "accept": ["*/*"]},
             "queryStringParameters": {"tag": "b c"}, "multiValueQueryStringParameters": {"tag": ["a&", "b c"]},
         })));
-        let tags: Vec<_> = call.request.headers().get_all("x-tag").iter().collect();
+        let tags: Vec<_> = call.request.as_ref().unwrap().headers().get_all("x-tag").iter().collect();
         assert_eq!(tags, ["a", "b"]);
-        assert_eq!(call.request.uri().query(), Some("tag=a%26&tag=b+c"));
+        assert_eq!(call.request.as_ref().unwrap().uri().query(), Some("tag=a%26&tag=b+c"));
 
         let one_of_each = read(&rest(&json!({"headers": {"x-tag": "b"}, "queryStringParameters": {"tag": "b"}})));
-        assert_eq!(one_of_each.request.headers()["x-tag"], "b");
-        assert_eq!(one_of_each.request.uri().query(), Some("tag=b"));
+        assert_eq!(one_of_each.request.as_ref().unwrap().headers()["x-tag"], "b");
+        assert_eq!(one_of_each.request.as_ref().unwrap().uri().query(), Some("tag=b"));
 
         let cookies = read(&v2(&json!({"cookies": ["a=1", "b=2"], "rawQueryString": "x=1&x=2"})));
-        assert_eq!(cookies.request.headers()["cookie"], "a=1; b=2");
-        assert_eq!(cookies.request.uri().query(), Some("x=1&x=2"));
+        assert_eq!(cookies.request.as_ref().unwrap().headers()["cookie"], "a=1; b=2");
+        assert_eq!(cookies.request.as_ref().unwrap().uri().query(), Some("x=1&x=2"));
     }
 
     #[test]
     fn what_a_client_can_put_into_an_event_never_ends_the_process() {
         for header in [json!({"x-forwarded-proto": "a b"}), json!({"host": "a b:c"}), json!({"host": ""})] {
             assert_eq!(
-                read(&rest(&json!({"headers": header, "path": "/a b/é?#"}))).request.uri().path(),
+                read(&rest(&json!({"headers": header, "path": "/a b/é?#"}))).request.unwrap().uri().path(),
                 "/a%20b/%C3%A9%3F%23"
             );
             assert_eq!(
-                read(&v2(&json!({"headers": header, "rawQueryString": "\u{1}"}))).request.uri().query(),
+                read(&v2(&json!({"headers": header, "rawQueryString": "\u{1}"}))).request.unwrap().uri().query(),
                 Some("%01")
             );
         }
     }
 
     #[test]
-    fn what_is_no_request_is_refused_with_a_reason() {
-        let table = [
-            (json!({}), "not an event of API Gateway"),
-            (json!([1]), "not an event of API Gateway"),
-            (json!({"Records": [{"eventSource": "aws:sqs"}]}), "not an event of API Gateway"),
-            (json!({"version": "2.0", "rawPath": "/"}), "not an event of API Gateway"),
-            (rest(&json!({"body": "%%%", "isBase64Encoded": true})), "the body is not base64"),
-            (rest(&json!({"path": format!("/{}", "x".repeat(70_000))})), "not a request target"),
-        ];
-        for (event, reason) in table {
+    fn what_is_no_request_of_http_fails_the_invocation_and_tells_none_of_it() {
+        for event in [
+            json!({}),
+            json!([1]),
+            json!({"Records": [{"eventSource": "aws:sqs"}]}),
+            json!({"version": "2.0", "rawPath": "/"}),
+            rest(&json!({"httpMethod": "a secret"})),
+            rest(&json!({"headers": {"x-a": "a secret\u{0}"}, "requestContext": "a secret"})),
+        ] {
             let error = parse(&serde_json::to_vec(&event).unwrap()).unwrap_err().to_string();
-            assert!(error.starts_with(reason), "{error}");
+            assert!(error.starts_with("not an event of API Gateway") && !error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn odd_bytes_in_headers_are_the_callers_fault_by_name_and_never_by_value() {
+        let odd = [
+            (json!({"authorization": "Bearer secret\u{0}"}), "authorization"),
+            (json!({"x-a": "secret\r\nx-b: 1"}), "x-a"),
+            (json!({"x-a": 5}), "x-a"),
+            (json!({"x-a": ["fine", "secret\u{7f}"]}), "x-a"),
+            (json!({"x a\n": "secret"}), "x a\\n"),
+            (json!({"": "secret"}), ""),
+        ];
+        for (headers, name) in odd {
+            let many = json!({"headers": {"x-fine": "1"}, "multiValueHeaders": headers});
+            let events = [rest(&json!({"headers": headers})), rest(&many), v2(&json!({"headers": headers}))];
+            for event in events {
+                let told = read(&event).request.unwrap_err().told();
+                assert_eq!((told.status, told.param.as_deref()), (400, Some(name)), "{event}");
+                assert!(!told.message.contains("secret"), "{}", told.message);
+            }
+        }
+    }
+
+    #[test]
+    fn what_http_lets_stand_in_a_header_arrives() {
+        for event in [
+            rest(
+                &json!({"headers": {"x-title": "café"}, "multiValueHeaders": {"x-title": ["café"], "x-tag": ["a", "b"]}}),
+            ),
+            v2(&json!({"headers": {"x-title": "café", "x-tag": "a, b"}, "cookies": ["a=1"]})),
+        ] {
+            let request = read(&event).request.unwrap();
+            assert_eq!(request.headers()["x-title"].as_bytes(), "café".as_bytes());
+            assert!(request.headers().contains_key("x-tag"));
+        }
+    }
+
+    #[test]
+    fn a_body_or_target_that_cannot_be_is_the_callers_fault() {
+        for (changes, reason) in [
+            (json!({"body": "%%%", "isBase64Encoded": true}), "The body is declared as base64"),
+            (json!({"path": format!("/{}", "x".repeat(70_000))}), "The path and the query are too long"),
+        ] {
+            let told = read(&rest(&changes)).request.unwrap_err().told();
+            assert_eq!(told.status, 400);
+            assert!(told.message.starts_with(reason), "{}", told.message);
+        }
+    }
+
+    #[test]
+    fn a_base_path_of_a_domain_of_ones_own_is_not_part_of_the_path() {
+        let proxy = |rest: &str| json!({"proxy": rest});
+        // The forms that AWS was seen to send: without a mapping, and with one that names base path, stage, both, neither.
+        for (path, stage, with_stage) in [
+            ("/v1/models", "live", "/live/v1/models"),
+            ("/live/v1/models", "live", "/live/v1/models"),
+            ("/llm/v1/models", "live", "/llm/v1/models"),
+            ("/llm/live/v1/models", "live", "/llm/live/v1/models"),
+            ("/v1/v1/models", "v1", "/v1/v1/models"),
+            ("/v1/models", "v1", "/v1/v1/models"),
+            ("//v1/models", "live", "/live//v1/models"),
+            ("/llm//v1/models", "live", "/llm//v1/models"),
+        ] {
+            let given = json!({"path": path, "resource": "/{proxy+}", "pathParameters": proxy("v1/models"),
+                "requestContext": {"stage": stage, "path": with_stage}});
+            assert_eq!(read(&rest(&given)).request.unwrap().uri().path(), "/v1/models", "{path}");
+        }
+        let models = proxy("sim/cheap");
+        for (template, parameters, path, expected) in [
+            ("/v1/models/{proxy+}", &models, "/llm/v1/models/sim/cheap", "/v1/models/sim/cheap"),
+            ("/v1/receipts/{id}", &json!({"id": "r%2F1"}), "/llm/v1/receipts/r%2F1", "/v1/receipts/r%2F1"),
+            ("/v1/chat/completions", &json!(null), "/llm/v1/chat/completions/", "/v1/chat/completions/"),
+            ("/{proxy+}", &proxy("v1/models/a b"), "/llm/v1/models/a b", "/v1/models/a%20b"),
+            ("/", &json!(null), "/llm", "/"),
+            // What does not fit together is left alone.
+            ("/{proxy+}", &json!({}), "/v1/models", "/v1/models"),
+            ("/{proxy+}", &proxy("a/b/c/d"), "/v1/models", "/v1/models"),
+        ] {
+            let v1 = json!({"path": path, "resource": template, "pathParameters": parameters});
+            assert_eq!(read(&rest(&v1)).request.unwrap().uri().path(), expected, "{template} {path}");
+            let v2_changes =
+                json!({"rawPath": path, "routeKey": format!("ANY {template}"), "pathParameters": parameters});
+            assert_eq!(read(&v2(&v2_changes)).request.unwrap().uri().path(), expected, "{template} {path}");
+        }
+        let default =
+            json!({"rawPath": "/live//v1/models", "routeKey": "$default", "requestContext": {"stage": "live"}});
+        assert_eq!(read(&v2(&default)).request.unwrap().uri().path(), "/v1/models");
     }
 }

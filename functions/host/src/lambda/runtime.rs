@@ -80,7 +80,10 @@ async fn answer_one(
     };
     let deadline = call.deadline(invocation.deadline_ms, mode, now_ms);
     let Call { request, transport, .. } = call;
-    let answer = route(router.clone(), request, deadline).await;
+    let answer = match request {
+        Ok(request) => route(router.clone(), request, deadline).await,
+        Err(error) => answer::refusal(&error, now_ms),
+    };
     if transport.streams(mode) {
         let (head, body) = answer.into_parts();
         api.stream(&invocation.id, answer::prelude(head.status, &head.headers, transport), body).await

@@ -21,7 +21,7 @@ use crate::retry_budget::backoff_ms;
 use crate::stream::Finishes;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// How long a model is left alone after a 429 that does not say how long.
 pub(crate) const COOLDOWN_MS: u64 = 5_000;
@@ -200,10 +200,10 @@ async fn back_off(work: &mut Work<'_>, retries: u32) -> bool {
         return false;
     }
     let until = Instant::now() + Duration::from_millis(backoff_ms(retries + 1, jitter(), &config.retry));
-    if until >= work.deadline {
+    if work.deadline.comes_by(until) {
         return false;
     }
-    work.journal.wait(sleep_until(until)).await;
+    work.journal.wait(work.deadline.sleep_until(until)).await;
     true
 }
 
@@ -220,7 +220,8 @@ async fn wait_until(work: &mut Work<'_>, until_ms: Option<u64>, retries: u32) ->
     if !work.gateway.may_retry() {
         return false;
     }
-    work.journal.wait(sleep_until(Instant::now() + Duration::from_millis(wait_ms))).await;
+    let until = Instant::now() + Duration::from_millis(wait_ms);
+    work.journal.wait(work.deadline.sleep_until(until)).await;
     true
 }
 
@@ -250,13 +251,14 @@ async fn call(
         now_ms: begun_at_ms,
     };
     let opening = Opening { begun, begun_at_ms, bytes: manner.opening_bytes, idle_ms: timeouts.idle_ms, patience };
-    let by = work.deadline;
+    let deadline = &work.deadline;
     let answered = work.journal.wait(async {
-        match timeout_at(by.min(patience), gateway.provider(model).chat(call)).await {
+        match deadline.bound_by(patience, gateway.provider(model).chat(call)).await {
             Err(_) => Err(ProviderError::retryable(AttemptOutcome::Timeout, "no answer in time")),
             Ok(Err(error)) => Err(error),
             Ok(Ok(Reply::Whole(completion))) => Ok(Given::Whole(completion)),
-            Ok(Ok(Reply::Stream(chunks))) => timeout_at(by, open(chunks, opening))
+            Ok(Ok(Reply::Stream(chunks))) => deadline
+                .bound(open(chunks, opening))
                 .await
                 .unwrap_or_else(|_| Err(ProviderError::retryable(AttemptOutcome::Timeout, "the deadline passed")))
                 .map(Given::Stream),
@@ -289,7 +291,7 @@ async fn call(
                 bill(&mut attempt, &work.request, model, None, 0);
             }
             work.journal.attempts.push(attempt);
-            let our_own_deadline = error.outcome == AttemptOutcome::Timeout && by < patience;
+            let our_own_deadline = error.outcome == AttemptOutcome::Timeout && work.deadline.comes_by(patience);
             let sight = match error.fault {
                 Fault::Retryable if our_own_deadline => Sight::Nothing,
                 Fault::Retryable => Sight::Failed,

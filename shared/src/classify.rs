@@ -22,7 +22,7 @@ use bytes::Bytes;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// Bytes of the prompt that are shown to the classifier.
 const PROMPT_BYTES: usize = 2000;
@@ -113,7 +113,7 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
     }
     let (model, begun_at_ms) = (best.model, gateway.clock.now_ms());
     let begun = Instant::now();
-    let by = work.deadline.min(begun + Duration::from_millis(gateway.config.intent.classifier_timeout_ms));
+    let by = begun + Duration::from_millis(gateway.config.intent.classifier_timeout_ms);
     let call = Call {
         model: &model,
         request: &question,
@@ -122,7 +122,7 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
         ask_logprobs: false,
         now_ms: begun_at_ms,
     };
-    let reply = work.journal.wait(timeout_at(by, gateway.provider(&model).chat(call))).await;
+    let reply = work.journal.wait(work.deadline.bound_by(by, gateway.provider(&model).chat(call))).await;
     let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let mut attempt = Attempt::of(model.name.clone(), AttemptKind::Classifier, latency_ms);
     let answer = match reply {

@@ -39,7 +39,7 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
         || work.wants.cache == CacheUse::NoCache
         || work.claim.is_some();
     let write = Writing { include_usage: work.request.include_usage, hide_logprobs: answering.hide_logprobs };
-    let (ended, waited) = read_on(opened, &model, write, work.deadline, Sink::Client(reply, keep)).await;
+    let (ended, waited) = read_on(opened, &model, write, &work.deadline, Sink::Client(reply, keep)).await;
     work.journal.waited_for(waited);
     close(work, answering.attempt, &model, times, &ended, !reply.client_is_there());
     match ended.error {

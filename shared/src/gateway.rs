@@ -23,6 +23,7 @@ use crate::provider::unknown::Unknown;
 use crate::receipt::Receipt;
 use crate::request::ChatRequest;
 use crate::retry_budget::RetryBudget;
+use crate::running::Running;
 use crate::store::cache::MemoryCache;
 use crate::store::memory::MemoryCounters;
 use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store};
@@ -59,6 +60,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// Hashes keys.
     pub hasher: KeyHasher,
+    /// The requests that run.
+    pub running: Arc<Running>,
     pub(crate) authenticator: Authenticator,
     pub(crate) intents: Intents,
     /// What the classifier is asked, without a prompt.
@@ -360,6 +363,7 @@ impl Builder {
             directory,
             ledger,
             hasher,
+            running: Arc::default(),
             config,
         })
     }

@@ -25,6 +25,7 @@ mod upgrade;
 mod deliver;
 mod stream;
 mod settle;
+pub mod running;
 mod journal;
 pub mod answer;
 mod route;

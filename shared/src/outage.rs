@@ -113,7 +113,7 @@ impl Outage {
 impl Gateway {
     /// Sends the store what it is owed, of all tenants: some of them may not come to this process again before their leases
     /// end. What fails, or does not fit the time, is owed still.
-    pub(crate) async fn pay(&self) {
+    pub async fn pay(&self) {
         if self.outage.state().owed.is_empty() || self.store.is_skipped() {
             return;
         }

@@ -23,13 +23,13 @@ use crate::journal::Journal;
 use crate::ledger::IdempotencyKey;
 use crate::rank::candidates;
 use crate::request::ChatRequest;
+use crate::running::Deadline;
 use crate::settle::{Outcome, settle};
 use crate::upgrade::{Drained, drain, judge, manner, stronger_tier, upgrade};
 use bytes::Bytes;
 use http::HeaderMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// A chat request as it came over HTTP.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(crate) struct Work<'a> {
     pub(crate) caller: Caller,
     pub(crate) request: ChatRequest,
     pub(crate) wants: Instructions,
-    pub(crate) deadline: Instant,
+    pub(crate) deadline: Deadline,
     pub(crate) journal: Journal,
     /// What the attempts that brought an answer showed of their models; recorded with the settlement.
     pub(crate) seen: Vec<Observation>,
@@ -75,14 +75,17 @@ impl Gateway {
         let journal = Journal::open(self.clock.now_ms());
         let limit = Duration::from_millis(self.config.request_deadline_ms);
         let left = call.time_left.map_or(limit, |left| (left - SETTLE_TIME.min(left / 4)).min(limit));
-        let deadline = journal.started + left;
+        let deadline = self.running.deadline(journal.started + left);
         let (reply, answer) = Reply::new();
-        let gateway = self.clone();
+        let (gateway, counted) = (self.clone(), self.running.begin());
         // The request outlives its client: whoever disconnects still pays for what the provider bills (M4). Under Lambda
         // the process lives on until the answer's last byte, which this task sends.
         // Boxed, because what is spawned is moved some nine times, and this is several kilobytes.
         #[allow(clippy::disallowed_methods)]
-        tokio::spawn(Box::pin(async move { serve(&gateway, call, journal, reply, deadline).await }));
+        tokio::spawn(Box::pin(async move {
+            let _counted = counted;
+            serve(&gateway, call, journal, reply, deadline).await
+        }));
         answer.await.unwrap_or_else(|_| Answer::of_error(&Error::Internal("a request ended without an answer".into())))
     }
 }
@@ -91,7 +94,7 @@ impl<'a> Work<'a> {
     pub(crate) fn new(
         gateway: &'a Gateway,
         (caller, request, wants): (Caller, ChatRequest, Instructions),
-        deadline: Instant,
+        deadline: Deadline,
         mut journal: Journal,
     ) -> Self {
         if caller.is_stale {
@@ -102,7 +105,7 @@ impl<'a> Work<'a> {
 
     /// Milliseconds to the deadline.
     pub(crate) fn left_ms(&self) -> u64 {
-        u64::try_from(self.deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.deadline.left().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Writes a decision into the journal.
@@ -113,7 +116,7 @@ impl<'a> Work<'a> {
     }
 }
 
-async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut reply: Reply, deadline: Instant) {
+async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut reply: Reply, deadline: Deadline) {
     let (caller, request, wants) = match read(gateway, call, &mut journal).await {
         Ok(read) => read,
         Err(error) => return refuse(gateway, &mut journal, &mut reply, error),

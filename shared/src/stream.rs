@@ -13,9 +13,10 @@ use crate::money::Usage;
 use crate::pipeline::Work;
 use crate::provider::{Choice, Chunk, ProviderError, TokenLogprobs};
 use crate::receipt::AttemptOutcome;
+use crate::running::Deadline;
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// How often a comment tells a client, and whatever stands between, that a silent stream is alive: edge-optimised REST
 /// APIs give a silent one up after 30 s.
@@ -87,7 +88,7 @@ pub(crate) async fn read_on(
     opened: Opened,
     model: &Model,
     write: Writing,
-    deadline: Instant,
+    deadline: &Deadline,
     mut sink: Sink<'_>,
 ) -> (Ended, Duration) {
     let mut ended = Ended { kept: matches!(sink, Sink::Client(_, true)).then(BytesMut::new), ..Ended::default() };
@@ -152,16 +153,16 @@ pub(crate) struct Writing {
 async fn next_chunks(
     chunks: &mut dyn crate::provider::Chunks,
     idle_ms: u64,
-    deadline: Instant,
+    deadline: &Deadline,
     sink: &mut Sink<'_>,
 ) -> Result<Option<Vec<Chunk>>, ProviderError> {
     let silent_at = Instant::now() + Duration::from_millis(idle_ms);
     let mut next = std::pin::pin!(chunks.next());
     loop {
         let keep_alive_at = Instant::now() + KEEP_ALIVE;
-        match timeout_at(keep_alive_at.min(silent_at).min(deadline), &mut next).await {
+        match deadline.bound_by(keep_alive_at.min(silent_at), &mut next).await {
             Ok(came) => return came,
-            Err(_) if Instant::now() >= silent_at.min(deadline) => {
+            Err(_) if Instant::now() >= silent_at || deadline.left().is_zero() => {
                 return Err(ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent"));
             }
             Err(_) => {

@@ -104,11 +104,11 @@ pub(crate) struct Drained {
 /// A stream that nobody gets is read on for its usage, beside the better one (M4).
 fn set_aside(work: &mut Work<'_>, answering: Answering) {
     let Given::Stream(opened) = answering.answer else { return };
-    let (times, model, deadline) = (opened.times(), answering.model.clone(), work.deadline);
+    let (times, model, deadline) = (opened.times(), answering.model.clone(), work.deadline.clone());
     let silent = Writing { include_usage: false, hide_logprobs: false };
     // Awaited in `drain`, before the request is settled.
     #[allow(clippy::disallowed_methods)]
-    let reading = tokio::spawn(async move { read_on(opened, &model, silent, deadline, Sink::Nowhere).await.0 });
+    let reading = tokio::spawn(async move { read_on(opened, &model, silent, &deadline, Sink::Nowhere).await.0 });
     work.drained.push(Drained { attempt: answering.attempt, model: answering.model, times, reading });
 }
 

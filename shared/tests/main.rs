@@ -12,6 +12,7 @@ mod caching;
 mod contracts;
 mod corpus;
 mod dynamodb;
+mod ending;
 mod idempotency;
 mod in_flight;
 mod known_faults;

@@ -15,8 +15,8 @@ use gateway_core::store::{
 };
 use gateway_core::tenant::TenantRecord;
 use gateway_core::window::Window;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 /// A border that can be down.
@@ -29,6 +29,8 @@ pub struct Unreliable<T> {
     pub down_after_admission: AtomicBool,
     /// Receipts that came through.
     pub recorded: watch::Sender<u64>,
+    /// The last of them.
+    pub last_receipt: Mutex<Option<Receipt>>,
 }
 
 impl<T> Unreliable<T> {
@@ -39,6 +41,7 @@ impl<T> Unreliable<T> {
             deaf: AtomicBool::new(false),
             down_after_admission: AtomicBool::new(false),
             recorded: watch::Sender::new(0),
+            last_receipt: Mutex::default(),
         }
     }
 
@@ -113,6 +116,7 @@ impl<T: Directory> Directory for Unreliable<T> {
 impl<T: Ledger> Ledger for Unreliable<T> {
     async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError> {
         self.up(LedgerError::Unavailable)?.record(receipt).await?;
+        *self.last_receipt.lock().unwrap() = Some(receipt.clone());
         self.recorded.send_modify(|recorded| *recorded += 1);
         Ok(())
     }

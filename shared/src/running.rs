@@ -1,0 +1,154 @@
+//! The requests that run, and how a process that ends brings them to their end (B3).
+//!
+//! A request outlives its client (M4), so connections do not show what a process has still to do: the requests are counted
+//! here, each from before its task begins until the task has ended. Whoever ends the process waits for [`Running::none`],
+//! and when it can wait no longer says [`Running::stop`]: that ends every wait for a provider as if the request's deadline
+//! had passed. The request then goes its ordinary way out, with an estimate of what it used, its settlement and its
+//! receipt. Tasks are not aborted: what a provider bills would be forgotten.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// The requests of one gateway that run.
+#[derive(Debug, Default)]
+pub struct Running {
+    count: watch::Sender<usize>,
+    stopped: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Counts one more, until what is returned is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> Counted {
+        self.count.send_modify(|count| *count += 1);
+        Counted(self.clone())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Waits until there is none.
+    pub async fn none(&self) {
+        // It fails only without a sender, which is here.
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Ends all waiting for providers, now and from now on.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// A deadline that passes `at` this instant, or when the process ends.
+    pub(crate) fn deadline(&self, at: Instant) -> Deadline {
+        Deadline { at, stopped: self.stopped.subscribe() }
+    }
+}
+
+/// One request that runs.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Running>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.count.send_modify(|count| *count -= 1);
+    }
+}
+
+/// After it, nothing may be started for a request, and nothing is waited for.
+#[derive(Debug, Clone)]
+pub(crate) struct Deadline {
+    at: Instant,
+    stopped: watch::Receiver<bool>,
+}
+
+/// What was waited for did not come in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Passed;
+
+impl Deadline {
+    /// How long it is until then.
+    pub(crate) fn left(&self) -> Duration {
+        match *self.stopped.borrow() {
+            true => Duration::ZERO,
+            false => self.at.saturating_duration_since(Instant::now()),
+        }
+    }
+
+    /// Whether it comes at `instant` or before, as it does where the process ends.
+    pub(crate) fn comes_by(&self, instant: Instant) -> bool {
+        self.at <= instant || *self.stopped.borrow()
+    }
+
+    /// Waits for `doing` until then.
+    pub(crate) async fn bound<T>(&self, doing: impl Future<Output = T>) -> Result<T, Passed> {
+        self.bound_by(self.at, doing).await
+    }
+
+    /// Waits for `doing` until then or, if that is earlier, until `by`.
+    pub(crate) async fn bound_by<T>(&self, by: Instant, doing: impl Future<Output = T>) -> Result<T, Passed> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            biased;
+            done = timeout_at(self.at.min(by), doing) => done.map_err(|_| Passed),
+            // Without a sender there is no gateway any more.
+            _ = stopped.wait_for(|stopped| *stopped) => Err(Passed),
+        }
+    }
+
+    /// Sleeps until `instant`, or until the deadline if that is earlier.
+    pub(crate) async fn sleep_until(&self, instant: Instant) {
+        let _ = self.bound_by(instant, pending::<()>()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_with_what_comes_first() {
+        let running = Running::default();
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let deadline = running.deadline(now + 2 * second);
+        assert_eq!(deadline.bound_by(now + LONG, async { 5 }).await, Ok(5));
+        assert_eq!(deadline.bound_by(now + second, pending::<()>()).await, Err(Passed));
+        assert_eq!((now.elapsed(), deadline.left()), (second, second));
+        assert_eq!(deadline.bound_by(now + LONG, pending::<()>()).await, Err(Passed));
+        assert_eq!((now.elapsed(), deadline.left()), (2 * second, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_process_ends_every_wait_at_once() {
+        let running = Running::default();
+        let (now, deadline) = (Instant::now(), running.deadline(Instant::now() + LONG));
+        assert!(!deadline.comes_by(now + LONG / 2));
+        let (waited, ()) = tokio::join!(deadline.bound_by(now + LONG, pending::<()>()), async { running.stop() });
+        assert_eq!((waited, now.elapsed()), (Err(Passed), Duration::ZERO));
+        deadline.sleep_until(now + LONG).await;
+        assert_eq!((deadline.left(), now.elapsed(), deadline.comes_by(now)), (Duration::ZERO, Duration::ZERO, true));
+        // What is there already is taken all the same.
+        assert_eq!(deadline.bound_by(now + LONG, async { 5 }).await, Ok(5));
+    }
+
+    #[tokio::test]
+    async fn requests_are_counted_until_their_tasks_have_ended_however_they_end() {
+        let running = Arc::new(Running::default());
+        let (one, other) = (running.begin(), running.begin());
+        assert_eq!(running.count(), 2);
+        drop(one);
+        let panicked = tokio::task::spawn_blocking(move || {
+            let _counted = other;
+            panic!("a bug");
+        });
+        let (_, ()) = tokio::join!(panicked, running.none());
+        assert_eq!(running.count(), 0);
+    }
+}

@@ -224,6 +224,8 @@ pub struct Catalog {
     pub tiers: Vec<Arc<Tier>>,
     /// The other names, each with the name that it stands for.
     pub aliases: Vec<(Arc<str>, Arc<str>)>,
+    /// Models and aliases of the configuration whose provider has no key here, each with that provider.
+    pub unserved: Vec<(Arc<str>, Arc<str>)>,
     by_name: HashMap<Arc<str>, Target>,
     simulated: Option<Simulated>,
 }
@@ -256,7 +258,14 @@ impl Catalog {
                 by_name.entry(name.clone()).or_insert(target);
             }
         }
-        Self { models, tiers, aliases, by_name, simulated }
+        Self { models, tiers, aliases, unserved: Vec::new(), by_name, simulated }
+    }
+
+    /// Every name that a client may use, but for those that the simulated provider makes up.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let tiers = self.tiers.iter().map(|tier| &*tier.name);
+        let models = self.models.iter().map(|model| &*model.name);
+        [AUTO].into_iter().chain(tiers).chain(models).chain(self.aliases.iter().map(|(name, _)| &**name))
     }
 
     /// What a requested name stands for; `None` for a name that nobody gave.

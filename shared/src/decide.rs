@@ -84,7 +84,7 @@ pub async fn decide(
     let catalog = &config.catalog;
     if request.models.is_empty() {
         return match catalog.resolve(&request.model) {
-            None => Err(Error::ModelNotFound(request.model.to_string())),
+            None => Err(not_found(catalog, caller, &request.model)),
             Some(Target::Auto) if !caller.tenant.allows("auto") => Err(Error::ModelNotAllowed("auto".into())),
             Some(Target::Auto) => {
                 let found = detect(config, intents, &request.prompt).await;
@@ -113,7 +113,7 @@ pub async fn decide(
     let mut models: Vec<Arc<Model>> = Vec::new();
     for name in Some(&request.model).filter(|name| !name.is_empty()).into_iter().chain(&request.models) {
         let named = match catalog.resolve(name) {
-            None => return Err(Error::ModelNotFound(name.to_string())),
+            None => return Err(not_found(catalog, caller, name)),
             Some(Target::Auto) => {
                 return Err(Error::invalid("models", "`auto` cannot stand in or beside a list of models."));
             }
@@ -127,6 +127,28 @@ pub async fn decide(
         }
     }
     pinned(None, models, caller, request)
+}
+
+/// Names that differ in no more letters than one in this many are taken for misspelt.
+const LETTERS_PER_SLIP: usize = 3;
+/// A longer name is not compared with those that exist: what one wrong request costs is bounded.
+const COMPARED_BYTES: usize = 128;
+
+/// That there is no model of this name: told with the nearest one that the tenant may use, or, where the configuration
+/// lists it, with the provider that has no key here.
+pub(crate) fn not_found(catalog: &Catalog, caller: &Caller, name: &str) -> Error {
+    let without_key = catalog
+        .unserved
+        .iter()
+        .find(|(unserved, _)| &**unserved == name)
+        .map(|(_, provider)| format!("It is configured, but its provider `{provider}` has no API key here."));
+    let nearest = || {
+        let slips = |known: &str| strsim::osa_distance(&name.to_lowercase(), &known.to_lowercase());
+        let known = catalog.names().filter(|known| caller.tenant.allows(known) && name.len() <= COMPARED_BYTES);
+        let (slips, nearest) = known.map(|known| (slips(known), known)).min()?;
+        (slips * LETTERS_PER_SLIP <= name.len()).then(|| format!("Did you mean `{nearest}`?"))
+    };
+    Error::ModelNotFound { model: name.to_owned(), hint: without_key.or_else(nearest) }
 }
 
 /// A decision that the client made.
@@ -234,7 +256,7 @@ fn tier_that_can(catalog: &Catalog, tier: Arc<Tier>, caller: &Caller, request: &
         }
         why = why.or(why_not);
     }
-    Err(why.unwrap_or_else(|| Error::ModelNotFound("auto".into())))
+    Err(why.unwrap_or_else(|| Error::ModelNotFound { model: "auto".into(), hint: None }))
 }
 
 /// Candidates, models passed over with the reason, and what to tell the client if there are no candidates.

@@ -73,8 +73,13 @@ pub enum Error {
     #[error("the model {0} is not allowed")]
     ModelNotAllowed(String),
     /// There is no such model, or none of its tier can do what the request needs.
-    #[error("the model {0} does not exist")]
-    ModelNotFound(String),
+    #[error("the model {model} does not exist")]
+    ModelNotFound {
+        /// The name that was asked for.
+        model: String,
+        /// What was probably meant, or why it is not here, as a sentence.
+        hint: Option<String>,
+    },
     /// There is nothing here.
     #[error("not found")]
     NotFound,
@@ -210,15 +215,11 @@ impl Error {
                     format!("This key may not use the model `{model}`."),
                 )
             },
-            Self::ModelNotFound(model) => Told {
-                param: Some("model".into()),
-                ..told(
-                    404,
-                    "model_not_found",
-                    INVALID,
-                    format!("The model `{model}` does not exist here; GET /v1/models lists those that do."),
-                )
-            },
+            Self::ModelNotFound { model, hint } => {
+                let hint = hint.as_deref().unwrap_or("GET /v1/models lists those that do.");
+                let message = format!("The model `{model}` does not exist here. {hint}");
+                Told { param: Some("model".into()), ..told(404, "model_not_found", INVALID, message) }
+            }
             Self::NotFound => told(404, "not_found", INVALID, "There is nothing here.".into()),
             Self::MethodNotAllowed => told(405, "method_not_allowed", INVALID, "Not with this method.".into()),
             Self::Conflict(why) => told(409, "conflict", INVALID, (*why).to_owned()),

@@ -8,7 +8,7 @@ use crate::authenticate::{Authenticator, Caller};
 use crate::catalog::Model;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::decide::Intents;
+use crate::decide::{Intents, not_found};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::health::{MemoryHealth, ModelHealth, Observation};
@@ -216,7 +216,7 @@ impl Gateway {
     pub async fn model(&self, headers: &HeaderMap, name: &str) -> Result<Answer, Error> {
         let caller = self.caller(headers).await?;
         if !caller.tenant.allows(name) || self.config.catalog.resolve(name).is_none() {
-            return Err(Error::ModelNotFound(name.to_owned()));
+            return Err(not_found(&self.config.catalog, &caller, name));
         }
         let body = json!({"id": name, "object": "model", "created": 0, "owned_by": "gateway"});
         Ok(Answer::json(StatusCode::OK, &body))

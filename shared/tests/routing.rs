@@ -184,6 +184,31 @@ async fn a_key_reaches_only_what_its_tenant_may_use() {
 }
 
 #[tokio::test]
+async fn an_unknown_model_is_told_with_the_nearest_name_that_the_tenant_may_use() {
+    let rig = cheap(["ok"]).tenant(json!({"allowed_models": ["cheap", "reasoning", "up/ok@s*"]})).build().await;
+    for (asked, nearest) in [
+        ("cheep", Some("cheap")),
+        ("CHEAP", Some("cheap")),
+        ("reasonning", Some("reasoning")),
+        ("up/ok@stronk", Some("up/ok@strong")),
+        // Nearer still is `up/ok`, which is not this tenant's to know.
+        ("up/okk", None),
+        ("nobody/knows-it", None),
+        ("c", None),
+    ] {
+        for got in
+            [rig.fresh(ask(asked)).await, rig.fresh(json!({"models": [asked], "messages": ask("x")["messages"]})).await]
+        {
+            let message = got.json()["error"]["message"].as_str().unwrap().to_owned();
+            let told = message.split("Did you mean `").nth(1).and_then(|rest| rest.strip_suffix("`?"));
+            assert_eq!((got.status, told), (404, nearest), "{asked}: {message}");
+        }
+    }
+    let endless = "cheap".repeat(50);
+    assert!(!rig.fresh(ask(&endless)).await.json().to_string().contains("Did you mean"));
+}
+
+#[tokio::test]
 async fn what_a_tenant_may_use_changes_with_the_next_request() {
     let rig = cheap(["ok"]).build().await;
     assert_eq!(rig.fresh(ask("up/ok")).await.status, 200);

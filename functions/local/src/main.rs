@@ -13,9 +13,25 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: ai-gateway                    serve both planes on GATEWAY_ADDR (127.0.0.1:8080)
-       ai-gateway check FILE         say what is wrong with a configuration file
+       ai-gateway check FILE         say what is wrong with a configuration file, and which of its keys are not set here
        ai-gateway replay FILE        write the receipts of a log into the ledger, each once; - is standard input
        ai-gateway --help | --version";
+
+const VARIABLES: &str = "\
+environment (one that is empty counts as not set):
+  GATEWAY_ADDR            address to listen on; 127.0.0.1:8080
+  GATEWAY_CONFIG          path of gateway.toml; the compiled-in configuration
+  GATEWAY_DIRECTORY       tenants, keys and receipts: file:FOLDER or dynamodb:TABLE; file:.gateway
+  GATEWAY_STORE           counters, cache and health: memory, redis://, rediss://, redis-cluster://HOST:PORT,HOST:PORT or
+                          rediss-cluster://; memory
+  GATEWAY_STORE_CA        with TLS to the store: a PEM file with the authority to trust in place of the public ones
+  GATEWAY_ADMIN_TOKEN     the owner's token, at least 32 characters; made once and kept in the folder
+  GATEWAY_HASH_SECRET     what API keys are hashed with, at least 32 characters; made once and kept in the folder
+  GATEWAY_RESPONSE_MODE   under Lambda: buffered, auto or streamed; buffered
+  GATEWAY_LOG             tracing filter, such as info or warn,receipt=info; warn
+  OPENAI_API_KEY, GROQ_API_KEY, TOGETHER_API_KEY, OPENROUTER_API_KEY
+                          the keys that the compiled-in configuration names; without any, answers are simulated
+  AWS_…                   as for every program that uses AWS's SDK, where the directory is a table";
 
 fn main() -> ExitCode {
     // On one core one thread does it all, as on Lambda; several would only hand work to each other.
@@ -40,7 +56,7 @@ async fn start() -> ExitCode {
         ["check", file] => return check_file(file),
         ["replay", file] => replay::run(file).await,
         ["--help" | "-h"] => {
-            println!("{USAGE}");
+            println!("{USAGE}\n\n{VARIABLES}");
             Ok(())
         }
         ["--version" | "-V"] => {
@@ -69,6 +85,12 @@ fn check_file(file: &str) -> ExitCode {
     let problems = check(&text, file);
     if problems.is_empty() {
         println!("{file}: no problems");
+        // A file is checked where its keys are not: what they would change is said, and is no fault of the file.
+        let here = match Config::load(&text, file, &|variable| std::env::var(variable).ok()) {
+            Ok(config) => config.notices,
+            Err(error) => error.problems,
+        };
+        here.iter().for_each(|note| println!("in this environment: {note}"));
         return ExitCode::SUCCESS;
     }
     problems.iter().for_each(|problem| eprintln!("{problem}"));

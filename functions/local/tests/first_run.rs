@@ -121,7 +121,11 @@ async fn check_says_what_is_wrong_with_a_file_and_where() {
     let check = async |path: &str| Setup::new().called(&["check", path]).run().await;
     let (status, output, errors) = check(SHIPPED).await;
     assert!(status.success() && output.contains("no problems") && errors.is_empty(), "{output}{errors}");
+    assert!(output.contains("in this environment: openai is skipped, for OPENAI_API_KEY is not set"), "{output}");
     let good = config("http://127.0.0.1:9/v1", &["ok"], "");
+    let (status, output, errors) = check(&folder.file("unset.toml", &good)).await;
+    assert!(status.success() && errors.is_empty(), "{output}{errors}");
+    assert!(output.contains("api_key: DOUBLE_API_KEY is not set in the environment"), "{output}");
     for (name, text, says) in [
         ("unknown.toml", good.clone() + "\n[tennant_defaults]\n", &["unknown.toml:", "tennant_defaults"][..]),
         (
@@ -159,7 +163,9 @@ async fn a_wrong_command_line_shows_the_usage() {
         let complaint = Setup::new().called(arguments).complaint().await;
         assert!(complaint.contains("usage: ai-gateway"), "{arguments:?}: {complaint}");
     }
-    for (argument, says) in [("--help", "usage: ai-gateway"), ("--version", "ai-gateway ")] {
+    for (argument, says) in
+        [("--help", "usage: ai-gateway"), ("--help", "GATEWAY_STORE "), ("--version", "ai-gateway ")]
+    {
         let (status, output, _) = Setup::new().called(&[argument]).run().await;
         assert!(status.success() && output.contains(says), "{output}");
     }

@@ -59,7 +59,8 @@ pub(super) fn read(root: &mut Section<'_, '_>, providers: Vec<(String, Availabil
         || aliases.iter().any(|(_, stands_for)| names_simulated(stands_for));
     let shelf = Shelf::new(listed, providers, timeouts, simulated_is_implied);
 
-    let aliases: Vec<_> = aliases.into_iter().filter(|alias| shelf.keeps(alias, &tiers, root.problems)).collect();
+    let (aliases, lost): (Vec<_>, Vec<_>) =
+        aliases.into_iter().partition(|alias| shelf.keeps(alias, &tiers, root.problems));
     let tiers: Vec<_> = tiers
         .iter()
         .map(|(name, words)| (Arc::from(name.text.as_str()), shelf.serving_in(name, words, root.problems)))
@@ -75,7 +76,9 @@ pub(super) fn read(root: &mut Section<'_, '_>, providers: Vec<(String, Availabil
         }
     }
     let aliases = aliases.into_iter().map(|(name, stands_for)| (name.text.into(), stands_for.text.into())).collect();
-    let catalog = Catalog::new(models, tiers, aliases, shelf.simulated);
+    let unserved = shelf.unserved(&lost);
+    let mut catalog = Catalog::new(models, tiers, aliases, shelf.simulated);
+    catalog.unserved = unserved;
     Read { catalog, providers: shelf.serving, skipped: shelf.skipped.into_values().collect(), names }
 }
 
@@ -117,6 +120,14 @@ impl Shelf {
     fn find(&self, name: &str) -> Option<Option<Arc<Model>>> {
         let listed = self.listed.iter().find(|(listed, _)| listed == name).map(|(_, model)| model.clone());
         listed.or_else(|| Some(Some(Arc::new(self.simulated.as_ref()?.model(name)?))))
+    }
+
+    /// What the file lists and cannot be served here: models, and the aliases that are lost with them.
+    fn unserved(&self, lost: &[(Word, Word)]) -> Vec<(Arc<str>, Arc<str>)> {
+        let without = |model: Arc<Model>| self.provider(&model).is_none().then(|| model.provider.clone());
+        let listed = self.listed.iter().filter_map(|(name, model)| Some((name.as_str(), without(model.clone()?)?)));
+        let lost = lost.iter().filter_map(|(name, of)| Some((name.text.as_str(), without(self.find(&of.text)??)?)));
+        listed.chain(lost).map(|(name, provider)| (name.into(), provider)).collect()
     }
 
     fn provider(&self, model: &Model) -> Option<&ProviderSpec> {

@@ -233,6 +233,18 @@ fn an_alias_of_a_skipped_model_is_unknown_and_no_mistake() {
 }
 
 #[test]
+fn what_lacks_its_providers_key_is_known_by_name() {
+    let text = SHIPPED.replace("# \"gpt-4\" =", "\"gpt-4\" =");
+    let config = Config::load(&text, "gateway.toml", &only(&["GROQ_API_KEY"])).unwrap();
+    let unserved = |name: &str| {
+        config.catalog.unserved.iter().find(|(known, _)| &**known == name).map(|(_, provider)| provider.to_string())
+    };
+    assert_eq!(unserved("openai/gpt-4o").as_deref(), Some("openai"));
+    assert_eq!(unserved("gpt-4").as_deref(), Some("openai"), "an alias goes with its model");
+    assert_eq!(unserved("groq/llama-3.3-70b"), None);
+}
+
+#[test]
 fn intents_of_the_file_replace_the_shipped_ones() {
     let config = load(&format!("{SMALLEST}[intents.a]\ntier = 'reasoning'\nexamples = ['x', 'y']\n"));
     let intent = IntentSpec { name: "a".into(), tier: "reasoning".into(), examples: vec!["x".into(), "y".into()] };

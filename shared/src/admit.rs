@@ -333,7 +333,7 @@ fn admission(gateway: &Gateway, work: &Work<'_>, decision: &Decision, now_ms: u6
         WindowKind::Month => QuotaAsk { window, requests: None, tokens: None, cost_nusd: limits.monthly_cost_nusd },
     };
     Admission {
-        tenant: tenant.id.clone(),
+        tenant: tenant.uid.clone(),
         id: work.journal.id,
         settings_version: tenant.version,
         request_rate: rate(limits.requests_per_minute),
@@ -365,7 +365,7 @@ fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     };
-    add(tenant.id.as_bytes());
+    add(tenant.uid.as_bytes());
     add(&work.gateway.config.version.to_le_bytes());
     add(&tenant.version.to_le_bytes());
     add(&[match work.wants.upgrade {
@@ -377,7 +377,7 @@ fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
         add(name.as_bytes());
         add(value);
     }
-    Some(CacheKey { tenant: tenant.id.clone(), hash: hash.finalize().into() })
+    Some(CacheKey { tenant: tenant.uid.clone(), hash: hash.finalize().into() })
 }
 
 pub(crate) fn told(refusal: Refusal, now_ms: u64) -> Error {

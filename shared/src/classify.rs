@@ -75,7 +75,7 @@ async fn decide_again(work: &mut Work<'_>, decision: &mut Decision) {
     let gateway = work.gateway;
     let now_ms = gateway.clock.now_ms();
     let key =
-        CacheKey { tenant: work.caller.tenant.id.clone(), hash: hash(gateway.config.version, &work.request.prompt) };
+        CacheKey { tenant: work.caller.tenant.uid.clone(), hash: hash(gateway.config.version, &work.request.prompt) };
     let remembered = gateway.store.cache().get(&key, now_ms).await.ok().flatten();
     let fresh = remembered.is_none();
     let name = match remembered {

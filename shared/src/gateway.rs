@@ -27,6 +27,7 @@ use crate::running::Running;
 use crate::store::cache::MemoryCache;
 use crate::store::memory::MemoryCounters;
 use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store};
+use crate::tenant::id_of;
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -163,8 +164,8 @@ impl Gateway {
 
     /// Writes the receipts of holds that expired: their processes were lost, and what they may have been billed is
     /// charged in full (M2). Without them a refill would forget it.
-    pub async fn write_lost(&self, tenant: &str) {
-        let lost = self.store.counters().lost(tenant);
+    pub async fn write_lost(&self, uid: &str) {
+        let (lost, tenant) = (self.store.counters().lost(uid), id_of(uid));
         if lost.is_empty() {
             return;
         }
@@ -173,7 +174,7 @@ impl Gateway {
         let mut written = Vec::with_capacity(lost.len());
         for some in lost.chunks(LOST_AT_ONCE) {
             let receipts: Vec<Receipt> =
-                some.iter().map(|hold| Receipt::of_lost(tenant, hold, self.config.version)).collect();
+                some.iter().map(|hold| Receipt::of_lost(uid, hold, self.config.version)).collect();
             let recorded = timeout_at(by, join_all(receipts.iter().map(|receipt| self.ledger.record(receipt)))).await;
             let Ok(recorded) = recorded else { break };
             written.extend(some.iter().zip(recorded).filter(|(_, done)| done.is_ok()).map(|(hold, _)| hold.clone()));
@@ -181,7 +182,7 @@ impl Gateway {
         if written.is_empty() {
             return tracing::warn!(tenant, "expired holds are not in the ledger yet");
         }
-        if let Err(error) = self.store.counters().acknowledge(tenant, &written, self.clock.now_ms()).await {
+        if let Err(error) = self.store.counters().acknowledge(uid, &written, self.clock.now_ms()).await {
             tracing::warn!(tenant, %error, "expired holds will be written again, to no effect");
         }
     }
@@ -229,7 +230,7 @@ impl Gateway {
     pub async fn receipt(&self, headers: &HeaderMap, id: &str) -> Result<Answer, Error> {
         let caller = self.caller(headers).await?;
         let id: RequestId = id.parse().map_err(|_| Error::NotFound)?;
-        let found = self.ledger.receipt(&caller.tenant.id, id, self.clock.now_ms()).await;
+        let found = self.ledger.receipt(&caller.tenant.uid, id, self.clock.now_ms()).await;
         let receipt = found.map_err(|e| Error::Unavailable(e.to_string()))?.ok_or(Error::NotFound)?;
         Ok(Answer::json(StatusCode::OK, &serde_json::to_value(receipt).unwrap_or_default()))
     }

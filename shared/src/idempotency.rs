@@ -27,7 +27,7 @@ struct Head {
 /// 409 while another request has it, 422 if it came with another body, 503 while the ledger is down.
 pub(crate) async fn claim(work: &mut Work<'_>) -> Result<Option<Bytes>, Error> {
     let Some(hash) = work.wants.idempotency_key else { return Ok(None) };
-    let key = IdempotencyKey { tenant: work.caller.tenant.id.clone(), hash };
+    let key = IdempotencyKey { tenant: work.caller.tenant.uid.clone(), hash };
     let now_ms = work.gateway.clock.now_ms();
     let lease_until_ms = now_ms + work.left_ms() + LEASE_AFTER_DEADLINE_MS;
     let id = work.journal.id;

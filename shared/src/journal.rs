@@ -21,6 +21,7 @@ pub(crate) struct Journal {
     pub(crate) created_at_ms: u64,
     pub(crate) started: Instant,
     pub(crate) tenant: Arc<str>,
+    pub(crate) tenant_uid: Option<Arc<str>>,
     pub(crate) key_last4: Arc<str>,
     pub(crate) requested_model: Arc<str>,
     pub(crate) model: Option<Arc<str>>,
@@ -52,6 +53,7 @@ impl Journal {
             created_at_ms: now_ms,
             started: Instant::now(),
             tenant: "".into(),
+            tenant_uid: None,
             key_last4: "".into(),
             requested_model: "".into(),
             model: None,
@@ -129,6 +131,7 @@ impl Journal {
         Receipt {
             id: self.id,
             tenant: self.tenant.clone(),
+            tenant_uid: self.tenant_uid.clone(),
             key_last4: self.key_last4.clone(),
             created_at_ms: self.created_at_ms,
             status,

@@ -23,13 +23,7 @@ impl ApiKey {
     /// A new random key.
     #[must_use]
     pub fn generate() -> Self {
-        let mut random = String::with_capacity(RANDOM_CHARS);
-        while random.len() < RANDOM_CHARS {
-            // Bytes past the largest multiple of 62 are thrown away, so that every character is equally likely.
-            let fair = random_u64().to_le_bytes().into_iter().filter(|byte| *byte < 248);
-            let left = RANDOM_CHARS - random.len();
-            random.extend(fair.take(left).map(|byte| char::from(BASE62[usize::from(byte % 62)])));
-        }
+        let random = random_base62(RANDOM_CHARS);
         let checksum = checksum(&random);
         Self(format!("{PREFIX}{random}{checksum}"))
     }
@@ -85,6 +79,18 @@ impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}…{}", self.last4())
     }
+}
+
+/// So many random characters, all of them equally likely.
+pub(crate) fn random_base62(chars: usize) -> String {
+    let mut random = String::with_capacity(chars);
+    while random.len() < chars {
+        // Bytes past the largest multiple of 62 are thrown away, so that every character is equally likely.
+        let fair = random_u64().to_le_bytes().into_iter().filter(|byte| *byte < 248);
+        let left = chars - random.len();
+        random.extend(fair.take(left).map(|byte| char::from(BASE62[usize::from(byte % 62)])));
+    }
+    random
 }
 
 fn checksum(random: &str) -> String {

@@ -25,6 +25,7 @@ use crate::rank::candidates;
 use crate::request::ChatRequest;
 use crate::running::Deadline;
 use crate::settle::{Outcome, settle};
+use crate::tenant::uid_apart;
 use crate::upgrade::{Drained, drain, judge, manner, stronger_tier, upgrade};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -129,7 +130,7 @@ async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut repl
     };
     if let Err(error) = answered {
         finish(&work, None).await;
-        gateway.write_lost(&work.caller.tenant.id).await;
+        gateway.write_lost(&work.caller.tenant.uid).await;
         refuse(gateway, &mut work.journal, &mut reply, error);
     }
 }
@@ -142,6 +143,7 @@ pub(crate) async fn read(
 ) -> Result<(Caller, ChatRequest, Instructions), Error> {
     let caller = gateway.authenticator.authenticate(key_of(&call.headers), journal.created_at_ms).await?;
     journal.tenant = caller.tenant.id.clone();
+    journal.tenant_uid = uid_apart(&caller.tenant.uid);
     journal.key_last4 = caller.key_last4.clone();
     let wants = Instructions::read(&call.headers)?;
     journal.tags = wants.tags.clone();

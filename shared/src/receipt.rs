@@ -7,6 +7,7 @@ use crate::id::RequestId;
 use crate::ledger::Charged;
 use crate::money::Usage;
 use crate::store::Lost;
+use crate::tenant::{id_of, uid_apart};
 use crate::usd;
 use crate::window::{Window, WindowKind};
 use serde::{Deserialize, Serialize};
@@ -169,6 +170,9 @@ pub struct Receipt {
     pub id: RequestId,
     /// Whose request it was.
     pub tenant: Arc<str>,
+    /// What the tenant's receipts are kept under, where that is not its id; see [`Receipt::uid`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_uid: Option<Arc<str>>,
     /// The last four characters of the key that it came with.
     pub key_last4: Arc<str>,
     /// When it came in, in Unix milliseconds.
@@ -223,14 +227,15 @@ pub struct Receipt {
 impl Receipt {
     /// The receipt of a request whose process was lost: all that was held for it, as an estimate (M2).
     #[must_use]
-    pub fn of_lost(tenant: &str, lost: &Lost, config_version: u64) -> Self {
+    pub fn of_lost(uid: &str, lost: &Lost, config_version: u64) -> Self {
         let mut windows = lost.windows.clone();
         if windows.iter().all(|window| window.kind != WindowKind::Month) {
             windows.push(Window::month(lost.id.created_at_ms()));
         }
         Self {
             id: lost.id,
-            tenant: tenant.into(),
+            tenant: id_of(uid).into(),
+            tenant_uid: uid_apart(&uid.into()),
             key_last4: "".into(),
             created_at_ms: lost.id.created_at_ms(),
             status: 500,
@@ -256,6 +261,12 @@ impl Receipt {
             windows,
             outage: false,
         }
+    }
+
+    /// What it, and all that it adds to, is kept under.
+    #[must_use]
+    pub fn uid(&self) -> &Arc<str> {
+        self.tenant_uid.as_ref().unwrap_or(&self.tenant)
     }
 
     /// What this request counts against a quota (M7): itself, and all its tokens and money.

@@ -16,7 +16,7 @@ const OPENING: Duration = Duration::from_millis(20);
 /// With the store back: sends it what it is owed, and has it charge what this tenant did without it.
 pub(crate) async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
     let gateway = work.gateway;
-    let tenant = work.caller.tenant.id.clone();
+    let tenant = work.caller.tenant.uid.clone();
     gateway.pay().await;
     if !gateway.outage.take_uncharged(&tenant) {
         return Ok(());
@@ -60,7 +60,7 @@ pub(crate) async fn learn(
     }
     let mut missing = windows.to_vec();
     if work.caller.tenant.settings.strict {
-        let tenant = work.caller.tenant.id.clone();
+        let tenant = work.caller.tenant.uid.clone();
         let lease_ms = gateway.config.request_deadline_ms + LEASE_AFTER_DEADLINE_MS;
         for window in windows {
             match waited_for.iter().filter(|known| *known == window).count() {
@@ -87,9 +87,9 @@ async fn tell(work: &Work<'_>, windows: &[Window], now_ms: u64) -> Result<(), Re
     let (gateway, tenant) = (work.gateway, &work.caller.tenant);
     let mut totals = Vec::with_capacity(windows.len());
     for window in windows {
-        totals.push((*window, gateway.ledger.totals(&tenant.id, window).await.map_err(ledger_is_down)?));
+        totals.push((*window, gateway.ledger.totals(&tenant.uid, window).await.map_err(ledger_is_down)?));
     }
-    Ok(gateway.store.counters().refill(&tenant.id, tenant.version, &totals, now_ms).await?)
+    Ok(gateway.store.counters().refill(&tenant.uid, tenant.version, &totals, now_ms).await?)
 }
 
 fn ledger_is_down(error: LedgerError) -> Error {

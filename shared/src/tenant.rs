@@ -3,11 +3,21 @@
 //! What an operator sets and what the gateway runs by are two types. [`TenantRecord`] keeps only the fields that were
 //! set, as JSON, so that PATCH is a plain deep merge, "absent" keeps meaning the default of the day, `null` stays a value
 //! (no limit) and `"default"` takes a field back. [`Tenant`] is the record over the defaults, resolved once when it is read.
+//!
+//! A tenant has two names. Its `id` is what people call it, and may be given to another tenant when it is deleted. Its
+//! `uid`, made with it and never used again, is what everything that is kept of it lies under: receipts, totals, claims,
+//! counters, remembered answers (T5). A tenant made before there were uids has its id for one.
 
+use crate::key::random_base62;
 use crate::usd;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+
+/// Between a tenant's id and what tells its uid from those of others that had the id; no id may hold it.
+pub const UID_MARK: char = '~';
+/// Random characters of a uid: 95 bits.
+const UID_CHARS: usize = 16;
 
 /// Limits of a tenant; `None` means no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,12 +92,14 @@ pub struct TenantSettings {
 pub struct TenantRecord {
     /// 1 to 64 characters of `a-z A-Z 0-9 . _ -`; the first a letter or digit.
     pub id: Arc<str>,
+    /// What all that is kept of it lies under: `<id>~<random>`. Absent where that is the id; see [`TenantRecord::uid`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Arc<str>>,
     /// A name for people.
     pub name: String,
     /// When it was made, in Unix milliseconds.
     pub created_at_ms: u64,
-    /// Grows with every change to the tenant or to one of its keys (T2). It begins with the time of creation, so that a
-    /// tenant made again under an old id is newer than what anybody remembers of the old one.
+    /// Grows with every change to the tenant or to one of its keys (T2). It begins with the time of creation.
     pub version: u64,
     /// The fields of [`TenantSettings`] that were set, and no others.
     pub set: Map<String, Value>,
@@ -98,6 +110,8 @@ pub struct TenantRecord {
 pub struct Tenant {
     /// Its id.
     pub id: Arc<str>,
+    /// What all that is kept of it lies under.
+    pub uid: Arc<str>,
     /// A name for people.
     pub name: String,
     /// The version of its record (T2).
@@ -135,7 +149,8 @@ impl TenantRecord {
         let id = take_text(&mut fields, "id")?.ok_or_else(|| InvalidTenant::new("id", "is required"))?;
         check_id(&id)?;
         let name = take_text(&mut fields, "name")?.unwrap_or_else(|| id.clone());
-        let mut record = Self { id: id.into(), name, created_at_ms: now_ms, version: now_ms, set: Map::new() };
+        let uid = Some(format!("{id}{UID_MARK}{}", random_base62(UID_CHARS)).into());
+        let mut record = Self { id: id.into(), uid, name, created_at_ms: now_ms, version: now_ms, set: Map::new() };
         merge(&mut record.set, fields, Some(&to_value(defaults)?), "")?;
         record.resolve(defaults)?;
         Ok(record)
@@ -149,8 +164,10 @@ impl TenantRecord {
         let Value::Object(mut fields) = body else {
             return Err(InvalidTenant::new("", "the body must be a JSON object"));
         };
-        if take_text(&mut fields, "id")?.is_some_and(|id| id != *self.id) {
-            return Err(InvalidTenant::new("id", "cannot be changed"));
+        for (name, value) in [("id", &self.id), ("uid", self.uid())] {
+            if take_text(&mut fields, name)?.is_some_and(|given| given != **value) {
+                return Err(InvalidTenant::new(name, "cannot be changed"));
+            }
         }
         let mut record = self.clone();
         if let Some(name) = take_text(&mut fields, "name")? {
@@ -174,7 +191,14 @@ impl TenantRecord {
         let settings: TenantSettings = serde_path_to_error::deserialize(Value::Object(whole))
             .map_err(|e| InvalidTenant::new(e.path().to_string(), e.inner().to_string()))?;
         check_settings(&settings)?;
-        Ok(Tenant { id: self.id.clone(), name: self.name.clone(), version: self.version, settings })
+        let (id, uid, name) = (self.id.clone(), self.uid().clone(), self.name.clone());
+        Ok(Tenant { id, uid, name, version: self.version, settings })
+    }
+
+    /// What all that is kept of it lies under.
+    #[must_use]
+    pub fn uid(&self) -> &Arc<str> {
+        self.uid.as_ref().unwrap_or(&self.id)
     }
 }
 
@@ -190,12 +214,25 @@ impl Tenant {
     pub fn to_json(&self) -> Value {
         let mut body = Map::new();
         body.insert("id".into(), Value::from(&*self.id));
+        body.insert("uid".into(), Value::from(&*self.uid));
         body.insert("name".into(), Value::from(self.name.as_str()));
         if let Ok(Value::Object(settings)) = serde_json::to_value(&self.settings) {
             body.extend(settings);
         }
         Value::Object(body)
     }
+}
+
+/// The id of the tenant that has, or had, this uid.
+#[must_use]
+pub fn id_of(uid: &str) -> &str {
+    uid.split(UID_MARK).next().unwrap_or(uid)
+}
+
+/// The uid as a receipt names it beside its tenant's id: not at all where it is the id.
+#[must_use]
+pub fn uid_apart(uid: &Arc<str>) -> Option<Arc<str>> {
+    uid.contains(UID_MARK).then(|| uid.clone())
 }
 
 fn to_value(defaults: &TenantSettings) -> Result<Value, InvalidTenant> {
@@ -357,6 +394,30 @@ mod tests {
             let refused = TenantRecord::create(body.clone(), &defaults(), 7).unwrap_err();
             assert_eq!(refused.path, path, "{body}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_tenant_made_anew_has_a_uid_of_its_own_that_no_change_can_give_it() {
+        let made = || TenantRecord::create(json!({"id": "acme"}), &defaults(), 7).unwrap();
+        let (one, other) = (made(), made());
+        assert_ne!(one.uid(), other.uid());
+        for record in [&one, &other] {
+            assert_eq!((id_of(record.uid()), record.uid().len()), ("acme", "acme~".len() + 16));
+            assert_eq!(record.resolve(&defaults()).unwrap().uid, *record.uid());
+            assert_eq!(record.patched(json!({"uid": &**record.uid()}), &defaults()).unwrap().uid(), record.uid());
+        }
+        assert_eq!(one.patched(json!({"uid": &**other.uid()}), &defaults()).unwrap_err().path, "uid");
+        assert_eq!(TenantRecord::create(json!({"id": "acme~0"}), &defaults(), 7).unwrap_err().path, "id");
+        assert_eq!(TenantRecord::create(json!({"id": "acme", "uid": "acme"}), &defaults(), 7).unwrap_err().path, "uid");
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_uids_has_its_id_for_one() {
+        let stored = json!({"id": "acme", "name": "Acme", "created_at_ms": 7, "version": 7, "set": {}});
+        let record: TenantRecord = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!((&**record.uid(), id_of(record.uid())), ("acme", "acme"));
+        assert_eq!(serde_json::to_value(record.patched(json!({}), &defaults()).unwrap()).unwrap()["uid"], json!(null));
+        assert_eq!(uid_apart(record.uid()), None);
     }
 
     #[test]

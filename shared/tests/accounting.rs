@@ -32,8 +32,10 @@ async fn a_client_that_leaves_in_the_middle_of_a_stream_is_charged_what_the_prov
             assert_the_books_agree(&rig, 1).await;
             let id = answer.headers["x-request-id"].to_str().unwrap().parse().unwrap();
             let ledger = &rig.ledger.inner;
-            let receipt =
-                gateway_core::ledger::Ledger::receipt(ledger, "acme", id, rig.clock_now()).await.unwrap().unwrap();
+            let receipt = gateway_core::ledger::Ledger::receipt(ledger, &rig.uid().await, id, rig.clock_now())
+                .await
+                .unwrap()
+                .unwrap();
             let outcome = receipt.attempts[0].outcome;
             assert_eq!(
                 outcome,

@@ -205,7 +205,7 @@ async fn what_is_purged_is_gone() {
     let other = rig.add_tenant("other", json!({})).await;
     rig.chat(ask("cheap")).await;
     rig.chat_as(&other, &[], ask("cheap")).await;
-    rig.gateway.store.cache().purge("acme").await.unwrap();
+    rig.gateway.store.cache().purge(&rig.uid().await).await.unwrap();
     assert_eq!(cache(&rig, &ask("cheap")).await, "miss");
     assert_eq!(rig.chat_as(&other, &[], ask("cheap")).await.header("x-gateway-cache"), "hit");
 }

@@ -55,9 +55,10 @@ async fn a_request_that_midnight_overtakes_is_charged_to_the_day_that_admitted_i
     rig.clock.advance(day.resets_at_ms - NOW - 1);
     assert_eq!(meanwhile(&rig, &provider, async { rig.clock.advance(2) }).await, 200);
     assert_eq!(meanwhile(&rig, &provider, async {}).await, 200);
-    let windows = rig.gateway.store.counters().usage("acme", &[day, next], rig.clock_now()).await.unwrap();
+    let uid = rig.uid().await;
+    let windows = rig.gateway.store.counters().usage(&uid, &[day, next], rig.clock_now()).await.unwrap();
     for (place, window) in [day, next].iter().enumerate() {
-        let (counted, total) = (windows[place].unwrap(), rig.gateway.ledger.totals("acme", window).await.unwrap().used);
+        let (counted, total) = (windows[place].unwrap(), rig.gateway.ledger.totals(&uid, window).await.unwrap().used);
         assert_eq!((counted.used, counted.held), (total, Amounts::default()), "{window:?}");
         assert_eq!(total.requests, 1, "{window:?}");
     }

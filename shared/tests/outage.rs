@@ -147,7 +147,7 @@ async fn an_admission_whose_answer_was_lost_is_taken_back() {
     counters.deaf.store(true, SeqCst);
     let got = rig.fresh(ask("cheap")).await;
     assert_eq!((got.status, got.header("x-gateway-degraded")), (200, "store"), "it was heard, and goes on without");
-    let usage = counters.usage("acme", &[day()], NOW).await.unwrap()[0].unwrap();
+    let usage = counters.usage(&rig.uid().await, &[day()], NOW).await.unwrap()[0].unwrap();
     assert_eq!(usage.held.requests, 1, "the store holds for it");
     counters.deaf.store(false, SeqCst);
     assert_eq!(served(&rig, 1).await, 1);
@@ -165,7 +165,7 @@ async fn what_the_store_holds_for_a_refused_request_is_given_back_by_whoever_com
     counters.deaf.store(false, SeqCst);
     counters.down_after_admission.store(false, SeqCst);
     counters.set_down(false);
-    let held = async || counters.usage("acme", &[day()], NOW).await.unwrap()[0].unwrap().held.requests;
+    let held = async || counters.usage(&rig.uid().await, &[day()], NOW).await.unwrap()[0].unwrap().held.requests;
     assert_eq!(held().await, 1, "it was heard");
     assert_eq!(rig.chat_as(&other, &[], ask("cheap")).await.status, 200, "another tenant's request");
     assert_eq!(held().await, 0);
@@ -178,7 +178,7 @@ async fn what_the_store_holds_for_a_refused_request_is_given_back_by_whoever_com
 async fn a_strict_tenant_waits_for_a_window_that_was_lost_in_an_outage_as_well() {
     let (rig, counters) = with_counters(cheap(["ok"])).await;
     let lost = rig.add_tenant("lost", json!({"strict": true, "outage_share": 1})).await;
-    rig.ledger.open_window("lost", &day()).await.unwrap();
+    rig.ledger.open_window(&rig.uid_of("lost").await, &day()).await.unwrap();
     let status = async || rig.chat_as(&lost, &[("x-gateway-cache", "no-store")], ask("cheap")).await.status;
     counters.set_down(true);
     assert_eq!(status().await, 200);
@@ -186,7 +186,7 @@ async fn a_strict_tenant_waits_for_a_window_that_was_lost_in_an_outage_as_well()
     assert_eq!(status().await, 503, "its window is missing, and it had one");
     rig.clock.advance(LEASE_MS);
     assert_eq!([status().await, status().await], [200, 200]);
-    let counted = counters.usage("lost", &[day()], rig.clock_now()).await.unwrap()[0].unwrap().used;
+    let counted = counters.usage(&rig.uid_of("lost").await, &[day()], rig.clock_now()).await.unwrap()[0].unwrap().used;
     assert_eq!((counted, counted.requests), (rig.totals_of("lost").await, 3));
 }
 
@@ -195,7 +195,7 @@ async fn admission(rig: &Rig) -> Admission {
     let record = gateway_core::directory::Directory::tenant(&rig.directory.inner, "acme").await.unwrap().unwrap();
     let one = Amounts { requests: 1, tokens: 50, cost_nusd: 5_000 };
     Admission {
-        tenant: "acme".into(),
+        tenant: record.uid().clone(),
         id: RequestId::new(NOW),
         settings_version: record.version,
         request_rate: Rate::new(600, 60_000, 600).ok(),
@@ -219,7 +219,7 @@ async fn the_hold_of_a_process_that_died_is_charged_in_full_and_the_ledger_hears
     assert_eq!(served(&rig, 2).await, 2);
     assert_eq!(rig.counted().await, rig.totals().await, "the truth has the estimate as well");
     assert_eq!(rig.totals().await, Amounts { requests: 3, ..rig.billed() }.plus(lost.hold));
-    let receipt = rig.ledger.inner.receipt("acme", lost.id, NOW).await.unwrap().expect("it has a receipt");
+    let receipt = rig.ledger.inner.receipt(&rig.uid().await, lost.id, NOW).await.unwrap().expect("it has a receipt");
     assert_eq!((receipt.estimated, receipt.status, receipt.amounts()), (true, 500, lost.hold));
 }
 
@@ -228,7 +228,7 @@ async fn a_strict_tenant_waits_one_lease_for_a_window_that_was_lost_and_not_for_
     let (rig, counters) = with_counters(cheap(["ok"]).tenant(json!({"strict": true}))).await;
     assert_eq!(served(&rig, 1).await, 1, "a new window is opened at once");
     let lost = rig.add_tenant("lost", json!({"strict": true})).await;
-    rig.ledger.open_window("lost", &day()).await.unwrap();
+    rig.ledger.open_window(&rig.uid_of("lost").await, &day()).await.unwrap();
     for (after_ms, retry_after) in [(0, "360"), (100_000, "260"), (LEASE_MS - 100_001, "1")] {
         rig.clock.advance(after_ms);
         let got = rig.chat_as(&lost, &[], ask("cheap")).await;

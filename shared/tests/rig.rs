@@ -288,7 +288,9 @@ impl Rig {
     pub async fn add_tenant(&self, id: &str, settings: Value) -> String {
         let mut body = settings;
         body["id"] = id.into();
-        let record = TenantRecord::create(body, &self.gateway.config.tenant_defaults, NOW).unwrap();
+        let mut record = TenantRecord::create(body, &self.gateway.config.tenant_defaults, NOW).unwrap();
+        // The same in every rig, so that two of them can be processes of one deployment.
+        record.uid = Some(format!("{id}~of-the-rig").into());
         self.directory.inner.create_tenant(&record, audit("tenant.create", id)).await.unwrap();
         self.add_key(id, "main").await
     }
@@ -315,7 +317,7 @@ impl Rig {
         let record = self.directory.inner.tenant(id).await.unwrap().unwrap();
         let record = record.patched(patch, &self.gateway.config.tenant_defaults).unwrap();
         self.directory.inner.update_tenant(&record, audit("tenant.update", id)).await.unwrap();
-        self.gateway.store.counters().refill(id, record.version, &[], self.clock.now_ms()).await.unwrap();
+        self.gateway.store.counters().refill(record.uid(), record.version, &[], self.clock.now_ms()).await.unwrap();
     }
 
     /// Sends a chat request of the tenant `acme` and waits for all of its answer.
@@ -364,13 +366,23 @@ impl Rig {
     }
 
     pub async fn totals_of(&self, tenant: &str) -> Amounts {
-        self.ledger.inner.totals(tenant, &Window::day(NOW, 0)).await.unwrap().used
+        self.ledger.inner.totals(&self.uid_of(tenant).await, &Window::day(NOW, 0)).await.unwrap().used
+    }
+
+    /// What is kept of a tenant lies under this.
+    pub async fn uid_of(&self, tenant: &str) -> Arc<str> {
+        self.directory.inner.tenant(tenant).await.unwrap().unwrap().uid().clone()
+    }
+
+    /// The same of `acme`.
+    pub async fn uid(&self) -> Arc<str> {
+        self.uid_of("acme").await
     }
 
     /// What the store says that `acme` used today, and that nothing is held any more.
     pub async fn counted(&self) -> Amounts {
-        let usage =
-            self.gateway.store.counters().usage("acme", &[Window::day(NOW, 0)], self.clock.now_ms()).await.unwrap();
+        let (uid, now_ms) = (self.uid().await, self.clock.now_ms());
+        let usage = self.gateway.store.counters().usage(&uid, &[Window::day(NOW, 0)], now_ms).await.unwrap();
         let usage = usage[0].unwrap_or_default();
         assert_eq!(usage.held, Amounts::default(), "something is held still");
         usage.used

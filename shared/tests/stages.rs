@@ -58,7 +58,8 @@ async fn counters_that_fail_after_the_call_take_no_answer_from_the_client_and_th
     let got = rig.chat(ask("cheap")).await;
     assert_eq!(got.status, 200);
     counters.set_down(false);
-    let usage = async |now_ms| counters.usage("acme", &[Window::day(NOW, 0)], now_ms).await.unwrap()[0].unwrap();
+    let uid = rig.uid().await;
+    let usage = async |now_ms| counters.usage(&uid, &[Window::day(NOW, 0)], now_ms).await.unwrap()[0].unwrap();
     let before = usage(NOW).await;
     assert!(before.held.tokens > 0 && before.used == Amounts::default(), "{before:?}");
     let after = usage(NOW + 300_000 + 60_000).await;

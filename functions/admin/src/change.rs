@@ -6,6 +6,7 @@
 
 use crate::Plane;
 use gateway_core::directory::AuditEntry;
+use gateway_core::tenant::id_of;
 use serde_json::Value;
 
 /// Who changes things, until admins have names.
@@ -22,10 +23,22 @@ impl Plane {
     ///
     /// The change stands in the directory by now, so a store that is down does not make it fail: it then becomes
     /// effective as fast as each process asks the directory again by itself, which is within ten seconds.
-    pub(crate) async fn tell_store(&self, tenant: &str, version: u64) {
+    pub(crate) async fn tell_store(&self, uid: &str, version: u64) {
         let now_ms = self.gateway.clock.now_ms();
-        if let Err(error) = self.gateway.store.counters().refill(tenant, version, &[], now_ms).await {
-            tracing::warn!(tenant, %error, "the store was not told of a change; it may take ten seconds to be effective");
+        if let Err(error) = self.gateway.store.counters().refill(uid, version, &[], now_ms).await {
+            tracing::warn!(tenant = id_of(uid), %error, "the store was not told of a change; it may take ten seconds to be effective");
+        }
+    }
+
+    /// The same, of a change to one of the keys of the tenant of this id.
+    pub(crate) async fn tell_store_of(&self, tenant: &str, version: u64) {
+        match self.gateway.directory.tenant(tenant).await {
+            Ok(Some(record)) => self.tell_store(record.uid(), version).await,
+            // It was deleted meanwhile, and its keys with it.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(tenant, %error, "the store was not told of a change; it may take ten seconds to be effective");
+            }
         }
     }
 }

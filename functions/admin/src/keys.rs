@@ -63,7 +63,7 @@ impl Plane {
     async fn add(&self, what: &str, before: Value, record: &KeyRecord) -> Result<(), Failure> {
         let entry = self.entry(what, format!("{}/{}", record.tenant, record.id), before, shown(record));
         let version = self.gateway.directory.create_key(record, entry).await?;
-        self.tell_store(&record.tenant, version).await;
+        self.tell_store_of(&record.tenant, version).await;
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl Plane {
         let key = KeyRecord { expires_at_ms, ..key };
         let entry = self.entry(what, format!("{}/{}", key.tenant, key.id), before, shown(&key));
         let version = self.gateway.directory.expire_key(&key.tenant, &key.id, expires_at_ms, entry).await?;
-        self.tell_store(&key.tenant, version).await;
+        self.tell_store_of(&key.tenant, version).await;
         Ok(key)
     }
 
@@ -81,7 +81,7 @@ impl Plane {
     async fn remove(&self, key: &KeyRecord) -> Result<(), Failure> {
         let entry = self.entry("key.revoke", format!("{}/{}", key.tenant, key.id), shown(key), Value::Null);
         let version = self.gateway.directory.delete_key(&key.tenant, &key.id, entry).await?;
-        self.tell_store(&key.tenant, version).await;
+        self.tell_store_of(&key.tenant, version).await;
         Ok(())
     }
 

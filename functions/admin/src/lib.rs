@@ -13,6 +13,7 @@ mod guard;
 mod keys;
 mod metrics;
 mod models;
+mod names;
 mod owner;
 mod quota;
 mod receipts;
@@ -27,7 +28,6 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get, patch, post};
 use gateway_core::gateway::Gateway;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 /// No setting of a tenant comes near this.
 const MOST_BODY_BYTES: usize = 1 << 20;
@@ -36,8 +36,6 @@ const MOST_BODY_BYTES: usize = 1 << 20;
 struct Plane {
     gateway: Arc<Gateway>,
     owner: OwnerToken,
-    /// The highest version that the store was told of a tenant that is no more; see [`tenants::create`].
-    deleted_version: AtomicU64,
 }
 
 /// The control plane, to be merged with the data plane's router: everything at and under `/admin`, whatever is not there
@@ -71,7 +69,7 @@ fn routes() -> Router<Arc<Plane>> {
 }
 
 fn guarded(routes: Router<Arc<Plane>>, gateway: Arc<Gateway>, owner: OwnerToken) -> Router {
-    let plane = Arc::new(Plane { gateway, owner, deleted_version: AtomicU64::new(0) });
+    let plane = Arc::new(Plane { gateway, owner });
     routes
         .method_not_allowed_fallback(guard::not_so)
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))

@@ -46,19 +46,20 @@ impl Plane {
 
 /// `GET /admin/tenants/{tenant}/usage`
 pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
-    let settings = plane.resolved(&plane.record(&id).await?)?.settings;
+    let tenant = plane.resolved(&plane.record(&id).await?)?;
+    let (uid, settings) = (&tenant.uid, &tenant.settings);
     let now_ms = plane.gateway.clock.now_ms();
     let windows = [Window::day(now_ms, settings.window_anchor_ms), Window::month(now_ms)];
-    let live = plane.gateway.store.counters().usage(&id, &windows, now_ms).await;
+    let live = plane.gateway.store.counters().usage(uid, &windows, now_ms).await;
     let is_down = live.as_ref().is_err_and(|StoreError(why)| {
         tracing::warn!(why, "the live windows are not to be had; the ledger's are shown");
         true
     });
-    plane.gateway.write_lost(&id).await;
+    plane.gateway.write_lost(uid).await;
     let live = live.unwrap_or_default();
     let live_of = |place: usize| live.get(place).copied().flatten();
     let [day, month] =
-        [plane.known(&id, &windows[0], live_of(0)).await?, plane.known(&id, &windows[1], live_of(1)).await?];
+        [plane.known(uid, &windows[0], live_of(0)).await?, plane.known(uid, &windows[1], live_of(1)).await?];
     let limits = &settings.limits;
     let mut answer = reply(
         StatusCode::OK,

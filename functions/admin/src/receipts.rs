@@ -16,8 +16,8 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<Strin
         params.take("tenant").ok_or_else(|| Error::invalid("tenant", "Say whose receipt it is: `?tenant=…`."))?;
     params.finish()?;
     let id: RequestId = id.parse().map_err(|_| Error::NotFound)?;
-    let receipt =
-        plane.gateway.ledger.receipt(&tenant, id, plane.gateway.clock.now_ms()).await?.ok_or(Error::NotFound)?;
+    let (uid, now_ms) = (plane.uid_of(&tenant).await?, plane.gateway.clock.now_ms());
+    let receipt = plane.gateway.ledger.receipt(&uid, id, now_ms).await?.ok_or(Error::NotFound)?;
     let receipt = serde_json::to_value(receipt).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(reply(StatusCode::OK, &receipt))
 }

@@ -11,11 +11,10 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use gateway_core::directory::DirectoryError;
 use gateway_core::error::Error;
-use gateway_core::tenant::{InvalidTenant, Tenant, TenantRecord};
+use gateway_core::tenant::{InvalidTenant, Tenant, TenantRecord, id_of};
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// How often a change is made again because somebody else was faster.
 const TRIES: usize = 5;
@@ -52,16 +51,16 @@ impl Plane {
                 Err(DirectoryError::Conflict) => continue,
                 changed => changed?,
             }
-            self.tell_store(id, after.version).await;
+            self.tell_store(after.uid(), after.version).await;
             return Ok(shown);
         }
         Err(DirectoryError::Conflict.into())
     }
 
     /// Gives the memory of a tenant's remembered answers back. Nobody can reach them any more, so it may fail.
-    async fn forget_answers(&self, id: &str) {
-        if let Err(error) = self.gateway.store.cache().purge(id).await {
-            tracing::warn!(tenant = id, %error, "remembered answers stay where they are until they expire");
+    async fn forget_answers(&self, uid: &str) {
+        if let Err(error) = self.gateway.store.cache().purge(uid).await {
+            tracing::warn!(tenant = id_of(uid), %error, "remembered answers stay where they are until they expire");
         }
     }
 }
@@ -77,17 +76,14 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) ->
 
 /// `POST /admin/tenants`
 ///
-/// A tenant that is made again under an old id must be newer than what the store was told when the old one was removed,
-/// or no admission would ever agree with the store. The time of day sees to that, except when all of it happens within a
-/// few milliseconds; then it is this process that remembers.
+/// One that is made again under an old id has a uid of its own, under which nothing is kept yet (T5).
 pub(crate) async fn create(State(plane): State<Arc<Plane>>, body: JsonBody) -> Outcome {
     let now_ms = plane.gateway.clock.now_ms();
-    let mut record = TenantRecord::create(body.required()?, &plane.gateway.config.tenant_defaults, now_ms)?;
-    record.version = record.version.max(plane.deleted_version.load(Ordering::SeqCst) + 1);
+    let record = TenantRecord::create(body.required()?, &plane.gateway.config.tenant_defaults, now_ms)?;
     let shown = plane.shown(&record)?;
     let entry = plane.entry("tenant.create", record.id.to_string(), Value::Null, shown.clone());
     plane.gateway.directory.create_tenant(&record, entry).await?;
-    plane.tell_store(&record.id, record.version).await;
+    plane.tell_store(record.uid(), record.version).await;
     Ok(reply(StatusCode::CREATED, &shown))
 }
 
@@ -110,11 +106,11 @@ pub(crate) async fn delete(State(plane): State<Arc<Plane>>, Names(id): Names<Str
     let record = plane.record(&id).await?;
     let entry = plane.entry("tenant.delete", id.clone(), plane.shown(&record)?, Value::Null);
     plane.gateway.directory.delete_tenant(&id, entry).await?;
-    // Newer than the tenant ever was, so that its next request asks the directory, which does not know the key.
+    // Newer than the tenant ever was, also if it was changed just now, so that its next request asks the directory, which
+    // does not know the key.
     let version = (record.version + 1).max(plane.gateway.clock.now_ms());
-    plane.deleted_version.fetch_max(version, Ordering::SeqCst);
-    plane.tell_store(&id, version).await;
-    plane.forget_answers(&id).await;
+    plane.tell_store(record.uid(), version).await;
+    plane.forget_answers(record.uid()).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -7,6 +7,7 @@
 use crate::Plane;
 use crate::ask::{Params, ROWS};
 use crate::guard::{Failure, Outcome, reply};
+use crate::names::Names;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use gateway_core::directory::Page;
@@ -34,7 +35,7 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) ->
     if from.is_some() && to.is_some() && from > to {
         return Err(Error::invalid("from", "It must not be after `to`.").into());
     }
-    let query = UsageQuery { from, to, tenant: params.take("tenant"), model: params.take("model") };
+    let (tenant, model) = (params.take("tenant"), params.take("model"));
     let by = grouping(&mut params)?;
     let is_csv = match params.take("format").as_deref() {
         None | Some("json") => false,
@@ -44,10 +45,16 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) ->
     let (cursor, limit) = (params.cursor(), params.limit()?);
     params.finish()?;
     let limit = if is_csv { limit } else { limit.or(Some(ROWS)) };
+    let tenant = match tenant {
+        Some(asked) => Some(plane.uid_of(&asked).await?.to_string()),
+        None => None,
+    };
+    let query = UsageQuery { from, to, tenant, model };
     let page = plane.rows(&query, by, cursor.as_deref(), limit).await?;
     let columns: Vec<&str> =
         GROUPS.into_iter().zip(by).filter_map(|(name, told)| told.then_some(name)).chain(COUNTS).collect();
-    let rows: Vec<Value> = page.data.iter().map(|row| told(row, &columns)).collect();
+    let names = plane.names().await?;
+    let rows: Vec<Value> = page.data.iter().map(|row| told(row, &columns, &names)).collect();
     Ok(if is_csv {
         csv(&columns, &rows, page.next.as_deref())
     } else {
@@ -150,8 +157,9 @@ fn cut(sums: BTreeMap<[Arc<str>; 3], UsageRow>, cursor: Option<&str>, limit: Opt
 }
 
 /// A row as it is shown, with these columns only.
-fn told(row: &UsageRow, columns: &[&str]) -> Value {
-    let mut row = serde_json::to_value(row).unwrap_or_default();
+fn told(row: &UsageRow, columns: &[&str], names: &Names) -> Value {
+    let tenant = names.of(&row.tenant);
+    let mut row = serde_json::to_value(UsageRow { tenant, ..row.clone() }).unwrap_or_default();
     if let Some(row) = row.as_object_mut() {
         row.retain(|name, _| columns.contains(&name.as_str()));
     }

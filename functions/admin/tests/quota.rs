@@ -51,12 +51,12 @@ async fn what_was_used_is_the_sum_of_the_receipts_with_or_without_a_limit_by_the
 #[tokio::test]
 async fn what_is_held_for_a_request_in_flight_is_told_apart() {
     let house = House::new().await;
-    house.tenant("acme", json!({})).await;
+    let uid = house.tenant("acme", json!({})).await["uid"].as_str().unwrap().to_owned();
     let counters = house.gateway.store.counters();
     let window = Window::day(NOON_MS, 0);
     let hold = Amounts { requests: 1, tokens: 70, cost_nusd: 900 };
     let ask = Admission {
-        tenant: "acme".into(),
+        tenant: uid.as_str().into(),
         id: RequestId::new(NOON_MS),
         settings_version: NOON_MS,
         request_rate: None,
@@ -69,7 +69,7 @@ async fn what_is_held_for_a_request_in_flight_is_told_apart() {
         lease_until_ms: NOON_MS + HOUR_MS,
     };
     counters
-        .refill("acme", NOON_MS, &[(window, Amounts { requests: 2, tokens: 10, cost_nusd: 5 }.into())], NOON_MS)
+        .refill(&uid, NOON_MS, &[(window, Amounts { requests: 2, tokens: 10, cost_nusd: 5 }.into())], NOON_MS)
         .await
         .unwrap();
     let verdict = counters.admit(&ask, false, NOON_MS).await.unwrap();

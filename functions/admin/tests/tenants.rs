@@ -16,6 +16,9 @@ async fn a_tenant_is_shown_as_the_contract_shows_it() {
     let expected = json!({"id": "acme", "name": "Acme", "enabled": true, "limits": limits(), "window_anchor_ms": 0,
         "allowed_models": ["*"], "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
         "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false});
+    let mut expected = expected;
+    expected["uid"] = made.body["uid"].clone();
+    assert!(expected["uid"].as_str().unwrap().starts_with("acme~"), "{expected}");
     assert_eq!(made.body, expected);
     assert_eq!(house.get("/admin/tenants/acme").await.body, expected);
     assert_eq!(house.get("/admin/tenants").await.body, json!({"data": [expected], "next": null}));
@@ -120,7 +123,7 @@ async fn a_removed_tenants_key_stops_at_once_and_stays_dead_when_the_tenant_is_m
     assert_eq!(house.chat(&old, "sim/cheap", "two").await.error(), (401, "invalid_api_key", None));
     assert_eq!(house.get("/admin/tenants/acme").await.status, 404);
     assert_eq!(house.ask("DELETE", "/admin/tenants/acme", None).await.status, 404);
-    // All of it in the same millisecond: the new tenant must be newer than the old one's end.
+    // All of it in the same millisecond.
     let new = house.acme().await.key;
     assert_eq!(house.chat(&new, "sim/cheap", "three").await.status, 200);
     assert_eq!(house.chat(&old, "sim/cheap", "four").await.status, 401);

@@ -19,6 +19,7 @@ pub async fn suite<D: Directory>(fresh: impl AsyncFn() -> D) {
     a_tenant_is_found_as_it_was_created(&fresh().await).await;
     a_second_tenant_of_the_same_id_is_refused(&fresh().await).await;
     an_update_needs_the_version_that_was_read(&fresh().await).await;
+    an_update_of_a_tenant_that_was_made_anew_meanwhile_is_refused(&fresh().await).await;
     of_many_updates_at_once_one_wins(&fresh().await).await;
     what_is_not_there_is_missing(&fresh().await).await;
     a_key_is_found_by_its_hash_and_by_no_other(&fresh().await).await;
@@ -37,7 +38,14 @@ pub async fn suite<D: Directory>(fresh: impl AsyncFn() -> D) {
 pub fn tenant(id: &str) -> TenantRecord {
     let set = json!({"limits": {"daily_requests": 3, "daily_tokens": null}});
     let Value::Object(set) = set else { unreachable!() };
-    TenantRecord { id: id.into(), name: format!("{id} Ltd"), created_at_ms: 1_763_820_000_000, version: 1, set }
+    TenantRecord {
+        id: id.into(),
+        uid: Some(format!("{id}~0123456789abcdef").into()),
+        name: format!("{id} Ltd"),
+        created_at_ms: 1_763_820_000_000,
+        version: 1,
+        set,
+    }
 }
 
 pub fn hash(tenant: &str, id: &str) -> KeyHash {
@@ -111,6 +119,16 @@ pub async fn an_update_needs_the_version_that_was_read(directory: &impl Director
         let stored = directory.tenant("acme").await.unwrap().unwrap();
         assert_eq!(stored == changed, expected == "ok", "what is stored after attempt {n}");
     }
+}
+
+pub async fn an_update_of_a_tenant_that_was_made_anew_meanwhile_is_refused(directory: &impl Directory) {
+    create(directory, "acme").await;
+    let update = TenantRecord { version: 2, ..tenant("acme") };
+    directory.delete_tenant("acme", entry("tenant.delete", "acme")).await.unwrap();
+    let anew = TenantRecord { uid: Some("acme~another".into()), ..tenant("acme") };
+    directory.create_tenant(&anew, entry("tenant.create", "acme")).await.unwrap();
+    assert_eq!(outcome(directory.update_tenant(&update, entry("tenant.update", "acme")).await), "conflict");
+    assert_eq!(directory.tenant("acme").await.unwrap(), Some(anew));
 }
 
 pub async fn of_many_updates_at_once_one_wins(directory: &impl Directory) {

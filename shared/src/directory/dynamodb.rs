@@ -193,6 +193,7 @@ impl Directory for DynamoDirectory {
         let attributes = [
             ("json", json(tenant)?),
             ("version", number(tenant.version)),
+            ("uid", text(&**tenant.uid())),
             ("incarnation", text(format!("{:016x}", random_u64()))),
         ];
         let all = vec![
@@ -206,7 +207,8 @@ impl Directory for DynamoDirectory {
 
     async fn update_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
         let update = Change::update(tenant_key(&tenant.id), "SET json = :json, version = :version")
-            .only_if("version = :was")
+            .only_if("version = :was AND (attribute_not_exists(uid) OR uid = :uid)")
+            .with(":uid", text(&**tenant.uid()))
             .with(":json", json(tenant)?)
             .with(":version", number(tenant.version))
             .with(":was", number(i128::from(tenant.version) - 1));

@@ -126,7 +126,8 @@ impl Directory for EmbeddedDirectory {
 
     async fn update_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
         self.change(&audit, |change| {
-            if stored_tenant(change, &tenant.id)?.version.checked_add(1) != Some(tenant.version) {
+            let stored = stored_tenant(change, &tenant.id)?;
+            if stored.version.checked_add(1) != Some(tenant.version) || stored.uid() != tenant.uid() {
                 return Err(DirectoryError::Conflict);
             }
             store_tenant(change, tenant)

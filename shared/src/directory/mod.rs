@@ -95,7 +95,7 @@ pub trait Directory: Send + Sync {
     /// Adds a tenant. [`DirectoryError::Exists`] if there is one of that id.
     async fn create_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError>;
 
-    /// Replaces a tenant whose version is `tenant.version - 1`; otherwise [`DirectoryError::Conflict`] or `Missing`.
+    /// Replaces a tenant whose version is `tenant.version - 1` and whose uid is the same; otherwise [`DirectoryError::Conflict`] or `Missing`.
     async fn update_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError>;
 
     /// Removes a tenant and all its keys.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Whose idempotency key it is, and a hash of it: what clients put there may be anything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
-    /// The tenant.
+    /// The tenant's uid.
     pub tenant: Arc<str>,
     /// SHA-256 of the key.
     pub hash: [u8; 32],

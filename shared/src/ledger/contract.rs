@@ -10,6 +10,7 @@ use super::{Begun, Charged, IdempotencyKey, Ledger, UsageQuery, UsageRow};
 use crate::id::RequestId;
 use crate::money::Usage;
 use crate::receipt::{Amounts, Attempt, AttemptKind, AttemptOutcome, CacheStatus, Intent, IntentSource, Receipt};
+use crate::tenant::{id_of, uid_apart};
 use crate::window::Window;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub async fn suite<L: Ledger + 'static>(fresh: impl AsyncFn() -> L) {
     totals_are_those_of_the_named_window_alone(&fresh().await).await;
     a_receipt_without_windows_counts_in_usage_only(&fresh().await).await;
     a_tenant_sees_nothing_of_another(&fresh().await).await;
+    tenants_that_had_the_same_id_are_others(&fresh().await).await;
     a_receipt_can_be_read_for_thirty_days(&fresh().await).await;
     a_late_receipt_counts_where_it_belongs(&fresh().await).await;
     usage_is_by_day_tenant_and_model(&fresh().await).await;
@@ -55,7 +57,7 @@ pub async fn suite<L: Ledger + 'static>(fresh: impl AsyncFn() -> L) {
 }
 
 /// A receipt of one request of [`ONE`], charged to its UTC day and month.
-pub fn receipt(tenant: &str, created_at_ms: u64) -> Receipt {
+pub fn receipt(uid: &str, created_at_ms: u64) -> Receipt {
     let usage = Usage { input_tokens: 9, cached_input_tokens: 1, output_tokens: 12, reasoning_tokens: 2 };
     let attempt = Attempt {
         model: "groq/llama-3.3-70b".into(),
@@ -70,7 +72,8 @@ pub fn receipt(tenant: &str, created_at_ms: u64) -> Receipt {
     };
     Receipt {
         id: RequestId::new(created_at_ms),
-        tenant: tenant.into(),
+        tenant: id_of(uid).into(),
+        tenant_uid: uid_apart(&uid.into()),
         key_last4: "x9Qz".into(),
         created_at_ms,
         status: 200,
@@ -218,6 +221,32 @@ pub async fn a_receipt_without_windows_counts_in_usage_only(ledger: &impl Ledger
     record(ledger, &Receipt { windows: vec![], ..receipt("acme", MIDNIGHT_MS) }).await;
     assert_eq!(totals(ledger, "acme", Window::day(MIDNIGHT_MS, 0)).await, times(0));
     assert_eq!(usage(ledger, &UsageQuery::default()).await.len(), 1);
+}
+
+pub async fn tenants_that_had_the_same_id_are_others(ledger: &impl Ledger) {
+    let all = ["acme", "acme~one", "acme~two"];
+    let window = Window::day(MIDNIGHT_MS, 0);
+    let key = |tenant: &str| IdempotencyKey { tenant: tenant.into(), hash: [7; 32] };
+    for (before, uid) in all.into_iter().enumerate() {
+        assert_eq!(totals(ledger, uid, window).await, times(0), "the totals of {uid} after {before} others");
+        assert!(ledger.open_window(uid, &window).await.unwrap(), "the window of {uid}");
+        assert!(ledger.grant(uid, &window, ONE, ONE).await.unwrap(), "the grant of {uid}");
+        let (id, until_ms) = (RequestId::new(MIDNIGHT_MS), MIDNIGHT_MS + HOUR_MS);
+        let begun = ledger.begin(&key(uid), [1; 32], id, until_ms, MIDNIGHT_MS).await.unwrap();
+        assert_eq!(begun, Begun::Fresh, "the idempotency key of {uid}");
+        let its = receipt(uid, MIDNIGHT_MS);
+        assert_eq!((&*its.tenant, &**its.uid()), ("acme", uid));
+        record(ledger, &its).await;
+        for other in all {
+            let found = ledger.receipt(other, its.id, MIDNIGHT_MS).await.unwrap();
+            assert_eq!(found, (other == uid).then(|| its.clone()), "the receipt of {uid}, to {other}");
+        }
+        let query = UsageQuery { tenant: Some(uid.to_owned()), ..UsageQuery::default() };
+        let rows = usage(ledger, &query).await;
+        assert_eq!((rows.len(), &*rows[0].tenant, rows[0].requests), (1, uid, 1));
+    }
+    let rows = usage(ledger, &UsageQuery::default()).await;
+    assert_eq!(rows.iter().map(|row| &*row.tenant).collect::<Vec<_>>(), all, "as rows of three tenants, in order");
 }
 
 pub async fn a_tenant_sees_nothing_of_another(ledger: &impl Ledger) {

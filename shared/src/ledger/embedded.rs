@@ -194,7 +194,7 @@ impl Ledger for EmbeddedLedger {
     async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
         let found = self.shared.find(id).map_err(|error| unavailable("cannot read a receipt", &error))?;
         let may_be_seen = |receipt: &Receipt| {
-            *receipt.tenant == *tenant && now_ms.saturating_sub(receipt.created_at_ms) <= KEEP_RECEIPTS_MS
+            **receipt.uid() == *tenant && now_ms.saturating_sub(receipt.created_at_ms) <= KEEP_RECEIPTS_MS
         };
         Ok(found.filter(may_be_seen))
     }

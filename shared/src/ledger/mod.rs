@@ -2,6 +2,8 @@
 //!
 //! The store may be flushed at any moment; the next admission then asks the ledger what a window had used. A receipt is
 //! recorded once, however often it is sent (M2), and is on disk, safe from `kill -9`, when [`Ledger::record`] returns.
+//!
+//! `tenant` is a tenant's uid wherever it stands here (T5): what a tenant of the same id did before is another's.
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 pub struct UsageRow {
     /// The UTC day, `YYYY-MM-DD`, of the receipts' arrival.
     pub day: String,
-    /// The tenant.
+    /// The tenant's uid.
     pub tenant: Arc<str>,
     /// The model that answered; empty where none did.
     pub model: Arc<str>,
@@ -49,7 +51,7 @@ pub struct UsageQuery {
     pub from: Option<String>,
     /// The last UTC day, inclusive.
     pub to: Option<String>,
-    /// Only this tenant.
+    /// Only the tenant of this uid.
     pub tenant: Option<String>,
     /// Only this model.
     pub model: Option<String>,

@@ -40,7 +40,7 @@ pub struct QuotaAsk {
 /// What a request asks before anything is dispatched.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    /// Whose request it is.
+    /// The uid of the tenant whose request it is.
     pub tenant: Arc<str>,
     /// The request; asked twice, the verdict is the same, but for how the rates stand by then, and there is one hold.
     pub id: RequestId,
@@ -146,7 +146,7 @@ pub enum Verdict {
 /// What a request did use, in place of what was held for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settlement {
-    /// Whose request it was.
+    /// The uid of the tenant whose request it was.
     pub tenant: Arc<str>,
     /// The request; settled twice, it is charged once (M2).
     pub id: RequestId,
@@ -280,7 +280,7 @@ pub trait HealthStore: Send + Sync {
 /// The place of a remembered answer: whose it is, and a hash of all that the answer depends on (T1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey {
-    /// Whose answer it is.
+    /// The uid of the tenant whose answer it is.
     pub tenant: Arc<str>,
     /// SHA-256 of configuration version and request.
     pub hash: [u8; 32],

@@ -22,12 +22,12 @@ const RECEIPT_BYTES: usize = 100_000;
 /// How many attempts such a receipt keeps.
 const ATTEMPTS: usize = 150;
 
-pub(super) fn receipt_key(tenant: &str, id: RequestId) -> Key {
-    Key::alone(format!("RECEIPT#{tenant}#{id}"))
+pub(super) fn receipt_key(uid: &str, id: RequestId) -> Key {
+    Key::alone(format!("RECEIPT#{uid}#{id}"))
 }
 
-pub(super) fn totals_key(tenant: &str, window: &Window, shard: u64) -> Key {
-    Key::alone(format!("TOTALS#{tenant}#{}#{shard:02}", window.key()))
+pub(super) fn totals_key(uid: &str, window: &Window, shard: u64) -> Key {
+    Key::alone(format!("TOTALS#{uid}#{}#{shard:02}", window.key()))
 }
 
 /// The partition of one part of a day's usage; in it, the order is that of tenants and models.
@@ -35,9 +35,9 @@ pub(super) fn usage_partition(day: &str, shard: u64) -> String {
     format!("USAGE#{day}#{shard:02}")
 }
 
-/// Where a row is in its partition. No tenant's id holds a `#`, and all that it may hold sorts after it.
-pub(super) fn usage_place(tenant: &str, model: &str) -> String {
-    format!("{tenant}#{model}")
+/// Where a row is in its partition. No uid holds a `#`, and all that it may hold sorts after it.
+pub(super) fn usage_place(uid: &str, model: &str) -> String {
+    format!("{uid}#{model}")
 }
 
 /// The partition of the days that have usage.
@@ -94,19 +94,19 @@ pub(super) fn changes(receipts: &[&Receipt], tries: u32) -> Result<Vec<Change>, 
     for receipt in receipts {
         let attributes =
             [("json", stored(receipt)?), (EXPIRES, seconds(receipt.created_at_ms.saturating_add(DELETE_RECEIPTS_MS)))];
-        let key = receipt_key(&receipt.tenant, receipt.id);
+        let key = receipt_key(receipt.uid(), receipt.id);
         all.push(Change::put(key, attributes).only_if("attribute_not_exists(pk)"));
         let Charged { used, outage } = receipt.charged();
         let parts = |amounts: Amounts| [amounts.requests, amounts.tokens, amounts.cost_nusd];
         for window in &receipt.windows {
-            let sum = sums.entry(totals_key(&receipt.tenant, window, shard)).or_default();
+            let sum = sums.entry(totals_key(receipt.uid(), window, shard)).or_default();
             sum.expires_ms = window.resets_at_ms.saturating_add(DELETE_WINDOWS_MS);
             sum.add(pair(USED, parts(used)));
             if receipt.outage {
                 sum.add(pair(OUTAGE, parts(outage)));
             }
         }
-        let row = usage_place(&receipt.tenant, receipt.model.as_deref().unwrap_or_default());
+        let row = usage_place(receipt.uid(), receipt.model.as_deref().unwrap_or_default());
         let row = sums.entry(Key::new(usage_partition(&day_utc(receipt.created_at_ms), shard), row)).or_default();
         row.expires_ms = receipt.created_at_ms.saturating_add(DELETE_ROWS_MS);
         row.add([

@@ -20,7 +20,7 @@ const KEEP_WINDOWS_MS: u64 = 40 * DAY_MS;
 /// For how long usage rows are kept.
 const KEEP_ROWS_MS: u64 = 400 * DAY_MS;
 
-/// Day, tenant, model.
+/// Day, tenant (its uid), model.
 type RowKey = (Arc<str>, Arc<str>, Arc<str>);
 
 /// The counts of one usage row.
@@ -48,7 +48,7 @@ impl Counts {
 /// Sums over some of the receipts.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
-    /// By tenant; a tenant has a few dozen windows, the newest last, so that a list is quicker than a map.
+    /// By uid; a tenant has a few dozen windows, the newest last, so that a list is quicker than a map.
     windows: HashMap<Arc<str>, Vec<(Window, Charged)>>,
     #[serde(serialize_with = "rows_as_list", deserialize_with = "rows_from_list")]
     rows: BTreeMap<RowKey, Counts>,
@@ -115,7 +115,7 @@ impl Totals {
 
     /// Counts a receipt.
     pub(super) fn add(&mut self, receipt: &Receipt) {
-        let (tenant, charged) = (&receipt.tenant, receipt.charged());
+        let (tenant, charged) = (receipt.uid(), receipt.charged());
         for window in &receipt.windows {
             self.fresh.add_to_window(tenant, *window, charged);
         }

@@ -133,6 +133,9 @@ pub enum Error {
     /// The store or the directory is down, and this request needs it.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// All memory for bodies and answers is in use, or this tenant's part of it.
+    #[error("no memory is left for this request")]
+    Overloaded,
     /// The store lost a window, and this tenant waits until nothing of it can be in flight.
     #[error("a window was lost and is closed")]
     Closed {
@@ -291,6 +294,15 @@ impl Error {
                     "store_unavailable",
                     "server_error",
                     "The gateway cannot check this request's limits now.".into(),
+                )
+            },
+            Self::Overloaded => Told {
+                retry_after_ms: Some(1000),
+                ..told(
+                    503,
+                    "overloaded",
+                    "server_error",
+                    "The gateway has no memory left for this request now; try again.".into(),
                 )
             },
             Self::Closed { retry_after_ms } => Told {

@@ -5,6 +5,7 @@
 
 use crate::answer::Answer;
 use crate::authenticate::{Authenticator, Caller};
+use crate::budget::Budget;
 use crate::catalog::Model;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -63,6 +64,8 @@ pub struct Gateway {
     pub hasher: KeyHasher,
     /// The requests that run.
     pub running: Arc<Running>,
+    /// Memory for bodies and answers in flight.
+    pub budget: Arc<Budget>,
     pub(crate) authenticator: Authenticator,
     pub(crate) intents: Intents,
     /// What the classifier is asked, without a prompt.
@@ -86,8 +89,12 @@ pub struct Builder {
     health: Option<Arc<dyn HealthStore>>,
     store: Option<Arc<dyn Store>>,
     embedder: Arc<dyn Embedder>,
+    memory_bytes: u64,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
 }
+
+/// The memory for bodies and answers where neither the configuration nor the process says how much there is.
+const MEMORY_BYTES: u64 = 256 << 20;
 
 impl Gateway {
     /// A builder with the borders that need nothing: memory for the store, the machine's clock, the embedder in process.
@@ -101,6 +108,7 @@ impl Gateway {
             health: None,
             store: None,
             embedder: Arc::new(HashedNgrams),
+            memory_bytes: MEMORY_BYTES,
             providers: HashMap::new(),
         }
     }
@@ -318,6 +326,13 @@ impl Builder {
         self
     }
 
+    /// The memory for bodies and answers in flight, where the configuration leaves it to the machine.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
     /// The provider of this name in the configuration.
     #[must_use]
     pub fn provider(mut self, name: &str, provider: Arc<dyn Provider>) -> Self {
@@ -352,6 +367,7 @@ impl Builder {
         Ok(Gateway {
             intents: Intents::learn(&config.intents, self.embedder).await?,
             bare_question: OnceLock::new(),
+            budget: Budget::new(config.server.memory_bytes.unwrap_or(self.memory_bytes)),
             authenticator: Authenticator::new(directory.clone(), hasher.clone(), config.tenant_defaults.clone()),
             retries: Mutex::new(RetryBudget::new(config.retry.clone())),
             metrics: Metrics::new(self.clock.now_ms()),

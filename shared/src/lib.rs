@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod instructions;
 pub mod request;
 pub mod authenticate;
+pub mod budget;
 pub mod decide;
 pub mod intent;
 pub mod estimate;

@@ -10,6 +10,7 @@ use crate::admit::{Admitted, Hold, admit};
 use crate::answer::{Answer, Reply};
 use crate::attempt::{Answering, first_that_answers};
 use crate::authenticate::Caller;
+use crate::budget::{COPIES, REQUEST_BYTES, Room};
 use crate::classify::classify;
 use crate::decide::{Decision, decide};
 use crate::deliver::{deliver, deliver_hit};
@@ -27,20 +28,39 @@ use crate::running::Deadline;
 use crate::settle::{Outcome, settle};
 use crate::tenant::uid_apart;
 use crate::upgrade::{Drained, drain, judge, manner, stronger_tier, upgrade};
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A chat request as it came over HTTP.
-#[derive(Debug)]
 pub struct ChatCall {
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
+    /// Its body, of which nothing is read before its sender is known.
+    pub body: Box<dyn RequestBody>,
     /// How long the transport will wait for the end of the answer; the configured deadline holds beside it.
     pub time_left: Option<Duration>,
+}
+
+/// A request's body on its way in.
+#[async_trait]
+pub trait RequestBody: Send {
+    /// Reads it to its end, within `room`, of which each byte that is kept takes [`COPIES`].
+    ///
+    /// # Errors
+    /// 503 where there is no room, and whatever is wrong with the body.
+    async fn read(self: Box<Self>, room: &Room) -> Result<Bytes, Error>;
+}
+
+#[async_trait]
+impl RequestBody for Bytes {
+    async fn read(self: Box<Self>, room: &Room) -> Result<Bytes, Error> {
+        room.grow(self.len() * COPIES)?;
+        Ok(*self)
+    }
 }
 
 /// What is kept of the transport's time for the settlement and the last bytes: as long as a store or ledger that does not
@@ -53,6 +73,8 @@ pub(crate) struct Work<'a> {
     pub(crate) caller: Caller,
     pub(crate) request: ChatRequest,
     pub(crate) wants: Instructions,
+    /// The memory that it may use.
+    pub(crate) room: Room,
     pub(crate) deadline: Deadline,
     pub(crate) journal: Journal,
     /// What the attempts that brought an answer showed of their models; recorded with the settlement.
@@ -74,19 +96,13 @@ impl Gateway {
     /// Serves a chat completion.
     pub async fn chat(self: &Arc<Self>, call: ChatCall) -> Answer {
         let journal = Journal::open(self.clock.now_ms());
-        let limit = Duration::from_millis(self.config.request_deadline_ms);
-        let left = call.time_left.map_or(limit, |left| (left - SETTLE_TIME.min(left / 4)).min(limit));
-        let deadline = self.running.deadline(journal.started + left);
         let (reply, answer) = Reply::new();
-        let (gateway, counted) = (self.clone(), self.running.begin());
+        let gateway = self.clone();
         // The request outlives its client: whoever disconnects still pays for what the provider bills (M4). Under Lambda
         // the process lives on until the answer's last byte, which this task sends.
         // Boxed, because what is spawned is moved some nine times, and this is several kilobytes.
         #[allow(clippy::disallowed_methods)]
-        tokio::spawn(Box::pin(async move {
-            let _counted = counted;
-            serve(&gateway, call, journal, reply, deadline).await
-        }));
+        tokio::spawn(Box::pin(async move { serve(&gateway, call, journal, reply).await }));
         answer.await.unwrap_or_else(|_| Answer::of_error(&Error::Internal("a request ended without an answer".into())))
     }
 }
@@ -94,14 +110,14 @@ impl Gateway {
 impl<'a> Work<'a> {
     pub(crate) fn new(
         gateway: &'a Gateway,
-        (caller, request, wants): (Caller, ChatRequest, Instructions),
-        deadline: Deadline,
+        Asked { caller, request, wants, room, deadline }: Asked,
         mut journal: Journal,
     ) -> Self {
         if caller.is_stale {
             journal.degrade("directory");
         }
-        Self { gateway, caller, request, wants, deadline, journal, seen: Vec::new(), drained: Vec::new(), claim: None }
+        let (seen, drained, claim) = (Vec::new(), Vec::new(), None);
+        Self { gateway, caller, request, wants, room, deadline, journal, seen, drained, claim }
     }
 
     /// Milliseconds to the deadline.
@@ -117,12 +133,14 @@ impl<'a> Work<'a> {
     }
 }
 
-async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut reply: Reply, deadline: Deadline) {
-    let (caller, request, wants) = match read(gateway, call, &mut journal).await {
-        Ok(read) => read,
+async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut reply: Reply) {
+    let asked = match read(gateway, call, &mut journal).await {
+        Ok(asked) => asked,
         Err(error) => return refuse(gateway, &mut journal, &mut reply, error),
     };
-    let mut work = Work::new(gateway, (caller, request, wants), deadline, journal);
+    // Until its body is there a request is its connection's matter, which no end of the process waits for.
+    let _counted = gateway.running.begin();
+    let mut work = Work::new(gateway, asked, journal);
     let answered = match claim(&mut work).await {
         Ok(None) => answer(&mut work, &mut reply).await,
         Ok(Some(kept)) => answer_again(&kept, &mut reply),
@@ -136,21 +154,35 @@ async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut repl
 }
 
 /// Who asks, and for what.
-pub(crate) async fn read(
-    gateway: &Gateway,
-    call: ChatCall,
-    journal: &mut Journal,
-) -> Result<(Caller, ChatRequest, Instructions), Error> {
+pub(crate) struct Asked {
+    caller: Caller,
+    request: ChatRequest,
+    wants: Instructions,
+    room: Room,
+    deadline: Deadline,
+}
+
+/// Finds out who asks, from the head alone, and only then reads for what: a body without a valid key costs nothing.
+pub(crate) async fn read(gateway: &Gateway, call: ChatCall, journal: &mut Journal) -> Result<Asked, Error> {
+    let limit = Duration::from_millis(gateway.config.request_deadline_ms);
+    let end = call.time_left.map(|left| journal.started + (left - SETTLE_TIME.min(left / 4)));
+    let deadline = |begun: Instant| gateway.running.deadline(end.map_or(begun + limit, |end| end.min(begun + limit)));
     let caller = gateway.authenticator.authenticate(key_of(&call.headers), journal.created_at_ms).await?;
     journal.tenant = caller.tenant.id.clone();
     journal.tenant_uid = uid_apart(&caller.tenant.uid);
     journal.key_last4 = caller.key_last4.clone();
     let wants = Instructions::read(&call.headers)?;
     journal.tags = wants.tags.clone();
-    let request = ChatRequest::parse(call.body)?;
+    let room = gateway.budget.room(&caller.tenant.uid);
+    room.grow(REQUEST_BYTES)?;
+    let body = deadline(journal.started).bound(call.body.read(&room)).await.map_err(|_| Error::DeadlineExceeded)??;
+    // What a client takes to send its body is neither our latency nor taken from its deadline.
+    journal.started = Instant::now();
+    let deadline = deadline(journal.started);
+    let request = ChatRequest::parse(body)?;
     journal.requested_model = if request.model.is_empty() { request.models[0].clone() } else { request.model.clone() };
     journal.streamed = request.stream;
-    Ok((caller, request, wants))
+    Ok(Asked { caller, request, wants, room, deadline })
 }
 
 /// The way of a request.
@@ -195,6 +227,10 @@ async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) 
 pub(crate) fn refuse(gateway: &Gateway, journal: &mut Journal, reply: &mut Reply, error: Error) {
     if let Error::Internal(why) | Error::Unavailable(why) = &error {
         tracing::error!(request = %journal.id, why, "a request could not be served");
+    }
+    if matches!(error, Error::Overloaded) && gateway.budget.is_to_be_told(gateway.clock.now_ms()) {
+        let (taken_bytes, most_bytes) = (gateway.budget.taken().0, gateway.budget.most());
+        tracing::warn!(tenant = %journal.tenant, taken_bytes, most_bytes, "no memory is left for a request; see [server] memory_bytes");
     }
     gateway.metrics.refused(journal);
     reply.error(journal, &error);

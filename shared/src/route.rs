@@ -8,11 +8,9 @@ use crate::gateway::Gateway;
 use crate::journal::Journal;
 use crate::pipeline::{ChatCall, Work, read, refuse};
 use crate::rank::{Candidate, candidates};
-use crate::running::Deadline;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 impl Gateway {
     /// Decides about a chat request. It is rate limited, asks no classifier, and calls no candidate.
@@ -24,10 +22,8 @@ impl Gateway {
 /// The decision about a request, with nothing dispatched, for `POST /v1/route`.
 async fn route(gateway: &Gateway, call: ChatCall) -> Answer {
     let mut journal = Journal::open(gateway.clock.now_ms());
-    let deadline =
-        gateway.running.deadline(journal.started + Duration::from_millis(gateway.config.request_deadline_ms));
     let (mut reply, answer) = Reply::new();
-    match decided(gateway, call, &mut journal, deadline).await {
+    match decided(gateway, call, &mut journal).await {
         Ok(body) => reply.whole(&journal, 200, Bytes::from(body.to_string())),
         Err(error) => refuse(gateway, &mut journal, &mut reply, error),
     }
@@ -38,10 +34,10 @@ async fn route(gateway: &Gateway, call: ChatCall) -> Answer {
     })
 }
 
-async fn decided(gateway: &Gateway, call: ChatCall, journal: &mut Journal, deadline: Deadline) -> Result<Value, Error> {
-    let read = read(gateway, call, journal).await?;
+async fn decided(gateway: &Gateway, call: ChatCall, journal: &mut Journal) -> Result<Value, Error> {
+    let asked = read(gateway, call, journal).await?;
     let own = std::mem::replace(journal, Journal::open(journal.created_at_ms));
-    let mut work = Work::new(gateway, read, deadline, own);
+    let mut work = Work::new(gateway, asked, own);
     let told = async {
         let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
         admit_rate(&mut work, &decision).await?;

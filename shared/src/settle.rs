@@ -104,7 +104,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             }
             reply.error(&work.journal, &error);
         }
-        (None, Some(body)) if !outcome.streamed => reply.whole(&work.journal, 200, body),
+        (None, Some(body)) if !outcome.streamed => reply.whole(&work.journal, 200, work.room.keep(body)),
         (None, _) => reply.event(stream_end(work)),
     }
 }

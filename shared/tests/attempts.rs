@@ -264,7 +264,7 @@ async fn the_transports_deadline_holds_where_it_is_the_nearer_one() {
     let begun = Instant::now();
     let headers = crate::rig::with_key(&rig.key, &[]);
     let time_left = Some(Duration::from_secs(29));
-    let body = ask("cheap").to_string().into();
+    let body = crate::rig::boxed(ask("cheap").to_string());
     let got = Got::all_of(rig.gateway.chat(ChatCall { headers, body, time_left }).await).await;
     assert_eq!((got.status, got.error_code().as_str()), (504, "deadline_exceeded"));
     assert!(begun.elapsed() < Duration::from_secs(29), "there is time left to say so");
@@ -275,7 +275,7 @@ async fn a_request_without_time_left_calls_nobody_and_counts_nothing() {
     let rig = cheap(["ok"]).limits(json!({"daily_requests": 1})).build().await;
     for time_left in [Duration::ZERO, Duration::from_millis(1)] {
         let headers = crate::rig::with_key(&rig.key, &[]);
-        let body = ask("cheap").to_string().into();
+        let body = crate::rig::boxed(ask("cheap").to_string());
         let call = ChatCall { headers, body, time_left: Some(time_left) };
         let got = Got::all_of(rig.gateway.chat(call).await).await;
         assert_eq!((got.status, got.error_code().as_str()), (504, "deadline_exceeded"));

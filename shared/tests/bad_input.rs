@@ -1,6 +1,6 @@
 //! Whatever comes in that should not: a clear 4xx that names the field, nothing dispatched, nothing counted, no hang.
 
-use crate::rig::{Got, Rig, ask, ask_with, cheap, with_key};
+use crate::rig::{Got, Rig, ask, ask_with, boxed, cheap, with_key};
 use gateway_core::directory::Directory;
 use gateway_core::key::ApiKey;
 use gateway_core::pipeline::ChatCall;
@@ -105,7 +105,7 @@ async fn headers_that_cannot_be_understood_are_refused_by_their_names() {
 }
 
 async fn with_headers(rig: &Rig, headers: HeaderMap) -> Got {
-    let call = ChatCall { headers, body: ask("cheap").to_string().into(), time_left: None };
+    let call = ChatCall { headers, body: boxed(ask("cheap").to_string()), time_left: None };
     Got::all_of(rig.gateway.chat(call).await).await
 }
 

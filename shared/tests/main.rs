@@ -16,6 +16,7 @@ mod ending;
 mod idempotency;
 mod in_flight;
 mod known_faults;
+mod memory;
 mod model;
 mod outage;
 mod redis;

@@ -347,7 +347,7 @@ impl Rig {
 
     /// Sends a request and takes only the head of its answer.
     pub async fn begin(&self, key: &str, headers: &[(&'static str, &str)], body: Bytes) -> Answer {
-        self.gateway.chat(ChatCall { headers: with_key(key, headers), body, time_left: None }).await
+        self.gateway.chat(ChatCall { headers: with_key(key, headers), body: Box::new(body), time_left: None }).await
     }
 
     /// Where directory and ledger are kept.
@@ -422,6 +422,11 @@ impl Rig {
         let heard = timeout(Duration::from_secs(60), recorded.wait_for(|recorded| *recorded >= requests)).await;
         assert!(heard.is_ok(), "the ledger has heard of {} requests", *self.ledger.recorded.borrow());
     }
+}
+
+/// A body that is there already.
+pub fn boxed(body: impl Into<Bytes>) -> Box<Bytes> {
+    Box::new(body.into())
 }
 
 pub fn with_key(key: &str, headers: &[(&'static str, &str)]) -> HeaderMap {

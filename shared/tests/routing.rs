@@ -1,7 +1,7 @@
 //! Where a request goes: what it is about, what the client named, and what its key may use.
 
 use crate::attempts::attempts;
-use crate::rig::{Got, Rig, Scene, ask, ask_with, cheap, name_of, scene, two_tiers, with_key};
+use crate::rig::{Got, Rig, Scene, ask, ask_with, boxed, cheap, name_of, scene, two_tiers, with_key};
 use gateway_core::pipeline::ChatCall;
 use gateway_core::receipt::Amounts;
 use serde_json::{Value, json};
@@ -244,7 +244,7 @@ async fn a_model_that_lacks_what_the_request_needs_is_passed_by() {
 }
 
 async fn route(rig: &Rig, body: Value) -> Got {
-    let call = ChatCall { headers: with_key(&rig.key, &[]), body: body.to_string().into(), time_left: None };
+    let call = ChatCall { headers: with_key(&rig.key, &[]), body: boxed(body.to_string()), time_left: None };
     Got::all_of(rig.gateway.route(call).await).await
 }
 

@@ -148,7 +148,7 @@ impl House {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {key}")).unwrap());
         let body = json!({"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 2000});
-        let call = ChatCall { headers, body: Bytes::from(body.to_string()), time_left: None };
+        let call = ChatCall { headers, body: Box::new(Bytes::from(body.to_string())), time_left: None };
         let answer = self.gateway.chat(call).await;
         let AnswerBody::Whole(bytes) = answer.body else { panic!("a stream") };
         let text = String::from_utf8(bytes.to_vec()).unwrap();

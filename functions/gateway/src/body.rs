@@ -1,13 +1,18 @@
-//! Bodies: a client's JSON on its way in, bounded in bytes and time; a stream's events on their way out.
+//! Bodies: a client's JSON on its way in, bounded in bytes, time and the process's memory; a stream's events on their way
+//! out. Nothing of a body is read before the core asks for it, which it does when it knows who sends it.
 
+use async_trait::async_trait;
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
+use gateway_core::budget::{COPIES, Room};
 use gateway_core::error::Error;
+use gateway_core::pipeline::RequestBody;
 use http_body::{Body as _, Frame};
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -15,46 +20,101 @@ use tokio::time::timeout;
 
 /// How long a client may take to send its body.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How much of a body that nobody wants is taken all the same, and for how long: a client that is still sending when the
+/// connection is closed under it reads no answer, only that the connection broke.
+const DRAINED_BYTES: usize = 1 << 20;
+const DRAINED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Reads a body that should be JSON.
-///
-/// # Errors
-/// 415 for another content type (a missing one is let pass), 413 past `most` bytes, 400 if it does not come.
-pub(crate) async fn read_json(headers: &HeaderMap, body: Body, most: usize) -> Result<Bytes, Error> {
-    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
-    let is_json = |kind: &str| {
-        let essence = kind.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
-    };
-    if !kind.is_none_or(is_json) {
-        return Err(Error::UnsupportedMediaType);
-    }
-    let too_large = Error::TooLarge { limit_bytes: most };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > most) {
-        return Err(too_large);
-    }
-    let incomplete = || Error::InvalidRequest { param: None, message: "The body did not come to its end.".into() };
-    timeout(PATIENCE, collect(body, most)).await.map_err(|_| incomplete())?.map_err(|why| match why {
-        Broken::TooLarge => too_large,
-        Broken::Incomplete => incomplete(),
-    })
+/// A body that should be JSON, on its way in.
+pub(crate) struct JsonBody {
+    kind: Option<HeaderValue>,
+    announced: Option<usize>,
+    most: usize,
+    body: Arc<Mutex<Option<Body>>>,
 }
 
-enum Broken {
-    TooLarge,
-    Incomplete,
+/// What is left of a body when its request has been answered.
+pub(crate) struct Unread {
+    body: Arc<Mutex<Option<Body>>>,
+    /// Whether taking the rest lets the client come to its answer: not where there is more than is taken, or where the
+    /// client waits for a word before it sends its body at all.
+    is_worth_it: bool,
 }
 
-async fn collect(body: Body, most: usize) -> Result<Bytes, Broken> {
-    let mut body = pin!(body);
+impl JsonBody {
+    /// A body of at most `most` bytes, of which nothing has been read, and where it can be had if nothing ever is.
+    pub(crate) fn new(headers: &HeaderMap, body: Body, most: usize) -> (Self, Unread) {
+        let body = Arc::new(Mutex::new(Some(body)));
+        let length = headers.get(header::CONTENT_LENGTH);
+        let announced: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let is_worth_it =
+            announced.is_none_or(|length| length <= DRAINED_BYTES) && !headers.contains_key(header::EXPECT);
+        let unread = Unread { body: body.clone(), is_worth_it };
+        (Self { kind: headers.get(header::CONTENT_TYPE).cloned(), announced, most, body }, unread)
+    }
+}
+
+#[async_trait]
+impl RequestBody for JsonBody {
+    /// 415 for another content type (a missing one is let pass), 413 past `most` bytes, 400 if it does not come.
+    async fn read(self: Box<Self>, room: &Room) -> Result<Bytes, Error> {
+        let is_json = |kind: &HeaderValue| {
+            let kind = kind.to_str().unwrap_or("?");
+            let essence = kind.split(';').next().unwrap_or_default().trim();
+            essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+        };
+        if !self.kind.as_ref().is_none_or(is_json) {
+            return Err(Error::UnsupportedMediaType);
+        }
+        if self.announced.is_some_and(|length| length > self.most) {
+            return Err(Error::TooLarge { limit_bytes: self.most });
+        }
+        let Some(mut body) = take(&self.body) else { return Err(incomplete()) };
+        let read = timeout(PATIENCE, collect(&mut body, self.most, room)).await.unwrap_or_else(|_| Err(incomplete()));
+        if read.is_err() {
+            *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
+        read
+    }
+}
+
+impl Unread {
+    /// Takes a bounded part of what is left, so that the client comes to read its answer; keeps none of it.
+    pub(crate) async fn drain(self) {
+        let Some(mut body) = take(&self.body).filter(|_| self.is_worth_it) else { return };
+        let mut drained = 0;
+        let _ = timeout(DRAINED_WITHIN, async {
+            while let Some(Ok(frame)) = next(&mut body).await
+                && drained < DRAINED_BYTES
+            {
+                drained += frame.data_ref().map_or(0, Bytes::len);
+            }
+        })
+        .await;
+    }
+}
+
+fn take(body: &Mutex<Option<Body>>) -> Option<Body> {
+    body.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn incomplete() -> Error {
+    Error::InvalidRequest { param: None, message: "The body did not come to its end.".into() }
+}
+
+async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, axum::Error>> {
+    poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
+}
+
+async fn collect(body: &mut Body, most: usize, room: &Room) -> Result<Bytes, Error> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-        let Ok(piece) = frame.map_err(|_| Broken::Incomplete)?.into_data() else { continue };
+    while let Some(frame) = next(body).await {
+        let Ok(piece) = frame.map_err(|_| incomplete())?.into_data() else { continue };
         if first.len() + rest.len() + piece.len() > most {
-            return Err(Broken::TooLarge);
+            return Err(Error::TooLarge { limit_bytes: most });
         }
+        room.grow(piece.len() * COPIES)?;
         if first.is_empty() {
             first = piece;
         } else {

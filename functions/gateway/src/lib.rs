@@ -11,7 +11,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
 use axum::routing::{get, post};
-use body::{EventBody, read_json};
+use body::{EventBody, JsonBody, Unread};
 use gateway_core::answer::{Answer, AnswerBody};
 use gateway_core::error::Error;
 use gateway_core::gateway::Gateway;
@@ -37,17 +37,17 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    match call(&gateway, request).await {
-        Ok(call) => response(gateway.chat(call).await),
-        Err(error) => refusal(&gateway, error),
-    }
+    let (call, unread) = call(&gateway, request);
+    let answer = gateway.chat(call).await;
+    unread.drain().await;
+    response(answer)
 }
 
 async fn route(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    match call(&gateway, request).await {
-        Ok(call) => response(gateway.route(call).await),
-        Err(error) => refusal(&gateway, error),
-    }
+    let (call, unread) = call(&gateway, request);
+    let answer = gateway.route(call).await;
+    unread.drain().await;
+    response(answer)
 }
 
 async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
@@ -89,8 +89,8 @@ async fn nothing_here(State(gateway): State<Arc<Gateway>>) -> Response {
     refusal(&gateway, Error::NotFound)
 }
 
-/// A request as the core wants it.
-async fn call(gateway: &Gateway, request: Request) -> Result<ChatCall, Error> {
+/// A request as the core wants it, and what is left of its body if the core does not.
+fn call(gateway: &Gateway, request: Request) -> (ChatCall, Unread) {
     let (head, body) = request.into_parts();
     let now_ms = gateway.clock.now_ms();
     let time_left = head
@@ -98,8 +98,8 @@ async fn call(gateway: &Gateway, request: Request) -> Result<ChatCall, Error> {
         .get::<InvocationDeadline>()
         .map(|deadline| Duration::from_millis(deadline.at_ms.saturating_sub(now_ms)));
     let most = usize::try_from(gateway.config.server.max_body_bytes).unwrap_or(usize::MAX);
-    let body = read_json(&head.headers, body, most).await?;
-    Ok(ChatCall { headers: head.headers, body, time_left })
+    let (body, unread) = JsonBody::new(&head.headers, body, most);
+    (ChatCall { headers: head.headers, body: Box::new(body), time_left }, unread)
 }
 
 /// An answer that leaves no receipt. It has an id all the same, as every answer has.

@@ -5,6 +5,7 @@
 pub mod http;
 pub mod lambda;
 pub mod logging;
+mod memory;
 pub mod process;
 pub mod secrets;
 pub mod wiring;

@@ -170,7 +170,7 @@ pub async fn wire() -> anyhow::Result<Wired> {
     let (directory, ledger) = place.open().await?;
 
     let tls = gateway_core::provider::tls()?;
-    let mut builder = Gateway::builder(config.clone());
+    let mut builder = Gateway::builder(config.clone()).memory_bytes(crate::memory::for_bodies_bytes());
     if let Some(store) = store {
         builder = builder.store(store);
     }

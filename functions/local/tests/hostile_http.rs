@@ -98,6 +98,22 @@ async fn a_body_may_have_the_configured_bytes_and_not_one_more() {
 }
 
 #[tokio::test]
+async fn a_body_without_a_valid_key_is_not_waited_for() {
+    let gateway = Gateway::start().await;
+    for path in ["/v1/chat/completions", "/v1/route"] {
+        for (key, expect) in [("nonsense", ""), ("nonsense", "expect: 100-continue\r\n"), ("gw_live_x", "")] {
+            let mut client = gateway.connect().await;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{expect}\
+                 content-type: application/json\r\ncontent-length: 10000000\r\n\r\n"
+            );
+            client.send(head.as_bytes()).await;
+            is_refused(key, &client.answer().await, 401, "invalid_api_key", None);
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_field_and_no_header_chooses_where_a_request_goes_or_with_which_key() {
     let (double, elsewhere) = (Double::start().await, Upstream::start().await);
     let gateway = Setup::new()

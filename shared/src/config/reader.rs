@@ -166,6 +166,20 @@ impl<'a, 'i> Section<'a, 'i> {
         number
     }
 
+    /// As [`Section::count`], where the word `"auto"`, the default, leaves it to the machine.
+    pub(super) fn count_or_auto(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let (place, value) = self.field(key)?;
+        if value.as_str() == Some("auto") {
+            return None;
+        }
+        let number = whole_number(value).filter(|number| range.contains(number));
+        if number.is_none() {
+            let (least, most) = range.into_inner();
+            self.problems.add(&place, format!("must be a whole number from {least} to {most}, or \"auto\""));
+        }
+        number
+    }
+
     /// Nano-US-dollars, as [`Section::usd`], where the word `"none"` lifts the limit.
     pub(super) fn usd_limit(&mut self, key: &str, default_nusd: Option<u64>) -> Option<u64> {
         match self.field(key) {

@@ -200,10 +200,19 @@ pub(super) fn intent(root: &mut Section<'_, '_>, catalog: &Catalog, intents: &[I
 pub struct ServerSettings {
     /// Bytes of a request's body.
     pub max_body_bytes: u64,
+    /// Bytes for all bodies and answers in flight; `None` leaves it to the machine.
+    pub memory_bytes: Option<u64>,
 }
 
+/// How many of the largest bodies the memory must have room for at least, so that one of them fits when nothing else is
+/// there: it counts three times, and a tenant gets half.
+const LARGEST_BODIES: u64 = 8;
+
 pub(super) fn server(root: &mut Section<'_, '_>) -> ServerSettings {
-    root.table("server", |section| ServerSettings {
-        max_body_bytes: section.count("max_body_bytes", 1..=MOST_BODY_BYTES, MOST_BODY_BYTES),
+    root.table("server", |section| {
+        let max_body_bytes = section.count("max_body_bytes", 1..=MOST_BODY_BYTES, MOST_BODY_BYTES);
+        let least_bytes = (max_body_bytes * LARGEST_BODIES).max(1 << 20);
+        let memory_bytes = section.count_or_auto("memory_bytes", least_bytes..=1 << 50);
+        ServerSettings { max_body_bytes, memory_bytes }
     })
 }

@@ -302,6 +302,10 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ("[upgrade]\nmin_mean_logprob = 0.5", "10: upgrade.min_mean_logprob: must be a number from -100.0 to 0.0"),
         ("[upgrade]\nmin_mean_logprob = nan", "10: upgrade.min_mean_logprob: must be a number from -100.0 to 0.0"),
         ("[server]\nmax_body_bytes = 10485761", "10: server.max_body_bytes: must be a whole number from 1 to 10485760"),
+        (
+            "[server]\nmemory_bytes = 83886079",
+            "10: server.memory_bytes: must be a whole number from 83886080 to 1125899906842624, or \"auto\"",
+        ),
         ("[intent]\nask_below = 2", "10: intent.ask_below: must be a number from 0.0 to 1.0"),
         ("[intent]\nclassifier_tier = 'dear'", "10: intent.classifier_tier: no tier is named \"dear\""),
         ("[intent]\ndefault_intent = 'chat'", "10: intent.default_intent: no intent is named \"chat\""),

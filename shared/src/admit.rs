@@ -17,7 +17,7 @@ use crate::instructions::CacheUse;
 use crate::outage::{self, Owed};
 use crate::pipeline::Work;
 use crate::receipt::{Amounts, CacheStatus};
-use crate::refill::{learn, recover};
+use crate::refill::{Stale, learn, recover};
 use crate::store::HealthStore;
 use crate::store::{Admission, CacheKey, Counters, QuotaAsk, Refusal, StoreError, Verdict};
 use crate::tenant::Tenant;
@@ -217,12 +217,13 @@ async fn ask_store(
                 work.journal.standing = standing;
                 return Err(told(refusal, now_ms).into());
             }
-            Verdict::Stale { settings, windows, again } => {
+            Verdict::Stale { settings, windows, again, epoch } => {
                 if again {
                     *unheard = Some(Box::new(ask));
                 }
                 let version = work.caller.tenant.version;
-                learn(work, settings, &windows, &mut waited_for, now_ms).await?;
+                let stale = Stale { settings, windows: &windows, epoch };
+                learn(work, stale, &mut waited_for, now_ms).await?;
                 // With its settings, what a tenant may use has changed (T2).
                 if work.caller.tenant.version != version {
                     *decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
@@ -231,7 +232,11 @@ async fn ask_store(
             }
         }
     }
-    Err(Error::Unavailable("the tenant's settings changed at each try".into()).into())
+    Err(stale_at_each_try().into())
+}
+
+fn stale_at_each_try() -> Error {
+    Error::Unavailable("at each try the tenant's settings had changed, or the store was lost".into())
 }
 
 /// Asks for a place in the rates only, for a request that dispatches nothing; it counts nothing.
@@ -249,12 +254,13 @@ pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &Decision) -> Resu
                 work.journal.standing = standing;
                 return Err(told(refusal, now_ms));
             }
-            Verdict::Stale { settings, windows, .. } => {
-                learn(work, settings, &windows, &mut Vec::new(), now_ms).await?
+            Verdict::Stale { settings, windows, epoch, .. } => {
+                let stale = Stale { settings, windows: &windows, epoch };
+                learn(work, stale, &mut Vec::new(), now_ms).await?
             }
         }
     }
-    Err(Error::Unavailable("the tenant's settings changed at each try".into()))
+    Err(stale_at_each_try())
 }
 
 /// Gives back what was held for a request of which nothing was dispatched.

@@ -158,9 +158,10 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
                 gateway.outage.note_uncharged(&ask.tenant);
                 return Ok(Hold { ask: here, held, epoch, cache_key: None, health: Vec::new() });
             }
-            Verdict::Stale { windows, .. } => {
+            Verdict::Stale { windows, epoch, .. } => {
                 let empty: Vec<_> = windows.into_iter().map(|window| (window, Amounts::default().into())).collect();
-                counters.refill(&ask.tenant, ask.settings_version, &empty, now_ms).await.map_err(unavailable)?;
+                let told = counters.refill(&ask.tenant, Some(epoch), ask.settings_version, &empty, now_ms);
+                told.await.map_err(unavailable)?;
             }
             Verdict::Refused { refusal: Refusal::Quota { .. }, .. } => {
                 if !ask_for_more(work, &ask, now_ms)

@@ -1,7 +1,8 @@
 //! What the store does not know, read from the directory and the ledger and told to it.
 //!
 //! A window that is missing is refilled before the next admission, and one that lacks what was admitted without the store is
-//! charged with it (M5). The settings version rides along (T2).
+//! charged with it (M5). The settings version rides along (T2). What is told names the epoch of the admission that asked for
+//! it: a store that was lost again since refuses it, and says so to the admission that follows.
 
 use crate::admit::{LEASE_AFTER_DEADLINE_MS, Refused, quota_windows};
 use crate::error::Error;
@@ -29,7 +30,8 @@ pub(crate) async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
         let known = gateway.store.counters().usage(&tenant, &windows, now_ms).await?;
         let kept: Vec<Window> =
             windows.iter().zip(known).filter(|(_, known)| known.is_some()).map(|(window, _)| *window).collect();
-        tell(work, &kept, now_ms).await
+        // One that is lost by then is not begun by this: what was read for it would be older than its loss.
+        tell(work, None, &kept, now_ms).await
     };
     match charged.await {
         Ok(()) => Ok(()),
@@ -44,16 +46,23 @@ pub(crate) async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
     }
 }
 
+/// What an admission found stale.
+pub(crate) struct Stale<'a> {
+    pub(crate) settings: bool,
+    pub(crate) windows: &'a [Window],
+    pub(crate) epoch: u64,
+}
+
 /// Reads the truth and tells it to the store. `waited_for` are the windows of a strict tenant that this request has found
-/// missing before: whoever opened one is given the time of one more look, and one that was lost is closed for as long as
-/// a hold can be in flight (M5).
+/// missing before, in which epoch: whoever opened one is given the time of one more look, and one that was lost is closed
+/// for as long as a hold can be in flight (M5).
 pub(crate) async fn learn(
     work: &mut Work<'_>,
-    settings: bool,
-    windows: &[Window],
-    waited_for: &mut Vec<Window>,
+    stale: Stale<'_>,
+    waited_for: &mut Vec<(Window, u64)>,
     now_ms: u64,
 ) -> Result<(), Refused> {
+    let Stale { settings, windows, epoch } = stale;
     let gateway = work.gateway;
     if settings {
         work.caller = gateway.authenticator.again(&work.caller, now_ms).await?;
@@ -63,7 +72,7 @@ pub(crate) async fn learn(
         let tenant = work.caller.tenant.uid.clone();
         let lease_ms = gateway.config.request_deadline_ms + LEASE_AFTER_DEADLINE_MS;
         for window in windows {
-            match waited_for.iter().filter(|known| *known == window).count() {
+            match waited_for.iter().filter(|known| **known == (*window, epoch)).count() {
                 0 if gateway.ledger.open_window(&tenant, window).await.map_err(ledger_is_down)? => {}
                 0 => {
                     missing.retain(|other| other != window);
@@ -71,25 +80,26 @@ pub(crate) async fn learn(
                 }
                 1 => {
                     missing.retain(|other| other != window);
-                    gateway.store.counters().close(&tenant, window, now_ms + lease_ms, now_ms).await?;
+                    gateway.store.counters().close(&tenant, epoch, window, now_ms + lease_ms, now_ms).await?;
                 }
                 // It was closed, and is not any more.
                 _ => {}
             }
-            waited_for.push(*window);
+            waited_for.push((*window, epoch));
         }
     }
-    tell(work, &missing, now_ms).await
+    tell(work, Some(epoch), &missing, now_ms).await
 }
 
-/// Tells the store what the ledger says that windows had used.
-async fn tell(work: &Work<'_>, windows: &[Window], now_ms: u64) -> Result<(), Refused> {
+/// Tells the store what the ledger says that windows had used. Whether it heeds that is seen by the next admission.
+async fn tell(work: &Work<'_>, epoch: Option<u64>, windows: &[Window], now_ms: u64) -> Result<(), Refused> {
     let (gateway, tenant) = (work.gateway, &work.caller.tenant);
     let mut totals = Vec::with_capacity(windows.len());
     for window in windows {
         totals.push((*window, gateway.ledger.totals(&tenant.uid, window).await.map_err(ledger_is_down)?));
     }
-    Ok(gateway.store.counters().refill(&tenant.uid, tenant.version, &totals, now_ms).await?)
+    gateway.store.counters().refill(&tenant.uid, epoch, tenant.version, &totals, now_ms).await?;
+    Ok(())
 }
 
 fn ledger_is_down(error: LedgerError) -> Error {

@@ -15,8 +15,9 @@
 //! A run follows from its seed alone. One that fails is made shorter by bisection for the report: what a prefix of the
 //! steps and the calm after it show already. `MODEL_STEPS` says how many steps are taken (`make torture`: 1,000,000).
 //!
-//! What the model leaves out: a message outlives no loss of the store but by being sent again, as its connection dies with
-//! the server. Rates and concurrency have properties of their own.
+//! What tells the store something that was read or found before outlives a loss of it: a settlement, which is owed, and a
+//! refill or a closing, which come as late as a network brings them. What the model leaves out: of the rest nothing outlives
+//! a loss but by being sent again, as its connection dies with the server. Rates and concurrency have properties of their own.
 
 mod arrivals;
 mod invariants;
@@ -108,6 +109,8 @@ struct Request {
     stage: Stage,
     /// As its admission told, if no copy of that is on its way any more.
     epoch: Option<u64>,
+    /// The epoch of the counters that it found stale, the last time.
+    stale_in: u64,
     /// Its hold, with what it was extended by; or its grant.
     held: Amounts,
     /// Provider's bill: one call or two.
@@ -145,8 +148,19 @@ enum Message {
     Extend(usize, Amounts),
     Settle(usize, Settlement),
     Release(usize),
-    /// The ledger's entries of a window, for the store, and the request that waits for them.
-    Refill(Option<usize>, Window, Vec<(usize, Entry)>),
+    /// The ledger's entries of a window, for the counters of an epoch, and the request that waits for them.
+    Refill {
+        of: Option<usize>,
+        epoch: Option<u64>,
+        window: Window,
+        entries: Vec<(usize, Entry)>,
+    },
+    /// A strict tenant's window that counters of an epoch lack is closed until a time.
+    Close {
+        epoch: u64,
+        window: Window,
+        until_ms: u64,
+    },
     Acknowledge(Vec<Lost>),
 }
 
@@ -154,7 +168,7 @@ impl Message {
     fn request(&self) -> Option<usize> {
         match self {
             Self::Admit(of) | Self::Extend(of, _) | Self::Release(of) | Self::Settle(of, _) => Some(*of),
-            Self::Refill(..) | Self::Acknowledge(_) => None,
+            Self::Refill { .. } | Self::Close { .. } | Self::Acknowledge(_) => None,
         }
     }
 }
@@ -258,7 +272,7 @@ async fn run(fresh: impl AsyncFn() -> Arc<dyn Counters>, seed: u64, steps: usize
 }
 
 /// What must have happened in any run of some length, or the model proves little.
-const HAPPENS: [&str; 19] = [
+const HAPPENS: [&str; 21] = [
     "admitted",
     "admitted again",
     "admitted for nothing",
@@ -274,6 +288,8 @@ const HAPPENS: [&str; 19] = [
     "expired",
     "granted",
     "store lost",
+    "refill refused",
+    "closing refused",
     "charged later",
     "request equal in all books",
     "window equal in all books",

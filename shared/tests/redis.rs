@@ -10,6 +10,7 @@ use gateway_core::health::score::HealthSettings;
 use gateway_core::health::{Observation, Sight};
 use gateway_core::id::RequestId;
 use gateway_core::receipt::Amounts;
+use gateway_core::store::contract::{epoch_of, refill};
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{
     Admission, CacheKey, CacheWrite, Counters, HealthStore, QuotaAsk, ResponseCache, Settled, Settlement, Store,
@@ -92,7 +93,7 @@ fn settlement(ask: &Admission, used: Amounts) -> Settlement {
 /// Tells the store all that a request needs it to know, with nothing used.
 async fn introduce(store: &RedisStore, ask: &Admission) {
     let windows: Vec<_> = ask.quotas.iter().map(|quota| (quota.window, ZERO.into())).collect();
-    store.refill(&ask.tenant, ask.settings_version, &windows, NOW).await.unwrap();
+    refill(store, &ask.tenant, ask.settings_version, &windows, NOW).await;
 }
 
 async fn used_and_held(store: &RedisStore, tenant: &str) -> (Amounts, Amounts) {
@@ -237,7 +238,8 @@ async fn every_key_is_garbage_after_some_time() {
     let store = store_at(&redis.url());
     let (settled, open, hit) = (ask("acme"), ask("acme"), ask("acme"));
     introduce(&store, &settled).await;
-    store.close("acme", &Window::day(NOW + 86_400_000, 0), NOW + 1_000, NOW).await.unwrap();
+    let epoch = epoch_of(&store, "acme", NOW).await;
+    store.close("acme", epoch, &Window::day(NOW + 86_400_000, 0), NOW + 1_000, NOW).await.unwrap();
     for ask in [&settled, &open] {
         store.counters().admit(ask, false, NOW).await.unwrap();
     }
@@ -341,7 +343,7 @@ async fn a_hold_that_was_lost_days_ago_is_told_when_its_tenant_comes_again() {
     store.counters().admit(&lost, false, NOW).await.unwrap();
     let later_ms = NOW + 5 * 86_400_000;
     let window = Window::day(later_ms, 0);
-    store.refill("acme", VERSION, &[(window, ZERO.into())], later_ms).await.unwrap();
+    refill(&store, "acme", VERSION, &[(window, ZERO.into())], later_ms).await;
     let told = store.lost("acme");
     assert_eq!(told.iter().map(|lost| (lost.id, lost.held)).collect::<Vec<_>>(), [(lost.id, HOLD)]);
     let counted = store.usage("acme", &[day(), window], later_ms).await.unwrap();

@@ -285,16 +285,24 @@ impl Counters for Watch {
     async fn refill(
         &self,
         tenant: &str,
+        epoch: Option<u64>,
         version: u64,
         windows: &[(Window, Charged)],
         now_ms: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         self.note("refill");
-        self.counters.refill(tenant, version, windows, now_ms).await
+        self.counters.refill(tenant, epoch, version, windows, now_ms).await
     }
 
-    async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
-        self.counters.close(tenant, window, until_ms, now_ms).await
+    async fn close(
+        &self,
+        tenant: &str,
+        epoch: u64,
+        window: &Window,
+        until_ms: u64,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.counters.close(tenant, epoch, window, until_ms, now_ms).await
     }
 
     fn lost(&self, tenant: &str) -> Vec<Lost> {

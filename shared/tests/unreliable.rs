@@ -204,15 +204,23 @@ impl<T: Counters> Counters for Unreliable<T> {
     async fn refill(
         &self,
         tenant: &str,
+        epoch: Option<u64>,
         version: u64,
         windows: &[(Window, Charged)],
         now_ms: u64,
-    ) -> Result<(), StoreError> {
-        self.up(StoreError)?.refill(tenant, version, windows, now_ms).await
+    ) -> Result<bool, StoreError> {
+        self.up(StoreError)?.refill(tenant, epoch, version, windows, now_ms).await
     }
 
-    async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
-        self.up(StoreError)?.close(tenant, window, until_ms, now_ms).await
+    async fn close(
+        &self,
+        tenant: &str,
+        epoch: u64,
+        window: &Window,
+        until_ms: u64,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.up(StoreError)?.close(tenant, epoch, window, until_ms, now_ms).await
     }
 
     fn lost(&self, tenant: &str) -> Vec<Lost> {

@@ -37,10 +37,17 @@ impl Counters for Down {
     async fn release(&self, _: &Admission, _: Option<u64>, _: u64) -> Result<(), StoreError> {
         down()
     }
-    async fn refill(&self, _: &str, _: u64, _: &[(Window, Charged)], _: u64) -> Result<(), StoreError> {
+    async fn refill(
+        &self,
+        _: &str,
+        _: Option<u64>,
+        _: u64,
+        _: &[(Window, Charged)],
+        _: u64,
+    ) -> Result<bool, StoreError> {
         down()
     }
-    async fn close(&self, _: &str, _: &Window, _: u64, _: u64) -> Result<(), StoreError> {
+    async fn close(&self, _: &str, _: u64, _: &Window, _: u64, _: u64) -> Result<(), StoreError> {
         down()
     }
     fn lost(&self, _: &str) -> Vec<Lost> {

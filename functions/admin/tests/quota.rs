@@ -68,10 +68,9 @@ async fn what_is_held_for_a_request_in_flight_is_told_apart() {
         strict_hold: hold,
         lease_until_ms: NOON_MS + HOUR_MS,
     };
-    counters
-        .refill(&uid, NOON_MS, &[(window, Amounts { requests: 2, tokens: 10, cost_nusd: 5 }.into())], NOON_MS)
-        .await
-        .unwrap();
+    let Verdict::Stale { epoch, .. } = counters.admit(&ask, false, NOON_MS).await.unwrap() else { panic!() };
+    let used = [(window, Amounts { requests: 2, tokens: 10, cost_nusd: 5 }.into())];
+    assert!(counters.refill(&uid, Some(epoch), NOON_MS, &used, NOON_MS).await.unwrap());
     let verdict = counters.admit(&ask, false, NOON_MS).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
     let seen = house.get("/admin/tenants/acme/usage").await.body;

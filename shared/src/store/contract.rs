@@ -15,7 +15,11 @@ mod counters;
 mod health;
 mod interleavings;
 
-use super::{Counters, HealthStore, ResponseCache};
+use super::{Admission, Counters, HealthStore, ResponseCache, Verdict};
+use crate::id::RequestId;
+use crate::ledger::Charged;
+use crate::receipt::Amounts;
+use crate::window::Window;
 use std::sync::Arc;
 
 /// 2025-11-22 14:00:00 UTC: within a day and a month, at the edge of neither.
@@ -28,6 +32,45 @@ pub const NOW: u64 = 1_763_820_000_000;
 pub async fn counters(fresh: impl AsyncFn() -> Arc<dyn Counters>) {
     counters::suite(&fresh).await;
     interleavings::suite(&fresh).await;
+}
+
+/// The epoch of a tenant's counters, as a request is told it whose settings the store has not heard of.
+///
+/// # Panics
+/// If such a request is not told that it is stale.
+pub async fn epoch_of(counters: &dyn Counters, tenant: &str, now_ms: u64) -> u64 {
+    let ask = Admission {
+        tenant: tenant.into(),
+        id: RequestId::new(now_ms),
+        settings_version: u64::MAX,
+        request_rate: None,
+        token_rate: None,
+        rate_tokens: 0,
+        concurrency: None,
+        quotas: Vec::new(),
+        hold: Amounts::default(),
+        strict_hold: Amounts::default(),
+        lease_until_ms: now_ms + 60_000,
+    };
+    match counters.admit(&ask, false, now_ms).await.unwrap() {
+        Verdict::Stale { epoch, .. } => epoch,
+        other => panic!("should be stale, but: {other:?}"),
+    }
+}
+
+/// Tells counters a tenant's version and windows, as a request does that found them stale.
+///
+/// # Panics
+/// If they do not heed it.
+pub async fn refill(
+    counters: &dyn Counters,
+    tenant: &str,
+    settings_version: u64,
+    windows: &[(Window, Charged)],
+    now_ms: u64,
+) {
+    let epoch = epoch_of(counters, tenant, now_ms).await;
+    assert!(counters.refill(tenant, Some(epoch), settings_version, windows, now_ms).await.unwrap());
 }
 
 /// Runs every case of the response cache, each on a cache of its own that `fresh` makes: empty, with room for 4 MiB, and

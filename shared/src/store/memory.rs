@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::{Quota, RateKind};
 use crate::gcra::{self, Rate, Tat};
-use crate::id::RequestId;
+use crate::id::{RequestId, random_u64};
 use crate::ledger::Charged;
 use crate::receipt::Amounts;
 use crate::window::{Window, WindowKind};
@@ -37,6 +37,8 @@ pub struct MemoryCounters {
 
 #[derive(Debug, Default)]
 struct TenantCounters {
+    /// Begun by the first admission.
+    epoch: Option<u64>,
     settings_version: Option<u64>,
     request_tat: Tat,
     token_tat: Tat,
@@ -184,7 +186,8 @@ impl TenantCounters {
             return Verdict::Refused { refusal, standing: self.standing(ask, now_ms) };
         }
         if settings || !windows.is_empty() {
-            return Verdict::Stale { settings, windows, again: false };
+            let epoch = *self.epoch.get_or_insert_with(random_u64);
+            return Verdict::Stale { settings, windows, again: false, epoch };
         }
         let held = if hit { Amounts { requests: 1, ..Amounts::default() } } else { self.hold_for(ask) };
         match self.check(ask, held, hit, now_ms) {
@@ -280,6 +283,26 @@ impl TenantCounters {
         Settled::WithoutHold
     }
 
+    fn refill(&mut self, epoch: Option<u64>, settings_version: u64, windows: &[(Window, Charged)]) -> bool {
+        if self.epoch.is_none() || epoch.is_some() && epoch != self.epoch {
+            return false;
+        }
+        self.settings_version = self.settings_version.max(Some(settings_version));
+        for (window, charged) in windows {
+            let id = id_of(window);
+            if epoch.is_none() && !self.windows.contains_key(&id) {
+                continue;
+            }
+            self.closed.remove(&id);
+            let fresh = WindowUse { used: charged.used, held: Amounts::default() };
+            let fresh = Counted { window: *window, amounts: fresh, outage: charged.outage };
+            let known = self.windows.entry(id).or_insert(fresh);
+            known.amounts.used = known.amounts.used.plus(charged.outage.minus(known.outage));
+            known.outage = known.outage.plus(charged.outage.minus(known.outage));
+        }
+        true
+    }
+
     fn release(&mut self, ask: &Admission, now_ms: u64) {
         if !self.end(ask.id, Amounts::default()) {
             // Whether it was settled, or its admission is still on its way: it is done with.
@@ -337,27 +360,24 @@ impl Counters for MemoryCounters {
     async fn refill(
         &self,
         tenant: &str,
+        epoch: Option<u64>,
         settings_version: u64,
         windows: &[(Window, Charged)],
         now_ms: u64,
-    ) -> Result<(), StoreError> {
-        self.with(&Arc::from(tenant), now_ms, |counters| {
-            counters.settings_version = counters.settings_version.max(Some(settings_version));
-            for (window, charged) in windows {
-                counters.closed.remove(&id_of(window));
-                let fresh = WindowUse { used: charged.used, held: Amounts::default() };
-                let fresh = Counted { window: *window, amounts: fresh, outage: charged.outage };
-                let known = counters.windows.entry(id_of(window)).or_insert(fresh);
-                known.amounts.used = known.amounts.used.plus(charged.outage.minus(known.outage));
-                known.outage = known.outage.plus(charged.outage.minus(known.outage));
-            }
-        });
-        Ok(())
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(&Arc::from(tenant), now_ms, |counters| counters.refill(epoch, settings_version, windows)))
     }
 
-    async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+    async fn close(
+        &self,
+        tenant: &str,
+        epoch: u64,
+        window: &Window,
+        until_ms: u64,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
         self.with(&Arc::from(tenant), now_ms, |counters| {
-            if !counters.windows.contains_key(&id_of(window)) {
+            if counters.epoch == Some(epoch) && !counters.windows.contains_key(&id_of(window)) {
                 counters.closed.entry(id_of(window)).or_insert(until_ms);
             }
         });

@@ -6,6 +6,9 @@
 //!
 //! The store may be flushed at any moment (M5): an admission that finds a window or the settings version missing says
 //! [`Verdict::Stale`], the pipeline reads the truth from directory and ledger, calls [`Counters::refill`] and asks again.
+//! What is read meanwhile may be old when it is told: the store may have been lost once more, and others have refilled and
+//! spent. So a tenant has an *epoch*, a random number that the first admission after a loss gives it, before anybody reads
+//! the ledger; it is lost with the tenant, and a refill that names another one is refused.
 
 pub mod cache;
 #[cfg(any(test, feature = "contract"))]
@@ -140,6 +143,9 @@ pub enum Verdict {
         /// Whether this may yet be heard, with what is learnt meanwhile there, as it was sent more than once. Then the
         /// request is released if it comes to nothing, and tells no epoch if it is admitted.
         again: bool,
+        /// The epoch of the tenant's counters, begun by this if they were lost: what is learnt from now on may be told to
+        /// them as long as it is the same (M5).
+        epoch: u64,
     },
 }
 
@@ -228,17 +234,30 @@ pub trait Counters: Send + Sync {
     /// Tells the store a tenant's settings version and what its windows had used according to the ledger. A version
     /// that is known already is not replaced by an older one. Of a window that is known, only what was admitted without
     /// the store, and is not charged yet, is charged.
+    ///
+    /// `epoch` is the one that [`Verdict::Stale`] told before directory and ledger were read. Without one, no window that is
+    /// missing is begun. Answers whether it was heeded: a tenant of another epoch, or of none, stays as it is (M5), and is to
+    /// be asked, and the ledger read, again.
     async fn refill(
         &self,
         tenant: &str,
+        epoch: Option<u64>,
         settings_version: u64,
         windows: &[(Window, Charged)],
         now_ms: u64,
-    ) -> Result<(), StoreError>;
+    ) -> Result<bool, StoreError>;
 
     /// Keeps a window that is missing closed until then: admissions are refused, and then find it missing again (M5). One
-    /// that is there, or closed already, stays as it is.
-    async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError>;
+    /// that is there, or closed already, stays as it is; and so does a tenant of another epoch, which may have been lost
+    /// later.
+    async fn close(
+        &self,
+        tenant: &str,
+        epoch: u64,
+        window: &Window,
+        until_ms: u64,
+        now_ms: u64,
+    ) -> Result<(), StoreError>;
 
     /// The holds that latest calls found expired and nobody has [acknowledged](Self::acknowledge); each is told to one
     /// caller, and again after a minute.

@@ -64,20 +64,32 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                     self.requests[of].late |= too_late && settled == Settled::WithoutHold;
                 }
             }
-            Message::Refill(of, window, entries) if now_ms < window.resets_at_ms => {
+            Message::Refill { of, epoch, window, entries } if now_ms < window.resets_at_ms => {
                 let charged = entries.iter().fold(Charged::default(), |sum, (_, entry)| {
                     let outage = if entry.outage { entry.used } else { ZERO };
                     sum.plus(Charged { used: entry.used, outage })
                 });
-                self.store.refill("acme", VERSION, &[(window, charged)], now_ms).await.unwrap();
-                let owed = self.mirror.refill(&window, &entries);
-                self.note(if owed { "charged later" } else { "refilled" });
+                let heeded = self.store.refill("acme", epoch, VERSION, &[(window, charged)], now_ms).await.unwrap();
+                assert_eq!(heeded, self.mirror.heeds(epoch), "a refill of epoch {epoch:?}");
+                if heeded {
+                    let owed = self.mirror.refill(epoch, &window, &entries);
+                    self.note(if owed { "charged later" } else { "refilled" });
+                } else {
+                    self.note("refill refused");
+                }
                 if let Some(of) = of.filter(|of| self.requests[*of].stage == Stage::Stale) {
                     self.requests[of].stage = Stage::Asking;
                 }
             }
+            Message::Close { epoch, window, until_ms } => {
+                self.store.close("acme", epoch, &window, until_ms, now_ms).await.unwrap();
+                self.mirror.close(epoch, &window, until_ms);
+                if !self.mirror.heeds(Some(epoch)) {
+                    self.note("closing refused");
+                }
+            }
             Message::Acknowledge(lost) => self.store.acknowledge("acme", &lost, now_ms).await.unwrap(),
-            Message::Admit(_) | Message::Extend(..) | Message::Release(_) | Message::Refill(..) => {}
+            Message::Admit(_) | Message::Extend(..) | Message::Release(_) | Message::Refill { .. } => {}
         }
     }
 
@@ -87,15 +99,24 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         let window = self.window(of);
         let mut verdict = self.store.admit(&ask, false, now_ms).await.unwrap();
         let missing = !self.mirror.windows.contains_key(&window.starts_at_ms);
-        let stale = |verdict: &Verdict| matches!(verdict, Verdict::Stale { windows, .. } if !windows.is_empty());
-        if self.strict && stale(&verdict) && self.opened.insert(window.starts_at_ms, ()).is_some() {
+        let stale = |verdict: &Verdict| match verdict {
+            Verdict::Stale { windows, epoch, .. } => (!windows.is_empty()).then_some(*epoch),
+            _ => None,
+        };
+        if let Verdict::Stale { epoch, .. } = verdict {
+            assert_eq!(*self.mirror.epoch.get_or_insert(epoch), epoch, "a tenant is begun once");
+            self.requests[of].stale_in = epoch;
+        }
+        if let Some(epoch) = stale(&verdict).filter(|_| self.strict)
+            && self.opened.insert(window.starts_at_ms, ()).is_some()
+        {
             // A strict tenant's lost window is closed for one lease; one that was closed and is still missing is refilled.
-            let until_ms = now_ms + LEASE_MS;
-            self.store.close("acme", &window, until_ms, now_ms).await.unwrap();
-            self.mirror.closed.entry(window.starts_at_ms).or_insert(until_ms);
+            let close = Message::Close { epoch, window, until_ms: now_ms + LEASE_MS };
+            self.network.push(close.clone());
+            Box::pin(self.arrive(close)).await;
             verdict = self.store.admit(&ask, false, now_ms).await.unwrap();
         }
-        if self.strict && stale(&verdict) {
+        if self.strict && stale(&verdict).is_some() {
             self.learn(of);
         }
         let closed = self.mirror.closed.get(&window.starts_at_ms).is_some_and(|until_ms| *until_ms > now_ms);

@@ -127,6 +127,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
             ask,
             stage: Stage::Asking,
             epoch: None,
+            stale_in: 0,
             held: ZERO,
             billed: ZERO,
             calls: 0,
@@ -216,15 +217,15 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
 
     /// Reads the ledger for a store that knows too little, and tells it later.
     pub(super) fn learn(&mut self, of: usize) {
-        let window = self.window(of);
-        self.network.push(Message::Refill(Some(of), window, self.entries(&window)));
+        let (window, epoch) = (self.window(of), Some(self.requests[of].stale_in));
+        self.network.push(Message::Refill { of: Some(of), epoch, window, entries: self.entries(&window) });
     }
 
     /// What was used without the store is charged to the windows that it has.
     pub(super) fn store_is_back(&mut self) {
         let today = self.today();
         if self.reachable && self.mirror.counted(&today).is_some() {
-            self.network.push(Message::Refill(None, today, self.entries(&today)));
+            self.network.push(Message::Refill { of: None, epoch: None, window: today, entries: self.entries(&today) });
         }
     }
 
@@ -255,12 +256,16 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         }
         self.store = (self.fresh)().await;
         self.mirror = Default::default();
-        // A settlement is sent again until the deadline; what else was on its way is lost with its connection.
-        self.network.retain_mut(|message| {
-            let Message::Settle(of, settlement) = message else { return false };
-            // What the ledger has may come with a refill.
-            settlement.only_held = self.ledger.contains_key(of);
-            true
+        // A settlement is sent again until the deadline, and what was found or read before may be told now. What else was on
+        // its way is lost with its connection.
+        self.network.retain_mut(|message| match message {
+            Message::Settle(of, settlement) => {
+                // What the ledger has may come with a refill.
+                settlement.only_held = self.ledger.contains_key(of);
+                true
+            }
+            Message::Refill { .. } | Message::Close { .. } => true,
+            Message::Admit(_) | Message::Extend(..) | Message::Release(_) | Message::Acknowledge(_) => false,
         });
     }
 

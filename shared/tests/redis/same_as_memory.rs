@@ -9,6 +9,7 @@ use gateway_core::health::welford::Figures;
 use gateway_core::health::{MemoryHealth, ModelHealth, Observation, Sight};
 use gateway_core::id::RequestId;
 use gateway_core::receipt::Amounts;
+use gateway_core::store::contract::refill;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{Admission, Counters, HealthStore, Lost, QuotaAsk, Settlement, Verdict};
@@ -93,7 +94,7 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
     ];
     let charged = windows.map(|window| (window, Amounts::default().into()));
     for store in [memory as &dyn Counters, redis] {
-        store.refill("acme", 7, &charged, NOW).await.unwrap();
+        refill(store, "acme", 7, &charged, NOW).await;
     }
     let mut now_ms = NOW;
     let mut asked: Vec<(Admission, bool, Option<u64>)> = Vec::new();

@@ -151,10 +151,12 @@ impl Rig {
         let tenants: Vec<Arc<str>> = (0..TENANTS).map(|n| format!("tenant-{n:03}").into()).collect();
         let rig = Self { redis, stores, tenants, now_ms };
         let store = rig.stores.first().context("not one store")?;
-        for tenant in &rig.tenants {
+        for (ask, _) in rig.asks(&rig.tenants, AMPLE)?.iter().take(TENANTS) {
+            let verdict = store.counters().admit(ask, false, now_ms).await?;
+            let Verdict::Stale { epoch, .. } = verdict else { bail!("a new server knows a tenant: {verdict:?}") };
             let windows = windows(now_ms).map(|window| (window, Amounts::default().into()));
-            store.counters().refill(tenant, 1, &windows, now_ms).await?;
-            store.cache().put(&key(tenant, FOUND), ANSWER, TTL_MS, now_ms).await?;
+            store.counters().refill(&ask.tenant, Some(epoch), 1, &windows, now_ms).await?;
+            store.cache().put(&key(&ask.tenant, FOUND), ANSWER, TTL_MS, now_ms).await?;
         }
         Ok(rig)
     }

@@ -1,6 +1,6 @@
 //! Rates, concurrency, quotas and holds, one rule after the other.
 
-use super::NOW;
+use super::{NOW, epoch_of, refill};
 use crate::error::{Quota, RateKind};
 use crate::gcra::Rate;
 use crate::id::RequestId;
@@ -110,7 +110,7 @@ pub(super) fn settlement(ask: &Admission, used: Amounts) -> Settlement {
 /// Tells the store all that `ask` needs it to know, with nothing used.
 pub(super) async fn introduce(store: &Store, ask: &Admission) {
     let windows: Vec<_> = ask.quotas.iter().map(|quota| (quota.window, ZERO.into())).collect();
-    store.refill(&ask.tenant, ask.settings_version, &windows, NOW).await.unwrap();
+    refill(&**store, &ask.tenant, ask.settings_version, &windows, NOW).await;
 }
 
 pub(super) async fn used_and_held(store: &Store, tenant: &str, window: Window) -> WindowUse {
@@ -148,14 +148,15 @@ fn over(quota: Quota, window: Window) -> Refusal {
 async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
     let month = Window::month(NOW);
     let ask = Admission { quotas: vec![quota(day()), quota(month)], ..ask() };
-    let stale = |settings, windows| Verdict::Stale { settings, windows, again: false };
+    let epoch = epoch_of(&*store, "acme", NOW).await;
+    let stale = |settings, windows| Verdict::Stale { settings, windows, again: false, epoch };
     assert_eq!(admit(&store, &ask).await, stale(true, vec![day(), month]), "an empty store");
     assert_eq!(hit(&store, &ask).await, stale(true, vec![day(), month]), "a hit asks no less");
-    store.refill("acme", VERSION, &[], NOW).await.unwrap();
+    refill(&*store, "acme", VERSION, &[], NOW).await;
     assert_eq!(admit(&store, &ask).await, stale(false, vec![day(), month]), "the version alone");
-    store.refill("acme", VERSION, &[(day(), ZERO.into())], NOW).await.unwrap();
+    refill(&*store, "acme", VERSION, &[(day(), ZERO.into())], NOW).await;
     assert_eq!(admit(&store, &ask).await, stale(false, vec![month]), "one window of two");
-    store.refill("acme", VERSION, &[(month, ZERO.into())], NOW).await.unwrap();
+    refill(&*store, "acme", VERSION, &[(month, ZERO.into())], NOW).await;
     let newer = Admission { settings_version: VERSION + 1, ..ask.clone() };
     assert_eq!(admit(&store, &newer).await, stale(true, vec![]), "settings that the store has not heard of");
     for window in [day(), month] {
@@ -166,7 +167,7 @@ async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
 
 async fn an_older_version_does_not_replace_a_newer_one(store: Store) {
     for version in [5, 3, 9, 8] {
-        store.refill("acme", version, &[(day(), ZERO.into())], NOW).await.unwrap();
+        refill(&*store, "acme", version, &[(day(), ZERO.into())], NOW).await;
     }
     for (version, stale) in [(3, true), (5, true), (8, true), (10, true), (9, false)] {
         let verdict = admit(&store, &Admission { settings_version: version, ..ask() }).await;
@@ -176,10 +177,10 @@ async fn an_older_version_does_not_replace_a_newer_one(store: Store) {
 
 async fn a_refill_keeps_what_is_counted_already(store: Store) {
     let used = Amounts { requests: 3, tokens: 30, cost_nusd: 300 };
-    store.refill("acme", VERSION, &[(day(), used.into())], NOW).await.unwrap();
+    refill(&*store, "acme", VERSION, &[(day(), used.into())], NOW).await;
     held(&store, &ask()).await;
     let other = Amounts { requests: 9, tokens: 90, cost_nusd: 900 };
-    store.refill("acme", VERSION, &[(day(), other.into())], NOW).await.unwrap();
+    refill(&*store, "acme", VERSION, &[(day(), other.into())], NOW).await;
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: HOLD });
 }
 
@@ -190,8 +191,9 @@ async fn many_who_refill_at_once_lose_nothing(store: Store) {
         let store = store.clone();
         tasks.spawn(async move {
             let ask = ask();
-            if let Verdict::Stale { .. } = admit(&store, &ask).await {
-                store.refill("acme", VERSION, &[(day(), before.into())], NOW).await.unwrap();
+            if let Verdict::Stale { epoch, .. } = admit(&store, &ask).await {
+                let windows = [(day(), before.into())];
+                assert!(store.refill("acme", Some(epoch), VERSION, &windows, NOW).await.unwrap());
                 held(&store, &ask).await;
             }
             store.settle(&settlement(&ask, Amounts { requests: 1, tokens: 10, cost_nusd: 100 }), NOW).await.unwrap();
@@ -207,32 +209,36 @@ async fn many_who_refill_at_once_lose_nothing(store: Store) {
 async fn what_was_used_without_the_store_is_charged_once(store: Store) {
     let outage = |requests| Amounts { requests, tokens: requests * 10, cost_nusd: requests * 100 };
     let told = |used, by| Charged { used: outage(used), outage: outage(by) };
-    let refill = async |charged| store.refill("acme", VERSION, &[(day(), charged)], NOW).await.unwrap();
-    refill(told(5, 2)).await;
+    refill(&*store, "acme", VERSION, &[(day(), told(5, 2))], NOW).await;
     assert_eq!(used_and_held(&store, "acme", day()).await.used, outage(5), "a new window has all of it");
     held(&store, &ask()).await;
-    for (charged, expected) in [(told(7, 2), 5), (told(9, 4), 7), (told(9, 4), 7), (told(6, 3), 7), (told(12, 5), 8)] {
-        refill(charged).await;
+    let epoch = epoch_of(&*store, "acme", NOW).await;
+    let table = [(told(7, 2), 5), (told(9, 4), 7), (told(9, 4), 7), (told(6, 3), 7), (told(12, 5), 8)];
+    for (place, (charged, expected)) in table.into_iter().enumerate() {
+        // Whoever has served without the store names no epoch.
+        let named = [None, Some(epoch)][place % 2];
+        assert!(store.refill("acme", named, VERSION, &[(day(), charged)], NOW).await.unwrap());
         let expected = WindowUse { used: outage(expected), held: HOLD };
         assert_eq!(used_and_held(&store, "acme", day()).await, expected, "{charged:?}");
     }
 }
 
 async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: Store) {
-    store.refill("acme", VERSION, &[], NOW).await.unwrap();
+    refill(&*store, "acme", VERSION, &[], NOW).await;
+    let epoch = epoch_of(&*store, "acme", NOW).await;
     let until_ms = NOW + 90_000;
-    store.close("acme", &day(), until_ms, NOW).await.unwrap();
-    store.close("acme", &day(), until_ms + 50_000, NOW + 1).await.unwrap();
+    store.close("acme", epoch, &day(), until_ms, NOW).await.unwrap();
+    store.close("acme", epoch, &day(), until_ms + 50_000, NOW + 1).await.unwrap();
     for (now_ms, retry_after_ms) in [(NOW, 90_000), (until_ms - 1, 1)] {
         let refused = refusal(store.admit(&ask(), false, now_ms).await.unwrap());
         assert_eq!(refused, Refusal::Closed { retry_after_ms });
     }
-    let stale = Verdict::Stale { settings: false, windows: vec![day()], again: false };
+    let stale = Verdict::Stale { settings: false, windows: vec![day()], again: false, epoch };
     assert_eq!(store.admit(&ask(), false, until_ms).await.unwrap(), stale);
-    store.refill("acme", VERSION, &[(day(), HOLD.into())], until_ms).await.unwrap();
+    refill(&*store, "acme", VERSION, &[(day(), HOLD.into())], until_ms).await;
     let admitted = store.admit(&ask(), false, until_ms).await.unwrap();
     assert!(matches!(admitted, Verdict::Admitted { .. }), "{admitted:?}");
-    store.close("acme", &day(), until_ms + 90_000, until_ms).await.unwrap();
+    store.close("acme", epoch, &day(), until_ms + 90_000, until_ms).await.unwrap();
     let admitted = store.admit(&ask(), false, until_ms).await.unwrap();
     assert!(matches!(admitted, Verdict::Admitted { .. }), "a window that is there is not closed: {admitted:?}");
 }
@@ -676,7 +682,7 @@ async fn usage_is_told_per_window_in_the_order_asked(store: Store) {
     let windows = [month, day(), Window::day(NOW + DAY_MS, 0)];
     assert_eq!(store.usage("acme", &windows, NOW).await.unwrap(), [None, None, None], "nobody has been here");
     let used = |requests| Amounts { requests, tokens: 0, cost_nusd: 0 };
-    store.refill("acme", VERSION, &[(day(), used(2).into()), (month, used(9).into())], NOW).await.unwrap();
+    refill(&*store, "acme", VERSION, &[(day(), used(2).into()), (month, used(9).into())], NOW).await;
     let of = |requests| Some(WindowUse { used: used(requests), held: ZERO });
     assert_eq!(store.usage("acme", &windows, NOW).await.unwrap(), [of(9), of(2), None]);
     assert_eq!(store.usage("other", &windows, NOW).await.unwrap(), [None, None, None]);
@@ -690,8 +696,9 @@ async fn a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(store: S
     let quotas = vec![QuotaAsk { requests: Some(1), ..quota(tomorrow) }];
     let next = Admission { quotas, lease_until_ms: NOW + 2 * DAY_MS, ..ask() };
     let verdict = store.admit(&next, false, later).await.unwrap();
-    assert_eq!(verdict, Verdict::Stale { settings: false, windows: vec![tomorrow], again: false });
-    store.refill("acme", VERSION, &[(tomorrow, ZERO.into())], later).await.unwrap();
+    let epoch = epoch_of(&*store, "acme", later).await;
+    assert_eq!(verdict, Verdict::Stale { settings: false, windows: vec![tomorrow], again: false, epoch });
+    refill(&*store, "acme", VERSION, &[(tomorrow, ZERO.into())], later).await;
     assert!(matches!(store.admit(&next, false, later).await.unwrap(), Verdict::Admitted { .. }));
     store.settle(&settlement(&yesterday, HOLD), later).await.unwrap();
     let of = |used, held| Some(WindowUse { used, held });

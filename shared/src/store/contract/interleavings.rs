@@ -4,8 +4,8 @@
 //! Twice: step by step against a model of a few lines, which must agree to the unit; and from many tasks at once, where
 //! only the invariant can be known. The dice are thrown from a seed, so that a failure can be repeated.
 
-use super::NOW;
 use super::counters::{ZERO, ask, day, introduce, settlement, used_and_held};
+use super::{NOW, epoch_of};
 use crate::error::Quota;
 use crate::id::RequestId;
 use crate::receipt::Amounts;
@@ -18,6 +18,11 @@ const SEEDS: u64 = 30;
 const STEPS: usize = 250;
 
 pub(super) async fn suite(fresh: &impl AsyncFn() -> Arc<dyn Counters>) {
+    for told in [Told::First, Told::Begun, Told::Refilled] {
+        what_was_read_before_the_store_was_lost_is_refused(fresh, told).await;
+    }
+    what_lacks_the_store_begins_no_window(fresh().await).await;
+    a_window_is_not_closed_by_who_found_it_missing_before_another_loss(fresh).await;
     for seed in 0..SEEDS {
         every_step_agrees_with_the_model(fresh().await, seed).await;
     }
@@ -93,6 +98,97 @@ impl Model {
             self.closed.push((ask, epoch));
         }
     }
+}
+
+/// Of how many requests a tenant has.
+const FEW: u64 = 25;
+
+fn one_of_few() -> Admission {
+    let quotas = vec![QuotaAsk { window: day(), requests: Some(FEW), tokens: None, cost_nusd: None }];
+    Admission { quotas, ..ask() }
+}
+
+/// When somebody is heard whose answer from the ledger is old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Before anybody else.
+    First,
+    /// After somebody who has asked, and has yet to read the ledger.
+    Begun,
+    /// After somebody who has told what the ledger says by then.
+    Refilled,
+}
+
+/// As a process does: asks, and where that is stale reads the ledger and tells the store. Answers whether it was served; what
+/// was is in the ledger.
+async fn serve(store: &Arc<dyn Counters>, ledger: &mut u64) -> bool {
+    let ask = one_of_few();
+    for _ in 0..2 {
+        match store.admit(&ask, false, NOW).await.unwrap() {
+            Verdict::Admitted { .. } => {
+                let used = Amounts { requests: 1, ..ZERO };
+                assert_eq!(store.settle(&settlement(&ask, used), NOW).await.unwrap(), Settled::Done);
+                *ledger += 1;
+                return true;
+            }
+            Verdict::Refused { .. } => return false,
+            Verdict::Stale { epoch, .. } => {
+                let used = Amounts { requests: *ledger, ..ZERO };
+                assert!(store.refill("acme", Some(epoch), 7, &[(day(), used.into())], NOW).await.unwrap());
+            }
+        }
+    }
+    panic!("a window that was just refilled is missing");
+}
+
+/// Somebody reads the ledger; the store is lost; others refill it and serve; it is lost again; and only then is heard what
+/// the ledger said at first. With that, 40 of 25 were served.
+async fn what_was_read_before_the_store_was_lost_is_refused(fresh: &impl AsyncFn() -> Arc<dyn Counters>, told: Told) {
+    let mut ledger = 0;
+    let first = fresh().await;
+    let Verdict::Stale { epoch: old, .. } = first.admit(&one_of_few(), false, NOW).await.unwrap() else { panic!() };
+    let read = [(day(), Amounts { requests: ledger, ..ZERO }.into())];
+    let second = fresh().await;
+    for _ in 0..15 {
+        assert!(serve(&second, &mut ledger).await);
+    }
+    let third = fresh().await;
+    match told {
+        Told::First => {}
+        Told::Begun => assert!(matches!(third.admit(&one_of_few(), false, NOW).await.unwrap(), Verdict::Stale { .. })),
+        Told::Refilled => assert!(serve(&third, &mut ledger).await),
+    }
+    for _ in 0..2 {
+        assert!(!third.refill("acme", Some(old), 7, &read, NOW).await.unwrap(), "{told:?}");
+    }
+    while serve(&third, &mut ledger).await {}
+    assert_eq!(ledger, FEW, "{told:?}");
+    assert_eq!(used_and_held(&third, "acme", day()).await.used.requests, FEW, "{told:?}");
+}
+
+/// What was served without the store is told to the windows that it has; it is no reason to begin one.
+async fn what_lacks_the_store_begins_no_window(store: Arc<dyn Counters>) {
+    let read = [(day(), Amounts { requests: 3, ..ZERO }.into())];
+    assert!(!store.refill("acme", None, 7, &read, NOW).await.unwrap(), "a tenant that is not known");
+    let Verdict::Stale { windows, .. } = store.admit(&ask(), false, NOW).await.unwrap() else { panic!() };
+    assert_eq!(windows, [day()]);
+    assert!(store.refill("acme", None, 7, &read, NOW).await.unwrap());
+    let Verdict::Stale { settings, windows, .. } = store.admit(&ask(), false, NOW).await.unwrap() else { panic!() };
+    assert_eq!((settings, windows), (false, vec![day()]), "the version alone was learnt");
+}
+
+/// Else it would be closed for too short a time.
+async fn a_window_is_not_closed_by_who_found_it_missing_before_another_loss(
+    fresh: &impl AsyncFn() -> Arc<dyn Counters>,
+) {
+    let (first, second) = (fresh().await, fresh().await);
+    let epochs = [epoch_of(&*first, "acme", NOW).await, epoch_of(&*second, "acme", NOW).await];
+    for (epoch, until_ms) in epochs.into_iter().zip([NOW + 1_000, NOW + 90_000]) {
+        second.close("acme", epoch, &day(), until_ms, NOW).await.unwrap();
+    }
+    let verdict = second.admit(&ask(), false, NOW).await.unwrap();
+    let closed = Refusal::Closed { retry_after_ms: 90_000 };
+    assert!(matches!(&verdict, Verdict::Refused { refusal, .. } if *refusal == closed), "{verdict:?}");
 }
 
 async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {

@@ -23,6 +23,7 @@ local CLOSED = 3      -- retry_after_ms
 local QUOTA = 4       -- number of the window, 1 of requests, 2 of tokens or 3 of cost
 local STALE = 5       -- 1 if the settings are, the sum of 2^(number - 1) of the missing windows
 local ANSWER = '<ddddddddddc0'
+local BEGUN_KEPT_MS = 60000 -- for how long a tenant that is begun waits for a refill
 
 local numbers, hold_field, count = ARGV[1], 'h:' .. ARGV[2], #ARGV - 3
 local now, version, mode, lease, concurrency, rate_tokens, request_limit, request_period, request_burst, token_limit,
@@ -84,6 +85,13 @@ elseif closed_until > now then
   what, a = CLOSED, closed_until - now
 elseif stale + missing > 0 then
   what, a, b = STALE, stale, missing
+  if not kept[1] then
+    -- A tenant that was lost is begun anew, before anybody reads the ledger for it: no other beginning has this epoch, not
+    -- one by a copy of this call.
+    epoch = tonumber(string.sub(redis.sha1hex(ARGV[2] .. table.concat(redis.call('TIME'), '.')), 1, 13), 16)
+    redis.call('HSET', KEYS[1], 's', struct.pack(STATE, 0, 0, 0, 0, epoch, 0, due, known))
+    if redis.call('PTTL', KEYS[1]) < BEGUN_KEPT_MS then redis.call('PEXPIRE', KEYS[1], BEGUN_KEPT_MS) end
+  end
 elseif not hit and open >= concurrency then
   what = CONCURRENCY
 else

@@ -36,7 +36,7 @@ fn parse_windows(text: &str) -> Option<Vec<Window>> {
 }
 
 /// What stands before the lost holds that a script tells, and they, a line for each.
-fn split_lost(text: &str) -> (&str, &str) {
+pub(super) fn split_lost(text: &str) -> (&str, &str) {
     text.split_at(text.find('\n').unwrap_or(text.len()))
 }
 
@@ -122,7 +122,7 @@ impl RedisStore {
                 5 => {
                     let missing = ask.quotas.iter().zip(0..).filter(|(_, place)| whole(b) >> place & 1 == 1);
                     let windows = missing.map(|(quota, _)| quota.window).collect();
-                    Verdict::Stale { settings: a == 1.0, windows, again }
+                    Verdict::Stale { settings: a == 1.0, windows, again, epoch: whole(epoch) }
                 }
                 _ => return None,
             };

@@ -22,9 +22,9 @@
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
 
 use super::RedisStore;
-use super::answers::{Admitted, amounts_of, list, numbers, settled, text, unexpected};
+use super::answers::{Admitted, amounts_of, list, numbers, settled, split_lost, text, unexpected};
 use super::connection::{in_order, usable};
-use super::script::{Step, fit, packed};
+use super::script::{Step, packed};
 use crate::gcra::Rate;
 use crate::id::{RequestId, random_u64};
 use crate::ledger::Charged;
@@ -211,26 +211,35 @@ impl Counters for RedisStore {
     async fn refill(
         &self,
         tenant: &str,
+        epoch: Option<u64>,
         settings_version: u64,
         windows: &[(Window, Charged)],
         now_ms: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let kept_ms = tenant_kept_ms(windows.iter().map(|(window, _)| window), now_ms);
         let mut call = self.scripts.refill.call(&[&self.tenant_key(tenant)]);
         call = call.arg(now_ms).arg(settings_version.min(MOST)).arg(fresh_generation());
-        call = call.arg(fit(random_u64())).arg(kept_ms);
+        call = call.arg(epoch.unwrap_or(0)).arg(kept_ms);
         for (window, Charged { used, outage }) in windows {
             call = call.arg(window.key()).arg(packed(amounts(*used).into_iter().chain(amounts(*outage))));
         }
         let answer = self.ask(call).await?;
-        self.keep_lost(tenant, text(&answer).ok_or_else(|| unexpected(&answer))?);
-        Ok(())
+        let (heeded, lost) = text(&answer).map(split_lost).ok_or_else(|| unexpected(&answer))?;
+        self.keep_lost(tenant, lost);
+        Ok(heeded == "1")
     }
 
-    async fn close(&self, tenant: &str, window: &Window, until_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+    async fn close(
+        &self,
+        tenant: &str,
+        epoch: u64,
+        window: &Window,
+        until_ms: u64,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
         let call = self.scripts.close.call(&[&self.tenant_key(tenant)]);
         let call = call.arg(window.key()).arg(until_ms).arg(tenant_kept_ms([window].into_iter(), now_ms));
-        self.ask(call).await.map(drop)
+        self.ask(call.arg(epoch)).await.map(drop)
     }
 
     fn lost(&self, tenant: &str) -> Vec<Lost> {

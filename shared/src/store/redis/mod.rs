@@ -269,7 +269,8 @@ mod tests {
             strict_hold: hold,
             lease_until_ms: NOW + 60_000,
         };
-        store.refill("acme", 1, &[(window, Amounts::default().into())], NOW).await.unwrap();
+        let Verdict::Stale { epoch, .. } = Counters::admit(&store, &ask, false, NOW).await.unwrap() else { panic!() };
+        store.refill("acme", Some(epoch), 1, &[(window, Amounts::default().into())], NOW).await.unwrap();
         let admit = async |mode| store.ask_to_admit(&ask, mode, NOW).await.unwrap();
         assert!(admit(Mode::Hit).await.is_hit);
         for _ in 0..2 {

@@ -54,7 +54,7 @@ impl Default for Scripts {
             settle: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "done", "settle"),
             release: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "done", "release"),
             refill: lua!("", "tenant", "sweep", "refill"),
-            close: lua!("", "close"),
+            close: lua!("", "tenant", "close"),
             usage: lua!(" flags=allow-oom", "tenant", "sweep", "usage"),
             acknowledge: lua!(" flags=allow-oom", "done", "acknowledge"),
             generation: lua!("", "generation"),

@@ -16,6 +16,12 @@
 //! Serves stage `admit` and its correction at `settle`. Nothing is taken on a refusal, so a client that hammers a closed
 //! door does not keep it closed. What may pass in any span is at most `capacity + limit · span / period`, apart from
 //! what [`Rate::correct`] gives back.
+//!
+//! The instant is one of somebody's clock, and that may be set back, or be another process's. A backlog beyond twice the
+//! capacity is no backlog but such a clock: it counts as the capacity from now on, so that a clock that is set back by an
+//! hour refuses nobody for longer than a burst takes. Why not all beyond the capacity: that is also what a surcharge leaves,
+//! and what a process sees whose clock is behind another's. If it brought back what the other has just taken, and the other
+//! took it again, two clocks would void the limit.
 
 use serde::{Deserialize, Serialize};
 
@@ -116,14 +122,21 @@ impl Rate {
 
     /// Replaces an estimate by what was used: takes `delta` further units, or gives `-delta` back.
     ///
-    /// A surcharge is taken in full even when it exceeds the capacity, because it has been used already. A refund ends at
+    /// A surcharge is taken even when it exceeds the capacity, because it has been used already, up to twice the capacity: of
+    /// more than that nobody could tell it from a clock that was set back. A refund ends at
     /// an empty backlog, so that unused units never become a burst above the capacity; one that comes after its own
     /// units have drained away frees room that later requests had taken, at most its own size.
     pub fn correct(&self, stored: Tat, now_ms: u64, delta: i64) -> Tat {
         let change = u128::from(delta.unsigned_abs()) * self.unit();
         let backlog = self.backlog(stored, now_ms);
         let corrected = if delta < 0 { backlog.saturating_sub(change) } else { backlog + change };
-        self.tat(now_ms, corrected)
+        self.tat(now_ms, corrected.min(2 * self.full()))
+    }
+
+    /// The state as it counts at `now_ms`: to be stored when units are refused, for what a clock that was set back has left
+    /// would else be as far off at the next look.
+    pub fn brought_back(&self, stored: Tat, now_ms: u64) -> Tat {
+        self.tat(now_ms, self.backlog(stored, now_ms))
     }
 
     /// Ticks that one unit takes: `T = period / limit` ms, times `limit` ticks per ms.
@@ -136,11 +149,13 @@ impl Rate {
         u128::from(self.capacity) * self.unit()
     }
 
-    /// `max(0, stored − now)` in ticks. Ticks stored under a larger limit count as just below one millisecond.
+    /// `max(0, stored − now)` in ticks, or the capacity if that is more than twice the capacity. Ticks stored under a larger
+    /// limit count as just below one millisecond.
     fn backlog(&self, stored: Tat, now_ms: u64) -> u128 {
         let limit = u128::from(self.limit);
         let tat = u128::from(stored.ms) * limit + u128::from(stored.ticks.min(self.limit - 1));
-        tat.saturating_sub(u128::from(now_ms) * limit)
+        let backlog = tat.saturating_sub(u128::from(now_ms) * limit);
+        if backlog > 2 * self.full() { self.full() } else { backlog }
     }
 
     /// `now + backlog`, the state to store.
@@ -230,11 +245,42 @@ mod tests {
     #[test]
     fn a_surcharge_beyond_the_capacity_is_paid_off_over_time() {
         let rate = rate(100, 60_000, 100);
-        let tat = rate.correct(Tat::default(), NOW, 250);
+        let tat = rate.correct(Tat::default(), NOW, 150);
         assert_eq!(rate.remaining(tat, NOW), 0);
-        assert_eq!(rate.reset_ms(tat, NOW), 150_000);
-        assert_eq!(rate.check(tat, NOW, 1), Err(Refusal::Denied { retry_after_ms: 90_600 }));
-        assert!(rate.check(tat, NOW + 90_600, 1).is_ok());
+        assert_eq!(rate.reset_ms(tat, NOW), 90_000);
+        assert_eq!(rate.check(tat, NOW, 1), Err(Refusal::Denied { retry_after_ms: 30_600 }));
+        assert!(rate.check(tat, NOW + 30_600, 1).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_by_an_hour_refuses_for_no_longer_than_a_burst_takes() {
+        let rate = rate(100, 60_000, 100);
+        let used_up = rate.check(Tat::default(), NOW, 100).unwrap();
+        let back = NOW - 3_600_000;
+        assert_eq!((rate.remaining(used_up, back), rate.reset_ms(used_up, back)), (0, 60_000));
+        assert_eq!(rate.check(used_up, back, 1), Err(Refusal::Denied { retry_after_ms: 600 }));
+        let stored = rate.brought_back(used_up, back);
+        assert!(rate.check(stored, back + 600, 1).is_ok());
+        assert_eq!(rate.remaining(stored, back + 60_000), 100);
+        // A correction of before counts from there, too.
+        assert_eq!(rate.remaining(rate.correct(used_up, back, -40), back), 40);
+    }
+
+    #[test]
+    fn clocks_that_differ_give_nothing_back_to_one_another() {
+        let rate = rate(100, 60_000, 100);
+        let used_up = rate.check(Tat::default(), NOW, 100).unwrap();
+        for behind_ms in [1, 5_000, 60_000] {
+            assert_eq!(rate.brought_back(used_up, NOW - behind_ms), used_up);
+            assert!(rate.check(used_up, NOW - behind_ms, 1).is_err());
+        }
+    }
+
+    #[test]
+    fn a_surcharge_is_taken_up_to_twice_the_capacity() {
+        let rate = rate(100, 60_000, 100);
+        let tat = rate.correct(Tat::default(), NOW, 250);
+        assert_eq!(rate.reset_ms(tat, NOW), 120_000);
     }
 
     #[test]
@@ -270,6 +316,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn whatever_the_clock_does_a_wait_ends(
+            (rate, tat, set_ms, units) in any_rate().prop_flat_map(|rate| {
+                (Just(rate), any_tat(rate), 0..=2 * NOW, 1..=rate.capacity)
+            }),
+        ) {
+            let burst_ms = rate.ms_rounded_up(rate.full());
+            let stored = rate.brought_back(tat, set_ms);
+            prop_assert!(rate.reset_ms(stored, set_ms) <= 2 * burst_ms);
+            prop_assert_eq!(rate.remaining(stored, set_ms), rate.remaining(tat, set_ms));
+            if let Err(Refusal::Denied { retry_after_ms }) = rate.check(tat, set_ms, units) {
+                prop_assert!(retry_after_ms <= 2 * burst_ms);
+                prop_assert!(rate.check(stored, set_ms + retry_after_ms, units).is_ok());
+            }
+            if set_ms + 2 * burst_ms < NOW {
+                prop_assert!(rate.reset_ms(tat, set_ms) <= burst_ms, "of a clock that is set back far");
+            }
+        }
+
         #[test]
         fn the_whole_capacity_passes_at_once_and_not_one_more(
             (limit, period_ms, capacity) in (1..=200_u64, 1..=60_000_u64, 1..=200_u64),

@@ -126,6 +126,9 @@ fn scripts_touch_only_keys_that_were_declared() {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("-- "), "{}: what it does stands first", path.display());
         for call in text.split("redis.call(").skip(1) {
+            if call.starts_with("'TIME')") {
+                continue;
+            }
             let (_command, key) = call.split_once(", ").unwrap();
             assert!(key.starts_with("KEYS["), "{}: redis.call({call}", path.display());
             calls += 1;

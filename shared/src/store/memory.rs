@@ -191,7 +191,10 @@ impl TenantCounters {
         }
         let held = if hit { Amounts { requests: 1, ..Amounts::default() } } else { self.hold_for(ask) };
         match self.check(ask, held, hit, now_ms) {
-            Err(refusal) => Verdict::Refused { refusal, standing: self.standing(ask, now_ms) },
+            Err(refusal) => {
+                self.bring_back(ask, refusal, now_ms);
+                Verdict::Refused { refusal, standing: self.standing(ask, now_ms) }
+            }
             Ok((request_tat, token_tat)) => {
                 (self.request_tat, self.token_tat) = (request_tat, token_tat);
                 self.take(ask, held, hit);
@@ -226,6 +229,19 @@ impl TenantCounters {
         match self.exhausted(&ask.quotas, held) {
             Some(refusal) => Err(refusal),
             None => Ok((request_tat, token_tat)),
+        }
+    }
+
+    /// Nothing is taken by a refusal; but what a clock that was set back has left would be as far off at the next look.
+    fn bring_back(&mut self, ask: &Admission, refusal: Refusal, now_ms: u64) {
+        match (refusal, ask.request_rate, ask.token_rate) {
+            (Refusal::Rate { kind: RateKind::Requests, .. }, Some(rate), _) => {
+                self.request_tat = rate.brought_back(self.request_tat, now_ms);
+            }
+            (Refusal::Rate { kind: RateKind::Tokens, .. }, _, Some(rate)) => {
+                self.token_tat = rate.brought_back(self.token_tat, now_ms);
+            }
+            _ => {}
         }
     }
 

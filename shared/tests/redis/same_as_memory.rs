@@ -23,12 +23,20 @@ use test_servers::redis::Redis;
 /// One step with the counters; a number stands for an earlier request.
 #[derive(Debug, Clone)]
 enum Step {
-    Admit { is_hit: bool, hold: (u64, u64), strict: u64, rate_tokens: u64, lease_ms: u64 },
+    Admit {
+        is_hit: bool,
+        hold: (u64, u64),
+        strict: u64,
+        rate_tokens: u64,
+        lease_ms: u64,
+    },
     Again(usize),
     Extend(usize, u64, u64),
     Settle(usize, u64, u64),
     Release(usize),
     Wait(u64),
+    /// The clock is set back, by some minutes or hours.
+    Back(u64),
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (earlier.clone(), 0..300_u64, 0..4_000_u64).prop_map(|(i, t, c)| Step::Settle(i, t, c)),
         1 => earlier.prop_map(Step::Release),
         3 => prop_oneof![0..50_u64, 0..40_000_u64].prop_map(Step::Wait),
+        1 => (0..7_200_000_u64).prop_map(Step::Back),
     ]
 }
 
@@ -106,6 +115,7 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
         let earlier = |i: &usize| asked.get(i % asked.len().max(1)).filter(is_remembered).cloned();
         match step {
             Step::Wait(ms) => now_ms += ms,
+            Step::Back(ms) => now_ms -= ms,
             Step::Admit { is_hit, hold, strict, rate_tokens, lease_ms } => {
                 let hold = Amounts { requests: 1, tokens: hold.0, cost_nusd: hold.1 };
                 let strict_hold = Amounts { tokens: hold.tokens * strict, cost_nusd: hold.cost_nusd * strict, ..hold };

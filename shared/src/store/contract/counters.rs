@@ -39,6 +39,7 @@ pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
     tokens_beyond_the_rate_are_told_when_to_come_again(fresh().await).await;
     more_tokens_than_a_burst_pass_when_the_full_burst_is_there(fresh().await).await;
     the_token_rate_is_corrected_at_settlement(fresh().await).await;
+    a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(fresh().await).await;
     a_place_in_flight_is_free_after_settlement_and_after_release(fresh().await).await;
     a_quota_is_used_to_its_last_unit_and_no_further(fresh().await).await;
     a_settlement_replaces_the_hold(fresh().await).await;
@@ -397,6 +398,29 @@ async fn the_token_rate_is_corrected_at_settlement(store: Store) {
         Refusal::Rate { kind: RateKind::Tokens, retry_after_ms: 3_000 },
         "what was used above was taken"
     );
+}
+
+async fn a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(store: Store) {
+    let back = NOW - 3_600_000;
+    let by_requests = || Admission { request_rate: rate(10), ..ask() };
+    let by_tokens = || Admission { token_rate: rate(1_000), rate_tokens: 600, ..ask() };
+    introduce(&store, &ask()).await;
+    let ahead = by_tokens();
+    held(&store, &ahead).await;
+    for _ in 0..10 {
+        held(&store, &by_requests()).await;
+    }
+    let asked = async |ask: Admission, now_ms| store.admit(&ask, false, now_ms).await.unwrap();
+    for (ask, kind, wait_ms) in [(by_requests(), RateKind::Requests, 6_000), (by_tokens(), RateKind::Tokens, 36_000)] {
+        let expected = Refusal::Rate { kind, retry_after_ms: wait_ms };
+        assert_eq!(refusal(asked(ask.clone(), back).await), expected);
+        assert!(passed(&asked(Admission { id: RequestId::new(back), ..ask }, back + wait_ms).await), "{kind:?}");
+    }
+    // What was taken before is given back by the new clock: 400 of 1,000 were left, and 500 come back.
+    store.settle(&settlement(&ahead, Amounts { requests: 1, tokens: 100, cost_nusd: 1 }), back + 36_000).await.unwrap();
+    let verdict = asked(by_tokens(), back + 36_000).await;
+    let Verdict::Refused { standing, .. } = verdict else { panic!("{verdict:?}") };
+    assert_eq!(standing.tokens.unwrap().remaining, 500);
 }
 
 async fn a_place_in_flight_is_free_after_settlement_and_after_release(store: Store) {

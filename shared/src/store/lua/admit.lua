@@ -56,7 +56,7 @@ local done = ended and 's'
 if done == 'h' and mode == GONE then
   done = false
   redis.call('DEL', KEYS[2])
-  request_ms, request_ticks = correct(request_limit, request_period, request_ms, request_ticks, now, -1)
+  request_ms, request_ticks = correct(request_limit, request_period, request_burst, request_ms, request_ticks, now, -1)
   for i = 1, count do
     local window = kept[4 + i]
     if window then
@@ -116,10 +116,14 @@ else
       take(token_limit, token_period, token_burst, token_ms, token_ticks, now, rate_tokens)
   end
   local write, last = {0, 0, 0, 0, 0, 0}, 2 * count -- To begin with it is as long as it mostly gets.
+  -- Nothing is taken by a refusal; but what a clock that was set back has left would be as far off at the next look.
+  local is_back = false
   if wait then
-    what, a, b = RATE, 1, wait
+    what, a, b, is_back = RATE, 1, wait, then_ms ~= request_ms
+    request_ms, request_ticks = then_ms, then_ticks
   elseif token_wait then
-    what, a, b = RATE, 2, token_wait
+    what, a, b, is_back = RATE, 2, token_wait, token_then_ms ~= token_ms
+    token_ms, token_ticks = token_then_ms, token_then_ticks
   else
     for i = 1, count do
       local ur, ut, uc, hr, ht, hc = struct.unpack(WINDOW, kept[4 + i])
@@ -142,7 +146,10 @@ else
     end
   end
 
-  if what == HELD then
+  if is_back then
+    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, epoch, open, due, known)
+    redis.call('HSET', KEYS[1], 's', state)
+  elseif what == HELD then
     request_ms, request_ticks, token_ms, token_ticks = then_ms, then_ticks, token_then_ms, token_then_ticks
     if hit then
       redis.call('SET', KEYS[2], 'h', 'PX', '60000')

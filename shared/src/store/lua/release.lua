@@ -9,7 +9,7 @@
 -- Answers 1 if there was a hold, else 0.
 
 local hold_field = 'h:' .. ARGV[2]
-local now, taken, request_limit, request_period, _, token_limit, token_period, token_burst, admitted_in, kept_ms =
+local now, taken, request_limit, request_period, request_burst, token_limit, token_period, token_burst, admitted_in, kept_ms =
   struct.unpack('<dddddddddd', ARGV[1])
 local kept = redis.call('HMGET', KEYS[1], 's', hold_field, unpack(ARGV, 3))
 local hold = kept[2]
@@ -19,8 +19,9 @@ if hold and struct.unpack('<d', hold) < 0 then return 0 end
 if epoch ~= admitted_in then mark(now, kept_ms) end
 if not hold then return 0 end
 redis.call('HDEL', KEYS[1], hold_field)
-request_ms, request_ticks = correct(request_limit, request_period, request_ms, request_ticks, now, -1)
-token_ms, token_ticks = correct(token_limit, token_period, token_ms, token_ticks, now, -math.min(taken, token_burst))
+request_ms, request_ticks = correct(request_limit, request_period, request_burst, request_ms, request_ticks, now, -1)
+token_ms, token_ticks =
+  correct(token_limit, token_period, token_burst, token_ms, token_ticks, now, -math.min(taken, token_burst))
 open = math.max(0, open - 1)
 local write, last = charged(kept, hold, 0, 0, 0)
 local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, epoch, open, due, known)

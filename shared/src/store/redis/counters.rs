@@ -167,11 +167,11 @@ impl RedisStore {
     pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, now_ms: u64) -> Step<'a> {
         let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate, epoch } = settlement;
         let [requests, tokens, cost] = amounts(*used);
-        let [limit, period, _burst] = rate(token_rate.map(|(rate, ..)| rate));
+        let [limit, period, burst] = rate(token_rate.map(|(rate, ..)| rate));
         let more = token_rate.map_or(0.0, |(_, taken, used)| number(used) - number(taken));
         let only_held = f64::from(u8::from(*only_held));
         let [now, epoch, kept] = [now_ms, epoch.unwrap_or(0), done_kept_ms(*lease_until_ms, now_ms)].map(number);
-        let numbers = packed([now, requests, tokens, cost, limit, period, more, only_held, epoch, kept]);
+        let numbers = packed([now, requests, tokens, cost, limit, period, burst, more, only_held, epoch, kept]);
         let [tenant, mark, id] = self.keys_of(tenant, *id);
         let call = self.scripts.settle.call(&[&tenant, &mark]);
         call.arg(numbers).arg(id).arg(fields(windows.iter()))

@@ -4,6 +4,7 @@
 //! revocation rests on: every admission compares the settings version with the store's, and a difference throws the kept
 //! answer away (T2). A key that is not one (prefix, checksum) costs no look-up.
 
+use crate::clock::is_within;
 use crate::directory::{Directory, DirectoryError};
 use crate::error::Error;
 use crate::key::{ApiKey, KeyHash, KeyHasher};
@@ -42,8 +43,8 @@ pub struct Authenticator {
     hasher: KeyHasher,
     defaults: TenantSettings,
     kept: Mutex<LruCache<KeyHash, (Caller, u64)>>,
-    /// Until when the directory is not asked about a key of which something is kept: it has just failed.
-    down_until_ms: AtomicU64,
+    /// When the directory failed the last time: for a moment it is not asked about a key of which something is kept.
+    failed_at_ms: AtomicU64,
 }
 
 impl Authenticator {
@@ -51,13 +52,7 @@ impl Authenticator {
     #[must_use]
     pub fn new(directory: Arc<dyn Directory>, hasher: KeyHasher, defaults: TenantSettings) -> Self {
         let capacity = NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN);
-        Self {
-            directory,
-            hasher,
-            defaults,
-            kept: Mutex::new(LruCache::new(capacity)),
-            down_until_ms: AtomicU64::new(0),
-        }
+        Self { directory, hasher, defaults, kept: Mutex::new(LruCache::new(capacity)), failed_at_ms: AtomicU64::new(0) }
     }
 
     /// Who comes with this key.
@@ -72,14 +67,14 @@ impl Authenticator {
         let kept = self.lock().get(&hash).cloned();
         // Nobody is refused by what is kept: a tenant that is enabled again need not wait for it to age.
         if let Some((caller, read_at_ms)) = &kept
-            && now_ms < read_at_ms.saturating_add(FRESH_MS)
+            && is_within(FRESH_MS, *read_at_ms, now_ms)
             && let Ok(caller) = admissible(caller.clone(), now_ms)
         {
             return Ok(caller);
         }
         if let Some((caller, read_at_ms)) = &kept
-            && now_ms < self.down_until_ms.load(Relaxed)
-            && now_ms < read_at_ms.saturating_add(STALE_MS)
+            && is_within(LEFT_ALONE_MS, self.failed_at_ms.load(Relaxed), now_ms)
+            && is_within(STALE_MS, *read_at_ms, now_ms)
         {
             return admissible(Caller { is_stale: true, ..caller.clone() }, now_ms);
         }
@@ -116,9 +111,9 @@ impl Authenticator {
                 Err(Error::InvalidApiKey("This API key is unknown or was revoked."))
             }
             Err(DirectoryError::Unavailable(why)) => {
-                self.down_until_ms.store(now_ms + LEFT_ALONE_MS, Relaxed);
+                self.failed_at_ms.store(now_ms, Relaxed);
                 match kept {
-                    Some((caller, read_at_ms)) if now_ms < read_at_ms.saturating_add(STALE_MS) => {
+                    Some((caller, read_at_ms)) if is_within(STALE_MS, read_at_ms, now_ms) => {
                         admissible(Caller { is_stale: true, ..caller }, now_ms)
                     }
                     _ => Err(Error::Unavailable(why)),

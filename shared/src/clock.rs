@@ -12,6 +12,13 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> u64;
 }
 
+/// Whether it is less than so long since something, or before it: a span that began on a clock that was set back since would
+/// last until the clock is there again.
+#[must_use]
+pub fn is_within(span_ms: u64, since_ms: u64, now_ms: u64) -> bool {
+    now_ms.abs_diff(since_ms) < span_ms
+}
+
 /// The machine's clock.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
@@ -38,6 +45,11 @@ impl ManualClock {
     /// Moves the clock by `by_ms`.
     pub fn advance(&self, by_ms: u64) {
         self.0.fetch_add(by_ms, Ordering::SeqCst);
+    }
+
+    /// Sets the clock back by `by_ms`.
+    pub fn set_back(&self, by_ms: u64) {
+        self.0.fetch_sub(by_ms, Ordering::SeqCst);
     }
 }
 

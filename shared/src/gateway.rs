@@ -7,7 +7,7 @@ use crate::answer::Answer;
 use crate::authenticate::{Authenticator, Caller};
 use crate::budget::Budget;
 use crate::catalog::Model;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, is_within};
 use crate::config::Config;
 use crate::decide::{Intents, not_found};
 use crate::directory::Directory;
@@ -75,7 +75,7 @@ pub struct Gateway {
     /// When the ledger failed, in Unix milliseconds; 0 if it worked the last time.
     ledger_failed_at_ms: AtomicU64,
     /// Until when the models' health is not asked of the store, in Unix milliseconds.
-    health_down_until_ms: AtomicU64,
+    health_failed_at_ms: AtomicU64,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
     retries: Mutex<RetryBudget>,
 }
@@ -130,11 +130,11 @@ impl Gateway {
 
     /// The health of models, and whether it is the fleet's: while the store is down it is what this process has seen.
     pub(crate) async fn health_of(&self, models: &[Arc<str>], now_ms: u64) -> (Vec<ModelHealth>, bool) {
-        if now_ms >= self.health_down_until_ms.load(Relaxed) {
+        if !is_within(LEFT_ALONE_MS, self.health_failed_at_ms.load(Relaxed), now_ms) {
             if let Ok(Ok(health)) = timeout(HEALTH_WITHIN, self.store.health().snapshot(models, now_ms)).await {
                 return (health, true);
             }
-            self.health_down_until_ms.store(now_ms + LEFT_ALONE_MS, Relaxed);
+            self.health_failed_at_ms.store(now_ms, Relaxed);
         }
         (self.outage.health.snapshot(models, now_ms).await.unwrap_or_default(), false)
     }
@@ -159,7 +159,7 @@ impl Gateway {
         if failed_at_ms == 0 {
             return false;
         }
-        if self.clock.now_ms() >= failed_at_ms + LEFT_ALONE_MS {
+        if !is_within(LEFT_ALONE_MS, failed_at_ms, self.clock.now_ms()) {
             self.note_ledger(self.ledger.ping().await.is_ok());
         }
         self.ledger_failed_at_ms.load(Relaxed) != 0
@@ -374,7 +374,7 @@ impl Builder {
             clock: self.clock,
             outage: Outage::new(&config.health, config.breaker.clone()),
             ledger_failed_at_ms: AtomicU64::new(0),
-            health_down_until_ms: AtomicU64::new(0),
+            health_failed_at_ms: AtomicU64::new(0),
             providers: self.providers,
             store,
             directory,

@@ -189,6 +189,24 @@ async fn a_revoked_key_stops_within_ten_seconds_though_the_store_has_not_heard_o
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_lets_no_revoked_key_go_on() {
+    let rig = cheap(["ok"]).build().await;
+    assert_eq!(rig.chat(ask("cheap")).await.status, 200);
+    let entry = gateway_core::directory::AuditEntry {
+        at_ms: rig.clock_now(),
+        who: "root".into(),
+        what: "key.revoke".into(),
+        subject: "acme/main".into(),
+        before: Value::Null,
+        after: Value::Null,
+    };
+    rig.directory.inner.delete_key("acme", "main", entry).await.unwrap();
+    rig.clock.set_back(3_600_000);
+    rig.clock.advance(10_000);
+    assert_eq!(rig.chat(ask("cheap")).await.status, 401);
+}
+
+#[tokio::test]
 async fn absurd_but_lawful_requests_are_served_or_refused_and_never_break_anything() {
     let rig = cheap(["ok"]).limits(json!({"daily_tokens": 1_000_000, "daily_cost_usd": "1"})).build().await;
     for (fields, status) in [

@@ -141,6 +141,19 @@ async fn a_tenant_that_requires_the_ledger_is_refused_while_it_is_down() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_leaves_no_backend_alone_for_longer() {
+    let rig = cheap(["ok"]).tenant(json!({"ledger_required": true})).build().await;
+    assert_eq!(served(&rig, 1).await, 1);
+    rig.ledger.set_down(true);
+    assert_eq!(served(&rig, 1).await, 1, "it is not noticed yet");
+    assert_eq!(served(&rig, 1).await, 0);
+    rig.ledger.set_down(false);
+    rig.clock.set_back(3_600_000);
+    rig.clock.advance(1_000);
+    assert_eq!(served(&rig, 1).await, 1);
+}
+
+#[tokio::test]
 async fn an_admission_whose_answer_was_lost_is_taken_back() {
     let (rig, counters) = with_counters(cheap(["ok"])).await;
     assert_eq!(served(&rig, 1).await, 1);

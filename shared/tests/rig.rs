@@ -317,7 +317,12 @@ impl Rig {
         let record = self.directory.inner.tenant(id).await.unwrap().unwrap();
         let record = record.patched(patch, &self.gateway.config.tenant_defaults).unwrap();
         self.directory.inner.update_tenant(&record, audit("tenant.update", id)).await.unwrap();
-        self.gateway.store.counters().refill(record.uid(), None, record.version, &[], self.clock.now_ms()).await.unwrap();
+        self.gateway
+            .store
+            .counters()
+            .refill(record.uid(), None, record.version, &[], self.clock.now_ms())
+            .await
+            .unwrap();
     }
 
     /// Sends a chat request of the tenant `acme` and waits for all of its answer.

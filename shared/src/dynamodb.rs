@@ -15,6 +15,7 @@ mod item;
 
 pub(crate) use item::{
     Change, EXPIRES, Item, Key, bytes, bytes_of, json, number, number_of, record_of, seconds, text, text_of,
+    wide_number_of,
 };
 
 pub use http::http_client;
@@ -40,6 +41,7 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType,
 };
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -208,10 +210,26 @@ impl Table {
         keep: impl Fn(&Item) -> bool,
     ) -> Result<Vec<Item>, Fault> {
         let mut found = Vec::new();
-        let mut after = None;
+        // One more than is wanted: the first may be the cursor's own, which is not kept.
+        let each = |item: Item| {
+            found.extend(Some(item).filter(&keep));
+            if found.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.visit(span, limit.saturating_add(1), each).await?;
+        Ok(found)
+    }
+
+    /// Shows the items of a span to `each`, in their order, until it has seen enough; reads `at_once` of them at a time.
+    pub(crate) async fn visit(
+        &self,
+        span: Span<'_>,
+        at_once: usize,
+        mut each: impl FnMut(Item) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
         if span.from > span.to {
-            return Ok(found);
+            return Ok(());
         }
+        let mut after = None;
         loop {
             let page = self
                 .client
@@ -223,17 +241,17 @@ impl Table {
                 .expression_attribute_values(":to", text(span.to))
                 .consistent_read(true)
                 .scan_index_forward(!span.newest_first)
-                // One more than is wanted: the first may be the cursor's own, which is not kept.
-                .limit(i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX))
+                .limit(i32::try_from(at_once).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(after)
                 .send()
                 .await
                 .map_err(told)?;
-            found.extend(page.items.into_iter().flatten().filter(|item| keep(item)));
+            if page.items.into_iter().flatten().try_for_each(&mut each).is_break() {
+                return Ok(());
+            }
             after = page.last_evaluated_key;
-            if found.len() >= limit || after.is_none() {
-                found.truncate(limit);
-                return Ok(found);
+            if after.is_none() {
+                return Ok(());
             }
         }
     }

@@ -232,6 +232,6 @@ pub(crate) fn refuse(gateway: &Gateway, journal: &mut Journal, reply: &mut Reply
         let (taken_bytes, most_bytes) = (gateway.budget.taken().0, gateway.budget.most());
         tracing::warn!(tenant = %journal.tenant, taken_bytes, most_bytes, "no memory is left for a request; see [server] memory_bytes");
     }
-    gateway.metrics.refused(journal);
+    gateway.metrics.refused();
     reply.error(journal, &error);
 }

@@ -269,6 +269,12 @@ impl Receipt {
         self.tenant_uid.as_ref().unwrap_or(&self.tenant)
     }
 
+    /// Whether it is one of [`Receipt::of_lost`]: an estimate of which no call is known.
+    #[must_use]
+    pub fn is_of_lost(&self) -> bool {
+        self.estimated && self.attempts.is_empty()
+    }
+
     /// What this request counts against a quota (M7): itself, and all its tokens and money.
     #[must_use]
     pub fn amounts(&self) -> Amounts {

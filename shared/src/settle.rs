@@ -57,6 +57,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
     let status = outcome.error.as_ref().map_or(200, |error| error.told().status);
     let receipt = work.journal.receipt(status, gateway.config.version);
     if work.journal.attempts.is_empty() {
+        gateway.metrics.refused();
         tokio::join!(release(work, &hold), finish(work, None));
     } else {
         let now_ms = gateway.clock.now_ms();
@@ -96,7 +97,6 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             tracing::warn!(request = %work.journal.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
         }
     }
-    gateway.metrics.served(&receipt);
     match (outcome.error, outcome.body) {
         (Some(error), _) => {
             if matches!(error, Error::Internal(_)) {
@@ -125,7 +125,6 @@ pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Bytes, reply: &mut Rep
     let receipt = work.journal.receipt(200, gateway.config.version);
     log(&receipt);
     gateway.ledger.note_hit(&receipt);
-    gateway.metrics.served(&receipt);
     if work.claim.is_some() {
         finish(work, Some(kept(work, body.clone(), work.request.stream))).await;
     }

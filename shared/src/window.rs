@@ -77,6 +77,16 @@ pub fn day_utc(now_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// The beginning of a UTC date that [`day_utc`] wrote, in Unix milliseconds.
+pub fn beginning_of(day: &str) -> Option<u64> {
+    let mut parts = day.splitn(3, '-').map(str::parse::<u64>);
+    let mut part = || parts.next()?.ok();
+    let (year, month, day_of_month) = (part()?, part()?, part()?);
+    let is_date = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day_of_month);
+    let at_ms = is_date.then(|| days_from_civil(year, month, day_of_month) * DAY_MS)?;
+    (day_utc(at_ms) == day).then_some(at_ms)
+}
+
 // The two functions below count years from March, so that the leap day is a year's last, and days from 0000-03-01,
 // so that nothing is negative. A year then has 153 days in each run of five months, whence (153·m + 2) / 5.
 

@@ -10,8 +10,8 @@ use gateway_core::dynamodb::Table;
 use gateway_core::id::RequestId;
 use gateway_core::ledger::contract::{self as ledger, MIDNIGHT_MS, ONE, receipt, times};
 use gateway_core::ledger::dynamodb::DynamoLedger;
-use gateway_core::ledger::{Begun, Claims, IdempotencyKey, Ledger, LedgerError, UsageQuery};
-use gateway_core::receipt::{CacheStatus, Receipt};
+use gateway_core::ledger::{Begun, Calls, Claims, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery};
+use gateway_core::receipt::{Attempt, AttemptKind, CacheStatus, Receipt};
 use gateway_core::window::Window;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -83,14 +83,19 @@ impl Rig {
         self.front.asked()
     }
 
-    /// Everything that is in the table, as it is.
-    async fn items(&self) -> Vec<(String, String)> {
+    /// The SDK's own client, before the emulator itself.
+    async fn raw(&self) -> aws_sdk_dynamodb::Client {
         let config = aws_config::defaults(aws_config::BehaviorVersion::latest());
         let nobody = aws_sdk_dynamodb::config::Credentials::new("emulator", "emulator", None, None, "emulator");
         let config = config.endpoint_url(self.server.url()).credentials_provider(nobody);
         let config = config.region(aws_config::Region::from_static("us-east-1"));
         let http = gateway_core::dynamodb::http_client().unwrap();
-        let client = aws_sdk_dynamodb::Client::new(&config.http_client(http).load().await);
+        aws_sdk_dynamodb::Client::new(&config.http_client(http).load().await)
+    }
+
+    /// Everything that is in the table, as it is.
+    async fn items(&self) -> Vec<(String, String)> {
+        let client = self.raw().await;
         let items = client.scan().table_name(&self.name).consistent_read(true).send().await.unwrap().items.unwrap();
         let text = |value: &AttributeValue| value.as_s().unwrap().clone();
         items.iter().map(|item| (text(&item["pk"]), text(&item["sk"]))).collect()
@@ -311,6 +316,64 @@ async fn hits_that_cannot_be_written_wait_and_count_once() {
     for hit in &hits {
         assert!(ledger.receipt("acme", hit.id, MIDNIGHT_MS).await.unwrap().is_some());
     }
+}
+
+const DAY: Period = Period { from_ms: MIDNIGHT_MS, to_ms: MIDNIGHT_MS + 86_400_000, step_ms: None };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hits_are_in_every_process_s_figures_once_they_are_flushed() {
+    let rig = Rig::new().await;
+    let (ledger, other) = (rig.ledger().await, rig.ledger().await);
+    let requests = async |ledger: &DynamoLedger| ledger.figures(&DAY).await.unwrap().whole.counts.requests;
+    for _ in 0..260 {
+        ledger.note_hit(&Receipt { cache: CacheStatus::Hit, ..receipt("acme", MIDNIGHT_MS) });
+    }
+    assert_eq!(requests(&other).await, 0, "they wait");
+    rig.front.tell(|_| Fate::error("AccessDeniedException"));
+    assert!(ledger.flush().await.is_err());
+    rig.front.tell(|_| Fate::Pass);
+    ledger.flush().await.unwrap();
+    assert_eq!(requests(&other).await, 260);
+    ledger.note_hit(&Receipt { cache: CacheStatus::Hit, ..receipt("acme", MIDNIGHT_MS) });
+    assert_eq!((requests(&ledger).await, requests(&other).await), (261, 261), "the asked process writes its own first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_more_models_than_a_row_has_room_for_are_counted_together() {
+    let rig = Rig::new().await;
+    let ledger = rig.ledger().await;
+    let call = |n: u32| {
+        let model = format!("provider-of-many/model-{n:02}").into();
+        Attempt::of(model, AttemptKind::Failover, f64::from(n))
+    };
+    let many = Receipt { attempts: (0..20).map(call).collect(), ..receipt("acme", MIDNIGHT_MS) };
+    ledger.record(&many).await.unwrap();
+    let models = ledger.figures(&DAY).await.unwrap().whole.models;
+    assert!(models.len() > 4 && models.contains_key("…"), "{models:?}");
+    let sum = |of: fn(&Calls) -> u64| models.values().map(of).sum::<u64>();
+    assert_eq!((sum(|calls| calls.requests), sum(|calls| calls.latency_us)), (20, 190_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_before_there_were_hours_count_with_those_of_now() {
+    let rig = Rig::new().await;
+    let ledger = rig.ledger().await;
+    ledger.record(&receipt("acme", MIDNIGHT_MS)).await.unwrap();
+    let mut old = rig.raw().await.put_item().table_name(&rig.name);
+    for (name, text) in [("pk", "USAGE#2025-11-22#03"), ("sk", "acme#groq/llama-3.3-70b")] {
+        old = old.item(name, AttributeValue::S(text.to_owned()));
+    }
+    for (name, count) in
+        [("requests", 7), ("cache_hits", 2), ("input_tokens", 63), ("output_tokens", 84), ("cost_nusd", 5)]
+    {
+        old = old.item(name, AttributeValue::N(count.to_string()));
+    }
+    old.send().await.unwrap();
+    let rows = ledger.usage(&UsageQuery::default(), None, 9).await.unwrap().data;
+    assert_eq!(rows.iter().map(|row| (row.requests, row.cache_hits)).collect::<Vec<_>>(), [(8, 2)]);
+    let by_hour = Period { step_ms: Some(3_600_000), ..DAY };
+    let figures = ledger.figures(&by_hour).await.unwrap();
+    assert_eq!((figures.whole.counts.input_tokens, figures.steps[&MIDNIGHT_MS].counts.requests), (72, 8));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// The last instant that is taken for a time: the year 10000 begins after it.
-const LAST_MS: u64 = 253_402_300_799_999;
+pub(crate) const LAST_MS: u64 = 253_402_300_799_999;
 /// Rows of a page, when nothing is said.
 pub(crate) const ROWS: usize = 100;
 /// The most rows of a page.

@@ -1,21 +1,100 @@
-//! `/admin/metrics`: what this process has seen, of every model in the catalog and of those beside it that were called.
+//! `/admin/metrics`: what the fleet did in a period, of every model in the catalog and of those beside it that were called.
+//!
+//! The figures are the ledger's and the health is the store's, so that every process tells the same, and one that has
+//! served nothing too. What only the asked process knows stands under `process`.
 
 use crate::Plane;
+use crate::ask::Params;
 use crate::guard::{Outcome, reply};
 use crate::quota::DEGRADED;
 use axum::extract::State;
+use gateway_core::error::Error;
+use gateway_core::ledger::{Calls, Figures, Period};
+use gateway_core::metrics::of_fleet;
+use gateway_core::window::beginning_of;
 use http::StatusCode;
 use std::sync::Arc;
 
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+/// How many steps are told at most, and the most days of a period.
+const MOST_STEPS: u64 = 1000;
+/// Models beside the catalog's that are told apart; the calls of further ones are those of `…`.
+const MOST_MODELS: usize = 1000;
+const REST: &str = "…";
+
 /// `GET /admin/metrics`
-pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Outcome {
+pub(crate) async fn show(State(plane): State<Arc<Plane>>, mut params: Params) -> Outcome {
     let gateway = &plane.gateway;
+    let period = period(&mut params, gateway.clock.now_ms(), gateway.ledger.keeps_hours_ms())?;
+    params.finish()?;
+    let mut figures = gateway.ledger.figures(&period).await?;
     let mut names: Vec<Arc<str>> = gateway.config.catalog.models.iter().map(|model| model.name.clone()).collect();
     // A client may name a simulated model that no list has.
-    let seen = gateway.metrics.models().into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>();
-    names.extend(seen);
-    let health = plane.health(&names).await;
-    let mut answer = reply(StatusCode::OK, &gateway.metrics.told(&names, &health.models, &gateway.config.health));
+    names.extend(others(&mut figures, &names));
+    let (health, present) = (plane.health(&names).await, plane.names().await?);
+    // What deleted tenants did is in the totals only.
+    let tenants: Vec<_> =
+        figures.tenants.iter().filter_map(|(uid, counts)| Some((present.present(uid)?.clone(), *counts))).collect();
+    let models: Vec<_> = names.into_iter().zip(health.models).collect();
+    let mut told = of_fleet(&period, &figures, &models, &tenants, &gateway.config.health);
+    told.insert("process".to_owned(), gateway.metrics.told());
+    let mut answer = reply(StatusCode::OK, &told.into());
     answer.headers_mut().extend(health.is_down.then_some(DEGRADED));
     Ok(answer)
+}
+
+/// The models that were called and are none of the catalog's; where they are too many, the last are made one.
+fn others(figures: &mut Figures, catalog: &[Arc<str>]) -> Vec<Arc<str>> {
+    let models = &mut figures.whole.models;
+    let mut others: Vec<Arc<str>> = models.keys().filter(|name| !catalog.contains(name)).cloned().collect();
+    if others.len() > MOST_MODELS {
+        let mut rest = Calls::default();
+        for name in others.drain(MOST_MODELS - 1..) {
+            rest.absorb(&models.remove(&name).unwrap_or_default());
+        }
+        models.insert(REST.into(), rest);
+        others.push(REST.into());
+    }
+    others
+}
+
+/// Which period is asked for: today, when nothing is said. What is given as an instant is taken for its hour, and for its
+/// day where the steps are days or the ledger has no hours any more.
+fn period(params: &mut Params, now_ms: u64, keeps_hours_ms: u64) -> Result<Period, Error> {
+    let step_ms = match params.take("step").as_deref() {
+        None => None,
+        Some("hour") => Some(HOUR_MS),
+        Some("day") => Some(DAY_MS),
+        Some(_) => return Err(Error::invalid("step", "It must be hour or day.")),
+    };
+    let (from, to) = (instant(params, "from")?, instant(params, "to")?);
+    let first_hour_ms = now_ms.saturating_sub(keeps_hours_ms) / DAY_MS * DAY_MS;
+    let (last_ms, to_unit_ms) = to.unwrap_or((now_ms, DAY_MS));
+    let from_ms = from.map_or(last_ms / DAY_MS * DAY_MS, |(from_ms, _)| from_ms);
+    let is_old = from_ms < first_hour_ms;
+    if is_old && step_ms == Some(HOUR_MS) {
+        let days = keeps_hours_ms / DAY_MS;
+        return Err(Error::invalid("from", format!("Hours are told apart for {days} days; ask for `step=day`.")));
+    }
+    let unit_ms = if is_old || step_ms == Some(DAY_MS) { DAY_MS } else { HOUR_MS };
+    let to_unit_ms = unit_ms.max(to_unit_ms);
+    let (from_ms, to_ms) = (from_ms / unit_ms * unit_ms, last_ms / to_unit_ms * to_unit_ms + to_unit_ms);
+    if from_ms >= to_ms {
+        return Err(Error::invalid("from", "It must not be after `to`."));
+    }
+    if (to_ms - from_ms).div_ceil(step_ms.unwrap_or(DAY_MS)) > MOST_STEPS {
+        let (name, what) = if step_ms == Some(HOUR_MS) { ("step", "steps") } else { ("from", "days") };
+        return Err(Error::invalid(name, format!("There would be more than {MOST_STEPS} {what} up to `to`.")));
+    }
+    Ok(Period { from_ms, to_ms, step_ms })
+}
+
+/// A UTC day or Unix milliseconds, and how long what was named is.
+fn instant(params: &mut Params, name: &str) -> Result<Option<(u64, u64)>, Error> {
+    let Some(text) = params.take(name) else { return Ok(None) };
+    let day = beginning_of(&text).map(|at_ms| (at_ms, DAY_MS));
+    let ms = text.parse().ok().filter(|at_ms| *at_ms <= crate::ask::LAST_MS).map(|at_ms| (at_ms, HOUR_MS));
+    let wrong = || Error::invalid(name, "It must be a UTC day as YYYY-MM-DD, or Unix milliseconds.");
+    day.or(ms).map(Some).ok_or_else(wrong)
 }

@@ -16,6 +16,7 @@ mod bad_input;
 mod borders;
 mod house;
 mod keys;
+mod metrics;
 mod quota;
 mod telling;
 mod tenants;

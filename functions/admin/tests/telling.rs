@@ -1,6 +1,6 @@
 //! What is only told: metrics, the catalog, receipts.
 
-use crate::house::{House, NOON_MS, fields};
+use crate::house::{HOUR_MS, House, NOON_MS, fields};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -16,6 +16,7 @@ async fn metrics_have_the_contracts_shape_and_count_what_was_served() {
     assert_eq!(seen.status, 200);
     let body = &seen.body;
     for name in [
+        "scope",
         "since_ms",
         "requests_total",
         "errors_total",
@@ -32,7 +33,7 @@ async fn metrics_have_the_contracts_shape_and_count_what_was_served() {
     }
     assert_eq!(
         (&body["since_ms"], &body["requests_total"], &body["errors_total"]),
-        (&json!(NOON_MS), &json!(4), &json!(1))
+        (&json!(NOON_MS - 12 * HOUR_MS), &json!(4), &json!(1))
     );
     assert_eq!(body["cache_hit_rate"], 0.25);
     assert_eq!(

@@ -7,20 +7,20 @@ use test_servers::redis::Redis;
 
 const TOKEN: &str = "the-owner's-token-of-a-fleet-in-a-test";
 
-struct Fleet {
+pub(crate) struct Fleet {
     redis: Redis,
     ledger: DynamoDbLocal,
 }
 
 impl Fleet {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (redis, ledger) = tokio::join!(Redis::start(&[]), DynamoDbLocal::start());
         Self { redis: redis.unwrap(), ledger: ledger.unwrap() }
     }
 
-    /// A process of it.
-    async fn gateway(&self) -> Gateway {
-        let mut gateway = Setup::new()
+    /// A process of it, to be started.
+    pub(crate) fn setup(&self) -> Setup {
+        Setup::new()
             .with("GATEWAY_STORE", &self.redis.url())
             .with("GATEWAY_DIRECTORY", "dynamodb:gateway")
             .with("AWS_ENDPOINT_URL_DYNAMODB", &self.ledger.url())
@@ -29,10 +29,16 @@ impl Fleet {
             .with("AWS_SECRET_ACCESS_KEY", "emulator")
             .with("GATEWAY_HASH_SECRET", "the-hash-secret-of-a-fleet-in-a-test")
             .with("GATEWAY_ADMIN_TOKEN", TOKEN)
-            .start_without_key()
-            .await;
+    }
+
+    /// The process, with the token that it was started with and does not print.
+    pub(crate) fn owned(mut gateway: Gateway) -> Gateway {
         TOKEN.clone_into(&mut gateway.admin_token);
         gateway
+    }
+
+    async fn gateway(&self) -> Gateway {
+        Self::owned(self.setup().start_without_key().await)
     }
 }
 

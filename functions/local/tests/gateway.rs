@@ -71,6 +71,7 @@ impl Drop for Folder {
 
 /// How a gateway is to be started.
 pub(crate) struct Setup {
+    program: PathBuf,
     folder: Arc<Folder>,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
@@ -84,7 +85,8 @@ impl Setup {
     /// In a folder that was used before.
     pub(crate) fn again(folder: &Arc<Folder>) -> Self {
         let data = format!("file:{}", folder.path().join("data").display());
-        Self { folder: folder.clone(), arguments: Vec::new(), variables: Vec::new() }
+        let program = env!("CARGO_BIN_EXE_ai-gateway").into();
+        Self { program, folder: folder.clone(), arguments: Vec::new(), variables: Vec::new() }
             .with("GATEWAY_ADDR", "127.0.0.1:0")
             .with("GATEWAY_DIRECTORY", &data)
     }
@@ -109,7 +111,7 @@ impl Setup {
 
     fn spawn(&self) -> Child {
         let path = std::env::var("PATH").unwrap_or_default();
-        Command::new(env!("CARGO_BIN_EXE_ai-gateway"))
+        Command::new(&self.program)
             .args(&self.arguments)
             .env_clear()
             .env("PATH", path)
@@ -133,6 +135,13 @@ impl Setup {
         self.start_until("  admin token").await
     }
 
+    /// Starts the control plane alone, which was built beside the whole program; `cargo test` of the workspace does.
+    pub(crate) async fn start_admin(mut self) -> Gateway {
+        self.program.set_file_name("admin");
+        assert!(self.program.is_file(), "there is no {}; build the workspace", self.program.display());
+        self.start_until("listening on ").await
+    }
+
     async fn start_until(self, last: &str) -> Gateway {
         let mut child = self.spawn();
         let mut errors = child.stderr.take().unwrap();
@@ -152,7 +161,7 @@ impl Setup {
             let line = greeting.lines().find(|line| line.trim_start().starts_with(label));
             line.and_then(|line| line.split_whitespace().last()).unwrap_or_default().to_owned()
         };
-        let address = word_after("base URL");
+        let address = word_after("base URL") + &word_after("listening on");
         let address = address.trim_start_matches("http://").trim_end_matches("/v1").parse().unwrap();
         Gateway {
             address,

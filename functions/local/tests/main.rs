@@ -11,6 +11,7 @@ mod first_run;
 mod fleet;
 mod gateway;
 mod hostile_http;
+mod metrics;
 mod secrets;
 mod streaming;
 mod tenants;

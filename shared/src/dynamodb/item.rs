@@ -169,6 +169,15 @@ fn saturated(digits: &str) -> u64 {
     if digits.starts_with('-') { 0 } else { u64::MAX }
 }
 
+/// The number `name` of an item, which may have up to 38 digits; 0 where it has none.
+pub(crate) fn wide_number_of(item: &Item, name: &str) -> u128 {
+    let Some(AttributeValue::N(digits)) = item.get(name) else { return 0 };
+    // An emulator may write a round number with an exponent.
+    let (digits, zeros) = digits.split_once(['E', 'e']).unwrap_or((digits, "0"));
+    let power = 10_u128.checked_pow(zeros.trim_start_matches('+').parse().unwrap_or(u32::MAX));
+    digits.parse::<u128>().ok().zip(power).and_then(|(digits, power)| digits.checked_mul(power)).unwrap_or(u128::MAX)
+}
+
 /// The bytes `name` of an item.
 pub(crate) fn bytes_of<'a>(item: &'a Item, name: &str) -> Option<&'a [u8]> {
     item.get(name).and_then(|value| value.as_b().ok()).map(Blob::as_ref)

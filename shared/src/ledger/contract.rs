@@ -6,6 +6,9 @@
 #![cfg(any(test, feature = "contract"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
+mod figures;
+
+use self::figures::{figures_are_the_fold_over_the_receipts, figures_of_large_amounts_are_exact};
 use super::{Begun, Charged, IdempotencyKey, Ledger, UsageQuery, UsageRow};
 use crate::id::RequestId;
 use crate::money::Usage;
@@ -41,6 +44,8 @@ pub async fn suite<L: Ledger + 'static>(fresh: impl AsyncFn() -> L) {
     usage_is_by_day_tenant_and_model(&fresh().await).await;
     usage_is_filtered(&fresh().await).await;
     pages_of_usage_are_complete_and_stable(&fresh().await).await;
+    figures_are_the_fold_over_the_receipts(&fresh().await).await;
+    figures_of_large_amounts_are_exact(&fresh().await).await;
     any_text_survives(&fresh().await).await;
     totals_tell_what_was_admitted_without_the_store(&fresh().await).await;
     a_grant_is_given_while_all_that_was_taken_fits(&fresh().await).await;
@@ -310,14 +315,16 @@ pub async fn usage_is_by_day_tenant_and_model(ledger: &impl Ledger) {
     assert_eq!(rows, [row("", 1, 0, 1), row("groq/llama-3.3-70b", 5, 2, 2)]);
 }
 
-/// Three days, two tenants, three models: 18 rows.
+/// Three days, two tenants, three models: 18 rows, each of several hours.
 async fn record_eighteen_rows(ledger: &impl Ledger) -> Vec<(String, String, String)> {
     let mut keys = Vec::new();
     for (n, day) in ["2025-11-22", "2025-11-23", "2025-11-24"].into_iter().enumerate() {
         for tenant in ["acme", "zeta"] {
             for model in ["", "a/b", "a/b/c"] {
-                let received = receipt(tenant, MIDNIGHT_MS + n as u64 * DAY_MS);
-                record(ledger, &Receipt { model: Some(model.into()), ..received }).await;
+                for hour in [0, 9, 23] {
+                    let received = receipt(tenant, MIDNIGHT_MS + n as u64 * DAY_MS + hour * HOUR_MS);
+                    record(ledger, &Receipt { model: Some(model.into()), ..received }).await;
+                }
                 keys.push((day.to_owned(), tenant.to_owned(), model.to_owned()));
             }
         }

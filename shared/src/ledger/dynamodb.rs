@@ -1,6 +1,6 @@
 //! The ledger in DynamoDB: what a fleet of functions shares.
 //!
-//! A receipt, its windows' totals and its day's are one transaction, whose condition is that the receipt is not there yet:
+//! A receipt, its windows' totals and its hour's are one transaction, whose condition is that the receipt is not there yet:
 //! it is counted once, however often it is sent and by whomever (M2), and the totals are always the sums of the receipts
 //! (M5). Only a receipt that is sent again after 31 days, when DynamoDB has deleted it, counts twice.
 //!
@@ -14,10 +14,11 @@
 
 mod claims;
 mod receipts;
+mod row;
 mod usage;
 
 use self::receipts::{SHARDS, changes, charged, list_day, receipt_key, totals_key};
-use super::{Charged, Ledger, LedgerError, UsageQuery, UsageRow};
+use super::{Charged, Figures, Ledger, LedgerError, Period, UsageQuery, UsageRow};
 use crate::directory::Page;
 use crate::dynamodb::{Fault, Table, record_of};
 use crate::id::RequestId;
@@ -31,6 +32,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const DAY_MS: u64 = 86_400_000;
 /// For how long a receipt can be read. DynamoDB deletes it a day later, or two.
 const KEEP_RECEIPTS_MS: u64 = 30 * DAY_MS;
+/// For how long rows are kept; their hours are told apart all the while.
+const KEEP_ROWS_MS: u64 = 400 * DAY_MS;
 /// How many hits wait at most to be written.
 const HITS_WAITING: usize = 1000;
 /// How many of them one transaction takes: each is an item of its own, and adds to three sums at most; 100 items fit.
@@ -48,6 +51,8 @@ impl From<Fault> for LedgerError {
 pub struct DynamoLedger {
     table: Table,
     hits: Mutex<VecDeque<Receipt>>,
+    /// Held while hits are written, so that who waits for all of them waits for those too.
+    writing: tokio::sync::Mutex<()>,
     /// The days that this process has listed among those that have usage.
     days: Mutex<BTreeSet<String>>,
 }
@@ -56,7 +61,7 @@ impl DynamoLedger {
     /// The ledger in `table`.
     #[must_use]
     pub fn new(table: Table) -> Self {
-        Self { table, hits: Mutex::default(), days: Mutex::default() }
+        Self { table, hits: Mutex::default(), writing: tokio::sync::Mutex::default(), days: Mutex::default() }
     }
 
     /// Records those of the receipts, at most [`HITS_AT_ONCE`], that are not yet recorded.
@@ -88,8 +93,31 @@ impl DynamoLedger {
         Ok(())
     }
 
-    /// Writes hits that wait. Those that cannot be written wait on.
+    /// Writes hits that wait, unless others are being written. Those that cannot be written wait on.
     async fn write_hits(&self) {
+        if let Ok(turn) = self.writing.try_lock()
+            && let Err(error) = self.write_some_hits(&turn).await
+        {
+            tracing::warn!(%error, "cache hits could not be recorded yet");
+        }
+    }
+
+    /// Writes all hits that wait, if that can be: what is read has them then.
+    async fn flush_before_reading(&self) {
+        if let Err(error) = self.write_all_hits().await {
+            tracing::warn!(%error, "cache hits could not be recorded yet");
+        }
+    }
+
+    /// Writes all hits that wait.
+    async fn write_all_hits(&self) -> Result<(), Fault> {
+        let turn = self.writing.lock().await;
+        while self.write_some_hits(&turn).await? > 0 {}
+        Ok(())
+    }
+
+    /// Writes as many hits as go beside one receipt; answers how many that were.
+    async fn write_some_hits(&self, _turn: &tokio::sync::MutexGuard<'_, ()>) -> Result<usize, Fault> {
         let mut hits: Vec<Receipt> = {
             let mut waiting = lock(&self.hits);
             let count = waiting.len().min(HITS_AT_ONCE * HIT_WRITES);
@@ -97,10 +125,14 @@ impl DynamoLedger {
         };
         hits.sort_unstable_by_key(|hit| hit.id);
         hits.dedup_by_key(|hit| hit.id);
-        if let Err(error) = try_join_all(hits.chunks(HITS_AT_ONCE).map(|some| self.write(some))).await {
-            tracing::warn!(%error, count = hits.len(), "cache hits could not be recorded yet");
-            // Some of them may be written; they count once all the same.
-            hits.into_iter().for_each(|hit| self.keep(hit));
+        let count = hits.len();
+        match try_join_all(hits.chunks(HITS_AT_ONCE).map(|some| self.write(some))).await {
+            Ok(_) => Ok(count),
+            Err(fault) => {
+                // Some of them may be written; they count once all the same.
+                hits.into_iter().for_each(|hit| self.keep(hit));
+                Err(fault)
+            }
         }
     }
 
@@ -128,7 +160,7 @@ impl Ledger for DynamoLedger {
     }
 
     async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError> {
-        self.write_hits().await;
+        self.flush_before_reading().await;
         let keys: Vec<_> = (0..SHARDS).map(|shard| totals_key(tenant, window, shard)).collect();
         let shards = self.table.get_many(&keys).await?;
         Ok(shards.iter().map(charged).fold(Charged::default(), Charged::plus))
@@ -147,8 +179,21 @@ impl Ledger for DynamoLedger {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<UsageRow>, LedgerError> {
-        self.write_hits().await;
+        self.flush_before_reading().await;
         Ok(usage::page(&self.table, query, cursor, limit.max(1)).await?)
+    }
+
+    async fn figures(&self, period: &Period) -> Result<Figures, LedgerError> {
+        self.flush_before_reading().await;
+        Ok(usage::figures(&self.table, period).await?)
+    }
+
+    fn keeps_hours_ms(&self) -> u64 {
+        KEEP_ROWS_MS
+    }
+
+    async fn flush(&self) -> Result<(), LedgerError> {
+        Ok(self.write_all_hits().await?)
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

@@ -21,7 +21,7 @@ mod totals;
 
 use self::checkpoint::sync_folder;
 use self::log::{Bounds, Log, Work};
-use super::{Begun, Charged, Claims, IdempotencyKey, Ledger, LedgerError, UsageQuery, UsageRow};
+use super::{Begun, Charged, Claims, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow};
 use crate::directory::Page;
 use crate::id::RequestId;
 use crate::receipt::{Amounts, Receipt};
@@ -207,6 +207,20 @@ impl Ledger for EmbeddedLedger {
     ) -> Result<Page<UsageRow>, LedgerError> {
         let rows = self.shared.lock().totals.rows();
         Ok(rows.page(query, cursor, limit))
+    }
+
+    async fn figures(&self, period: &Period) -> Result<Figures, LedgerError> {
+        let rows = self.shared.lock().totals.rows();
+        Ok(rows.figures(period))
+    }
+
+    fn keeps_hours_ms(&self) -> u64 {
+        totals::KEEP_HOURS_MS
+    }
+
+    async fn flush(&self) -> Result<(), LedgerError> {
+        // What was appended is in the page cache, where every reader finds it.
+        Ok(())
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

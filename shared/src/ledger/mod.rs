@@ -10,8 +10,12 @@ pub mod contract;
 pub mod dynamodb;
 pub mod embedded;
 mod claims;
+mod spread;
+mod tally;
 
 pub use claims::{Begun, Claims, IdempotencyKey};
+pub use spread::Spread;
+pub use tally::{Calls, Counts, Figures, Period, Tally};
 
 use crate::directory::Page;
 use crate::id::RequestId;
@@ -92,7 +96,7 @@ pub enum LedgerError {
 /// Where receipts are kept.
 #[async_trait]
 pub trait Ledger: Claims {
-    /// Records a receipt: itself, its windows' totals and its day's. Sent twice, it counts once, and the first one stays.
+    /// Records a receipt: itself, its windows' totals and its hour's. Sent twice, it counts once, and the first one stays.
     async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError>;
 
     /// Takes note of a cache hit without making its answer wait: where a durable record is cheap it is made, elsewhere
@@ -112,6 +116,15 @@ pub trait Ledger: Claims {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<UsageRow>, LedgerError>;
+
+    /// What the receipts of a period add up to: exactly the fold over them.
+    async fn figures(&self, period: &Period) -> Result<Figures, LedgerError>;
+
+    /// For how long hours are told apart; what is older is known by day, and counts in a day's first hour.
+    fn keeps_hours_ms(&self) -> u64;
+
+    /// Writes what waits in this process, so that every other one sees it: before the process ends, and now and then.
+    async fn flush(&self) -> Result<(), LedgerError>;
 
     /// Whether the ledger answers.
     async fn ping(&self) -> Result<(), LedgerError>;

@@ -1,10 +1,11 @@
 //! Receipts as items, and what they add to the sums.
 
-use super::DAY_MS;
+use super::row::{self, Place};
+use super::{DAY_MS, KEEP_ROWS_MS};
 use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, json, number, number_of, seconds};
 use crate::id::RequestId;
-use crate::ledger::Charged;
-use crate::receipt::{Amounts, CacheStatus, Receipt};
+use crate::ledger::{Charged, Tally};
+use crate::receipt::{Amounts, Receipt};
 use crate::window::{Window, day_utc};
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::BTreeMap;
@@ -12,10 +13,9 @@ use std::collections::BTreeMap;
 /// Over how many items each sum is spread. All are read, so that it may grow with the table in use, and never shrink.
 pub(super) const SHARDS: u64 = 16;
 
-/// After what time DynamoDB may delete a receipt, a window's totals after its end, and a usage row.
+/// After what time DynamoDB may delete a receipt, and a window's totals after its end.
 const DELETE_RECEIPTS_MS: u64 = 31 * DAY_MS;
 const DELETE_WINDOWS_MS: u64 = 40 * DAY_MS;
-const DELETE_ROWS_MS: u64 = 400 * DAY_MS;
 
 /// What a receipt takes at most, in bytes of JSON: an item has 400 KB, and a transaction of 25 hits 4 MB.
 const RECEIPT_BYTES: usize = 100_000;
@@ -30,14 +30,9 @@ pub(super) fn totals_key(uid: &str, window: &Window, shard: u64) -> Key {
     Key::alone(format!("TOTALS#{uid}#{}#{shard:02}", window.key()))
 }
 
-/// The partition of one part of a day's usage; in it, the order is that of tenants and models.
+/// The partition of one part of a day's usage; in it, the order is that of tenants, models and hours.
 pub(super) fn usage_partition(day: &str, shard: u64) -> String {
     format!("USAGE#{day}#{shard:02}")
-}
-
-/// Where a row is in its partition. No uid holds a `#`, and all that it may hold sorts after it.
-pub(super) fn usage_place(uid: &str, model: &str) -> String {
-    format!("{uid}#{model}")
 }
 
 /// The partition of the days that have usage.
@@ -61,18 +56,17 @@ pub(super) fn charged(item: &Item) -> Charged {
     Charged { used: amounts(USED), outage: amounts(OUTAGE) }
 }
 
-/// What is added to one item, and when that may be deleted.
+/// What is added to one item's attributes, and when that may be deleted.
 #[derive(Default)]
 struct Sum {
     expires_ms: u64,
-    added: BTreeMap<&'static str, u64>,
+    added: BTreeMap<String, u128>,
 }
 
 impl Sum {
-    fn add<const N: usize>(&mut self, parts: [(&'static str, u64); N]) {
-        for (name, value) in parts {
-            let sum = self.added.entry(name).or_default();
-            *sum = sum.saturating_add(value);
+    fn add(&mut self, names: [&str; 3], amounts: Amounts) {
+        for (name, value) in names.into_iter().zip([amounts.requests, amounts.tokens, amounts.cost_nusd]) {
+            *self.added.entry(name.to_owned()).or_default() += u128::from(value);
         }
     }
 
@@ -90,40 +84,32 @@ pub(super) fn changes(receipts: &[&Receipt], tries: u32) -> Result<Vec<Change>, 
     let Some(first) = receipts.first() else { return Ok(Vec::new()) };
     let shard = first.id.draw().wrapping_add(u64::from(tries)) % SHARDS;
     let mut all = Vec::new();
-    let mut sums = BTreeMap::<Key, Sum>::new();
+    let (mut sums, mut rows) = (BTreeMap::<Key, Sum>::new(), BTreeMap::<(String, Place), (u64, Tally)>::new());
     for receipt in receipts {
         let attributes =
             [("json", stored(receipt)?), (EXPIRES, seconds(receipt.created_at_ms.saturating_add(DELETE_RECEIPTS_MS)))];
         let key = receipt_key(receipt.uid(), receipt.id);
         all.push(Change::put(key, attributes).only_if("attribute_not_exists(pk)"));
         let Charged { used, outage } = receipt.charged();
-        let parts = |amounts: Amounts| [amounts.requests, amounts.tokens, amounts.cost_nusd];
         for window in &receipt.windows {
             let sum = sums.entry(totals_key(receipt.uid(), window, shard)).or_default();
             sum.expires_ms = window.resets_at_ms.saturating_add(DELETE_WINDOWS_MS);
-            sum.add(pair(USED, parts(used)));
+            sum.add(USED, used);
             if receipt.outage {
-                sum.add(pair(OUTAGE, parts(outage)));
+                sum.add(OUTAGE, outage);
             }
         }
-        let row = usage_place(receipt.uid(), receipt.model.as_deref().unwrap_or_default());
-        let row = sums.entry(Key::new(usage_partition(&day_utc(receipt.created_at_ms), shard), row)).or_default();
-        row.expires_ms = receipt.created_at_ms.saturating_add(DELETE_ROWS_MS);
-        row.add([
-            ("requests", 1),
-            ("cache_hits", u64::from(matches!(receipt.cache, CacheStatus::Hit | CacheStatus::HitSemantic))),
-            ("input_tokens", receipt.usage.input_tokens),
-            ("output_tokens", receipt.usage.output_tokens),
-            ("cost_nusd", receipt.cost_nusd),
-        ]);
+        let partition = usage_partition(&day_utc(receipt.created_at_ms), shard);
+        let (expires_ms, tally) = rows.entry((partition, Place::of(receipt))).or_default();
+        *expires_ms = receipt.created_at_ms.saturating_add(KEEP_ROWS_MS);
+        tally.count(receipt);
+    }
+    for ((partition, place), (expires_ms, tally)) in rows {
+        let key = Key::new(partition, place.sort_key());
+        sums.insert(key, Sum { expires_ms, added: row::terms(&place, &tally) });
     }
     all.extend(sums.into_iter().map(|(key, sum)| sum.into_change(key)));
     Ok(all)
-}
-
-fn pair(names: [&'static str; 3], values: [u64; 3]) -> [(&'static str, u64); 3] {
-    let ([a, b, c], [x, y, z]) = (names, values);
-    [(a, x), (b, y), (c, z)]
 }
 
 /// A receipt as it is kept. One that is too large keeps what was paid, and loses words.
@@ -152,7 +138,7 @@ mod tests {
     #[test]
     fn a_receipt_is_four_changes_and_hits_share_their_sums() {
         let one = receipt("acme", MIDNIGHT_MS);
-        assert_eq!(changes(&[&one], 0).unwrap().len(), 4, "the receipt, the day, the month, the row");
+        assert_eq!(changes(&[&one], 0).unwrap().len(), 4, "the receipt, the day, the month, the hour's row");
         let bytes = stored(&one).unwrap().as_s().unwrap().len();
         assert!(bytes < 1900, "{bytes} bytes of JSON no longer fit two write units");
         let many: Vec<_> = (0..25).map(|n| receipt("acme", MIDNIGHT_MS + n)).collect();

@@ -1,11 +1,22 @@
 //! Usage rows, read day by day: the sums of a day's 16 parts, each of which is in order.
 
-use super::receipts::{DAYS, SHARDS, usage_partition, usage_place};
+use super::receipts::{DAYS, SHARDS, usage_partition};
+use super::row::{Place, tally};
 use crate::directory::Page;
-use crate::dynamodb::{Fault, Item, Span, Table, number_of, text_of};
-use crate::ledger::{UsageQuery, UsageRow};
+use crate::dynamodb::{Fault, Item, Span, Table, text_of};
+use crate::ledger::{Counts, Figures, Period, UsageQuery, UsageRow};
+use crate::window::{beginning_of, day_utc};
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+const HOUR_MS: u64 = 3_600_000;
+/// How many days are read at once where all are wanted.
+const DAYS_AT_ONCE: usize = 4;
+
+/// Tenant and model.
+type Names = (Arc<str>, Arc<str>);
 
 /// The first `limit` rows that are asked for, from after `cursor`: `day/tenant/model` of the last row that was seen.
 pub(super) async fn page(
@@ -16,16 +27,12 @@ pub(super) async fn page(
 ) -> Result<Page<UsageRow>, Fault> {
     let mut seen = cursor.unwrap_or_default().splitn(3, '/');
     let mut seen = || seen.next().unwrap_or_default();
-    let (seen_day, seen_place) = (seen(), usage_place(seen(), seen()));
-    let from = seen_day.max(query.from.as_deref().unwrap_or_default()).max(Span::FIRST);
-    let to = query.to.as_deref().unwrap_or(Span::LAST);
-    let days = table.query(Span { from, to, ..Span::all(DAYS) }, usize::MAX, |_| true).await?;
-
+    let (seen_day, seen_names) = (seen(), (seen().into(), seen().into()));
+    let from = seen_day.max(query.from.as_deref().unwrap_or_default());
     let mut data = Vec::new();
-    for day in &days {
-        let day = text_of(day, "sk")?;
-        let after = (day == seen_day).then_some(&*seen_place);
-        data.extend(rows_of(table, day, query, after, limit + 1 - data.len()).await?);
+    for day in days(table, from, query.to.as_deref().unwrap_or(Span::LAST)).await? {
+        let after = (day == seen_day).then_some(&seen_names);
+        data.extend(rows_of(table, &day, query, after, limit + 1 - data.len()).await?);
         if data.len() > limit {
             break;
         }
@@ -36,56 +43,116 @@ pub(super) async fn page(
     Ok(Page { data, next })
 }
 
-/// The first `count` rows of a day that are asked for, from after a place.
+/// What the rows of a period add up to.
+pub(super) async fn figures(table: &Table, period: &Period) -> Result<Figures, Fault> {
+    let (first, last) = (day_utc(period.from_ms), day_utc(period.to_ms.saturating_sub(1)));
+    let mut figures = Figures::default();
+    for some in days(table, &first, &last).await?.chunks(DAYS_AT_ONCE) {
+        let parts = some.iter().flat_map(|day| (0..SHARDS).map(move |shard| figures_of(table, day, shard, period)));
+        try_join_all(parts).await?.into_iter().for_each(|part| figures.absorb(part));
+    }
+    Ok(figures)
+}
+
+/// Those of the days from `from` to `to` that have usage.
+async fn days(table: &Table, from: &str, to: &str) -> Result<Vec<String>, Fault> {
+    let days = table.query(Span { from: from.max(Span::FIRST), to, ..Span::all(DAYS) }, usize::MAX, |_| true).await?;
+    days.iter().map(|day| text_of(day, "sk").map(str::to_owned)).collect()
+}
+
+/// What one part of a day adds to the figures of a period.
+async fn figures_of(table: &Table, day: &str, shard: u64, period: &Period) -> Result<Figures, Fault> {
+    let (mut figures, mut fault) = (Figures::default(), None);
+    let day_ms = beginning_of(day).ok_or_else(|| Fault(format!("{day} is listed as a day that has usage")))?;
+    let each = |item: Item| {
+        match place_of(&item) {
+            Ok(place) => {
+                let at_ms = day_ms + place.hour.map_or(0, u64::from) * HOUR_MS;
+                if period.has(at_ms, at_ms + HOUR_MS * if place.hour.is_some() { 1 } else { 24 }) {
+                    figures.add(period, at_ms, &place.tenant, &tally(&place, &item));
+                }
+            }
+            Err(error) => fault = Some(error),
+        }
+        if fault.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    table.visit(Span::all(&usage_partition(day, shard)), usize::MAX, each).await?;
+    fault.map_or(Ok(figures), Err)
+}
+
+/// The first `count` rows of a day that are asked for, from after one.
 async fn rows_of(
     table: &Table,
     day: &str,
     query: &UsageQuery,
-    after: Option<&str>,
+    after: Option<&Names>,
     count: usize,
 ) -> Result<Vec<UsageRow>, Fault> {
-    let tenant = query.tenant.as_deref();
-    let first = tenant.map_or(Span::FIRST.to_owned(), |tenant| usage_place(tenant, ""));
-    let to = tenant.map_or(Span::LAST.to_owned(), |tenant| usage_place(tenant, Span::LAST));
-    let (from, to) = (after.unwrap_or_default().max(&first), &*to);
-    let is_asked_for = &|item: &Item| {
-        text_of(item, "sk").is_ok_and(|place| Some(place) != after)
-            && query.model.as_deref().is_none_or(|asked| names(item).is_ok_and(|(_, model)| model == asked))
-    };
     // The first rows of the union are among the first of each part.
-    let parts = try_join_all((0..SHARDS).map(|shard| async move {
-        let pk = usage_partition(day, shard);
-        table.query(Span { pk: &pk, from, to, newest_first: false }, count, is_asked_for).await
-    }))
-    .await?;
-    let mut rows = BTreeMap::<(&str, &str), UsageRow>::new();
-    for item in parts.iter().flatten() {
-        let (tenant, model) = names(item)?;
-        let row = rows.entry((tenant, model)).or_insert_with(|| UsageRow {
-            day: day.to_owned(),
-            tenant: tenant.into(),
-            model: model.into(),
-            requests: 0,
-            cache_hits: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            cost_nusd: 0,
-        });
-        for (sum, name) in [
-            (&mut row.requests, "requests"),
-            (&mut row.cache_hits, "cache_hits"),
-            (&mut row.input_tokens, "input_tokens"),
-            (&mut row.output_tokens, "output_tokens"),
-            (&mut row.cost_nusd, "cost_nusd"),
-        ] {
-            *sum = sum.saturating_add(number_of(item, name));
-        }
+    let parts = try_join_all((0..SHARDS).map(|shard| part_of(table, day, shard, query, after, count))).await?;
+    let mut rows = BTreeMap::<Names, Counts>::new();
+    for (names, counts) in parts.into_iter().flatten() {
+        let sum = rows.entry(names).or_default();
+        *sum = sum.plus(counts);
     }
-    Ok(rows.into_values().take(count).collect())
+    let row = |((tenant, model), counts): (Names, Counts)| UsageRow {
+        day: day.to_owned(),
+        tenant,
+        model,
+        requests: counts.requests,
+        cache_hits: counts.cache_hits,
+        input_tokens: counts.input_tokens,
+        output_tokens: counts.output_tokens,
+        cost_nusd: counts.cost_nusd,
+    };
+    Ok(rows.into_iter().take(count).map(row).collect())
 }
 
-/// The tenant and the model of a row.
-fn names(item: &Item) -> Result<(&str, &str), Fault> {
-    let place = text_of(item, "sk")?;
-    place.split_once('#').ok_or_else(|| Fault(format!("a usage row has no tenant: {place}")))
+/// The first `count` rows of one part of a day, each the sum of its hours.
+async fn part_of(
+    table: &Table,
+    day: &str,
+    shard: u64,
+    query: &UsageQuery,
+    after: Option<&Names>,
+    count: usize,
+) -> Result<BTreeMap<Names, Counts>, Fault> {
+    let tenant = query.tenant.as_deref();
+    let first = tenant.map_or(Span::FIRST.to_owned(), |tenant| format!("{tenant}#"));
+    let to = tenant.map_or(Span::LAST.to_owned(), |tenant| format!("{tenant}#{}", Span::LAST));
+    let after_key = after.map(|(tenant, model)| format!("{tenant}#{model}")).unwrap_or_default();
+    let pk = usage_partition(day, shard);
+    let span = Span { pk: &pk, from: after_key.as_str().max(&first), to: &to, newest_first: false };
+    let (mut rows, mut fault) = (BTreeMap::<Names, Counts>::new(), None);
+    let each = |item: Item| {
+        match place_of(&item) {
+            Ok(place) => {
+                let counts = tally(&place, &item).counts;
+                let names = (place.tenant, place.model);
+                let is_asked_for =
+                    Some(&names) != after && query.model.as_deref().is_none_or(|asked| asked == &*names.1);
+                // All hours of a row stand together, so that with the first one of another row those before are whole.
+                if is_asked_for && rows.len() == count && !rows.contains_key(&names) {
+                    return ControlFlow::Break(());
+                }
+                if is_asked_for {
+                    let sum = rows.entry(names).or_default();
+                    *sum = sum.plus(counts);
+                }
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                fault = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    table.visit(span, count.saturating_mul(24).saturating_add(1), each).await?;
+    fault.map_or(Ok(rows), Err)
+}
+
+/// Which row an item is.
+fn place_of(item: &Item) -> Result<Place, Fault> {
+    let key = text_of(item, "sk")?;
+    Place::read(key).ok_or_else(|| Fault(format!("a usage row has no tenant: {key}")))
 }

@@ -1,57 +1,44 @@
-//! What the receipts add up to: per tenant and window for admission (M5), per day, tenant and model for people.
+//! What the receipts add up to: per tenant and window for admission (M5), per hour, tenant and model for people.
 //!
 //! The sums are kept in two parts, `base` and `fresh`, and everything read is the sum of both. A checkpoint needs all of
 //! them at one instant, and writing them takes long; so the little that is fresh is added to the base, the base is
 //! shared with the writer as it is, and what comes meanwhile is fresh again. No request waits for a checkpoint, and
 //! nothing is ever copied whole.
+//!
+//! Hours are kept for eight days and then added up to days: for ever they would be most of the memory and of every
+//! checkpoint.
 
 use crate::directory::Page;
-use crate::ledger::{Charged, UsageQuery, UsageRow};
-use crate::receipt::{CacheStatus, Receipt};
-use crate::window::{Window, day_utc};
+use crate::ledger::{Charged, Counts, Figures, Period, Tally, UsageQuery, UsageRow};
+use crate::receipt::Receipt;
+use crate::window::{Window, beginning_of, day_utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-const DAY_MS: u64 = 86_400_000;
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 /// For how long a window's totals are kept after its end; nothing asks for them then.
 const KEEP_WINDOWS_MS: u64 = 40 * DAY_MS;
+/// For how long hours are told apart.
+pub(super) const KEEP_HOURS_MS: u64 = 8 * DAY_MS;
 /// For how long usage rows are kept.
 const KEEP_ROWS_MS: u64 = 400 * DAY_MS;
 
-/// Day, tenant (its uid), model.
-type RowKey = (Arc<str>, Arc<str>, Arc<str>);
-
-/// The counts of one usage row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Counts {
-    requests: u64,
-    cache_hits: u64,
-    input_tokens: u64,
-    output_tokens: u64,
-    cost_nusd: u64,
-}
-
-impl Counts {
-    fn plus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_add(other.requests),
-            cache_hits: self.cache_hits.saturating_add(other.cache_hits),
-            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
-            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
-            cost_nusd: self.cost_nusd.saturating_add(other.cost_nusd),
-        }
-    }
-}
+/// Day, tenant (its uid), model and hour of the day; `None` for all of a day. In the order in which usage is told.
+type RowKey = (Arc<str>, Arc<str>, Arc<str>, Option<u8>);
 
 /// Sums over some of the receipts.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
     /// By uid; a tenant has a few dozen windows, the newest last, so that a list is quicker than a map.
     windows: HashMap<Arc<str>, Vec<(Window, Charged)>>,
-    #[serde(serialize_with = "rows_as_list", deserialize_with = "rows_from_list")]
-    rows: BTreeMap<RowKey, Counts>,
+    #[serde(rename = "tallies", default, serialize_with = "rows_as_list", deserialize_with = "rows_from_list")]
+    rows: BTreeMap<RowKey, Tally>,
+    /// What checkpoints had in place of tallies up to version 0.1: counts by day, tenant and model.
+    #[serde(rename = "rows", default, skip_serializing)]
+    days: Vec<((Arc<str>, Arc<str>, Arc<str>), Counts)>,
 }
 
 impl Sums {
@@ -66,19 +53,14 @@ impl Sums {
         }
     }
 
-    fn add_to_row(&mut self, key: RowKey, counts: Counts) {
-        let sum = self.rows.entry(key).or_default();
-        *sum = sum.plus(counts);
-    }
-
     fn absorb(&mut self, other: Self) {
         for (tenant, windows) in other.windows {
             for (window, charged) in windows {
                 self.add_to_window(&tenant, window, charged);
             }
         }
-        for (key, counts) in other.rows {
-            self.add_to_row(key, counts);
+        for (key, tally) in other.rows {
+            self.rows.entry(key).or_default().absorb(&tally);
         }
     }
 
@@ -94,7 +76,15 @@ impl Sums {
         }
         self.windows.retain(|_, windows| !windows.is_empty());
         let first_day = day_utc(now_ms.saturating_sub(KEEP_ROWS_MS));
-        self.rows = self.rows.split_off(&(first_day.into(), Arc::default(), Arc::default()));
+        self.rows = self.rows.split_off(&(first_day.into(), Arc::default(), Arc::default(), None));
+        let first_day_of_hours = day_utc(now_ms.saturating_sub(KEEP_HOURS_MS));
+        let is_old_hour = |(day, _, _, hour): &&RowKey| hour.is_some() && **day < *first_day_of_hours;
+        for key in self.rows.keys().filter(is_old_hour).cloned().collect::<Vec<_>>() {
+            if let Some(tally) = self.rows.remove(&key) {
+                let (day, tenant, model, _) = key;
+                self.rows.entry((day, tenant, model, None)).or_default().absorb(&tally);
+            }
+        }
     }
 }
 
@@ -109,7 +99,12 @@ pub(super) struct Totals {
 
 impl Totals {
     /// Begins with the sums of a checkpoint.
-    pub(super) fn from_sums(base: Arc<Sums>) -> Self {
+    pub(super) fn from_sums(mut base: Arc<Sums>) -> Self {
+        if let Some(base) = Arc::get_mut(&mut base) {
+            for ((day, tenant, model), counts) in std::mem::take(&mut base.days) {
+                base.rows.entry((day, tenant, model, None)).or_default().absorb(&Tally { counts, ..Tally::default() });
+            }
+        }
         Self { base, ..Self::default() }
     }
 
@@ -121,14 +116,8 @@ impl Totals {
         }
         let day = self.day_of(receipt.created_at_ms).clone();
         let model = receipt.model.clone().unwrap_or_default();
-        let counts = Counts {
-            requests: 1,
-            cache_hits: u64::from(matches!(receipt.cache, CacheStatus::Hit | CacheStatus::HitSemantic)),
-            input_tokens: receipt.usage.input_tokens,
-            output_tokens: receipt.usage.output_tokens,
-            cost_nusd: receipt.cost_nusd,
-        };
-        self.fresh.add_to_row((day, tenant.clone(), model), counts);
+        let hour = u8::try_from(receipt.created_at_ms % DAY_MS / HOUR_MS).ok();
+        self.fresh.rows.entry((day, tenant.clone(), model, hour)).or_default().count(receipt);
     }
 
     /// The UTC day of a receipt.
@@ -164,35 +153,66 @@ impl Totals {
 /// The usage rows of one instant.
 pub(super) struct Rows {
     base: Arc<Sums>,
-    fresh: BTreeMap<RowKey, Counts>,
+    fresh: BTreeMap<RowKey, Tally>,
 }
 
 impl Rows {
     /// Those that are asked for, in order, at most `limit` and at least one, from after `cursor`.
     pub(super) fn page(&self, query: &UsageQuery, cursor: Option<&str>, limit: usize) -> Page<UsageRow> {
         let start = start_of(query, cursor);
-        let is_asked_for = |(_, tenant, model): &RowKey| {
+        let is_asked_for = |(_, tenant, model, _): &RowKey| {
             query.tenant.as_deref().is_none_or(|asked| asked == &**tenant)
                 && query.model.as_deref().is_none_or(|asked| asked == &**model)
         };
         let limit = limit.max(1);
         // The first rows of the union are among the first of either part; one more tells whether there is a next page.
-        let mut rows = BTreeMap::<&RowKey, Counts>::new();
+        let mut rows = BTreeMap::<[&Arc<str>; 3], Counts>::new();
         for part in [&self.base.rows, &self.fresh] {
+            let mut seen = None;
+            let mut count = 0;
             let found = part
                 .range((start.clone(), Bound::Unbounded))
                 .take_while(|((day, ..), _)| query.to.as_deref().is_none_or(|to| &**day <= to))
-                .filter(|(key, _)| is_asked_for(key))
-                .take(limit.saturating_add(1));
-            for (key, counts) in found {
+                .filter(|(key, _)| is_asked_for(key));
+            for ((day, tenant, model, _), tally) in found {
+                let key = [day, tenant, model];
+                if seen.replace(key) != Some(key) {
+                    count += 1;
+                }
+                if count > limit.saturating_add(1) {
+                    break;
+                }
                 let sum = rows.entry(key).or_default();
-                *sum = sum.plus(*counts);
+                *sum = sum.plus(tally.counts);
             }
         }
         let more = rows.len() > limit;
         let data: Vec<_> = rows.into_iter().take(limit).map(|(key, counts)| row(key, counts)).collect();
         let next = data.last().filter(|_| more).map(|row| format!("{}/{}/{}", row.day, row.tenant, row.model));
         Page { data, next }
+    }
+
+    /// What those of a period add up to.
+    pub(super) fn figures(&self, period: &Period) -> Figures {
+        let mut figures = Figures::default();
+        let (first, last) = (day_utc(period.from_ms), day_utc(period.to_ms.saturating_sub(1)));
+        let first: RowKey = (first.into(), Arc::default(), Arc::default(), None);
+        // Rows of a day stand together, so that its beginning is reckoned once.
+        let mut day_ms = (None, None);
+        for part in [&self.base.rows, &self.fresh] {
+            let found = part.range(&first..).take_while(|((day, ..), _)| **day <= *last);
+            for ((day, tenant, _, hour), tally) in found {
+                if day_ms.0 != Some(day) {
+                    day_ms = (Some(day), beginning_of(day));
+                }
+                let Some(day_ms) = day_ms.1 else { continue };
+                let at_ms = day_ms + hour.map_or(0, u64::from) * HOUR_MS;
+                if period.has(at_ms, at_ms + hour.map_or(DAY_MS, |_| HOUR_MS)) {
+                    figures.add(period, at_ms, tenant, tally);
+                }
+            }
+        }
+        figures
     }
 }
 
@@ -201,15 +221,16 @@ fn start_of(query: &UsageQuery, cursor: Option<&str>) -> Bound<RowKey> {
     let from = query.from.as_deref().unwrap_or_default();
     let mut parts = cursor.unwrap_or_default().splitn(3, '/').map(Arc::<str>::from);
     let mut part = || parts.next().unwrap_or_default();
-    let seen = (part(), part(), part());
+    // After all hours of the row.
+    let seen = (part(), part(), part(), Some(u8::MAX));
     if &*seen.0 >= from && cursor.is_some() {
         Bound::Excluded(seen)
     } else {
-        Bound::Included((from.into(), Arc::default(), Arc::default()))
+        Bound::Included((from.into(), Arc::default(), Arc::default(), None))
     }
 }
 
-fn row((day, tenant, model): &RowKey, counts: Counts) -> UsageRow {
+fn row([day, tenant, model]: [&Arc<str>; 3], counts: Counts) -> UsageRow {
     UsageRow {
         day: day.to_string(),
         tenant: tenant.clone(),
@@ -222,12 +243,12 @@ fn row((day, tenant, model): &RowKey, counts: Counts) -> UsageRow {
     }
 }
 
-fn rows_as_list<S: Serializer>(rows: &BTreeMap<RowKey, Counts>, s: S) -> Result<S::Ok, S::Error> {
+fn rows_as_list<S: Serializer>(rows: &BTreeMap<RowKey, Tally>, s: S) -> Result<S::Ok, S::Error> {
     s.collect_seq(rows)
 }
 
 /// Days, tenants and models recur; each text is kept once.
-fn rows_from_list<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<RowKey, Counts>, D::Error> {
+fn rows_from_list<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<RowKey, Tally>, D::Error> {
     let mut texts = HashSet::<Arc<str>>::new();
     let mut once = |text: Arc<str>| match texts.get(&text) {
         Some(known) => known.clone(),
@@ -236,9 +257,10 @@ fn rows_from_list<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<RowKey, Co
             text
         }
     };
-    let rows = Vec::<(RowKey, Counts)>::deserialize(d)?;
-    Ok(rows
-        .into_iter()
-        .map(|((day, tenant, model), counts)| ((once(day), once(tenant), once(model)), counts))
-        .collect())
+    let rows = Vec::<(RowKey, Tally)>::deserialize(d)?;
+    let row = |((day, tenant, model, hour), tally): (RowKey, Tally)| {
+        let models = tally.models.into_iter().map(|(model, calls)| (once(model), calls)).collect();
+        ((once(day), once(tenant), once(model), hour), Tally { models, ..tally })
+    };
+    Ok(rows.into_iter().map(row).collect())
 }

@@ -7,7 +7,9 @@ use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
 use gateway_core::intent::{EmbedError, Embedder};
 use gateway_core::key::KeyHash;
-use gateway_core::ledger::{Begun, Charged, Claims, IdempotencyKey, Ledger, LedgerError, UsageQuery, UsageRow};
+use gateway_core::ledger::{
+    Begun, Charged, Claims, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow,
+};
 use gateway_core::receipt::{Amounts, Receipt};
 use gateway_core::store::{
     Admission, CacheKey, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, StoreError, Verdict,
@@ -142,6 +144,18 @@ impl<T: Ledger> Ledger for Unreliable<T> {
         limit: usize,
     ) -> Result<Page<UsageRow>, LedgerError> {
         self.up(LedgerError::Unavailable)?.usage(query, cursor, limit).await
+    }
+
+    async fn figures(&self, period: &Period) -> Result<Figures, LedgerError> {
+        self.up(LedgerError::Unavailable)?.figures(period).await
+    }
+
+    fn keeps_hours_ms(&self) -> u64 {
+        self.inner.keeps_hours_ms()
+    }
+
+    async fn flush(&self) -> Result<(), LedgerError> {
+        self.up(LedgerError::Unavailable)?.flush().await
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

@@ -325,9 +325,12 @@ async fn hits_are_in_every_process_s_figures_once_they_are_flushed() {
     let rig = Rig::new().await;
     let (ledger, other) = (rig.ledger().await, rig.ledger().await);
     let requests = async |ledger: &DynamoLedger| ledger.figures(&DAY).await.unwrap().whole.counts.requests;
-    for _ in 0..260 {
-        ledger.note_hit(&Receipt { cache: CacheStatus::Hit, ..receipt("acme", MIDNIGHT_MS) });
-    }
+    let hit = || ledger.note_hit(&Receipt { cache: CacheStatus::Hit, ..receipt("acme", MIDNIGHT_MS) });
+    assert!(!ledger.is_flush_due(MIDNIGHT_MS + 60_000), "nothing waits");
+    hit();
+    assert_eq!([9_999, 10_000].map(|ms| ledger.is_flush_due(MIDNIGHT_MS + ms)), [false, true]);
+    (1..260).for_each(|_| hit());
+    assert!(ledger.is_flush_due(MIDNIGHT_MS), "enough wait for whole transactions");
     assert_eq!(requests(&other).await, 0, "they wait");
     rig.front.tell(|_| Fate::error("AccessDeniedException"));
     assert!(ledger.flush().await.is_err());

@@ -29,6 +29,9 @@ const KEEP_ROWS_MS: u64 = 400 * DAY_MS;
 /// Day, tenant (its uid), model and hour of the day; `None` for all of a day. In the order in which usage is told.
 type RowKey = (Arc<str>, Arc<str>, Arc<str>, Option<u8>);
 
+/// Day, tenant and model.
+type DayKey = (Arc<str>, Arc<str>, Arc<str>);
+
 /// Sums over some of the receipts.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
@@ -38,7 +41,7 @@ pub(super) struct Sums {
     rows: BTreeMap<RowKey, Tally>,
     /// What checkpoints had in place of tallies up to version 0.1: counts by day, tenant and model.
     #[serde(rename = "rows", default, skip_serializing)]
-    days: Vec<((Arc<str>, Arc<str>, Arc<str>), Counts)>,
+    days: Vec<(DayKey, Counts)>,
 }
 
 impl Sums {

@@ -4,8 +4,8 @@
 //! directory and the ledger, told to the store, and the admission is asked again (T2, M5). A store that does not answer is
 //! [`outage`]'s matter. No upstream byte is sent before the hold stands (M2).
 
+use crate::afford::{leave_out, leave_out_all_but_the_cheapest};
 use crate::authenticate::Caller;
-use crate::catalog::Model;
 use crate::decide::{Decision, decide};
 use crate::error::Error;
 use crate::estimate::{InputEstimate, at_most, dearest, rate_tokens};
@@ -20,7 +20,7 @@ use crate::receipt::{Amounts, CacheStatus};
 use crate::refill::{Stale, learn, recover};
 use crate::store::HealthStore;
 use crate::store::{Admission, CacheKey, Counters, QuotaAsk, Refusal, StoreError, Verdict};
-use crate::tenant::Tenant;
+use crate::tenant::{Limits, Tenant};
 use crate::window::{Window, WindowKind};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,13 @@ pub(crate) async fn admit(work: &mut Work<'_>, decision: &mut Decision) -> Resul
             let now_ms = gateway.clock.now_ms();
             let ask = admission(gateway, work, decision, now_ms);
             work.journal.windows = receipt_windows(&work.caller, now_ms);
-            let admitted = outage::admit(work, ask, why).await;
+            let mut admitted = outage::admit(work, ask, why.clone()).await;
+            if let Err(Refused::Down(_)) = &admitted
+                && leave_out_all_but_the_cheapest(work, decision)
+            {
+                let ask = admission(gateway, work, decision, now_ms);
+                admitted = outage::admit(work, ask, why).await;
+            }
             if admitted.is_err() {
                 // What the store may have held for it is given back at once, if the store is there again.
                 gateway.pay().await;
@@ -171,6 +177,7 @@ async fn ask_store(
     let wanted = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     let mut readable = wanted;
     let mut waited_for = Vec::new();
+    let mut left_out = false;
     for _ in 0..TRIES {
         let cache_key = cache_key(work);
         work.journal.cache = if cache_key.is_some() && wanted { CacheStatus::Miss } else { CacheStatus::Bypass };
@@ -215,6 +222,15 @@ async fn ask_store(
             }
             Verdict::Refused { refusal, standing } => {
                 work.journal.standing = standing;
+                if let Refusal::Quota { quota, .. } = refusal
+                    && !std::mem::replace(&mut left_out, true)
+                    && leave_out(work, decision, quota, &ask.quotas, now_ms).await?
+                {
+                    // A copy of what was refused may yet be heard: what follows is another request.
+                    work.journal.id = RequestId::new(now_ms);
+                    unheard.take().into_iter().for_each(|ask| gateway.outage.owe(Owed::Release(ask)));
+                    continue;
+                }
                 return Err(told(refusal, now_ms).into());
             }
             Verdict::Stale { settings, windows, again, epoch } => {
@@ -279,44 +295,23 @@ pub(crate) fn counters<'a>(work: &Work<'a>) -> &'a dyn Counters {
     if work.journal.outage { &gateway.outage.counters } else { gateway.store.counters() }
 }
 
-/// How much of the hold the calls made so far have used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SoFar {
-    /// What the journal says: all of them have ended.
-    Ended,
-    /// All of it: a stream is still running.
-    Running,
-}
-
-/// Sees to it that the hold covers one more call, of the dearest of `models`, beside what the calls so far have used;
-/// answers whether the quotas had that much left.
-pub(crate) async fn extend(work: &Work<'_>, hold: &mut Hold, models: &[Arc<Model>], so_far: SoFar) -> bool {
-    let input = InputEstimate::of(&work.request);
-    let most = dearest(models.iter().map(|model| at_most(&work.request, model, input.strict_tokens)));
-    let used = match so_far {
-        SoFar::Running => hold.held,
-        SoFar::Ended => {
-            let (tokens, cost_nusd) = (work.journal.usage().total_tokens(), work.journal.cost_nusd());
-            Amounts { requests: 1, tokens, cost_nusd }
-        }
-    };
-    let target = used.plus(most);
-    let more = target.minus(hold.held);
-    if more == Amounts::default() {
-        return true;
-    }
-    let now_ms = work.gateway.clock.now_ms();
-    let granted = counters(work).extend(&hold.ask, target, now_ms).await.unwrap_or(false);
-    if granted {
-        hold.held = hold.held.plus(more);
-    }
-    granted
-}
-
 /// The windows that a tenant is admitted to.
 pub(crate) fn quota_windows(tenant: &Tenant, now_ms: u64) -> Vec<Window> {
     let month = tenant.settings.limits.monthly_cost_nusd.map(|_| Window::month(now_ms));
     std::iter::once(Window::day(now_ms, tenant.settings.window_anchor_ms)).chain(month).collect()
+}
+
+/// What a tenant's limits say of a window.
+pub(crate) fn quota_ask(limits: &Limits, window: Window) -> QuotaAsk {
+    match window.kind {
+        WindowKind::Day => QuotaAsk {
+            window,
+            requests: limits.daily_requests,
+            tokens: limits.daily_tokens,
+            cost_nusd: limits.daily_cost_nusd,
+        },
+        WindowKind::Month => QuotaAsk { window, requests: None, tokens: None, cost_nusd: limits.monthly_cost_nusd },
+    }
 }
 
 fn admission(gateway: &Gateway, work: &Work<'_>, decision: &Decision, now_ms: u64) -> Admission {
@@ -329,15 +324,6 @@ fn admission(gateway: &Gateway, work: &Work<'_>, decision: &Decision, now_ms: u6
         Amounts { requests: 1, ..most.plus(allowance) }
     };
     let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
-    let quota = |window: Window| match window.kind {
-        WindowKind::Day => QuotaAsk {
-            window,
-            requests: limits.daily_requests,
-            tokens: limits.daily_tokens,
-            cost_nusd: limits.daily_cost_nusd,
-        },
-        WindowKind::Month => QuotaAsk { window, requests: None, tokens: None, cost_nusd: limits.monthly_cost_nusd },
-    };
     Admission {
         tenant: tenant.uid.clone(),
         id: work.journal.id,
@@ -346,7 +332,7 @@ fn admission(gateway: &Gateway, work: &Work<'_>, decision: &Decision, now_ms: u6
         token_rate: rate(limits.tokens_per_minute),
         rate_tokens: rate_tokens(&work.request, input),
         concurrency: limits.concurrency,
-        quotas: quota_windows(tenant, now_ms).into_iter().map(quota).collect(),
+        quotas: quota_windows(tenant, now_ms).into_iter().map(|window| quota_ask(limits, window)).collect(),
         hold: hold(input.likely_tokens),
         strict_hold: hold(input.strict_tokens),
         lease_until_ms: now_ms + work.left_ms() + LEASE_AFTER_DEADLINE_MS,

@@ -5,10 +5,12 @@
 //! over. What an attempt showed of its model is recorded at once, beside the next attempt, so that other requests keep
 //! away from a failing model before this one is done.
 
-use crate::admit::{Hold, SoFar, extend};
+use crate::admit::Hold;
+use crate::afford::extend_for_attempt;
 use crate::catalog::Model;
 use crate::error::Error;
 use crate::estimate::{bill, max_output_tokens};
+use crate::evidence::{Patience, shown};
 use crate::gateway::Gateway;
 use crate::health::score::Reason;
 use crate::health::{Observation, Sight};
@@ -23,10 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a model is left alone after a 429 that does not say how long.
-pub(crate) const COOLDOWN_MS: u64 = 5_000;
-/// How long a model is left alone after it refused our key, our bill or its own id.
-const DOWN_MS: u64 = 30_000;
 /// The longest that a request waits for its only candidate's `Retry-After`.
 const LONGEST_WAIT_MS: u64 = 10_000;
 
@@ -121,10 +119,17 @@ pub(crate) async fn first_that_answers(
                 if work.left_ms() == 0 {
                     break 'candidates Err(Error::DeadlineExceeded);
                 }
-                // A failed call that may be billed has used up a part of the hold.
-                if failed_at_a_cost && !extend(work, hold, std::slice::from_ref(model), SoFar::Ended).await {
-                    work.journal.because("the quota has not enough left for another attempt");
-                    break 'candidates Err(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() });
+                // A failed call that may be billed has used up a part of the hold. What costs less may still fit.
+                if failed_at_a_cost {
+                    let extension = extend_for_attempt(work, hold, model).await;
+                    if let Some(why) = extension.why_not(&format!("another attempt, of {}", model.name)) {
+                        work.journal.because(why);
+                        if let Some(begun_at_ms) = leased_at_ms.take() {
+                            let sight = Sight::Nothing;
+                            record(gateway, Some(Observation { model: model.name.clone(), begun_at_ms, sight })).await;
+                        }
+                        break;
+                    }
                 }
                 let (_, called) =
                     tokio::join!(record(gateway, seen.take()), call(work, model, kind, manner, leased_at_ms.take()));
@@ -150,10 +155,7 @@ pub(crate) async fn first_that_answers(
                         }
                         break;
                     }
-                    Fault::CandidateDown => {
-                        tracing::error!(model = %model.name, status = error.status, detail = error.detail, "the provider refuses us: check key, bill and model id");
-                        break;
-                    }
+                    Fault::CandidateDown => break,
                     Fault::RateLimited { until_ms } if more_follow || !wait_until(work, until_ms, retries).await => {
                         break;
                     }
@@ -181,7 +183,7 @@ pub(crate) async fn first_that_answers(
 /// with that instant, so that its result is known for the probe's.
 async fn probe(work: &Work<'_>, model: &Arc<Model>) -> Option<u64> {
     let (gateway, now_ms) = (work.gateway, work.gateway.clock.now_ms());
-    gateway.try_probe(&model.name, work.left_ms() + 1000, now_ms).await.then_some(now_ms)
+    gateway.try_probe(&model.name, &work.caller.tenant.uid, work.left_ms() + 1000, now_ms).await.then_some(now_ms)
 }
 
 async fn record(gateway: &Gateway, seen: Option<Observation>) {
@@ -249,19 +251,21 @@ async fn call(
         stream: work.request.stream,
         ask_logprobs: hide_logprobs,
         now_ms: begun_at_ms,
+        id: work.journal.id,
     };
     let opening = Opening { begun, begun_at_ms, bytes: manner.opening_bytes, idle_ms: timeouts.idle_ms, patience };
     let deadline = &work.deadline;
     let answered = work.journal.wait(async {
+        let late = |detail, whose| Err((ProviderError::retryable(AttemptOutcome::Timeout, detail), whose));
         match deadline.bound_by(patience, gateway.provider(model).chat(call)).await {
-            Err(_) => Err(ProviderError::retryable(AttemptOutcome::Timeout, "no answer in time")),
-            Ok(Err(error)) => Err(error),
+            Err(_) if deadline.comes_by(patience) => late("no answer in time", Patience::Ours),
+            Err(_) => late("no answer in time", Patience::Models),
+            Ok(Err(error)) => Err((error, Patience::Models)),
             Ok(Ok(Reply::Whole(completion))) => Ok(Given::Whole(completion)),
-            Ok(Ok(Reply::Stream(chunks))) => deadline
-                .bound(open(chunks, opening))
-                .await
-                .unwrap_or_else(|_| Err(ProviderError::retryable(AttemptOutcome::Timeout, "the deadline passed")))
-                .map(Given::Stream),
+            Ok(Ok(Reply::Stream(chunks))) => match deadline.bound(open(chunks, opening)).await {
+                Err(_) => late("the deadline passed", Patience::Ours),
+                Ok(opened) => opened.map(Given::Stream).map_err(|error| (error, Patience::Models)),
+            },
         }
     });
     let answered = answered.await;
@@ -284,23 +288,15 @@ async fn call(
             work.journal.attempts.push(attempt);
             Ok(Answering { model: model.clone(), answer, attempt: place, hide_logprobs })
         }
-        Err(error) => {
+        Err((error, patience)) => {
+            gateway.warn_of(model, &error);
             tracing::info!(request = %work.journal.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
-            (attempt.outcome, attempt.status) = (error.outcome, error.status);
+            (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
             if error.may_bill {
                 bill(&mut attempt, &work.request, model, None, 0);
             }
             work.journal.attempts.push(attempt);
-            let our_own_deadline = error.outcome == AttemptOutcome::Timeout && work.deadline.comes_by(patience);
-            let sight = match error.fault {
-                Fault::Retryable if our_own_deadline => Sight::Nothing,
-                Fault::Retryable => Sight::Failed,
-                Fault::RateLimited { until_ms } => {
-                    Sight::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) }
-                }
-                Fault::CandidateDown => Sight::CoolDown { until_ms: begun_at_ms + DOWN_MS },
-                Fault::ContextOverflow(_) | Fault::CallerFault(_) => Sight::Nothing,
-            };
+            let sight = shown(work, &error, patience, begun_at_ms);
             Err((error, Some(observed(sight))))
         }
     }

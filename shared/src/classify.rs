@@ -3,17 +3,18 @@
 //! Bounded in time (`classifier_timeout_ms`) and cost (its allowance stands in the hold), billed like any call (M4), and
 //! remembered per tenant (T1), so that the same question is not asked twice. If nothing comes of it, the configured
 //! default is taken, and that is remembered too, for a minute: a classifier that is down or talks nonsense must not cost
-//! every request its time-out. What it shows of its model's health counts like any attempt.
+//! every request its time-out. What it shows of its model's health counts like any attempt, by the same rule.
 
-use crate::admit::{Hold, SoFar, extend};
-use crate::attempt::COOLDOWN_MS;
+use crate::admit::Hold;
+use crate::afford::{SoFar, extend};
 use crate::decide::{Decision, eligible};
 use crate::estimate::{InputEstimate, at_most, bill, dearest};
+use crate::evidence::{Patience, shown};
 use crate::gateway::Gateway;
 use crate::health::score::Standing;
 use crate::health::{Observation, Sight};
 use crate::pipeline::Work;
-use crate::provider::{Call, Reply};
+use crate::provider::{Call, ProviderError, Reply};
 use crate::rank::rank;
 use crate::receipt::{Amounts, Attempt, AttemptKind, AttemptOutcome};
 use crate::request::ChatRequest;
@@ -59,12 +60,13 @@ impl Gateway {
 }
 
 /// Asks what the request is about and decides again; takes the default if nothing comes of it. The new tier may cost more
-/// than is held: where the quotas have not that much left, the first decision stands.
+/// than is held: where the quotas have not that much left, or the store is down, the first decision stands.
 pub(crate) async fn classify(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) {
     let first = decision.clone();
     decide_again(work, decision).await;
-    if !extend(work, hold, &decision.candidates, SoFar::Ended).await {
-        work.journal.because("the quota has not enough left for the tier that the classifier named");
+    let extension = extend(work, hold, &mut decision.candidates, SoFar::Ended).await;
+    if let Some(why) = extension.why_not("the tier that the classifier named") {
+        work.journal.because(why);
         *decision = first;
     }
     hold.health.clear();
@@ -106,7 +108,9 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
     let names: Vec<_> = models.iter().map(|model| model.name.clone()).collect();
     let (health, _) = gateway.health_of(&names, gateway.clock.now_ms()).await;
     let best =
-        rank(&models, &health, question.max_output_tokens, u64::MAX, &gateway.config.health).into_iter().next()?;
+        rank(&models, &health, &work.caller.tenant.uid, question.max_output_tokens, u64::MAX, &gateway.config.health)
+            .into_iter()
+            .next()?;
     // A model that is out is not asked for so little.
     if best.scored.is_some_and(|scored| scored.standing != Standing::Ready) {
         return None;
@@ -121,36 +125,35 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
         stream: false,
         ask_logprobs: false,
         now_ms: begun_at_ms,
+        id: work.journal.id,
     };
     let reply = work.journal.wait(work.deadline.bound_by(by, gateway.provider(&model).chat(call))).await;
     let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let mut attempt = Attempt::of(model.name.clone(), AttemptKind::Classifier, latency_ms);
-    let answer = match reply {
-        Ok(Ok(Reply::Whole(completion))) => {
+    let answered = match reply {
+        Ok(Ok(Reply::Whole(completion))) => Ok(completion),
+        Ok(Ok(Reply::Stream(_))) => {
+            let error = ProviderError::retryable(AttemptOutcome::Malformed, "a stream that nobody asked for");
+            Err((error, Patience::Models))
+        }
+        Ok(Err(error)) => Err((error, Patience::Models)),
+        // Our own patience with a classifier is short.
+        Err(_) => Err((ProviderError::retryable(AttemptOutcome::Timeout, "no label in time"), Patience::Ours)),
+    };
+    let (answer, sight) = match answered {
+        Ok(completion) => {
             let text = completion.choices.first().map(|choice| choice.text.clone()).unwrap_or_default();
             bill(&mut attempt, &question, &model, completion.usage, text.len());
-            Some(text)
+            (Some(text), Sight::of_whole(latency_ms, attempt.usage.output_tokens))
         }
-        Ok(Ok(Reply::Stream(_))) => None,
-        Ok(Err(error)) => {
+        Err((error, patience)) => {
+            gateway.warn_of(&model, &error);
             if error.may_bill {
                 bill(&mut attempt, &question, &model, None, 0);
             }
-            (attempt.outcome, attempt.status) = (error.outcome, error.status);
-            None
+            (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
+            (None, shown(work, &error, patience, begun_at_ms))
         }
-        Err(_) => {
-            bill(&mut attempt, &question, &model, None, 0);
-            (attempt.outcome, attempt.status) = (AttemptOutcome::Timeout, None);
-            None
-        }
-    };
-    let sight = match (&answer, attempt.outcome) {
-        (Some(_), _) => Sight::of_whole(latency_ms, attempt.usage.output_tokens),
-        // Our own patience with a classifier is short, and says nothing of the model.
-        (None, AttemptOutcome::Timeout) => Sight::Nothing,
-        (None, AttemptOutcome::RateLimited) => Sight::CoolDown { until_ms: begun_at_ms + COOLDOWN_MS },
-        (None, _) => Sight::Failed,
     };
     work.seen.push(Observation { model: model.name.clone(), begun_at_ms, sight });
     work.journal.attempts.push(attempt);

@@ -352,7 +352,11 @@ impl Error {
 /// What a caller may know of an attempt: never a provider's text, which may speak of our key or our bill (A2).
 fn told_attempt(attempt: &Attempt) -> Value {
     let class = serde_json::to_value::<AttemptOutcome>(attempt.outcome).unwrap_or(Value::Null);
-    json!({"model": attempt.model, "class": class, "status": attempt.status})
+    let mut told = json!({"model": attempt.model, "class": class, "status": attempt.status});
+    if let Some(cause) = attempt.cause {
+        told["cause"] = cause.as_str().into();
+    }
+    told
 }
 
 impl Told {

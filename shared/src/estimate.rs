@@ -58,8 +58,11 @@ pub fn at_most(request: &ChatRequest, model: &Model, input_tokens: u64) -> Amoun
     };
     let cached = if price.cached_input > price.input { input_tokens } else { 0 };
     let reasoning = if price.reasoning > price.output { output_tokens } else { 0 };
-    // Each kind of token is rounded up for itself: one nano-dollar more for each kind that this split leaves out.
-    let cost_nusd = price.cost_nusd(&tokens(input_tokens, cached, output_tokens, reasoning)).saturating_add(2);
+    // Each kind of token is rounded up for itself: one nano-dollar more for each kind that this split leaves out, unless
+    // that is free. What is free for all its kinds costs nothing, also where there is no money at all.
+    let left_out = [price.input.min(price.cached_input), price.output.min(price.reasoning)];
+    let rounding = left_out.into_iter().map(|nusd_per_million| nusd_per_million.min(1)).sum();
+    let cost_nusd = price.cost_nusd(&tokens(input_tokens, cached, output_tokens, reasoning)).saturating_add(rounding);
     Amounts { requests: 0, tokens: input_tokens.saturating_add(output_tokens), cost_nusd }
 }
 
@@ -96,5 +99,72 @@ fn missing_usage(request: &ChatRequest, model: &Model, answer_bytes: usize) -> U
         input_tokens: InputEstimate::of(request).likely_tokens,
         output_tokens: output.min(most),
         ..Usage::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::catalog::{Capabilities, Timeouts};
+    use crate::money::PriceNusdPerMillion;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn model(price: PriceNusdPerMillion) -> Model {
+        Model {
+            name: "m".into(),
+            provider: "p".into(),
+            provider_model: "m".into(),
+            price,
+            context_tokens: 1_000_000,
+            max_output_tokens: 1_000_000,
+            default_max_output_tokens: 4_096,
+            capabilities: Capabilities::ALL,
+            timeouts: Timeouts { connect_ms: 1, first_token_ms: 1, idle_ms: 1, total_ms: 1 },
+        }
+    }
+
+    fn request(max_tokens: u64) -> ChatRequest {
+        let body = format!(r#"{{"model":"m","max_tokens":{max_tokens},"messages":[{{"role":"user","content":"a"}}]}}"#);
+        ChatRequest::parse(Bytes::from(body)).unwrap()
+    }
+
+    #[test]
+    fn what_is_free_holds_no_money() {
+        let of = |input, cached_input, output, reasoning| {
+            let price = PriceNusdPerMillion { input, cached_input, output, reasoning };
+            at_most(&request(10), &model(price), 10).cost_nusd
+        };
+        assert_eq!(of(0, 0, 0, 0), 0);
+        assert_eq!(of(1_000_000, 0, 0, 0), 10, "input costs something, and cached input nothing to be rounded");
+        assert_eq!(of(1_000_000, 1, 0, 0), 11);
+        assert_eq!(of(0, 0, 1_000_000, 1_000_000), 11);
+        assert_eq!(of(1_000_000, 1_000_000, 1_000_000, 1_000_000), 22);
+    }
+
+    proptest! {
+        #[test]
+        fn no_split_of_the_tokens_costs_more(
+            prices in prop::array::uniform4(prop_oneof![Just(0_u64), 1..50_u64, 1..2_000_000_000_u64]),
+            (input, output) in (0..10_000_u64, 1..10_000_u64),
+            (cached, reasoning) in (0..10_000_u64, 0..10_000_u64),
+        ) {
+            let [input_price, cached_input, output_price, reasoning_price] = prices;
+            let price = PriceNusdPerMillion {
+                input: input_price,
+                cached_input,
+                output: output_price,
+                reasoning: reasoning_price,
+            };
+            let usage = Usage {
+                input_tokens: input,
+                cached_input_tokens: cached.min(input),
+                output_tokens: output,
+                reasoning_tokens: reasoning.min(output),
+            };
+            let most = at_most(&request(output), &model(price), input);
+            prop_assert!(price.cost_nusd(&usage) <= most.cost_nusd);
+        }
     }
 }

@@ -29,6 +29,7 @@ use crate::store::cache::MemoryCache;
 use crate::store::memory::MemoryCounters;
 use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store};
 use crate::tenant::id_of;
+use crate::unreachable::Warned;
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -72,6 +73,8 @@ pub struct Gateway {
     pub(crate) bare_question: OnceLock<Option<ChatRequest>>,
     /// What goes on without the store.
     pub(crate) outage: Outage,
+    /// What the operator was told of providers.
+    pub(crate) warned: Warned,
     /// When the ledger failed, in Unix milliseconds; 0 if it worked the last time.
     ledger_failed_at_ms: AtomicU64,
     /// Until when the models' health is not asked of the store, in Unix milliseconds.
@@ -145,11 +148,11 @@ impl Gateway {
         let _ = self.outage.health.record(seen, now_ms).await;
     }
 
-    /// Takes the one probe of a model: the fleet's, or while the store is down this process's.
-    pub(crate) async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> bool {
-        match self.store.health().try_probe(model, lease_ms, now_ms).await {
+    /// Takes the one probe of a model for a tenant: the fleet's, or while the store is down this process's.
+    pub(crate) async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> bool {
+        match self.store.health().try_probe(model, tenant, lease_ms, now_ms).await {
             Ok(leased) => leased,
-            Err(_) => self.outage.health.try_probe(model, lease_ms, now_ms).await.unwrap_or(false),
+            Err(_) => self.outage.health.try_probe(model, tenant, lease_ms, now_ms).await.unwrap_or(false),
         }
     }
 
@@ -373,6 +376,7 @@ impl Builder {
             metrics: Metrics::new(self.clock.now_ms()),
             clock: self.clock,
             outage: Outage::new(&config.health, config.breaker.clone()),
+            warned: Warned::default(),
             ledger_failed_at_ms: AtomicU64::new(0),
             health_failed_at_ms: AtomicU64::new(0),
             providers: self.providers,

@@ -11,7 +11,7 @@
 //! a settlement sent again: both are idempotent, in any order (M2). What could never be sent expires by its lease, and is
 //! charged in full.
 
-use crate::admit::{Hold, Refused, told};
+use crate::admit::{Hold, Refused, quota_ask, told};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::health::MemoryHealth;
@@ -140,7 +140,7 @@ impl Gateway {
     }
 }
 
-/// Admits a request without the store, within what the ledger grants.
+/// Admits a request without the store, within what the ledger grants; [`Refused::Down`] says that it grants no more.
 pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) -> Result<Hold, Refused> {
     let gateway = work.gateway;
     let unavailable = |StoreError(why): StoreError| Refused::Told(Error::Unavailable(why));
@@ -168,7 +168,7 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
                     .await
                     .map_err(|error| unavailable(StoreError(error.to_string())))?
                 {
-                    return Err(unavailable(why));
+                    return Err(why.into());
                 }
             }
             Verdict::Refused { refusal, standing } => {
@@ -194,14 +194,40 @@ fn granted(gateway: &Gateway, ask: &Admission) -> Admission {
     Admission { quotas: ask.quotas.iter().map(within).collect(), ..ask.clone() }
 }
 
+/// Has the ledger grant what a hold lacks for one more attempt, to this request alone; answers whether it did.
+pub(crate) async fn grant(work: &Work<'_>, hold: &Hold, more: Amounts) -> bool {
+    let tenant = &work.caller.tenant;
+    if tenant.settings.outage_share <= 0.0 {
+        return false;
+    }
+    for quota in &hold.ask.quotas {
+        // Admitted without the store, a request has what was granted to this process for limits.
+        let quota = quota_ask(&tenant.settings.limits, quota.window);
+        let need = limited(&quota, more);
+        if need == Amounts::default() {
+            continue;
+        }
+        let Ok(most) = most_of(work, &quota).await else { return false };
+        if !work.gateway.ledger.grant(&tenant.uid, &quota.window, need, most).await.unwrap_or(false) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The most that may be granted of a window in all.
+async fn most_of(work: &Work<'_>, quota: &QuotaAsk) -> Result<Amounts, LedgerError> {
+    let charged = work.gateway.ledger.totals(&work.caller.tenant.uid, &quota.window).await?;
+    // A month's limit has no share of its own: its days have.
+    let share = if quota.window.kind == WindowKind::Day { work.caller.tenant.settings.outage_share } else { 1.0 };
+    Ok(most(quota, share, charged.used.minus(charged.outage)))
+}
+
 /// Has the ledger grant a further chunk of each window; answers whether it did.
 async fn ask_for_more(work: &Work<'_>, ask: &Admission, now_ms: u64) -> Result<bool, LedgerError> {
     let gateway = work.gateway;
     for quota in &ask.quotas {
-        let charged = gateway.ledger.totals(&ask.tenant, &quota.window).await?;
-        // A month's limit has no share of its own: its days have.
-        let share = if quota.window.kind == WindowKind::Day { work.caller.tenant.settings.outage_share } else { 1.0 };
-        let most = most(quota, share, charged.used.minus(charged.outage));
+        let most = most_of(work, quota).await?;
         let need = limited(quota, ask.strict_hold);
         let part = limited(
             quota,

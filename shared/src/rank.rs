@@ -21,11 +21,12 @@ pub struct Candidate {
     pub ranked: Option<Ranked>,
 }
 
-/// Ranks candidates. `draw` is any number, even over all: it says whether this request refreshes stale figures.
+/// Ranks candidates for a tenant. `draw` is any number, even over all: it says whether this request refreshes stale figures.
 #[must_use]
 pub fn rank(
     models: &[Arc<Model>],
     health: &[ModelHealth],
+    tenant: &str,
     max_output_tokens: Option<u64>,
     draw: u64,
     settings: &HealthSettings,
@@ -34,8 +35,8 @@ pub fn rank(
         return models.iter().map(|model| Candidate { model: model.clone(), scored: None, ranked: None }).collect();
     }
     let expected = max_output_tokens.unwrap_or(USUAL_OUTPUT_TOKENS).min(USUAL_OUTPUT_TOKENS);
-    let scored: Vec<Scored> =
-        health.iter().map(|known| Scored::new(&known.measures, expected, known.standing, settings)).collect();
+    let score = |known: &ModelHealth| Scored::new(&known.measures, expected, known.standing_for(tenant), settings);
+    let scored: Vec<Scored> = health.iter().map(score).collect();
     let place = |ranked: Ranked| Candidate {
         model: models[ranked.index].clone(),
         scored: Some(scored[ranked.index]),
@@ -59,5 +60,6 @@ pub(crate) async fn candidates(
             work.journal.degrade("health");
         }
     }
-    rank(&decision.candidates, &health, work.request.max_output_tokens, work.journal.id.draw(), &gateway.config.health)
+    let (tenant, most) = (&work.caller.tenant.uid, work.request.max_output_tokens);
+    rank(&decision.candidates, &health, tenant, most, work.journal.id.draw(), &gateway.config.health)
 }

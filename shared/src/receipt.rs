@@ -121,6 +121,48 @@ pub enum AttemptOutcome {
     ClientGone,
 }
 
+/// Why a provider cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It refuses connections.
+    ConnectionRefused,
+    /// Its name cannot be resolved.
+    Dns,
+    /// No safe connection can be made: its certificate, or what answers there.
+    Tls,
+    /// It accepts no connection in time.
+    ConnectTimeout,
+    /// There is no way to it, or it closes connections at once.
+    Unreachable,
+    /// 401: our key was refused.
+    Unauthorized,
+    /// 402, or a used-up quota: our bill.
+    PaymentRequired,
+    /// 403: our key may not, or this request must not.
+    Forbidden,
+    /// 404: our model id, or nothing of it can serve this request.
+    NotFound,
+}
+
+impl Cause {
+    /// The word of receipts, error details and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionRefused => "connection_refused",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Unreachable => "unreachable",
+            Self::Unauthorized => "unauthorized",
+            Self::PaymentRequired => "payment_required",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+        }
+    }
+}
+
 /// One call to one candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -132,6 +174,9 @@ pub struct Attempt {
     pub outcome: AttemptOutcome,
     /// The HTTP status that the provider sent, if one came.
     pub status: Option<u16>,
+    /// Why its provider could not be used, where that is how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// Milliseconds to the first token, or to a whole answer's first byte.
     pub ttft_ms: Option<f64>,
     /// Milliseconds to the end of the attempt.
@@ -154,6 +199,7 @@ impl Attempt {
             kind,
             outcome: AttemptOutcome::Ok,
             status: Some(200),
+            cause: None,
             ttft_ms: None,
             latency_ms,
             usage: Usage::default(),

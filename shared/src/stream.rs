@@ -8,6 +8,7 @@ use crate::answer::Reply;
 use crate::attempt::Opened;
 use crate::catalog::Model;
 use crate::estimate::bill;
+use crate::evidence::{Patience, shown};
 use crate::health::{Observation, Sight};
 use crate::money::Usage;
 use crate::pipeline::Work;
@@ -194,10 +195,10 @@ pub(crate) fn close(
     #[allow(clippy::cast_precision_loss)]
     let after_first = entry.usage.output_tokens.saturating_sub(1) as f64;
     let ms_per_token = (after_first > 0.0).then(|| (entry.latency_ms - times.ttft_ms).max(0.0) / after_first);
-    let sight = match ended.error {
+    let patience = if work.left_ms() == 0 { Patience::Ours } else { Patience::Models };
+    let sight = match &ended.error {
         None => Sight::Answered { ttft_ms: times.ttft_ms, ms_per_token },
-        Some(_) if work.left_ms() == 0 => Sight::Nothing,
-        Some(_) => Sight::Failed,
+        Some(error) => shown(work, error, patience, times.begun_at_ms),
     };
     work.seen.push(Observation { model: model.name.clone(), begun_at_ms: times.begun_at_ms, sight });
 }

@@ -5,7 +5,8 @@
 //! answering, the first answer stands. Of a stream only its opening is judged, while it is held back: nothing that a
 //! client has read is ever taken back.
 
-use crate::admit::{Hold, SoFar, extend};
+use crate::admit::Hold;
+use crate::afford::{SoFar, extend};
 use crate::attempt::{Answering, Given, Manner, first_that_answers};
 use crate::catalog::{Model, Tier};
 use crate::decide::{Decision, eligible};
@@ -66,14 +67,14 @@ pub(crate) async fn upgrade(
         attempt.outcome = AttemptOutcome::LowConfidence;
     }
     let (models, _, _) = eligible(&stronger.models, Some(stronger), &work.caller, &work.request);
-    let models: Vec<_> = models.into_iter().filter(|model| model.name != first.model.name).collect();
+    let mut models: Vec<_> = models.into_iter().filter(|model| model.name != first.model.name).collect();
     if models.is_empty() {
         work.journal.because(format!("no model of the tier {} can take this request", stronger.name));
         return Produced { answering: first, doubt: Some(doubt) };
     }
     let so_far = if matches!(first.answer, Given::Whole(_)) { SoFar::Ended } else { SoFar::Running };
-    if !extend(work, hold, &models, so_far).await {
-        work.journal.because("the quota has not enough left for an upgrade");
+    if let Some(why) = extend(work, hold, &mut models, so_far).await.why_not("an upgrade") {
+        work.journal.because(why);
         return Produced { answering: first, doubt: Some(doubt) };
     }
     let decision = Decision { tier: Some(stronger.clone()), candidates: models, ..decision.clone() };

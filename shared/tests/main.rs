@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod accounting;
+mod afford;
 mod answers;
 mod attempts;
 mod bad_input;
@@ -13,6 +14,7 @@ mod contracts;
 mod corpus;
 mod dynamodb;
 mod ending;
+mod evidence;
 mod idempotency;
 mod in_flight;
 mod known_faults;
@@ -23,6 +25,7 @@ mod redis;
 mod rig;
 mod routing;
 mod stages;
+mod unreachable;
 mod unreliable;
 mod upgrades;
 mod wire_faults;

@@ -114,7 +114,8 @@ impl Scene {
         self.model_at(CHEAP_PRICE, behaviour, fields)
     }
 
-    fn model_at(mut self, price: &str, behaviour: &str, fields: &str) -> Self {
+    /// The same at another price.
+    pub fn model_at(mut self, price: &str, behaviour: &str, fields: &str) -> Self {
         let (name, id) = (Value::from(name_of(behaviour)), Value::from(behaviour));
         let head = format!("[models.{name}]\n");
         if !behaviour.starts_with("sim/") && !self.models.contains(&head) {

@@ -314,6 +314,7 @@ impl Counters for Watch {
     }
 
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {
+        self.note("usage");
         self.counters.usage(tenant, windows, now_ms).await
     }
 }

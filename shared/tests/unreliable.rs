@@ -279,8 +279,8 @@ impl<T: HealthStore> HealthStore for Unreliable<T> {
         self.up(StoreError)?.record(seen, now_ms).await
     }
 
-    async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
-        self.up(StoreError)?.try_probe(model, lease_ms, now_ms).await
+    async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
+        self.up(StoreError)?.try_probe(model, tenant, lease_ms, now_ms).await
     }
 }
 

@@ -69,7 +69,7 @@ impl HealthStore for Down {
     async fn record(&self, _: &[Observation], _: u64) -> Result<(), StoreError> {
         down()
     }
-    async fn try_probe(&self, _: &Arc<str>, _: u64, _: u64) -> Result<bool, StoreError> {
+    async fn try_probe(&self, _: &Arc<str>, _: &str, _: u64, _: u64) -> Result<bool, StoreError> {
         down()
     }
 }

@@ -22,6 +22,10 @@ use serde::{Deserialize, Serialize};
 
 use super::welford::Welford;
 
+/// How far the clocks of a fleet may be apart, in milliseconds; a span that begins later than this from now was written
+/// by a clock that was wrong.
+pub(crate) const SKEW_MS: u64 = 1_000;
+
 /// When a breaker opens and for how long: the table `[breaker]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -54,15 +58,15 @@ impl Default for BreakerSettings {
 }
 
 /// What a breaker lets pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Everything.
     Closed,
-    /// Nothing.
-    Open,
     /// One probe at a time.
     HalfOpen,
+    /// Nothing.
+    Open,
 }
 
 /// What the breaker is told of a finished request.
@@ -95,6 +99,8 @@ pub struct Breaker {
     pub(crate) probe_until_ms: u64,
     /// Requests begun before this say nothing.
     pub(crate) counts_from_ms: u64,
+    /// When it last opened, closed or leased its probe.
+    pub(crate) changed_at_ms: u64,
     /// Failures (0 or 1) since it was last closed.
     pub(crate) evidence: Welford,
 }
@@ -121,12 +127,29 @@ impl Breaker {
     ///
     /// A lease that ends without a result allows another probe. The lease should outlast the request's deadline.
     pub fn try_probe(&mut self, now_ms: u64, lease_ms: u64) -> bool {
-        if self.state(now_ms) != BreakerState::HalfOpen || now_ms < self.probe_until_ms {
+        if !self.is_due(now_ms) {
             return false;
         }
         self.probe_until_ms = now_ms.saturating_add(lease_ms.max(1));
-        self.counts_from_ms = now_ms;
+        (self.counts_from_ms, self.changed_at_ms) = (now_ms, now_ms);
         true
+    }
+
+    /// Whether its one probe is to be had.
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        self.state(now_ms) == BreakerState::HalfOpen && now_ms >= self.probe_until_ms
+    }
+
+    /// Ends what was written by a clock that was ahead of this one: a span that has yet to begin is over. Else a clock
+    /// that is set back by an hour would keep a model out for an hour.
+    pub(super) fn mend(&mut self, now_ms: u64) {
+        if self.changed_at_ms > now_ms.saturating_add(SKEW_MS) {
+            for at_ms in
+                [&mut self.open_until_ms, &mut self.probe_until_ms, &mut self.counts_from_ms, &mut self.changed_at_ms]
+            {
+                *at_ms = now_ms.min(*at_ms);
+            }
+        }
     }
 
     /// Gives back the lease taken at `leased_at_ms`, of a probe that ended without saying anything of the model: the
@@ -151,7 +174,7 @@ impl Breaker {
                 self.consecutive_failures = 0;
                 self.evidence.record(0.0, seen.now_ms, tau_ms);
             }
-            Outcome::Success => *self = Self { counts_from_ms: seen.now_ms, ..Self::default() },
+            Outcome::Success => self.close(seen.now_ms),
             Outcome::Failure if closed => {
                 self.consecutive_failures = self.consecutive_failures.saturating_add(1);
                 self.evidence.record(1.0, seen.now_ms, tau_ms);
@@ -170,8 +193,12 @@ impl Breaker {
                 && figures.failure_probability() * 100.0 > f64::from(settings.failure_percent))
     }
 
+    pub(super) fn close(&mut self, now_ms: u64) {
+        *self = Self { counts_from_ms: now_ms, changed_at_ms: now_ms, ..Self::default() };
+    }
+
     /// Opens for `min(longest, first · 2^(k−1))`, give or take the jitter.
-    fn open(&mut self, now_ms: u64, random: u64, settings: &BreakerSettings) {
+    pub(super) fn open(&mut self, now_ms: u64, random: u64, settings: &BreakerSettings) {
         let doublings = self.opened_in_a_row.min(32);
         let open_ms = settings.first_open_ms.saturating_mul(1 << doublings).min(settings.longest_open_ms);
         let spread_ms = open_ms.saturating_mul(settings.jitter_percent.min(100).into()) / 100;
@@ -179,7 +206,7 @@ impl Breaker {
         self.opened_in_a_row = self.opened_in_a_row.saturating_add(1);
         self.open_until_ms = now_ms.saturating_add((open_ms - spread_ms).saturating_add(jitter_ms));
         self.probe_until_ms = 0;
-        self.counts_from_ms = self.open_until_ms;
+        (self.counts_from_ms, self.changed_at_ms) = (self.open_until_ms, now_ms);
     }
 }
 

@@ -1,17 +1,19 @@
 //! What is known of each model: how fast it is, how often it fails, whether it may be asked at all.
 //!
-//! Three small state machines, pure and testable by themselves: [`welford`] (decayed statistics), [`breaker`] and
-//! [`score`] (the order of candidates). This file is what they are put together to: one [`ModelHealth`] per model, and
+//! Four small state machines, pure and testable by themselves: [`welford`] (decayed statistics), [`breaker`], [`refusals`]
+//! and [`score`] (the order of candidates). This file is what they are put together to: one [`ModelHealth`] per model, and
 //! the store that keeps it in this process's memory.
 
 pub mod breaker;
+pub mod refusals;
 pub mod score;
 pub mod welford;
 
 use crate::id::jitter;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
-use breaker::{Breaker, BreakerSettings, Outcome};
+use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, SKEW_MS};
+use refusals::{EVERYBODY, Refusals, Refused, mark_of_tenant};
 use score::{HealthSettings, Measures, Standing};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +42,9 @@ pub enum Sight {
     },
     /// 5xx, time-out, reset, truncation.
     Failed,
-    /// It is not to be asked until then (429, or our key, bill or model id was refused).
+    /// It refused our key, our bill, our model id or this one request, or what it answered cannot be read.
+    Refused(Refused),
+    /// It is not to be asked until then (429).
     CoolDown {
         /// Unix milliseconds.
         until_ms: u64,
@@ -67,9 +71,22 @@ pub struct ModelHealth {
     /// Whether it may be used.
     pub standing: Standing,
     /// Its breaker.
-    pub breaker: breaker::BreakerState,
+    pub breaker: BreakerState,
     /// When its cooldown ends, in Unix milliseconds; 0 when it has none.
     pub cooldown_until_ms: u64,
+    /// The mark of a tenant whose requests alone it refused, and how it stands for that one besides.
+    pub only_for: Option<(u64, Standing)>,
+}
+
+impl ModelHealth {
+    /// Whether a tenant may use it.
+    #[must_use]
+    pub fn standing_for(&self, tenant: &str) -> Standing {
+        match self.only_for {
+            Some((mark, standing)) if mark == mark_of_tenant(tenant) => self.standing.worse(standing),
+            _ => self.standing,
+        }
+    }
 }
 
 /// What a store keeps of a model.
@@ -79,20 +96,46 @@ pub(crate) struct Kept {
     pub(crate) ms_per_token: Welford,
     pub(crate) failure: Welford,
     pub(crate) breaker: Breaker,
+    pub(crate) refusals: Refusals,
     pub(crate) cooldown_until_ms: u64,
+    /// When its cooldown was last noted.
+    pub(crate) cooled_at_ms: u64,
 }
 
 impl Kept {
     pub(crate) fn read(&self, now_ms: u64, tau_ms: u64) -> ModelHealth {
+        let mut kept = self.clone();
+        kept.mend(now_ms);
+        let standing = Standing::of(kept.cooldown_until_ms, &kept.breaker, now_ms);
+        let refused = Standing::of(0, &kept.refusals.breaker, now_ms);
+        let for_all = kept.refusals.tenant == EVERYBODY;
+        let breakers = [&kept.breaker, &kept.refusals.breaker];
+        let open = breakers.into_iter().take(if for_all { 2 } else { 1 }).map(|breaker| breaker.state(now_ms)).max();
         ModelHealth {
             measures: Measures {
-                ttft_ms: self.ttft_ms.read(now_ms, tau_ms),
-                ms_per_token: self.ms_per_token.read(now_ms, tau_ms),
-                failure: self.failure.read(now_ms, tau_ms),
+                ttft_ms: kept.ttft_ms.read(now_ms, tau_ms),
+                ms_per_token: kept.ms_per_token.read(now_ms, tau_ms),
+                failure: kept.failure.read(now_ms, tau_ms),
             },
-            standing: Standing::of(self.cooldown_until_ms, &self.breaker, now_ms),
-            breaker: self.breaker.state(now_ms),
-            cooldown_until_ms: if self.cooldown_until_ms > now_ms { self.cooldown_until_ms } else { 0 },
+            standing: if for_all { standing.worse(refused) } else { standing },
+            breaker: open.unwrap_or(BreakerState::Closed),
+            cooldown_until_ms: if kept.cooldown_until_ms > now_ms { kept.cooldown_until_ms } else { 0 },
+            only_for: (!for_all && refused != Standing::Ready).then_some((kept.refusals.tenant, refused)),
+        }
+    }
+
+    /// Ends what was written by a clock that was ahead of this one.
+    fn mend(&mut self, now_ms: u64) {
+        self.breaker.mend(now_ms);
+        self.refusals.breaker.mend(now_ms);
+        let latest_ms = now_ms.saturating_add(SKEW_MS);
+        if self.cooled_at_ms > latest_ms {
+            (self.cooldown_until_ms, self.cooled_at_ms) = (0, 0);
+        }
+        for measure in [&mut self.ttft_ms, &mut self.ms_per_token, &mut self.failure, &mut self.breaker.evidence] {
+            if measure.t_ms > latest_ms {
+                measure.t_ms = now_ms;
+            }
         }
     }
 
@@ -106,24 +149,46 @@ impl Kept {
     }
 
     fn record(&mut self, seen: &Observation, now_ms: u64, tau_ms: u64, settings: &BreakerSettings) {
-        let outcome = match seen.sight {
+        self.mend(now_ms);
+        let begun_at_ms = seen.begun_at_ms;
+        let ended = |outcome| breaker::Seen { outcome, begun_at_ms, now_ms };
+        match seen.sight {
             Sight::Answered { ttft_ms, ms_per_token } => {
                 self.answered(ttft_ms, ms_per_token, now_ms, tau_ms);
-                Outcome::Success
+                self.breaker.record(ended(Outcome::Success), jitter(), tau_ms, settings);
+                self.refusals.answered(ended(Outcome::Success));
             }
             Sight::Failed => {
                 self.failure.record(1.0, now_ms, tau_ms);
-                Outcome::Failure
+                self.breaker.record(ended(Outcome::Failure), jitter(), tau_ms, settings);
+                self.refusals.breaker.release_probe(begun_at_ms);
+            }
+            Sight::Refused(by) => {
+                self.breaker.release_probe(begun_at_ms);
+                self.refusals.refused(by, ended(Outcome::Failure), jitter(), settings);
             }
             Sight::CoolDown { until_ms } => {
                 self.cooldown_until_ms = self.cooldown_until_ms.max(until_ms);
-                self.breaker.release_probe(seen.begun_at_ms);
-                return;
+                self.cooled_at_ms = now_ms;
+                self.release_probes(begun_at_ms);
             }
-            Sight::Nothing => return self.breaker.release_probe(seen.begun_at_ms),
-        };
-        let seen = breaker::Seen { outcome, begun_at_ms: seen.begun_at_ms, now_ms };
-        self.breaker.record(seen, jitter(), tau_ms, settings);
+            Sight::Nothing => self.release_probes(begun_at_ms),
+        }
+    }
+
+    fn release_probes(&mut self, leased_at_ms: u64) {
+        self.breaker.release_probe(leased_at_ms);
+        self.refusals.breaker.release_probe(leased_at_ms);
+    }
+
+    /// Leases the one probe of each breaker that keeps this tenant out, if all of them have theirs to give.
+    fn try_probe(&mut self, tenant: u64, lease_ms: u64, now_ms: u64) -> bool {
+        self.mend(now_ms);
+        let refused = self.refusals.concern(tenant).then_some(&mut self.refusals.breaker);
+        let breakers = [Some(&mut self.breaker), refused].into_iter().flatten();
+        let mut shut: Vec<_> = breakers.filter(|breaker| breaker.state(now_ms) != BreakerState::Closed).collect();
+        let due = !shut.is_empty() && shut.iter().all(|breaker| breaker.is_due(now_ms));
+        due && shut.iter_mut().all(|breaker| breaker.try_probe(now_ms, lease_ms))
     }
 }
 
@@ -168,7 +233,14 @@ impl HealthStore for MemoryHealth {
         Ok(())
     }
 
-    async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
-        Ok(self.lock().get_mut(model).is_some_and(|kept| kept.breaker.try_probe(now_ms, lease_ms)))
+    async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
+        let mut models = self.lock();
+        let Some(known) = models.get_mut(model) else { return Ok(false) };
+        let mut kept = known.clone();
+        let leased = kept.try_probe(mark_of_tenant(tenant), lease_ms, now_ms);
+        if leased {
+            *known = kept;
+        }
+        Ok(leased)
     }
 }

@@ -160,6 +160,17 @@ impl Standing {
             Self::ProbeDue
         }
     }
+
+    /// The one of two that keeps a candidate out, or keeps it out for longer.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let out_until = |standing| match standing {
+            Self::Ready => 0,
+            Self::ProbeDue => 1,
+            Self::CoolingDown { until_ms } | Self::BreakerOpen { until_ms } => until_ms.max(2),
+        };
+        if out_until(other) > out_until(self) { other } else { self }
+    }
 }
 
 impl Scored {

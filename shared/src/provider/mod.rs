@@ -6,13 +6,15 @@
 
 pub mod completion;
 pub mod openai;
+mod reach;
 pub mod retry_after;
 pub mod simulated;
 pub mod sse;
 pub(crate) mod unknown;
 
 use crate::catalog::Model;
-use crate::receipt::AttemptOutcome;
+use crate::id::RequestId;
+use crate::receipt::{AttemptOutcome, Cause};
 use crate::request::ChatRequest;
 use async_trait::async_trait;
 pub use completion::{Choice, Chunk, Completion, TokenLogprobs};
@@ -33,6 +35,8 @@ pub struct Call<'a> {
     pub ask_logprobs: bool,
     /// The time, in Unix milliseconds.
     pub now_ms: u64,
+    /// The request that it is made for, by which several calls for one are known.
+    pub id: RequestId,
 }
 
 /// What came of a call.
@@ -63,7 +67,7 @@ pub enum Fault {
         /// When the provider wants to be asked again.
         until_ms: Option<u64>,
     },
-    /// Our key, our bill, our model id: this candidate is down until an operator acts.
+    /// Our key, our bill or our model id was refused, or this one request: three different ones tell which.
     CandidateDown,
     /// The request is too long for this model; one with a larger window may take it.
     ContextOverflow(Value),
@@ -83,6 +87,8 @@ pub struct ProviderError {
     pub status: Option<u16>,
     /// Whether the provider had begun to answer, and so may bill.
     pub may_bill: bool,
+    /// Why the provider cannot be used, where that can be told.
+    pub cause: Option<Cause>,
     /// For the operator: no key, no prompt, no text of the provider's (T3).
     pub detail: &'static str,
 }
@@ -93,7 +99,7 @@ impl ProviderError {
     pub fn retryable(outcome: AttemptOutcome, detail: &'static str) -> Self {
         let may_bill =
             matches!(outcome, AttemptOutcome::Timeout | AttemptOutcome::Truncated | AttemptOutcome::Malformed);
-        Self { fault: Fault::Retryable, outcome, status: None, may_bill, detail }
+        Self { fault: Fault::Retryable, outcome, status: None, may_bill, cause: None, detail }
     }
 
     /// The same with the provider's status.

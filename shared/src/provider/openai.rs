@@ -6,11 +6,14 @@
 //! own fault (A2).
 
 use super::completion::NotACompletion;
+use super::reach::no_answer;
 use super::retry_after::retry_after;
 use super::sse::SseParser;
 use super::{Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
 use crate::config::{MaxTokensField, OpenAiSpec, Secret};
-use crate::receipt::AttemptOutcome;
+use crate::health::refusals::{Run, mark_of_request};
+use crate::id::RequestId;
+use crate::receipt::{AttemptOutcome, Cause};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
@@ -28,7 +31,7 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
-/// A key that was refused or used up is not tried again for this long while there are others.
+/// A key that was refused or used up is tried last for this long, while there are others.
 const KEY_REST_MS: u64 = 60_000;
 
 /// The settings cannot be used; the text is for the operator and holds no secret.
@@ -51,6 +54,25 @@ pub struct OpenAi {
 struct Key {
     authorization: HeaderValue,
     rests_until_ms: AtomicU64,
+    /// The latest requests that were refused with it, for what may be their own fault.
+    refused: Mutex<Run>,
+}
+
+impl Key {
+    /// Notes how a request ended; until when the key rests, if it is the key's doing.
+    fn ended(&self, refusal: Option<&ProviderError>, request: RequestId, now_ms: u64) -> Option<u64> {
+        let mut run = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = Some(now_ms + KEY_REST_MS);
+        match refusal {
+            None => {
+                *run = Run::default();
+                None
+            }
+            Some(ProviderError { fault: Fault::RateLimited { until_ms }, .. }) => until_ms.or(rest),
+            Some(ProviderError { status: Some(401 | 429), .. }) => rest,
+            Some(_) => rest.filter(|_| run.is_third(mark_of_request(request))),
+        }
+    }
 }
 
 impl OpenAi {
@@ -69,7 +91,7 @@ impl OpenAi {
             let mut authorization =
                 value.map_err(|_| UnusableSettings("a key has characters that no header may have".into()))?;
             authorization.set_sensitive(true);
-            Ok(Key { authorization, rests_until_ms: AtomicU64::new(0) })
+            Ok(Key { authorization, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() })
         };
         Ok(Self {
             url,
@@ -119,14 +141,7 @@ impl OpenAi {
         if let Some(key) = key {
             headers.insert(http::header::AUTHORIZATION, key.authorization.clone());
         }
-        client.post(self.url.clone()).headers(headers).body(body).send().await.map_err(|error| {
-            if error.is_connect() {
-                let outcome = if error.is_timeout() { AttemptOutcome::Timeout } else { AttemptOutcome::Reset };
-                ProviderError { may_bill: false, ..ProviderError::retryable(outcome, "no connection") }
-            } else {
-                ProviderError::retryable(AttemptOutcome::Reset, "the connection broke before the answer's head")
-            }
-        })
+        client.post(self.url.clone()).headers(headers).body(body).send().await.map_err(|error| no_answer(&error))
     }
 }
 
@@ -142,15 +157,22 @@ impl Provider for OpenAi {
             let response = self.send(&client, key, body.clone()).await?;
             let status = response.status().as_u16();
             if response.status().is_success() {
+                key.and_then(|key| key.ended(None, call.id, call.now_ms));
                 return answer(response, &call, begun).await.map_err(|error| error.with_status(status));
             }
             let refusal = refusal(response, call.now_ms).await;
-            let until_ms = match &refusal.fault {
-                Fault::RateLimited { until_ms } => until_ms.unwrap_or(call.now_ms + KEY_REST_MS),
-                Fault::CandidateDown if matches!(status, 401..=403) => call.now_ms + KEY_REST_MS,
-                _ => return Err(refusal),
+            // Another key may do better: this one is used up or refused, or seems so.
+            let other_key = match &refusal.fault {
+                Fault::RateLimited { .. } => true,
+                Fault::CandidateDown => matches!(status, 401..=403 | 429),
+                _ => false,
             };
-            if let Some(key) = key {
+            if !other_key {
+                return Err(refusal);
+            }
+            if let Some((key, until_ms)) =
+                key.and_then(|key| Some((key, key.ended(Some(&refusal), call.id, call.now_ms)?)))
+            {
                 key.rests_until_ms.store(until_ms, Ordering::Relaxed);
             }
             if i == last {
@@ -272,9 +294,22 @@ async fn refusal(response: Response, now_ms: u64) -> ProviderError {
         }
         429 => (Fault::RateLimited { until_ms }, AttemptOutcome::RateLimited, "rate limited"),
         408 | 409 | 425 | 500.. => (Fault::Retryable, AttemptOutcome::HttpError, "an error of the provider"),
-        _ => (Fault::CandidateDown, AttemptOutcome::HttpError, "our key, bill or model id was refused"),
+        401 => (Fault::CandidateDown, AttemptOutcome::HttpError, "our key was refused"),
+        402 => (Fault::CandidateDown, AttemptOutcome::HttpError, "our bill, or an answer that it does not cover"),
+        403 => (Fault::CandidateDown, AttemptOutcome::HttpError, "our key may not, or the request was moderated"),
+        404 => {
+            (Fault::CandidateDown, AttemptOutcome::HttpError, "our model id, or nothing of it can serve the request")
+        }
+        _ => (Fault::CandidateDown, AttemptOutcome::HttpError, "our request was refused"),
     };
-    ProviderError { fault, outcome, status: Some(status), may_bill: false, detail }
+    let cause = match (status, &fault) {
+        (401, _) => Some(Cause::Unauthorized),
+        (402, _) | (429, Fault::CandidateDown) => Some(Cause::PaymentRequired),
+        (403, _) => Some(Cause::Forbidden),
+        (404, _) => Some(Cause::NotFound),
+        _ => None,
+    };
+    ProviderError { fault, outcome, status: Some(status), may_bill: false, cause, detail }
 }
 
 /// The rest of a streamed answer.
@@ -350,5 +385,44 @@ impl Chunks for SseChunks {
         // A body read to its end leaves the connection fit for the next call.
         let _ = timeout(DRAIN, self.response.chunk()).await;
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_763_769_600_000;
+
+    #[test]
+    fn a_key_rests_for_what_is_its_own_fault_and_not_for_one_requests() {
+        let refusal = |status, fault| ProviderError {
+            fault,
+            status: Some(status),
+            ..ProviderError::retryable(AttemptOutcome::HttpError, "refused")
+        };
+        let rest = Some(NOW + KEY_REST_MS);
+        let until = Some(NOW + 5);
+        for (status, fault, after) in [
+            (401, Fault::CandidateDown, [rest, rest, rest]),
+            (429, Fault::CandidateDown, [rest, rest, rest]),
+            (429, Fault::RateLimited { until_ms: until }, [until, until, until]),
+            (429, Fault::RateLimited { until_ms: None }, [rest, rest, rest]),
+            (402, Fault::CandidateDown, [None, None, rest]),
+            (403, Fault::CandidateDown, [None, None, rest]),
+        ] {
+            let authorization = HeaderValue::from_static("Bearer k");
+            let key = Key { authorization, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() };
+            let refused = refusal(status, fault);
+            let requests = [(); 3].map(|()| RequestId::new(NOW));
+            assert_eq!(requests.map(|request| key.ended(Some(&refused), request, NOW)), after, "{status}");
+            // Tries of one request are one, and an answer begins the count anew.
+            if after[0].is_none() {
+                let again = [requests[0], requests[1], requests[1], requests[0]];
+                assert_eq!(again.map(|request| key.ended(Some(&refused), request, NOW)), [None; 4], "{status}");
+                key.ended(None, requests[2], NOW);
+                assert_eq!(key.ended(Some(&refused), requests[2], NOW), None);
+            }
+        }
     }
 }

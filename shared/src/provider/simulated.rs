@@ -62,7 +62,7 @@ impl Default for Simulated {
 impl Provider for Simulated {
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
         let refused = |fault, outcome, status, detail| {
-            Err(ProviderError { fault, outcome, status: Some(status), may_bill: false, detail })
+            Err(ProviderError { fault, outcome, status: Some(status), may_bill: false, cause: None, detail })
         };
         let Some(behaviour) = Behaviour::parse(&call.model.provider_model) else {
             return refused(Fault::CandidateDown, AttemptOutcome::HttpError, 404, "no such simulated model");

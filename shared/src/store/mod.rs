@@ -292,8 +292,8 @@ pub trait HealthStore: Send + Sync {
     /// Records what was seen of models.
     async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError>;
 
-    /// Takes the one probe of a model whose breaker is open (A6); answers whether it was to be had.
-    async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError>;
+    /// Takes the one probe of a model that is out for this tenant (A6); answers whether it was to be had.
+    async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError>;
 }
 
 /// The place of a remembered answer: whose it is, and a hash of all that the answer depends on (T1).

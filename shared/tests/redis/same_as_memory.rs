@@ -4,6 +4,7 @@
 use super::{Fresh, NOW, ask, settlement};
 use gateway_core::gcra::Rate;
 use gateway_core::health::breaker::BreakerSettings;
+use gateway_core::health::refusals::Refused;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::health::welford::Figures;
 use gateway_core::health::{MemoryHealth, ModelHealth, Observation, Sight};
@@ -187,8 +188,12 @@ enum Seen {
     Failed(u64),
     CoolDown(u64),
     Nothing(u64),
-    Probe(u64),
+    /// A request of four, a tenant of two, and how long it took.
+    Refused(u64, u64, u64),
+    Probe(u64, u64),
     Wait(u64),
+    /// The clock is set back.
+    Back(u64),
 }
 
 fn seen() -> impl Strategy<Value = Seen> {
@@ -198,7 +203,9 @@ fn seen() -> impl Strategy<Value = Seen> {
         5 => age().prop_map(Seen::Failed),
         1 => (0..5_000_u64).prop_map(Seen::CoolDown),
         1 => age().prop_map(Seen::Nothing),
-        2 => (1..40_000_u64).prop_map(Seen::Probe),
+        5 => (1..5_u64, 0..2_u64, age()).prop_map(|(request, tenant, age)| Seen::Refused(request, tenant, age)),
+        2 => (1..40_000_u64, 0..2_u64).prop_map(|(lease, tenant)| Seen::Probe(lease, tenant)),
+        1 => (0..40_000_u64).prop_map(Seen::Back),
         4 => prop_oneof![0..500_u64, 0..25_000_u64].prop_map(Seen::Wait),
     ]
 }
@@ -213,8 +220,8 @@ fn assert_close(told: &Figures, want: &Figures, at: &str) {
 
 fn assert_same(told: &ModelHealth, want: &ModelHealth, at: &str) {
     assert_eq!(
-        (told.standing, told.breaker, told.cooldown_until_ms),
-        (want.standing, want.breaker, want.cooldown_until_ms),
+        (told.standing, told.breaker, told.cooldown_until_ms, told.only_for),
+        (want.standing, want.breaker, want.cooldown_until_ms, want.only_for),
         "{at}"
     );
     assert_close(&told.measures.ttft_ms, &want.measures.ttft_ms, at);
@@ -244,6 +251,8 @@ fn statistics_and_breaker_agree() {
         .unwrap();
 }
 
+const TENANTS: [&str; 2] = ["acme", "globex"];
+
 async fn watch(steps: &[Seen], memory: &MemoryHealth, redis: &RedisStore) {
     let model: Arc<str> = "groq/llama-3.3-70b".into();
     let mut now_ms = NOW;
@@ -254,10 +263,19 @@ async fn watch(steps: &[Seen], memory: &MemoryHealth, redis: &RedisStore) {
                 now_ms += ms;
                 continue;
             }
-            Seen::Probe(lease_ms) => {
-                let told = redis.try_probe(&model, lease_ms, now_ms).await.unwrap();
-                assert_eq!(told, memory.try_probe(&model, lease_ms, now_ms).await.unwrap(), "{at}");
+            Seen::Back(ms) => {
+                now_ms -= ms;
                 continue;
+            }
+            Seen::Probe(lease_ms, tenant) => {
+                let tenant = TENANTS[tenant as usize];
+                let told = redis.try_probe(&model, tenant, lease_ms, now_ms).await.unwrap();
+                assert_eq!(told, memory.try_probe(&model, tenant, lease_ms, now_ms).await.unwrap(), "{at}");
+                continue;
+            }
+            Seen::Refused(request, tenant, age_ms) => {
+                let mark = Refused::of(RequestId::new(NOW), TENANTS[tenant as usize]);
+                (Sight::Refused(Refused { request, ..mark }), age_ms)
             }
             Seen::Answered(ttft_ms, ms_per_token, age_ms) => (Sight::Answered { ttft_ms, ms_per_token }, age_ms),
             Seen::Failed(age_ms) => (Sight::Failed, age_ms),

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
 use crate::catalog::{Model, Timeouts};
+use crate::id::RequestId;
 use crate::request::ChatRequest;
 use proptest::prelude::*;
 use serde_json::json;
@@ -23,7 +24,7 @@ fn request(fields: Value) -> ChatRequest {
 
 fn call<'a>(model: &'a Model, request: &'a ChatRequest, stream: bool) -> Call<'a> {
     let max_output_tokens = request.max_output_tokens.unwrap_or(4_096);
-    Call { model, request, max_output_tokens, stream, ask_logprobs: false, now_ms: NOW_MS }
+    Call { model, request, max_output_tokens, stream, ask_logprobs: false, now_ms: NOW_MS, id: RequestId::new(NOW_MS) }
 }
 
 async fn whole(name: &str, fields: Value) -> Result<(Completion, Value), ProviderError> {

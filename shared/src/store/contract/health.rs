@@ -2,6 +2,7 @@
 
 use super::NOW;
 use crate::health::breaker::{BreakerSettings, BreakerState};
+use crate::health::refusals::Refused;
 use crate::health::score::{HealthSettings, Standing};
 use crate::health::welford::{Figures, Welford};
 use crate::health::{ModelHealth, Observation, Sight};
@@ -28,6 +29,12 @@ pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
     a_probe_that_shows_nothing_is_given_back(fresh().await).await;
     a_probe_whose_lease_is_over_may_be_taken_again(fresh().await).await;
     many_who_record_at_once_are_all_heard(fresh().await).await;
+    a_model_is_out_when_it_refused_three_different_requests(fresh().await).await;
+    an_answer_in_between_begins_the_count_of_refusals_anew(fresh().await).await;
+    one_tenants_refusals_take_a_model_from_nobody_else(fresh().await).await;
+    a_model_that_refused_comes_back_by_one_probe(fresh().await).await;
+    a_failure_and_a_refusal_say_nothing_of_each_other(fresh().await).await;
+    what_a_clock_an_hour_ahead_wrote_is_over(fresh().await).await;
 }
 
 fn model() -> Arc<str> {
@@ -43,7 +50,24 @@ async fn health(store: &Store, now_ms: u64) -> ModelHealth {
 }
 
 async fn probe(store: &Store, now_ms: u64) -> bool {
-    store.try_probe(&model(), LEASE_MS, now_ms).await.unwrap()
+    probe_of(store, "acme", now_ms).await
+}
+
+async fn probe_of(store: &Store, tenant: &str, now_ms: u64) -> bool {
+    store.try_probe(&model(), tenant, LEASE_MS, now_ms).await.unwrap()
+}
+
+/// The refusal of a tenant's request of this number.
+fn refused(tenant: &str, request: u64) -> Sight {
+    let mark = Refused::of(crate::id::RequestId::new(NOW), tenant);
+    Sight::Refused(Refused { request, ..mark })
+}
+
+/// Three requests are refused at `now_ms`, of these tenants.
+async fn refuse(store: &Store, tenants: [&str; 3], now_ms: u64) {
+    for (request, tenant) in (1..).zip(tenants) {
+        see(store, refused(tenant, request), now_ms, now_ms).await;
+    }
 }
 
 const ANSWERED: Sight = Sight::Answered { ttft_ms: 100.0, ms_per_token: Some(10.0) };
@@ -258,4 +282,108 @@ async fn many_who_record_at_once_are_all_heard(store: Store) {
     for figures in [measures.ttft_ms, measures.ms_per_token, measures.failure] {
         assert!((figures.n_eff - 400.0).abs() < 1e-6, "{figures:?}");
     }
+}
+
+async fn a_model_is_out_when_it_refused_three_different_requests(store: Store) {
+    // Tries of one request are one.
+    for (tenant, request) in [("acme", 1), ("acme", 1), ("globex", 2), ("globex", 2), ("acme", 1)] {
+        see(&store, refused(tenant, request), NOW, NOW).await;
+        assert_eq!(health(&store, NOW).await.standing_for("acme"), Standing::Ready);
+    }
+    see(&store, refused("acme", 3), NOW, NOW).await;
+    let told = health(&store, NOW).await;
+    for tenant in ["acme", "globex", "initech"] {
+        let Standing::BreakerOpen { until_ms } = told.standing_for(tenant) else { panic!("{tenant}: {told:?}") };
+        assert!((NOW + 4_500..=NOW + 5_500).contains(&until_ms), "{}", until_ms - NOW);
+    }
+    assert_eq!((told.breaker, told.only_for), (BreakerState::Open, None));
+}
+
+async fn an_answer_in_between_begins_the_count_of_refusals_anew(store: Store) {
+    for request in 1..=12 {
+        see(&store, refused("acme", request), NOW, NOW).await;
+        if request % 2 == 0 {
+            see(&store, ANSWERED, NOW, NOW).await;
+        }
+    }
+    let told = health(&store, NOW).await;
+    assert_eq!((told.standing_for("acme"), told.breaker), (Standing::Ready, BreakerState::Closed));
+}
+
+async fn one_tenants_refusals_take_a_model_from_nobody_else(store: Store) {
+    refuse(&store, ["acme"; 3], NOW).await;
+    let told = health(&store, NOW).await;
+    assert!(matches!(told.standing_for("acme"), Standing::BreakerOpen { .. }), "{told:?}");
+    assert_eq!((told.standing_for("globex"), told.breaker), (Standing::Ready, BreakerState::Closed));
+    assert!(!probe_of(&store, "globex", NOW + DUE_MS).await, "there is nothing to find out for others");
+    // Others' failures still count, and open the breaker for all.
+    open(&store, NOW).await;
+    assert!(matches!(health(&store, NOW).await.standing_for("globex"), Standing::BreakerOpen { .. }));
+}
+
+async fn a_model_that_refused_comes_back_by_one_probe(store: Store) {
+    refuse(&store, ["acme", "globex", "acme"], NOW).await;
+    let mut now_ms = NOW + DUE_MS;
+    // What began before is late, and says nothing.
+    see(&store, ANSWERED, NOW, now_ms).await;
+    assert_eq!(health(&store, now_ms).await.standing_for("globex"), Standing::ProbeDue);
+    assert!(probe_of(&store, "globex", now_ms).await);
+    assert!(!probe(&store, now_ms).await, "one at a time");
+    assert!(matches!(health(&store, now_ms).await.standing, Standing::BreakerOpen { .. }), "the others keep away");
+    // Neither a fault of the caller's nor a failure tells whether we are refused.
+    for sight in [Sight::Nothing, Sight::Failed] {
+        see(&store, sight, now_ms, now_ms).await;
+        now_ms += 1;
+        assert!(probe(&store, now_ms).await, "{sight:?}");
+    }
+    see(&store, refused("acme", 9), now_ms, now_ms).await;
+    let Standing::BreakerOpen { until_ms } = health(&store, now_ms).await.standing else { panic!("it is closed") };
+    assert!((now_ms + 9_000..=now_ms + 11_000).contains(&until_ms), "for longer: {} ms", until_ms - now_ms);
+    assert!(probe(&store, until_ms).await);
+    see(&store, ANSWERED, until_ms, until_ms + 10).await;
+    let told = health(&store, until_ms + 10).await;
+    assert_eq!((told.standing_for("acme"), told.breaker), (Standing::Ready, BreakerState::Closed));
+}
+
+async fn a_failure_and_a_refusal_say_nothing_of_each_other(store: Store) {
+    for request in 1..=4 {
+        see(&store, Sight::Failed, NOW, NOW).await;
+        if request <= 2 {
+            see(&store, refused("acme", request), NOW, NOW).await;
+        }
+    }
+    let told = health(&store, NOW).await;
+    assert_eq!((told.standing_for("acme"), told.measures.failure.weight), (Standing::Ready, 4.0));
+    see(&store, Sight::Failed, NOW, NOW).await;
+    assert_eq!(health(&store, NOW).await.breaker, BreakerState::Open, "a refusal ends no run of failures");
+    see(&store, refused("acme", 3), NOW, NOW).await;
+    let told = health(&store, NOW).await;
+    assert!(told.only_for.is_some(), "nor a failure a run of refusals: {told:?}");
+}
+
+/// A process whose clock is an hour ahead records; or the clock of the only one is set back.
+async fn what_a_clock_an_hour_ahead_wrote_is_over(store: Store) {
+    const HOUR: u64 = 3_600_000;
+    let ahead = NOW + HOUR;
+    see(&store, Sight::CoolDown { until_ms: ahead + 5_000 }, ahead, ahead).await;
+    assert!(matches!(health(&store, ahead).await.standing, Standing::CoolingDown { .. }));
+    assert_eq!(health(&store, NOW).await.standing, Standing::Ready, "a pause of five seconds lasts no hour");
+    see(&store, ANSWERED, NOW, NOW).await;
+    assert_eq!(health(&store, ahead).await.standing, Standing::Ready, "nor does it come back in an hour");
+
+    open(&store, ahead).await;
+    refuse(&store, ["acme", "globex", "acme"], ahead).await;
+    assert_eq!(health(&store, NOW).await.standing, Standing::ProbeDue);
+    assert!(probe(&store, NOW).await);
+    assert!(!probe(&store, NOW).await);
+    see(&store, ANSWERED, NOW, NOW + 1).await;
+    let told = health(&store, NOW + 1).await;
+    assert_eq!((told.standing, told.breaker), (Standing::Ready, BreakerState::Closed), "its result is heard");
+
+    // A lease, and what was closed.
+    open(&store, NOW + 1).await;
+    assert!(probe(&store, ahead).await);
+    assert!(probe(&store, NOW + DUE_MS + 1).await, "a lease of half a minute lasts no hour");
+    see(&store, ANSWERED, NOW + DUE_MS + 1, ahead).await;
+    open(&store, NOW + DUE_MS + 2).await;
 }

@@ -1,5 +1,5 @@
--- Records what was seen of one model: the lines of health/mod.rs, welford.rs and breaker.rs, in their order, on the same
--- IEEE doubles.
+-- Records what was seen of one model: the lines of health/mod.rs, welford.rs, breaker.rs and refusals.rs, in their order,
+-- on the same IEEE doubles.
 --
 -- A batch that comes again is recognized, unless four others of the model came in between; where so many come at once, one
 -- that counts twice says little. A key for each batch, or a longer list, would cost more than the rest.
@@ -7,15 +7,16 @@
 -- KEYS  1 the model, packed as model.lua says
 -- ARGV  1 packed: now_ms; the batch, a random number above 0 and below 2^53; for how many ms the model is remembered;
 --         tau_ms, consecutive_failures, failure_percent, least_samples, first_open_ms, longest_open_ms, jitter_percent;
---         then of each sight: 0 nothing, 1 answered, 2 failed, 3 cool or 4 answered and told late, when the attempt began,
---         ttft_ms or cooldown until, ms_per_token or not a number, a random number below 2^53, when it was seen
+--         then of each sight: 0 nothing, 1 answered, 2 failed, 3 cool, 4 answered and told late or 5 refused; when the
+--         attempt began; ttft_ms, cooldown until or the request; ms_per_token or not a number, or the tenant; a random
+--         number below 2^53; when it was seen
 -- Answers the model as it is then, packed.
 
 local now, batch, kept_ms, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
   struct.unpack('<dddddddddd', ARGV[1])
-local packed = redis.call('GET', KEYS[1]) or string.rep('\0', BYTES)
+local packed = redis.call('GET', KEYS[1])
 if tau < 1 then tau = 1 end
-local model = {struct.unpack(MODEL, packed)}
+local model = read_model(packed, now)
 for place = BATCHES, PLACES do
   if model[place] == batch then return packed end
 end
@@ -40,9 +41,29 @@ local function sample(model, of, x, at, tau)
   end
 end
 
+-- Opens the breaker at `at`.
+local function open(model, at, now, first_open, longest_open, jitter, random)
+  local open_ms = math.min(first_open * 2 ^ math.min(model[at + OPENED], 32), longest_open)
+  local spread_ms = math.floor(open_ms * math.min(jitter, 100) / 100)
+  model[at + OPENED] = model[at + OPENED] + 1
+  model[at + OPEN_UNTIL] = now + open_ms - spread_ms + random % (spread_ms * 2 + 1)
+  model[at + PROBE_UNTIL], model[at + COUNTS_FROM], model[at + CHANGED] = 0, model[at + OPEN_UNTIL], now
+end
+
+-- Closes the breaker at `at`.
+local function close(model, at, now)
+  model[at + OPENED], model[at + OPEN_UNTIL], model[at + PROBE_UNTIL] = 0, 0, 0
+  model[at + COUNTS_FROM], model[at + CHANGED] = now, now
+end
+
+-- Gives back the lease of a probe that said nothing to the breaker at `at`.
+local function release(model, at, begun)
+  if model[at + OPENED] > 0 and model[at + COUNTS_FROM] == begun then model[at + PROBE_UNTIL] = 0 end
+end
+
 for place = 81, #ARGV[1], 48 do
   local kind, begun, one, other, random, at = struct.unpack('<dddddd', ARGV[1], place)
-  local late, failed, opens = kind == 4, kind == 2, false
+  local late, failed, refused = kind == 4, kind == 2, kind == 5
   local answered = kind == 1 or late
   renew = renew or not answered
   if answered then
@@ -50,7 +71,7 @@ for place = 81, #ARGV[1], 48 do
     if other == other then sample(model, PER_TOKEN, other, at, tau) end
   end
   if answered or failed then
-    local failure = failed and 1 or 0
+    local failure, opens = failed and 1 or 0, false
     sample(model, FAILURE, failure, at, tau)
     if begun < model[COUNTS_FROM] then
       opens = false -- It says nothing of the state that the breaker is in.
@@ -68,21 +89,46 @@ for place = 81, #ARGV[1], 48 do
     elseif failed then
       opens = true
     elseif not late then
-      for i = OPENED, PROBE_UNTIL do model[i] = 0 end
-      model[COUNTS_FROM] = now
+      close(model, 0, now)
+      model[FAILURES] = 0
       for i = EVIDENCE, BATCHES - 1 do model[i] = 0 end
     end
+    if opens then open(model, 0, now, first_open, longest_open, jitter, random) end
   else
-    if kind == 3 then model[COOLDOWN_UNTIL] = math.max(model[COOLDOWN_UNTIL], one) end
-    -- The probe said nothing of the model: its lease is given back.
-    if model[OPENED] > 0 and model[COUNTS_FROM] == begun then model[PROBE_UNTIL] = 0 end
+    if kind == 3 then
+      model[COOLDOWN_UNTIL], model[COOLED] = math.max(model[COOLDOWN_UNTIL], one), now
+    end
+    release(model, 0, begun)
   end
-  if opens then
-    local open_ms = math.min(first_open * 2 ^ math.min(model[OPENED], 32), longest_open)
-    local spread_ms = math.floor(open_ms * math.min(jitter, 100) / 100)
-    model[OPENED] = model[OPENED] + 1
-    model[OPEN_UNTIL] = now + open_ms - spread_ms + random % (spread_ms * 2 + 1)
-    model[PROBE_UNTIL], model[COUNTS_FROM] = 0, model[OPEN_UNTIL]
+  if refused then
+    if begun < model[REFUSED + COUNTS_FROM] then
+      refused = false -- Nor does this.
+    else
+      local closed = model[REFUSED + OPENED] == 0
+      local first, opens = closed and model[REQUEST] == 0, not closed
+      if model[REQUEST] ~= one and model[EARLIER] ~= one then
+        opens = opens or model[EARLIER] > 0
+        model[REQUEST], model[EARLIER] = one, model[REQUEST]
+      end
+      if first then
+        model[TENANT] = other
+      elseif model[TENANT] ~= other then
+        model[TENANT] = 0
+      end
+      if opens then
+        model[REQUEST], model[EARLIER] = 0, 0
+        open(model, REFUSED, now, first_open, longest_open, jitter, random)
+      end
+    end
+  elseif answered and not late then
+    if model[REFUSED + OPENED] == 0 then
+      model[REQUEST], model[EARLIER], model[TENANT] = 0, 0, 0
+    elseif begun >= model[REFUSED + COUNTS_FROM] then
+      close(model, REFUSED, now)
+      model[TENANT] = 0
+    end
+  elseif not answered then
+    release(model, REFUSED, begun)
   end
 end
 

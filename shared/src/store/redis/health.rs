@@ -15,6 +15,7 @@ use super::RedisStore;
 use super::counters::number;
 use super::script::{Step, fit, packed, unpacked, whole};
 use crate::health::breaker::{Breaker, BreakerSettings};
+use crate::health::refusals::{Refusals, Run, mark_of_tenant};
 use crate::health::welford::Welford;
 use crate::health::{Kept, ModelHealth, Observation, Sight};
 use crate::id::jitter;
@@ -61,7 +62,8 @@ impl Known {
     /// Whether these need not be recorded at once.
     fn may_gather(&self, seen: &[&Observation], now_ms: u64) -> bool {
         let Breaker { opened_in_a_row, consecutive_failures, .. } = self.kept.breaker;
-        let is_well = opened_in_a_row == 0 && consecutive_failures == 0 && self.is_fresh(now_ms);
+        let not_refused = self.kept.refusals.run == Run::default() && self.kept.refusals.breaker.opened_in_a_row == 0;
+        let is_well = opened_in_a_row == 0 && consecutive_failures == 0 && not_refused && self.is_fresh(now_ms);
         is_well
             && self.recorded_at_ms.abs_diff(now_ms) < GATHERED_MS
             && self.gathered.len() + seen.len() <= MOST_GATHERED
@@ -101,25 +103,34 @@ fn read_model(answer: &Value) -> Option<(Kept, u64)> {
         Value::BulkString(packed) => packed,
         _ => return None,
     };
-    let numbers: [f64; 32] = unpacked(packed)?;
-    let (&[opened, failures, open_until, probe_until, counts_from, cooldown, _prober, written], measures) =
-        numbers.split_first_chunk()?;
+    let numbers: [f64; 42] = unpacked(packed)?;
+    let (head, measures) = numbers.split_first_chunk::<18>()?;
+    let &[.., failures, latest, earlier, tenant, cooldown, cooled, _prober, written] = head;
     let ([ttft_ms, ms_per_token, failure, evidence], _batches) = measures.as_chunks::<5>() else { return None };
     let welford = |&[w, w2, mean, s, t_ms]: &[f64; 5]| Welford { w, w2, mean, s, t_ms: whole(t_ms) };
-    let breaker = Breaker {
-        opened_in_a_row: u32::try_from(whole(opened)).ok()?,
-        consecutive_failures: u32::try_from(whole(failures)).ok()?,
-        open_until_ms: whole(open_until),
-        probe_until_ms: whole(probe_until),
-        counts_from_ms: whole(counts_from),
-        evidence: welford(evidence),
+    let breaker = |at: usize| {
+        let &[opened, open_until, probe_until, counts_from, changed] = head[at..].first_chunk()?;
+        Some(Breaker {
+            opened_in_a_row: u32::try_from(whole(opened)).ok()?,
+            open_until_ms: whole(open_until),
+            probe_until_ms: whole(probe_until),
+            counts_from_ms: whole(counts_from),
+            changed_at_ms: whole(changed),
+            ..Breaker::default()
+        })
     };
     let kept = Kept {
         ttft_ms: welford(ttft_ms),
         ms_per_token: welford(ms_per_token),
         failure: welford(failure),
-        breaker,
+        breaker: Breaker {
+            consecutive_failures: u32::try_from(whole(failures)).ok()?,
+            evidence: welford(evidence),
+            ..breaker(0)?
+        },
+        refusals: Refusals { run: Run([whole(latest), whole(earlier)]), tenant: whole(tenant), breaker: breaker(5)? },
         cooldown_until_ms: whole(cooldown),
+        cooled_at_ms: whole(cooled),
     };
     Some((kept, whole(written)))
 }
@@ -141,13 +152,15 @@ fn sight(of: &Observation, seen_at_ms: u64) -> [f64; 6] {
         Sight::Answered { ttft_ms, ms_per_token } => (1.0, ttft_ms, ms_per_token),
         Sight::Failed => (2.0, 0.0, None),
         Sight::CoolDown { until_ms } => (3.0, number(until_ms), None),
+        Sight::Refused(by) => (5.0, number(by.request), Some(number(by.tenant))),
     };
     [kind, number(of.begun_at_ms), one, other.unwrap_or(f64::NAN), number(fit(jitter())), number(seen_at_ms)]
 }
 
 impl RedisStore {
+    /// The letter says how it is packed: of two versions of the gateway that run at once neither reads what it cannot.
     fn model_key(&self, model: &str) -> String {
-        format!("{}m:{{{model}}}", self.prefix)
+        format!("{}n:{{{model}}}", self.prefix)
     }
 
     async fn kept(&self, model: &Arc<str>, now_ms: u64) -> Result<Kept, StoreError> {
@@ -281,9 +294,10 @@ impl HealthStore for RedisStore {
         join_all(recorded).await.into_iter().collect()
     }
 
-    async fn try_probe(&self, model: &Arc<str>, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
+    async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
         let call = self.scripts.probe.call(&[&self.model_key(model)]);
-        let answer = self.ask(call.arg(now_ms).arg(lease_ms).arg(fit(jitter()))).await?;
+        let call = call.arg(now_ms).arg(lease_ms).arg(fit(jitter())).arg(mark_of_tenant(tenant));
+        let answer = self.ask(call).await?;
         self.forget(model);
         Ok(answer == Value::Int(1))
     }

@@ -1,0 +1,38 @@
+//! What a failed call shows of its model: one rule for attempts, for streams on their way and for the classifier.
+//!
+//! A failure of the model's own counts towards its breaker. A 429 sets a cooldown, as long as the provider asks for (A3).
+//! What may as well speak of this one request (our key, bill or model id refused; an answer that cannot be read) counts
+//! only when it comes to three different requests ([`refusals`](crate::health::refusals)). The caller's own fault shows
+//! nothing (A2), nor does a wait that we ended before the model's own time was up.
+
+use crate::health::Sight;
+use crate::health::refusals::Refused;
+use crate::pipeline::Work;
+use crate::provider::{Fault, ProviderError};
+use crate::receipt::AttemptOutcome;
+
+/// How long a model is left alone after a 429 that does not say how long.
+const COOLDOWN_MS: u64 = 5_000;
+
+/// Whose time was up, where a call ended for want of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// The model's: it had as long as its settings give it.
+    Models,
+    /// Ours: the request's deadline, or the short time that a classifier has.
+    Ours,
+}
+
+/// What this failure of a call that began then shows of its model.
+pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, begun_at_ms: u64) -> Sight {
+    let refused = || Sight::Refused(Refused::of(work.journal.id, &work.caller.tenant.uid));
+    match (&error.fault, error.outcome) {
+        (Fault::Retryable, AttemptOutcome::Timeout) if patience == Patience::Ours => Sight::Nothing,
+        (Fault::Retryable, AttemptOutcome::Malformed) | (Fault::CandidateDown, _) => refused(),
+        (Fault::Retryable, _) => Sight::Failed,
+        (Fault::RateLimited { until_ms }, _) => {
+            Sight::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) }
+        }
+        (Fault::ContextOverflow(_) | Fault::CallerFault(_), _) => Sight::Nothing,
+    }
+}

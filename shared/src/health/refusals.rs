@@ -1,0 +1,165 @@
+//! Refusals: answers that may speak of the model, or of the one request that got them.
+//!
+//! A 401, 402, 403 or 404 mostly means our key, our bill or our model id. But a prompt that is moderated, tools that no
+//! endpoint supports and an answer too long for what is left of the credit are told by the same statuses, and what a
+//! provider makes of an odd request may be unreadable. One such answer therefore shows nothing of the model; those of
+//! three different requests with no answer in between do (A2). Tries of one request count once.
+//!
+//! Then a breaker opens, of the same kind as that for failures, and one probe finds out when it may close. It is one of its
+//! own, for neither kind says anything of the other. If all three requests were of one tenant, it is open for that tenant
+//! alone: what one sends must not take a model from the others (T5), and if it is our key, the others find out themselves.
+
+use super::breaker::{Breaker, BreakerSettings, Seen};
+use crate::id::RequestId;
+use sha2::{Digest, Sha256};
+
+/// Two requests that were refused with no answer in between, the latest first; 0 is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Run(pub(crate) [u64; 2]);
+
+impl Run {
+    /// Takes a refusal in; answers whether it is the third of different requests, and then begins anew.
+    pub(crate) fn is_third(&mut self, request: u64) -> bool {
+        let Self([latest, earlier]) = *self;
+        if latest == request || earlier == request {
+            return false;
+        }
+        *self = if earlier == 0 { Self([request, latest]) } else { Self::default() };
+        earlier != 0
+    }
+}
+
+/// Who was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// A mark of the request, above 0 and at most 2^53.
+    pub request: u64,
+    /// A mark of the tenant, likewise.
+    pub tenant: u64,
+}
+
+impl Refused {
+    /// This request of this tenant.
+    #[must_use]
+    pub fn of(request: RequestId, tenant: &str) -> Self {
+        Self { request: mark_of_request(request), tenant: mark_of_tenant(tenant) }
+    }
+}
+
+/// A number that stands for a request; scripts keep it whole.
+pub(crate) fn mark_of_request(request: RequestId) -> u64 {
+    (request.draw() >> 11).max(1)
+}
+
+/// A number that stands for a tenant in every process; scripts keep it whole.
+pub(crate) fn mark_of_tenant(tenant: &str) -> u64 {
+    let hash = Sha256::digest(tenant);
+    let first = hash.first_chunk().map_or(1, |bytes| u64::from_le_bytes(*bytes));
+    (first >> 11).max(1)
+}
+
+/// A breaker that is open concerns everybody.
+pub(crate) const EVERYBODY: u64 = 0;
+
+/// The refusals of one model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Refusals {
+    pub(crate) run: Run,
+    /// The tenant of all requests in the run, or for whom the breaker is open.
+    pub(crate) tenant: u64,
+    pub(crate) breaker: Breaker,
+}
+
+impl Refusals {
+    /// Whether what is known of refusals concerns this tenant.
+    pub(crate) fn concern(&self, tenant: u64) -> bool {
+        self.tenant == EVERYBODY || self.tenant == tenant
+    }
+
+    /// Takes a refusal in; `random` jitters the open time if the breaker opens.
+    pub(super) fn refused(&mut self, by: Refused, seen: Seen, random: u64, settings: &BreakerSettings) {
+        if seen.begun_at_ms < self.breaker.counts_from_ms {
+            return;
+        }
+        let closed = self.breaker.opened_in_a_row == 0;
+        let first = closed && self.run == Run::default();
+        let opens = self.run.is_third(by.request) || !closed;
+        if first {
+            self.tenant = by.tenant;
+        } else if self.tenant != by.tenant {
+            self.tenant = EVERYBODY;
+        }
+        if opens {
+            self.run = Run::default();
+            self.breaker.open(seen.now_ms, random, settings);
+        }
+    }
+
+    /// Takes an answer in: it ends the run, and closes the breaker if it was due.
+    pub(super) fn answered(&mut self, seen: Seen) {
+        if self.breaker.opened_in_a_row == 0 {
+            (self.run, self.tenant) = (Run::default(), EVERYBODY);
+        } else if seen.begun_at_ms >= self.breaker.counts_from_ms {
+            self.breaker.close(seen.now_ms);
+            self.tenant = EVERYBODY;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::breaker::{BreakerState, Outcome};
+
+    const NOW: u64 = 1_763_769_600_000;
+
+    fn after(refused: &[(u64, u64)]) -> Refusals {
+        let mut refusals = Refusals::default();
+        for &(request, tenant) in refused {
+            let seen = Seen { outcome: Outcome::Failure, begun_at_ms: NOW, now_ms: NOW };
+            refusals.refused(Refused { request, tenant }, seen, 500, &BreakerSettings::default());
+        }
+        refusals
+    }
+
+    #[test]
+    fn three_different_requests_open_the_breaker_for_those_whose_requests_they_were() {
+        for (refused, open_for) in [
+            (&[(1, 7), (2, 7)][..], None),
+            (&[(1, 7), (2, 7), (2, 7), (1, 7), (2, 7)], None),
+            (&[(1, 7), (2, 7), (3, 7)], Some(7)),
+            (&[(1, 7), (1, 7), (2, 7), (1, 7), (3, 7)], Some(7)),
+            (&[(1, 7), (2, 7), (3, 8)], Some(EVERYBODY)),
+            (&[(1, 8), (2, 7), (3, 7)], Some(EVERYBODY)),
+            (&[(1, 7), (2, 8)], None),
+        ] {
+            let refusals = after(refused);
+            let open = refusals.breaker.state(NOW) == BreakerState::Open;
+            assert_eq!(open.then_some(refusals.tenant), open_for, "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_in_between_begins_the_count_anew() {
+        let mut refusals = after(&[(1, 7), (2, 7)]);
+        refusals.answered(Seen { outcome: Outcome::Success, begun_at_ms: NOW, now_ms: NOW });
+        assert_eq!(refusals, Refusals::default());
+    }
+
+    #[test]
+    fn what_began_before_the_breaker_was_due_does_not_close_it() {
+        let mut refusals = after(&[(1, 7), (2, 7), (3, 7)]);
+        let due_ms = refusals.breaker.open_until_ms;
+        for (begun_at_ms, state) in [(due_ms - 1, BreakerState::HalfOpen), (due_ms, BreakerState::Closed)] {
+            refusals.answered(Seen { outcome: Outcome::Success, begun_at_ms, now_ms: due_ms });
+            assert_eq!(refusals.breaker.state(due_ms), state);
+        }
+    }
+
+    #[test]
+    fn marks_differ_and_scripts_keep_them() {
+        let marks = ["acme", "globex", ""].map(mark_of_tenant);
+        assert!(marks[0] != marks[1] && marks.iter().all(|mark| (1..1 << 53).contains(mark)), "{marks:?}");
+        assert_eq!(mark_of_tenant("acme"), marks[0], "in every process");
+    }
+}

@@ -1,0 +1,81 @@
+//! Tells the operator of a provider that cannot be reached or refuses us: its name, its address and the cause.
+//!
+//! On the log by default, for this is what goes wrong at a first start. Every request may meet it, so it is told once a
+//! minute for each provider and cause.
+
+use crate::catalog::Model;
+use crate::clock::is_within;
+use crate::config::{Config, ProviderKind};
+use crate::gateway::Gateway;
+use crate::provider::ProviderError;
+use crate::receipt::Cause;
+use http::Uri;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How long after a warning the same is not told again.
+const TOLD_AGAIN_MS: u64 = 60_000;
+
+/// When the operator was last told of what. It has an entry for each provider and cause at most.
+#[derive(Debug, Default)]
+pub(crate) struct Warned(Mutex<HashMap<(Arc<str>, Cause), u64>>);
+
+impl Warned {
+    /// Whether a warning is due; from then on it is not, for a minute of a clock that may be set back.
+    fn is_due(&self, provider: &Arc<str>, cause: Cause, now_ms: u64) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = told.get(&(provider.clone(), cause));
+        let due = known.is_none_or(|told_at_ms| !is_within(TOLD_AGAIN_MS, *told_at_ms, now_ms));
+        if due {
+            told.insert((provider.clone(), cause), now_ms);
+        }
+        due
+    }
+}
+
+impl Gateway {
+    /// Warns of a provider that cannot be used, if that is why a call failed and nobody was told within a minute.
+    pub(crate) fn warn_of(&self, model: &Model, error: &ProviderError) {
+        let Some(cause) = error.cause else { return };
+        if self.warned.is_due(&model.provider, cause, self.clock.now_ms()) {
+            let (provider, address) = (&*model.provider, address(&self.config, &model.provider));
+            let (cause, status, detail) = (cause.as_str(), error.status, error.detail);
+            tracing::warn!(provider, address, cause, status, model = %model.name, "a provider cannot be used: {detail}");
+        }
+    }
+}
+
+/// Host and port of a provider, and nothing else of its address.
+fn address(config: &Config, provider: &str) -> String {
+    let known = config.providers.iter().find(|known| &*known.name == provider);
+    let Some(ProviderKind::OpenAi(spec)) = known.map(|known| &known.kind) else { return "this process".to_owned() };
+    let uri: Option<Uri> = spec.base_url.parse().ok();
+    uri.map_or_else(String::new, |uri| {
+        let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(usual))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_provider_and_cause_is_told_of_once_a_minute_also_when_the_clock_is_set_back() {
+        const NOW: u64 = 1_763_769_600_000;
+        const HOUR: u64 = 3_600_000;
+        let (warned, up, other) = (Warned::default(), Arc::from("up"), Arc::from("other"));
+        for (provider, cause, now_ms, due) in [
+            (&up, Cause::Dns, NOW, true),
+            (&up, Cause::Dns, NOW + 59_999, false),
+            (&up, Cause::Tls, NOW + 1, true),
+            (&other, Cause::Dns, NOW + 1, true),
+            (&up, Cause::Dns, NOW + 60_000, true),
+            (&up, Cause::Dns, NOW + 60_001, false),
+            (&up, Cause::Dns, NOW - HOUR, true),
+            (&up, Cause::Dns, NOW - HOUR + 1, false),
+        ] {
+            assert_eq!(warned.is_due(provider, cause, now_ms), due, "{provider} {cause:?} {now_ms}");
+        }
+    }
+}

@@ -15,6 +15,9 @@ use gateway_core::request::ChatRequest;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::IgnoredAny;
 
+/// How many answers were asked for.
+const N: u64 = 3;
+
 /// A property that any bytes must keep; it panics where they do not.
 pub type Property = fn(&[u8]);
 
@@ -93,18 +96,18 @@ pub fn key(bytes: &[u8]) {
 
 /// What the client gets of a whole answer is the same answer under another name.
 pub fn completion(bytes: &[u8]) {
-    let Ok(answer) = Completion::parse(Bytes::copy_from_slice(bytes), 0.0) else { return };
+    let Ok(answer) = Completion::parse(Bytes::copy_from_slice(bytes), N, 0.0) else { return };
     assert!(!answer.choices.is_empty() && answer.choices.iter().all(|choice| choice.finish.is_some()));
-    let shown = Completion::parse(answer.rewritten("a/\"b", false), 0.0).expect("still an answer");
+    let shown = Completion::parse(answer.rewritten("a/\"b", false), N, 0.0).expect("still an answer");
     assert_eq!((&shown.choices, shown.usage), (&answer.choices, answer.usage));
-    let hidden = Completion::parse(answer.rewritten("a/\"b", true), 0.0).expect("still an answer");
+    let hidden = Completion::parse(answer.rewritten("a/\"b", true), N, 0.0).expect("still an answer");
     assert!(hidden.choices.iter().all(|choice| choice.logprobs.is_none()));
     assert_eq!(hidden.choices.len(), answer.choices.len());
 }
 
 /// A chunk leaves as one event, whatever line ends stood in it, and says the same.
 pub fn chunk(bytes: &[u8]) {
-    let Ok(chunk) = Chunk::parse(Bytes::copy_from_slice(bytes)) else { return };
+    let Ok(chunk) = Chunk::parse(Bytes::copy_from_slice(bytes), N) else { return };
     for hide_logprobs in [false, true] {
         let wire = chunk.event("a/\"b", hide_logprobs);
         let line = wire.strip_suffix(b"\n\n").expect("it ends as an event");
@@ -113,7 +116,7 @@ pub fn chunk(bytes: &[u8]) {
         parser.feed(&wire);
         let event = parser.next_event().expect("small").expect("one event");
         assert_eq!(parser.next_event(), Ok(None));
-        let again = Chunk::parse(event).expect("still a chunk");
+        let again = Chunk::parse(event, N).expect("still a chunk");
         assert_eq!((again.choices.len(), again.usage), (chunk.choices.len(), chunk.usage));
         assert_eq!((again.has_content(), again.is_usage_only()), (chunk.has_content(), chunk.is_usage_only()));
         assert!(hide_logprobs || again.choices == chunk.choices);

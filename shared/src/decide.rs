@@ -74,7 +74,8 @@ struct Detected {
 /// Decides about a request.
 ///
 /// # Errors
-/// 404 for an unknown model, 403 for one that the tenant may not use, 400 if no model can do what the request needs.
+/// 404 for an unknown model, 403 for one that the tenant may not use, 400 if no model can do what the request needs or the
+/// tenant's settings do not allow what it would make the provider bill.
 pub async fn decide(
     config: &Config,
     intents: &Intents,
@@ -82,6 +83,12 @@ pub async fn decide(
     request: &ChatRequest,
 ) -> Result<Decision, Error> {
     let catalog = &config.catalog;
+    if let Some(field) = request.paid_extra.as_deref().filter(|_| !caller.tenant.settings.allow_paid_extras) {
+        let message = format!(
+            "`{field}` changes what the provider bills. This tenant's settings do not allow that; `allow_paid_extras` would."
+        );
+        return Err(Error::invalid(field, message));
+    }
     if request.models.is_empty() {
         return match catalog.resolve(&request.model) {
             None => Err(not_found(catalog, caller, &request.model)),

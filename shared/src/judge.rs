@@ -8,7 +8,8 @@
 use crate::config::UpgradeSettings;
 use crate::provider::{Choice, TokenLogprobs};
 use crate::request::{AnswerFormat, ChatRequest};
-use crate::schema::text_fits;
+use crate::schema::Schema;
+use serde::de::IgnoredAny;
 
 /// Bytes at the beginning of an answer in which words are looked for.
 const OPENING_BYTES: usize = 200;
@@ -56,10 +57,40 @@ pub fn unreliable(
     request: &ChatRequest,
     settings: &UpgradeSettings,
 ) -> Option<String> {
-    choices.iter().find_map(|choice| judge(choice, extent, request, settings))
+    let mut form = match &request.format {
+        AnswerFormat::Text => Form::Any,
+        AnswerFormat::JsonObject => Form::Object,
+        // An opening is not held against a schema, which is then not read.
+        AnswerFormat::JsonSchema(_) if extent == Extent::Opening => Form::Any,
+        AnswerFormat::JsonSchema(schema) => Form::Of(Schema::read(schema)),
+    };
+    choices.iter().find_map(|choice| judge(choice, extent, &mut form, request, settings))
 }
 
-fn judge(choice: &Choice, extent: Extent, request: &ChatRequest, settings: &UpgradeSettings) -> Option<String> {
+/// What form the answers must have, and how much work may still be done to see whether they have it.
+enum Form {
+    Any,
+    Object,
+    Of(Schema),
+}
+
+impl Form {
+    fn holds(&mut self, text: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Object => text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok(),
+            Self::Of(schema) => schema.fits(text),
+        }
+    }
+}
+
+fn judge(
+    choice: &Choice,
+    extent: Extent,
+    form: &mut Form,
+    request: &ChatRequest,
+    settings: &UpgradeSettings,
+) -> Option<String> {
     let text = choice.text.trim();
     if choice.refused {
         return Some("the model refused".into());
@@ -71,7 +102,7 @@ fn judge(choice: &Choice, extent: Extent, request: &ChatRequest, settings: &Upgr
         if choice.finish.as_deref() == Some("length") && request.max_output_tokens.is_none() {
             return Some("the answer was cut by its length".into());
         }
-        if !choice.calls_tools && !holds_format(text, &request.format) {
+        if !choice.calls_tools && !form.holds(text) {
             return Some("the answer breaks the format that was asked for".into());
         }
     }
@@ -83,16 +114,6 @@ fn judge(choice: &Choice, extent: Extent, request: &ChatRequest, settings: &Upgr
         return Some("the answer begins with a hedge".into());
     }
     unlikely(choice.logprobs?, settings)
-}
-
-fn holds_format(text: &str, format: &AnswerFormat) -> bool {
-    match format {
-        AnswerFormat::Text => true,
-        AnswerFormat::JsonObject => {
-            serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object())
-        }
-        AnswerFormat::JsonSchema(schema) => text_fits(text, schema),
-    }
 }
 
 fn opening(text: &str) -> String {

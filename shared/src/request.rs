@@ -6,18 +6,27 @@
 //! ones, and one of the two readers is what decided the limits.
 
 use crate::error::Error;
+use crate::json::{BadFields, Stopped, fields, items};
+use crate::paid;
+use crate::schema::MAX_SCHEMA_BYTES;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Deepest nesting of a body; deeper ones are refused before any recursive reader meets them.
 const MAX_DEPTH: usize = 96;
+/// Most top-level fields of a body; OpenAI documents some forty.
+const MAX_FIELDS: usize = 256;
+/// Most fields of `stream_options`, which are written anew for the provider; OpenAI documents two.
+const MAX_STREAM_OPTIONS: usize = 32;
+/// Most names in `models`.
+const MAX_MODELS: usize = 32;
+/// Most answers to one request.
+pub const MAX_ANSWERS: u64 = 128;
 
 /// A place for one field's value in the body.
 #[derive(Debug, Clone)]
@@ -33,8 +42,9 @@ pub enum AnswerFormat {
     Text,
     /// Any JSON object.
     JsonObject,
-    /// JSON that fits this schema.
-    JsonSchema(Arc<serde_json::Value>),
+    /// JSON that fits this schema, as it stands in the body: a tree of it would be many times its size, and is made only
+    /// where an answer is judged.
+    JsonSchema(Arc<str>),
 }
 
 /// A chat request.
@@ -60,6 +70,8 @@ pub struct ChatRequest {
     pub logprobs: bool,
     /// Whether there are tools.
     pub has_tools: bool,
+    /// The first field that changes what the provider bills at, if there is one; see [`crate::tenant::TenantSettings`].
+    pub paid_extra: Option<Box<str>>,
     /// What kind of answer is wanted.
     pub format: AnswerFormat,
     /// How many messages there are.
@@ -90,9 +102,18 @@ impl ChatRequest {
             });
         }
         check_depth(text)?;
-        let Object(pairs) = serde_json::from_str(text).map_err(|e| {
-            let message = format!("The body is not a JSON object: {e}.");
-            Error::InvalidRequest { param: None, message }
+        let pairs = fields(text, MAX_FIELDS).map_err(|bad| match bad {
+            BadFields::NoObject(_) if !text.trim_ascii_start().starts_with('{') => {
+                Error::InvalidRequest { param: None, message: "The body is not a JSON object.".into() }
+            }
+            BadFields::NoObject(e) => {
+                Error::InvalidRequest { param: None, message: format!("The body is not a JSON object: {e}.") }
+            }
+            BadFields::TooMany => {
+                let message = format!("The body has more than {MAX_FIELDS} top-level fields.");
+                Error::InvalidRequest { param: None, message }
+            }
+            BadFields::Twice(name) => Error::invalid(name, "This field is given twice."),
         })?;
         let mut request = Self {
             body: Bytes::new(),
@@ -106,6 +127,7 @@ impl ChatRequest {
             temperature: None,
             logprobs: false,
             has_tools: false,
+            paid_extra: None,
             format: AnswerFormat::Text,
             messages: 0,
             images: 0,
@@ -113,13 +135,17 @@ impl ChatRequest {
             prompt: String::new(),
         };
         for (name, value) in &pairs {
-            if request.fields.iter().any(|field| *field.name == **name) {
-                return Err(Error::invalid(name.as_ref(), "This field is given twice."));
+            if let Some(known) = paid::disguised(name) {
+                let message = format!("`{name}` is `{known}` to a reader that ignores case; send `{known}` itself.");
+                return Err(Error::invalid(name.as_ref(), message));
             }
             let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
             request.fields.push(Field { name: name.as_ref().into(), value: start..start + value.get().len() });
             if value.get() != "null" {
                 request.read(name, value)?;
+                if paid::changes_price(name, value) {
+                    request.paid_extra.get_or_insert_with(|| name.as_ref().into());
+                }
             }
         }
         if request.model.is_empty() && request.models.is_empty() {
@@ -138,12 +164,16 @@ impl ChatRequest {
         match name {
             "model" => self.model = name_of_model("model", value)?,
             "models" => {
-                let list: Vec<&RawValue> = parse(name, value, "must be a list of model names")?;
-                if list.is_empty() || list.len() > 32 {
-                    return Err(Error::invalid(name, "`models` must list 1 to 32 names."));
-                }
-                for (i, entry) in list.into_iter().enumerate() {
+                let wrong = || Error::invalid(name, format!("`models` must list 1 to {MAX_MODELS} names."));
+                let listed = each(name, value, "must be a list of model names", |i, entry| {
+                    if i == MAX_MODELS {
+                        return Err(wrong());
+                    }
                     self.models.push(name_of_model(&format!("models[{i}]"), entry)?);
+                    Ok(())
+                })?;
+                if listed == 0 {
+                    return Err(wrong());
                 }
             }
             "messages" => self.read_messages(value)?,
@@ -154,11 +184,13 @@ impl ChatRequest {
                     #[serde(default)]
                     include_usage: Option<bool>,
                 }
-                let options: StreamOptions =
-                    parse_object(name, value, "must be an object with `include_usage`: true or false")?;
+                let must = "must be an object with `include_usage`: true or false";
+                let options: StreamOptions = parse_object(name, value, must)?;
+                fields(value.get(), MAX_STREAM_OPTIONS)
+                    .map_err(|_| Error::invalid(name, format!("`{name}` {must}, and few fields beside.")))?;
                 self.include_usage = options.include_usage.unwrap_or(false);
             }
-            "n" => self.n = integer(name, value, 1, 128)?,
+            "n" => self.n = integer(name, value, 1, MAX_ANSWERS)?,
             "max_tokens" | "max_completion_tokens" => {
                 let most = integer(name, value, 1, 100_000_000)?;
                 self.max_output_tokens = Some(self.max_output_tokens.map_or(most, |other| other.min(most)));
@@ -175,11 +207,20 @@ impl ChatRequest {
                 return Err(Error::invalid(name, "`stop` must be a string or a list of strings."));
             }
             "tools" | "functions" => {
-                let tools: Vec<&RawValue> = parse(name, value, "must be a list of objects")?;
-                if let Some(i) = tools.iter().position(|tool| !tool.get().starts_with('{')) {
-                    return Err(Error::invalid(format!("{name}[{i}]"), format!("`{name}[{i}]` must be an object.")));
-                }
-                self.has_tools = !tools.is_empty();
+                let tools = each(name, value, "must be a list of objects", |i, tool| {
+                    let path = || format!("{name}[{i}]");
+                    if !tool.get().starts_with('{') {
+                        return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
+                    }
+                    let tool: WireTool<'_> = serde_json::from_str(tool.get()).map_err(|_| {
+                        Error::invalid(path() + ".type", format!("`{}.type` must be a string, given once.", path()))
+                    })?;
+                    if tool.kind.is_some_and(|kind| paid::tool_changes_price(&kind)) {
+                        self.paid_extra.get_or_insert_with(|| (path() + ".type").into());
+                    }
+                    Ok(())
+                })?;
+                self.has_tools = tools > 0;
             }
             "response_format" => self.format = answer_format(value)?,
             _ => {}
@@ -188,9 +229,7 @@ impl ChatRequest {
     }
 
     fn read_messages(&mut self, value: &RawValue) -> Result<(), Error> {
-        let list: Vec<&RawValue> = parse("messages", value, "must be a list of messages")?;
-        self.messages = list.len();
-        for (i, raw) in list.into_iter().enumerate() {
+        self.messages = each("messages", value, "must be a list of messages", |i, raw| {
             let path = || format!("messages[{i}]");
             if !raw.get().starts_with('{') {
                 return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
@@ -213,7 +252,7 @@ impl ChatRequest {
                     )?;
                 }
                 Some(b'"') => {}
-                Some(b'[') => self.read_parts(&path(), content, &mut text)?,
+                Some(b'[') => self.read_parts(&path(), message.content.unwrap_or(raw), &mut text)?,
                 _ if content == "null" && role == "assistant" => {}
                 _ => {
                     let must = "must be a string or a list of parts";
@@ -223,15 +262,13 @@ impl ChatRequest {
             if role == "user" && !text.is_empty() {
                 self.prompt = text;
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
-    fn read_parts(&mut self, path: &str, content: &str, text: &mut String) -> Result<(), Error> {
-        let parts: Vec<&RawValue> = serde_json::from_str(content).map_err(|e| {
-            Error::invalid(format!("{path}.content"), format!("`{path}.content` is not a list: {}.", short(&e)))
-        })?;
-        for (i, raw) in parts.into_iter().enumerate() {
+    fn read_parts(&mut self, path: &str, content: &RawValue, text: &mut String) -> Result<(), Error> {
+        each(&format!("{path}.content"), content, "must be a list of parts", |i, raw| {
             if !raw.get().starts_with('{') {
                 let path = format!("{path}.content[{i}]");
                 return Err(Error::invalid(path.clone(), format!("`{path}` must be an object.")));
@@ -261,7 +298,8 @@ impl ChatRequest {
                     return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
                 }
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -308,34 +346,24 @@ struct WirePart<'a> {
     image_url: Option<&'a RawValue>,
 }
 
-/// The pairs of a JSON object in their order, values unread.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::with_capacity(8);
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    pairs.push((name, value));
-                }
-                Ok(Object(pairs))
-            }
-        }
-        d.deserialize_map(Pairs)
-    }
+#[derive(Deserialize)]
+struct WireTool<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
 }
 
-/// A field's name, borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+/// Hands each item of a list to `take`, until one is refused; answers how many there are.
+fn each<'a>(
+    name: &str,
+    list: &'a RawValue,
+    must: &str,
+    take: impl FnMut(usize, &'a RawValue) -> Result<(), Error>,
+) -> Result<usize, Error> {
+    items(list.get(), take).map_err(|stopped| match stopped {
+        Stopped::NoList => Error::invalid(name, format!("`{name}` {must}.")),
+        Stopped::Refused(error) => error,
+    })
+}
 
 fn parse<'a, T: Deserialize<'a>>(name: &str, value: &'a RawValue, must: &str) -> Result<T, Error> {
     serde_json::from_str(value.get()).map_err(|_| Error::invalid(name, format!("`{name}` {must}.")))
@@ -385,9 +413,9 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
         json_schema: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
-    struct Schema {
-        #[serde(default)]
-        schema: Option<serde_json::Value>,
+    struct Schema<'a> {
+        #[serde(borrow, default)]
+        schema: Option<&'a RawValue>,
     }
     let format: Format<'_> = parse_object("response_format", value, "must be an object with a `type`")?;
     match &*format.kind {
@@ -397,8 +425,10 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
             let schema = format
                 .json_schema
                 .ok_or_else(|| Error::invalid(path, "`response_format.json_schema` is required with this type."))?;
-            let schema: Schema = parse_object(path, schema, "must be an object")?;
-            Ok(AnswerFormat::JsonSchema(Arc::new(schema.schema.unwrap_or(serde_json::Value::Bool(true)))))
+            let schema: Schema<'_> = parse_object(path, schema, "must be an object")?;
+            let schema = schema.schema.map_or("true", RawValue::get);
+            // A larger one goes to the provider all the same; here every answer fits it.
+            Ok(AnswerFormat::JsonSchema(if schema.len() > MAX_SCHEMA_BYTES { "true" } else { schema }.into()))
         }
         _ => Ok(AnswerFormat::Text),
     }

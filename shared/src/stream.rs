@@ -15,7 +15,10 @@ use crate::pipeline::Work;
 use crate::provider::{Choice, Chunk, ProviderError, TokenLogprobs};
 use crate::receipt::AttemptOutcome;
 use crate::running::Deadline;
+use crate::steps;
 use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -29,8 +32,8 @@ const MAX_STREAM_BYTES: usize = 32 << 20;
 /// Which of a stream's answers have ended, and how (A1).
 #[derive(Debug, Default)]
 pub(crate) struct Finishes {
-    begun: Vec<u64>,
-    ended: Vec<u64>,
+    /// The answers that have begun, by index, and whether each has ended.
+    ended: BTreeMap<u64, bool>,
     /// Whether one of them ended by a bound or a filter.
     stopped_short: bool,
 }
@@ -38,13 +41,12 @@ pub(crate) struct Finishes {
 impl Finishes {
     pub(crate) fn take(&mut self, pieces: &[Choice]) {
         for piece in pieces {
-            if !self.begun.contains(&piece.index) {
-                self.begun.push(piece.index);
-            }
+            steps::count(1);
+            let ended = self.ended.entry(piece.index).or_default();
             if let Some(why) = piece.finish.as_deref()
-                && !self.ended.contains(&piece.index)
+                && !*ended
             {
-                self.ended.push(piece.index);
+                *ended = true;
                 self.stopped_short |= !ended_by_itself(why);
             }
         }
@@ -52,7 +54,7 @@ impl Finishes {
 
     /// Whether every answer that began has ended.
     pub(crate) fn whole(&self) -> bool {
-        !self.ended.is_empty() && self.ended.len() == self.begun.len()
+        !self.ended.is_empty() && self.ended.values().all(|ended| *ended)
     }
 }
 
@@ -219,11 +221,15 @@ impl Opened {
 
     /// What it has answered so far, each of the `n` answers put together, for the judge.
     pub(crate) fn answers(&self) -> Vec<Choice> {
-        let mut answers: Vec<Choice> = Vec::new();
+        let mut answers = BTreeMap::<u64, Choice>::new();
         for piece in self.head.iter().flat_map(|chunk| &chunk.choices) {
-            let Some(answer) = answers.iter_mut().find(|answer| answer.index == piece.index) else {
-                answers.push(piece.clone());
-                continue;
+            steps::count(1);
+            let answer = match answers.entry(piece.index) {
+                Entry::Vacant(place) => {
+                    place.insert(piece.clone());
+                    continue;
+                }
+                Entry::Occupied(answer) => answer.into_mut(),
             };
             answer.text.push_str(&piece.text);
             answer.refused |= piece.refused;
@@ -234,6 +240,40 @@ impl Opened {
                 (a, b) => a.or(b),
             };
         }
-        answers
+        answers.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::provider::Answers;
+
+    /// `rounds` pieces of each of 128 answers, and the steps that putting them together takes.
+    fn steps_for(rounds: usize) -> u64 {
+        let mut answers = Answers::of(128);
+        let events = (0..rounds * 128).map(|i| {
+            let index = i % 128;
+            let event = format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":"{index},"}}}}]}}"#);
+            answers.read(event.into()).unwrap()
+        });
+        let now = Instant::now();
+        let opened = Opened { head: events.collect(), rest: None, begun: now, begun_at_ms: 0, ttft_ms: 0.0 };
+        let (put_together, steps) = steps::of(u64::MAX, || {
+            let mut finishes = Finishes::default();
+            opened.head.iter().for_each(|chunk| finishes.take(&chunk.choices));
+            assert!(!finishes.whole());
+            opened.answers()
+        });
+        for (index, answer) in put_together.iter().enumerate() {
+            assert_eq!((answer.index, &answer.text), (index as u64, &format!("{index},").repeat(rounds)));
+        }
+        steps
+    }
+
+    #[test]
+    fn pieces_of_many_answers_are_put_together_in_a_step_each() {
+        assert_eq!((steps_for(10), steps_for(20)), (2 * 1_280, 2 * 2_560));
     }
 }

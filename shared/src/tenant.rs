@@ -9,6 +9,7 @@
 //! counters, remembered answers (T5). A tenant made before there were uids has its id for one.
 
 use crate::key::random_base62;
+use crate::steps;
 use crate::usd;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -85,6 +86,9 @@ pub struct TenantSettings {
     pub strict: bool,
     /// Whether requests are refused while the ledger is down.
     pub ledger_required: bool,
+    /// Whether a request may have fields that make the provider bill more than tokens at the model's price. What they add
+    /// is neither held nor charged.
+    pub allow_paid_extras: bool,
 }
 
 /// What the directory stores of a tenant.
@@ -135,6 +139,11 @@ impl InvalidTenant {
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into() }
     }
+
+    /// The same, of a field within the field `name`.
+    fn within(self, name: &str) -> Self {
+        Self { path: format!("{name}.{}", self.path), ..self }
+    }
 }
 
 impl TenantRecord {
@@ -151,7 +160,7 @@ impl TenantRecord {
         let name = take_text(&mut fields, "name")?.unwrap_or_else(|| id.clone());
         let uid = Some(format!("{id}{UID_MARK}{}", random_base62(UID_CHARS)).into());
         let mut record = Self { id: id.into(), uid, name, created_at_ms: now_ms, version: now_ms, set: Map::new() };
-        merge(&mut record.set, fields, Some(&to_value(defaults)?), "")?;
+        merge(&mut record.set, fields, Some(&to_value(defaults)?))?;
         record.resolve(defaults)?;
         Ok(record)
     }
@@ -174,7 +183,7 @@ impl TenantRecord {
             record.name = name;
         }
         record.version += 1;
-        merge(&mut record.set, fields, Some(&to_value(defaults)?), "")?;
+        merge(&mut record.set, fields, Some(&to_value(defaults)?))?;
         record.resolve(defaults)?;
         Ok(record)
     }
@@ -187,7 +196,7 @@ impl TenantRecord {
         let Value::Object(mut whole) = to_value(defaults)? else {
             return Err(InvalidTenant::new("", "the defaults are no object"));
         };
-        merge(&mut whole, self.set.clone(), None, "")?;
+        merge(&mut whole, self.set.clone(), None)?;
         let settings: TenantSettings = serde_path_to_error::deserialize(Value::Object(whole))
             .map_err(|e| InvalidTenant::new(e.path().to_string(), e.inner().to_string()))?;
         check_settings(&settings)?;
@@ -293,28 +302,26 @@ fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
     Ok(())
 }
 
-/// Deep merge: objects merge, `"default"` takes a field of `known` back, anything else replaces.
-fn merge(
-    into: &mut Map<String, Value>,
-    from: Map<String, Value>,
-    known: Option<&Value>,
-    path: &str,
-) -> Result<(), InvalidTenant> {
+/// Deep merge: objects merge, `"default"` takes a field of `known` back, anything else replaces. Where `known` is given, a
+/// field that is not in it is refused.
+///
+/// The path is made when it is needed: made for each field, it would be a copy of every name above for every field below.
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>, known: Option<&Value>) -> Result<(), InvalidTenant> {
     for (name, value) in from {
-        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        let known = known.and_then(|known| known.get(&name));
+        steps::count(1 + name.len());
+        let known_field = known.and_then(|known| known.get(&name));
+        if known.is_some() && known_field.is_none() {
+            return Err(InvalidTenant::new(name, "is no field of a tenant"));
+        }
         match value {
-            Value::String(word) if word == "default" && known.is_none() => {
-                return Err(InvalidTenant::new(path, "is no field of a tenant"));
-            }
-            Value::String(word) if word == "default" => drop(into.remove(&name)),
+            Value::String(word) if word == "default" && known.is_some() => drop(into.remove(&name)),
             Value::Object(fields) => {
-                let inner = into.entry(name).or_insert_with(|| Value::Object(Map::new()));
+                let inner = into.entry(&*name).or_insert_with(|| Value::Object(Map::new()));
                 if !inner.is_object() {
                     *inner = Value::Object(Map::new());
                 }
                 if let Value::Object(inner) = inner {
-                    merge(inner, fields, known, &path)?;
+                    merge(inner, fields, known_field).map_err(|refused| refused.within(&name))?;
                 }
             }
             value => drop(into.insert(name, value)),
@@ -336,7 +343,8 @@ mod tests {
                        "daily_tokens": 1_000_000, "daily_cost_usd": "5.00", "monthly_cost_usd": null},
             "window_anchor_ms": 0, "allowed_models": ["*"],
             "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
-            "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false
+            "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false,
+            "allow_paid_extras": false
         }))
         .unwrap()
     }

@@ -73,6 +73,59 @@ async fn a_body_that_cannot_be_understood_is_refused_by_its_field() {
 }
 
 #[tokio::test]
+async fn a_field_that_is_a_known_one_but_for_its_case_is_refused() {
+    let rig = cheap(["ok"]).tenant(json!({"allow_paid_extras": true})).build().await;
+    for name in ["Model", "N", "MAX_TOKENS", "Stream_Options", "max_to\u{212a}ens", "\u{17f}tream", "Best_Of"] {
+        for value in [json!(1), Value::Null] {
+            let mut body = ask("cheap");
+            body[name] = value;
+            let got = rig.chat(body).await;
+            refused(&rig, &got, 400, "invalid_request", Some(name)).await;
+        }
+    }
+    assert_eq!(rig.chat(ask_with("cheap", json!({"Colour": 1, "modell": 2}))).await.status, 200);
+}
+
+#[tokio::test]
+async fn fields_that_change_the_price_need_the_tenants_setting() {
+    let rig = cheap(["ok"]).build().await;
+    let extras = [
+        ("service_tier", json!("priority"), "service_tier"),
+        ("plugins", json!([{"id": "web"}]), "plugins"),
+        ("web_search_options", json!({}), "web_search_options"),
+        ("best_of", json!(4), "best_of"),
+        ("prediction", json!({"type": "content", "content": "x"}), "prediction"),
+        ("modalities", json!(["text", "audio"]), "modalities"),
+        ("provider", json!({"order": ["dear"]}), "provider"),
+        ("tools", json!([{"type": "function", "function": {"name": "f"}}, {"type": "web_search"}]), "tools[1].type"),
+    ];
+    for (name, value, param) in &extras {
+        let mut body = ask("cheap");
+        body[*name] = value.clone();
+        let got = rig.chat(body).await;
+        refused(&rig, &got, 400, "invalid_request", Some(param)).await;
+        assert!(got.contains("`allow_paid_extras`"), "{got:?}");
+        let nothing = rig.fresh(ask_with("cheap", json!({*name: null}))).await;
+        assert_eq!(nothing.status, 200, "{name} is as good as absent: {nothing:?}");
+        rig.double.reset();
+    }
+    let tiers = ["auto", "default"];
+    for tier in tiers {
+        assert_eq!(rig.fresh(ask_with("cheap", json!({"service_tier": tier}))).await.status, 200, "{tier}");
+    }
+    // The setting is effective with the next request, in both directions.
+    rig.change_tenant("acme", json!({"allow_paid_extras": true})).await;
+    for (name, value, _) in &extras {
+        let got = rig.fresh(ask_with("up/ok", json!({*name: value.clone()}))).await;
+        assert_eq!(got.status, 200, "{name}: {got:?}");
+        let sent: Value = serde_json::from_slice(&rig.double.requests().last().unwrap().body).unwrap();
+        assert_eq!(&sent[*name], value, "it goes upstream as it came");
+    }
+    rig.change_tenant("acme", json!({"allow_paid_extras": false})).await;
+    assert_eq!(rig.fresh(ask_with("cheap", json!({"best_of": 2}))).await.status, 400);
+}
+
+#[tokio::test]
 async fn names_that_would_break_a_header_or_a_log_line_are_refused() {
     let rig = cheap(["ok"]).build().await;
     for name in ["cheap\r\nx-injected: 1", "cheap\n", "\u{0}", "a\tb", "\u{1b}[31m", "\u{7f}", "cheap\u{85}"] {

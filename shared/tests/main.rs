@@ -9,6 +9,7 @@ mod afford;
 mod answers;
 mod attempts;
 mod bad_input;
+mod bounds;
 mod caching;
 mod contracts;
 mod corpus;

@@ -105,7 +105,7 @@ impl Provider for SaysItIsDone {
 #[async_trait]
 impl Chunks for Events {
     async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
-        Ok(self.0.next().map(|event| vec![Chunk::parse(Bytes::from_static(event.as_bytes())).unwrap()]))
+        Ok(self.0.next().map(|event| vec![Chunk::parse(Bytes::from_static(event.as_bytes()), 1).unwrap()]))
     }
 }
 

@@ -15,7 +15,8 @@ async fn a_tenant_is_shown_as_the_contract_shows_it() {
     assert_eq!((made.status, made.header("content-type")), (201, "application/json"));
     let expected = json!({"id": "acme", "name": "Acme", "enabled": true, "limits": limits(), "window_anchor_ms": 0,
         "allowed_models": ["*"], "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
-        "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false});
+        "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false,
+        "allow_paid_extras": false});
     let mut expected = expected;
     expected["uid"] = made.body["uid"].clone();
     assert!(expected["uid"].as_str().unwrap().starts_with("acme~"), "{expected}");

@@ -55,6 +55,7 @@ pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog
         outage_share: section.number("outage_share", 0.0..=1.0, 0.1),
         strict: section.flag("strict", false),
         ledger_required: section.flag("ledger_required", false),
+        allow_paid_extras: section.flag("allow_paid_extras", false),
     })
 }
 

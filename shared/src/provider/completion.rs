@@ -3,12 +3,20 @@
 //! One borrowed parse finds both the facts and the places in the bytes where the gateway writes something of its own (the
 //! model's catalog name, log-probabilities that it asked for and the client did not). All else passes to the client
 //! byte for byte.
+//!
+//! Three bytes can be a choice, and a choice takes a hundred in memory. So no more choices are read than answers were
+//! asked for (B1, B2): the first one too many ends the reading.
 
 use crate::money::Usage;
+use crate::request::MAX_ANSWERS;
+use crate::steps;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
 
 /// How likely the tokens of an answer were, as natural logarithms.
@@ -90,7 +98,7 @@ struct Wire<'a> {
     #[serde(borrow, default)]
     model: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    choices: Option<Vec<WireChoice<'a>>>,
+    choices: Option<WireChoices<'a>>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -109,6 +117,35 @@ struct WireChoice<'a> {
     finish_reason: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     logprobs: Option<&'a RawValue>,
+}
+
+/// At most [`MAX_ANSWERS`] choices.
+struct WireChoices<'a>(Vec<WireChoice<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for WireChoices<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Choices;
+        impl<'de> Visitor<'de> for Choices {
+            type Value = WireChoices<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of choices")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut choices = Vec::new();
+                while let Some(choice) = seq.next_element()? {
+                    steps::count(1);
+                    if choices.len() as u64 == MAX_ANSWERS {
+                        return Err(A::Error::custom("more choices than there can be"));
+                    }
+                    choices.push(choice);
+                }
+                Ok(WireChoices(choices))
+            }
+        }
+        d.deserialize_seq(Choices)
+    }
 }
 
 #[derive(Deserialize)]
@@ -177,14 +214,17 @@ fn usage_of(raw: &RawValue) -> Option<Usage> {
     })
 }
 
-/// Parses the bytes into answers, usage and places.
-fn read(bytes: &Bytes) -> Result<(Vec<Choice>, Option<Usage>, Places), NotACompletion> {
+/// Parses the bytes into at most `most` answers, usage and places.
+fn read(bytes: &Bytes, most: u64) -> Result<(Vec<Choice>, Option<Usage>, Places), NotACompletion> {
     let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|_| NotACompletion::Malformed)?;
     let present = |raw: Option<&RawValue>| raw.is_some_and(|raw| !matches!(raw.get(), "null" | "[]"));
     if present(wire.error) {
         return Err(NotACompletion::Error);
     }
-    let Some(wire_choices) = wire.choices else { return Err(NotACompletion::Malformed) };
+    let Some(WireChoices(wire_choices)) = wire.choices else { return Err(NotACompletion::Malformed) };
+    if wire_choices.len() as u64 > most {
+        return Err(NotACompletion::Malformed);
+    }
     let place = |raw: &RawValue| {
         let start = raw.get().as_ptr() as usize - bytes.as_ptr() as usize;
         start..start + raw.get().len()
@@ -236,12 +276,13 @@ impl TokenLogprobs {
 }
 
 impl Completion {
-    /// Reads a whole answer. One without any choice, or with a choice that has not ended, is not whole (A1).
+    /// Reads a whole answer to a request for `n`. One without any choice, or with a choice that has not ended, is not
+    /// whole (A1).
     ///
     /// # Errors
-    /// Says whether the bytes are an error object or nothing that is known.
-    pub fn parse(body: Bytes, first_byte_ms: f64) -> Result<Self, NotACompletion> {
-        let (choices, usage, places) = read(&body)?;
+    /// Says whether the bytes are an error object or nothing that is known; more than `n` choices are not.
+    pub fn parse(body: Bytes, n: u64, first_byte_ms: f64) -> Result<Self, NotACompletion> {
+        let (choices, usage, places) = read(&body, n)?;
         if choices.is_empty() || choices.iter().any(|choice| choice.finish.is_none()) {
             return Err(NotACompletion::Malformed);
         }
@@ -256,12 +297,12 @@ impl Completion {
 }
 
 impl Chunk {
-    /// Reads the data of one event.
+    /// Reads the data of one event of the answers to a request for `n`.
     ///
     /// # Errors
-    /// Says whether the bytes are an error object or nothing that is known.
-    pub fn parse(payload: Bytes) -> Result<Self, NotACompletion> {
-        let (choices, usage, places) = read(&payload)?;
+    /// Says whether the bytes are an error object or nothing that is known; more than `n` choices are not.
+    pub fn parse(payload: Bytes, n: u64) -> Result<Self, NotACompletion> {
+        let (choices, usage, places) = read(&payload, n)?;
         Ok(Self { payload, choices, usage, places })
     }
 
@@ -281,6 +322,32 @@ impl Chunk {
     #[must_use]
     pub fn event(&self, model: &str, hide_logprobs: bool) -> Bytes {
         self.places.rewrite(&self.payload, model, hide_logprobs, "data: ", "\n\n")
+    }
+}
+
+/// The answers of a stream, of which there may be `n`.
+#[derive(Debug)]
+pub struct Answers {
+    n: u64,
+    /// The indices that came; not all count from 0.
+    indices: BTreeSet<u64>,
+}
+
+impl Answers {
+    /// None of them has begun.
+    #[must_use]
+    pub fn of(n: u64) -> Self {
+        Self { n, indices: BTreeSet::new() }
+    }
+
+    /// Reads the data of the stream's next event.
+    ///
+    /// # Errors
+    /// As [`Chunk::parse`]; that more than `n` answers have begun is malformed.
+    pub fn read(&mut self, payload: Bytes) -> Result<Chunk, NotACompletion> {
+        let chunk = Chunk::parse(payload, self.n)?;
+        self.indices.extend(chunk.choices.iter().map(|choice| choice.index));
+        if self.indices.len() as u64 > self.n { Err(NotACompletion::Malformed) } else { Ok(chunk) }
     }
 }
 
@@ -323,7 +390,7 @@ mod tests {
 
     #[test]
     fn the_facts_of_a_whole_answer_are_read() {
-        let answer = Completion::parse(Bytes::from_static(WHOLE.as_bytes()), 1.0).unwrap();
+        let answer = Completion::parse(Bytes::from_static(WHOLE.as_bytes()), 1, 1.0).unwrap();
         let usage = Usage { input_tokens: 9, cached_input_tokens: 4, output_tokens: 2, reasoning_tokens: 1 };
         assert_eq!(answer.usage, Some(usage));
         assert_eq!(answer.choices[0].logprobs, Some(TokenLogprobs { tokens: 2, sum: -2.0, lowest: -1.5 }));
@@ -332,7 +399,7 @@ mod tests {
 
     #[test]
     fn only_the_model_and_what_the_client_did_not_ask_for_are_rewritten() {
-        let answer = Completion::parse(Bytes::from_static(WHOLE.as_bytes()), 1.0).unwrap();
+        let answer = Completion::parse(Bytes::from_static(WHOLE.as_bytes()), 1, 1.0).unwrap();
         assert_eq!(answer.rewritten("a/b", false), WHOLE.replace("gpt-4o-mini", "a/b"));
         let hidden = WHOLE
             .replace("gpt-4o-mini", "a/b")
@@ -351,7 +418,7 @@ mod tests {
             (r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]"#, NotACompletion::Malformed),
             (r#"{"error":{"message":"no"}}"#, NotACompletion::Error),
         ] {
-            assert_eq!(Completion::parse(Bytes::from_static(body.as_bytes()), 0.0).err(), Some(why), "{body}");
+            assert_eq!(Completion::parse(Bytes::from_static(body.as_bytes()), 1, 0.0).err(), Some(why), "{body}");
         }
     }
 
@@ -361,7 +428,7 @@ mod tests {
             ["{}", r#"{"prompt_tokens":-1}"#, r#"{"prompt_tokens":1e30}"#, r#"{"prompt_tokens":99999999999999}"#, "5"]
         {
             let body = format!(r#"{{"choices":[],"usage":{usage}}}"#);
-            assert_eq!(Chunk::parse(body.clone().into()).unwrap().usage, None, "{body}");
+            assert_eq!(Chunk::parse(body.clone().into(), 1).unwrap().usage, None, "{body}");
         }
     }
 
@@ -375,22 +442,22 @@ mod tests {
             (r#"{"reasoning_content":""}"#, false),
             (r#"{"reasoning_content":5}"#, false),
         ] {
-            let chunk = Chunk::parse(format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#).into()).unwrap();
+            let chunk = Chunk::parse(format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#).into(), 1).unwrap();
             assert_eq!(chunk.has_content(), content, "{delta}");
         }
     }
 
     #[test]
     fn an_event_of_several_lines_leaves_as_one() {
-        let chunk = Chunk::parse(Bytes::from_static(b"{\r\"choices\":\n[]}")).unwrap();
+        let chunk = Chunk::parse(Bytes::from_static(b"{\r\"choices\":\n[]}"), 1).unwrap();
         assert_eq!(chunk.event("m", false), "data: { \"choices\": []}\n\n");
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in ".{0,60}") {
-            let _ = Completion::parse(Bytes::from(bytes), 0.0);
-            let _ = Chunk::parse(Bytes::from(format!(r#"{{"choices":[{text}],"usage":{text}}}"#)));
+            let _ = Completion::parse(Bytes::from(bytes), 1, 0.0);
+            let _ = Chunk::parse(Bytes::from(format!(r#"{{"choices":[{text}],"usage":{text}}}"#)), 1);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::id::RequestId;
 use crate::receipt::{AttemptOutcome, Cause};
 use crate::request::ChatRequest;
 use async_trait::async_trait;
-pub use completion::{Choice, Chunk, Completion, TokenLogprobs};
+pub use completion::{Answers, Choice, Chunk, Completion, NotACompletion, TokenLogprobs};
 use serde_json::Value;
 
 /// One call to one candidate.

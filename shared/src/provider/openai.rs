@@ -9,10 +9,11 @@ use super::completion::NotACompletion;
 use super::reach::no_answer;
 use super::retry_after::retry_after;
 use super::sse::SseParser;
-use super::{Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
+use super::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
 use crate::config::{MaxTokensField, OpenAiSpec, Secret};
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
+use crate::json::fields;
 use crate::receipt::{AttemptOutcome, Cause};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -215,13 +216,13 @@ fn body(call: &Call<'_>, max_tokens_field: MaxTokensField) -> Bytes {
 
 /// The client's stream options, with the usage asked for.
 fn stream_options(given: Option<&str>) -> Vec<u8> {
-    match given.and_then(|text| serde_json::from_str(text).ok()) {
-        Some(Value::Object(mut options)) => {
-            options.insert("include_usage".into(), Value::Bool(true));
-            Value::Object(options).to_string().into_bytes()
+    let mut options = String::from("{");
+    for (name, value) in given.and_then(|text| fields(text, usize::MAX).ok()).into_iter().flatten() {
+        if name != "include_usage" {
+            options += &format!("{}:{},", Value::from(&*name), value.get());
         }
-        _ => br#"{"include_usage":true}"#.to_vec(),
     }
+    (options + r#""include_usage":true}"#).into_bytes()
 }
 
 async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<Reply, ProviderError> {
@@ -236,11 +237,11 @@ async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<R
                 "the answer to a streamed request is no event stream",
             ));
         }
-        return Ok(Reply::Stream(Box::new(SseChunks::new(response))));
+        return Ok(Reply::Stream(Box::new(SseChunks::new(response, call.request.n))));
     }
     let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms).await?;
-    match Completion::parse(body, first_byte_ms) {
+    match Completion::parse(body, call.request.n, first_byte_ms) {
         Ok(completion) => Ok(Reply::Whole(Box::new(completion))),
         Err(NotACompletion::Error) => {
             Err(ProviderError::retryable(AttemptOutcome::HttpError, "an error object with a good status"))
@@ -316,6 +317,7 @@ async fn refusal(response: Response, now_ms: u64) -> ProviderError {
 struct SseChunks {
     response: Response,
     parser: SseParser,
+    answers: Answers,
     /// What the last bytes led to, told when the chunks before it have been handed out.
     end: Option<Result<(), ProviderError>>,
 }
@@ -324,8 +326,8 @@ struct SseChunks {
 const DRAIN: Duration = Duration::from_millis(20);
 
 impl SseChunks {
-    fn new(response: Response) -> Self {
-        Self { response, parser: SseParser::default(), end: None }
+    fn new(response: Response, n: u64) -> Self {
+        Self { response, parser: SseParser::default(), answers: Answers::of(n), end: None }
     }
 
     /// Takes every event that has come; `Some` if the stream is over, well or not.
@@ -334,7 +336,7 @@ impl SseChunks {
             match self.parser.next_event() {
                 Ok(None) => return None,
                 Ok(Some(data)) if data.trim_ascii() == b"[DONE]" => return Some(Ok(())),
-                Ok(Some(data)) => match Chunk::parse(data) {
+                Ok(Some(data)) => match self.answers.read(data) {
                     Ok(chunk) => chunks.push(chunk),
                     Err(NotACompletion::Error) => {
                         let error = ProviderError::retryable(AttemptOutcome::HttpError, "an error event");

@@ -13,13 +13,12 @@ mod topic;
 mod wire;
 
 use super::completion::NotACompletion;
-use super::{Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
+use super::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
 use crate::catalog::Behaviour;
 use crate::receipt::AttemptOutcome;
 use answer::Answer;
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::Value;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,11 +83,14 @@ impl Provider for Simulated {
         let delay = (first_token_ms > 0).then(|| Box::pin(sleep(Duration::from_millis(first_token_ms))));
         let answer = Answer::compose(&call, behaviour);
         if call.stream {
-            let mut chunks = wire::chunks(&call, &answer);
-            if end != End::Whole {
-                chunks.truncate(chunks.len() / 2);
-            }
-            return Ok(Reply::Stream(Box::new(SimulatedChunks { chunks: chunks.into_iter(), delay, end })));
+            let events = wire::Events::of(&call, answer);
+            let events = if end == End::Whole { events } else { events.cut() };
+            return Ok(Reply::Stream(Box::new(SimulatedChunks {
+                events,
+                answers: Answers::of(call.request.n),
+                delay,
+                end,
+            })));
         }
         if let Some(delay) = delay {
             delay.await;
@@ -96,7 +98,9 @@ impl Provider for Simulated {
         match end {
             End::Whole => {
                 let whole = Bytes::from(wire::whole(&call, &answer).to_string());
-                Ok(Reply::Whole(Box::new(Completion::parse(whole, first_token_ms as f64).map_err(malformed)?)))
+                Ok(Reply::Whole(Box::new(
+                    Completion::parse(whole, call.request.n, first_token_ms as f64).map_err(malformed)?,
+                )))
             }
             End::Cut => Err(cut()),
             End::Silence => pending().await,
@@ -114,7 +118,8 @@ enum End {
 
 /// The rest of a simulated stream.
 struct SimulatedChunks {
-    chunks: std::vec::IntoIter<Value>,
+    events: wire::Events,
+    answers: Answers,
     /// What the first chunk waits for; kept until it is over, so that a caller that gives up waiting may wait again.
     delay: Option<Pin<Box<Sleep>>>,
     end: End,
@@ -127,8 +132,8 @@ impl Chunks for SimulatedChunks {
             delay.await;
             self.delay = None;
         }
-        match (self.chunks.next(), self.end) {
-            (Some(chunk), _) => Ok(Some(vec![Chunk::parse(chunk.to_string().into()).map_err(malformed)?])),
+        match (self.events.next(), self.end) {
+            (Some(event), _) => Ok(Some(vec![self.answers.read(event.to_string().into()).map_err(malformed)?])),
             (None, End::Whole) => Ok(None),
             (None, End::Cut) => Err(cut()),
             (None, End::Silence) => pending().await,

@@ -4,6 +4,7 @@
 //! comments, several `data:` lines of one event, an event cut across reads at any byte. An event that was not ended by
 //! an empty line was not sent (A1). What an event may weigh is bounded, so that an endless one cannot fill the memory.
 
+use crate::steps;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Most bytes of one event.
@@ -20,7 +21,9 @@ pub struct SseParser {
     pending: BytesMut,
     /// How much of `pending` is known to hold no line end.
     searched: usize,
-    data: Option<Bytes>,
+    /// The event that has begun. It owns its bytes: a slice of `pending` would keep the comments beside it in memory for
+    /// as long as the event.
+    data: Option<Vec<u8>>,
     begun: bool,
 }
 
@@ -37,53 +40,44 @@ impl SseParser {
     pub fn next_event(&mut self) -> Result<Option<Bytes>, TooLarge> {
         loop {
             let Some(end) = self.pending[self.searched..].iter().position(|&byte| byte == b'\n') else {
+                steps::count(self.pending.len() - self.searched);
                 self.searched = self.pending.len();
                 return if self.pending.len() > MAX_EVENT_BYTES { Err(TooLarge) } else { Ok(None) };
             };
-            let mut line = self.pending.split_to(self.searched + end + 1).freeze();
-            self.searched = 0;
-            line.truncate(line.len() - 1);
-            if line.last() == Some(&b'\r') {
-                line.truncate(line.len() - 1);
-            }
+            steps::count(end + 1);
+            let end = self.searched + end;
+            let mut line = &self.pending[..end];
+            line = line.strip_suffix(b"\r").unwrap_or(line);
             if !self.begun {
                 self.begun = true;
-                if line.starts_with(b"\xef\xbb\xbf") {
-                    line.advance(3);
+                line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+            }
+            let is_end = line.is_empty();
+            if let Some(value) = value_of(line, b"data") {
+                match &mut self.data {
+                    None => self.data = Some(value.to_vec()),
+                    Some(data) if data.len() + value.len() > MAX_EVENT_BYTES => return Err(TooLarge),
+                    Some(data) => {
+                        data.push(b'\n');
+                        data.extend_from_slice(value);
+                    }
                 }
             }
-            if line.is_empty() {
-                if let Some(data) = self.data.take() {
-                    return Ok(Some(data));
-                }
-                continue;
+            self.pending.advance(end + 1);
+            self.searched = 0;
+            if is_end && let Some(data) = self.data.take() {
+                return Ok(Some(data.into()));
             }
-            let Some(mut value) = value_of(&line, b"data") else { continue };
-            if value.first() == Some(&b' ') {
-                value.advance(1);
-            }
-            self.data = Some(match self.data.take() {
-                None => value,
-                Some(before) if before.len() + value.len() > MAX_EVENT_BYTES => return Err(TooLarge),
-                Some(before) => {
-                    // What was joined already is taken back and grown, so that many lines are not copied once per line.
-                    let mut joined = BytesMut::from(before);
-                    joined.extend_from_slice(b"\n");
-                    joined.extend_from_slice(&value);
-                    joined.freeze()
-                }
-            });
         }
     }
 }
 
-/// What stands behind `name:` in a line of that field.
-fn value_of(line: &Bytes, name: &[u8]) -> Option<Bytes> {
-    let rest = line.strip_prefix(name)?;
-    match rest.first() {
-        None => Some(Bytes::new()),
-        Some(b':') => Some(line.slice(name.len() + 1..)),
-        Some(_) => None,
+/// What stands behind `name:` in a line of that field, less one space.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    match line.strip_prefix(name)? {
+        [] => Some(&[]),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+        _ => None,
     }
 }
 

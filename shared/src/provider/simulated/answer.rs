@@ -9,16 +9,27 @@
 use super::instance::instance;
 use super::topic::Topic;
 use crate::catalog::Behaviour;
+use crate::json::items;
 use crate::money::Usage;
 use crate::provider::Call;
 use crate::request::{AnswerFormat, ChatRequest};
+use crate::schema::MAX_SCHEMA_BYTES;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::borrow::Cow;
+
+/// Stop sequences that are looked for; OpenAI takes four.
+const MAX_STOPS: usize = 16;
 
 /// Log-probabilities of a model that is sure, in turn; their mean is −0.1.
 const SURE: [f64; 3] = [-0.05, -0.1, -0.15];
 
 /// Log-probabilities of a model that guesses, in turn; their mean is −2.5.
 const UNSURE: [f64; 3] = [-1.5, -2.5, -3.5];
+
+/// The most tokens of all `n` answers together, so that a short request cannot ask for gigabytes.
+const MAX_TOKENS: u64 = 8_192;
 
 /// What each of the `n` answers of a call is: they are all the same.
 #[derive(Debug, PartialEq)]
@@ -38,39 +49,42 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn compose(call: &Call<'_>, behaviour: Behaviour) -> Self {
         let request = call.request;
-        let messages: Vec<Value> = field(request, "messages").unwrap_or_default();
-        let last = messages.last().unwrap_or(&Value::Null);
+        let conversation = Conversation::read(request);
+        let last = conversation.last;
+        let role = last.role.as_deref().unwrap_or_default();
         let topic = Topic::new(&request.prompt);
-        let has_result = last["role"] == "tool" || last["role"] == "function";
+        let has_result = matches!(role, "tool" | "function");
         let called = if has_result { None } else { called_function(request, &topic) };
         let (function, text) = match (called, &request.format) {
             (Some((name, arguments)), _) => (Some(name), arguments),
             (None, AnswerFormat::Text) => (None, prose(behaviour, &topic.echo)),
-            (None, AnswerFormat::JsonSchema(schema)) if **schema != true => {
-                (None, instance(schema, &topic).to_string())
+            (None, AnswerFormat::JsonSchema(schema)) if **schema != *"true" => {
+                let schema: Value = serde_json::from_str(schema).unwrap_or_default();
+                (None, instance(&schema, &topic).to_string())
             }
             (None, _) => (None, json!({"answer": topic.echo}).to_string()),
         };
         let mut text = text.as_str();
         if function.is_none() {
             // The client, or the gateway after a cut, may have begun the answer; it is gone on with.
-            let begun = last["content"].as_str().filter(|_| last["role"] == "assistant");
-            text = begun.and_then(|begun| text.strip_prefix(begun)).unwrap_or(text);
-            text = until_stop(text, &field(request, "stop").unwrap_or_default());
+            let begun = last.content.filter(|_| role == "assistant");
+            let begun = begun.and_then(|content| serde_json::from_str::<Cow<'_, str>>(content.get()).ok());
+            text = begun.and_then(|begun| text.strip_prefix(&*begun)).unwrap_or(text);
+            text = until_stop(text, request.raw("stop").unwrap_or("null"));
         }
         let mut tokens = tokens(text);
         let thoughts = if behaviour == Behaviour::Reasoning { tokens.len() as u64 } else { 0 };
         let reasoning_tokens = thoughts.min(call.max_output_tokens / 2);
-        let most = usize::try_from(call.max_output_tokens - reasoning_tokens).unwrap_or(usize::MAX);
+        let most = (call.max_output_tokens - reasoning_tokens).min(MAX_TOKENS / request.n);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let finish = match &function {
             _ if tokens.len() > most => "length",
             Some(_) => "tool_calls",
             None => "stop",
         };
         tokens.truncate(most);
-        let bytes: usize = messages.iter().map(|message| text_bytes(&message["content"])).sum();
         let usage = Usage {
-            input_tokens: (bytes as u64).div_ceil(4) + 3 * messages.len() as u64,
+            input_tokens: (conversation.text_bytes as u64).div_ceil(4) + 3 * request.messages as u64,
             cached_input_tokens: 0,
             output_tokens: request.n * ((tokens.len() as u64).max(1) + reasoning_tokens),
             reasoning_tokens: request.n * reasoning_tokens,
@@ -81,29 +95,100 @@ impl Answer {
     }
 }
 
-/// A field that the gateway does not read, in full; `None` if it is missing or null.
-fn field<T: serde::de::DeserializeOwned>(request: &ChatRequest, name: &str) -> Option<T> {
-    serde_json::from_str(request.raw(name)?).ok()
+/// What is read of the messages, one by one: a tree of them would be many times their size.
+struct Conversation<'a> {
+    last: Message<'a>,
+    /// Bytes of all texts.
+    text_bytes: usize,
+}
+
+#[derive(Default, Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    role: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Tool<'a> {
+    #[serde(borrow, default)]
+    function: Option<Function<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    parameters: Option<&'a RawValue>,
+}
+
+impl<'a> Conversation<'a> {
+    fn read(request: &'a ChatRequest) -> Self {
+        let mut read = Self { last: Message::default(), text_bytes: 0 };
+        let _ = each(request, "messages", |message: Message<'_>| {
+            read.text_bytes += message.content.map_or(0, text_bytes);
+            read.last = message;
+        });
+        read
+    }
+}
+
+/// Hands each item of a list of the request's to `take`, but those that are no `T`.
+fn each<'a, T: Deserialize<'a>>(request: &'a ChatRequest, name: &str, mut take: impl FnMut(T)) {
+    let take_one = |_, item: &'a RawValue| {
+        serde_json::from_str(item.get()).map(&mut take).unwrap_or_default();
+        Ok::<(), ()>(())
+    };
+    let _ = items(request.raw(name).unwrap_or("[]"), take_one);
+}
+
+/// Bytes of a message's texts: its content, or the texts among the parts of it.
+fn text_bytes(content: &RawValue) -> usize {
+    if let Ok(text) = serde_json::from_str::<Cow<'_, str>>(content.get()) {
+        return text.len();
+    }
+    let mut bytes = 0;
+    let _ = items(content.get(), |_, part| {
+        let part = serde_json::from_str::<Part<'_>>(part.get());
+        bytes += part.ok().and_then(|part| part.text).map_or(0, |text| text.len());
+        Ok::<(), ()>(())
+    });
+    bytes
 }
 
 /// The function that is to be called, by name, with its arguments: the one that the client names, or the one that the
 /// prompt speaks of most; of several the first.
 fn called_function(request: &ChatRequest, topic: &Topic<'_>) -> Option<(String, String)> {
-    let tools: Vec<Value> = field(request, "tools")?;
-    let choice: Value = field(request, "tool_choice").unwrap_or_default();
-    let named = choice["function"]["name"].as_str();
-    let may_be_called = |name: &str| match (named, choice.as_str()) {
+    let choice = request.raw("tool_choice").unwrap_or("null");
+    let named = serde_json::from_str::<Tool<'_>>(choice).ok().and_then(|choice| choice.function?.name);
+    let word = serde_json::from_str::<Cow<'_, str>>(choice).ok();
+    let may_be_called = |name: &str| match (&named, word.as_deref()) {
         (Some(named), _) => name == named,
         (None, Some("none")) => false,
         (None, Some("required")) => true,
         (None, _) => topic.speaks_of(name),
     };
-    let functions = tools.iter().rev().map(|tool| &tool["function"]);
-    let functions = functions.filter_map(|function| Some((function["name"].as_str()?, &function["parameters"])));
-    let (name, parameters) =
-        functions.filter(|(name, _)| may_be_called(name)).max_by_key(|(name, _)| topic.overlap(name))?;
-    let arguments = Some(instance(parameters, topic)).filter(Value::is_object).unwrap_or_else(|| json!({}));
-    Some((name.to_owned(), arguments.to_string()))
+    let mut best = None;
+    each(request, "tools", |tool: Tool<'_>| {
+        let Some(Function { name: Some(name), parameters }) = tool.function else { return };
+        let overlap = topic.overlap(&name);
+        if may_be_called(&name) && best.as_ref().is_none_or(|(_, _, most)| overlap > *most) {
+            best = Some((name.into_owned(), parameters, overlap));
+        }
+    });
+    let (name, parameters, _) = best?;
+    let parameters = parameters.filter(|schema| schema.get().len() <= MAX_SCHEMA_BYTES);
+    let parameters: Value = parameters.and_then(|schema| serde_json::from_str(schema.get()).ok()).unwrap_or_default();
+    let arguments = Some(instance(&parameters, topic)).filter(Value::is_object).unwrap_or_else(|| json!({}));
+    Some((name, arguments.to_string()))
 }
 
 fn prose(behaviour: Behaviour, echo: &str) -> String {
@@ -134,12 +219,22 @@ fn prose(behaviour: Behaviour, echo: &str) -> String {
     }
 }
 
-/// The text up to the first of the stop sequences, which is a string or a list of them.
-fn until_stop<'a>(text: &'a str, stop: &Value) -> &'a str {
-    let one = stop.as_str().into_iter();
-    let sequences = one.chain(stop.as_array().into_iter().flatten().filter_map(Value::as_str));
-    let ends = sequences.filter(|sequence| !sequence.is_empty()).filter_map(|sequence| text.find(sequence));
-    ends.min().map_or(text, |end| &text[..end])
+/// The text up to the first of the stop sequences, which is a string or a list of them; of a list the first few count.
+fn until_stop<'a>(text: &'a str, stop: &str) -> &'a str {
+    let mut end = text.len();
+    let mut look_for = |item: &str| {
+        let sequence = serde_json::from_str::<Cow<'_, str>>(item).ok().filter(|sequence| !sequence.is_empty());
+        end = sequence.and_then(|sequence| text.find(&*sequence)).map_or(end, |found| end.min(found));
+    };
+    if stop.starts_with('"') {
+        look_for(stop);
+    } else {
+        let _ = items(stop, |i, item| {
+            look_for(item.get());
+            if i + 1 < MAX_STOPS { Ok(()) } else { Err(()) }
+        });
+    }
+    &text[..end]
 }
 
 /// The text in words, each with the space before it, and pieces of JSON; together they are the text again.
@@ -159,10 +254,4 @@ fn tokens(text: &str) -> Vec<String> {
         before = Some(c);
     }
     tokens
-}
-
-/// Bytes of a message's texts: its content, or the texts among the parts of it.
-fn text_bytes(content: &Value) -> usize {
-    let parts = content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
-    content.as_str().into_iter().chain(parts).map(str::len).sum()
 }

@@ -46,7 +46,7 @@ impl<'a> Maker<'a> {
 
     fn make(&mut self, schema: &'a Value, depth: usize) -> Option<Value> {
         let length = |name: &str| schema[name].as_array().map_or(0, Vec::len);
-        let lists = ["anyOf", "oneOf", "allOf", "required"].map(length).iter().sum::<usize>();
+        let lists = ["anyOf", "oneOf", "allOf", "type"].map(length).iter().sum::<usize>();
         self.spend(1 + lists)?;
         if depth > MAX_DEPTH || *schema == Value::Bool(false) {
             return None;
@@ -78,6 +78,7 @@ impl<'a> Maker<'a> {
     }
 
     fn follow(&mut self, reference: &'a str, depth: usize) -> Option<Value> {
+        self.spend(reference.len())?;
         if self.followed.contains(&reference) {
             return None;
         }
@@ -171,6 +172,7 @@ impl<'a> Maker<'a> {
     }
 
     fn object(&mut self, schema: &'a Value, depth: usize) -> Option<Value> {
+        self.spend(schema["required"].as_array().map_or(0, Vec::len))?;
         let required: HashSet<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut object = Map::new();

@@ -4,7 +4,7 @@ use crate::catalog::{Model, Timeouts};
 use crate::id::RequestId;
 use crate::request::ChatRequest;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 const NOW_MS: u64 = 1_700_000_000_123;

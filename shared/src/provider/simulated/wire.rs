@@ -7,17 +7,18 @@ use serde_json::{Value, json};
 /// The body of a whole answer.
 pub(super) fn whole(call: &Call<'_>, answer: &Answer) -> Value {
     let text = answer.tokens.concat();
-    let choices = (0..call.request.n).map(|index| {
+    let call_id = id(call);
+    let choices = (0..usize::try_from(call.request.n).unwrap_or_default()).map(|index| {
         let mut message = json!({"role": "assistant", "content": null, "refusal": null});
         match &answer.function {
             Some(name) => {
                 let function = json!({"name": name, "arguments": text});
                 message["tool_calls"] =
-                    json!([{"id": tool_call_id(call, index), "type": "function", "function": function}]);
+                    json!([{"id": tool_call_id(&call_id, index), "type": "function", "function": function}]);
             }
             None => message["content"] = Value::from(text.as_str()),
         }
-        let logprobs = logprobs(call, answer, 0..answer.tokens.len());
+        let logprobs = logprobs(with_top(call), answer, 0..answer.tokens.len());
         json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": answer.finish})
     });
     let choices: Vec<Value> = choices.collect();
@@ -26,39 +27,78 @@ pub(super) fn whole(call: &Call<'_>, answer: &Answer) -> Value {
     whole
 }
 
-/// The data of the events of a streamed answer: for each choice its role, its words and its end, and then the usage.
-pub(super) fn chunks(call: &Call<'_>, answer: &Answer) -> Vec<Value> {
-    let empty = envelope(call, "chat.completion.chunk", vec![]);
-    let mut chunks = Vec::new();
-    for index in 0..call.request.n {
-        let mut add = |delta: Value, logprobs: Value, finish: Option<&str>| {
-            let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
-            let mut chunk = empty.clone();
-            chunk["choices"] = json!([choice]);
-            chunks.push(chunk);
-        };
-        match &answer.function {
-            Some(name) => {
-                let function = json!({"name": name, "arguments": ""});
-                let tool =
-                    json!({"index": 0, "id": tool_call_id(call, index), "type": "function", "function": function});
-                add(json!({"role": "assistant", "content": null, "tool_calls": [tool]}), Value::Null, None);
-            }
-            None => add(json!({"role": "assistant", "content": "", "refusal": null}), Value::Null, None),
-        }
-        for (i, token) in answer.tokens.iter().enumerate() {
-            let delta = match &answer.function {
-                Some(_) => json!({"tool_calls": [{"index": 0, "function": {"arguments": token}}]}),
-                None => json!({"content": token}),
-            };
-            add(delta, logprobs(call, answer, i..i + 1), None);
-        }
-        add(json!({}), Value::Null, Some(answer.finish));
+/// The data of the events of a streamed answer: for each choice its role, its words and its end, and then the usage. They
+/// are made one at a time, for each takes thousands of bytes.
+pub(super) struct Events {
+    answer: Answer,
+    /// What all of them have in common.
+    empty: Value,
+    call_id: String,
+    with_top: bool,
+    next: usize,
+    /// How many there are, the usage included.
+    all: usize,
+    /// How many of them come.
+    end: usize,
+}
+
+impl Events {
+    pub(super) fn of(call: &Call<'_>, answer: Answer) -> Self {
+        let n = usize::try_from(call.request.n).unwrap_or(usize::MAX);
+        let all = n.saturating_mul(answer.tokens.len() + 2).saturating_add(1);
+        let empty = envelope(call, "chat.completion.chunk", vec![]);
+        Self { empty, call_id: id(call), with_top: with_top(call), next: 0, all, end: all, answer }
     }
-    let mut last = empty;
-    last["usage"] = usage(answer);
-    chunks.push(last);
-    chunks
+
+    /// Only the first half of them.
+    pub(super) fn cut(self) -> Self {
+        Self { end: self.all / 2, ..self }
+    }
+
+    /// What the answer `index` gets when `i` events of it have been: its delta, log-probabilities and finish reason.
+    fn piece(&self, index: usize, i: usize) -> (Value, Value, Option<&str>) {
+        let answer = &self.answer;
+        match (i.checked_sub(1), &answer.function) {
+            (None, Some(name)) => {
+                let function = json!({"name": name, "arguments": ""});
+                let id = tool_call_id(&self.call_id, index);
+                let tool = json!({"index": 0, "id": id, "type": "function", "function": function});
+                (json!({"role": "assistant", "content": null, "tool_calls": [tool]}), Value::Null, None)
+            }
+            (None, None) => (json!({"role": "assistant", "content": "", "refusal": null}), Value::Null, None),
+            (Some(i), _) if i == answer.tokens.len() => (json!({}), Value::Null, Some(answer.finish)),
+            (Some(i), function) => {
+                let token = &answer.tokens[i];
+                let delta = match function {
+                    Some(_) => json!({"tool_calls": [{"index": 0, "function": {"arguments": token}}]}),
+                    None => json!({"content": token}),
+                };
+                (delta, logprobs(self.with_top, answer, i..i + 1), None)
+            }
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
+        let place = self.next;
+        if place >= self.end {
+            return None;
+        }
+        self.next += 1;
+        let mut chunk = self.empty.clone();
+        let each = self.answer.tokens.len() + 2;
+        let (index, i) = (place / each, place % each);
+        if place + 1 == self.all {
+            chunk["usage"] = usage(&self.answer);
+        } else {
+            let (delta, logprobs, finish) = self.piece(index, i);
+            chunk["choices"] = json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]);
+        }
+        Some(chunk)
+    }
 }
 
 fn envelope(call: &Call<'_>, object: &str, choices: Vec<Value>) -> Value {
@@ -71,8 +111,8 @@ fn envelope(call: &Call<'_>, object: &str, choices: Vec<Value>) -> Value {
     })
 }
 
-fn tool_call_id(call: &Call<'_>, index: u64) -> String {
-    format!("call_sim_{}_{index}", id(call))
+fn tool_call_id(call_id: &str, index: usize) -> String {
+    format!("call_sim_{call_id}_{index}")
 }
 
 /// The same for the same request at the same time.
@@ -81,9 +121,12 @@ fn id(call: &Call<'_>) -> String {
     format!("{:08x}{:x}", crc32fast::hash(conversation.as_bytes()), call.now_ms)
 }
 
-fn logprobs(call: &Call<'_>, answer: &Answer, range: std::ops::Range<usize>) -> Value {
+fn with_top(call: &Call<'_>) -> bool {
+    call.request.raw("top_logprobs").is_some_and(|most| !matches!(most, "0" | "null"))
+}
+
+fn logprobs(with_top: bool, answer: &Answer, range: std::ops::Range<usize>) -> Value {
     let Some(in_turn) = answer.logprobs else { return Value::Null };
-    let with_top = call.request.raw("top_logprobs").is_some_and(|most| !matches!(most, "0" | "null"));
     let content = range.map(|i| {
         let (token, logprob) = (&answer.tokens[i], in_turn[i % in_turn.len()]);
         let mut entry = json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()});

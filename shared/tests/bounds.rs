@@ -1,0 +1,280 @@
+//! What bytes from outside cost, counted in steps and allocated bytes (B1, B2): twice the input costs twice as much at most,
+//! where the square would be four times; and no shape of input takes a multiple of its size in memory.
+
+use allocation_counter::measure;
+use bytes::Bytes;
+use gateway_core::instructions::Instructions;
+use gateway_core::provider::sse::SseParser;
+use gateway_core::provider::{Answers, Chunk, Completion, NotACompletion};
+use gateway_core::request::ChatRequest;
+use gateway_core::schema::{MAX_STEPS, Schema};
+use gateway_core::steps;
+use gateway_core::tenant::{TenantRecord, TenantSettings};
+use http::{HeaderMap, HeaderValue};
+use serde_json::json;
+
+/// What some work cost.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    input_bytes: u64,
+    steps: u64,
+    allocated_bytes: u64,
+    peak_bytes: u64,
+}
+
+fn cost(input: Bytes, work: &impl Fn(&Bytes)) -> Cost {
+    let mut taken = 0;
+    let memory = measure(|| taken = steps::of(u64::MAX, || work(&input)).1);
+    let (allocated_bytes, peak_bytes) = (memory.bytes_total, memory.bytes_max);
+    Cost { input_bytes: input.len() as u64, steps: taken, allocated_bytes, peak_bytes }
+}
+
+/// The cost of twice the input is at most twice, and some slack for buffers that grow by doubling; answers it.
+fn at_most_twice(what: &str, input: impl Fn(usize) -> Bytes, work: impl Fn(&Bytes)) -> Cost {
+    let (one, two) = (cost(input(4_000), &work), cost(input(8_000), &work));
+    assert!(two.input_bytes * 10 > one.input_bytes * 17, "{what}: {one:?} {two:?}");
+    assert!(two.steps <= 2 * one.steps + 100, "{what}: {one:?} {two:?}");
+    assert!(two.allocated_bytes <= 5 * one.allocated_bytes / 2 + 4_096, "{what}: {one:?} {two:?}");
+    two
+}
+
+fn body(fields: &str) -> String {
+    format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"x"}}],{fields}}}"#)
+}
+
+fn list(item: &str, count: usize) -> String {
+    let items: Vec<&str> = std::iter::repeat_n(item, count).collect();
+    format!("[{}]", items.join(","))
+}
+
+fn parse(body: &Bytes) {
+    let _ = ChatRequest::parse(body.clone());
+}
+
+#[test]
+fn a_request_costs_what_its_bytes_cost_whatever_stands_in_it() {
+    let message = r#"{"role":"user","content":"hello"}"#;
+    let shapes: [(&str, fn(&str) -> String, &str); 9] = [
+        ("messages", |list| format!(r#"{{"model":"auto","messages":{list}}}"#), message),
+        ("no messages", |list| format!(r#"{{"model":"auto","messages":{list}}}"#), "0"),
+        (
+            "parts",
+            |list| format!(r#"{{"model":"auto","messages":[{{"role":"user","content":{list}}}]}}"#),
+            r#"{"type":"text","text":"a"}"#,
+        ),
+        ("no parts", |list| format!(r#"{{"model":"auto","messages":[{{"role":"tool","content":{list}}}]}}"#), "0"),
+        ("tools", |list| body(&format!(r#""tools":{list}"#)), r#"{"type":"function"}"#),
+        ("stop", |list| body(&format!(r#""stop":{list}"#)), "\"a\""),
+        ("models", |list| body(&format!(r#""models":{list}"#)), "\"a\""),
+        (
+            "schema",
+            |list| {
+                body(&format!(
+                    r#""response_format":{{"type":"json_schema","json_schema":{{"schema":{{"enum":{list}}}}}}}"#
+                ))
+            },
+            "{}",
+        ),
+        ("escapes", |list| body(&format!(r#""user":"{}""#, "\\u0061".repeat(list.len() / 4))), "0"),
+    ];
+    for (what, around, item) in shapes {
+        let cost = at_most_twice(what, |size| around(&list(item, size)).into(), parse);
+        assert!(cost.peak_bytes <= 2 * cost.input_bytes + 4_096, "{what}: {cost:?}");
+    }
+}
+
+#[test]
+fn the_257th_top_level_field_ends_the_reading() {
+    let with = |count: usize| {
+        let fields: Vec<String> = (2..count).map(|i| format!(r#""f{i}":0"#)).collect();
+        Bytes::from(body(&fields.join(",")))
+    };
+    assert!(ChatRequest::parse(with(256)).is_ok());
+    let told = ChatRequest::parse(with(257)).unwrap_err().told();
+    assert_eq!((told.status, told.code, told.param.as_deref()), (400, "invalid_request".into(), None));
+    assert!(told.message.contains("256 top-level fields"), "{}", told.message);
+    let cost = cost(with(120_000), &parse);
+    assert!(cost.steps < 1_000 && cost.allocated_bytes < 64 << 10, "{cost:?}");
+}
+
+#[test]
+fn names_of_fields_are_told_apart_without_comparing_each_with_each() {
+    let names = |length: usize| {
+        let fields: Vec<String> = (0..250).map(|i| format!(r#""{}{i:03}":0"#, "x".repeat(length))).collect();
+        Bytes::from(body(&fields.join(",")))
+    };
+    at_most_twice("long names", |size| names(size / 10), parse);
+}
+
+#[test]
+fn more_answers_than_were_asked_for_end_the_reading() {
+    for (choices, n, fine) in [(1, 1, true), (2, 1, false), (128, 128, true), (129, 128, false)] {
+        let whole = format!(r#"{{"choices":{}}}"#, list(r#"{"finish_reason":"stop"}"#, choices));
+        assert_eq!(Completion::parse(whole.clone().into(), n, 0.0).is_ok(), fine, "{choices} of {n}");
+        assert_eq!(Chunk::parse(whole.into(), n).is_ok(), fine, "{choices} of {n}");
+    }
+    // 12 MB took 1.7 GB.
+    let whole = Bytes::from(format!(r#"{{"choices":{}}}"#, list("{}", 4 << 20)));
+    for n in [1, 128] {
+        let cost = cost(whole.clone(), &|whole: &Bytes| {
+            assert!(Completion::parse(whole.clone(), n, 0.0).is_err());
+            assert!(Chunk::parse(whole.clone(), n).is_err());
+        });
+        assert!(cost.allocated_bytes < 256 << 10 && cost.steps < 300, "{cost:?}");
+    }
+}
+
+#[test]
+fn a_stream_has_no_more_answers_than_were_asked_for_however_they_are_numbered() {
+    let event = |index: u64| Bytes::from(format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":"x"}}}}]}}"#));
+    // Some providers count from 1.
+    for (n, indices, fine) in [
+        (1, vec![0, 0, 0], true),
+        (1, vec![1, 1], true),
+        (1, vec![0, 1], false),
+        (2, vec![0, 1, 0, u64::MAX], false),
+        (3, vec![2, 1, 0, 2], true),
+    ] {
+        let mut answers = Answers::of(n);
+        let read: Result<Vec<Chunk>, NotACompletion> =
+            indices.iter().map(|index| answers.read(event(*index))).collect();
+        assert_eq!(read.err(), (!fine).then_some(NotACompletion::Malformed), "{indices:?} of {n}");
+    }
+}
+
+#[test]
+fn an_answer_costs_what_its_bytes_cost() {
+    let token = r#"{"token":"a","logprob":-0.5}"#;
+    let shapes: [(&str, fn(&str) -> String, &str); 3] = [
+        ("logprobs", |list| format!(r#""logprobs":{{"content":{list}}}"#), token),
+        ("tool calls", |list| format!(r#""message":{{"tool_calls":{list}}}"#), "{}"),
+        ("text", |list| format!(r#""message":{{"content":"{}"}}"#, "\\u0061".repeat(list.len())), "0"),
+    ];
+    for (what, around, item) in shapes {
+        let whole =
+            |size| format!(r#"{{"choices":[{{"finish_reason":"stop",{}}}]}}"#, around(&list(item, size))).into();
+        let cost = at_most_twice(what, whole, |whole| {
+            let _ = Completion::parse(whole.clone(), 1, 0.0).unwrap().rewritten("a/b", true);
+        });
+        assert!(cost.peak_bytes <= 3 * cost.input_bytes + 4_096, "{what}: {cost:?}");
+    }
+}
+
+/// Feeds in pieces of `size` and takes what comes.
+fn feed(wire: &Bytes, size: usize) -> Vec<Bytes> {
+    let (mut parser, mut events) = (SseParser::default(), Vec::new());
+    for piece in wire.chunks(size) {
+        parser.feed(piece);
+        while let Ok(Some(event)) = parser.next_event() {
+            events.push(event);
+        }
+    }
+    events
+}
+
+#[test]
+fn a_stream_costs_what_its_bytes_cost_however_it_is_cut() {
+    let shapes: [(&str, fn(usize) -> String, usize); 5] = [
+        ("one long line, byte by byte", |size| format!("data: {}\n\n", "x".repeat(size)), 1),
+        ("an event of many lines", |size| format!("{}\n", "data: x\n".repeat(size)), 3),
+        ("an event of many empty lines", |size| format!("{}\n", "data\n".repeat(size)), 1 << 20),
+        ("comments", |size| ": x\n".repeat(size), 7),
+        ("many events", |size| "data: x\n\n".repeat(size), 100),
+    ];
+    for (what, wire, piece) in shapes {
+        let cost = at_most_twice(what, |size| wire(size).into(), |wire| drop(feed(wire, piece)));
+        assert!(cost.steps <= cost.input_bytes + 100, "each byte is searched once, {what}: {cost:?}");
+    }
+}
+
+#[test]
+fn an_event_keeps_nothing_in_memory_but_itself() {
+    let comment = format!(": {}\ndata: x\n\n", "x".repeat(1 << 20));
+    let wire = Bytes::from(comment.repeat(8));
+    let mut events = Vec::new();
+    let memory = measure(|| events = feed(&wire, 16 << 10));
+    assert_eq!(events.len(), 8);
+    assert!(memory.bytes_current < 8 << 10, "{memory:?}");
+}
+
+#[test]
+fn a_schema_that_forks_without_end_is_given_up() {
+    let forks = r##"{"allOf":[{"$ref":"#"},{"$ref":"#"}]}"##;
+    let (fits, taken) = steps::of(2 * MAX_STEPS as u64, || Schema::read(forks).fits("5"));
+    assert!(fits, "what cannot be checked counts as fitting");
+    assert!(taken >= MAX_STEPS as u64, "{taken}");
+    // Its budget is for all the texts of an answer together.
+    let mut schema = Schema::read(forks);
+    let (_, taken) =
+        steps::of(2 * MAX_STEPS as u64, || (0..128).map(|_| schema.fits("5")).filter(|fits| *fits).count());
+    assert!(taken < MAX_STEPS as u64 + 1_000, "{taken}");
+}
+
+#[test]
+fn no_schema_takes_more_steps_than_there_are() {
+    let names = |count: usize| (0..count).map(|i| format!("\"n{i}\"")).collect::<Vec<_>>().join(",");
+    let pairs = |count: usize| (0..count).map(|i| format!("\"n{i}\":0")).collect::<Vec<_>>().join(",");
+    let long = "y".repeat(50_000);
+    for (schema, text) in [
+        (format!(r#"{{"items":{{"enum":[{}]}}}}"#, names(20_000)), list("\"no\"", 50_000)),
+        (format!(r#"{{"items":{{"enum":{}}}}}"#, list(&list("0", 1_000), 100)), list(&list("0", 999), 100)),
+        (format!(r#"{{"items":{{"const":{}}}}}"#, list("0", 100_000)), list(&list("0", 100), 1_000)),
+        (format!(r#"{{"items":{{"required":[{}]}}}}"#, names(20_000)), format!("[{{{}}}]", pairs(20_000))),
+        (format!(r#"{{"items":{{"type":{}}}}}"#, list("\"object\"", 20_000)), list("0", 100_000)),
+        (format!(r#"{{"items":{{"anyOf":{}}}}}"#, list("false", 30_000)), list("0", 100_000)),
+        (format!(r#"{{"items":{{"enum":["{long}a","{long}b","{long}c"]}}}}"#), format!("[\"{long}a\",\"{long}b\"]")),
+        (format!(r##"{{"items":{{"$ref":"#/{long}"}},"{long}":{{}}}}"##), list("0", 100_000)),
+    ] {
+        let (_, taken) = steps::of(u64::MAX, || Schema::read(&schema).fits(&text));
+        assert!(taken < MAX_STEPS as u64 + 50_000, "{taken}: {}", &schema[..80]);
+    }
+}
+
+#[test]
+fn a_schema_or_an_answer_that_is_too_long_for_a_tree_is_not_made_one() {
+    let objects = list(r#"{"a":0}"#, 1 << 20);
+    for (schema, text) in [("{\"type\":\"array\"}", &*objects), (&*objects, "5")] {
+        let mut fits = false;
+        let memory = measure(|| fits = Schema::read(schema).fits(text));
+        assert!(fits && memory.bytes_max < 64 << 10, "{memory:?}");
+    }
+    assert!(!Schema::read("true").fits(&objects[1..]), "that it is JSON is seen all the same");
+}
+
+#[test]
+fn tags_cost_what_their_bytes_cost() {
+    let headers = |size: usize| "a=1,".repeat(size).into();
+    at_most_twice("tags", headers, |value: &Bytes| {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-gateway-tags", HeaderValue::from_maybe_shared(value.clone()).unwrap());
+        let _ = Instructions::read(&headers);
+    });
+}
+
+#[test]
+fn a_tenants_body_costs_what_its_bytes_cost() {
+    let settings: TenantSettings = serde_json::from_value(json!({
+        "enabled": true, "limits": {"requests_per_minute": 600, "tokens_per_minute": null, "concurrency": null,
+            "daily_requests": null, "daily_tokens": null, "daily_cost_usd": null, "monthly_cost_usd": null},
+        "window_anchor_ms": 0, "allowed_models": ["*"],
+        "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
+        "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false,
+        "allow_paid_extras": false
+    }))
+    .unwrap();
+    let create = |body: &Bytes| {
+        let body = serde_json::from_slice(body).unwrap();
+        assert!(TenantRecord::create(body, &settings, 7).is_err());
+    };
+    // A long name above many fields: the path of each is not made.
+    let nested = |size: usize| {
+        let fields: Vec<String> = (0..size).map(|i| format!("\"n{i}\":0")).collect();
+        format!(r#"{{"id":"a","{}":{{{}}}}}"#, "x".repeat(size * 5), fields.join(",")).into()
+    };
+    at_most_twice("a long name above many", nested, create);
+    at_most_twice(
+        "many models",
+        |size| json!({"id": "a", "allowed_models": vec!["x"; size]}).to_string().into(),
+        create,
+    );
+}

@@ -226,6 +226,58 @@ mod tests {
         assert_eq!(serde_json::from_str::<Usage>(&json).unwrap(), usage);
     }
 
+    #[test]
+    fn a_price_that_is_a_fraction_of_a_nano_dollar_a_token_is_rounded_up_once_for_all_of_a_kind() {
+        for (tokens, nusd_per_million, nusd) in [
+            (0, 1, 0),
+            (1, 0, 0),
+            (1, 1, 1),
+            (1_000_000, 1, 1),
+            (1_000_001, 1, 2),
+            (1, 999_999, 1),
+            (1, 1_000_000, 1),
+            (1, 1_000_001, 2),
+            (3, 333_333, 1),
+            (3, 333_334, 2),
+            (7, 1_500, 1),
+            (1_000, 1_500, 2),
+            (2_000, 1_500, 3),
+            (2_001, 1_500, 4),
+            (1, 37_500_000, 38),
+            (2, 37_500_000, 75),
+            (3, 37_500_000, 113),
+        ] {
+            let price = PriceNusdPerMillion { input: nusd_per_million, output: nusd_per_million, ..Default::default() };
+            let input = Usage { input_tokens: tokens, ..Usage::default() };
+            assert_eq!(price.cost_nusd(&input), nusd, "{tokens} tokens at {nusd_per_million}");
+            // Each kind of token is rounded up for itself.
+            let both = Usage { output_tokens: tokens, ..input };
+            assert_eq!(price.cost_nusd(&both), 2 * nusd, "{tokens} tokens at {nusd_per_million}");
+        }
+    }
+
+    /// Tokens and prices of which no product reaches what 64 bits hold: where a sum saturates, wrong rounding cannot be seen.
+    const TOKENS: std::ops::Range<u64> = 0..1 << 40;
+    const PRICES: std::ops::Range<u64> = 0..1 << 40;
+
+    fn usage_within_bounds() -> impl Strategy<Value = Usage> {
+        (TOKENS, TOKENS, 0..=100u64, 0..=100u64).prop_map(|(input_tokens, output_tokens, cached, reasoning)| Usage {
+            input_tokens,
+            cached_input_tokens: input_tokens / 100 * cached,
+            output_tokens,
+            reasoning_tokens: output_tokens / 100 * reasoning,
+        })
+    }
+
+    fn price_within_bounds() -> impl Strategy<Value = PriceNusdPerMillion> {
+        (PRICES, PRICES, PRICES, PRICES).prop_map(|(input, cached_input, output, reasoning)| PriceNusdPerMillion {
+            input,
+            cached_input,
+            output,
+            reasoning,
+        })
+    }
+
     fn any_usage() -> impl Strategy<Value = Usage> {
         (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
             |(input_tokens, cached_input_tokens, output_tokens, reasoning_tokens)| Usage {
@@ -235,12 +287,6 @@ mod tests {
                 reasoning_tokens,
             },
         )
-    }
-
-    fn any_price() -> impl Strategy<Value = PriceNusdPerMillion> {
-        (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(input, cached_input, output, reasoning)| {
-            PriceNusdPerMillion { input, cached_input, output, reasoning }
-        })
     }
 
     proptest! {
@@ -255,24 +301,52 @@ mod tests {
         }
 
         #[test]
-        fn a_cost_is_never_below_the_exact_price_and_less_than_one_nano_dollar_above(tokens: u64, price: u64) {
+        fn a_cost_is_never_below_the_exact_price_and_less_than_one_nano_dollar_above(tokens in TOKENS, price in PRICES) {
             let exact = u128::from(tokens) * u128::from(price);
-            match kind_nusd(tokens, price) {
-                u64::MAX => prop_assert!(exact > (u128::from(u64::MAX) - 1) * 1_000_000),
-                charged => {
-                    prop_assert!(u128::from(charged) * 1_000_000 >= exact);
-                    prop_assert!(u128::from(charged) * 1_000_000 - exact < 1_000_000);
-                }
-            }
+            let charged = u128::from(kind_nusd(tokens, price)) * 1_000_000;
+            prop_assert!((exact..exact + 1_000_000).contains(&charged), "{} for {}", charged, exact);
         }
 
         #[test]
-        fn more_tokens_never_cost_less(price in any_price(), usage in any_usage(), more: u32) {
-            let mut longer = usage;
-            longer.input_tokens = longer.input_tokens.saturating_add(u64::from(more));
-            prop_assert!(price.cost_nusd(&longer) >= price.cost_nusd(&usage));
-            longer.output_tokens = longer.output_tokens.saturating_add(u64::from(more));
-            prop_assert!(price.cost_nusd(&longer) >= price.cost_nusd(&usage));
+        fn the_cost_of_all_kinds_is_above_the_exact_price_by_less_than_a_nano_dollar_each(
+            usage in usage_within_bounds(), price in price_within_bounds(),
+        ) {
+            let fresh = usage.input_tokens - usage.cached_input_tokens;
+            let plain = usage.output_tokens - usage.reasoning_tokens;
+            let kinds = [
+                (fresh, price.input),
+                (usage.cached_input_tokens, price.cached_input),
+                (plain, price.output),
+                (usage.reasoning_tokens, price.reasoning),
+            ];
+            let exact: u128 = kinds.iter().map(|(tokens, price)| u128::from(*tokens) * u128::from(*price)).sum();
+            let charged = u128::from(price.cost_nusd(&usage)) * 1_000_000;
+            prop_assert!((exact..exact + 4_000_000).contains(&charged), "{} for {}", charged, exact);
+        }
+
+        #[test]
+        fn a_call_in_two_parts_costs_what_it_costs_as_one_or_a_nano_dollar_more(
+            one in TOKENS, other in TOKENS, price in PRICES,
+        ) {
+            let (whole, parts) = (kind_nusd(one + other, price), kind_nusd(one, price) + kind_nusd(other, price));
+            prop_assert!(whole <= parts && parts <= whole + 1);
+        }
+
+        #[test]
+        fn what_no_number_holds_is_the_largest_there_is(tokens: u64, price: u64) {
+            let exact = (u128::from(tokens) * u128::from(price)).div_ceil(1_000_000);
+            prop_assert_eq!(u128::from(kind_nusd(tokens, price)), exact.min(u128::from(u64::MAX)));
+        }
+
+        #[test]
+        fn more_tokens_never_cost_less(price in price_within_bounds(), usage in usage_within_bounds(), more: u32) {
+            let longer = Usage { input_tokens: usage.input_tokens + u64::from(more), ..usage };
+            let longest = Usage { output_tokens: longer.output_tokens + u64::from(more), ..longer };
+            let costs = [usage, longer, longest].map(|usage| price.cost_nusd(&usage));
+            prop_assert!(costs.is_sorted());
+            // And as much more as they are worth: no part of them is lost in rounding.
+            let exact = u128::from(more) * (u128::from(price.input) + u128::from(price.output));
+            prop_assert!(u128::from(costs[2] - costs[0] + 2) * 1_000_000 >= exact);
         }
 
         #[test]

@@ -173,10 +173,10 @@ impl Check<'_> {
 
     fn all_fit<'v>(
         &mut self,
-        mut pairs: impl Iterator<Item = (&'v Value, &'v Value)>,
+        pairs: impl Iterator<Item = (&'v Value, &'v Value)>,
         depth: usize,
     ) -> Result<bool, Spent> {
-        while let Some((value, schema)) = pairs.next() {
+        for (value, schema) in pairs {
             if !self.fits(value, schema, depth)? {
                 return Ok(false);
             }

@@ -184,6 +184,55 @@ async fn without_a_good_key_nobody_is_let_in() {
     assert_eq!(with_headers(&rig, api_key).await.status, 200);
 }
 
+/// A good key of these 30 characters.
+fn key_of(random: &str) -> ApiKey {
+    let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut sum = crc32fast::hash(random.as_bytes());
+    let mut checksum = String::new();
+    for _ in 0..6 {
+        checksum.insert(0, char::from(digits[(sum % 62) as usize]));
+        sum /= 62;
+    }
+    ApiKey::parse(&format!("gw_live_{random}{checksum}")).unwrap()
+}
+
+#[tokio::test]
+async fn two_keys_that_begin_alike_are_two_keys() {
+    let rig = cheap(["ok"]).build().await;
+    rig.add_tenant("beta", json!({})).await;
+    let (ours, theirs) = (key_of(&format!("aaaaaaaa{:022}", 1)), key_of(&format!("aaaaaaaa{:022}", 2)));
+    assert_eq!(ours.reveal()[..16], theirs.reveal()[..16]);
+    rig.keep_key(&ours, "acme", "alike").await;
+    let asked = async |key: &ApiKey| rig.chat_as(key.reveal(), &[], ask("cheap")).await;
+    assert_eq!(asked(&ours).await.status, 200);
+    assert_eq!(asked(&theirs).await.status, 401, "what is kept of the one says nothing of the other");
+    rig.keep_key(&theirs, "beta", "alike").await;
+    for _ in 0..2 {
+        for key in [&ours, &theirs] {
+            assert_eq!(asked(key).await.status, 200);
+        }
+    }
+    // All but the first of each were served by what is kept of the key, to the tenant whose it is.
+    rig.directory.set_down(true);
+    for (key, tenant) in [(&ours, "acme"), (&theirs, "beta")] {
+        assert_eq!(asked(key).await.status, 200);
+        assert_eq!(rig.totals_of(tenant).await.requests, 3 + u64::from(tenant == "acme"), "{tenant}");
+    }
+    rig.directory.set_down(false);
+    // The end of one is not the end of the other.
+    let entry = gateway_core::directory::AuditEntry {
+        at_ms: rig.clock_now(),
+        who: "root".into(),
+        what: "key.revoke".into(),
+        subject: "acme/alike".into(),
+        before: Value::Null,
+        after: Value::Null,
+    };
+    rig.directory.inner.delete_key("acme", "alike", entry).await.unwrap();
+    rig.clock.advance(10_000);
+    assert_eq!((asked(&ours).await.status, asked(&theirs).await.status), (401, 200));
+}
+
 #[tokio::test]
 async fn a_disabled_tenant_is_not_served_from_its_next_request_on() {
     let rig = cheap(["ok"]).build().await;

@@ -395,3 +395,26 @@ async fn what_counts_as_a_hit_has_an_answer_and_what_does_not_has_a_hold() {
     let hits = tasks.join_all().await.into_iter().sum();
     assert_eq!(used_and_held(&store, "acme").await, (Amounts { requests: hits, ..ZERO }, ZERO));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_whose_time_is_over_is_a_miss_to_the_admission() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let store = store_at(&redis.url());
+    introduce(&store, &ask("acme")).await;
+    let key = cache_key("acme", 1);
+    store.put(&key, "answer".into(), 1_000, NOW).await.unwrap();
+    let mut hits = 0;
+    // The server's own clock has moved by next to nothing: what counts is the time that is passed in.
+    for (after_ms, is_hit) in [(0, true), (999, true), (1_000, false), (1_001, false), (86_400_000 / 24, false)] {
+        let ask = ask("acme");
+        let (verdict, answer) = Store::admit(&store, &ask, Some(&key), NOW + after_ms).await.unwrap();
+        let Verdict::Admitted { held, .. } = verdict else { panic!("{verdict:?}") };
+        assert_eq!(answer.is_some(), is_hit, "after {after_ms} ms");
+        assert_eq!(held, if is_hit { ZERO } else { HOLD }, "after {after_ms} ms");
+        hits += u64::from(is_hit);
+        if !is_hit {
+            store.release(&ask, None, NOW + after_ms).await.unwrap();
+        }
+    }
+    assert_eq!(used_and_held(&store, "acme").await, (Amounts { requests: hits, ..ZERO }, ZERO));
+}

@@ -298,7 +298,11 @@ impl Rig {
 
     /// Makes a key of a tenant.
     pub async fn add_key(&self, tenant: &str, id: &str) -> String {
-        let key = TenantKey::generate();
+        self.keep_key(&TenantKey::generate(), tenant, id).await
+    }
+
+    /// Makes this key one of a tenant's.
+    pub async fn keep_key(&self, key: &TenantKey, tenant: &str, id: &str) -> String {
         let record = KeyRecord {
             id: id.into(),
             tenant: tenant.into(),

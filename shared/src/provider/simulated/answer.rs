@@ -133,7 +133,7 @@ struct Function<'a> {
 impl<'a> Conversation<'a> {
     fn read(request: &'a ChatRequest) -> Self {
         let mut read = Self { last: Message::default(), text_bytes: 0 };
-        let _ = each(request, "messages", |message: Message<'_>| {
+        each(request, "messages", |message: Message<'_>| {
             read.text_bytes += message.content.map_or(0, text_bytes);
             read.last = message;
         });

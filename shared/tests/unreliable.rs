@@ -158,10 +158,6 @@ impl<T: Ledger> Ledger for Unreliable<T> {
         self.up(LedgerError::Unavailable)?.flush().await
     }
 
-    fn is_flush_due(&self, now_ms: u64) -> bool {
-        self.inner.is_flush_due(now_ms)
-    }
-
     async fn ping(&self) -> Result<(), LedgerError> {
         self.up(LedgerError::Unavailable)?.ping().await
     }

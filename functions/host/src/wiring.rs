@@ -1,5 +1,6 @@
 //! From the environment to a gateway, wired by hand in one place.
 
+use crate::flushing;
 use crate::secrets::secret;
 use anyhow::{Context, bail};
 use gateway_core::clock::{Clock, SystemClock};
@@ -184,8 +185,11 @@ pub async fn wire() -> anyhow::Result<Wired> {
             }
         };
     }
-    let gateway = builder.build(directory, ledger, hasher).await?;
-    Ok(Wired { gateway: Arc::new(gateway), owner_token, place, config_name })
+    let gateway = Arc::new(builder.build(directory, ledger, hasher).await?);
+    if matches!(place, Place::Table(_)) {
+        flushing::begin(&gateway);
+    }
+    Ok(Wired { gateway, owner_token, place, config_name })
 }
 
 fn known(key: &ApiKey) -> anyhow::Result<Secret> {

@@ -9,7 +9,7 @@
 //! not matter; the one whose transaction was cancelled tries another.
 //!
 //! A cache hit may not wait for a write. Its receipt is kept in this process and written beside the next receipt that is,
-//! many hits in one transaction. If the process ends first, or a thousand are waiting, the structured log line is the
+//! or when the process flushes, many hits in one transaction. If the process ends first, or a thousand are waiting, the structured log line is the
 //! receipt, and replaying it counts it once, whether or not it had been written.
 
 mod claims;
@@ -36,8 +36,6 @@ const KEEP_RECEIPTS_MS: u64 = 30 * DAY_MS;
 const KEEP_ROWS_MS: u64 = 400 * DAY_MS;
 /// How many hits wait at most to be written.
 const HITS_WAITING: usize = 1000;
-/// After what time a hit is written by itself, at the cost of a receipt, where none comes to go with.
-const HIT_WAITS_MS: u64 = 10_000;
 /// How many of them one transaction takes: each is an item of its own, and adds to three sums at most; 100 items fit.
 const HITS_AT_ONCE: usize = 25;
 /// How many such transactions go beside one receipt.
@@ -196,12 +194,6 @@ impl Ledger for DynamoLedger {
 
     async fn flush(&self) -> Result<(), LedgerError> {
         Ok(self.write_all_hits().await?)
-    }
-
-    fn is_flush_due(&self, now_ms: u64) -> bool {
-        let hits = lock(&self.hits);
-        let is_old = |hit: &Receipt| now_ms.saturating_sub(hit.created_at_ms) >= HIT_WAITS_MS;
-        hits.len() >= HITS_AT_ONCE || hits.front().is_some_and(is_old)
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

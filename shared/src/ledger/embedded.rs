@@ -223,10 +223,6 @@ impl Ledger for EmbeddedLedger {
         Ok(())
     }
 
-    fn is_flush_due(&self, _now_ms: u64) -> bool {
-        false
-    }
-
     async fn ping(&self) -> Result<(), LedgerError> {
         match &self.shared.lock().sync_error {
             Some(error) => Err(LedgerError::Unavailable(format!("the last sync failed: {error}"))),

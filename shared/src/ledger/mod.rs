@@ -126,9 +126,6 @@ pub trait Ledger: Claims {
     /// Writes what waits in this process, so that every other one sees it: before the process ends, and now and then.
     async fn flush(&self) -> Result<(), LedgerError>;
 
-    /// Whether so much waits, or for so long, that a process that may stand still from now on should flush it first.
-    fn is_flush_due(&self, now_ms: u64) -> bool;
-
     /// Whether the ledger answers.
     async fn ping(&self) -> Result<(), LedgerError>;
 }

@@ -48,6 +48,21 @@ pub struct UsageRow {
     pub cost_nusd: u64,
 }
 
+impl UsageRow {
+    fn of(day: &str, tenant: Arc<str>, model: Arc<str>, counts: Counts) -> Self {
+        Self {
+            day: day.to_owned(),
+            tenant,
+            model,
+            requests: counts.requests,
+            cache_hits: counts.cache_hits,
+            input_tokens: counts.input_tokens,
+            output_tokens: counts.output_tokens,
+            cost_nusd: counts.cost_nusd,
+        }
+    }
+}
+
 /// Which usage rows are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageQuery {

@@ -95,16 +95,7 @@ async fn rows_of(
         let sum = rows.entry(names).or_default();
         *sum = sum.plus(counts);
     }
-    let row = |((tenant, model), counts): (Names, Counts)| UsageRow {
-        day: day.to_owned(),
-        tenant,
-        model,
-        requests: counts.requests,
-        cache_hits: counts.cache_hits,
-        input_tokens: counts.input_tokens,
-        output_tokens: counts.output_tokens,
-        cost_nusd: counts.cost_nusd,
-    };
+    let row = |((tenant, model), counts)| UsageRow::of(day, tenant, model, counts);
     Ok(rows.into_iter().take(count).map(row).collect())
 }
 

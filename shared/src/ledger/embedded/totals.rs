@@ -190,7 +190,10 @@ impl Rows {
             }
         }
         let more = rows.len() > limit;
-        let data: Vec<_> = rows.into_iter().take(limit).map(|(key, counts)| row(key, counts)).collect();
+        let row = |([day, tenant, model], counts): ([&Arc<str>; 3], Counts)| {
+            UsageRow::of(day, tenant.clone(), model.clone(), counts)
+        };
+        let data: Vec<_> = rows.into_iter().take(limit).map(row).collect();
         let next = data.last().filter(|_| more).map(|row| format!("{}/{}/{}", row.day, row.tenant, row.model));
         Page { data, next }
     }
@@ -230,19 +233,6 @@ fn start_of(query: &UsageQuery, cursor: Option<&str>) -> Bound<RowKey> {
         Bound::Excluded(seen)
     } else {
         Bound::Included((from.into(), Arc::default(), Arc::default(), None))
-    }
-}
-
-fn row([day, tenant, model]: [&Arc<str>; 3], counts: Counts) -> UsageRow {
-    UsageRow {
-        day: day.to_string(),
-        tenant: tenant.clone(),
-        model: model.clone(),
-        requests: counts.requests,
-        cache_hits: counts.cache_hits,
-        input_tokens: counts.input_tokens,
-        output_tokens: counts.output_tokens,
-        cost_nusd: counts.cost_nusd,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::receipt::{Amounts, CacheStatus};
 use crate::refill::{Stale, learn, recover};
 use crate::store::HealthStore;
 use crate::store::{Admission, CacheKey, Counters, QuotaAsk, Refusal, StoreError, Verdict};
-use crate::tenant::{Limits, Tenant};
+use crate::tenant::{Limits, Tenant, TenantUpgrade};
 use crate::window::{Window, WindowKind};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -344,7 +344,9 @@ fn receipt_windows(caller: &Caller, now_ms: u64) -> Vec<Window> {
     vec![Window::day(now_ms, caller.tenant.settings.window_anchor_ms), Window::month(now_ms)]
 }
 
-/// Where this request's answer is or may be remembered: all that the answer depends on, and whose it is (T1).
+/// Where this request's answer is or may be remembered: all that the answer depends on, and whose it is (T1). What changes
+/// no answer (a limit, a name, a key, a price, a time-out) is not in it, so that such a change leaves what is remembered
+/// where it is; who may still ask is the admission's to say, of a hit as of a miss (T2).
 fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
     let (tenant, request) = (&work.caller.tenant, &work.request);
     let cache = &tenant.settings.cache;
@@ -358,8 +360,12 @@ fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
         hash.update(part);
     };
     add(tenant.uid.as_bytes());
-    add(&work.gateway.config.version.to_le_bytes());
-    add(&tenant.version.to_le_bytes());
+    add(&work.gateway.config.answers);
+    add(&tenant.purges.to_le_bytes());
+    let (allowed_models, TenantUpgrade { enabled }) = tenant.settings.changing_answers();
+    add(&[u8::from(*enabled)]);
+    add(&allowed_models.len().to_le_bytes());
+    allowed_models.iter().for_each(|name| add(name.as_bytes()));
     add(&[match work.wants.upgrade {
         None => 0,
         Some(false) => 1,

@@ -253,7 +253,10 @@ async fn call(
         now_ms: begun_at_ms,
         id: work.journal.id,
     };
-    let opening = Opening { begun, begun_at_ms, bytes: manner.opening_bytes, idle_ms: timeouts.idle_ms, patience };
+    let ends = begun + Duration::from_millis(timeouts.total_ms);
+    let patience = patience.min(ends);
+    let opening =
+        Opening { begun, begun_at_ms, bytes: manner.opening_bytes, idle_ms: timeouts.idle_ms, patience, ends };
     let deadline = &work.deadline;
     let answered = work.journal.wait(async {
         let late = |detail, whose| Err((ProviderError::retryable(AttemptOutcome::Timeout, detail), whose));
@@ -311,6 +314,8 @@ struct Opening {
     idle_ms: u64,
     /// Until when the first token is waited for (A4).
     patience: Instant,
+    /// Until when the whole attempt may last.
+    ends: Instant,
 }
 
 /// Reads a stream until it has shown `bytes` of its answer, or its end. A failure up to here is nobody's business but
@@ -321,7 +326,7 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening) -> Result<Opened, P
     let mut bytes = 0;
     loop {
         let idle = Instant::now() + Duration::from_millis(opening.idle_ms);
-        let by = if ttft_ms.is_none() { opening.patience } else { idle };
+        let by = if ttft_ms.is_none() { opening.patience } else { idle.min(opening.ends) };
         let came = timeout_at(by, chunks.next()).await;
         let came = came.map_err(|_| ProviderError {
             may_bill: true,

@@ -98,8 +98,8 @@ impl Authenticator {
                     .map_err(|e| Error::Internal(format!("tenant {}: {e}", record.id)))?;
                 let caller = Caller {
                     tenant: Arc::new(tenant),
+                    key_expires_at_ms: key.ends_at_ms(),
                     key_last4: key.last4,
-                    key_expires_at_ms: key.expires_at_ms,
                     is_stale: false,
                     hash,
                 };

@@ -77,8 +77,8 @@ async fn decide_again(work: &mut Work<'_>, decision: &mut Decision) {
     let gateway = work.gateway;
     let now_ms = gateway.clock.now_ms();
     let key =
-        CacheKey { tenant: work.caller.tenant.uid.clone(), hash: hash(gateway.config.version, &work.request.prompt) };
-    let remembered = gateway.store.cache().get(&key, now_ms).await.ok().flatten();
+        CacheKey { tenant: work.caller.tenant.uid.clone(), hash: hash(&gateway.config.answers, &work.request.prompt) };
+    let remembered = gateway.labels().get(&key, now_ms).await.ok().flatten();
     let fresh = remembered.is_none();
     let name = match remembered {
         Some(name) => String::from_utf8(name.to_vec()).ok(),
@@ -94,7 +94,7 @@ async fn decide_again(work: &mut Work<'_>, decision: &mut Decision) {
     }
     let ttl_ms = if found.is_some() { gateway.config.intent.remember_seconds * 1000 } else { NOTHING_MS };
     let name = found.map_or_else(Bytes::new, |spec| Bytes::copy_from_slice(spec.name.as_bytes()));
-    if fresh && let Err(error) = gateway.store.cache().put(&key, name, ttl_ms, now_ms).await {
+    if fresh && let Err(error) = gateway.labels().put(&key, name, ttl_ms, now_ms).await {
         tracing::warn!(%error, "a classification is not remembered");
     }
 }
@@ -168,10 +168,10 @@ fn label(gateway: &Gateway, answer: &str) -> Option<String> {
     gateway.intents.find(word).map(|spec| spec.name.to_string())
 }
 
-fn hash(config_version: u64, prompt: &str) -> [u8; 32] {
+fn hash(answers: &[u8; 32], prompt: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(b"intent");
-    hash.update(config_version.to_le_bytes());
+    hash.update(answers);
     hash.update(prompt.as_bytes());
     hash.finalize().into()
 }

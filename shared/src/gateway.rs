@@ -6,9 +6,9 @@
 use crate::answer::Answer;
 use crate::authenticate::{Authenticator, Caller};
 use crate::budget::Budget;
-use crate::catalog::Model;
+use crate::catalog::{Model, Target};
 use crate::clock::{Clock, SystemClock, is_within};
-use crate::config::Config;
+use crate::config::{CacheSettings, Config};
 use crate::decide::{Intents, not_found};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -27,7 +27,7 @@ use crate::retry_budget::RetryBudget;
 use crate::running::Running;
 use crate::store::cache::MemoryCache;
 use crate::store::memory::MemoryCounters;
-use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store};
+use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store, StoreError};
 use crate::tenant::id_of;
 use crate::unreachable::Warned;
 use futures_util::future::join_all;
@@ -71,6 +71,8 @@ pub struct Gateway {
     pub(crate) intents: Intents,
     /// What the classifier is asked, without a prompt.
     pub(crate) bare_question: OnceLock<Option<ChatRequest>>,
+    /// What requests were found to be about, where the store is this process's memory.
+    labels: Option<MemoryCache>,
     /// What goes on without the store.
     pub(crate) outage: Outage,
     /// What the operator was told of providers.
@@ -114,6 +116,20 @@ impl Gateway {
             memory_bytes: MEMORY_BYTES,
             providers: HashMap::new(),
         }
+    }
+
+    /// Where it is remembered what requests were found to be about.
+    pub(crate) fn labels(&self) -> &dyn ResponseCache {
+        self.labels.as_ref().map_or(self.store.cache(), |labels| labels)
+    }
+
+    /// Forgets all that is remembered for a tenant.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn purge(&self, uid: &str) -> Result<(), StoreError> {
+        self.labels().purge(uid).await?;
+        self.store.cache().purge(uid).await
     }
 
     /// The provider of a model.
@@ -209,15 +225,8 @@ impl Gateway {
     pub async fn models(&self, headers: &HeaderMap) -> Result<Answer, Error> {
         let caller = self.caller(headers).await?;
         let catalog = &self.config.catalog;
-        let own = |name: &str| (name.to_owned(), "gateway".to_owned());
-        let names = std::iter::once(own("auto"))
-            .chain(catalog.tiers.iter().map(|tier| own(&tier.name)))
-            .chain(catalog.models.iter().map(|model| (model.name.to_string(), model.provider.to_string())))
-            .chain(catalog.aliases.iter().map(|(name, _)| own(name)));
-        let data: Vec<Value> = names
-            .filter(|(name, _)| caller.tenant.allows(name))
-            .map(|(name, owner)| json!({"id": name, "object": "model", "created": 0, "owned_by": owner}))
-            .collect();
+        let names = catalog.names().filter(|name| caller.tenant.allows(name));
+        let data: Vec<Value> = names.filter_map(|name| Some(told_model(name, &catalog.resolve(name)?))).collect();
         Ok(Answer::json(StatusCode::OK, &json!({"object": "list", "data": data})))
     }
 
@@ -227,11 +236,10 @@ impl Gateway {
     /// 401 and 403 as for any request, 404 for one that does not exist or is not this key's to use.
     pub async fn model(&self, headers: &HeaderMap, name: &str) -> Result<Answer, Error> {
         let caller = self.caller(headers).await?;
-        if !caller.tenant.allows(name) || self.config.catalog.resolve(name).is_none() {
-            return Err(not_found(&self.config.catalog, &caller, name));
+        match self.config.catalog.resolve(name).filter(|_| caller.tenant.allows(name)) {
+            Some(target) => Ok(Answer::json(StatusCode::OK, &told_model(name, &target))),
+            None => Err(not_found(&self.config.catalog, &caller, name)),
         }
-        let body = json!({"id": name, "object": "model", "created": 0, "owned_by": "gateway"});
-        Ok(Answer::json(StatusCode::OK, &body))
     }
 
     /// `GET /v1/receipts/{id}`: what one of this tenant's requests did (T1).
@@ -284,6 +292,15 @@ impl Gateway {
             "directory": {"state": state(directory.is_ok())}, "ledger": {"state": state(ledger.is_ok())}, "providers": providers});
         Answer::json(status, &body)
     }
+}
+
+/// A name as the lists of models tell it: a model is its provider's; a tier, an alias and `auto` are the gateway's own.
+fn told_model(name: &str, target: &Target) -> Value {
+    let owner = match target {
+        Target::Model(model) if *model.name == *name => &*model.provider,
+        Target::Model(_) | Target::Tier(_) | Target::Auto => "gateway",
+    };
+    json!({"id": name, "object": "model", "created": 0, "owned_by": owner})
 }
 
 impl Builder {
@@ -355,11 +372,15 @@ impl Builder {
     ) -> Result<Gateway, EmbedError> {
         let config = self.config;
         let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        // Answers share what a shared store has; in this process's memory the labels have a bound of their own.
+        let is_memory = self.store.is_none() && self.cache.is_none();
+        let labels = MemoryCache::new(bytes(config.intent.remember_entries), usize::MAX, usize::MAX);
         let store = self.store.unwrap_or_else(|| {
             Arc::new(Separate {
                 counters: self.counters.unwrap_or_else(|| Arc::new(MemoryCounters::default())),
                 cache: self.cache.unwrap_or_else(|| {
-                    Arc::new(MemoryCache::new(bytes(config.cache.max_bytes), bytes(config.cache.max_entry_bytes)))
+                    let CacheSettings { max_entries, max_bytes, max_entry_bytes } = config.cache;
+                    Arc::new(MemoryCache::new(bytes(max_entries), bytes(max_bytes), bytes(max_entry_bytes)))
                 }),
                 health: self
                     .health
@@ -375,6 +396,7 @@ impl Builder {
             retries: Mutex::new(RetryBudget::new(config.retry.clone())),
             metrics: Metrics::new(self.clock.now_ms()),
             clock: self.clock,
+            labels: is_memory.then_some(labels),
             outage: Outage::new(&config.health, config.breaker.clone()),
             warned: Warned::default(),
             ledger_failed_at_ms: AtomicU64::new(0),

@@ -98,6 +98,7 @@ pub(crate) async fn read_on(
     let mut choices = Finishes::default();
     let mut bytes = 0;
     let mut waited = Duration::ZERO;
+    let ends = opened.begun + Duration::from_millis(model.timeouts.total_ms);
     let mut came = opened.head;
     let mut rest = opened.rest;
     loop {
@@ -126,7 +127,8 @@ pub(crate) async fn read_on(
         }
         let Some(chunks) = &mut rest else { break };
         let from = Instant::now();
-        let next = next_chunks(chunks.as_mut(), model.timeouts.idle_ms, deadline, &mut sink).await;
+        let idle_until = from + Duration::from_millis(model.timeouts.idle_ms);
+        let next = next_chunks(chunks.as_mut(), idle_until.min(ends), deadline, &mut sink).await;
         waited += from.elapsed();
         match next {
             Ok(Some(chunks)) => came = chunks,
@@ -155,18 +157,20 @@ pub(crate) struct Writing {
 /// The next chunks; comments keep the client's connection alive while none come.
 async fn next_chunks(
     chunks: &mut dyn crate::provider::Chunks,
-    idle_ms: u64,
+    silent_at: Instant,
     deadline: &Deadline,
     sink: &mut Sink<'_>,
 ) -> Result<Option<Vec<Chunk>>, ProviderError> {
-    let silent_at = Instant::now() + Duration::from_millis(idle_ms);
     let mut next = std::pin::pin!(chunks.next());
     loop {
         let keep_alive_at = Instant::now() + KEEP_ALIVE;
         match deadline.bound_by(keep_alive_at.min(silent_at), &mut next).await {
             Ok(came) => return came,
             Err(_) if Instant::now() >= silent_at || deadline.left().is_zero() => {
-                return Err(ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent"));
+                return Err(ProviderError::retryable(
+                    AttemptOutcome::Timeout,
+                    "the stream went silent, or took too long",
+                ));
             }
             Err(_) => {
                 if let Sink::Client(reply, _) = sink {

@@ -105,6 +105,9 @@ pub struct TenantRecord {
     pub created_at_ms: u64,
     /// Grows with every change to the tenant or to one of its keys (T2). It begins with the time of creation.
     pub version: u64,
+    /// How often its remembered answers were purged; part of the key of each.
+    #[serde(default)]
+    pub purges: u64,
     /// The fields of [`TenantSettings`] that were set, and no others.
     pub set: Map<String, Value>,
 }
@@ -120,6 +123,8 @@ pub struct Tenant {
     pub name: String,
     /// The version of its record (T2).
     pub version: u64,
+    /// How often its remembered answers were purged.
+    pub purges: u64,
     /// The record over the defaults.
     pub settings: TenantSettings,
 }
@@ -159,7 +164,8 @@ impl TenantRecord {
         check_id(&id)?;
         let name = take_text(&mut fields, "name")?.unwrap_or_else(|| id.clone());
         let uid = Some(format!("{id}{UID_MARK}{}", random_base62(UID_CHARS)).into());
-        let mut record = Self { id: id.into(), uid, name, created_at_ms: now_ms, version: now_ms, set: Map::new() };
+        let mut record =
+            Self { id: id.into(), uid, name, created_at_ms: now_ms, version: now_ms, purges: 0, set: Map::new() };
         merge(&mut record.set, fields, Some(&to_value(defaults)?))?;
         record.resolve(defaults)?;
         Ok(record)
@@ -188,6 +194,12 @@ impl TenantRecord {
         Ok(record)
     }
 
+    /// This record with all that is remembered for it out of reach, its version one higher.
+    #[must_use]
+    pub fn purged(&self) -> Self {
+        Self { version: self.version + 1, purges: self.purges + 1, ..self.clone() }
+    }
+
     /// The tenant that this record makes over `defaults`.
     ///
     /// # Errors
@@ -201,13 +213,35 @@ impl TenantRecord {
             .map_err(|e| InvalidTenant::new(e.path().to_string(), e.inner().to_string()))?;
         check_settings(&settings)?;
         let (id, uid, name) = (self.id.clone(), self.uid().clone(), self.name.clone());
-        Ok(Tenant { id, uid, name, version: self.version, settings })
+        Ok(Tenant { id, uid, name, version: self.version, purges: self.purges, settings })
     }
 
     /// What all that is kept of it lies under.
     #[must_use]
     pub fn uid(&self) -> &Arc<str> {
         self.uid.as_ref().unwrap_or(&self.id)
+    }
+}
+
+impl TenantSettings {
+    /// Those that change what is answered: the part of them that is in the key of a remembered answer. Whoever adds a
+    /// setting says here which kind it is.
+    pub(crate) fn changing_answers(&self) -> (&[String], &TenantUpgrade) {
+        let Self {
+            allowed_models,
+            upgrade,
+            enabled: _,
+            limits: _,
+            window_anchor_ms: _,
+            // Whether it may be remembered, and for how long, changes no answer.
+            cache: _,
+            outage_share: _,
+            strict: _,
+            ledger_required: _,
+            // What it allows is in the request; where it is not allowed, the request is refused before it is looked for.
+            allow_paid_extras: _,
+        } = self;
+        (allowed_models, upgrade)
     }
 }
 

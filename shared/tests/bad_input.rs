@@ -1,7 +1,7 @@
 //! Whatever comes in that should not: a clear 4xx that names the field, nothing dispatched, nothing counted, no hang.
 
 use crate::rig::{Got, Rig, ask, ask_with, boxed, cheap, with_key};
-use gateway_core::directory::Directory;
+use gateway_core::directory::{Directory, Expiry};
 use gateway_core::key::ApiKey;
 use gateway_core::pipeline::ChatCall;
 use gateway_core::receipt::Amounts;
@@ -260,9 +260,8 @@ async fn a_revoked_key_stops_at_its_next_request_and_an_expired_one_on_time() {
         before: Value::Null,
         after: Value::Null,
     };
-    let expires_at_ms = rig.clock_now() + 5_000;
-    let version =
-        rig.directory.inner.expire_key("acme", "main", Some(expires_at_ms), entry("key.expire")).await.unwrap();
+    let expiry = Expiry { expires_at_ms: Some(rig.clock_now() + 5_000), retires_at_ms: None };
+    let version = rig.directory.inner.expire_key("acme", "main", expiry, entry("key.expire")).await.unwrap();
     let revoked = rig.directory.inner.delete_key("acme", "second", entry("key.revoke")).await.unwrap();
     assert_eq!(revoked, version + 1);
     rig.gateway.store.counters().refill(&rig.uid().await, None, revoked, &[], rig.clock_now()).await.unwrap();

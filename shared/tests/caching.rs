@@ -223,3 +223,15 @@ async fn the_better_answer_of_an_upgrade_is_what_is_remembered() {
     }
     assert_eq!(rig.calls("hedge"), 1);
 }
+
+#[tokio::test]
+async fn no_more_answers_are_remembered_than_the_cache_has_entries() {
+    let rig = cheap(["ok"]).table("[cache]\nmax_entries = 2").build().await;
+    let asks: Vec<_> = (0..3).map(|n| ask_with("cheap", json!({"user": format!("user {n}")}))).collect();
+    for ask in &asks {
+        assert_eq!(cache(&rig, ask).await, "miss");
+    }
+    for (ask, expected) in [(&asks[1], "hit"), (&asks[2], "hit"), (&asks[0], "miss")] {
+        assert_eq!(cache(&rig, ask).await, expected);
+    }
+}

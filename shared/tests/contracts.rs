@@ -20,7 +20,8 @@ async fn counters_in_memory_keep_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cache_in_memory_keeps_the_contract() {
-    store::response_cache(async || Arc::new(MemoryCache::new(4 << 20, 1 << 20)) as Arc<dyn ResponseCache>).await;
+    store::response_cache(async || Arc::new(MemoryCache::new(10_000, 4 << 20, 1 << 20)) as Arc<dyn ResponseCache>)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

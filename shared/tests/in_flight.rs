@@ -1,15 +1,17 @@
 //! What changes while a request is with its model: the day, its tenant's limit, the price.
 
-use crate::rig::{NOW, Rig, Scene, ask, two_tiers};
+use crate::rig::{NOW, Rig, Scene, ask, streamed, two_tiers};
 use async_trait::async_trait;
 use gateway_core::provider::simulated::Simulated;
-use gateway_core::provider::{Call, Provider, ProviderError, Reply};
+use gateway_core::provider::{Call, Chunk, Chunks, Provider, ProviderError, Reply};
 use gateway_core::receipt::Amounts;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::window::Window;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// A provider that waits to be told to answer.
 #[derive(Default)]
@@ -101,4 +103,63 @@ async fn a_request_pays_the_price_that_it_was_held_at_while_a_new_configuration_
     let (cheap, dear) = (old.totals().await, new.totals().await);
     assert_eq!((dear.tokens, dear.cost_nusd), (cheap.tokens, cheap.cost_nusd * 1000));
     assert_eq!(new.counted().await, cheap.plus(dear), "and the store has both");
+}
+
+/// A provider that streams a word a second, without end.
+struct Dripping;
+
+struct Drops(Box<dyn Chunks>);
+
+#[async_trait]
+impl Provider for Dripping {
+    async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
+        match Simulated::new().chat(call).await? {
+            Reply::Stream(chunks) => Ok(Reply::Stream(Box::new(Drops(chunks)))),
+            whole => Ok(whole),
+        }
+    }
+}
+
+#[async_trait]
+impl Chunks for Drops {
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
+        let mut words = loop {
+            let next = self.0.next().await?.unwrap_or_default();
+            if next.iter().any(Chunk::has_content) {
+                break next;
+            }
+        };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        words.truncate(1);
+        self.0 = Box::new(Again(words.clone()));
+        Ok(Some(words))
+    }
+}
+
+/// The same words each time.
+struct Again(Vec<Chunk>);
+
+#[async_trait]
+impl Chunks for Again {
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_never_ends_is_ended_when_the_attempts_time_is_over() {
+    for opening in ["ok", "held back"] {
+        let holdback = if opening == "ok" { 0 } else { 60_000 };
+        let scene = two_tiers(["sim/cheap"], ["sim/reasoning"])
+            .table("[timeouts_ms]\ntotal = 5500\nidle = 2000\nfirst_token = 2000\nrequest = 600000")
+            .table(&format!("[upgrade]\nstream_holdback_bytes = {holdback}"))
+            .with(|builder| builder.provider("sim", Arc::new(Dripping)));
+        let rig = scene.build().await;
+        let begun = Instant::now();
+        let got = rig.chat(streamed("sim/cheap")).await;
+        assert_eq!(begun.elapsed().as_millis(), 5500, "{opening}: {got:?}");
+        let receipt = rig.receipt(&got).await;
+        assert_eq!(receipt["attempts"][0]["outcome"], "timeout", "{receipt}");
+        assert!(receipt["usage"]["output_tokens"].as_u64().unwrap() > 0, "what came is billed");
+    }
 }

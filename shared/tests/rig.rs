@@ -312,6 +312,7 @@ impl Rig {
             last4: key.last4().into(),
             created_at_ms: NOW,
             expires_at_ms: None,
+            retires_at_ms: None,
         };
         self.directory.inner.create_key(&record, audit("key.create", id)).await.unwrap();
         key.reveal().to_owned()

@@ -268,3 +268,27 @@ async fn route_tells_the_decision_and_calls_nobody() {
     assert_eq!(rig.double.counts().total.calls, 0);
     assert_eq!((rig.counted().await, rig.totals().await), (Amounts::default(), Amounts::default()));
 }
+
+#[tokio::test]
+async fn no_more_questions_to_the_classifier_are_remembered_than_it_says() {
+    let scene = scene().tier("cheap", &[SAYS_DESIGN]).tier("reasoning", &["ok@strong"]);
+    let rig = scene.table("[intent]\nask_below = 1\nremember_entries = 1\nclassifier_timeout_ms = 60000").build().await;
+    for (words, calls) in [("Some words", 1), ("Some words", 1), ("Other words", 2), ("Some words", 3)] {
+        assert_eq!(rig.fresh(about(words)).await.status, 200);
+        assert_eq!(rig.calls(SAYS_DESIGN), calls, "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_owned_by_the_same_whether_it_is_listed_or_asked_for() {
+    let rig = cheap(["ok", "sim/cheap"]).table("[aliases]\nfast = \"up/ok\"").build().await;
+    let headers = with_key(&rig.key, &[]);
+    let list = Got::all_of(rig.gateway.models(&headers).await.unwrap()).await.json();
+    let owners =
+        [("auto", "gateway"), ("cheap", "gateway"), ("fast", "gateway"), ("up/ok", "up"), ("sim/cheap", "sim")];
+    for (name, owner) in owners {
+        let one = Got::all_of(rig.gateway.model(&headers, name).await.unwrap()).await.json();
+        assert_eq!(one["owned_by"], owner, "{name}");
+        assert!(list["data"].as_array().unwrap().contains(&one), "{one} is in {list}");
+    }
+}

@@ -68,7 +68,7 @@ async fn counters_that_fail_after_the_call_take_no_answer_from_the_client_and_th
 
 #[tokio::test]
 async fn with_the_cache_down_requests_are_served_as_misses() {
-    let cache = Arc::new(Unreliable::new(MemoryCache::new(1 << 20, 1 << 20)));
+    let cache = Arc::new(Unreliable::new(MemoryCache::new(1_000, 1 << 20, 1 << 20)));
     let given = cache.clone();
     let rig = cheap(["ok"]).with(move |builder| builder.cache(given)).build().await;
     cache.set_down(true);

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gateway_core::directory::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
+use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
 use gateway_core::intent::{EmbedError, Embedder};
@@ -95,10 +95,10 @@ impl<T: Directory> Directory for Unreliable<T> {
         &self,
         tenant: &str,
         id: &str,
-        at_ms: Option<u64>,
+        expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.expire_key(tenant, id, at_ms, audit).await
+        self.up(DirectoryError::Unavailable)?.expire_key(tenant, id, expiry, audit).await
     }
 
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {

@@ -9,7 +9,7 @@ use crate::ask::{JsonBody, Names};
 use crate::guard::{Failure, Outcome, reply};
 use axum::extract::State;
 use axum::response::IntoResponse;
-use gateway_core::directory::KeyRecord;
+use gateway_core::directory::{Expiry, KeyRecord};
 use gateway_core::error::Error;
 use gateway_core::id::RequestId;
 use gateway_core::key::ApiKey;
@@ -25,13 +25,13 @@ const MOST_GRACE_MS: u64 = 30 * 86_400_000;
 /// What may be shown of a key after its making.
 fn shown(key: &KeyRecord) -> Value {
     json!({"id": key.id, "name": key.name, "prefix": key.prefix, "last4": key.last4,
-        "created_at_ms": key.created_at_ms, "expires_at_ms": key.expires_at_ms})
+        "created_at_ms": key.created_at_ms, "expires_at_ms": key.ends_at_ms()})
 }
 
 /// The one answer that shows a key.
 fn shown_once(key: &ApiKey, record: &KeyRecord) -> Value {
     json!({"id": record.id, "key": key.reveal(), "prefix": record.prefix, "last4": record.last4,
-        "created_at_ms": record.created_at_ms, "expires_at_ms": record.expires_at_ms})
+        "created_at_ms": record.created_at_ms, "expires_at_ms": record.ends_at_ms()})
 }
 
 impl Plane {
@@ -54,6 +54,7 @@ impl Plane {
             last4: key.last4().into(),
             created_at_ms: now_ms,
             expires_at_ms,
+            retires_at_ms: None,
             id: id.into(),
         };
         (key, record)
@@ -67,12 +68,12 @@ impl Plane {
         Ok(())
     }
 
-    /// Sets a key's expiry; answers the key as it is then.
-    async fn expire(&self, what: &str, key: KeyRecord, expires_at_ms: Option<u64>) -> Result<KeyRecord, Failure> {
+    /// Sets when a key stops working; answers the key as it is then.
+    async fn expire(&self, what: &str, key: KeyRecord, expiry: Expiry) -> Result<KeyRecord, Failure> {
         let before = shown(&key);
-        let key = KeyRecord { expires_at_ms, ..key };
+        let key = key.with_expiry(expiry);
         let entry = self.entry(what, format!("{}/{}", key.tenant, key.id), before, shown(&key));
-        let version = self.gateway.directory.expire_key(&key.tenant, &key.id, expires_at_ms, entry).await?;
+        let version = self.gateway.directory.expire_key(&key.tenant, &key.id, expiry, entry).await?;
         self.tell_store_of(&key.tenant, version).await;
         Ok(key)
     }
@@ -110,7 +111,8 @@ pub(crate) async fn create(State(plane): State<Arc<Plane>>, Names(tenant): Names
     Ok(reply(StatusCode::CREATED, &shown_once(&key, &record)))
 }
 
-/// `PATCH /admin/tenants/{tenant}/keys/{key}`: the expiry. One that has passed makes the key stop at once.
+/// `PATCH /admin/tenants/{tenant}/keys/{key}`: the expiry. One that has passed makes the key stop at once; a grace that the
+/// key was in counts no more.
 pub(crate) async fn update(
     State(plane): State<Arc<Plane>>,
     Names((tenant, id)): Names<(String, String)>,
@@ -121,7 +123,7 @@ pub(crate) async fn update(
     fields.finish()?;
     let expires_at_ms = expires_at_ms.ok_or_else(|| Error::invalid("expires_at_ms", "It is required."))?;
     let key = plane.key(&tenant, &id).await?;
-    let key = plane.expire("key.update", key, expires_at_ms).await?;
+    let key = plane.expire("key.update", key, Expiry { expires_at_ms, retires_at_ms: None }).await?;
     Ok(reply(StatusCode::OK, &shown(&key)))
 }
 
@@ -134,8 +136,9 @@ pub(crate) async fn revoke(State(plane): State<Arc<Plane>>, Names((tenant, id)):
 
 /// `POST /admin/tenants/{tenant}/keys/{key}/rotate`: a new key in the place of an old one, which goes on for a while.
 ///
-/// The new key has the old one's name and, unless the body says otherwise, its expiry: rotation must not turn a key that
-/// ends into one that does not. It is made before the old one's end is set, so that a failure between the two leaves the
+/// The new key has the old one's name and, unless the body says otherwise, its own expiry: rotation must not turn a key that
+/// ends into one that does not, nor one that does not, rotated again in its grace, into one that ends with that. A grace
+/// that runs is made no longer. The new key is made before the old one's end is set, so that a failure between the two leaves the
 /// old key as it was; the new one, which nobody has seen, is then taken back.
 pub(crate) async fn rotate(
     State(plane): State<Arc<Plane>>,
@@ -148,15 +151,16 @@ pub(crate) async fn rotate(
     fields.finish()?;
     let old = plane.key(&tenant, &id).await?;
     let now_ms = plane.gateway.clock.now_ms();
-    if old.expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+    if old.ends_at_ms().is_some_and(|at_ms| at_ms <= now_ms) {
         return Err(Error::Conflict("This key has expired; make a new one.").into());
     }
     let expires_at_ms = expires_at_ms.unwrap_or(old.expires_at_ms);
     plane.check_new(expires_at_ms)?;
     let (key, record) = plane.new_key(&tenant, Some(old.name.clone()), expires_at_ms);
-    let ends_at_ms = old.expires_at_ms.unwrap_or(u64::MAX).min(now_ms + grace_ms);
+    let retires_at_ms = old.retires_at_ms.into_iter().chain([now_ms + grace_ms]).min();
+    let expiry = Expiry { expires_at_ms: old.expires_at_ms, retires_at_ms };
     plane.add("key.rotate", shown(&old), &record).await?;
-    if let Err(failure) = plane.expire("key.update", old, Some(ends_at_ms)).await {
+    if let Err(failure) = plane.expire("key.update", old, expiry).await {
         plane.remove(&record).await?;
         return Err(failure);
     }

@@ -59,7 +59,7 @@ impl Plane {
 
     /// Gives the memory of a tenant's remembered answers back. Nobody can reach them any more, so it may fail.
     async fn forget_answers(&self, uid: &str) {
-        if let Err(error) = self.gateway.store.cache().purge(uid).await {
+        if let Err(error) = self.gateway.purge(uid).await {
             tracing::warn!(tenant = id_of(uid), %error, "remembered answers stay where they are until they expire");
         }
     }
@@ -116,11 +116,11 @@ pub(crate) async fn delete(State(plane): State<Arc<Plane>>, Names(id): Names<Str
 
 /// `DELETE /admin/tenants/{tenant}/cache`
 ///
-/// The tenant's version is part of every cache key, so raising it makes what is remembered unreachable in all processes
+/// How often it was purged is part of every cache key, so raising it makes what is remembered unreachable in all processes
 /// at once, and writes the audit log's entry; what is done after that only gives the memory back.
 pub(crate) async fn purge_cache(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
-    let defaults = &plane.gateway.config.tenant_defaults;
-    plane.change(&id, "cache.purge", |record| record.patched(json!({}), defaults)).await?;
-    plane.forget_answers(&id).await;
+    let record = plane.record(&id).await?;
+    plane.change(&id, "cache.purge", |record| Ok(record.purged())).await?;
+    plane.forget_answers(record.uid()).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

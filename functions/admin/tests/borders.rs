@@ -2,7 +2,7 @@
 
 use crate::house::House;
 use async_trait::async_trait;
-use gateway_core::directory::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
+use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::key::KeyHash;
 use gateway_core::ledger::Charged;
@@ -130,13 +130,13 @@ impl Directory for Failing {
         &self,
         tenant: &str,
         id: &str,
-        at_ms: Option<u64>,
+        expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError> {
         if takes_one(&self.expiries_down) {
             unavailable()
         } else {
-            self.inner.expire_key(tenant, id, at_ms, audit).await
+            self.inner.expire_key(tenant, id, expiry, audit).await
         }
     }
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {

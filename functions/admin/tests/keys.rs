@@ -201,3 +201,29 @@ async fn a_key_is_shown_once_and_is_nowhere_after_that() {
     let token = crate::house::TOKEN;
     assert!(said.iter().all(|seen| !seen.text.contains(token)));
 }
+
+#[tokio::test]
+async fn a_second_rotation_keeps_the_keys_own_expiry_and_lengthens_no_grace() {
+    let house = House::new().await;
+    for own in [None, Some(NOON_MS + 10 * DAY_MS), Some(NOON_MS + HOUR_MS / 2)] {
+        let id = house.tenant("acme", json!({})).await["id"].as_str().unwrap().to_owned();
+        let body = json!({"name": "ci", "expires_at_ms": own});
+        let old = house.ask("POST", &format!("/admin/tenants/{id}/keys"), Some(body)).await.body;
+        let path = format!("/admin/tenants/acme/keys/{}", old["id"].as_str().unwrap());
+        let rotate = async |grace_ms: u64| {
+            let made = house.ask("POST", &format!("{path}/rotate"), Some(json!({"grace_ms": grace_ms}))).await;
+            assert_eq!((made.status, &made.body["expires_at_ms"]), (201, &json!(own)), "the key's own expiry");
+            let list = house.get("/admin/tenants/acme/keys").await.body;
+            let row = list["data"].as_array().unwrap().iter().find(|row| row["id"] == old["id"]).unwrap();
+            row["expires_at_ms"].as_u64().unwrap()
+        };
+        let ends = |at_ms: u64| own.unwrap_or(u64::MAX).min(at_ms);
+        assert_eq!(rotate(HOUR_MS).await, ends(NOON_MS + HOUR_MS), "the grace");
+        assert_eq!(rotate(2 * HOUR_MS).await, ends(NOON_MS + HOUR_MS), "a longer one makes it no longer");
+        assert_eq!(rotate(HOUR_MS / 4).await, ends(NOON_MS + HOUR_MS / 4), "a shorter one shorter");
+        // Who sets an expiry means it, grace or not.
+        let set = house.ask("PATCH", &path, Some(json!({"expires_at_ms": null}))).await;
+        assert_eq!(set.body["expires_at_ms"], json!(null));
+        house.ask("DELETE", "/admin/tenants/acme", None).await;
+    }
+}

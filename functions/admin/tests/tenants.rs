@@ -213,3 +213,34 @@ async fn every_change_is_in_the_audit_log_with_what_was_before_and_after() {
     let rest = house.get(&format!("/admin/audit?cursor={}", page["next"].as_str().unwrap())).await.body;
     assert_eq!((&rest["data"], &rest["next"]), (&json!(entries[2..]), &json!(null)));
 }
+
+#[tokio::test]
+async fn what_changes_no_answer_leaves_the_cache_and_what_does_empties_it() {
+    let house = House::new().await;
+    let made = house.acme().await;
+    let ask = async || house.chat(&made.key, "cheap", "What is an API?").await.header("x-gateway-cache").to_owned();
+    assert_eq!([ask().await, ask().await], ["miss", "hit"]);
+    let keys = "/admin/tenants/acme/keys";
+    let other = house.key("acme").await.id;
+    for (method, path, body) in [
+        ("PATCH", "/admin/tenants/acme".to_owned(), json!({})),
+        ("PATCH", "/admin/tenants/acme".to_owned(), json!({"name": "Acme & Sons"})),
+        ("PATCH", "/admin/tenants/acme".to_owned(), json!({"limits": {"daily_requests": 900}, "outage_share": 0.2})),
+        ("PATCH", "/admin/tenants/acme".to_owned(), json!({"cache": {"ttl_seconds": 600}, "strict": true})),
+        ("POST", keys.to_owned(), json!({"name": "new"})),
+        ("PATCH", format!("{keys}/{}", made.id), json!({"expires_at_ms": NOON_MS + 5})),
+        ("POST", format!("{keys}/{other}/rotate"), json!({})),
+        ("DELETE", format!("{keys}/{other}"), json!(null)),
+    ] {
+        let done = house.ask(method, &path, (!body.is_null()).then_some(body)).await;
+        assert!(done.status < 300, "{method} {path}: {}", done.text);
+        assert_eq!(ask().await, "hit", "after {method} {path}");
+    }
+    for body in [json!({"upgrade": {"enabled": false}}), json!({"allowed_models": ["sim/cheap", "cheap"]})] {
+        house.ask("PATCH", "/admin/tenants/acme", Some(body.clone())).await;
+        assert_eq!([ask().await, ask().await], ["miss", "hit"], "after {body}");
+    }
+    // What is remembered serves nobody whose key is not good any more.
+    house.ask("DELETE", &format!("{keys}/{}", made.id), None).await;
+    assert_eq!(house.chat(&made.key, "cheap", "What is an API?").await.status, 401);
+}

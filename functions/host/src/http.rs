@@ -1,5 +1,6 @@
 //! Plain HTTP: the routers on a socket, until somebody says stop.
 
+use crate::environment::variable;
 use anyhow::Context;
 use axum::Router;
 use axum::serve::ListenerExt;
@@ -10,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The address that `GATEWAY_ADDR` names, or the default one.
 #[must_use]
 pub fn address() -> String {
-    std::env::var("GATEWAY_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned())
+    variable("GATEWAY_ADDR").unwrap_or_else(|| "127.0.0.1:8080".to_owned())
 }
 
 /// Listens on `address`.

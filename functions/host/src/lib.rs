@@ -3,6 +3,7 @@
 //! A process finds out by itself which it is: started by Lambda it answers invocations, otherwise it listens.
 
 mod flushing;
+pub mod environment;
 pub mod http;
 pub mod lambda;
 pub mod logging;

@@ -1,5 +1,6 @@
 //! The log: JSON on stdout under Lambda, readable text on stderr elsewhere; `GATEWAY_LOG` is the filter.
 
+use crate::environment::variable;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
@@ -8,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// If `GATEWAY_LOG` is no filter.
 pub fn start(default: &str) -> anyhow::Result<()> {
-    let text = std::env::var("GATEWAY_LOG").unwrap_or_else(|_| default.to_owned());
+    let text = variable("GATEWAY_LOG").unwrap_or_else(|| default.to_owned());
     let filter = EnvFilter::try_new(&text).map_err(|e| anyhow::anyhow!("GATEWAY_LOG: {e}"))?;
     if crate::lambda::is_lambda() {
         tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stdout).init();

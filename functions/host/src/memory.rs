@@ -13,7 +13,7 @@ const UNKNOWN_BYTES: u64 = 1 << 30;
 
 /// The bytes for bodies and answers in flight.
 pub(crate) fn for_bodies_bytes() -> u64 {
-    let lambda = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok();
+    let lambda = crate::environment::variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
     let read = |path: &str| read_to_string(path).ok();
     part(lambda.as_deref(), &read)
 }

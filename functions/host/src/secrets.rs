@@ -13,13 +13,13 @@ use std::path::Path;
 /// The least length of a secret that somebody chose.
 const LEAST_CHARS: usize = 32;
 
-/// The secret of this name: from the environment, else from the data folder, else made and put there; `None` where the
+/// The secret of this name, without the white space around it: from the environment, else from the data folder, else made and put there; `None` where the
 /// environment has none and there is no folder.
 ///
 /// # Errors
 /// If the variable is shorter than 32 characters, or the folder cannot be read or written.
 pub fn secret(variable: &str, folder: Option<&Path>, file: &str) -> anyhow::Result<Option<String>> {
-    if let Ok(given) = std::env::var(variable) {
+    if let Some(given) = crate::environment::variable(variable) {
         if given.chars().count() < LEAST_CHARS {
             bail!("{variable}: must have at least {LEAST_CHARS} characters");
         }

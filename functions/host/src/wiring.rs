@@ -1,5 +1,6 @@
 //! From the environment to a gateway, wired by hand in one place.
 
+use crate::environment::variable;
 use crate::flushing;
 use crate::secrets::secret;
 use anyhow::{Context, bail};
@@ -59,7 +60,7 @@ impl Place {
     /// If it says something else, or the folder cannot be made.
     pub fn from_env() -> anyhow::Result<Self> {
         let default = if crate::lambda::is_lambda() { "file:/tmp/.gateway" } else { "file:.gateway" };
-        let named = std::env::var("GATEWAY_DIRECTORY").unwrap_or_else(|_| default.to_owned());
+        let named = variable("GATEWAY_DIRECTORY").unwrap_or_else(|| default.to_owned());
         match named.split_once(':') {
             Some(("file", path)) if !path.is_empty() => {
                 std::fs::create_dir_all(path)
@@ -78,7 +79,7 @@ impl Place {
     /// The DynamoDB table of this name. An emulator's on this machine is made where it is missing; one of AWS never is.
     async fn table(name: &str) -> anyhow::Result<Table> {
         let table = Table::from_env(name).await.context("GATEWAY_DIRECTORY")?;
-        let endpoint = std::env::var("AWS_ENDPOINT_URL_DYNAMODB").unwrap_or_default();
+        let endpoint = variable("AWS_ENDPOINT_URL_DYNAMODB").unwrap_or_default();
         if ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].iter().any(|local| endpoint.starts_with(local)) {
             table.create().await.context("AWS_ENDPOINT_URL_DYNAMODB")?;
         }
@@ -113,26 +114,25 @@ impl Place {
 /// # Errors
 /// If the file cannot be read or is refused.
 pub fn config() -> anyhow::Result<(Config, String)> {
-    let (text, name) = match std::env::var("GATEWAY_CONFIG") {
-        Ok(path) => {
+    let (text, name) = match variable("GATEWAY_CONFIG") {
+        Some(path) => {
             (std::fs::read_to_string(&path).with_context(|| format!("GATEWAY_CONFIG: cannot read {path}"))?, path)
         }
-        Err(_) => (SHIPPED.to_owned(), "the compiled-in configuration".to_owned()),
+        None => (SHIPPED.to_owned(), "the compiled-in configuration".to_owned()),
     };
     let file = Path::new(&name).file_name().map_or_else(|| name.clone(), |file| file.to_string_lossy().into_owned());
-    Ok((Config::load(&text, &file, &|variable| std::env::var(variable).ok())?, name))
+    Ok((Config::load(&text, &file, &variable)?, name))
 }
 
 /// The store that `GATEWAY_STORE` names; `None` for this process's memory.
 fn store(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
-    let named = std::env::var("GATEWAY_STORE").unwrap_or_else(|_| "memory".to_owned());
+    let named = variable("GATEWAY_STORE").unwrap_or_else(|| "memory".to_owned());
     let kind = named.split(':').next().unwrap_or_default();
     match kind {
         "memory" if named == "memory" => Ok(None),
         "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
             let max_entry_bytes = usize::try_from(config.cache.max_entry_bytes).unwrap_or(usize::MAX);
-            let authority = std::env::var("GATEWAY_STORE_CA")
-                .ok()
+            let authority = variable("GATEWAY_STORE_CA")
                 .map(|path| std::fs::read(&path).with_context(|| format!("GATEWAY_STORE_CA: cannot read {path}")));
             let authority = authority.transpose()?;
             let (health, breaker) = (&config.health, &config.breaker);

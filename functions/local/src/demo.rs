@@ -38,6 +38,7 @@ pub(crate) async fn tenant(gateway: &Gateway) -> anyhow::Result<Option<String>> 
             last4: key.last4().into(),
             created_at_ms: now_ms,
             expires_at_ms: None,
+            retires_at_ms: None,
         };
         directory.create_key(&record, entry("key.create")).await?;
     }

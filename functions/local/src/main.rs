@@ -5,6 +5,7 @@ mod replay;
 
 use anyhow::Context;
 use gateway_core::config::{Config, check};
+use gateway_host::environment::variable;
 use gateway_host::wiring::{Place, Wired, wire};
 use gateway_host::{http, logging};
 use std::io::Write;
@@ -86,7 +87,7 @@ fn check_file(file: &str) -> ExitCode {
     if problems.is_empty() {
         println!("{file}: no problems");
         // A file is checked where its keys are not: what they would change is said, and is no fault of the file.
-        let here = match Config::load(&text, file, &|variable| std::env::var(variable).ok()) {
+        let here = match Config::load(&text, file, &variable) {
             Ok(config) => config.notices,
             Err(error) => error.problems,
         };
@@ -127,7 +128,7 @@ fn greeting(wired: &Wired, address: SocketAddr, demo_key: Option<&str>) -> Strin
     ];
     lines.extend(demo_key.map(|key| format!("  API key      {key}")));
     // What came from the environment is known there, and has no business in a container's log (T3).
-    let made = wired.owner_token.as_deref().filter(|_| std::env::var_os("GATEWAY_ADMIN_TOKEN").is_none());
+    let made = wired.owner_token.as_deref().filter(|_| variable("GATEWAY_ADMIN_TOKEN").is_none());
     lines.push(format!("  admin token  {}", made.unwrap_or("as GATEWAY_ADMIN_TOKEN says")));
     for tier in &config.catalog.tiers {
         let models: Vec<&str> = tier.models.iter().map(|model| &*model.name).collect();

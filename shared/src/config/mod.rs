@@ -10,6 +10,7 @@
 //!
 //! `reader` is the way of reading a table; every other file is a group of tables.
 
+mod answers;
 mod intents;
 mod models;
 mod providers;
@@ -35,8 +36,10 @@ pub const SHIPPED: &str = include_str!("../../../assets/gateway.toml");
 /// What a configuration file, in the light of the environment, makes of the gateway.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Changes whenever the file does; part of every cache key (T1).
+    /// Changes whenever the file does; stands on every receipt.
     pub version: u64,
+    /// Changes with whatever in the file changes what is answered; part of every cache key (T1).
+    pub answers: [u8; 32],
     /// The providers that can serve, in the order of the file.
     pub providers: Vec<ProviderSpec>,
     /// Their models, the tiers and the aliases.
@@ -88,6 +91,7 @@ impl Config {
         let shipped_intents = read_file(intents::SHIPPED, "intents.toml", intents::read).map_err(refuse)?;
         let mut config = read_file(text, file_name, |root| read(root, &shipped_intents, env)).map_err(refuse)?;
         config.version = u64::from(crc32fast::hash(text.as_bytes()));
+        config.answers = answers::fingerprint(&config);
         Ok(config)
     }
 
@@ -145,6 +149,7 @@ fn read(
     let (retry, max_retries_per_candidate) = settings::retry(root);
     Config {
         version: 0,
+        answers: [0; 32],
         tenant_defaults: settings::tenant_defaults(root, &names, &catalog),
         cache: settings::cache(root),
         health: settings::health(root),

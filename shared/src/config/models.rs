@@ -77,7 +77,9 @@ pub(super) fn read(root: &mut Section<'_, '_>, providers: Vec<(String, Availabil
     }
     let aliases = aliases.into_iter().map(|(name, stands_for)| (name.text.into(), stands_for.text.into())).collect();
     let unserved = shelf.unserved(&lost);
-    let mut catalog = Catalog::new(models, tiers, aliases, shelf.simulated);
+    let served = |simulated: &Simulated| shelf.serving.iter().any(|spec| spec.name == simulated.provider);
+    let simulated = shelf.simulated.clone().filter(served);
+    let mut catalog = Catalog::new(models, tiers, aliases, simulated);
     catalog.unserved = unserved;
     Read { catalog, providers: shelf.serving, skipped: shelf.skipped.into_values().collect(), names }
 }
@@ -89,6 +91,7 @@ struct Shelf {
     serving: Vec<ProviderSpec>,
     /// The providers that were skipped, each with the reason.
     skipped: BTreeMap<String, String>,
+    /// Makes up models, to tell their names from typing errors; they can serve if its provider does.
     simulated: Option<Simulated>,
 }
 
@@ -113,6 +116,10 @@ impl Shelf {
         }
         let simulated =
             serving.iter().find(is_simulated).map(|spec| Simulated { provider: spec.name.clone(), timeouts });
+        // What makes answers up stands in for those that do not, and only while there are none of them.
+        if serving.iter().any(|spec| !spec.standby) {
+            serving.retain(|spec| !(is_simulated(&spec) && spec.standby));
+        }
         Self { listed, serving, skipped, simulated }
     }
 
@@ -124,7 +131,7 @@ impl Shelf {
 
     /// What the file lists and cannot be served here: models, and the aliases that are lost with them.
     fn unserved(&self, lost: &[(Word, Word)]) -> Vec<(Arc<str>, Arc<str>)> {
-        let without = |model: Arc<Model>| self.provider(&model).is_none().then(|| model.provider.clone());
+        let without = |model: Arc<Model>| self.skipped.contains_key(&*model.provider).then(|| model.provider.clone());
         let listed = self.listed.iter().filter_map(|(name, model)| Some((name.as_str(), without(model.clone()?)?)));
         let lost = lost.iter().filter_map(|(name, of)| Some((name.text.as_str(), without(self.find(&of.text)??)?)));
         listed.chain(lost).map(|(name, provider)| (name.into(), provider)).collect()
@@ -168,6 +175,9 @@ impl Shelf {
 
     fn why_not_in_tiers(&self, model: &Model) -> Option<String> {
         match self.provider(model) {
+            None if self.simulated.as_ref().is_some_and(|simulated| simulated.provider == model.provider) => {
+                Some(format!("{} is on standby", model.provider))
+            }
             None => self.skipped.get(&*model.provider).cloned(),
             Some(spec) if spec.standby && self.serving.iter().any(|spec| !spec.standby) => {
                 Some(format!("{} is on standby", spec.name))

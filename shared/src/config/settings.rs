@@ -81,7 +81,7 @@ fn allowed_models(section: &mut Section<'_, '_>, names: &Names, catalog: &Catalo
     words.into_iter().map(|word| word.text).collect()
 }
 
-/// `[cache]`: how much the memory store's cache of answers holds.
+/// `[cache]`: how much the cache of answers holds. The number and the bytes of all are the memory store's alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheSettings {
     /// Answers.
@@ -176,7 +176,7 @@ pub struct IntentSettings {
     pub classifier_max_output_tokens: u64,
     /// How long the answer is remembered.
     pub remember_seconds: u64,
-    /// How many answers are remembered.
+    /// How many answers are remembered, in the memory store.
     pub remember_entries: u64,
     /// What a request is taken for when nothing else says.
     pub default_intent: Arc<str>,

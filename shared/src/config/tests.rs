@@ -64,7 +64,70 @@ fn with_one_key_the_shipped_file_uses_that_provider_and_simulates_nothing() {
         assert_eq!(tier_names(&config, "cheap"), [cheap], "{key}");
         assert_eq!(tier_names(&config, "reasoning"), [reasoning], "{key}");
         assert_eq!(config.notices.len(), 3, "the other three are skipped: {:?}", config.notices);
-        assert!(matches!(config.catalog.resolve("sim/fail-50"), Some(Target::Model(_))), "by name it still answers");
+        for name in ["sim/cheap", "sim/fail-100"] {
+            assert_eq!(config.catalog.resolve(name), None, "{name} makes answers up, and nobody configured it");
+        }
+        assert!(config.catalog.models.iter().all(|model| !model.name.starts_with("sim/")));
+        assert!(config.providers.iter().all(|provider| &*provider.name != "sim"));
+    }
+}
+
+#[test]
+fn simulated_models_are_served_where_they_are_configured_or_nothing_else_is() {
+    let real = "[providers.up]\nkind = 'openai'\nbase_url = 'http://127.0.0.1:1/v1'\n\
+                [models.'up/one']\nprovider = 'up'\nusd_per_million = { input = 1, output = 1 }\n";
+    let sim = |standby| format!("[providers.sim]\nkind = 'simulated'\nstandby = {standby}\n");
+    let tiers = |models| format!("[tiers]\ncheap = {models}\n");
+    let alias = "[aliases]\nfake = 'sim/cheap'\n";
+    for (text, is_served) in [
+        (tiers("['sim/cheap']"), true),
+        (sim(true) + &tiers("['sim/cheap']"), true),
+        (real.to_owned() + &tiers("['up/one']"), false),
+        (real.to_owned() + &sim(true) + &tiers("['up/one', 'sim/cheap']"), false),
+        (real.to_owned() + &sim(true) + &tiers("['up/one']") + alias, false),
+        (real.to_owned() + &sim(false) + &tiers("['up/one']"), true),
+        (real.to_owned() + &tiers("['up/one', 'sim/cheap']"), true),
+        (real.to_owned() + &tiers("['up/one']") + alias, true),
+    ] {
+        let config = load(&text);
+        let names = ["sim/cheap", "sim/fail-100"];
+        assert!(names.iter().all(|name| config.catalog.resolve(name).is_some() == is_served), "{text}");
+        assert_eq!(config.catalog.resolve("fake").is_some(), is_served && text.contains("fake"), "{text}");
+        assert!(config.notices.iter().all(|notice| !notice.contains("standby")), "{:?}", config.notices);
+        assert!(config.catalog.unserved.is_empty(), "it lacks no key: {:?}", config.catalog.unserved);
+    }
+}
+
+#[test]
+fn what_changes_no_answer_leaves_what_is_remembered() {
+    let text = SHIPPED.replace("# \"gpt-4\" =", "\"gpt-4\" =");
+    let answers = |from: &str, to: &str| {
+        let changed = text.replacen(from, to, 1);
+        assert!(from.is_empty() || changed != text, "{from} is in the file");
+        let all = ["GROQ_API_KEY", "OPENAI_API_KEY", "TOGETHER_API_KEY", "OPENROUTER_API_KEY"];
+        Config::load(&changed, "gateway.toml", &only(&all)).unwrap().answers
+    };
+    let before = answers("", "");
+    for (from, to) in [
+        ("input = ", "input = 1"),
+        ("first_token = 10000", "first_token = 9000"),
+        ("daily_requests = 1000", "daily_requests = 7"),
+        ("max_entries = 10000", "max_entries = 5"),
+        ("[cache]", "# a remark\n[cache]"),
+        ("tau_ms = 60000", "tau_ms = 50000"),
+    ] {
+        assert_eq!(answers(from, to), before, "{from} changes no answer");
+    }
+    for (from, to) in [
+        ("https://api.groq.com/openai/v1", "https://groq.example/v1"),
+        (
+            "cheap = [\"groq/llama-3.3-70b\", \"openai/gpt-4o-mini\"",
+            "cheap = [\"openai/gpt-4o-mini\", \"groq/llama-3.3-70b\"",
+        ),
+        ("min_mean_logprob = -1.0", "min_mean_logprob = -2.0"),
+        ("ask_below = 0.5", "ask_below = 0.6"),
+    ] {
+        assert_ne!(answers(from, to), before, "{from} may change an answer");
     }
 }
 

@@ -5,7 +5,7 @@
 #![cfg(any(test, feature = "contract"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use super::{AuditEntry, Directory, DirectoryError, KeyRecord};
+use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord};
 use crate::key::{KeyHash, KeyHasher};
 use crate::tenant::TenantRecord;
 use futures_util::future::join_all;
@@ -44,6 +44,7 @@ pub fn tenant(id: &str) -> TenantRecord {
         name: format!("{id} Ltd"),
         created_at_ms: 1_763_820_000_000,
         version: 1,
+        purges: 0,
         set,
     }
 }
@@ -62,7 +63,12 @@ pub fn key(tenant: &str, id: &str) -> KeyRecord {
         last4: "wxyz".into(),
         created_at_ms: 1_763_820_000_001,
         expires_at_ms: None,
+        retires_at_ms: None,
     }
+}
+
+fn expiry(at_ms: u64) -> Expiry {
+    Expiry { expires_at_ms: Some(at_ms), retires_at_ms: None }
 }
 
 pub fn entry(what: &str, subject: &str) -> AuditEntry {
@@ -152,7 +158,7 @@ pub async fn what_is_not_there_is_missing(directory: &impl Directory) {
     assert_eq!(outcome(directory.create_key(&key("nobody", "k"), audit()).await), "missing", "create_key");
     create(directory, "acme").await;
     for tenant in ["nobody", "acme"] {
-        let expired = directory.expire_key(tenant, "k", Some(5), audit()).await;
+        let expired = directory.expire_key(tenant, "k", expiry(5), audit()).await;
         assert_eq!(outcome(expired), "missing", "expire_key of {tenant}");
         assert_eq!(outcome(directory.delete_key(tenant, "k", audit()).await), "missing", "delete_key of {tenant}");
     }
@@ -190,11 +196,12 @@ pub async fn every_change_of_a_key_raises_its_tenants_version_by_one(directory: 
     create(directory, "other").await;
     let audit = || entry("key.change", "acme/a");
     assert_eq!(create_key(directory, "acme", "a").await, 2);
-    for (expected, expires_at_ms) in [(3, Some(7)), (4, Some(8)), (5, None)] {
-        assert_eq!(directory.expire_key("acme", "a", expires_at_ms, audit()).await.unwrap(), expected);
+    let retired = Expiry { retires_at_ms: Some(6), ..expiry(9) };
+    for (expected, expiry) in [(3, expiry(7)), (4, retired), (5, Expiry::default())] {
+        assert_eq!(directory.expire_key("acme", "a", expiry, audit()).await.unwrap(), expected);
         let (owner, found) = directory.find_key(&hash("acme", "a")).await.unwrap().unwrap();
-        assert_eq!((owner.version, found.expires_at_ms), (expected, expires_at_ms), "as it is found");
-        assert_eq!(directory.keys("acme").await.unwrap()[0].expires_at_ms, expires_at_ms, "as it is listed");
+        assert_eq!((owner.version, &found), (expected, &key("acme", "a").with_expiry(expiry)), "as it is found");
+        assert_eq!(directory.keys("acme").await.unwrap(), [found], "as it is listed");
     }
     assert_eq!(directory.delete_key("acme", "a", audit()).await.unwrap(), 6);
     assert_eq!(version(directory, "acme").await, 6);
@@ -312,7 +319,7 @@ pub async fn a_refused_change_leaves_no_audit_entry(directory: &impl Directory) 
     outcome(directory.update_tenant(&tenant("acme"), audit()).await);
     outcome(directory.delete_tenant("nobody", audit()).await);
     outcome(directory.create_key(&key("acme", "a"), audit()).await);
-    outcome(directory.expire_key("acme", "b", None, audit()).await);
+    outcome(directory.expire_key("acme", "b", Expiry::default(), audit()).await);
     outcome(directory.delete_key("acme", "b", audit()).await);
     let done: Vec<_> = directory.audit(None, 9).await.unwrap().data.into_iter().map(|entry| entry.what).collect();
     assert_eq!(done, ["key.create", "tenant.create"]);

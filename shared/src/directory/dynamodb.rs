@@ -12,7 +12,7 @@
 //! The audit log is in the order of its entries' times; those of one millisecond are in the order in which one process made
 //! them.
 
-use super::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
+use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use crate::dynamodb::{Change, Fault, Item, Key, Span, Table, json, number, pause, record_of, text, text_of};
 use crate::id::random_u64;
 use crate::key::KeyHash;
@@ -267,11 +267,11 @@ impl Directory for DynamoDirectory {
         &self,
         tenant: &str,
         id: &str,
-        expires_at_ms: Option<u64>,
+        expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError> {
         let changes = |owner: &Owner, listed: Option<KeyRecord>| {
-            let key = KeyRecord { expires_at_ms, ..listed.ok_or(DirectoryError::Missing)? };
+            let key = listed.ok_or(DirectoryError::Missing)?.with_expiry(expiry);
             [listed_key(tenant, id), hash_key(&key.hash)]
                 .map(|place| {
                     let put = Change::put(place, key_attributes(&key, &owner.incarnation)?);

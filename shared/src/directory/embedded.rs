@@ -8,7 +8,7 @@
 //! Reads run inline in `async fn`: a few B-tree pages, nearly always in memory. Changes run inline too. They wait for
 //! the disk, some milliseconds, and are as rare as an admin's clicks.
 
-use super::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
+use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use crate::key::KeyHash;
 use crate::tenant::TenantRecord;
 use async_trait::async_trait;
@@ -174,7 +174,7 @@ impl Directory for EmbeddedDirectory {
         &self,
         tenant: &str,
         id: &str,
-        expires_at_ms: Option<u64>,
+        expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError> {
         self.change(&audit, |change| {
@@ -182,7 +182,7 @@ impl Directory for EmbeddedDirectory {
             let (mut keys, hashes) = (change.open_table(KEYS)?, change.open_table(HASHES)?);
             let hash = hashes.get((tenant, id))?.ok_or(DirectoryError::Missing)?.value().to_owned();
             let key: KeyRecord = record(&keys, &hash)?.ok_or_else(|| dangling(&hash))?;
-            keys.insert(hash.as_str(), json(&KeyRecord { expires_at_ms, ..key })?.as_slice())?;
+            keys.insert(hash.as_str(), json(&key.with_expiry(expiry))?.as_slice())?;
             Ok(version)
         })
     }

@@ -33,8 +33,34 @@ pub struct KeyRecord {
     pub last4: Arc<str>,
     /// When it was made, in Unix milliseconds.
     pub created_at_ms: u64,
-    /// When it stops working, in Unix milliseconds.
+    /// Its own expiry, in Unix milliseconds.
     pub expires_at_ms: Option<u64>,
+    /// When the grace ends that a rotation left it; what its successors expire by is its own expiry, not this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retires_at_ms: Option<u64>,
+}
+
+/// When a key stops working.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expiry {
+    /// Its own expiry, in Unix milliseconds.
+    pub expires_at_ms: Option<u64>,
+    /// When its grace ends, if it was rotated.
+    pub retires_at_ms: Option<u64>,
+}
+
+impl KeyRecord {
+    /// When it stops working: the earlier of the two.
+    #[must_use]
+    pub fn ends_at_ms(&self) -> Option<u64> {
+        self.expires_at_ms.into_iter().chain(self.retires_at_ms).min()
+    }
+
+    /// The key with another expiry.
+    #[must_use]
+    pub fn with_expiry(self, Expiry { expires_at_ms, retires_at_ms }: Expiry) -> Self {
+        Self { expires_at_ms, retires_at_ms, ..self }
+    }
 }
 
 /// A page of a list.
@@ -108,12 +134,12 @@ pub trait Directory: Send + Sync {
     /// `Exists` if the tenant has a key of that id or the hash is taken.
     async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError>;
 
-    /// Sets or clears a key's expiry and raises its tenant's version; answers the new version.
+    /// Sets when a key stops working and raises its tenant's version; answers the new version.
     async fn expire_key(
         &self,
         tenant: &str,
         id: &str,
-        expires_at_ms: Option<u64>,
+        expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError>;
 

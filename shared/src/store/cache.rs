@@ -1,4 +1,5 @@
-//! Remembered answers in this process's memory: least recently used first out, bounded in bytes, each for its time.
+//! Remembered answers in this process's memory: least recently used first out, bounded in number and bytes, each for its
+//! time.
 
 use super::{CacheKey, ResponseCache, StoreError};
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ const ENTRY_BYTES: usize = 200;
 
 /// The memory cache.
 pub struct MemoryCache {
+    max_entries: usize,
     max_bytes: usize,
     max_entry_bytes: usize,
     inner: Mutex<Inner>,
@@ -22,10 +24,11 @@ struct Inner {
 }
 
 impl MemoryCache {
-    /// A cache of at most `max_bytes`; answers of more than `max_entry_bytes` are not kept.
+    /// A cache of at most `max_entries` answers and `max_bytes`; one of more than `max_entry_bytes` is not kept.
     #[must_use]
-    pub fn new(max_bytes: usize, max_entry_bytes: usize) -> Self {
-        Self { max_bytes, max_entry_bytes, inner: Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0 }) }
+    pub fn new(max_entries: usize, max_bytes: usize, max_entry_bytes: usize) -> Self {
+        let inner = Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0 });
+        Self { max_entries, max_bytes, max_entry_bytes, inner }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -64,7 +67,7 @@ impl ResponseCache for MemoryCache {
         inner.remove(key);
         inner.bytes += weight;
         inner.entries.put(key.clone(), (value, now_ms.saturating_add(ttl_ms)));
-        while inner.bytes > self.max_bytes
+        while (inner.bytes > self.max_bytes || inner.entries.len() > self.max_entries)
             && let Some((_, (value, _))) = inner.entries.pop_lru()
         {
             inner.bytes -= value.len() + ENTRY_BYTES;
@@ -78,5 +81,30 @@ impl ResponseCache for MemoryCache {
             inner.entries.iter().filter(|(key, _)| &*key.tenant == tenant).map(|(key, _)| key.clone()).collect();
         keys.iter().for_each(|key| inner.remove(key));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn it_holds_as_many_answers_as_it_is_told_and_forgets_the_least_used() {
+        for max_entries in [0, 1, 3] {
+            let cache = MemoryCache::new(max_entries, usize::MAX, usize::MAX);
+            let key = |n: u8| CacheKey { tenant: "acme".into(), hash: [n; 32] };
+            for n in 0..5 {
+                cache.put(&key(n), Bytes::from_static(b"answer"), 1_000, 0).await.unwrap();
+                // The first one is asked for all the time.
+                cache.get(&key(0), 0).await.unwrap();
+            }
+            let mut kept = Vec::new();
+            for n in 0..5 {
+                kept.extend(cache.get(&key(n), 0).await.unwrap().map(|_| n));
+            }
+            assert_eq!(kept.len(), max_entries, "{kept:?}");
+            assert_eq!(kept.first(), (max_entries > 1).then_some(&0).or(kept.last()), "{kept:?}");
+        }
     }
 }

@@ -301,7 +301,7 @@ pub trait HealthStore: Send + Sync {
 pub struct CacheKey {
     /// The uid of the tenant whose answer it is.
     pub tenant: Arc<str>,
-    /// SHA-256 of configuration version and request.
+    /// SHA-256 of the request, and of what of the configuration and the tenant changes its answer.
     pub hash: [u8; 32],
 }
 

@@ -24,6 +24,7 @@ mod runtime;
 
 pub use runtime::serve;
 
+use crate::environment::variable;
 use anyhow::Context;
 use std::str::FromStr;
 
@@ -48,7 +49,7 @@ impl ResponseMode {
     /// # Errors
     /// The variable holds none of `buffered`, `auto`, `streamed`.
     pub fn from_env() -> anyhow::Result<Self> {
-        std::env::var(RESPONSE_MODE).map_or(Ok(Self::default()), |mode| mode.parse())
+        variable(RESPONSE_MODE).map_or(Ok(Self::default()), |mode| mode.parse())
     }
 }
 
@@ -76,7 +77,7 @@ pub struct InvocationDeadline {
 /// Whether this process was started by Lambda, or by something that acts as Lambda does.
 #[must_use]
 pub fn is_lambda() -> bool {
-    std::env::var_os(RUNTIME_API).is_some()
+    variable(RUNTIME_API).is_some()
 }
 
 /// Answers invocations by `router` until Lambda says SIGTERM.
@@ -96,8 +97,7 @@ pub async fn report_failed_start(error: &anyhow::Error) -> anyhow::Result<()> {
 }
 
 fn runtime_api() -> anyhow::Result<String> {
-    std::env::var(RUNTIME_API)
-        .with_context(|| format!("{RUNTIME_API} is not set: this process was not started by Lambda"))
+    variable(RUNTIME_API).with_context(|| format!("{RUNTIME_API} is not set: this process was not started by Lambda"))
 }
 
 fn terminated() -> anyhow::Result<impl Future<Output = ()>> {

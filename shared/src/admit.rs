@@ -118,7 +118,10 @@ pub(crate) async fn admit(work: &mut Work<'_>, decision: &mut Decision) -> Resul
     if gateway.ledger_is_down().await {
         work.journal.degrade("ledger");
         if work.caller.tenant.settings.ledger_required {
-            return Err(Error::Unavailable("the ledger is down, and this tenant requires it".into()));
+            return Err(Error::NotWritten {
+                message: "What is used cannot be recorded now, and this tenant is served only if it is.".into(),
+                why: "the ledger is down, and this tenant requires it".into(),
+            });
         }
     }
     match admit_by_store(work, decision).await {

@@ -328,6 +328,11 @@ impl Table {
     pub(crate) async fn ping(&self) -> Result<(), Fault> {
         self.get(&Key::alone("PING")).await.map(drop)
     }
+
+    /// Whether the table takes a write: a table that is throttled or may only be read answers a ping.
+    pub(crate) async fn probe(&self) -> Result<(), Fault> {
+        self.write(Change::put(Key::alone("PING"), [])).await.map(drop)
+    }
 }
 
 /// The conditions that were not met; each change has its reason, in order.

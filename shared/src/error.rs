@@ -4,7 +4,8 @@
 //! One function, [`Error::told`], turns an error into HTTP, by an exhaustive match: a new kind of error does not compile
 //! until somebody has said what its caller is told. Nothing in it can hold a secret (T3) or another tenant's text (T1).
 
-use crate::receipt::{Attempt, AttemptOutcome};
+use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
+use crate::window::time_utc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -136,6 +137,14 @@ pub enum Error {
     /// All memory for bodies and answers is in use, or this tenant's part of it.
     #[error("no memory is left for this request")]
     Overloaded,
+    /// A change that could not be written, in words for its admin.
+    #[error("not written: {why}")]
+    NotWritten {
+        /// What was not done, and what holds instead.
+        message: String,
+        /// For the operator.
+        why: String,
+    },
     /// The store lost a window, and this tenant waits until nothing of it can be in flight.
     #[error("a window was lost and is closed")]
     Closed {
@@ -254,8 +263,9 @@ impl Error {
                     "quota_exceeded",
                     "insufficient_quota",
                     format!(
-                        "The quota {} has not enough left for this request; it resets at {resets_at_ms} (Unix ms).",
-                        quota.limit_name()
+                        "The quota {} has not enough left for this request; it resets at {}.",
+                        quota.limit_name(),
+                        time_utc(*resets_at_ms)
                     ),
                 )
             },
@@ -273,6 +283,7 @@ impl Error {
                 }
             }
             Self::AllCandidatesFailed { attempts } => Told {
+                should_retry: is_permanent(attempts).then_some(false),
                 details: Some(attempts.iter().map(told_attempt).collect()),
                 ..told(
                     502,
@@ -281,12 +292,15 @@ impl Error {
                     "Every model that could have answered failed.".into(),
                 )
             },
-            Self::NotCached => told(
-                504,
-                "not_cached",
-                "server_error",
-                "Nothing is remembered for this request, and only-if-cached was asked.".into(),
-            ),
+            Self::NotCached => Told {
+                should_retry: Some(false),
+                ..told(
+                    504,
+                    "not_cached",
+                    "server_error",
+                    "Nothing is remembered for this request, and only-if-cached was asked.".into(),
+                )
+            },
             Self::Unavailable(_) => Told {
                 retry_after_ms: Some(1000),
                 ..told(
@@ -305,6 +319,9 @@ impl Error {
                     "The gateway has no memory left for this request now; try again.".into(),
                 )
             },
+            Self::NotWritten { message, .. } => {
+                Told { retry_after_ms: Some(1000), ..told(503, "store_unavailable", "server_error", message.clone()) }
+            }
             Self::Closed { retry_after_ms } => Told {
                 retry_after_ms: Some(*retry_after_ms),
                 ..told(
@@ -349,6 +366,15 @@ impl Error {
     }
 }
 
+/// Whether the same request would fail in the same way until an operator has done something: each provider refuses our key,
+/// our bill or our model's name (A2). What timed out, was busy or broke may work when it is tried again.
+fn is_permanent(attempts: &[Attempt]) -> bool {
+    let mut candidates = attempts.iter().filter(|attempt| attempt.kind != AttemptKind::Classifier).peekable();
+    let refuses_us =
+        |attempt: &Attempt| attempt.outcome == AttemptOutcome::HttpError && matches!(attempt.status, Some(401..=404));
+    candidates.peek().is_some() && candidates.all(refuses_us)
+}
+
 /// What a caller may know of an attempt: never a provider's text, which may speak of our key or our bill (A2).
 fn told_attempt(attempt: &Attempt) -> Value {
     let class = serde_json::to_value::<AttemptOutcome>(attempt.outcome).unwrap_or(Value::Null);
@@ -368,5 +394,44 @@ impl Told {
             error["details"] = details.clone();
         }
         Bytes::from(json!({"error": error, "request_id": request_id}).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn attempt(kind: AttemptKind, outcome: AttemptOutcome, status: Option<u16>) -> Attempt {
+        Attempt { outcome, status, ..Attempt::of("a/b".into(), kind, 1.0) }
+    }
+
+    #[test]
+    fn clients_are_told_not_to_retry_where_every_failure_is_permanent_and_only_there() {
+        use AttemptOutcome::{HttpError, Ok, RateLimited, Timeout};
+        let refused = |status| attempt(AttemptKind::First, HttpError, Some(status));
+        let table = [
+            (vec![refused(401)], Some(false)),
+            (vec![refused(402), refused(403), refused(404)], Some(false)),
+            (vec![attempt(AttemptKind::Classifier, Ok, Some(200)), refused(401)], Some(false)),
+            (vec![attempt(AttemptKind::Classifier, HttpError, Some(401))], None),
+            (vec![refused(401), refused(500)], None),
+            (vec![refused(401), attempt(AttemptKind::Failover, RateLimited, Some(429))], None),
+            (vec![refused(401), attempt(AttemptKind::Failover, Timeout, None)], None),
+            (vec![], None),
+        ];
+        for (attempts, expected) in table {
+            let told = Error::AllCandidatesFailed { attempts }.told();
+            assert_eq!((told.status, told.should_retry), (502, expected), "{:?}", told.details);
+        }
+        assert_eq!(Error::NotCached.told().should_retry, Some(false), "what is not remembered is not remembered next");
+    }
+
+    #[test]
+    fn a_quota_says_when_it_resets_as_a_date() {
+        let quota = Quota::DailyTokens;
+        let told = Error::QuotaExceeded { quota, resets_at_ms: 1_763_769_600_000, resets_in_ms: 5 }.told();
+        assert!(told.message.ends_with("it resets at 2025-11-22T00:00:00Z."), "{}", told.message);
+        assert_eq!(told.details.unwrap()["resets_at_ms"], 1_763_769_600_000_u64, "programs have the number");
     }
 }

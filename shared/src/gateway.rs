@@ -10,13 +10,15 @@ use crate::catalog::{Model, Target};
 use crate::clock::{Clock, SystemClock, is_within};
 use crate::config::{CacheSettings, Config};
 use crate::decide::{Intents, not_found};
-use crate::directory::Directory;
+use crate::directory::{Directory, DirectoryError};
 use crate::error::Error;
 use crate::health::{MemoryHealth, ModelHealth, Observation};
 use crate::id::RequestId;
 use crate::intent::{EmbedError, Embedder, HashedNgrams};
 use crate::key::KeyHasher;
-use crate::ledger::Ledger;
+use crate::ledger::standing::Standing;
+use crate::ledger::{Ledger, LedgerError};
+use crate::losses::LogLosses;
 use crate::metrics::Metrics;
 use crate::outage::Outage;
 use crate::provider::Provider;
@@ -77,8 +79,12 @@ pub struct Gateway {
     pub(crate) outage: Outage,
     /// What the operator was told of providers.
     pub(crate) warned: Warned,
-    /// When the ledger failed, in Unix milliseconds; 0 if it worked the last time.
-    ledger_failed_at_ms: AtomicU64,
+    /// Whether the ledger takes receipts.
+    ledger_standing: Standing,
+    /// When the directory was found at fault, in Unix milliseconds, and its state and fault in words.
+    directory_fault: Mutex<Option<(u64, (&'static str, &'static str))>>,
+    /// What could not be logged.
+    pub losses: Arc<LogLosses>,
     /// Until when the models' health is not asked of the store, in Unix milliseconds.
     health_failed_at_ms: AtomicU64,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
@@ -95,6 +101,7 @@ pub struct Builder {
     store: Option<Arc<dyn Store>>,
     embedder: Arc<dyn Embedder>,
     memory_bytes: u64,
+    losses: Arc<LogLosses>,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
 }
 
@@ -114,6 +121,7 @@ impl Gateway {
             store: None,
             embedder: Arc::new(HashedNgrams),
             memory_bytes: MEMORY_BYTES,
+            losses: Arc::default(),
             providers: HashMap::new(),
         }
     }
@@ -172,21 +180,30 @@ impl Gateway {
         }
     }
 
-    /// Whether the ledger is down. It is asked only after something could not be written, and then once a second.
+    /// Whether the ledger is down. It is probed only after something could not be written, and then once a second.
     pub(crate) async fn ledger_is_down(&self) -> bool {
-        let failed_at_ms = self.ledger_failed_at_ms.load(Relaxed);
-        if failed_at_ms == 0 {
-            return false;
+        if self.ledger_standing.takes_turn(self.clock.now_ms()) {
+            let mark = self.ledger_standing.mark();
+            let probed = self.ledger.probe().await;
+            self.ledger_standing.note(mark, &probed, self.clock.now_ms());
         }
-        if !is_within(LEFT_ALONE_MS, failed_at_ms, self.clock.now_ms()) {
-            self.note_ledger(self.ledger.ping().await.is_ok());
-        }
-        self.ledger_failed_at_ms.load(Relaxed) != 0
+        self.ledger_standing.fault().is_some()
     }
 
-    /// Notes how a call of the ledger went.
-    pub(crate) fn note_ledger(&self, worked: bool) {
-        self.ledger_failed_at_ms.store(if worked { 0 } else { self.clock.now_ms() }, Relaxed);
+    /// Writes into the ledger, and takes note of how that went.
+    pub(crate) async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError> {
+        let mark = self.ledger_standing.mark();
+        let recorded = self.ledger.record(receipt).await;
+        self.ledger_standing.note(mark, &recorded, self.clock.now_ms());
+        recorded
+    }
+
+    /// The same for a cache hit, which does not wait.
+    pub(crate) fn record_hit(&self, receipt: &Receipt) -> Result<(), LedgerError> {
+        let mark = self.ledger_standing.mark();
+        let recorded = self.ledger.note_hit(receipt);
+        self.ledger_standing.note(mark, &recorded, self.clock.now_ms());
+        recorded
     }
 
     /// Writes the receipts of holds that expired: their processes were lost, and what they may have been billed is
@@ -202,7 +219,7 @@ impl Gateway {
         for some in lost.chunks(LOST_AT_ONCE) {
             let receipts: Vec<Receipt> =
                 some.iter().map(|hold| Receipt::of_lost(uid, hold, self.config.version)).collect();
-            let recorded = timeout_at(by, join_all(receipts.iter().map(|receipt| self.ledger.record(receipt)))).await;
+            let recorded = timeout_at(by, join_all(receipts.iter().map(|receipt| self.record(receipt)))).await;
             let Ok(recorded) = recorded else { break };
             written.extend(some.iter().zip(recorded).filter(|(_, done)| done.is_ok()).map(|(hold, _)| hold.clone()));
         }
@@ -258,8 +275,11 @@ impl Gateway {
     pub async fn ready(&self) -> Answer {
         let now_ms = self.clock.now_ms();
         let state = |works: bool| if works { "ok" } else { "down" };
+        let backend = |fault: Option<(&str, &str)>| {
+            fault.map_or_else(|| json!({"state": "ok"}), |(state, words)| json!({"state": state, "error": words}))
+        };
         let asked = Instant::now();
-        let (directory, ledger, (store, latency)) = tokio::join!(self.directory.ping(), self.ledger.ping(), async {
+        let (directory, ledger, (store, latency)) = tokio::join!(self.directory_fault(), self.ledger_fault(), async {
             (self.store.ping(now_ms).await, asked.elapsed())
         });
         let mut providers = serde_json::Map::new();
@@ -285,12 +305,53 @@ impl Gateway {
             providers.insert(provider.name.to_string(), json!({"state": word}));
         }
         // Without the store tenants go on within their outage share, as long as the ledger grants it.
-        let ready = directory.is_ok() && (store.is_ok() || ledger.is_ok());
+        let ready = directory.is_none_or(|(state, _)| state != "down") && (store.is_ok() || ledger.is_none());
         let latency_ms = store.is_ok().then(|| (latency.as_secs_f64() * 1e6).round() / 1e3);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let body = json!({"ready": ready, "store": {"kind": self.store.kind(), "state": state(store.is_ok()), "latency_ms": latency_ms},
-            "directory": {"state": state(directory.is_ok())}, "ledger": {"state": state(ledger.is_ok())}, "providers": providers});
+            "directory": backend(directory), "ledger": backend(ledger.map(|words| ("down", words))),
+            "log": self.losses.told(), "providers": providers});
         Answer::json(status, &body)
+    }
+
+    /// What is wrong with directory and ledger, by name, in words; empty if nothing is.
+    pub async fn faults(&self) -> Value {
+        let (directory, ledger) = tokio::join!(self.directory_fault(), self.ledger_fault());
+        let faults = [("directory", directory.map(|(_, words)| words)), ("ledger", ledger)];
+        faults.into_iter().filter_map(|(name, words)| Some((name.to_owned(), Value::from(words?)))).collect()
+    }
+
+    /// The state of a directory that does not do all that it should, and why. While it does not it is asked once a second:
+    /// it may have to try a write to find out, and anybody may ask us.
+    async fn directory_fault(&self) -> Option<(&'static str, &'static str)> {
+        let known = || self.directory_fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = self.clock.now_ms();
+        let kept = *known();
+        if let Some((_, fault)) = kept.filter(|(asked_at_ms, _)| is_within(LEFT_ALONE_MS, *asked_at_ms, now_ms)) {
+            return Some(fault);
+        }
+        let fault = match self.directory.ping().await {
+            Ok(()) => None,
+            // Keys are known, and requests are served; only an admin is refused.
+            Err(DirectoryError::Unwritten(fault)) => Some(("degraded", fault.words)),
+            Err(_) => Some(("down", "it does not answer")),
+        };
+        *known() = fault.map(|fault| (now_ms, fault));
+        fault
+    }
+
+    /// What is wrong with the ledger: with what was written last, or with what a ping finds.
+    async fn ledger_fault(&self) -> Option<&'static str> {
+        if self.ledger_is_down().await {
+            return self.ledger_standing.fault();
+        }
+        let mark = self.ledger_standing.mark();
+        let pinged = self.ledger.ping().await;
+        if pinged.is_err() {
+            // Those who require the ledger need not wait for a write to find out.
+            self.ledger_standing.note(mark, &pinged, self.clock.now_ms());
+        }
+        pinged.err().map(|error| error.words())
     }
 }
 
@@ -353,6 +414,13 @@ impl Builder {
         self
     }
 
+    /// Where the process's log counts what it loses.
+    #[must_use]
+    pub fn losses(mut self, losses: Arc<LogLosses>) -> Self {
+        self.losses = losses;
+        self
+    }
+
     /// The provider of this name in the configuration.
     #[must_use]
     pub fn provider(mut self, name: &str, provider: Arc<dyn Provider>) -> Self {
@@ -399,7 +467,9 @@ impl Builder {
             labels: is_memory.then_some(labels),
             outage: Outage::new(&config.health, config.breaker.clone()),
             warned: Warned::default(),
-            ledger_failed_at_ms: AtomicU64::new(0),
+            ledger_standing: Standing::default(),
+            directory_fault: Mutex::default(),
+            losses: self.losses,
             health_failed_at_ms: AtomicU64::new(0),
             providers: self.providers,
             store,

@@ -38,7 +38,10 @@ pub(crate) async fn claim(work: &mut Work<'_>) -> Result<Option<Bytes>, Error> {
         Ok(Begun::Mismatch) => return Err(Error::IdempotencyMismatch),
         Ok(Begun::Done(answer)) => return Ok(Some(answer)),
         // The ledger may have heard it: whoever ends this request ends the claim as well.
-        Err(error) => Err(Error::Unavailable(error.to_string())),
+        Err(error) => Err(Error::NotWritten {
+            message: "The idempotency key cannot be kept now, and nothing was done. Try again, or without one.".into(),
+            why: error.to_string(),
+        }),
     };
     work.claim = Some((key, id));
     claimed

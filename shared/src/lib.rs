@@ -42,6 +42,7 @@ pub mod health;
 pub mod directory;
 pub mod ledger;
 pub mod dynamodb;
+pub mod disk;
 pub mod provider;
 
 // What all of them speak of.
@@ -51,6 +52,7 @@ pub mod tenant;
 pub mod key;
 pub mod receipt;
 pub mod metrics;
+pub mod losses;
 pub mod error;
 pub mod money;
 pub mod usd;

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::idempotency::finish;
 use crate::instructions::CacheUse;
+use crate::ledger::LedgerError;
 use crate::outage::Owed;
 use crate::pipeline::Work;
 use crate::receipt::{Amounts, CacheStatus, Receipt};
@@ -124,7 +125,9 @@ pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Bytes, reply: &mut Rep
     work.journal.ttft_ms = Some(work.journal.latency_ms());
     let receipt = work.journal.receipt(200, gateway.config.version);
     log(&receipt);
-    gateway.ledger.note_hit(&receipt);
+    if let Err(error) = gateway.record_hit(&receipt) {
+        log_for_replay(gateway, &receipt, &error);
+    }
     if work.claim.is_some() {
         finish(work, Some(kept(work, body.clone(), work.request.stream))).await;
     }
@@ -168,14 +171,19 @@ async fn charge(work: &Work<'_>, settlement: &Settlement, write: Option<CacheWri
 /// Writes the receipt where it lasts, or where it can be replayed from; answers whether it lasts.
 async fn record(gateway: &Gateway, receipt: &Receipt) -> bool {
     log(receipt);
-    let recorded = gateway.ledger.record(receipt).await;
-    gateway.note_ledger(recorded.is_ok());
+    let recorded = gateway.record(receipt).await;
     if let Err(error) = &recorded {
-        gateway.metrics.ledger_failed();
-        let json = serde_json::to_string(receipt).unwrap_or_default();
-        tracing::error!(target: "receipt", %error, receipt = json, "the ledger is down; `ai-gateway replay` writes this receipt later");
+        log_for_replay(gateway, receipt, error);
     }
     recorded.is_ok()
+}
+
+/// Logs a receipt that the ledger did not take. The log is told apart by level and target, and counts such a line on its own
+/// should it be lost as well.
+fn log_for_replay(gateway: &Gateway, receipt: &Receipt, error: &LedgerError) {
+    gateway.metrics.ledger_failed();
+    let json = serde_json::to_string(receipt).unwrap_or_default();
+    tracing::error!(target: "receipt", %error, receipt = json, "the ledger is down; `ai-gateway replay` writes this receipt later");
 }
 
 /// The structured log line of a receipt.

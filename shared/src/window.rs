@@ -87,6 +87,14 @@ pub fn beginning_of(day: &str) -> Option<u64> {
     (day_utc(at_ms) == day).then_some(at_ms)
 }
 
+/// A time for people, in UTC, as ISO 8601 has it: `2025-11-23T00:00:00Z`. Part of a second counts as a whole one, so that
+/// what is to begin then has begun.
+pub fn time_utc(at_ms: u64) -> String {
+    let seconds = at_ms.div_ceil(1_000);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{}T{hour:02}:{minute:02}:{second:02}Z", day_utc(seconds.saturating_mul(1_000)))
+}
+
 // The two functions below count years from March, so that the leap day is a year's last, and days from 0000-03-01,
 // so that nothing is negative. A year then has 153 days in each run of five months, whence (153·m + 2) / 5.
 
@@ -200,6 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn a_time_for_people_is_iso_8601_and_never_too_early() {
+        let table = [
+            (0, "1970-01-01T00:00:00Z"),
+            (MIDNIGHT, "2025-11-22T00:00:00Z"),
+            (MIDNIGHT + 9 * HOUR_MS + 61_000, "2025-11-22T09:01:01Z"),
+            (MIDNIGHT - 1, "2025-11-22T00:00:00Z"),
+            (MIDNIGHT + 1, "2025-11-22T00:00:01Z"),
+        ];
+        for (at_ms, time) in table {
+            assert_eq!(time_utc(at_ms), time, "{at_ms}");
+        }
+    }
+
+    #[test]
     fn every_day_of_nine_centuries_follows_the_one_before() {
         let (mut year, mut month, mut day) = (1970, 1, 1);
         for days in 0..330_000 {
@@ -260,7 +282,7 @@ mod tests {
             for now_ms in [now_ms, 0, u64::MAX] {
                 let _ = Window::day(now_ms, anchor_ms).key();
                 let _ = Window::month(now_ms).key();
-                let _ = day_utc(now_ms);
+                let _ = time_utc(now_ms);
             }
         }
     }

@@ -139,7 +139,7 @@ async fn each_operation_takes_as_many_round_trips_as_the_documentation_says() {
     let next = receipt("acme", MIDNIGHT_MS);
     assert_eq!(rig.cost(ledger.record(&next)).await, counted(&[("TransactWriteItems", 1)]), "record");
     assert_eq!(rig.cost(ledger.record(&next)).await, counted(&[("TransactWriteItems", 1)]), "record, sent again");
-    assert_eq!(rig.cost(async { ledger.note_hit(&sent) }).await, counted(&[]), "note_hit");
+    assert_eq!(rig.cost(async { ledger.note_hit(&sent).unwrap() }).await, counted(&[]), "note_hit");
     assert_eq!(rig.cost(ledger.totals("acme", &day)).await["BatchGetItem"], 1, "totals");
     assert_eq!(rig.cost(ledger.receipt("acme", sent.id, MIDNIGHT_MS)).await, counted(&[("GetItem", 1)]), "receipt");
     assert_eq!(rig.cost(ledger.grant("acme", &day, ONE, times(9))).await, counted(&[("UpdateItem", 1)]), "grant");
@@ -302,7 +302,7 @@ async fn hits_that_cannot_be_written_wait_and_count_once() {
     let hits: Vec<_> = (0..60).map(|_| hit()).collect();
     // One of them is recorded already, as by a replay.
     rig.ledger().await.record(&hits[7]).await.unwrap();
-    hits.iter().chain(&hits[..5]).for_each(|hit| ledger.note_hit(hit));
+    hits.iter().chain(&hits[..5]).for_each(|hit| ledger.note_hit(hit).unwrap());
     rig.front.tell(|_| Fate::error("AccessDeniedException"));
     ledger.record(&receipt("acme", MIDNIGHT_MS)).await.unwrap_err();
     rig.front.tell(|_| Fate::Pass);
@@ -325,7 +325,7 @@ async fn hits_are_in_every_process_s_figures_once_they_are_flushed() {
     let rig = Rig::new().await;
     let (ledger, other) = (rig.ledger().await, rig.ledger().await);
     let requests = async |ledger: &DynamoLedger| ledger.figures(&DAY).await.unwrap().whole.counts.requests;
-    let hit = || ledger.note_hit(&Receipt { cache: CacheStatus::Hit, ..receipt("acme", MIDNIGHT_MS) });
+    let hit = || ledger.note_hit(&Receipt { cache: CacheStatus::Hit, ..receipt("acme", MIDNIGHT_MS) }).unwrap();
     (0..260).for_each(|_| hit());
     assert_eq!(requests(&other).await, 0, "they wait");
     rig.front.tell(|_| Fate::error("AccessDeniedException"));
@@ -452,4 +452,22 @@ async fn an_answer_whose_parts_were_written_in_part_is_nobodys() {
     assert_eq!(begin(ids[1], MIDNIGHT_MS + 60_000).await, Begun::Fresh);
     ledger.finish(&idempotency_key(), ids[1], Some(answer.clone()), MIDNIGHT_MS).await.unwrap();
     assert!(begin(ids[0], MIDNIGHT_MS + 60_001).await == Begun::Done(answer));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_may_only_be_read_answers_a_ping_and_no_probe() {
+    let rig = Rig::new().await;
+    let ledger = rig.ledger().await;
+    rig.front.tell(|operation| match operation {
+        "GetItem" | "BatchGetItem" | "Query" => Fate::Pass,
+        _ => Fate::error("AccessDeniedException"),
+    });
+    ledger.ping().await.expect("it can be read");
+    ledger.record(&receipt("acme", MIDNIGHT_MS)).await.expect_err("and not be written");
+    let refused = ledger.probe().await.unwrap_err().to_string();
+    assert!(refused.contains("AccessDeniedException"), "{refused}");
+    rig.front.tell(|_| Fate::Pass);
+    assert_eq!(rig.cost(async { ledger.probe().await.unwrap() }).await, counted(&[("PutItem", 1)]), "probe");
+    let usage = ledger.usage(&UsageQuery::default(), None, 9).await.unwrap();
+    assert!(usage.data.is_empty(), "a probe counts nothing");
 }

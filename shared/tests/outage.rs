@@ -2,6 +2,7 @@
 
 use crate::rig::{NOW, Rig, Scene, ask, cheap};
 use crate::unreliable::Unreliable;
+use gateway_core::answer::AnswerBody;
 use gateway_core::gcra::Rate;
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{Claims, Ledger};
@@ -151,6 +152,44 @@ async fn a_clock_that_is_set_back_leaves_no_backend_alone_for_longer() {
     rig.clock.set_back(3_600_000);
     rig.clock.advance(1_000);
     assert_eq!(served(&rig, 1).await, 1);
+}
+
+#[tokio::test]
+async fn a_ledger_that_answers_pings_and_takes_no_receipt_is_down_until_a_write_has_worked() {
+    let rig = cheap(["ok"]).tenant(json!({"ledger_required": true})).build().await;
+    let free = rig.add_tenant("free", json!({})).await;
+    let serve_free = async || rig.chat_as(&free, &[("x-gateway-cache", "no-store")], ask("cheap")).await;
+    assert_eq!((served(&rig, 1).await, serve_free().await.status), (1, 200));
+    rig.ledger.set_down(true);
+    rig.ledger.inner.ping().await.expect("it can be read");
+    assert_eq!(rig.fresh(ask("cheap")).await.status, 200, "the first one is not known to be the first");
+    for _ in 0..5 {
+        rig.clock.advance(1_000);
+        assert_eq!(served(&rig, 2).await, 0);
+        let ready = rig.gateway.ready().await;
+        let AnswerBody::Whole(body) = ready.body else { panic!("a whole answer") };
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((ready.status.as_u16(), &body["ready"]), (200, &json!(true)), "others are served");
+        assert_eq!(body["ledger"], json!({"state": "down", "error": "it does not do what it is asked"}));
+        assert_eq!(rig.gateway.faults().await, json!({"ledger": "it does not do what it is asked"}));
+        let got = serve_free().await;
+        assert_eq!((got.status, got.header("x-gateway-degraded")), (200, "ledger"));
+    }
+    rig.ledger.set_down(false);
+    rig.clock.advance(1_000);
+    assert_eq!(served(&rig, 2).await, 2);
+    assert_eq!(rig.gateway.faults().await, json!({}));
+}
+
+#[tokio::test]
+async fn a_hit_that_is_not_recorded_takes_the_ledger_down_as_well() {
+    let rig = cheap(["ok"]).tenant(json!({"ledger_required": true})).build().await;
+    assert_eq!(rig.chat(ask("cheap")).await.status, 200);
+    rig.ledger.set_down(true);
+    assert_eq!(rig.chat(ask("cheap")).await.header("x-gateway-cache"), "hit");
+    let got = rig.chat(ask("cheap")).await;
+    assert_eq!((got.status, got.error_code().as_str()), (503, "store_unavailable"));
+    assert!(got.contains("cannot be recorded"), "{got:?}");
 }
 
 #[tokio::test]

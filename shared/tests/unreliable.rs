@@ -123,10 +123,8 @@ impl<T: Ledger> Ledger for Unreliable<T> {
         Ok(())
     }
 
-    fn note_hit(&self, receipt: &Receipt) {
-        if let Ok(ledger) = self.up(LedgerError::Unavailable) {
-            ledger.note_hit(receipt);
-        }
+    fn note_hit(&self, receipt: &Receipt) -> Result<(), LedgerError> {
+        self.up(LedgerError::Unavailable)?.note_hit(receipt)
     }
 
     async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError> {
@@ -159,7 +157,12 @@ impl<T: Ledger> Ledger for Unreliable<T> {
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {
-        self.up(LedgerError::Unavailable)?.ping().await
+        // What cannot be written can be read.
+        self.inner.ping().await
+    }
+
+    async fn probe(&self) -> Result<(), LedgerError> {
+        self.up(LedgerError::Unavailable)?.probe().await
     }
 }
 

@@ -48,8 +48,32 @@ impl From<DirectoryError> for Failure {
             DirectoryError::Exists => Error::Conflict("There is something of this id already."),
             DirectoryError::Missing => Error::NotFound,
             DirectoryError::Conflict => Error::Conflict("It was changed by somebody else meanwhile; try again."),
-            DirectoryError::Unavailable(why) => Error::Unavailable(why),
+            DirectoryError::Unwritten(fault) => {
+                Error::NotWritten { message: format!("Nothing was changed: {}.", fault.words), why: fault.to_string() }
+            }
+            DirectoryError::Unavailable(why) => Error::NotWritten {
+                message: "The directory does not answer now. If you asked for a change, look whether it was made."
+                    .into(),
+                why,
+            },
         })
+    }
+}
+
+impl Failure {
+    /// Says of a change that was asked what its failure means: nobody may take a key for revoked that still works.
+    pub(crate) fn said(error: DirectoryError, not_done: &str, holds: &str) -> Self {
+        match error {
+            DirectoryError::Unwritten(fault) => Self(Error::NotWritten {
+                message: format!("{not_done}: {}; {holds}.", fault.words),
+                why: fault.to_string(),
+            }),
+            DirectoryError::Unavailable(why) => Self(Error::NotWritten {
+                message: format!("{not_done}, as far as is known: the directory did not answer; {holds}. Ask again."),
+                why,
+            }),
+            error => error.into(),
+        }
     }
 }
 
@@ -93,7 +117,7 @@ pub(crate) async fn guard(State(plane): State<Arc<Plane>>, request: Request, nex
 
 /// Writes the envelope of `error` over `response`, whose other headers (such as `allow`) stay.
 fn tell(error: &Error, id: &str, response: &mut Response) {
-    if let Error::Internal(why) | Error::Unavailable(why) = error {
+    if let Error::Internal(why) | Error::Unavailable(why) | Error::NotWritten { why, .. } = error {
         tracing::error!(request = id, why, "an admin's request could not be served");
     }
     let Answer { status, headers, body: _ } = Answer::of_error(error);

@@ -9,7 +9,7 @@ use crate::ask::{JsonBody, Names};
 use crate::guard::{Failure, Outcome, reply};
 use axum::extract::State;
 use axum::response::IntoResponse;
-use gateway_core::directory::{Expiry, KeyRecord};
+use gateway_core::directory::{DirectoryError, Expiry, KeyRecord};
 use gateway_core::error::Error;
 use gateway_core::id::RequestId;
 use gateway_core::key::ApiKey;
@@ -61,7 +61,7 @@ impl Plane {
     }
 
     /// Stores a new key; `before` is the key that it takes the place of.
-    async fn add(&self, what: &str, before: Value, record: &KeyRecord) -> Result<(), Failure> {
+    async fn add(&self, what: &str, before: Value, record: &KeyRecord) -> Result<(), DirectoryError> {
         let entry = self.entry(what, format!("{}/{}", record.tenant, record.id), before, shown(record));
         let version = self.gateway.directory.create_key(record, entry).await?;
         self.tell_store_of(&record.tenant, version).await;
@@ -69,7 +69,7 @@ impl Plane {
     }
 
     /// Sets when a key stops working; answers the key as it is then.
-    async fn expire(&self, what: &str, key: KeyRecord, expiry: Expiry) -> Result<KeyRecord, Failure> {
+    async fn expire(&self, what: &str, key: KeyRecord, expiry: Expiry) -> Result<KeyRecord, DirectoryError> {
         let before = shown(&key);
         let key = key.with_expiry(expiry);
         let entry = self.entry(what, format!("{}/{}", key.tenant, key.id), before, shown(&key));
@@ -79,7 +79,7 @@ impl Plane {
     }
 
     /// Removes a key.
-    async fn remove(&self, key: &KeyRecord) -> Result<(), Failure> {
+    async fn remove(&self, key: &KeyRecord) -> Result<(), DirectoryError> {
         let entry = self.entry("key.revoke", format!("{}/{}", key.tenant, key.id), shown(key), Value::Null);
         let version = self.gateway.directory.delete_key(&key.tenant, &key.id, entry).await?;
         self.tell_store_of(&key.tenant, version).await;
@@ -107,7 +107,8 @@ pub(crate) async fn create(State(plane): State<Arc<Plane>>, Names(tenant): Names
     fields.finish()?;
     plane.check_new(expires_at_ms)?;
     let (key, record) = plane.new_key(&tenant, name, expires_at_ms);
-    plane.add("key.create", Value::Null, &record).await?;
+    let added = plane.add("key.create", Value::Null, &record).await;
+    added.map_err(|error| Failure::said(error, "No key was made", "nothing was changed"))?;
     Ok(reply(StatusCode::CREATED, &shown_once(&key, &record)))
 }
 
@@ -123,14 +124,17 @@ pub(crate) async fn update(
     fields.finish()?;
     let expires_at_ms = expires_at_ms.ok_or_else(|| Error::invalid("expires_at_ms", "It is required."))?;
     let key = plane.key(&tenant, &id).await?;
-    let key = plane.expire("key.update", key, Expiry { expires_at_ms, retires_at_ms: None }).await?;
+    let expired = plane.expire("key.update", key, Expiry { expires_at_ms, retires_at_ms: None }).await;
+    let key =
+        expired.map_err(|error| Failure::said(error, "The key's expiry was NOT changed", "it works as before"))?;
     Ok(reply(StatusCode::OK, &shown(&key)))
 }
 
 /// `DELETE /admin/tenants/{tenant}/keys/{key}`
 pub(crate) async fn revoke(State(plane): State<Arc<Plane>>, Names((tenant, id)): Names<(String, String)>) -> Outcome {
     let key = plane.key(&tenant, &id).await?;
-    plane.remove(&key).await?;
+    let removed = plane.remove(&key).await;
+    removed.map_err(|error| Failure::said(error, "The key was NOT revoked", "it still works"))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -159,10 +163,13 @@ pub(crate) async fn rotate(
     let (key, record) = plane.new_key(&tenant, Some(old.name.clone()), expires_at_ms);
     let retires_at_ms = old.retires_at_ms.into_iter().chain([now_ms + grace_ms]).min();
     let expiry = Expiry { expires_at_ms: old.expires_at_ms, retires_at_ms };
-    plane.add("key.rotate", shown(&old), &record).await?;
-    if let Err(failure) = plane.expire("key.update", old, expiry).await {
-        plane.remove(&record).await?;
-        return Err(failure);
+    let not_rotated = |error| Failure::said(error, "The key was NOT rotated", "it works as before");
+    plane.add("key.rotate", shown(&old), &record).await.map_err(not_rotated)?;
+    if let Err(error) = plane.expire("key.update", old, expiry).await {
+        if let Err(error) = plane.remove(&record).await {
+            tracing::error!(%error, tenant, key = %record.id, "a key that nobody has seen could not be taken back; revoke it");
+        }
+        return Err(not_rotated(error));
     }
     Ok(reply(StatusCode::CREATED, &shown_once(&key, &record)))
 }

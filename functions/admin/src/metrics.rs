@@ -38,7 +38,11 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, mut params: Params) ->
         figures.tenants.iter().filter_map(|(uid, counts)| Some((present.present(uid)?.clone(), *counts))).collect();
     let models: Vec<_> = names.into_iter().zip(health.models).collect();
     let mut told = of_fleet(&period, &figures, &models, &tenants, &gateway.config.health);
-    told.insert("process".to_owned(), gateway.metrics.told());
+    let mut process = gateway.metrics.told();
+    process["log_lines_lost_total"] = gateway.losses.lines().into();
+    process["receipts_lost_total"] = gateway.losses.receipts().into();
+    process["faults"] = gateway.faults().await;
+    told.insert("process".to_owned(), process);
     let mut answer = reply(StatusCode::OK, &told.into());
     answer.headers_mut().extend(health.is_down.then_some(DEGRADED));
     Ok(answer)

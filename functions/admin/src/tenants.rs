@@ -105,7 +105,8 @@ pub(crate) async fn update(State(plane): State<Arc<Plane>>, Names(id): Names<Str
 pub(crate) async fn delete(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
     let record = plane.record(&id).await?;
     let entry = plane.entry("tenant.delete", id.clone(), plane.shown(&record)?, Value::Null);
-    plane.gateway.directory.delete_tenant(&id, entry).await?;
+    let deleted = plane.gateway.directory.delete_tenant(&id, entry).await;
+    deleted.map_err(|error| Failure::said(error, "The tenant was NOT deleted", "its keys still work"))?;
     // Newer than the tenant ever was, also if it was changed just now, so that its next request asks the directory, which
     // does not know the key.
     let version = (record.version + 1).max(plane.gateway.clock.now_ms());

@@ -83,10 +83,16 @@ struct Failing {
     expiries_down: AtomicU64,
     /// How many listings of tenants do.
     lists_down: AtomicU64,
+    /// How many removals, of tenants and of keys, find the disk full.
+    removals_unwritten: AtomicU64,
 }
 
 fn takes_one(count: &AtomicU64) -> bool {
     count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+fn unwritten<T>() -> Result<T, DirectoryError> {
+    Err(DirectoryError::Unwritten(std::io::Error::from(std::io::ErrorKind::StorageFull).into()))
 }
 
 fn unavailable<T>() -> Result<T, DirectoryError> {
@@ -118,7 +124,7 @@ impl Directory for Failing {
         self.inner.update_tenant(tenant, audit).await
     }
     async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError> {
-        self.inner.delete_tenant(id, audit).await
+        if takes_one(&self.removals_unwritten) { unwritten() } else { self.inner.delete_tenant(id, audit).await }
     }
     async fn keys(&self, tenant: &str) -> Result<Vec<KeyRecord>, DirectoryError> {
         self.inner.keys(tenant).await
@@ -140,7 +146,7 @@ impl Directory for Failing {
         }
     }
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
-        self.inner.delete_key(tenant, id, audit).await
+        if takes_one(&self.removals_unwritten) { unwritten() } else { self.inner.delete_key(tenant, id, audit).await }
     }
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError> {
         self.inner.audit(cursor, limit).await
@@ -152,7 +158,35 @@ impl Directory for Failing {
 
 async fn failing(overtaken: u64, expiries_down: u64, lists_down: u64) -> House {
     let [overtaken, expiries_down, lists_down] = [overtaken, expiries_down, lists_down].map(AtomicU64::new);
-    House::built(|builder| builder, |inner| Arc::new(Failing { inner, overtaken, expiries_down, lists_down })).await
+    let removals_unwritten = AtomicU64::new(0);
+    let failing = |inner| Failing { inner, overtaken, expiries_down, lists_down, removals_unwritten };
+    House::built(|builder| builder, |inner| Arc::new(failing(inner))).await
+}
+
+#[tokio::test]
+async fn a_revocation_that_could_not_be_written_is_refused_in_words_that_say_so() {
+    let none = || AtomicU64::new(0);
+    let failing = |inner| Failing {
+        inner,
+        overtaken: none(),
+        expiries_down: none(),
+        lists_down: none(),
+        removals_unwritten: AtomicU64::new(2),
+    };
+    let house = House::built(|builder| builder, |inner| Arc::new(failing(inner))).await;
+    let made = house.acme().await;
+    let key = format!("/admin/tenants/acme/keys/{}", made.id);
+    for (path, message) in [
+        (key.as_str(), "The key was NOT revoked: the disk is full; it still works."),
+        ("/admin/tenants/acme", "The tenant was NOT deleted: the disk is full; its keys still work."),
+    ] {
+        let refused = house.ask("DELETE", path, None).await;
+        assert_eq!(refused.error(), (503, "store_unavailable", None));
+        assert_eq!((refused.header("retry-after"), &refused.body["error"]["message"]), ("1", &json!(message)));
+        assert_eq!(house.chat(&made.key, "sim/cheap", "hello").await.status, 200, "as it says");
+    }
+    assert_eq!(house.ask("DELETE", &key, None).await.status, 204);
+    assert_eq!(house.chat(&made.key, "sim/cheap", "hello").await.status, 401);
 }
 
 #[tokio::test]
@@ -184,6 +218,7 @@ async fn a_rotation_that_fails_half_way_leaves_the_old_key_and_no_other() {
     let made = house.acme().await;
     let rotated = house.ask("POST", &format!("/admin/tenants/acme/keys/{}/rotate", made.id), None).await;
     assert_eq!(rotated.error(), (503, "store_unavailable", None));
+    assert!(rotated.text.contains("The key was NOT rotated"), "{}", rotated.text);
     let keys = house.get("/admin/tenants/acme/keys").await.body;
     assert_eq!(keys["data"].as_array().unwrap().len(), 1);
     assert_eq!((&keys["data"][0]["id"], &keys["data"][0]["expires_at_ms"]), (&json!(made.id), &json!(null)));

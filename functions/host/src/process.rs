@@ -30,7 +30,7 @@ pub fn run(start: impl AsyncFnOnce() -> anyhow::Result<(Router, ResponseMode)>) 
         let address = http::address();
         let (router, _) = start().await?;
         let listener = http::listen(&address).await?;
-        println!("listening on http://{}", listener.local_addr()?);
+        logging::say(&format!("listening on http://{}", listener.local_addr()?));
         http::serve(listener, router).await
     })
 }

@@ -92,7 +92,10 @@ impl Place {
     /// If it cannot be opened, as when a gateway has the folder open.
     pub async fn ledger(&self) -> anyhow::Result<Arc<dyn Ledger>> {
         Ok(match self {
-            Self::Folder(folder) => Arc::new(EmbeddedLedger::open(folder, SystemClock.now_ms())?),
+            Self::Folder(folder) => {
+                heed_file_limit()?;
+                Arc::new(EmbeddedLedger::open(folder, SystemClock.now_ms())?)
+            }
             Self::Table(name) => Arc::new(DynamoLedger::new(Self::table(name).await?)),
         })
     }
@@ -100,13 +103,23 @@ impl Place {
     async fn open(&self) -> anyhow::Result<(Arc<dyn Directory>, Arc<dyn Ledger>)> {
         Ok(match self {
             // The directory first: its file says best that another gateway has the folder.
-            Self::Folder(folder) => (Arc::new(EmbeddedDirectory::open(folder)?), self.ledger().await?),
+            Self::Folder(folder) => {
+                heed_file_limit()?;
+                (Arc::new(EmbeddedDirectory::open(folder)?), self.ledger().await?)
+            }
             Self::Table(name) => {
                 let table = Self::table(name).await?;
                 (Arc::new(DynamoDirectory::new(table.clone())), Arc::new(DynamoLedger::new(table)))
             }
         })
     }
+}
+
+/// A limit on the size of files (`ulimit -f`) is to be an error of the write that meets it, like a full disk. Its signal,
+/// SIGXFSZ, ends a process that does not listen to it.
+fn heed_file_limit() -> std::io::Result<()> {
+    const SIGXFSZ: i32 = 25;
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
 }
 
 /// The configuration that `GATEWAY_CONFIG` names, or the compiled-in one.
@@ -171,7 +184,9 @@ pub async fn wire() -> anyhow::Result<Wired> {
     let (directory, ledger) = place.open().await?;
 
     let tls = gateway_core::provider::tls()?;
-    let mut builder = Gateway::builder(config.clone()).memory_bytes(crate::memory::for_bodies_bytes());
+    let mut builder = Gateway::builder(config.clone())
+        .memory_bytes(crate::memory::for_bodies_bytes())
+        .losses(crate::logging::losses());
     if let Some(store) = store {
         builder = builder.store(store);
     }

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     match runtime.enable_all().build() {
         Ok(runtime) => runtime.block_on(start()),
         Err(error) => {
-            eprintln!("{error}");
+            logging::complain(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -57,11 +57,11 @@ async fn start() -> ExitCode {
         ["check", file] => return check_file(file),
         ["replay", file] => replay::run(file).await,
         ["--help" | "-h"] => {
-            println!("{USAGE}\n\n{VARIABLES}");
+            logging::say(&format!("{USAGE}\n\n{VARIABLES}"));
             Ok(())
         }
         ["--version" | "-V"] => {
-            println!("ai-gateway {}", env!("CARGO_PKG_VERSION"));
+            logging::say(concat!("ai-gateway ", env!("CARGO_PKG_VERSION")));
             Ok(())
         }
         _ => Err(anyhow::anyhow!("{USAGE}")),
@@ -69,7 +69,7 @@ async fn start() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            logging::complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -79,22 +79,22 @@ fn check_file(file: &str) -> ExitCode {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
-            eprintln!("{file}: {error}");
+            logging::complain(&format!("{file}: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let problems = check(&text, file);
     if problems.is_empty() {
-        println!("{file}: no problems");
+        logging::say(&format!("{file}: no problems"));
         // A file is checked where its keys are not: what they would change is said, and is no fault of the file.
         let here = match Config::load(&text, file, &variable) {
             Ok(config) => config.notices,
             Err(error) => error.problems,
         };
-        here.iter().for_each(|note| println!("in this environment: {note}"));
+        here.iter().for_each(|note| logging::say(&format!("in this environment: {note}")));
         return ExitCode::SUCCESS;
     }
-    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    problems.iter().for_each(|problem| logging::complain(&problem.to_string()));
     ExitCode::FAILURE
 }
 

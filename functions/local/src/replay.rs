@@ -27,7 +27,7 @@ pub(crate) async fn run(file: &str) -> anyhow::Result<()> {
     };
     let place = Place::from_env()?;
     let written = replay(lines, &*place.ledger().await?, SystemClock.now_ms()).await?;
-    println!("{written} receipts of {file} are in the ledger ({place})");
+    gateway_host::logging::say(&format!("{written} receipts of {file} are in the ledger ({place})"));
     Ok(())
 }
 

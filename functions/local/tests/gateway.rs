@@ -5,6 +5,7 @@ use super::wire::{Answer, Client};
 use serde_json::Value;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -75,6 +76,7 @@ pub(crate) struct Setup {
     folder: Arc<Folder>,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    log: Option<OwnedFd>,
 }
 
 impl Setup {
@@ -86,7 +88,7 @@ impl Setup {
     pub(crate) fn again(folder: &Arc<Folder>) -> Self {
         let data = format!("file:{}", folder.path().join("data").display());
         let program = env!("CARGO_BIN_EXE_ai-gateway").into();
-        Self { program, folder: folder.clone(), arguments: Vec::new(), variables: Vec::new() }
+        Self { program, folder: folder.clone(), arguments: Vec::new(), variables: Vec::new(), log: None }
             .with("GATEWAY_ADDR", "127.0.0.1:0")
             .with("GATEWAY_DIRECTORY", &data)
     }
@@ -109,6 +111,12 @@ impl Setup {
         self
     }
 
+    /// With its log there, to be read by nobody here.
+    pub(crate) fn logging_to(mut self, log: impl Into<OwnedFd>) -> Self {
+        self.log = Some(log.into());
+        self
+    }
+
     fn spawn(&self) -> Child {
         let path = std::env::var("PATH").unwrap_or_default();
         Command::new(&self.program)
@@ -119,7 +127,7 @@ impl Setup {
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(self.log.as_ref().map_or_else(Stdio::piped, |log| log.try_clone().unwrap().into()))
             .kill_on_drop(true)
             .spawn()
             .unwrap()
@@ -144,10 +152,12 @@ impl Setup {
 
     async fn start_until(self, last: &str) -> Gateway {
         let mut child = self.spawn();
-        let mut errors = child.stderr.take().unwrap();
+        let errors = child.stderr.take();
         let errors = tokio::spawn(async move {
             let mut text = Vec::new();
-            let _ = errors.read_to_end(&mut text).await;
+            if let Some(mut errors) = errors {
+                let _ = errors.read_to_end(&mut text).await;
+            }
             String::from_utf8(text).expect("a log in UTF-8")
         });
         let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -284,6 +294,13 @@ impl Gateway {
             }
         })
         .await
+    }
+
+    /// From now on no file of its may be written; or, again, any.
+    pub(crate) fn may_write(&self, may: bool) {
+        let id = self.child.id().expect("it still runs").to_string();
+        let limit = if may { "--fsize=unlimited:unlimited" } else { "--fsize=0:unlimited" };
+        assert!(std::process::Command::new("prlimit").args(["--pid", &id, limit]).status().unwrap().success());
     }
 
     /// Sends it a signal by its name.

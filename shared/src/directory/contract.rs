@@ -96,6 +96,7 @@ fn outcome<T>(answer: Result<T, DirectoryError>) -> &'static str {
         Err(DirectoryError::Exists) => "exists",
         Err(DirectoryError::Missing) => "missing",
         Err(DirectoryError::Conflict) => "conflict",
+        Err(DirectoryError::Unwritten(fault)) => panic!("the directory was not changed: {fault}"),
         Err(DirectoryError::Unavailable(why)) => panic!("the directory is unavailable: {why}"),
     }
 }

@@ -9,10 +9,12 @@
 //! the disk, some milliseconds, and are as rare as an admin's clicks.
 
 use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
+use crate::disk::DiskFault;
+use crate::disk::database::FileDatabase;
 use crate::key::KeyHash;
 use crate::tenant::TenantRecord;
 use async_trait::async_trait;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, File};
@@ -33,7 +35,7 @@ const CACHE_BYTES: usize = 8 << 20;
 
 /// A directory in the file `directory.redb` of a folder. No two processes have the same one open.
 pub struct EmbeddedDirectory {
-    database: Database,
+    database: FileDatabase,
     /// Held as long as the database is open, and before: while it is made.
     _lock: File,
 }
@@ -47,35 +49,23 @@ impl EmbeddedDirectory {
         let path = folder.join("directory.redb");
         let cannot = |error: String| DirectoryError::Unavailable(format!("cannot open {}: {error}", path.display()));
         fs::create_dir_all(folder).map_err(|error| cannot(error.to_string()))?;
-        let taken = || cannot("another process has it open; is another gateway running on this folder?".to_owned());
-        let io = |error: std::io::Error| cannot(error.to_string());
-        let lock = File::create(folder.join("directory.lock")).map_err(io)?;
-        lock.try_lock().map_err(|_| taken())?;
-        let open = |path: &Path| {
-            Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-                redb::DatabaseError::DatabaseAlreadyOpen => taken(),
-                error => cannot(error.to_string()),
-            })
+        let lock = File::create(folder.join("directory.lock")).map_err(|error| cannot(error.to_string()))?;
+        lock.try_lock().map_err(|_| {
+            cannot("another process has it open; is another gateway running on this folder?".to_owned())
+        })?;
+        let tables = |change: &WriteTransaction| {
+            change.open_table(TENANTS)?;
+            change.open_table(KEYS)?;
+            change.open_table(HASHES)?;
+            change.open_table(AUDIT)?;
+            Ok(())
         };
-        if !path.exists() {
-            // A file that a crash left half made could never be opened: it gets its name when it is whole.
-            let new = folder.join("directory.new");
-            fs::remove_file(&new)
-                .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
-                .map_err(io)?;
-            let database = open(&new)?;
-            let tables = database.begin_write()?;
-            tables.open_table(TENANTS)?;
-            tables.open_table(KEYS)?;
-            tables.open_table(HASHES)?;
-            tables.open_table(AUDIT)?;
-            tables.commit()?;
-            drop(database);
-            fs::rename(&new, &path).map_err(io)?;
-            // A new name is safe from a power cut only when its folder is on disk.
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
-        }
-        Ok(Self { database: open(&path)?, _lock: lock })
+        let database = FileDatabase::open(&path, CACHE_BYTES, tables).map_err(|error| cannot(error.to_string()))?;
+        Ok(Self { database, _lock: lock })
+    }
+
+    fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, DirectoryError>) -> Result<T, DirectoryError> {
+        self.database.read(work)
     }
 
     /// Runs `work` and writes `audit` down, both or, if either fails, neither.
@@ -84,36 +74,56 @@ impl EmbeddedDirectory {
         audit: &AuditEntry,
         work: impl FnOnce(&WriteTransaction) -> Result<T, DirectoryError>,
     ) -> Result<T, DirectoryError> {
-        let change = self.database.begin_write()?;
-        let done = work(&change)?;
-        {
+        let entry = json(audit)?;
+        let mut made = None;
+        let written = self.database.write(|change| {
+            let done = work(change)?;
             let mut entries = change.open_table(AUDIT)?;
             let number = entries.last()?.map_or(0, |(last, _)| last.value() + 1);
-            entries.insert(number, json(audit)?.as_slice())?;
+            entries.insert(number, entry.as_slice())?;
+            made = Some((done, number));
+            Ok(())
+        });
+        match (written, made) {
+            (Ok(()), Some((done, _))) => Ok(done),
+            // The disk failed in the midst of the commit. What is read now says whether it is done.
+            (Err(DirectoryError::Unwritten(fault)), Some((done, number))) => {
+                let is_done = self.read(|read| {
+                    Ok(read.open_table(AUDIT)?.get(number)?.is_some_and(|found| found.value() == entry.as_slice()))
+                })?;
+                match is_done {
+                    false => Err(DirectoryError::Unwritten(fault)),
+                    true if self.database.is_copy() => Err(DirectoryError::Unavailable(fault.to_string())),
+                    true => Ok(done),
+                }
+            }
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(DirectoryError::Unavailable("a change was not made".to_owned())),
         }
-        change.commit()?;
-        Ok(done)
     }
 }
 
 #[async_trait]
 impl Directory for EmbeddedDirectory {
     async fn find_key(&self, hash: &KeyHash) -> Result<Option<(TenantRecord, KeyRecord)>, DirectoryError> {
-        let read = self.database.begin_read()?;
-        let Some(key) = record::<KeyRecord>(&read.open_table(KEYS)?, &hash.hex())? else { return Ok(None) };
-        let tenant = record(&read.open_table(TENANTS)?, &key.tenant)?;
-        Ok(tenant.map(|tenant| (tenant, key)))
+        self.read(|read| {
+            let Some(key) = record::<KeyRecord>(&read.open_table(KEYS)?, &hash.hex())? else { return Ok(None) };
+            let tenant = record(&read.open_table(TENANTS)?, &key.tenant)?;
+            Ok(tenant.map(|tenant| (tenant, key)))
+        })
     }
 
     async fn tenant(&self, id: &str) -> Result<Option<TenantRecord>, DirectoryError> {
-        record(&self.database.begin_read()?.open_table(TENANTS)?, id)
+        self.read(|read| record(&read.open_table(TENANTS)?, id))
     }
 
     async fn tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, DirectoryError> {
-        let tenants = self.database.begin_read()?.open_table(TENANTS)?;
-        let after = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = tenants.range::<&str>((after, Bound::Unbounded))?;
-        page(rows.map(|row| parse(row?.1.value())), limit, |tenant: &TenantRecord| tenant.id.to_string())
+        self.read(|read| {
+            let tenants = read.open_table(TENANTS)?;
+            let after = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+            let rows = tenants.range::<&str>((after, Bound::Unbounded))?;
+            page(rows.map(|row| parse(row?.1.value())), limit, |tenant: &TenantRecord| tenant.id.to_string())
+        })
     }
 
     async fn create_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
@@ -149,11 +159,12 @@ impl Directory for EmbeddedDirectory {
     }
 
     async fn keys(&self, tenant: &str) -> Result<Vec<KeyRecord>, DirectoryError> {
-        let read: ReadTransaction = self.database.begin_read()?;
-        record::<TenantRecord>(&read.open_table(TENANTS)?, tenant)?.ok_or(DirectoryError::Missing)?;
-        let keys = read.open_table(KEYS)?;
-        let hashes = hashes_of(&read.open_table(HASHES)?, tenant)?;
-        hashes.iter().map(|(_, hash)| record(&keys, hash)?.ok_or_else(|| dangling(hash))).collect()
+        self.read(|read| {
+            record::<TenantRecord>(&read.open_table(TENANTS)?, tenant)?.ok_or(DirectoryError::Missing)?;
+            let keys = read.open_table(KEYS)?;
+            let hashes = hashes_of(&read.open_table(HASHES)?, tenant)?;
+            hashes.iter().map(|(_, hash)| record(&keys, hash)?.ok_or_else(|| dangling(hash))).collect()
+        })
     }
 
     async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError> {
@@ -202,18 +213,20 @@ impl Directory for EmbeddedDirectory {
             None => u64::MAX,
             Some(number) => number.parse().map_err(|_| DirectoryError::Missing)?,
         };
-        let entries = self.database.begin_read()?.open_table(AUDIT)?;
-        let rows = entries.range(..before)?.rev().map(|row| {
-            let (number, entry) = row?;
-            Ok((number.value(), parse(entry.value())?))
-        });
-        let Page { data, next } = page(rows, limit, |(number, _): &(u64, AuditEntry)| number.to_string())?;
-        Ok(Page { data: data.into_iter().map(|(_, entry)| entry).collect(), next })
+        self.read(|read| {
+            let entries = read.open_table(AUDIT)?;
+            let rows = entries.range(..before)?.rev().map(|row| {
+                let (number, entry) = row?;
+                Ok((number.value(), parse(entry.value())?))
+            });
+            let Page { data, next } = page(rows, limit, |(number, _): &(u64, AuditEntry)| number.to_string())?;
+            Ok(Page { data: data.into_iter().map(|(_, entry)| entry).collect(), next })
+        })
     }
 
     async fn ping(&self) -> Result<(), DirectoryError> {
-        self.database.begin_read()?.open_table(TENANTS)?;
-        Ok(())
+        self.read(|read| read.open_table(TENANTS).map(drop).map_err(DirectoryError::from))?;
+        self.database.probe().map_err(DirectoryError::Unwritten)
     }
 }
 
@@ -297,6 +310,12 @@ macro_rules! unavailable {
 }
 unavailable!(TransactionError, TableError, StorageError, CommitError);
 
+impl From<DiskFault> for DirectoryError {
+    fn from(fault: DiskFault) -> Self {
+        Self::Unwritten(fault)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -345,6 +364,66 @@ mod tests {
         let refused = EmbeddedDirectory::open(&folder).err().expect("it is refused").to_string();
         assert!(refused.contains("directory.redb"), "{refused}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "something else ".repeat(1000));
+    }
+
+    /// Of the system: no space left on the device, a read-only file system, input/output error.
+    const ENOSPC: i32 = 28;
+    const EROFS: i32 = 30;
+    const EIO: i32 = 5;
+
+    #[tokio::test]
+    async fn a_disk_that_refuses_writes_changes_nothing_is_told_and_needs_no_restart() {
+        let folder = TestFolder::new();
+        let directory = EmbeddedDirectory::open(&folder).unwrap();
+        directory.create_tenant(&tenant("acme"), entry("tenant.create", "acme")).await.unwrap();
+        directory.create_key(&key("acme", "old"), entry("key.create", "acme/old")).await.unwrap();
+        for (code, words) in
+            [(ENOSPC, "the disk is full"), (EROFS, "the file system is read-only"), (EIO, "the disk fails")]
+        {
+            directory.database.refuse_writes(Some(code));
+            for _ in 0..3 {
+                let refused = directory.delete_key("acme", "old", entry("key.revoke", "acme/old")).await;
+                let Err(DirectoryError::Unwritten(fault)) = refused else { panic!("{refused:?}") };
+                assert_eq!(fault.words, words);
+                assert!(directory.find_key(&hash("acme", "old")).await.unwrap().is_some(), "it can be read, as it was");
+                assert_eq!(directory.audit(None, 9).await.unwrap().data.len(), 2, "no entry without its change");
+                let pinged = directory.ping().await;
+                assert!(matches!(&pinged, Err(DirectoryError::Unwritten(fault)) if fault.words == words), "{pinged:?}");
+            }
+            directory.database.refuse_writes(None);
+            directory.ping().await.expect("it is well as soon as the disk is");
+        }
+        directory.database.refuse_writes(Some(ENOSPC));
+        assert!(directory.create_key(&key("acme", "new"), entry("key.create", "acme/new")).await.is_err());
+        directory.database.refuse_writes(None);
+        directory.delete_key("acme", "old", entry("key.revoke", "acme/old")).await.expect("the first change works");
+        drop(directory);
+        let directory = EmbeddedDirectory::open(&folder).unwrap();
+        assert!(directory.keys("acme").await.unwrap().is_empty());
+        assert_eq!(directory.audit(None, 9).await.unwrap().data.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_deleted_or_replaced_is_read_and_never_changed() {
+        let folder = TestFolder::new();
+        let directory = EmbeddedDirectory::open(&folder).unwrap();
+        directory.create_tenant(&tenant("acme"), entry("tenant.create", "acme")).await.unwrap();
+        let (file, aside) = (folder.join("directory.redb"), folder.join("aside"));
+        let is_refused = async || {
+            let told = directory.create_key(&key("acme", "ci"), entry("key.create", "acme/ci")).await;
+            assert!(matches!(&told, Err(DirectoryError::Unwritten(_))), "{told:?}");
+            assert!(matches!(directory.ping().await, Err(DirectoryError::Unwritten(_))));
+            assert!(directory.tenant("acme").await.unwrap().is_some());
+        };
+        fs::rename(&file, &aside).unwrap();
+        is_refused().await;
+        assert!(!file.exists(), "no empty one is made in its place");
+        fs::write(&file, "a backup").unwrap();
+        is_refused().await;
+        assert_eq!(fs::read_to_string(&file).unwrap(), "a backup");
+        fs::rename(&aside, &file).unwrap();
+        directory.ping().await.unwrap();
+        directory.create_key(&key("acme", "ci"), entry("key.create", "acme/ci")).await.unwrap();
     }
 
     /// Not a test of its own: what the next one runs in a process that is killed.

@@ -9,6 +9,7 @@ pub mod contract;
 pub mod dynamodb;
 pub mod embedded;
 
+use crate::disk::DiskFault;
 use crate::key::KeyHash;
 use crate::tenant::TenantRecord;
 use async_trait::async_trait;
@@ -101,7 +102,10 @@ pub enum DirectoryError {
     /// It was changed by somebody else since it was read.
     #[error("was changed meanwhile")]
     Conflict,
-    /// The directory cannot be reached or is broken; the text is for the operator.
+    /// The disk did not take the change, and nothing was changed. What is there can be read.
+    #[error("nothing was changed: {0}")]
+    Unwritten(DiskFault),
+    /// The directory cannot be reached or is broken, and whether it was changed is not known; the text is for the operator.
     #[error("the directory is unavailable: {0}")]
     Unavailable(String),
 }
@@ -149,6 +153,6 @@ pub trait Directory: Send + Sync {
     /// At most `limit` audit entries, newest first, from after `cursor`; `Missing` for a cursor that was never given.
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError>;
 
-    /// Whether the directory answers.
+    /// Whether the directory answers. [`DirectoryError::Unwritten`] if it can be read and not be changed.
     async fn ping(&self) -> Result<(), DirectoryError>;
 }

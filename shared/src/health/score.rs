@@ -14,6 +14,7 @@
 //! requests per `τ`. Candidates that may not be used now stay in the list, last, the one back soonest first: when
 //! all are out the least bad is used (A6). No clock and no dice in here: the caller passes both.
 
+use crate::window::time_utc;
 use std::fmt;
 
 use serde::Deserialize;
@@ -140,8 +141,8 @@ impl fmt::Display for Reason {
             Self::PassedOver => f.write_str("passed over for a faster one"),
             Self::Probe => f.write_str("breaker half open, due for a probe"),
             Self::Refresh => f.write_str("figures stale, being refreshed"),
-            Self::CoolingDown { until_ms } => write!(f, "cooling down until {until_ms}"),
-            Self::BreakerOpen { until_ms } => write!(f, "breaker open until {until_ms}"),
+            Self::CoolingDown { until_ms } => write!(f, "cooling down until {}", time_utc(*until_ms)),
+            Self::BreakerOpen { until_ms } => write!(f, "breaker open until {}", time_utc(*until_ms)),
         }
     }
 }
@@ -466,7 +467,9 @@ mod tests {
     #[test]
     fn reasons_read_as_words() {
         assert_eq!(Reason::Faster.to_string(), "faster than one configured before it");
-        assert_eq!(Reason::BreakerOpen { until_ms: 7 }.to_string(), "breaker open until 7");
+        let until_ms = 1_763_769_600_000;
+        assert_eq!(Reason::BreakerOpen { until_ms }.to_string(), "breaker open until 2025-11-22T00:00:00Z");
+        assert_eq!(Reason::CoolingDown { until_ms }.to_string(), "cooling down until 2025-11-22T00:00:00Z");
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub async fn a_receipt_that_is_sent_again_counts_once(ledger: &impl Ledger) {
     for again in [&first, &first, &changed] {
         record(ledger, again).await;
     }
-    ledger.note_hit(&first);
+    ledger.note_hit(&first).unwrap();
     for window in first.windows.iter().copied() {
         assert_eq!(totals(ledger, "acme", window).await, ONE, "in {window:?}");
     }
@@ -299,7 +299,7 @@ pub async fn usage_is_by_day_tenant_and_model(ledger: &impl Ledger) {
     let nothing = Usage::default();
     for (cache, n) in [(CacheStatus::Hit, 1), (CacheStatus::HitSemantic, 2), (CacheStatus::Bypass, 3)] {
         let id = RequestId::new(MIDNIGHT_MS + n);
-        ledger.note_hit(&Receipt { id, cache, usage: nothing, cost_nusd: 0, ..miss.clone() });
+        ledger.note_hit(&Receipt { id, cache, usage: nothing, cost_nusd: 0, ..miss.clone() }).unwrap();
     }
     record(ledger, &Receipt { model: None, ..receipt("acme", MIDNIGHT_MS) }).await;
     let rows = usage(ledger, &UsageQuery::default()).await;

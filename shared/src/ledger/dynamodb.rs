@@ -155,8 +155,9 @@ impl Ledger for DynamoLedger {
         Ok(recorded?)
     }
 
-    fn note_hit(&self, receipt: &Receipt) {
+    fn note_hit(&self, receipt: &Receipt) -> Result<(), LedgerError> {
         self.keep(receipt.clone());
+        Ok(())
     }
 
     async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError> {
@@ -198,6 +199,10 @@ impl Ledger for DynamoLedger {
 
     async fn ping(&self) -> Result<(), LedgerError> {
         Ok(self.table.ping().await?)
+    }
+
+    async fn probe(&self) -> Result<(), LedgerError> {
+        Ok(self.table.probe().await?)
     }
 }
 

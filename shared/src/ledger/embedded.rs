@@ -20,9 +20,10 @@ mod segment;
 mod totals;
 
 use self::checkpoint::sync_folder;
-use self::log::{Bounds, Log, Work};
+use self::log::{Bounds, Log, Stretch, Work};
 use super::{Begun, Charged, Claims, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow};
 use crate::directory::Page;
+use crate::disk::DiskFault;
 use crate::id::RequestId;
 use crate::receipt::{Amounts, Receipt};
 use crate::window::Window;
@@ -38,17 +39,26 @@ use std::time::Duration;
 /// How long what was written waits at most for the sync that it shares with others.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
 
+/// How long the thread waits before it tries again what the disk refused.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
 /// For how long a receipt can be read.
 const KEEP_RECEIPTS_MS: u64 = 30 * 86_400_000;
 
 /// A ledger in a folder's `ledger`. No two of them have the same folder open. Dropping it brings everything to the disk.
 pub struct EmbeddedLedger {
     shared: Arc<Shared>,
-    /// Opened when one is first made: most ledgers never see one.
-    claims: Arc<tokio::sync::Mutex<Option<claims::Claims>>>,
+    claims: Arc<tokio::sync::Mutex<OnDemand>>,
     syncing: Option<JoinHandle<()>>,
     /// Held until the thread has ended.
     lock: File,
+}
+
+/// The claims, opened when one is first made: most ledgers never see one.
+#[derive(Default)]
+struct OnDemand {
+    is_wanted: bool,
+    claims: Option<claims::Claims>,
 }
 
 struct Shared {
@@ -56,6 +66,9 @@ struct Shared {
     log: Mutex<Log>,
     /// Wakes the thread that syncs.
     wake: Condvar,
+    /// Held by whoever brings what was written to the disk.
+    syncing: Mutex<()>,
+    sync: fn(&File) -> io::Result<()>,
 }
 
 impl EmbeddedLedger {
@@ -72,7 +85,13 @@ impl EmbeddedLedger {
         let cannot = |error| unavailable(&format!("cannot open {}", folder.display()), &error);
         let lock = lock(&folder).map_err(cannot)?;
         let log = Mutex::new(Log::open(&folder, bounds, now_ms).map_err(cannot)?);
-        let shared = Arc::new(Shared { folder: folder.clone(), log, wake: Condvar::new() });
+        let shared = Arc::new(Shared {
+            folder: folder.clone(),
+            log,
+            wake: Condvar::new(),
+            syncing: Mutex::default(),
+            sync: bounds.sync,
+        });
         let syncing = thread::Builder::new().name("ledger".to_owned()).spawn({
             let shared = shared.clone();
             move || shared.sync_until_closed()
@@ -101,7 +120,7 @@ impl Shared {
     }
 
     /// Appends a receipt, unless it is there already.
-    fn append(&self, receipt: &Receipt) -> io::Result<()> {
+    fn append(&self, receipt: &Receipt) -> Result<(), DiskFault> {
         let line = segment::frame(receipt)?;
         let mut looked_up_at = None;
         loop {
@@ -144,47 +163,79 @@ impl Shared {
             while !log.has_work && !log.is_closing {
                 log = self.wake.wait(log).unwrap_or_else(PoisonError::into_inner);
             }
-            let more = self.wake.wait_timeout_while(log, SYNC_EVERY, |log| !log.is_closing);
+            let pause =
+                if log.sync_fault.is_some() || log.checkpoint_fault.is_some() { RETRY_EVERY } else { SYNC_EVERY };
+            let more = self.wake.wait_timeout_while(log, pause, |log| !log.is_closing);
             (log, _) = more.unwrap_or_else(PoisonError::into_inner);
             let is_closing = log.is_closing;
-            let work = log.take_work();
             drop(log);
-            let done = self.do_work(work);
-            if let Err(error) = &done {
-                tracing::error!(%error, folder = %self.folder.display(), "the ledger cannot be brought to the disk");
-            }
-            self.lock().sync_error = done.err().map(|error| error.to_string());
+            self.sync();
             if is_closing {
                 return;
             }
         }
     }
 
-    fn do_work(&self, work: Work) -> io::Result<()> {
-        for file in &work.files {
-            file.sync_data()?;
+    /// Brings what was written to the disk, and then a checkpoint if one is due.
+    fn sync(&self) {
+        let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = self.lock().take_work();
+        let stretches = std::mem::take(&mut work.stretches);
+        for (place, stretch) in stretches.iter().enumerate() {
+            if let Err(fault) = stretch.sync(self.sync) {
+                return self.failed(fault, stretches.into_iter().skip(place), work);
+            }
+            self.lock().note_synced(stretch);
         }
-        if work.files.len() > 1 {
-            sync_folder(&self.folder)?;
+        if stretches.len() > 1
+            && let Err(error) = sync_folder(&self.folder)
+        {
+            return self.failed(error.into(), stretches.into_iter(), work);
         }
-        let Some(checkpoint) = work.checkpoint else { return Ok(()) };
-        let bytes = checkpoint.write(&self.folder)?;
-        self.lock().note_checkpoint(bytes);
-        work.first_day.map_or(Ok(()), |first_day| log::delete_before(&self.folder, &first_day))
+        if self.lock().sync_fault.take().is_some() {
+            tracing::warn!(folder = %self.folder.display(), "the ledger is brought to the disk again");
+        }
+        let written = work.checkpoint.take().map_or(Ok(()), |checkpoint| {
+            let bytes = checkpoint.write(&self.folder)?;
+            self.lock().note_checkpoint(bytes);
+            work.forget_at_ms.map_or(Ok(()), |now_ms| log::delete_old(&self.folder, now_ms))
+        });
+        let fault = written.err().map(DiskFault::from);
+        let mut log = self.lock();
+        if let Some(fault) = &fault {
+            if log.checkpoint_fault.as_ref() != Some(fault) {
+                tracing::error!(%fault, folder = %self.folder.display(), "the ledger's checkpoint cannot be written");
+            }
+            log.put_off_checkpoint(&mut work);
+        }
+        log.checkpoint_fault = fault;
+    }
+
+    fn failed(&self, fault: DiskFault, stretches: impl Iterator<Item = Stretch>, mut work: Work) {
+        let mut log = self.lock();
+        if log.sync_fault.as_ref() != Some(&fault) {
+            tracing::error!(%fault, folder = %self.folder.display(), "the ledger cannot be brought to the disk");
+        }
+        log.note_unsynced(stretches, &mut work, fault);
+    }
+
+    /// Finds out by writing whether the log takes receipts.
+    fn probe(&self) -> Result<(), DiskFault> {
+        if self.lock().check().is_err() {
+            self.sync();
+        }
+        self.lock().probe()
     }
 }
 
 #[async_trait]
 impl Ledger for EmbeddedLedger {
     async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError> {
-        self.shared.append(receipt).map_err(|error| unavailable("cannot record a receipt", &error))
+        Ok(self.shared.append(receipt)?)
     }
 
-    fn note_hit(&self, receipt: &Receipt) {
-        if let Err(error) = self.shared.append(receipt) {
-            let receipt = serde_json::to_string(receipt).unwrap_or_default();
-            tracing::error!(target: "receipt", %error, receipt, "a cache hit could not be recorded");
-        }
+    fn note_hit(&self, receipt: &Receipt) -> Result<(), LedgerError> {
+        Ok(self.shared.append(receipt)?)
     }
 
     async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError> {
@@ -224,14 +275,25 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {
-        match &self.shared.lock().sync_error {
-            Some(error) => Err(LedgerError::Unavailable(format!("the last sync failed: {error}"))),
-            None => Ok(()),
-        }
+        self.shared.lock().check()?;
+        self.probe_claims().await
+    }
+
+    async fn probe(&self) -> Result<(), LedgerError> {
+        let shared = self.shared.clone();
+        let probed = tokio::task::spawn_blocking(move || shared.probe()).await;
+        probed.map_err(|error| LedgerError::Unavailable(error.to_string()))??;
+        self.probe_claims().await
     }
 }
 
 impl EmbeddedLedger {
+    /// Whether claims can be made, where anybody ever made one.
+    async fn probe_claims(&self) -> Result<(), LedgerError> {
+        let is_wanted = self.claims.lock().await.is_wanted;
+        if is_wanted { self.claim(|claims| Ok(claims.probe()?)).await } else { Ok(()) }
+    }
+
     /// Does something with the claims, and waits for the disk on a thread that serves no request.
     async fn claim<T: Send + 'static>(
         &self,
@@ -241,11 +303,12 @@ impl EmbeddedLedger {
         // Whoever waits for a turn holds up no thread.
         let mut claims = claims.lock_owned().await;
         let done = tokio::task::spawn_blocking(move || {
-            let opened = match claims.take() {
+            claims.is_wanted = true;
+            let opened = match claims.claims.take() {
                 Some(opened) => opened,
                 None => claims::Claims::open(&folder)?,
             };
-            work(claims.insert(opened))
+            work(claims.claims.insert(opened))
         });
         done.await.unwrap_or_else(|error| Err(LedgerError::Unavailable(error.to_string())))
     }

@@ -12,12 +12,14 @@ pub mod embedded;
 mod claims;
 mod spread;
 mod tally;
+pub(crate) mod standing;
 
 pub use claims::{Begun, Claims, IdempotencyKey};
 pub use spread::Spread;
 pub use tally::{Calls, Counts, Figures, Period, Tally};
 
 use crate::directory::Page;
+use crate::disk::DiskFault;
 use crate::id::RequestId;
 use crate::receipt::{Amounts, Receipt};
 use crate::usd;
@@ -106,6 +108,19 @@ pub enum LedgerError {
     /// The ledger cannot be reached, is full or is broken; the text is for the operator.
     #[error("the ledger is unavailable: {0}")]
     Unavailable(String),
+    /// The disk does not take what is written.
+    #[error("the ledger is unavailable: {0}")]
+    Disk(#[from] DiskFault),
+}
+
+impl LedgerError {
+    /// What is wrong, for `/ready`: nothing of it names an account, an address or a path.
+    pub(crate) fn words(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "it does not do what it is asked",
+            Self::Disk(fault) => fault.words,
+        }
+    }
 }
 
 /// Where receipts are kept.
@@ -115,8 +130,8 @@ pub trait Ledger: Claims {
     async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError>;
 
     /// Takes note of a cache hit without making its answer wait: where a durable record is cheap it is made, elsewhere
-    /// the structured log line is the receipt.
-    fn note_hit(&self, receipt: &Receipt);
+    /// the structured log line is the receipt. An error means that the record was to be made and was not.
+    fn note_hit(&self, receipt: &Receipt) -> Result<(), LedgerError>;
 
     /// What a tenant has used in a window: the sum over the receipts that name it.
     async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError>;
@@ -141,6 +156,10 @@ pub trait Ledger: Claims {
     /// Writes what waits in this process, so that every other one sees it: before the process ends, and now and then.
     async fn flush(&self) -> Result<(), LedgerError>;
 
-    /// Whether the ledger answers.
+    /// Whether the ledger answers and, as far as it knows without trying, takes what is written.
     async fn ping(&self) -> Result<(), LedgerError>;
+
+    /// Whether it takes what is written, found out by writing something that does not count. A ledger that can be read and
+    /// is full, throttled or read-only answers a ping.
+    async fn probe(&self) -> Result<(), LedgerError>;
 }

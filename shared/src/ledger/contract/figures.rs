@@ -100,7 +100,7 @@ pub(super) async fn figures_are_the_fold_over_the_receipts(ledger: &impl Ledger)
     sent.sort_by_key(|receipt| receipt.id.draw());
     for some in sent.chunks(10) {
         join_all(some.iter().map(async |receipt| match receipt.cache {
-            CacheStatus::Hit | CacheStatus::HitSemantic => ledger.note_hit(receipt),
+            CacheStatus::Hit | CacheStatus::HitSemantic => ledger.note_hit(receipt).expect("a hit is noted"),
             _ => record(ledger, receipt).await,
         }))
         .await;

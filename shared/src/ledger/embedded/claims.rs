@@ -5,10 +5,12 @@
 
 use super::super::LedgerError;
 use super::super::claims::{Begun, IdempotencyKey};
+use crate::disk::DiskFault;
+use crate::disk::database::FileDatabase;
 use crate::id::RequestId;
 use crate::receipt::Amounts;
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -39,25 +41,25 @@ struct Taken {
 
 /// The claims in the file `claims.redb` of a folder.
 pub(super) struct Claims {
-    database: Database,
+    database: FileDatabase,
 }
 
 impl Claims {
     /// Opens them; makes the file where it does not exist.
     pub(super) fn open(folder: &Path) -> Result<Self, LedgerError> {
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(folder.join("claims.redb"))?;
-        let tables = database.begin_write()?;
-        tables.open_table(GRANTS)?;
-        tables.open_table(OPENED)?;
-        tables.open_table(KEYS)?;
-        tables.open_table(ANSWERS)?;
-        tables.commit()?;
-        Ok(Self { database })
+        let tables = |change: &WriteTransaction| {
+            change.open_table(GRANTS)?;
+            change.open_table(OPENED)?;
+            change.open_table(KEYS)?;
+            change.open_table(ANSWERS)?;
+            Ok(())
+        };
+        let cannot = |error: redb::Error| LedgerError::Unavailable(format!("claims.redb: {error}"));
+        Ok(Self { database: FileDatabase::open(&folder.join("claims.redb"), CACHE_BYTES, tables).map_err(cannot)? })
     }
 
     pub(super) fn grant(&self, tenant: &str, window: &str, more: Amounts, most: Amounts) -> Result<bool, LedgerError> {
-        let change = self.database.begin_write()?;
-        let fits = {
+        self.database.write(|change| {
             let mut grants = change.open_table(GRANTS)?;
             let taken: Amounts = match grants.get((tenant, window))? {
                 Some(json) => parse(json.value())?,
@@ -68,17 +70,12 @@ impl Claims {
             if fits {
                 grants.insert((tenant, window), json(&taken)?.as_slice())?;
             }
-            fits
-        };
-        change.commit()?;
-        Ok(fits)
+            Ok(fits)
+        })
     }
 
     pub(super) fn open_window(&self, tenant: &str, window: &str) -> Result<bool, LedgerError> {
-        let change = self.database.begin_write()?;
-        let first = change.open_table(OPENED)?.insert((tenant, window), ())?.is_none();
-        change.commit()?;
-        Ok(first)
+        self.database.write(|change| Ok(change.open_table(OPENED)?.insert((tenant, window), ())?.is_none()))
     }
 
     pub(super) fn begin(
@@ -90,29 +87,25 @@ impl Claims {
         now_ms: u64,
     ) -> Result<Begun, LedgerError> {
         let place = (&*key.tenant, &key.hash);
-        let read = self.database.begin_read()?;
         let known = |taken: &Taken| taken.begun_at_ms.saturating_add(KEEP_MS) > now_ms;
         let free = |taken: &Taken| !known(taken) || (!taken.done && taken.lease_until_ms <= now_ms);
         let told = |taken: &Taken| -> Result<Option<Begun>, LedgerError> {
             Ok(match taken {
                 taken if free(taken) => None,
                 taken if taken.body != body => Some(Begun::Mismatch),
-                taken if taken.done => {
-                    let answers = self.database.begin_read()?.open_table(ANSWERS)?;
-                    answers.get(place)?.map(|answer| Begun::Done(Bytes::copy_from_slice(answer.value())))
-                }
+                taken if taken.done => self.answer(place)?.map(Begun::Done),
                 taken if taken.request == request => Some(Begun::Fresh),
                 _ => Some(Begun::Running),
             })
         };
         // Most who ask about a taken key are told without a change.
-        if let Some(json) = read.open_table(KEYS)?.get(place)?
-            && let Some(begun) = told(&parse(json.value())?)?
-        {
+        let taken = self.database.read(|read| -> Result<Option<Taken>, LedgerError> {
+            read.open_table(KEYS)?.get(place)?.map(|json| parse(json.value())).transpose()
+        })?;
+        if let Some(begun) = taken.as_ref().map(told).transpose()?.flatten() {
             return Ok(begun);
         }
-        let change = self.database.begin_write()?;
-        {
+        self.database.write(|change| {
             let (mut keys, mut answers) = (change.open_table(KEYS)?, change.open_table(ANSWERS)?);
             if let Some(json) = keys.get(place)?
                 && let Some(begun) = told(&parse(json.value())?)?
@@ -134,9 +127,24 @@ impl Claims {
                 keys.remove((tenant.as_str(), hash))?;
                 answers.remove((tenant.as_str(), hash))?;
             }
-        }
-        change.commit()?;
-        Ok(Begun::Fresh)
+            Ok(Begun::Fresh)
+        })
+    }
+
+    /// What is answered under a key.
+    fn answer(&self, place: (&str, &[u8; 32])) -> Result<Option<Bytes>, LedgerError> {
+        self.database
+            .read(|read| Ok(read.open_table(ANSWERS)?.get(place)?.map(|answer| Bytes::copy_from_slice(answer.value()))))
+    }
+
+    #[cfg(test)]
+    pub(super) fn refuse_writes(&self, code: Option<i32>) {
+        self.database.refuse_writes(code);
+    }
+
+    /// Whether claims can be written; see [`FileDatabase::probe`].
+    pub(super) fn probe(&self) -> Result<(), DiskFault> {
+        self.database.probe()
     }
 
     pub(super) fn finish(
@@ -146,8 +154,7 @@ impl Claims {
         answer: Option<Bytes>,
     ) -> Result<(), LedgerError> {
         let place = (&*key.tenant, &key.hash);
-        let change = self.database.begin_write()?;
-        {
+        self.database.write(|change| {
             let (mut keys, mut answers) = (change.open_table(KEYS)?, change.open_table(ANSWERS)?);
             let taken: Option<Taken> = keys.get(place)?.map(|json| parse(json.value())).transpose()?;
             let Some(taken) = taken.filter(|taken| taken.request == request && !taken.done) else { return Ok(()) };
@@ -158,9 +165,8 @@ impl Claims {
                 }
                 None => drop(keys.remove(place)?),
             }
-        }
-        change.commit()?;
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -182,4 +188,4 @@ macro_rules! unavailable {
     )+};
 }
 
-unavailable!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
+unavailable!(TransactionError, TableError, StorageError, CommitError);

@@ -5,18 +5,23 @@
 
 use super::checkpoint::{Checkpoint, sync_folder};
 use super::recent::Recent;
-use super::segment::{Name, Segment};
+use super::segment::{Name, Segment, unframe};
 use super::totals::Totals;
+use crate::disk::{DiskFault, check_in_place};
 use crate::id::RequestId;
 use crate::receipt::Receipt;
 use crate::window::day_utc;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// For how long a segment is kept after its day: as long as its receipts may be asked for, and a day more.
 const KEEP_SEGMENTS_MS: u64 = 31 * 86_400_000;
+
+/// What a probe appends, and takes back: as much as a long receipt.
+const PROBE_BYTES: usize = 16 << 10;
 
 /// How large things grow; tests make them small.
 #[derive(Debug, Clone, Copy)]
@@ -27,11 +32,13 @@ pub(super) struct Bounds {
     pub(super) checkpoint_bytes: u64,
     /// How many ids are remembered at least.
     pub(super) recent_ids: usize,
+    /// Brings a file's bytes to the disk; tests have it fail.
+    pub(super) sync: fn(&File) -> io::Result<()>,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { segment_bytes: 256 << 20, checkpoint_bytes: 16 << 20, recent_ids: 65_536 }
+        Self { segment_bytes: 256 << 20, checkpoint_bytes: 16 << 20, recent_ids: 65_536, sync: File::sync_data }
     }
 }
 
@@ -45,6 +52,11 @@ pub(super) struct Log {
     file: Arc<File>,
     /// Whether half a line may stand after the end of the active segment.
     is_torn: bool,
+    /// Up to where the active segment is on the disk.
+    synced_bytes: u64,
+    /// Whether a sync of what follows has failed. The kernel may then have dropped it and take the next sync for done: it
+    /// is written once more before it is synced again.
+    is_suspect: bool,
     pub(super) totals: Totals,
     pub(super) recent: Recent,
     /// The day that is not over: when the ledger was opened, or when the first receipt of a newer day came in.
@@ -53,9 +65,13 @@ pub(super) struct Log {
     pub(super) has_work: bool,
     /// Whether the ledger is being dropped.
     pub(super) is_closing: bool,
-    /// Why the last sync failed.
-    pub(super) sync_error: Option<String>,
-    unsynced: Vec<Arc<File>>,
+    /// Why the last append failed; the next one that works clears it.
+    pub(super) append_fault: Option<DiskFault>,
+    /// Why the last sync failed, or where the log has gone. Nothing is appended until it is on the disk again, and in place.
+    pub(super) sync_fault: Option<DiskFault>,
+    /// Why the last checkpoint could not be written. The log is whole without it; the next start only reads more.
+    pub(super) checkpoint_fault: Option<DiskFault>,
+    unsynced: Vec<Stretch>,
     since_checkpoint_bytes: u64,
     last_checkpoint_bytes: u64,
     /// Set when what is too old at this time is to be dropped.
@@ -64,12 +80,65 @@ pub(super) struct Log {
 
 /// What has to reach the disk, in this order.
 pub(super) struct Work {
-    /// Segments to sync; more than one when a new one was begun.
-    pub(super) files: Vec<Arc<File>>,
+    /// To be synced; more than one when a new segment was begun.
+    pub(super) stretches: Vec<Stretch>,
     /// To be written once they are synced.
     pub(super) checkpoint: Option<Checkpoint>,
-    /// Segments of earlier days are to be deleted once the checkpoint is written.
-    pub(super) first_day: Option<String>,
+    /// Segments of days before this time are to be deleted once the checkpoint is written.
+    pub(super) forget_at_ms: Option<u64>,
+    /// How much of log the checkpoint stands for.
+    since_checkpoint_bytes: u64,
+}
+
+/// A part of a segment that is not known to be on the disk.
+pub(super) struct Stretch {
+    file: Arc<File>,
+    path: PathBuf,
+    from_bytes: u64,
+    to_bytes: u64,
+    /// See [`Log::is_suspect`].
+    is_suspect: bool,
+}
+
+impl Stretch {
+    /// Brings it to the disk.
+    pub(super) fn sync(&self, sync: fn(&File) -> io::Result<()>) -> Result<(), DiskFault> {
+        check_in_place(&self.file, &self.path)?;
+        if self.is_suspect {
+            self.write_again()?;
+        }
+        Ok(sync(&self.file)?)
+    }
+
+    /// Makes its pages dirty once more, with the very bytes that they have, if those are what was written.
+    fn write_again(&self) -> io::Result<()> {
+        let bytes = self.read()?;
+        if bytes.split_inclusive(|byte| *byte == b'\n').any(|line| unframe(line).is_none()) {
+            return Err(io::Error::other("what was written last cannot be read back; start the gateway again"));
+        }
+        // Not the file that appends: on Linux it appends wherever it is told to write.
+        File::options().write(true).open(&self.path)?.write_all_at(&bytes, self.from_bytes)
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.to_bytes - self.from_bytes).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut bytes, self.from_bytes)?;
+        Ok(bytes)
+    }
+
+    /// Puts its receipts into the log of the process, once: a power cut, or the end of the process where the file is
+    /// deleted, would take them along. Replayed, each counts once.
+    pub(super) fn tell(&self, fault: &DiskFault) {
+        if self.is_suspect {
+            return;
+        }
+        for line in self.read().unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+            let receipt = unframe(line).and_then(|json| std::str::from_utf8(json).ok());
+            if let Some(receipt) = receipt {
+                tracing::error!(target: "receipt", %fault, receipt, "may be lost with this process; `ai-gateway replay` writes it again");
+            }
+        }
+    }
 }
 
 impl Log {
@@ -112,14 +181,18 @@ impl Log {
             bounds,
             has_work: since_checkpoint_bytes > 0 || sealed.iter().any(|segment| *segment.name.day < *first_day),
             sealed,
-            active,
             file,
             is_torn: false,
+            synced_bytes: active.end_bytes,
+            active,
+            is_suspect: false,
             totals,
             recent: Recent::new(bounds.recent_ids, last_ms),
             today_ms: now_ms,
             is_closing: false,
-            sync_error: None,
+            append_fault: None,
+            sync_fault: None,
+            checkpoint_fault: None,
             unsynced: Vec::new(),
             since_checkpoint_bytes,
             last_checkpoint_bytes: 0,
@@ -131,21 +204,55 @@ impl Log {
     ///
     /// # Errors
     /// If the disk is full or broken; then nothing is counted and no half of a line stays.
-    pub(super) fn append(&mut self, receipt: &Receipt, line: &[u8]) -> io::Result<()> {
-        self.roll_if_due(receipt.created_at_ms)?;
-        if self.is_torn {
-            self.file.set_len(self.active.end_bytes)?;
-            self.is_torn = false;
+    pub(super) fn append(&mut self, receipt: &Receipt, line: &[u8]) -> Result<(), DiskFault> {
+        if let Some(fault) = &self.sync_fault {
+            return Err(fault.clone());
         }
-        if let Err(error) = (&*self.file).write_all(line) {
-            self.is_torn = self.file.set_len(self.active.end_bytes).is_err();
-            return Err(error);
-        }
+        let written = self.roll_if_due(receipt.created_at_ms).and_then(|()| self.write(line));
+        self.append_fault = written.as_ref().err().map(DiskFault::from);
+        written?;
         self.active.note(line.len(), receipt.id);
         self.totals.add(receipt);
         self.recent.insert(receipt.id);
         self.since_checkpoint_bytes += line.len() as u64;
         Ok(())
+    }
+
+    /// Writes bytes after the last whole line; all of them or none.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            self.file.set_len(self.active.end_bytes)?;
+            self.is_torn = false;
+        }
+        (&*self.file).write_all(bytes).inspect_err(|_| self.take_back())
+    }
+
+    /// Takes back what stands after the last whole line.
+    fn take_back(&mut self) {
+        self.is_torn = self.file.set_len(self.active.end_bytes).is_err();
+    }
+
+    /// Appends as much as a receipt takes, and takes it back: a crash in between leaves a torn line, which is cut off.
+    pub(super) fn probe(&mut self) -> Result<(), DiskFault> {
+        if let Some(fault) = &self.sync_fault {
+            return Err(fault.clone());
+        }
+        let written = self.write(&[b' '; PROBE_BYTES]);
+        self.append_fault = written.as_ref().err().map(DiskFault::from);
+        written?;
+        self.take_back();
+        Ok(())
+    }
+
+    /// Fails with what is wrong with the log, as far as it is known without writing. Where it is no longer in place, nothing
+    /// more is appended: it would not be found again.
+    pub(super) fn check(&mut self) -> Result<(), DiskFault> {
+        if let Err(fault) = check_in_place(&self.file, &self.active.name.path(&self.folder)) {
+            self.sync_fault.get_or_insert(fault);
+            self.has_work = true;
+        }
+        let faults = [&self.sync_fault, &self.append_fault, &self.checkpoint_fault];
+        faults.into_iter().flatten().next().map_or(Ok(()), |fault| Err(fault.clone()))
     }
 
     /// Begins a new segment with the first receipt of a newer day, and when the active one is long enough.
@@ -157,9 +264,11 @@ impl Log {
         }
         let name = next_name(Some(&self.active.name), &day);
         let file = append_to(&name.path(&self.folder))?;
-        self.unsynced.push(std::mem::replace(&mut self.file, file));
+        let sealed = self.unsynced_active();
+        self.unsynced.push(sealed);
+        self.file = file;
         self.sealed.push(std::mem::replace(&mut self.active, Segment::new(name)));
-        self.is_torn = false;
+        (self.is_torn, self.synced_bytes, self.is_suspect) = (false, 0, false);
         if is_new_day {
             // What is too old is reckoned from the day that has ended, so that a clock that jumps ahead deletes nothing.
             self.forget_at_ms = Some(std::mem::replace(&mut self.today_ms, created_at_ms));
@@ -172,12 +281,22 @@ impl Log {
         self.sealed.iter().chain([&self.active]).filter(|segment| segment.may_hold(id)).cloned().collect()
     }
 
+    fn unsynced_active(&self) -> Stretch {
+        Stretch {
+            file: self.file.clone(),
+            path: self.active.name.path(&self.folder),
+            from_bytes: self.synced_bytes,
+            to_bytes: self.active.end_bytes,
+            is_suspect: self.is_suspect,
+        }
+    }
+
     /// What has to reach the disk now.
     pub(super) fn take_work(&mut self) -> Work {
         self.has_work = false;
-        let mut files = std::mem::take(&mut self.unsynced);
-        let has_rolled = !files.is_empty();
-        files.push(self.file.clone());
+        let mut stretches = std::mem::take(&mut self.unsynced);
+        let has_rolled = !stretches.is_empty();
+        stretches.push(self.unsynced_active());
         // At least four times its own size of log lies between two checkpoints, whatever their size.
         let step_bytes = self.bounds.checkpoint_bytes.max(4 * self.last_checkpoint_bytes);
         let is_due = has_rolled
@@ -185,14 +304,50 @@ impl Log {
             || self.since_checkpoint_bytes >= step_bytes
             || (self.is_closing && self.since_checkpoint_bytes > 0);
         let sums = if is_due { self.totals.snapshot(self.forget_at_ms) } else { None };
-        let Some(sums) = sums else { return Work { files, checkpoint: None, first_day: None } };
-        self.since_checkpoint_bytes = 0;
-        let first_day = self.forget_at_ms.take().map(first_day_to_keep);
-        if let Some(first_day) = &first_day {
-            self.sealed.retain(|segment| *segment.name.day >= **first_day);
+        let Some(sums) = sums else {
+            return Work { stretches, checkpoint: None, forget_at_ms: None, since_checkpoint_bytes: 0 };
+        };
+        let since_checkpoint_bytes = std::mem::take(&mut self.since_checkpoint_bytes);
+        let forget_at_ms = self.forget_at_ms.take();
+        if let Some(first_day) = forget_at_ms.map(first_day_to_keep) {
+            self.sealed.retain(|segment| *segment.name.day >= *first_day);
         }
         let segments = self.sealed.iter().chain([&self.active]).cloned().collect();
-        Work { files, checkpoint: Some(Checkpoint { segments, sums }), first_day }
+        Work { stretches, checkpoint: Some(Checkpoint { segments, sums }), forget_at_ms, since_checkpoint_bytes }
+    }
+
+    /// Takes note of a stretch that is on the disk.
+    pub(super) fn note_synced(&mut self, stretch: &Stretch) {
+        if Arc::ptr_eq(&stretch.file, &self.file) {
+            self.synced_bytes = stretch.to_bytes;
+            self.is_suspect = false;
+        }
+    }
+
+    /// Takes back what could not be brought to the disk, to be written again before it is synced again.
+    pub(super) fn note_unsynced(
+        &mut self,
+        stretches: impl Iterator<Item = Stretch>,
+        work: &mut Work,
+        fault: DiskFault,
+    ) {
+        for stretch in stretches {
+            stretch.tell(&fault);
+            if Arc::ptr_eq(&stretch.file, &self.file) {
+                self.is_suspect = true;
+            } else {
+                self.unsynced.push(Stretch { is_suspect: true, ..stretch });
+            }
+        }
+        self.sync_fault = Some(fault);
+        self.put_off_checkpoint(work);
+    }
+
+    /// A checkpoint that could not be written is due still.
+    pub(super) fn put_off_checkpoint(&mut self, work: &mut Work) {
+        self.has_work = true;
+        self.since_checkpoint_bytes += std::mem::take(&mut work.since_checkpoint_bytes);
+        self.forget_at_ms = self.forget_at_ms.max(work.forget_at_ms.take());
     }
 
     /// Takes note of a checkpoint that was written.
@@ -201,8 +356,9 @@ impl Log {
     }
 }
 
-/// Deletes the segments of days before `first_day`.
-pub(super) fn delete_before(folder: &Path, first_day: &str) -> io::Result<()> {
+/// Deletes the segments that are too old at this time.
+pub(super) fn delete_old(folder: &Path, now_ms: u64) -> io::Result<()> {
+    let first_day = first_day_to_keep(now_ms);
     for name in names(folder)?.into_iter().filter(|name| *name.day < *first_day) {
         fs::remove_file(name.path(folder))?;
     }
@@ -232,7 +388,7 @@ fn next_name(last: Option<&Name>, day: &str) -> Name {
 }
 
 fn append_to(path: &Path) -> io::Result<Arc<File>> {
-    Ok(Arc::new(OpenOptions::new().create(true).append(true).open(path)?))
+    Ok(Arc::new(OpenOptions::new().create(true).append(true).read(true).open(path)?))
 }
 
 /// Cuts off what follows the last whole line; answers the file's length, which is less than that line's end only if the

@@ -8,9 +8,11 @@ use proptest::test_runner::TestRunner;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::OpenOptions;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 /// Small enough for segments, checkpoints and generations to change all the time.
-const SMALL: Bounds = Bounds { segment_bytes: 64 << 10, checkpoint_bytes: 20 << 10, recent_ids: 32 };
+const SMALL: Bounds =
+    Bounds { segment_bytes: 64 << 10, checkpoint_bytes: 20 << 10, recent_ids: 32, sync: File::sync_data };
 
 fn open(folder: &Path) -> EmbeddedLedger {
     EmbeddedLedger::open(folder, MIDNIGHT_MS).unwrap()
@@ -175,7 +177,12 @@ async fn child_that_records_until_the_disk_is_full() {
         receipt.reasons = vec!["because".to_owned(); usize::try_from(n * 7 % 40).unwrap()];
         match ledger.record(&receipt).await {
             Ok(()) => crash::acknowledge(&receipt.id.to_string()),
-            Err(LedgerError::Unavailable(_)) => refused += 1,
+            Err(LedgerError::Disk(_)) => {
+                refused += 1;
+                ledger.ping().await.expect_err("what cannot be written is down");
+                ledger.probe().await.expect_err("a probe writes");
+            }
+            Err(error) => panic!("{error}"),
         }
     }
     assert!(refused > 50, "only {refused} were refused");
@@ -197,6 +204,156 @@ async fn a_full_disk_is_an_error_and_spoils_no_line() {
     ledger.record(&receipt("acme", MIDNIGHT_MS)).await.unwrap();
     let total = ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap().used;
     assert_eq!(total.requests, acknowledged.len() as u64 + 1);
+}
+
+/// Whether the next sync fails, in tests of that; each has its thread, and its ledger's thread has none.
+static SYNC_FAILS: AtomicBool = AtomicBool::new(false);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_sync_that_failed_nothing_is_taken_until_what_it_lost_is_written_again_and_synced() {
+    static SYNCED: AtomicU64 = AtomicU64::new(0);
+    fn sync(file: &File) -> io::Result<()> {
+        if SYNC_FAILS.load(SeqCst) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        SYNCED.fetch_add(1, SeqCst);
+        file.sync_data()
+    }
+    let folder = TestFolder::new();
+    let ledger = EmbeddedLedger::open_with(&folder, MIDNIGHT_MS, Bounds { sync, ..Bounds::default() }).unwrap();
+    SYNC_FAILS.store(true, SeqCst);
+    let [first, second, third] = [0, 1, 2].map(|n| receipt("acme", MIDNIGHT_MS + n));
+    ledger.record(&first).await.unwrap();
+    ledger.shared.sync();
+    let refused = ledger.record(&second).await;
+    assert!(matches!(&refused, Err(LedgerError::Disk(fault)) if fault.words == "the disk fails"), "{refused:?}");
+    assert!(ledger.ping().await.is_err());
+    ledger.probe().await.expect_err("it cannot be synced still");
+    assert_eq!(ledger.shared.lock().totals.window("acme", &Window::day(MIDNIGHT_MS, 0)).used, ONE);
+
+    // The kernel may have dropped the page: what is on the disk is then what it was.
+    let path = path_of(&folder, &segments(&folder)[0]);
+    let written = fs::read(&path).unwrap();
+    SYNC_FAILS.store(false, SeqCst);
+    ledger.probe().await.unwrap();
+    assert!(SYNCED.load(SeqCst) > 0);
+    assert_eq!(fs::read(&path).unwrap(), written, "the same bytes, at the same place");
+    ledger.ping().await.unwrap();
+    ledger.record(&second).await.unwrap();
+    drop(ledger);
+    let ledger = open(&folder);
+    ledger.record(&third).await.unwrap();
+    assert_eq!(ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap().used, times(3));
+
+    // One whose line cannot be read back is told, and goes on with the next start.
+    SYNC_FAILS.store(true, SeqCst);
+    drop(ledger);
+    let ledger = EmbeddedLedger::open_with(&folder, MIDNIGHT_MS, Bounds { sync, ..Bounds::default() }).unwrap();
+    let start = usize::try_from(fs::metadata(&path).unwrap().len()).unwrap();
+    ledger.record(&receipt("acme", MIDNIGHT_MS + 3)).await.unwrap();
+    ledger.shared.sync();
+    corrupt(&path, start + 20);
+    SYNC_FAILS.store(false, SeqCst);
+    let refused = ledger.probe().await.unwrap_err().to_string();
+    assert!(refused.contains("cannot be read back"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_or_a_segment_that_was_deleted_is_seen_and_nothing_more_is_written_to_it() {
+    for moved in ["ledger", "ledger/2025-11-22.0000.log"] {
+        let folder = TestFolder::new();
+        let ledger = open(&folder);
+        let [first, second] = [0, 1].map(|n| receipt("acme", MIDNIGHT_MS + n));
+        ledger.record(&first).await.unwrap();
+        ledger.ping().await.unwrap();
+        fs::rename(folder.join(moved), folder.join("aside")).unwrap();
+        let pinged = ledger.ping().await.unwrap_err().to_string();
+        assert!(pinged.contains("deleted or replaced"), "{moved}: {pinged}");
+        assert!(ledger.record(&second).await.is_err(), "{moved}");
+        assert!(ledger.probe().await.is_err(), "{moved}");
+        assert!(!folder.join(moved).exists(), "nothing is made in its place: it may be a volume that comes back");
+        fs::rename(folder.join("aside"), folder.join(moved)).unwrap();
+        ledger.probe().await.unwrap();
+        ledger.record(&second).await.unwrap();
+        drop(ledger);
+        assert_eq!(open(&folder).totals("acme", &first.windows[0]).await.unwrap().used, times(2), "{moved}");
+    }
+}
+
+#[test]
+fn receipts_that_went_to_a_deleted_file_are_told_to_be_replayed() {
+    let folder = TestFolder::new();
+    // Nobody but the test brings anything to the disk.
+    let ledger = open(&folder);
+    let _alone = ledger.shared.syncing.lock().unwrap();
+    fs::remove_dir_all(folder.join("ledger")).unwrap();
+    let lost = receipt("acme", MIDNIGHT_MS);
+    ledger.shared.append(&lost).unwrap();
+    let work = ledger.shared.lock().take_work();
+    let fault = work.stretches[0].sync(File::sync_data).unwrap_err();
+    let told = Told::default();
+    tracing::subscriber::with_default(told.clone(), || work.stretches[0].tell(&fault));
+    let told = told.0.lock().unwrap().clone();
+    assert_eq!(told.len(), 1);
+    assert_eq!(serde_json::from_str::<Receipt>(&told[0]).unwrap(), lost);
+}
+
+/// Collects the receipts that are logged.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Told {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "receipt"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Receipts<'a>(&'a mut Vec<String>);
+        impl tracing::field::Visit for Receipts<'_> {
+            fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+                if field.name() == "receipt" {
+                    self.0.push(value.to_owned());
+                }
+            }
+            fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
+        }
+        event.record(&mut Receipts(&mut self.0.lock().unwrap()));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_a_full_disk_refuses_is_made_when_there_is_room_again() {
+    let folder = TestFolder::new();
+    let ledger = open(&folder);
+    let key = IdempotencyKey { tenant: "acme".into(), hash: [7; 32] };
+    let begin =
+        async |n: u64| ledger.begin(&key, [1; 32], RequestId::new(MIDNIGHT_MS + n), u64::MAX, MIDNIGHT_MS).await;
+    let request = RequestId::new(MIDNIGHT_MS);
+    assert_eq!(ledger.begin(&key, [1; 32], request, u64::MAX, MIDNIGHT_MS).await.unwrap(), Begun::Fresh);
+    let refuse = async |code| ledger.claims.lock().await.claims.as_ref().unwrap().refuse_writes(code);
+    refuse(Some(28)).await;
+    for _ in 0..2 {
+        let refused = ledger.finish(&key, request, Some("answer".into()), MIDNIGHT_MS).await;
+        assert!(matches!(&refused, Err(LedgerError::Disk(fault)) if fault.words == "the disk is full"), "{refused:?}");
+        assert_eq!(begin(1).await.unwrap(), Begun::Running, "what is known of claims can be read");
+        assert!(ledger.ping().await.is_err() && ledger.probe().await.is_err());
+    }
+    refuse(None).await;
+    ledger.finish(&key, request, Some("answer".into()), MIDNIGHT_MS).await.unwrap();
+    ledger.ping().await.unwrap();
+    assert_eq!(begin(2).await.unwrap(), Begun::Done("answer".into()));
 }
 
 /// Two receipts that a checkpoint counts and one that came after it; the last line's place in the only segment.

@@ -36,6 +36,8 @@ pub struct Tally {
     pub reasoning_tokens: u64,
     /// How often each status was sent.
     pub statuses: BTreeMap<u16, u64>,
+    /// How many calls were billed so many input and output tokens.
+    pub bills: BTreeMap<(u64, u64), u64>,
 }
 
 impl Tally {
@@ -50,11 +52,14 @@ impl Tally {
         for (status, times) in &other.statuses {
             *self.statuses.entry(*status).or_default() += times;
         }
+        for (bill, times) in &other.bills {
+            *self.bills.entry(*bill).or_default() += times;
+        }
     }
 
     fn json(&self) -> String {
-        let Self { calls, completed, left, input_tokens, cached_tokens, output_tokens, reasoning_tokens, statuses } =
-            self;
+        let Self { calls, completed, left, input_tokens, cached_tokens, output_tokens, reasoning_tokens, .. } = self;
+        let statuses = &self.statuses;
         let statuses: Vec<String> = statuses.iter().map(|(status, times)| format!(r#""{status}":{times}"#)).collect();
         format!(
             r#"{{"calls":{calls},"completed":{completed},"left":{left},"input_tokens":{input_tokens},"cached_tokens":{cached_tokens},"output_tokens":{output_tokens},"reasoning_tokens":{reasoning_tokens},"statuses":{{{}}}}}"#,
@@ -208,6 +213,7 @@ impl Tallies {
         tally.cached_tokens += usage.cached;
         tally.output_tokens += usage.output;
         tally.reasoning_tokens += usage.reasoning;
+        *tally.bills.entry((usage.input, usage.output)).or_default() += 1;
     }
 
     pub(crate) fn sent_status(&self, model: &str, status: u16) {

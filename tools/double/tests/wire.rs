@@ -39,6 +39,7 @@ async fn a_whole_answer_reports_the_usage_that_is_counted() {
         output_tokens: 2,
         reasoning_tokens: 1,
         statuses: [(200, 1)].into(),
+        bills: [((3, 2), 1)].into(),
     };
     assert_eq!(double.counts().total, expected);
     assert_eq!(double.counts().of("cached-2+reasoning-1+say:one two three"), expected);

@@ -1,11 +1,13 @@
 //! The books of both sides, held against one another (M6).
 //!
 //! Totals that are above the provider's prove nothing yet: too much charged to one request would hide that another was
-//! charged too little, or not at all. So each receipt is looked at. One without a flag must be what the provider billed for
-//! one call of its model, to the token and the nano-dollar; calls of a model are alike in a scenario, so that is the
-//! model's bill divided by its calls. What the provider billed beyond those, it billed for the flagged ones: these must be
-//! as many as such calls, or more (a process may be killed before it calls), and come to as much, or more. The difference
-//! between the totals is then what the flagged receipts have above their part of the bill, and nothing else.
+//! charged too little, or not at all. So each receipt is looked at, and calls differ in what they use. One without a flag
+//! must be what the provider billed for one call of its model, to the token and the nano-dollar, and for each such call there
+//! is one receipt. What the provider billed beyond those, it billed for the flagged ones: these must be as many as such calls,
+//! or more (a process may be killed before it calls), and come to as much, or more. The difference between the totals is then
+//! what the flagged receipts have above their part of the bill, and nothing else.
+//!
+//! Where no process was killed the store's windows have used what the ledger says, in each unit.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -17,7 +19,7 @@ pub(crate) const INPUT_NUSD: u64 = 1_000;
 pub(crate) const OUTPUT_NUSD: u64 = 2_000;
 
 /// What was billed for, or what a ledger says was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Billed {
     /// Calls that were answered, or requests.
     pub(crate) requests: u64,
@@ -34,38 +36,29 @@ impl Billed {
         Ok(Self { requests, input_tokens, output_tokens, cost_nusd: nusd(cost_usd)? })
     }
 
-    fn by(model: &str, tally: &Tally) -> Self {
-        let Tally { calls, input_tokens, output_tokens, .. } = *tally;
+    /// What one call of a model is billed.
+    fn call(model: &str, (input_tokens, output_tokens): (u64, u64)) -> Self {
         let input_nusd = if model.contains("@free") { 0 } else { INPUT_NUSD };
         let cost_nusd = input_tokens * input_nusd + output_tokens * OUTPUT_NUSD;
-        Self { requests: calls, input_tokens, output_tokens, cost_nusd }
+        Self { requests: 1, input_tokens, output_tokens, cost_nusd }
     }
 
     pub(crate) fn tokens(&self) -> u64 {
         self.input_tokens + self.output_tokens
     }
 
-    /// One of as many alike as there are requests.
-    fn each(self) -> Option<Self> {
-        let part = |all: u64| (all.checked_rem(self.requests)? == 0).then(|| all / self.requests);
-        Some(Self {
-            requests: part(self.requests)?,
-            input_tokens: part(self.input_tokens)?,
-            output_tokens: part(self.output_tokens)?,
-            cost_nusd: part(self.cost_nusd)?,
-        })
-    }
-
-    /// What is left of it, if it is as much in each part.
-    fn minus(self, other: Self) -> Option<Self> {
-        Some(Self {
-            requests: self.requests.checked_sub(other.requests)?,
-            input_tokens: self.input_tokens.checked_sub(other.input_tokens)?,
-            output_tokens: self.output_tokens.checked_sub(other.output_tokens)?,
-            cost_nusd: self.cost_nusd.checked_sub(other.cost_nusd)?,
-        })
+    fn times(self, times: u64) -> Self {
+        Self {
+            requests: self.requests * times,
+            input_tokens: self.input_tokens * times,
+            output_tokens: self.output_tokens * times,
+            cost_nusd: self.cost_nusd * times,
+        }
     }
 }
+
+/// The calls of a model, by what each was billed: how many there were.
+pub(crate) type Calls = BTreeMap<Billed, u64>;
 
 impl std::iter::Sum for Billed {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
@@ -98,33 +91,72 @@ impl Entry {
     }
 }
 
+/// Requests, tokens and nano-dollars.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) requests: u64,
+    pub(crate) tokens: u64,
+    pub(crate) nusd: u64,
+}
+
+impl Counted {
+    /// `usage` as `/admin/tenants/{id}/usage` tells it, of what is `used` or `held`.
+    pub(crate) fn told(usage: &Value, which: &str) -> Result<Self> {
+        let count = |unit: &str| usage[unit][which].as_u64().with_context(|| format!("{unit} {which}"));
+        Ok(Self { requests: count("requests")?, tokens: count("tokens")?, nusd: nusd(&usage["cost_usd"][which])? })
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            tokens: self.tokens + other.tokens,
+            nusd: self.nusd + other.nusd,
+        }
+    }
+
+    /// Whether it is no further from another than so much.
+    fn is_near(self, other: Self, by: Self) -> bool {
+        self.requests.abs_diff(other.requests) <= by.requests
+            && self.tokens.abs_diff(other.tokens) <= by.tokens
+            && self.nusd.abs_diff(other.nusd) <= by.nusd
+    }
+}
+
+impl From<Billed> for Counted {
+    fn from(billed: Billed) -> Self {
+        Self { requests: billed.requests, tokens: billed.tokens(), nusd: billed.cost_nusd }
+    }
+}
+
 /// Both sides' books.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Books {
     /// Whether the store answered.
     pub(crate) is_live: bool,
-    pub(crate) used_requests: u64,
-    pub(crate) used_nusd: u64,
-    pub(crate) held_requests: u64,
-    pub(crate) held_nusd: u64,
+    /// What the store says that the tenants' windows have used and hold.
+    pub(crate) used: Counted,
+    pub(crate) held: Counted,
     /// The ledger's totals.
     pub(crate) ledger: Billed,
     /// The receipts that these are the sum of; none are to be had of a ledger in a file.
     pub(crate) receipts: Option<Vec<Entry>>,
-    /// What the provider billed for each model.
-    pub(crate) provider: BTreeMap<String, Billed>,
+    /// What the provider billed for the calls of each model.
+    pub(crate) provider: BTreeMap<String, Calls>,
 }
 
-/// What the provider counted for each model.
-pub(crate) fn provider(double: &Double) -> BTreeMap<String, Billed> {
-    let counts = double.counts();
-    counts.models.iter().map(|(model, tally)| (model.clone(), Billed::by(model, tally))).collect()
+/// What the provider billed for the calls of each model.
+pub(crate) fn provider(double: &Double) -> BTreeMap<String, Calls> {
+    let calls = |(model, tally): (&String, &Tally)| {
+        let calls = tally.bills.iter().map(|(bill, times)| (Billed::call(model, *bill), *times));
+        (model.clone(), calls.collect())
+    };
+    double.counts().models.iter().map(calls).collect()
 }
 
 impl Books {
     /// What the provider billed.
     pub(crate) fn double(&self) -> Billed {
-        self.provider.values().copied().sum()
+        total(&self.provider)
     }
 
     /// The receipts that are estimates, if there are receipts to be looked at.
@@ -151,13 +183,16 @@ impl Books {
         if !killed && count > 0 {
             return Some(format!("{count} receipts are estimates, and no process was killed"));
         }
-        let exact = receipts.iter().filter(|entry| !entry.estimated);
-        if let Some(odd) = exact.clone().find(|entry| !self.is_a_call(entry)) {
-            return Some(format!("no estimate, and not what a call is billed: {odd:?}, double {:?}", self.provider));
+        let mut rest = self.provider.clone();
+        for entry in receipts.iter().filter(|entry| !entry.estimated) {
+            let model = entry.model.as_ref().and_then(|model| rest.get_mut(model));
+            match model.and_then(|calls| calls.get_mut(&entry.billed)) {
+                Some(0) => return Some(format!("more receipts that are no estimates than calls: {entry:?}")),
+                Some(left) => *left -= 1,
+                None => return Some(format!("no estimate, and not what a call is billed: {entry:?}")),
+            }
         }
-        let Some(rest) = double.minus(exact.map(|entry| entry.billed).sum()) else {
-            return Some(format!("more receipts that are no estimates than calls: double {double:?}"));
-        };
+        let rest = total(&rest);
         // Which tokens of an estimate are input nobody knows, so they count together.
         let covered = estimates.requests >= rest.requests
             && estimates.tokens() >= rest.tokens()
@@ -165,11 +200,18 @@ impl Books {
         (!covered).then(|| format!("for {rest:?} of the provider's there are estimates of {estimates:?}"))
     }
 
-    /// Whether a receipt is what the provider bills for a call of its model.
-    fn is_a_call(&self, entry: &Entry) -> bool {
-        let model = entry.model.as_ref().and_then(|model| self.provider.get(model));
-        model.and_then(|all| all.each()) == Some(entry.billed)
+    /// How the store's windows differ from the ledger by more than so many requests, if they do.
+    pub(crate) fn store_differs(&self, requests: u64) -> Option<String> {
+        let dearest = self.provider.values().flat_map(BTreeMap::keys).copied().map(Counted::from);
+        let dearest = dearest.max_by_key(|call| call.nusd).unwrap_or_default();
+        let by = Counted { requests, tokens: requests * dearest.tokens, nusd: requests * dearest.nusd };
+        let ledger = Counted::from(self.ledger);
+        (!self.used.is_near(ledger, by)).then(|| format!("the store has {:?}, the ledger {ledger:?}", self.used))
     }
+}
+
+fn total(provider: &BTreeMap<String, Calls>) -> Billed {
+    provider.values().flatten().map(|(bill, times)| bill.times(*times)).sum()
 }
 
 /// Nano-dollars of a decimal string with nine places.
@@ -187,18 +229,55 @@ mod tests {
     /// What is held for a call, which is more; which of its tokens are input is not known.
     const HELD: Billed = Billed { requests: 1, input_tokens: 40, output_tokens: 0, cost_nusd: 60_000 };
 
+    const OTHER: Billed = Billed { requests: 1, input_tokens: 11, output_tokens: 1, cost_nusd: 13_000 };
+
     fn entry(estimated: bool, billed: Billed) -> Entry {
         Entry { model: (!estimated).then(|| "ok".to_owned()), estimated, billed }
     }
 
     /// The books of a provider that was called so often, and of a ledger with these receipts.
-    fn books(calls: usize, receipts: Vec<Entry>) -> Books {
+    fn books(calls: u64, receipts: Vec<Entry>) -> Books {
+        books_of(&[(CALL, calls)], receipts)
+    }
+
+    fn books_of(calls: &[(Billed, u64)], receipts: Vec<Entry>) -> Books {
+        let ledger = receipts.iter().map(|entry| entry.billed).sum();
         Books {
-            ledger: receipts.iter().map(|entry| entry.billed).sum(),
+            ledger,
+            used: ledger.into(),
             receipts: Some(receipts),
-            provider: BTreeMap::from([("ok".to_owned(), [CALL].iter().cycle().take(calls).copied().sum())]),
+            provider: BTreeMap::from([("ok".to_owned(), calls.iter().copied().collect())]),
             ..Books::default()
         }
+    }
+
+    #[test]
+    fn errors_that_compensate_one_another_are_found() {
+        let calls = [(CALL, 1), (OTHER, 1)];
+        assert_eq!(books_of(&calls, vec![entry(false, CALL), entry(false, OTHER)]).wrong(false), None);
+        let less = Billed { output_tokens: CALL.output_tokens - 1, cost_nusd: CALL.cost_nusd - OUTPUT_NUSD, ..CALL };
+        let more = Billed { output_tokens: OTHER.output_tokens + 1, cost_nusd: OTHER.cost_nusd + OUTPUT_NUSD, ..OTHER };
+        let told = books_of(&calls, vec![entry(false, less), entry(false, more)]).wrong(false).unwrap_or_default();
+        assert!(told.contains("not what a call is billed"), "{told}");
+        let twice = vec![entry(false, CALL); 2];
+        assert!(
+            books_of(&[(CALL, 1), (OTHER, 1)], twice).wrong(true).is_some_and(|wrong| wrong.contains("than calls"))
+        );
+    }
+
+    #[test]
+    fn a_store_that_differs_from_the_ledger_is_found_in_any_unit() {
+        let same = books(2, vec![entry(false, CALL); 2]);
+        assert_eq!(same.store_differs(0), None);
+        let Counted { requests, tokens, nusd } = same.used;
+        let table = [(requests - 1, tokens, nusd), (requests, tokens + 1, nusd), (requests, tokens, nusd - 1)];
+        for (requests, tokens, nusd) in table {
+            let books = Books { used: Counted { requests, tokens, nusd }, ..same.clone() };
+            assert!(books.store_differs(0).is_some_and(|told| told.contains("the store has")), "{:?}", books.used);
+            assert_eq!(books.store_differs(1), None, "what was in flight when the store was lost");
+        }
+        let lost = Books { used: Counted::default(), ..same };
+        assert!(lost.store_differs(1).is_some());
     }
 
     #[test]

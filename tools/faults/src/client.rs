@@ -35,20 +35,19 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 
 async fn leave(rig: &Rig, store: Kind) -> Result<Played> {
     let stage = Stage::set(rig, &Setup::new(store, 1, &[MODEL, SILENT])).await?;
-    let load = Load { model: MODEL.to_owned(), requests: 1, every: Duration::ZERO, stream: true, max_tokens: 30 };
+    let load =
+        Load { model: MODEL.to_owned(), requests: 1, every: Duration::ZERO, stream: true, max_tokens: 30, bounds: 1 };
     let to = stage.addresses()[0];
-    let silent = stage.chat(&Load { model: SILENT.to_owned(), ..load.clone() });
     let mut waiting = JoinSet::new();
-    for _ in 0..EACH {
-        let silent = silent.clone();
+    for place in 0..EACH {
+        let silent = stage.chat(&Load { model: SILENT.to_owned(), ..load.clone() }, place);
         waiting.spawn(async move { send(to, &silent).await });
     }
-    until("the provider is asked", || stage.double.counts().of(SILENT).calls == EACH as u64).await?;
+    until("the provider is asked", async || Ok(stage.double.counts().of(SILENT).calls == EACH as u64)).await?;
     waiting.shutdown().await;
-    let bytes = stage.chat(&load);
     let mut clients = JoinSet::new();
-    for events in LEAVE_AFTER.iter().cycle().take(LEAVE_AFTER.len() * EACH).copied() {
-        let bytes = bytes.clone();
+    for (place, events) in LEAVE_AFTER.into_iter().cycle().take(LEAVE_AFTER.len() * EACH).enumerate() {
+        let bytes = stage.chat(&load, place);
         clients.spawn(async move { leave_after(to, &bytes, events).await });
     }
     let mut seen = Seen { requests: EACH as u64, ..Seen::default() };

@@ -71,7 +71,14 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 }
 
 fn all_at_once(model: &str) -> Load {
-    Load { model: model.to_owned(), requests: REQUESTS, every: Duration::ZERO, stream: false, max_tokens: TOKENS }
+    Load {
+        model: model.to_owned(),
+        requests: REQUESTS,
+        every: Duration::ZERO,
+        stream: false,
+        max_tokens: TOKENS,
+        bounds: 1,
+    }
 }
 
 /// What is wrong if not exactly what fits was served, all of it at the same time.

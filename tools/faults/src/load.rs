@@ -27,13 +27,21 @@ pub(crate) struct Load {
     pub(crate) stream: bool,
     /// The bound on the answer that the client asks for.
     pub(crate) max_tokens: u64,
+    /// How many bounds there are, the one above the highest: requests take turns with them.
+    pub(crate) bounds: u64,
 }
 
+/// How many lengths of prompts there are. What calls use differs, so that what one is charged too much hides nothing that
+/// another is charged too little.
+const PROMPTS: usize = 7;
+
 impl Load {
-    /// The request's body.
-    pub(crate) fn body(&self) -> String {
-        json!({"model": self.model, "stream": self.stream, "max_tokens": self.max_tokens,
-            "messages": [{"role": "user", "content": "What is an interface?"}]})
+    /// The body of the request in this place.
+    pub(crate) fn body(&self, place: usize) -> String {
+        let content = "What is an interface?".to_owned() + &" And what is none?".repeat(place % PROMPTS);
+        let max_tokens = self.max_tokens - place as u64 % self.bounds;
+        json!({"model": self.model, "stream": self.stream, "max_tokens": max_tokens,
+            "messages": [{"role": "user", "content": content}]})
         .to_string()
     }
 }
@@ -86,12 +94,12 @@ fn first(one: Option<f64>, other: Option<f64>) -> Option<f64> {
 /// Sends the load, to one gateway after another, and waits for its last answer.
 pub(crate) async fn send_all(to: &[SocketAddr], key: &str, load: &Load) -> Seen {
     let begun = Instant::now();
-    let bytes: Arc<[u8]> = request("POST /v1/chat/completions", key, &load.body()).into();
     let together = load.every.is_zero().then(|| Arc::new(Barrier::new(load.requests as usize)));
     let mut running = JoinSet::new();
     for place in 0..load.requests {
         let at = begun + load.every * place;
-        let (to, bytes, together) = (to[place as usize % to.len()], bytes.clone(), together.clone());
+        let (to, together) = (to[place as usize % to.len()], together.clone());
+        let bytes = request("POST /v1/chat/completions", key, &load.body(place as usize));
         running.spawn(async move {
             let mut from = at;
             let asking = async {

@@ -1,13 +1,14 @@
 //! What a scenario plays on: real servers, links in front of them, gateways that share them, and a provider that keeps
 //! books of its own. Everything ends with the value, whatever becomes of the scenario.
 
-use crate::books::{Billed, Books, Entry, INPUT_NUSD, OUTPUT_NUSD, nusd, provider};
+use crate::books::{Billed, Books, Counted, Entry, INPUT_NUSD, OUTPUT_NUSD, provider};
 use crate::gateway::Gateway;
 use crate::http::{request, send};
 use crate::load::{Load, Seen, send_all};
 use crate::table::{Table, warm};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,11 +57,24 @@ pub(crate) struct Setup {
     pub(crate) redis: &'static [&'static str],
     /// Whether DynamoDB is asked through a front that can be told to refuse.
     pub(crate) fronted: bool,
+    /// Whether the first gateway reaches the servers by ways of its own.
+    pub(crate) victim: bool,
+    /// Whether the gateways log each receipt, as functions do.
+    pub(crate) logs_receipts: bool,
 }
 
 impl Setup {
     pub(crate) fn new(store: Kind, gateways: usize, models: &[&'static str]) -> Self {
-        Self { store, gateways, limits: json!({}), models: models.to_vec(), redis: &[], fronted: false }
+        Self {
+            store,
+            gateways,
+            limits: json!({}),
+            models: models.to_vec(),
+            redis: &[],
+            fronted: false,
+            victim: false,
+            logs_receipts: false,
+        }
     }
 
     pub(crate) fn limited(self, limits: Value) -> Self {
@@ -69,6 +83,11 @@ impl Setup {
 
     pub(crate) fn fronted(self) -> Self {
         Self { fronted: true, ..self }
+    }
+
+    /// The first gateway's servers can fall silent towards it alone.
+    pub(crate) fn with_a_victim(self) -> Self {
+        Self { victim: true, ..self }
     }
 }
 
@@ -97,12 +116,30 @@ pub(crate) struct Stage {
     pub(crate) store_link: Option<Link>,
     pub(crate) ledger_link: Option<Link>,
     pub(crate) ledger_front: Option<Front>,
-    table: Option<Table>,
-    /// The tenant that asks, and its key.
-    pub(crate) tenant: String,
+    /// The ways of the first gateway alone.
+    pub(crate) victim: Option<Victim>,
+    pub(crate) table: Option<Table>,
+    /// The tenants; the last of them asks, with this key.
+    tenants: Vec<String>,
     pub(crate) key: String,
+    /// What all of its keys in the store have in them, and what says in which slot of a cluster they are.
+    pub(crate) tag: String,
     variables: Vec<(String, String)>,
+    logs_receipts: bool,
     folder: Folder,
+}
+
+/// The ways of a gateway that is to be killed.
+pub(crate) struct Victim {
+    pub(crate) store: Link,
+    pub(crate) ledger: Front,
+}
+
+impl Victim {
+    fn variables(&self) -> [(String, String); 2] {
+        let store = format!("redis://{}", self.store.address());
+        [("GATEWAY_STORE".to_owned(), store), ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), self.ledger.url())]
+    }
 }
 
 struct Folder(PathBuf);
@@ -159,6 +196,16 @@ impl Stage {
             set("AWS_SECRET_ACCESS_KEY", "emulator".to_owned());
             (table, ledger_link) = (Some(made), Some(link));
         }
+        if setup.logs_receipts {
+            set("GATEWAY_LOG", "warn,receipt=info".to_owned());
+        }
+        let victim = match &redis {
+            Some(redis) if setup.victim => {
+                let store = Link::start(([127, 0, 0, 1], redis.port()).into()).await?;
+                Some(Victim { store, ledger: Front::start(rig.dynamodb.address()).await? })
+            }
+            _ => None,
+        };
         let mut stage = Self {
             double,
             gateways: Vec::new(),
@@ -167,10 +214,13 @@ impl Stage {
             store_link,
             ledger_link,
             ledger_front,
+            victim,
             table,
-            tenant: String::new(),
+            tenants: Vec::new(),
             key: String::new(),
+            tag: String::new(),
             variables,
+            logs_receipts: setup.logs_receipts,
             folder,
         };
         // The first one makes what all share.
@@ -187,26 +237,35 @@ impl Stage {
     /// its place.
     pub(crate) async fn gateway(&self, place: usize) -> Result<Gateway> {
         let address = self.gateways.get(place).map_or(([127, 0, 0, 1], 0).into(), |before| before.address);
-        Gateway::start(&self.folder.0, address, &self.variables, &format!("gateway-{place}.log")).await
+        let own = self.victim.iter().filter(|_| place == 0).flat_map(Victim::variables);
+        let variables: Vec<_> = self.variables.iter().cloned().chain(own).collect();
+        Gateway::start(&self.folder.0, address, &variables, &format!("gateway-{place}.log")).await
     }
 
     /// Makes a tenant, which asks from now on, and has each process learn of it by a request that counts nothing: what is
     /// to be seen is not how fast an emulator tells twenty processes of a tenant.
     pub(crate) async fn enter(&mut self, tenant: &str, limits: &Value) -> Result<()> {
         let body = json!({"id": tenant, "name": tenant, "limits": limits}).to_string();
-        self.gateways[0].admin("POST /admin/tenants", &body).await?.json(201).context("the tenant")?;
+        let made = self.gateways[0].admin("POST /admin/tenants", &body).await?.json(201).context("the tenant")?;
+        self.tag = format!("{{{}}}", made["uid"].as_str().context("a uid")?);
         let made =
             self.gateways[0].admin(&format!("POST /admin/tenants/{tenant}/keys"), r#"{"name":"faults"}"#).await?;
         self.key = made.json(201)?["key"].as_str().context("a key")?.to_owned();
-        self.tenant = tenant.to_owned();
+        self.tenants.push(tenant.to_owned());
+        for gateway in &self.gateways {
+            self.greet(gateway).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks a gateway what counts nothing: by then it has connected to its servers, and read the tenant and its key.
+    pub(crate) async fn greet(&self, gateway: &Gateway) -> Result<()> {
         let body = json!({"model": "auto", "messages": [{"role": "user", "content": "Are you there?"}]}).to_string();
         let request = String::from_utf8(request("POST /v1/chat/completions", &self.key, &body))?;
         let only_if_cached = request.replace("x-gateway-cache: no-store", "x-gateway-cache: only-if-cached");
-        for gateway in &self.gateways {
-            // It is not cached, and is told so; or that it would cost more than the tenant has.
-            let answer = send(gateway.address, only_if_cached.as_bytes()).await?;
-            ensure!([504, 429].contains(&answer.status), "a first request: {} {}", answer.status, answer.body);
-        }
+        // It is not cached, and is told so; or that it would cost more than the tenant has.
+        let answer = send(gateway.address, only_if_cached.as_bytes()).await?;
+        ensure!([504, 429].contains(&answer.status), "a first request: {} {}", answer.status, answer.body);
         Ok(())
     }
 
@@ -214,13 +273,20 @@ impl Stage {
         self.redis.as_mut().context("no Redis in this scenario")
     }
 
+    /// The holds that stand in the tenant's hash, by their fields.
+    pub(crate) async fn holds(&self) -> Result<BTreeSet<String>> {
+        let redis = self.redis.as_ref().context("no Redis in this scenario")?;
+        let fields = redis.ask(&["HKEYS", &format!("gw:{}", self.tag)]).await?;
+        Ok(fields.lines().filter(|field| field.starts_with("h:")).map(str::to_owned).collect())
+    }
+
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.gateways.iter().map(|gateway| gateway.address).collect()
     }
 
-    /// A chat request's bytes.
-    pub(crate) fn chat(&self, load: &Load) -> Vec<u8> {
-        request("POST /v1/chat/completions", &self.key, &load.body())
+    /// The bytes of the chat request in a place of a load.
+    pub(crate) fn chat(&self, load: &Load, place: usize) -> Vec<u8> {
+        request("POST /v1/chat/completions", &self.key, &load.body(place))
     }
 
     /// Sends the load and breaks something meanwhile.
@@ -233,28 +299,24 @@ impl Stage {
     /// What gateway and provider have in their books now.
     pub(crate) async fn books(&self) -> Result<Books> {
         let Some(gateway) = self.gateways.last() else { bail!("no gateway") };
-        let usage = gateway.admin(&format!("GET /admin/tenants/{}/usage", self.tenant), "").await?;
-        let is_live = usage.header("x-gateway-degraded").is_none();
-        let usage = usage.json(200)?;
+        let mut books = Books { is_live: true, provider: provider(&self.double), ..Books::default() };
+        for tenant in &self.tenants {
+            let usage = gateway.admin(&format!("GET /admin/tenants/{tenant}/usage"), "").await?;
+            books.is_live &= usage.header("x-gateway-degraded").is_none();
+            let usage = usage.json(200)?;
+            books.used = books.used.plus(Counted::told(&usage, "used")?);
+            books.held = books.held.plus(Counted::told(&usage, "held")?);
+        }
         let mut ledger = Vec::new();
         let rows = gateway.admin("GET /admin/usage?group_by=tenant", "").await?.json(200)?;
         for row in rows["data"].as_array().into_iter().flatten() {
             ledger.push(Billed::told(row["requests"].as_u64().unwrap_or_default(), row, &row["cost_usd"])?);
         }
-        let receipts = match &self.table {
-            Some(table) => Some(table.receipts().await?.iter().map(Entry::parse).collect::<Result<_>>()?),
-            None => None,
-        };
-        Ok(Books {
-            is_live,
-            used_requests: usage["requests"]["used"].as_u64().unwrap_or_default(),
-            used_nusd: nusd(&usage["cost_usd"]["used"])?,
-            held_requests: usage["requests"]["held"].as_u64().unwrap_or_default(),
-            held_nusd: nusd(&usage["cost_usd"]["held"])?,
-            ledger: ledger.into_iter().sum(),
-            receipts,
-            provider: provider(&self.double),
-        })
+        books.ledger = ledger.into_iter().sum();
+        if let Some(table) = &self.table {
+            books.receipts = Some(table.receipts().await?.iter().map(Entry::parse).collect::<Result<_>>()?);
+        }
+        Ok(books)
     }
 
     /// Waits until nothing is held and the books agree, `by` then at the latest. Each process is asked something now and
@@ -267,7 +329,7 @@ impl Stage {
             let books = self.books().await;
             if let Ok(books) = &books
                 && books.is_live
-                && books.held_requests == 0
+                && books.held == Counted::default()
                 && are_right(books)
             {
                 return Ok(books.clone());
@@ -294,12 +356,13 @@ impl Stage {
         self.logs().iter().filter_map(|log| std::fs::read_to_string(log).ok()).collect()
     }
 
-    /// Writes the receipts that the ledger did not take when it should have, as an operator would: by `ai-gateway replay`
-    /// of each log. Answers how many there were.
+    /// Writes the receipts that the ledger did not take when it should have, or all that are logged, as an operator would: by
+    /// `ai-gateway replay` of each log. Answers how many there were.
     pub(crate) async fn replay(&self) -> Result<usize> {
         let mut receipts = 0;
         for log in self.logs() {
-            let missing = std::fs::read_to_string(&log)?.matches("writes this receipt later").count();
+            let told = if self.logs_receipts { " receipt: receipt=" } else { "writes this receipt later" };
+            let missing = std::fs::read_to_string(&log)?.matches(told).count();
             if missing > 0 && self.ledger_link.is_some() {
                 receipts += missing;
                 crate::gateway::run(&self.folder.0, &self.variables, &["replay", &log.display().to_string()]).await?;
@@ -310,9 +373,9 @@ impl Stage {
 }
 
 /// Waits until something is so.
-pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
-    while !is_so() {
+    while !is_so().await? {
         if begun.elapsed() > SOON {
             bail!("it does not come about that {what}");
         }

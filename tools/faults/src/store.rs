@@ -114,8 +114,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             "served degraded, then 503, until its replica takes over",
             |rig| {
                 Box::pin(play(rig, Kind::Cluster, LONG_S, lost, async |stage| {
+                    let tag = stage.tag.clone();
                     let cluster = stage.cluster.as_mut().context("a cluster")?;
-                    let place = cluster.primary_of("{acme}").await?;
+                    let place = cluster.primary_of(&tag).await?;
                     cluster.nodes_mut()[place].kill()
                 }))
             },
@@ -154,7 +155,7 @@ pub(crate) async fn play_on(
     let limit = u64::from(requests) * 7 / 10;
     let mut stage = Stage::set(rig, &setup.limited(json!({"daily_requests": limit}))).await?;
     let every = Duration::from_secs(1) / PER_SECOND;
-    let load = Load { model: MODEL.to_owned(), requests, every, stream: false, max_tokens: 30 };
+    let load = Load { model: MODEL.to_owned(), requests, every, stream: false, max_tokens: 30, bounds: 7 };
     let seen = stage
         .play(&load, async |stage: &mut Stage| {
             sleep(Duration::from_secs(1)).await;
@@ -212,9 +213,10 @@ async fn delayed(rig: &Rig, ms: u64, allowed: fn(u64) -> Allowed) -> Result<Play
 
 /// Moves the slot of the tenant's keys from its primary to another one, as an operator would.
 async fn move_slot(stage: &mut Stage) -> Result<()> {
+    let tag = stage.tag.clone();
     let cluster = stage.cluster.as_ref().context("a cluster")?;
-    let slot = cluster.ask(&["CLUSTER", "KEYSLOT", "{acme}"]).await?;
-    let from = cluster.primary_of("{acme}").await?;
+    let slot = cluster.ask(&["CLUSTER", "KEYSLOT", &tag]).await?;
+    let from = cluster.primary_of(&tag).await?;
     let to = (from + 1) % 3;
     let (source, target) = (&cluster.nodes()[from], &cluster.nodes()[to]);
     let (source_id, target_id) = (source.ask(&["CLUSTER", "MYID"]).await?, target.ask(&["CLUSTER", "MYID"]).await?);
@@ -235,7 +237,7 @@ async fn move_slot(stage: &mut Stage) -> Result<()> {
         // Replicas do not take it, and need not.
         let _ = node.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &target_id]).await?;
     }
-    let now = cluster.primary_of("{acme}").await?;
+    let now = cluster.primary_of(&tag).await?;
     ensure!(now == to, "the slot is at {now}");
     Ok(())
 }

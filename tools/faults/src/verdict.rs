@@ -1,6 +1,6 @@
 //! What a scenario showed, held against what it must show.
 
-use crate::books::Books;
+use crate::books::{Books, Counted};
 use crate::load::{Load, Seen};
 use crate::stage::{LOST_WRITTEN, SOON, Stage};
 use crate::store::IN_FLIGHT;
@@ -61,7 +61,12 @@ impl Played {
             Ok(receipts) => notes.push(format!("{receipts} receipts replayed from the log")),
             Err(error) => problems.push(format!("no replay: {error:#}")),
         }
-        let books = match stage.settled(&load, by, |books| books.wrong(allowed.killed).is_none()).await {
+        // The holds that are lost with a store are charged neither by the refill nor to the new window, or by both.
+        let wrong = |books: &Books| {
+            let differs = || books.store_differs(allowed.overspend).filter(|_| !allowed.killed);
+            books.wrong(allowed.killed).or_else(differs)
+        };
+        let books = match stage.settled(&load, by, |books| wrong(books).is_none()).await {
             Ok(books) => books,
             Err(error) => {
                 problems.push(format!("no books: {error:#}"));
@@ -74,16 +79,16 @@ impl Played {
         let mut must = |so: bool, what: String| problems.extend((!so).then_some(what));
         must(overspend <= most, format!("{overspend} requests above the limit"));
         must(
-            books.used_requests + books.held_requests <= allowed.limit + most,
-            format!("the window counts {} requests, {} nusd", books.used_requests, books.used_nusd),
+            books.used.requests + books.held.requests <= allowed.limit + most,
+            format!("the window counts {:?}", books.used),
         );
-        must(books.held_requests == 0 && books.held_nusd == 0, format!("{} holds are left", books.held_requests));
+        must(books.held == Counted::default(), format!("{:?} are left held", books.held));
         must(seen.served >= allowed.served, format!("only {} served", seen.served));
         must(seen.degraded >= allowed.degraded, format!("only {} degraded", seen.degraded));
         must(seen.unavailable <= allowed.unavailable, format!("{} unavailable", seen.unavailable));
         let first = seen.first_other.clone().unwrap_or_default();
         must(seen.others <= allowed.others, format!("{} other errors, such as: {first}", seen.others));
-        problems.extend(books.wrong(allowed.killed));
+        problems.extend(wrong(&books));
         let (flagged, estimates) = books.estimates();
         if flagged > 0 {
             let above = books.ledger.cost_nusd.saturating_sub(books.double().cost_nusd);
@@ -127,7 +132,7 @@ impl Figures {
         let (held, books) = self.books.as_ref().map_or(("?".to_owned(), "?".to_owned()), |books| {
             let (ledger, double) = (books.ledger, books.double());
             let same = if ledger == double { "=" } else { "/" };
-            (books.held_requests.to_string(), format!("{} {same} {} tokens", ledger.tokens(), double.tokens()))
+            (books.held.requests.to_string(), format!("{} {same} {} tokens", ledger.tokens(), double.tokens()))
         });
         let verdict = if self.hold() { "holds".to_owned() } else { format!("FAILS: {}", self.problems.join("; ")) };
         let counts = [seen.requests, seen.served, seen.degraded, seen.quota, seen.unavailable, seen.others];

@@ -23,6 +23,8 @@ pub enum Manner {
     Delay(Duration),
     /// Half open: connections stand and new ones are taken, but nothing arrives any more.
     Swallow,
+    /// What is sent arrives, and no reply does.
+    SwallowReplies,
     /// Each connection is reset when so many more bytes of replies have passed.
     ResetAfter(usize),
     /// Connections that stand are reset, and so are new ones.
@@ -147,6 +149,7 @@ async fn carry(
             let now = *arriving.borrow();
             match now {
                 Manner::Swallow => continue,
+                Manner::SwallowReplies if direction == Direction::Back => continue,
                 Manner::ResetAfter(most) if direction == Direction::Back => {
                     bytes.truncate(most.saturating_sub(replied));
                     replied += bytes.len();

@@ -2,8 +2,10 @@
 //!
 //! libFuzzer looks for bytes that break one (`make fuzz`); `shared/tests/corpus.rs` includes this file and replays the
 //! corpus that it left, on stable, in `make test`. That a parser does not panic is the least of it: each function also
-//! states what must be true of what the parser accepts.
+//! states what must be true of what the parser accepts, and that it took a few steps and a few allocated bytes for each byte
+//! of the input, so that a slow input is found while it is small.
 
+use allocation_counter::measure;
 use bytes::Bytes;
 use gateway_core::config::{self, Config};
 use gateway_core::error::Error;
@@ -12,6 +14,8 @@ use gateway_core::key::{ApiKey, KeyHasher};
 use gateway_core::provider::sse::SseParser;
 use gateway_core::provider::{Chunk, Completion};
 use gateway_core::request::ChatRequest;
+use gateway_core::schema::{MAX_STEPS, Schema};
+use gateway_core::steps;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::IgnoredAny;
 
@@ -22,7 +26,7 @@ const N: u64 = 3;
 pub type Property = fn(&[u8]);
 
 /// Every property by the name of its fuzz target, which is that of its folder in `fuzz/corpus`.
-pub const PROPERTIES: [(&str, Property); 7] = [
+pub const PROPERTIES: [(&str, Property); 8] = [
     ("request", request),
     ("sse", sse),
     ("key", key),
@@ -30,16 +34,27 @@ pub const PROPERTIES: [(&str, Property); 7] = [
     ("chunk", chunk),
     ("config", config),
     ("headers", headers),
+    ("schema", schema),
 ];
+
+/// What a parser makes of an input of so many bytes, in a few steps and allocated bytes for each of them.
+fn bounded<T>(input_bytes: usize, parse: impl FnOnce() -> T) -> T {
+    let (input_bytes, mut made) = (input_bytes as u64, None);
+    let memory = measure(|| made = Some(steps::of(4 * input_bytes + 1_000, parse).0));
+    let most = 24 * input_bytes + (48 << 10);
+    assert!(memory.bytes_total <= most, "{input_bytes} bytes of input, {memory:?}");
+    made.expect("it was run")
+}
 
 /// A request body is refused in words, or all its fields lie in it whole: what goes upstream is cut from these places.
 pub fn request(bytes: &[u8]) {
-    let request = match ChatRequest::parse(Bytes::copy_from_slice(bytes)) {
+    let request = match bounded(bytes.len(), || ChatRequest::parse(Bytes::copy_from_slice(bytes))) {
         Ok(request) => request,
         Err(error) => return assert_eq!(told_in_words(&error), 400),
     };
     assert_eq!(request.body_bytes(), bytes.len());
     assert!(request.messages > 0 && (1..=128).contains(&request.n));
+    assert!(request.raw_fields().count() <= 256 && request.models.len() <= 32);
     let mut again = String::from("{");
     for (name, value) in request.raw_fields() {
         serde_json::from_slice::<IgnoredAny>(value).expect("a field's bytes are one JSON value");
@@ -56,23 +71,27 @@ pub fn request(bytes: &[u8]) {
 /// A stream says the same however the network cut it. The first eight bytes say where it is cut.
 pub fn sse(bytes: &[u8]) {
     let (cuts, wire) = bytes.split_at(bytes.len().min(8));
-    let mut whole = SseParser::default();
-    whole.feed(wire);
-    let mut expected = Vec::new();
-    while let Some(event) = whole.next_event().expect("small") {
-        expected.push(event);
-    }
-    let (mut cut, mut got, mut rest) = (SseParser::default(), Vec::new(), wire);
-    for size in cuts.iter().cycle().take(wire.len()) {
+    let expected = bounded(wire.len(), || events(std::iter::once(wire)));
+    let mut rest = wire;
+    let pieces = cuts.iter().cycle().take(wire.len()).map(|size| {
         let (piece, later) = rest.split_at(rest.len().min(usize::from(*size) + 1));
-        cut.feed(piece);
         rest = later;
-        while let Some(event) = cut.next_event().expect("small") {
-            got.push(event);
+        piece
+    });
+    assert_eq!(bounded(wire.len(), || events(pieces)), expected);
+    assert!(expected.iter().map(Bytes::len).sum::<usize>() <= wire.len());
+}
+
+/// What comes of a stream that comes in these pieces.
+fn events<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Bytes> {
+    let (mut parser, mut events) = (SseParser::default(), Vec::new());
+    for piece in pieces {
+        parser.feed(piece);
+        while let Some(event) = parser.next_event().expect("small") {
+            events.push(event);
         }
     }
-    assert_eq!(got, expected);
-    assert!(expected.iter().map(Bytes::len).sum::<usize>() <= wire.len());
+    events
 }
 
 /// A key is recognised as a whole or not at all, one wrong character is seen, and `Debug` does not tell it (T3).
@@ -96,8 +115,10 @@ pub fn key(bytes: &[u8]) {
 
 /// What the client gets of a whole answer is the same answer under another name.
 pub fn completion(bytes: &[u8]) {
-    let Ok(answer) = Completion::parse(Bytes::copy_from_slice(bytes), N, 0.0) else { return };
-    assert!(!answer.choices.is_empty() && answer.choices.iter().all(|choice| choice.finish.is_some()));
+    let read = bounded(bytes.len(), || Completion::parse(Bytes::copy_from_slice(bytes), N, 0.0));
+    let Ok(answer) = read else { return };
+    assert!((1..=N).contains(&(answer.choices.len() as u64)));
+    assert!(answer.choices.iter().all(|choice| choice.finish.is_some()));
     let shown = Completion::parse(answer.rewritten("a/\"b", false), N, 0.0).expect("still an answer");
     assert_eq!((&shown.choices, shown.usage), (&answer.choices, answer.usage));
     let hidden = Completion::parse(answer.rewritten("a/\"b", true), N, 0.0).expect("still an answer");
@@ -107,7 +128,9 @@ pub fn completion(bytes: &[u8]) {
 
 /// A chunk leaves as one event, whatever line ends stood in it, and says the same.
 pub fn chunk(bytes: &[u8]) {
-    let Ok(chunk) = Chunk::parse(Bytes::copy_from_slice(bytes), N) else { return };
+    let read = bounded(bytes.len(), || Chunk::parse(Bytes::copy_from_slice(bytes), N));
+    let Ok(chunk) = read else { return };
+    assert!(chunk.choices.len() as u64 <= N);
     for hide_logprobs in [false, true] {
         let wire = chunk.event("a/\"b", hide_logprobs);
         let line = wire.strip_suffix(b"\n\n").expect("it ends as an event");
@@ -146,7 +169,7 @@ pub fn headers(bytes: &[u8]) {
         let Ok(value) = HeaderValue::from_bytes(value) else { continue };
         headers.append(HeaderName::from_static(NAMES[usize::from(*which) % NAMES.len()]), value);
     }
-    match Instructions::read(&headers) {
+    match bounded(bytes.len(), || Instructions::read(&headers)) {
         Ok(read) => {
             assert!(read.cache_ttl_seconds.is_none_or(|seconds| (1..=2_592_000).contains(&seconds)));
             assert!(read.tags.len() <= 10);
@@ -160,6 +183,17 @@ pub fn headers(bytes: &[u8]) {
     if let Some(key) = key_of(&headers) {
         assert_eq!(key, key.trim());
     }
+}
+
+/// A schema, a line end, a text: whether the one fits the other is said within the steps that there are, and said the same
+/// again. What is no JSON fits nothing.
+pub fn schema(bytes: &[u8]) {
+    let Ok(input) = std::str::from_utf8(bytes) else { return };
+    let (schema, text) = input.split_once('\n').unwrap_or((input, "null"));
+    let most = MAX_STEPS as u64 + 4 * input.len() as u64 + 1_000;
+    let fits = || steps::of(most, || Schema::read(schema).fits(text)).0;
+    assert_eq!(fits(), fits());
+    assert!(!fits() || serde_json::from_str::<IgnoredAny>(text).is_ok());
 }
 
 fn told_in_words(error: &Error) -> u16 {

@@ -1,14 +1,18 @@
 //! What goes back to the client: status, headers and body; whole, or event by event.
 
 use crate::error::Error;
+use crate::events::{Events, Sender, events, pieces};
 use crate::journal::Journal;
 use crate::money::format_usd;
 use crate::receipt::CacheStatus;
+use crate::running::Deadline;
 use crate::store::RateStanding;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// An answer to a client.
 #[derive(Debug)]
@@ -26,9 +30,8 @@ pub struct Answer {
 pub enum AnswerBody {
     /// All of it.
     Whole(Bytes),
-    /// Server-sent events as they come; it ends when the sender is dropped, after everything is settled. A slow client
-    /// does not slow the provider's stream down, so this holds at most one answer's bytes.
-    Stream(mpsc::UnboundedReceiver<Bytes>),
+    /// Server-sent events as they come; it ends when the sender is dropped, after everything is settled.
+    Stream(Events),
 }
 
 impl Answer {
@@ -56,7 +59,7 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct Reply {
     head: Option<oneshot::Sender<Answer>>,
-    events: Option<mpsc::UnboundedSender<Bytes>>,
+    events: Option<Sender>,
 }
 
 impl Reply {
@@ -78,8 +81,7 @@ impl Reply {
         let told = error.told();
         let body = told.body(Some(&journal.id.to_string()));
         if self.events.is_some() {
-            self.event([b"data: ", &body[..], b"\n\n"].concat().into());
-            return;
+            return self.last([b"data: ", &body[..], b"\n\n"].concat().into());
         }
         let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut headers = final_headers(journal, JSON);
@@ -89,7 +91,7 @@ impl Reply {
 
     /// Begins a stream.
     pub(crate) fn begin(&mut self, journal: &Journal) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = events();
         let mut headers = headers(journal, HeaderTime::FirstByte);
         put(&mut headers, CONTENT_TYPE, EVENTS);
         put(&mut headers, http::header::CACHE_CONTROL, "no-cache");
@@ -99,10 +101,34 @@ impl Reply {
         self.send(Answer { status: StatusCode::OK, headers, body: AnswerBody::Stream(receiver) });
     }
 
-    /// Sends bytes of a stream; into the void, if the client has gone.
-    pub(crate) fn event(&mut self, bytes: Bytes) {
+    /// Sends bytes of a stream; into the void, if the client has gone. It waits while the client does not read, but no
+    /// longer than `patience` or the deadline: then the client counts as gone, and its stream ends with an error.
+    pub(crate) async fn event(&mut self, journal: &Journal, bytes: Bytes, patience: Duration, deadline: &Deadline) {
+        for piece in pieces(bytes) {
+            let Some(events) = &self.events else { return };
+            if !matches!(deadline.bound_by(Instant::now() + patience, events.send(piece)).await, Ok(Ok(()))) {
+                self.give_up(journal, &Error::NotRead);
+            }
+        }
+    }
+
+    /// Ends a stream with an error while its request goes on. From now on the client counts as gone.
+    pub(crate) fn give_up(&mut self, journal: &Journal, error: &Error) {
+        self.error(journal, error);
+        self.events = None;
+    }
+
+    /// Tells the client that its stream is alive, unless it has enough to read.
+    pub(crate) fn keep_alive(&mut self) {
         if let Some(events) = &self.events {
-            let _ = events.send(bytes);
+            events.send_if_free(Bytes::from_static(b": keep-alive\n\n"));
+        }
+    }
+
+    /// Sends the end of a stream, which is short, and waits for nobody.
+    pub(crate) fn last(&mut self, bytes: Bytes) {
+        if let Some(events) = &self.events {
+            events.send_last(bytes);
         }
     }
 

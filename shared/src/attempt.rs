@@ -7,6 +7,7 @@
 
 use crate::admit::Hold;
 use crate::afford::extend_for_attempt;
+use crate::budget::Room;
 use crate::catalog::Model;
 use crate::error::Error;
 use crate::estimate::{bill, max_output_tokens};
@@ -16,15 +17,20 @@ use crate::health::score::Reason;
 use crate::health::{Observation, Sight};
 use crate::id::jitter;
 use crate::pipeline::Work;
+use crate::provider::sse::MAX_EVENT_BYTES;
 use crate::provider::{Call, Chunk, Chunks, Completion, Fault, ProviderError, Reply};
 use crate::rank::Candidate;
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
 use crate::retry_budget::backoff_ms;
 use crate::stream::Finishes;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
+/// What a stream may send before it shows its answer: as many bytes as the largest event has, and so many events.
+const HEAD_BYTES: usize = MAX_EVENT_BYTES;
+const HEAD_EVENTS: usize = 4096;
 /// The longest that a request waits for its only candidate's `Retry-After`.
 const LONGEST_WAIT_MS: u64 = 10_000;
 
@@ -145,6 +151,7 @@ pub(crate) async fn first_that_answers(
                     Fault::CallerFault(told) => {
                         break 'candidates Err(Error::Provider { status: error.status.unwrap_or(400), error: told });
                     }
+                    Fault::NoRoom => break 'candidates Err(Error::Overloaded),
                     Fault::ContextOverflow(told) => {
                         too_small = model.context_tokens;
                         if !candidates[place + 1..].iter().any(|next| next.model.context_tokens > too_small) {
@@ -252,6 +259,7 @@ async fn call(
         ask_logprobs: hide_logprobs,
         now_ms: begun_at_ms,
         id: work.journal.id,
+        room: &work.room,
     };
     let ends = begun + Duration::from_millis(timeouts.total_ms);
     let patience = patience.min(ends);
@@ -265,7 +273,7 @@ async fn call(
             Err(_) => late("no answer in time", Patience::Models),
             Ok(Err(error)) => Err((error, Patience::Models)),
             Ok(Ok(Reply::Whole(completion))) => Ok(Given::Whole(completion)),
-            Ok(Ok(Reply::Stream(chunks))) => match deadline.bound(open(chunks, opening)).await {
+            Ok(Ok(Reply::Stream(chunks))) => match deadline.bound(open(chunks, opening, &work.room)).await {
                 Err(_) => late("the deadline passed", Patience::Ours),
                 Ok(opened) => opened.map(Given::Stream).map_err(|error| (error, Patience::Models)),
             },
@@ -320,8 +328,11 @@ struct Opening {
 
 /// Reads a stream until it has shown `bytes` of its answer, or its end. A failure up to here is nobody's business but
 /// ours: the client has seen nothing, and the next candidate begins anew.
-async fn open(mut chunks: Box<dyn Chunks>, opening: Opening) -> Result<Opened, ProviderError> {
+///
+/// What comes is kept here until then, so it is bounded (B2): a stream that goes on and on without a word is none.
+async fn open(mut chunks: Box<dyn Chunks>, opening: Opening, room: &Room) -> Result<Opened, ProviderError> {
     let mut head: Vec<Chunk> = Vec::new();
+    let mut head_bytes = 0;
     let mut ttft_ms = None;
     let mut bytes = 0;
     loop {
@@ -345,7 +356,12 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening) -> Result<Opened, P
             let ttft_ms = ttft_ms.unwrap_or(ttft);
             return Ok(Opened { head, rest: None, begun: opening.begun, begun_at_ms: opening.begun_at_ms, ttft_ms });
         };
-        for chunk in came {
+        for mut chunk in came {
+            let weight = chunk.weight();
+            room.grow(weight)?;
+            head_bytes += weight;
+            // It would keep all that was read together with it.
+            chunk.payload = Bytes::copy_from_slice(&chunk.payload);
             if chunk.has_content() {
                 ttft_ms = ttft_ms.or(Some(ttft));
                 bytes += chunk.choices.iter().map(|choice| choice.text.len() + choice.thought_bytes).sum::<usize>();
@@ -362,6 +378,9 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening) -> Result<Opened, P
                 begun_at_ms: opening.begun_at_ms,
                 ttft_ms,
             });
+        }
+        if head_bytes > HEAD_BYTES || head.len() > HEAD_EVENTS {
+            return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the stream goes on without a word"));
         }
     }
 }

@@ -17,6 +17,7 @@
 //! Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998, with α = 1.
 
 use crate::error::Error;
+use crate::events::WINDOW_BYTES;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -26,6 +27,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const COPIES: usize = 3;
 /// What a request takes beside its bytes: its task, journal and headers.
 pub const REQUEST_BYTES: usize = 16 << 10;
+/// What a stream takes beside its request: what waits for the client, and as much again in the buffers of its connection.
+pub const STREAM_BYTES: usize = 2 * WINDOW_BYTES as usize;
 /// How often it is told that there was no room.
 const TOLD_EVERY_MS: u64 = 60_000;
 

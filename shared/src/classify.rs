@@ -126,6 +126,7 @@ async fn ask(work: &mut Work<'_>) -> Option<String> {
         ask_logprobs: false,
         now_ms: begun_at_ms,
         id: work.journal.id,
+        room: &work.room,
     };
     let reply = work.journal.wait(work.deadline.bound_by(by, gateway.provider(&model).chat(call))).await;
     let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;

@@ -8,9 +8,10 @@ use crate::attempt::Given;
 use crate::error::Error;
 use crate::instructions::CacheUse;
 use crate::pipeline::{Produced, Work};
+use crate::provider::Fault;
 use crate::receipt::{AttemptOutcome, CacheStatus};
 use crate::settle::{Outcome, settle_hit};
-use crate::stream::{Sink, Writing, close, ended_by_itself, read_on};
+use crate::stream::{Keep, Sink, Writing, close, ended_by_itself, read_on};
 
 /// Sends an answer: a stream now, event by event; a whole one only after it is settled.
 pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut Reply) -> Outcome {
@@ -35,14 +36,20 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
     let times = opened.times();
     work.journal.ttft_ms = Some(work.journal.latency_ms());
     reply.begin(&work.journal);
-    let keep = matches!(work.journal.cache, CacheStatus::Miss)
-        || work.wants.cache == CacheUse::NoCache
-        || work.claim.is_some();
+    let is_cached = matches!(work.journal.cache, CacheStatus::Miss) || work.wants.cache == CacheUse::NoCache;
+    let keep = match work.gateway.config.cache.max_entry_bytes {
+        _ if work.claim.is_some() => Keep::Needed,
+        most_bytes if is_cached => Keep::Wanted(usize::try_from(most_bytes).unwrap_or(usize::MAX)),
+        _ => Keep::No,
+    };
     let write = Writing { include_usage: work.request.include_usage, hide_logprobs: answering.hide_logprobs };
-    let (ended, waited) = read_on(opened, &model, write, &work.deadline, Sink::Client(reply, keep)).await;
+    let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, keep };
+    let (ended, waited) = read_on(opened, &model, write, &work.deadline, sink).await;
     work.journal.waited_for(waited);
     close(work, answering.attempt, &model, times, &ended, !reply.client_is_there());
     match ended.error {
+        _ if ended.no_room => Outcome::cut(Error::Overloaded),
+        Some(error) if error.fault == Fault::NoRoom => Outcome::cut(Error::Overloaded),
         Some(_) if work.left_ms() == 0 => Outcome::cut(Error::DeadlineExceeded),
         Some(_) => Outcome::cut(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() }),
         None => Outcome::streamed(ended.kept.map(Into::into), ended.stopped && doubt.is_none()),
@@ -55,5 +62,6 @@ pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, rep
     work.journal.age_ms = Some(work.journal.created_at_ms.saturating_sub(remembered.created_at_ms));
     work.journal.model = Some(remembered.model);
     work.journal.tier = remembered.tier;
-    settle_hit(work, remembered.body, reply).await;
+    let body = work.room.grow(remembered.body.len()).map(|()| remembered.body);
+    settle_hit(work, body.map_err(Error::from), reply).await;
 }

@@ -145,6 +145,9 @@ pub enum Error {
         /// For the operator.
         why: String,
     },
+    /// A stream that its client did not read.
+    #[error("the client does not read its stream")]
+    NotRead,
     /// The store lost a window, and this tenant waits until nothing of it can be in flight.
     #[error("a window was lost and is closed")]
     Closed {
@@ -321,6 +324,9 @@ impl Error {
             },
             Self::NotWritten { message, .. } => {
                 Told { retry_after_ms: Some(1000), ..told(503, "store_unavailable", "server_error", message.clone()) }
+            }
+            Self::NotRead => {
+                told(408, "stream_not_read", INVALID, "The stream was not read for too long and was given up.".into())
             }
             Self::Closed { retry_after_ms } => Told {
                 retry_after_ms: Some(*retry_after_ms),

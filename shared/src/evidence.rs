@@ -33,6 +33,6 @@ pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, 
         (Fault::RateLimited { until_ms }, _) => {
             Sight::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) }
         }
-        (Fault::ContextOverflow(_) | Fault::CallerFault(_), _) => Sight::Nothing,
+        (Fault::ContextOverflow(_) | Fault::CallerFault(_) | Fault::NoRoom, _) => Sight::Nothing,
     }
 }

@@ -67,7 +67,9 @@ pub(crate) async fn finish(work: &Work<'_>, answer: Option<(HeaderMap, Bytes)>) 
 }
 
 /// Gives the answer that was given before.
-pub(crate) fn answer_again(kept: &Bytes, reply: &mut Reply) -> Result<(), Error> {
+pub(crate) fn answer_again(work: &Work<'_>, kept: Bytes, reply: &mut Reply) -> Result<(), Error> {
+    work.room.grow(kept.len())?;
+    let kept = work.room.keep(kept);
     let broken = || Error::Internal("an answer kept under an idempotency key cannot be read".to_owned());
     let line = kept.iter().position(|&byte| byte == b'\n').ok_or_else(broken)?;
     let head: Head = serde_json::from_slice(&kept[..line]).map_err(|_| broken())?;

@@ -34,6 +34,7 @@ mod settle;
 pub mod running;
 mod journal;
 pub mod answer;
+pub mod events;
 mod route;
 
 // What it meets.

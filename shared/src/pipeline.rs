@@ -10,7 +10,7 @@ use crate::admit::{Admitted, Hold, admit};
 use crate::answer::{Answer, Reply};
 use crate::attempt::{Answering, first_that_answers};
 use crate::authenticate::Caller;
-use crate::budget::{COPIES, REQUEST_BYTES, Room};
+use crate::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
 use crate::classify::classify;
 use crate::decide::{Decision, decide};
 use crate::deliver::{deliver, deliver_hit};
@@ -143,7 +143,7 @@ async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut repl
     let mut work = Work::new(gateway, asked, journal);
     let answered = match claim(&mut work).await {
         Ok(None) => answer(&mut work, &mut reply).await,
-        Ok(Some(kept)) => answer_again(&kept, &mut reply),
+        Ok(Some(kept)) => answer_again(&work, kept, &mut reply),
         Err(error) => Err(error),
     };
     if let Err(error) = answered {
@@ -180,6 +180,7 @@ pub(crate) async fn read(gateway: &Gateway, call: ChatCall, journal: &mut Journa
     journal.started = Instant::now();
     let deadline = deadline(journal.started);
     let request = ChatRequest::parse(body)?;
+    room.grow(if request.stream { STREAM_BYTES } else { 0 })?;
     journal.requested_model = if request.model.is_empty() { request.models[0].clone() } else { request.model.clone() };
     journal.streamed = request.stream;
     Ok(Asked { caller, request, wants, room, deadline })

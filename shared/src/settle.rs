@@ -17,6 +17,10 @@ use crate::receipt::{Amounts, CacheStatus, Receipt};
 use crate::store::{CacheWrite, Counters, Settled, Settlement};
 use bytes::Bytes;
 use http::HeaderMap;
+use std::time::Duration;
+
+/// How long a client that does not read is waited for with a remembered stream: as long as models may be silent.
+const HIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a request came to.
 pub(crate) struct Outcome {
@@ -106,7 +110,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             reply.error(&work.journal, &error);
         }
         (None, Some(body)) if !outcome.streamed => reply.whole(&work.journal, 200, work.room.keep(body)),
-        (None, _) => reply.event(stream_end(work)),
+        (None, _) => reply.last(stream_end(work)),
     }
 }
 
@@ -118,25 +122,29 @@ fn kept(work: &Work<'_>, body: Bytes, streamed: bool) -> (HeaderMap, Bytes) {
     (final_headers(&work.journal, EVENTS), [&body[..], &stream_end(work)].concat().into())
 }
 
-/// Lets a remembered answer out. It waits for neither store nor ledger, unless it came with an idempotency key: it was
-/// counted when it was admitted.
-pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Bytes, reply: &mut Reply) {
+/// Lets a remembered answer out, or says why not. It waits for neither store nor ledger, unless it came with an idempotency
+/// key: it was counted when it was admitted.
+pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Result<Bytes, Error>, reply: &mut Reply) {
     let gateway = work.gateway;
     work.journal.ttft_ms = Some(work.journal.latency_ms());
-    let receipt = work.journal.receipt(200, gateway.config.version);
+    let status = body.as_ref().err().map_or(200, |error| error.told().status);
+    let receipt = work.journal.receipt(status, gateway.config.version);
     log(&receipt);
     if let Err(error) = gateway.record_hit(&receipt) {
         log_for_replay(gateway, &receipt, &error);
     }
     if work.claim.is_some() {
-        finish(work, Some(kept(work, body.clone(), work.request.stream))).await;
+        let answer = body.as_ref().ok().map(|body| kept(work, body.clone(), work.request.stream));
+        finish(work, answer).await;
     }
-    if work.request.stream {
-        reply.begin(&work.journal);
-        reply.event(body);
-        reply.event(stream_end(work));
-    } else {
-        reply.whole(&work.journal, 200, body);
+    match body {
+        Err(error) => reply.error(&work.journal, &error),
+        Ok(body) if work.request.stream => {
+            reply.begin(&work.journal);
+            reply.event(&work.journal, body, HIT_PATIENCE, &work.deadline).await;
+            reply.last(stream_end(work));
+        }
+        Ok(body) => reply.whole(&work.journal, 200, work.room.keep(body)),
     }
 }
 

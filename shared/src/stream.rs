@@ -1,22 +1,26 @@
 //! A streamed answer on its way to the client.
 //!
-//! Every event passes on as soon as it came. The task that reads the provider's stream owns it to its end: when the client
+//! Every event passes on as soon as it came; while the client does not read, the provider's stream waits, for as long as the
+//! model may be silent. The task that reads the provider's stream owns it to its end: when the client
 //! goes away it reads on, within the deadline, to the usage that the provider will bill (M4). A stream that is cut ends
 //! with an error event, never like one that is whole (A1, A5); one that goes silent is given up (A4).
 
 use crate::answer::Reply;
 use crate::attempt::Opened;
+use crate::budget::{COPIES, Room};
 use crate::catalog::Model;
+use crate::error::Error;
 use crate::estimate::bill;
 use crate::evidence::{Patience, shown};
 use crate::health::{Observation, Sight};
+use crate::journal::Journal;
 use crate::money::Usage;
 use crate::pipeline::Work;
 use crate::provider::{Choice, Chunk, ProviderError, TokenLogprobs};
 use crate::receipt::AttemptOutcome;
 use crate::running::Deadline;
 use crate::steps;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
@@ -26,8 +30,9 @@ use tokio::time::Instant;
 /// APIs give a silent one up after 30 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Most bytes of a stream: what a client that does not read may make the gateway hold.
-const MAX_STREAM_BYTES: usize = 32 << 20;
+/// Most bytes of a stream, and most events.
+pub(crate) const MAX_STREAM_BYTES: usize = 32 << 20;
+const MAX_STREAM_EVENTS: usize = 1 << 20;
 
 /// Which of a stream's answers have ended, and how (A1).
 #[derive(Debug, Default)]
@@ -74,16 +79,54 @@ pub(crate) struct Ended {
     pub(crate) stopped: bool,
     /// Why it is not whole, if it is not.
     pub(crate) error: Option<ProviderError>,
-    /// The events as the client got them, if they were to be kept.
+    /// The events as the client got them, if they were to be kept, and were not too large for it.
     pub(crate) kept: Option<BytesMut>,
+    /// Whether there was no memory left for an answer that had to be kept.
+    pub(crate) no_room: bool,
 }
 
 /// Where a stream's events go.
 pub(crate) enum Sink<'a> {
-    /// To the client; `true` keeps them, for the cache.
-    Client(&'a mut Reply, bool),
+    /// To the client, and perhaps beside it.
+    Client { reply: &'a mut Reply, journal: &'a Journal, room: &'a Room, keep: Keep },
     /// Nowhere: it is read for its usage.
     Nowhere,
+}
+
+impl Sink<'_> {
+    /// Whether somebody has a use for events: a client that is there, or those who come after it.
+    fn is_open(&self, ended: &Ended) -> bool {
+        match self {
+            Self::Client { reply, .. } => reply.client_is_there() || ended.kept.is_some(),
+            Self::Nowhere => false,
+        }
+    }
+}
+
+/// Whether a stream's events are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// They are not.
+    No,
+    /// For the cache, if they are no more bytes than these and there is memory for them.
+    Wanted(usize),
+    /// For those who come with the same idempotency key: without them the answer is not whole.
+    Needed,
+}
+
+impl Keep {
+    /// Keeps some more events; answers whether there was no room for what is needed.
+    fn add(self, kept: &mut Option<BytesMut>, events: &[u8], room: &Room) -> bool {
+        let Some(bytes) = kept else { return false };
+        let most = if let Self::Wanted(most) = self { most } else { usize::MAX };
+        if bytes.len() + events.len() <= most && room.grow(events.len() * COPIES).is_ok() {
+            bytes.extend_from_slice(events);
+            return false;
+        }
+        room.shrink(bytes.len() * COPIES);
+        *kept = None;
+        self == Self::Needed
+    }
 }
 
 /// Reads an opened stream to its end.
@@ -94,9 +137,11 @@ pub(crate) async fn read_on(
     deadline: &Deadline,
     mut sink: Sink<'_>,
 ) -> (Ended, Duration) {
-    let mut ended = Ended { kept: matches!(sink, Sink::Client(_, true)).then(BytesMut::new), ..Ended::default() };
+    let keeps = matches!(sink, Sink::Client { keep: Keep::Wanted(_) | Keep::Needed, .. });
+    let mut ended = Ended { kept: keeps.then(BytesMut::new), ..Ended::default() };
+    let patience = Duration::from_millis(model.timeouts.idle_ms);
     let mut choices = Finishes::default();
-    let mut bytes = 0;
+    let (mut bytes, mut events) = (0, 0);
     let mut waited = Duration::ZERO;
     let ends = opened.begun + Duration::from_millis(model.timeouts.total_ms);
     let mut came = opened.head;
@@ -108,20 +153,21 @@ pub(crate) async fn read_on(
             ended.answer_bytes +=
                 chunk.choices.iter().map(|choice| choice.text.len() + choice.thought_bytes).sum::<usize>();
             choices.take(&chunk.choices);
-            bytes += chunk.payload.len();
-            if !chunk.is_usage_only() || write.include_usage {
+            (bytes, events) = (bytes + chunk.payload.len(), events + 1);
+            if sink.is_open(&ended) && (!chunk.is_usage_only() || write.include_usage) {
                 out.extend_from_slice(&chunk.event(&model.name, write.hide_logprobs));
             }
         }
-        if let Some(kept) = &mut ended.kept {
-            kept.extend_from_slice(&out);
+        if let Sink::Client { reply, journal, room, keep } = &mut sink {
+            if keep.add(&mut ended.kept, &out, room) {
+                ended.no_room = true;
+                reply.give_up(journal, &Error::Overloaded);
+            }
+            let from = Instant::now();
+            reply.event(journal, out.freeze(), patience, deadline).await;
+            waited += from.elapsed();
         }
-        if let Sink::Client(reply, _) = &mut sink
-            && !out.is_empty()
-        {
-            reply.event(out.freeze());
-        }
-        if bytes > MAX_STREAM_BYTES {
+        if bytes > MAX_STREAM_BYTES || events > MAX_STREAM_EVENTS {
             ended.error = Some(ProviderError::retryable(AttemptOutcome::Malformed, "the stream is too large"));
             break;
         }
@@ -173,8 +219,8 @@ async fn next_chunks(
                 ));
             }
             Err(_) => {
-                if let Sink::Client(reply, _) = sink {
-                    reply.event(Bytes::from_static(b": keep-alive\n\n"));
+                if let Sink::Client { reply, .. } = sink {
+                    reply.keep_alive();
                 }
             }
         }

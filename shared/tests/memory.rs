@@ -1,17 +1,21 @@
 //! Memory is one budget for all that is in flight, and nothing of a body is read before its sender is known.
 
-use crate::rig::{Got, Rig, ask, ask_with, cheap, with_key};
+use crate::rig::{Got, Rig, Scene, ask, ask_with, cheap, two_tiers, with_key};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use gateway_core::answer::Answer;
-use gateway_core::budget::{COPIES, Room};
+use gateway_core::answer::{Answer, AnswerBody};
+use gateway_core::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
 use gateway_core::error::Error;
+use gateway_core::events::Events;
 use gateway_core::pipeline::{ChatCall, RequestBody};
-use serde_json::json;
+use gateway_core::provider::{Call, Chunk, Chunks, Completion, Provider, ProviderError, Reply};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A body that comes in pieces, and counts those that are read.
 struct Pieces {
@@ -115,4 +119,190 @@ async fn bodies_beyond_the_budget_are_told_503_and_another_tenant_is_served_mean
     drop(got);
     assert!(peak <= MOST && held < MOST / 100, "{held} bytes are held still, of {peak}");
     assert_eq!(rig.chat(ask("cheap")).await.status, 200, "and there is room again");
+}
+
+/// A provider whose streams and answers are as long as a test wants, and which counts what is asked of it.
+#[derive(Clone, Default)]
+struct Long {
+    /// Events of a stream before its end.
+    events: usize,
+    /// Bytes of text in each, or in a whole answer.
+    text_bytes: usize,
+    /// What was asked for so far: events, and whole answers.
+    asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Provider for Long {
+    async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
+        if call.stream {
+            return Ok(Reply::Stream(Box::new(LongStream { long: self.clone(), sent: 0 })));
+        }
+        self.asked.fetch_add(1, Relaxed);
+        let body = json!({"choices": [{"message": {"content": "x".repeat(self.text_bytes)}, "finish_reason": "stop"}]});
+        call.room.grow(self.text_bytes * COPIES)?;
+        Ok(Reply::Whole(Box::new(Completion::parse(body.to_string().into(), 1, 1.0).unwrap())))
+    }
+}
+
+struct LongStream {
+    long: Long,
+    sent: usize,
+}
+
+#[async_trait]
+impl Chunks for LongStream {
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
+        self.sent += 1;
+        self.long.asked.fetch_add(1, Relaxed);
+        let usage = json!({"prompt_tokens": 10, "completion_tokens": 500});
+        let text = "x".repeat(self.long.text_bytes);
+        let event = match self.sent.checked_sub(self.long.events) {
+            None | Some(0) => json!({"choices": [{"index": 0, "delta": {"content": text}}]}),
+            Some(1) => json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage}),
+            _ => return Ok(None),
+        };
+        Ok(Some(vec![Chunk::parse(event.to_string().into(), 1).unwrap()]))
+    }
+}
+
+async fn long(scene: Scene, events: usize, text_bytes: usize) -> (Rig, Arc<AtomicUsize>) {
+    let provider = Long { events, text_bytes, asked: Arc::default() };
+    let asked = provider.asked.clone();
+    (scene.with(move |builder| builder.provider("sim", Arc::new(provider))).build().await, asked)
+}
+
+fn simulated() -> Scene {
+    two_tiers(["sim/cheap"], ["sim/reasoning"])
+}
+
+fn stream() -> Value {
+    ask_with("cheap", json!({"stream": true}))
+}
+
+/// Begins a stream; answers its request's id as well.
+async fn begin(rig: &Rig, headers: &[(&'static str, &str)]) -> (Events, String) {
+    let answer = rig.begin(&rig.key, headers, stream().to_string().into()).await;
+    let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+    match answer.body {
+        AnswerBody::Stream(events) => (events, id),
+        AnswerBody::Whole(body) => panic!("{body:?}"),
+    }
+}
+
+/// What came of a request's only attempt.
+async fn outcome(rig: &Rig, id: &str) -> Value {
+    let answer = rig.gateway.receipt(&with_key(&rig.key, &[]), id).await;
+    Got::all_of(answer.unwrap()).await.json()["attempts"][0]["outcome"].clone()
+}
+
+async fn rest(mut events: Events) -> String {
+    let mut text = Vec::new();
+    while let Some(piece) = events.recv().await {
+        text.extend_from_slice(&piece);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_nobody_reads_waits_is_given_up_and_is_read_on_to_its_usage() {
+    let (rig, asked) = long(simulated(), 1000, 10_000).await;
+    let begun = Instant::now();
+    let (events, id) = begin(&rig, &[("x-gateway-cache", "no-store")]).await;
+    // Time passes only when nothing else can happen: then the provider has been asked for all that is held for the client.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let held = asked.load(Relaxed);
+    assert!((5..=9).contains(&held), "{held} events of 10 kB are in memory");
+    rig.recorded(1).await;
+    assert_eq!(asked.load(Relaxed), 1002, "and then it is read to its usage");
+    let idle = Duration::from_secs(10);
+    assert!((idle..2 * idle).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    let peak = rig.gateway.budget.taken().1;
+    assert!(peak < REQUEST_BYTES + STREAM_BYTES + 50_000, "{peak} bytes for a stream of ten million");
+    let text = rest(events).await;
+    assert!(text.len() < 100_000 && text.contains("stream_not_read") && !text.contains("[DONE]"), "{}", text.len());
+    assert_eq!(
+        (rig.totals().await.tokens, rig.counted().await.tokens),
+        (510, 510),
+        "what the provider bills is charged"
+    );
+    assert_eq!(outcome(&rig, &id).await, "client_gone");
+    assert_eq!(rig.gateway.budget.taken().0, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_gets_all_of_its_stream() {
+    let (rig, _) = long(simulated(), 50, 40_000).await;
+    let (mut events, id) = begin(&rig, &[]).await;
+    let mut bytes = 0;
+    while let Some(piece) = events.recv().await {
+        bytes += piece.len();
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
+    assert!(bytes > 2_000_000);
+    rig.recorded(1).await;
+    assert_eq!(outcome(&rig, &id).await, "ok");
+}
+
+#[tokio::test]
+async fn a_stream_without_a_word_is_given_up_after_a_bounded_head() {
+    let (rig, asked) = long(simulated(), usize::MAX, 0).await;
+    let got = rig.fresh(stream()).await;
+    assert_eq!((got.status, got.error_code().as_str()), (502, "all_candidates_failed"));
+    let asked = asked.load(Relaxed);
+    assert!(asked < 3 * 4200, "{asked} events were read, of at most three calls");
+    assert!(rig.gateway.budget.taken().1 < 4 << 20, "{:?}", rig.gateway.budget.taken());
+    assert!(rig.totals().await.tokens > 0, "it may be billed");
+}
+
+#[tokio::test]
+async fn an_answer_without_room_ends_with_what_is_billed_and_says_nothing_of_its_model() {
+    let scene = simulated().table("[server]\nmax_body_bytes = 100000\nmemory_bytes = 1048576");
+    let (rig, asked) = long(scene, 0, 400_000).await;
+    let got = rig.fresh(ask("cheap")).await;
+    assert_eq!((got.status, got.error_code().as_str(), got.header("retry-after")), (503, "overloaded", "1"));
+    assert_eq!(asked.load(Relaxed), 1, "nobody else is asked: there is no more room for another's answer");
+    assert_eq!((rig.counted().await, rig.totals().await.requests), (rig.totals().await, 1));
+    assert!(rig.totals().await.tokens > 0);
+    let health = rig.gateway.store.health().snapshot(&["sim/cheap".into()], rig.clock_now()).await.unwrap();
+    assert_eq!(health[0].measures.failure.weight, 0.0);
+    drop(got);
+    assert_eq!(rig.gateway.budget.taken().0, 0);
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_the_cache_is_not_kept_for_it() {
+    let (rig, _) = long(simulated(), 300, 10_000).await;
+    let got = rig.chat(stream()).await;
+    assert!(got.is_done() && got.body.len() > 3_000_000);
+    let peak = rig.gateway.budget.taken().1;
+    assert!(
+        peak < (COPIES << 20) + REQUEST_BYTES + STREAM_BYTES + 50_000,
+        "{peak} bytes for an entry of at most a MiB"
+    );
+    assert_eq!(rig.chat(stream()).await.header("x-gateway-cache"), "miss");
+}
+
+#[tokio::test]
+async fn an_answer_that_must_be_kept_and_has_no_room_ends_with_an_error_and_is_billed_exactly() {
+    let scene = simulated().table("[server]\nmax_body_bytes = 100000\nmemory_bytes = 1048576");
+    let (rig, asked) = long(scene, 100, 10_000).await;
+    let headers = [("idempotency-key", "k"), ("x-gateway-cache", "no-store")];
+    let got = rig.chat_with(&headers, stream()).await;
+    assert_eq!((got.error_code().as_str(), got.is_done()), ("overloaded", false));
+    assert_eq!((asked.load(Relaxed), rig.totals().await.tokens), (102, 510), "the provider is read to its usage");
+    let again = rig.chat_with(&headers, stream()).await;
+    assert_eq!((again.header("idempotent-replayed"), again.error_code().as_str()), ("", "overloaded"));
+    assert_eq!(rig.counted().await.requests, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remembered_stream_that_nobody_reads_is_given_up_as_well() {
+    let (rig, _) = long(simulated(), 50, 10_000).await;
+    assert!(rig.chat(stream()).await.is_done());
+    let (events, _) = begin(&rig, &[]).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let text = rest(events).await;
+    assert!(text.len() < 100_000 && text.contains("stream_not_read"), "{}", text.len());
+    assert_eq!(rig.gateway.budget.taken().0, 0);
 }

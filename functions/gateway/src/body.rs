@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use gateway_core::budget::{COPIES, Room};
 use gateway_core::error::Error;
+use gateway_core::events::Events;
 use gateway_core::pipeline::RequestBody;
 use http_body::{Body as _, Frame};
 use std::convert::Infallible;
@@ -15,7 +16,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// How long a client may take to send its body.
@@ -126,10 +126,10 @@ async fn collect(body: &mut Body, most: usize, room: &Room) -> Result<Bytes, Err
 }
 
 /// A stream's events as an HTTP body. It never fails: a stream that breaks off says so in an event (A5).
-pub(crate) struct EventBody(mpsc::UnboundedReceiver<Bytes>);
+pub(crate) struct EventBody(Events);
 
 impl EventBody {
-    pub(crate) fn new(events: mpsc::UnboundedReceiver<Bytes>) -> Self {
+    pub(crate) fn new(events: Events) -> Self {
         Self(events)
     }
 }

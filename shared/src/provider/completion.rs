@@ -312,6 +312,14 @@ impl Chunk {
         self.choices.iter().any(|choice| !choice.text.is_empty() || choice.thought_bytes > 0 || choice.calls_tools)
     }
 
+    /// Bytes that it takes in memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let choice =
+            |choice: &Choice| size_of::<Choice>() + choice.text.len() + choice.finish.as_ref().map_or(0, String::len);
+        size_of::<Self>() + self.payload.len() + self.choices.iter().map(choice).sum::<usize>()
+    }
+
     /// Whether this is the chunk that `include_usage` adds: no choices, only usage.
     #[must_use]
     pub fn is_usage_only(&self) -> bool {

@@ -12,6 +12,7 @@ pub mod simulated;
 pub mod sse;
 pub(crate) mod unknown;
 
+use crate::budget::{Full, Room};
 use crate::catalog::Model;
 use crate::id::RequestId;
 use crate::receipt::{AttemptOutcome, Cause};
@@ -37,6 +38,8 @@ pub struct Call<'a> {
     pub now_ms: u64,
     /// The request that it is made for, by which several calls for one are known.
     pub id: RequestId,
+    /// The memory that its answer may take.
+    pub room: &'a Room,
 }
 
 /// What came of a call.
@@ -73,6 +76,8 @@ pub enum Fault {
     ContextOverflow(Value),
     /// The caller's own; never tried again, told as the provider told it.
     CallerFault(Value),
+    /// Nobody's but ours: there is no memory for the answer. What was begun of it is billed.
+    NoRoom,
 }
 
 /// A call that brought no answer.
@@ -107,6 +112,13 @@ impl ProviderError {
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
+    }
+}
+
+impl From<Full> for ProviderError {
+    fn from(_: Full) -> Self {
+        let (fault, detail) = (Fault::NoRoom, "no memory is left for the answer");
+        Self { fault, outcome: AttemptOutcome::Truncated, status: None, may_bill: true, cause: None, detail }
     }
 }
 

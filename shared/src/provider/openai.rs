@@ -10,6 +10,7 @@ use super::reach::no_answer;
 use super::retry_after::retry_after;
 use super::sse::SseParser;
 use super::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
+use crate::budget::{COPIES, Room};
 use crate::config::{MaxTokensField, OpenAiSpec, Secret};
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
@@ -237,10 +238,10 @@ async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<R
                 "the answer to a streamed request is no event stream",
             ));
         }
-        return Ok(Reply::Stream(Box::new(SseChunks::new(response, call.request.n))));
+        return Ok(Reply::Stream(Box::new(SseChunks::new(response, call))));
     }
     let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms).await?;
+    let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms, Some(call.room)).await?;
     match Completion::parse(body, call.request.n, first_byte_ms) {
         Ok(completion) => Ok(Reply::Whole(Box::new(completion))),
         Err(NotACompletion::Error) => {
@@ -252,19 +253,27 @@ async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<R
     }
 }
 
-/// Reads a body to its end, which must be the announced one (A1).
-async fn whole_body(mut response: Response, most_bytes: usize, idle_ms: u64) -> Result<Bytes, ProviderError> {
+/// Reads a body to its end, which must be the announced one (A1). One that may be long is given room as it comes.
+async fn whole_body(
+    mut response: Response,
+    most_bytes: usize,
+    idle_ms: u64,
+    room: Option<&Room>,
+) -> Result<Bytes, ProviderError> {
+    let grow = |piece: &Bytes| room.map_or(Ok(()), |room| room.grow(piece.len() * COPIES));
     let idle = Duration::from_millis(idle_ms);
     let silent = |_| ProviderError::retryable(AttemptOutcome::Timeout, "the body stalled");
     let cut = |_| ProviderError::retryable(AttemptOutcome::Truncated, "the body ended early");
     let Some(first) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? else {
         return Ok(Bytes::new());
     };
+    grow(&first)?;
     let mut rest = BytesMut::new();
     while let Some(piece) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? {
         if rest.is_empty() {
             rest.extend_from_slice(&first);
         }
+        grow(&piece)?;
         rest.extend_from_slice(&piece);
         if rest.len() > most_bytes {
             return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the body is too large"));
@@ -277,7 +286,7 @@ async fn whole_body(mut response: Response, most_bytes: usize, idle_ms: u64) -> 
 async fn refusal(response: Response, now_ms: u64) -> ProviderError {
     let status = response.status().as_u16();
     let until_ms = retry_after(response.headers(), now_ms);
-    let text = whole_body(response, MAX_ERROR_BYTES, 1000).await.unwrap_or_default();
+    let text = whole_body(response, MAX_ERROR_BYTES, 1000, None).await.unwrap_or_default();
     let error = serde_json::from_slice::<Value>(&text).ok().and_then(|body| body.get("error").cloned());
     let code = error.as_ref().and_then(|error| error.get("code")).and_then(Value::as_str).unwrap_or("");
     let (fault, outcome, detail) = match status {
@@ -320,14 +329,21 @@ struct SseChunks {
     answers: Answers,
     /// What the last bytes led to, told when the chunks before it have been handed out.
     end: Option<Result<(), ProviderError>>,
+    room: Room,
+    /// What of it this has taken: as much as the largest event so far needed.
+    taken: usize,
 }
+
+/// What a stream's events may have without being given room of their own: a stream has that.
+const SMALL_BYTES: usize = 64 << 10;
 
 /// How long a connection whose stream has ended is waited for, so that it can be used again.
 const DRAIN: Duration = Duration::from_millis(20);
 
 impl SseChunks {
-    fn new(response: Response, n: u64) -> Self {
-        Self { response, parser: SseParser::default(), answers: Answers::of(n), end: None }
+    fn new(response: Response, call: &Call<'_>) -> Self {
+        let (answers, room) = (Answers::of(call.request.n), call.room.clone());
+        Self { response, parser: SseParser::default(), answers, end: None, room, taken: 0 }
     }
 
     /// Takes every event that has come; `Some` if the stream is over, well or not.
@@ -368,7 +384,11 @@ impl Chunks for SseChunks {
             }
             if self.end.is_none() {
                 match self.response.chunk().await {
-                    Ok(Some(bytes)) => self.parser.feed(&bytes),
+                    Ok(Some(bytes)) => {
+                        self.parser.feed(&bytes);
+                        let needed = self.parser.held_bytes().saturating_sub(SMALL_BYTES) * COPIES;
+                        self.taken = self.room.grow_to(self.taken, needed)?;
+                    }
                     Ok(None) => {
                         self.end = Some(Err(ProviderError::retryable(
                             AttemptOutcome::Truncated,

@@ -33,6 +33,12 @@ impl SseParser {
         self.pending.extend_from_slice(bytes);
     }
 
+    /// Bytes that are held for events which have not come to their end, or have not been asked for.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.pending.len() + self.data.as_ref().map_or(0, |data| data.len())
+    }
+
     /// The `data` of the next whole event, if it has come.
     ///
     /// # Errors

@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
+use crate::budget::{Budget, Room};
 use crate::catalog::{Model, Timeouts};
 use crate::id::RequestId;
 use crate::request::ChatRequest;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 use tokio::time::{Instant, timeout};
 
 const NOW_MS: u64 = 1_700_000_000_123;
@@ -22,9 +24,12 @@ fn request(fields: Value) -> ChatRequest {
     ChatRequest::parse(body.to_string().into()).unwrap()
 }
 
+static ROOM: LazyLock<Room> = LazyLock::new(|| Budget::new(1 << 30).room(&"t".into()));
+
 fn call<'a>(model: &'a Model, request: &'a ChatRequest, stream: bool) -> Call<'a> {
     let max_output_tokens = request.max_output_tokens.unwrap_or(4_096);
-    Call { model, request, max_output_tokens, stream, ask_logprobs: false, now_ms: NOW_MS, id: RequestId::new(NOW_MS) }
+    let id = RequestId::new(NOW_MS);
+    Call { model, request, max_output_tokens, stream, ask_logprobs: false, now_ms: NOW_MS, id, room: &ROOM }
 }
 
 async fn whole(name: &str, fields: Value) -> Result<(Completion, Value), ProviderError> {

@@ -37,7 +37,16 @@ const CACHE_BYTES: usize = 8 << 20;
 pub struct EmbeddedDirectory {
     database: FileDatabase,
     /// Held as long as the database is open, and before: while it is made.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// The folder's lock. Closing the file is not enough where a process that was just forked holds it as well, until it execs.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 impl EmbeddedDirectory {
@@ -61,7 +70,7 @@ impl EmbeddedDirectory {
             Ok(())
         };
         let database = FileDatabase::open(&path, CACHE_BYTES, tables).map_err(|error| cannot(error.to_string()))?;
-        Ok(Self { database, _lock: lock })
+        Ok(Self { database, _lock: Lock(lock) })
     }
 
     fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, DirectoryError>) -> Result<T, DirectoryError> {

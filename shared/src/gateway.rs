@@ -26,7 +26,7 @@ use crate::provider::unknown::Unknown;
 use crate::receipt::Receipt;
 use crate::request::ChatRequest;
 use crate::retry_budget::RetryBudget;
-use crate::running::Running;
+use crate::running::{Connections, Running};
 use crate::store::cache::MemoryCache;
 use crate::store::memory::MemoryCounters;
 use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store, StoreError};
@@ -69,6 +69,8 @@ pub struct Gateway {
     pub running: Arc<Running>,
     /// Memory for bodies and answers in flight.
     pub budget: Arc<Budget>,
+    /// The connections of the process, where it has its own.
+    pub connections: Arc<Connections>,
     pub(crate) authenticator: Authenticator,
     pub(crate) intents: Intents,
     /// What the classifier is asked, without a prompt.
@@ -308,9 +310,12 @@ impl Gateway {
         let ready = directory.is_none_or(|(state, _)| state != "down") && (store.is_ok() || ledger.is_none());
         let latency_ms = store.is_ok().then(|| (latency.as_secs_f64() * 1e6).round() / 1e3);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = json!({"ready": ready, "store": {"kind": self.store.kind(), "state": state(store.is_ok()), "latency_ms": latency_ms},
+        let mut body = json!({"ready": ready, "store": {"kind": self.store.kind(), "state": state(store.is_ok()), "latency_ms": latency_ms},
             "directory": backend(directory), "ledger": backend(ledger.map(|words| ("down", words))),
             "log": self.losses.told(), "providers": providers});
+        if let Some(connections) = self.connections.told(now_ms) {
+            body["connections"] = connections;
+        }
         Answer::json(status, &body)
     }
 
@@ -477,6 +482,7 @@ impl Builder {
             ledger,
             hasher,
             running: Arc::default(),
+            connections: Arc::default(),
             config,
         })
     }

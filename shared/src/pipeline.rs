@@ -97,12 +97,16 @@ impl Gateway {
     pub async fn chat(self: &Arc<Self>, call: ChatCall) -> Answer {
         let journal = Journal::open(self.clock.now_ms());
         let (reply, answer) = Reply::new();
-        let gateway = self.clone();
+        let (gateway, counted) = (self.clone(), self.running.begin());
         // The request outlives its client: whoever disconnects still pays for what the provider bills (M4). Under Lambda
         // the process lives on until the answer's last byte, which this task sends.
         // Boxed, because what is spawned is moved some nine times, and this is several kilobytes.
         #[allow(clippy::disallowed_methods)]
-        tokio::spawn(Box::pin(async move { serve(&gateway, call, journal, reply).await }));
+        tokio::spawn(Box::pin(async move {
+            // From before it begins: a client may leave as soon as it has sent its last byte.
+            let _counted = counted;
+            serve(&gateway, call, journal, reply).await;
+        }));
         answer.await.unwrap_or_else(|_| Answer::of_error(&Error::Internal("a request ended without an answer".into())))
     }
 }
@@ -138,8 +142,6 @@ async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut repl
         Ok(asked) => asked,
         Err(error) => return refuse(gateway, &mut journal, &mut reply, error),
     };
-    // Until its body is there a request is its connection's matter, which no end of the process waits for.
-    let _counted = gateway.running.begin();
     let mut work = Work::new(gateway, asked, journal);
     let answered = match claim(&mut work).await {
         Ok(None) => answer(&mut work, &mut reply).await,

@@ -6,8 +6,10 @@
 //! had passed. The request then goes its ordinary way out, with an estimate of what it used, its settlement and its
 //! receipt. Tasks are not aborted: what a provider bills would be forgotten.
 
+use serde_json::{Value, json};
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -56,6 +58,43 @@ pub(crate) struct Counted(Arc<Running>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.count.send_modify(|count| *count -= 1);
+    }
+}
+
+/// For how long it shows that there were too many connections.
+const SHOWN_MS: u64 = 60_000;
+
+/// The connections of the process that serves a gateway, as far as `/ready` tells of them; under Lambda there are none.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: AtomicUsize,
+    limit: AtomicUsize,
+    full_at_ms: AtomicU64,
+}
+
+impl Connections {
+    /// Says how many there may be.
+    pub fn allow(&self, limit: usize) {
+        self.limit.store(limit, Relaxed);
+    }
+
+    /// Says how many there are.
+    pub fn set_open(&self, open: usize) {
+        self.open.store(open, Relaxed);
+    }
+
+    /// Notes that there was one too many.
+    pub fn note_full(&self, now_ms: u64) {
+        self.full_at_ms.store(now_ms, Relaxed);
+    }
+
+    /// What `/ready` says of them; `None` where they are somebody else's.
+    pub(crate) fn told(&self, now_ms: u64) -> Option<Value> {
+        let (open, limit) = (self.open.load(Relaxed), self.limit.load(Relaxed));
+        let full_at_ms = self.full_at_ms.load(Relaxed);
+        let is_full = full_at_ms > 0 && now_ms.saturating_sub(full_at_ms) < SHOWN_MS;
+        let state = if is_full { "degraded" } else { "ok" };
+        (limit > 0).then(|| json!({"state": state, "open": open, "limit": limit}))
     }
 }
 
@@ -136,6 +175,18 @@ mod tests {
         assert_eq!((deadline.left(), now.elapsed(), deadline.comes_by(now)), (Duration::ZERO, Duration::ZERO, true));
         // What is there already is taken all the same.
         assert_eq!(deadline.bound_by(now + LONG, async { 5 }).await, Ok(5));
+    }
+
+    #[test]
+    fn it_shows_for_a_minute_that_there_were_too_many_connections() {
+        let connections = Connections::default();
+        assert_eq!(connections.told(5), None);
+        connections.allow(10);
+        connections.set_open(3);
+        assert_eq!(connections.told(5), Some(json!({"state": "ok", "open": 3, "limit": 10})));
+        connections.note_full(100_000);
+        let states = [100_000, 159_999, 160_000, 99_000].map(|now_ms| connections.told(now_ms).unwrap_or_default());
+        assert_eq!(states.map(|told| told["state"].clone()), ["degraded", "degraded", "ok", "degraded"]);
     }
 
     #[tokio::test]

@@ -1,12 +1,24 @@
 //! Plain HTTP: the routers on a socket, until somebody says stop.
+//!
+//! The loop that accepts is ours, for `axum::serve` bounds neither how many connections there are ([`seats`]) nor how long
+//! each of them may wait ([`connection`]); why, and what else was looked at: `docs/adr/0013-connections-and-the-end.md`.
 
+mod connection;
+mod seats;
+
+use crate::ending::end;
 use crate::environment::variable;
+use crate::signals::Signals;
 use anyhow::Context;
 use axum::Router;
-use axum::serve::ListenerExt;
-use std::future::IntoFuture;
+use connection::Patience;
+use gateway_core::gateway::Gateway;
+use seats::Seats;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// The address that `GATEWAY_ADDR` names, or the default one.
 #[must_use]
@@ -22,34 +34,46 @@ pub async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("GATEWAY_ADDR: cannot listen on {address}"))
 }
 
-/// Serves until SIGINT or SIGTERM; requests in flight are answered to their end, or until the second signal.
+/// Serves until SIGINT or SIGTERM, and then until everything that was begun is settled; see [`end`]. No connection is
+/// accepted any more then, and clients are told with their answers that theirs are closed.
 ///
 /// # Errors
-/// If the signals cannot be heard or the socket breaks.
-pub async fn serve(listener: TcpListener, router: Router) -> anyhow::Result<()> {
-    // Without it Nagle's algorithm holds back a stream's small events for as long as the client's delayed acknowledgement.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a socket without TCP_NODELAY");
-        }
-    });
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut heard = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+/// If a second signal comes before that.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    gateway: Arc<Gateway>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let settings = &gateway.config.server;
+    let ms = Duration::from_millis;
+    let patience = Patience { head: ms(settings.header_timeout_ms), idle: ms(settings.idle_timeout_ms) };
+    let seats = Seats::new(&gateway);
+    let (ending, ends) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let accepting = async {
+        loop {
+            let (socket, seat) = seats.next(&listener).await;
+            // Without it Nagle's algorithm holds back a stream's small events for as long as the client's delayed
+            // acknowledgement.
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%error, "a socket without TCP_NODELAY");
+            }
+            connections.spawn(connection::serve(socket, router.clone(), patience, seat, ends.clone()));
+            while connections.try_join_next().is_some() {}
         }
     };
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async { drop(stopped.await) });
-    let mut serving = std::pin::pin!(serving.into_future());
     tokio::select! {
-        served = &mut serving => return Ok(served?),
-        () = heard() => drop(stop),
+        () = accepting => {}
+        () = signals.end() => {}
     }
+    drop(listener);
+    ending.send_replace(true);
+    let open = seats.open();
     tokio::select! {
-        served = serving => Ok(served?),
-        // Whoever says it twice means now, whatever is still in flight or only half sent.
-        () = heard() => Ok(()),
+        () = end(&gateway, open, ms(settings.drain_ms), connections) => Ok(()),
+        () = signals.end() => {
+            anyhow::bail!("ended at once by a second signal; requests that were not settled: {}", gateway.running.count())
+        }
     }
 }

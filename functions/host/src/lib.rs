@@ -4,12 +4,14 @@
 
 mod flushing;
 pub mod environment;
+mod ending;
 pub mod http;
 pub mod lambda;
 pub mod logging;
 mod memory;
 pub mod process;
 pub mod secrets;
+pub mod signals;
 pub mod wiring;
 
 /// glibc's allocator keeps what many small requests leave behind; this one is faster and gives it back.

@@ -4,8 +4,10 @@ mod demo;
 mod replay;
 
 use anyhow::Context;
+use axum::Router;
 use gateway_core::config::{Config, check};
 use gateway_host::environment::variable;
+use gateway_host::signals::Signals;
 use gateway_host::wiring::{Place, Wired, wire};
 use gateway_host::{http, logging};
 use std::io::Write;
@@ -41,7 +43,12 @@ fn main() -> ExitCode {
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     match runtime.enable_all().build() {
-        Ok(runtime) => runtime.block_on(start()),
+        Ok(runtime) => {
+            let code = runtime.block_on(start());
+            // A name that is being looked up, say, is not waited for.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             logging::complain(&error.to_string());
             ExitCode::FAILURE
@@ -100,8 +107,20 @@ fn check_file(file: &str) -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     logging::start("warn")?;
+    let mut signals = Signals::listen()?;
     // The address first: whoever starts a second gateway by mistake should read of that, not of a locked file.
     let listener = http::listen(&http::address()).await?;
+    let (wired, router, demo_key) = tokio::select! {
+        started = wired() => started?,
+        () = signals.end() => return Ok(()),
+    };
+    // Who reads only its beginning, or nothing of it, is no reason not to serve.
+    let _ = std::io::stdout().write_all(greeting(&wired, listener.local_addr()?, demo_key.as_deref()).as_bytes());
+    http::serve(listener, router, wired.gateway, &mut signals).await
+}
+
+/// Both planes of a gateway that is put together from the environment, and the key of its demo tenant.
+async fn wired() -> anyhow::Result<(Wired, Router, Option<String>)> {
     let wired = wire().await?;
     // A table is not a newcomer's: whoever has one makes tenants through the admin plane.
     let demo_key = match &wired.place {
@@ -113,9 +132,7 @@ async fn run() -> anyhow::Result<()> {
     let owner = admin_function::OwnerToken::new(token, &wired.gateway.hasher);
     let admin = admin_function::router(wired.gateway.clone(), owner.context("GATEWAY_ADMIN_TOKEN")?);
     let router = gateway_function::router(wired.gateway.clone()).merge(admin);
-    // Who reads only its beginning, or nothing of it, is no reason not to serve.
-    let _ = std::io::stdout().write_all(greeting(&wired, listener.local_addr()?, demo_key.as_deref()).as_bytes());
-    http::serve(listener, router).await
+    Ok((wired, router, demo_key))
 }
 
 /// What a newcomer needs to know, in the order in which they need it.

@@ -202,16 +202,3 @@ async fn sigterm_lets_a_running_stream_end_and_takes_no_new_connection() {
     let again = Setup::again(&folder).configured(&text).with("DOUBLE_API_KEY", "sk-x").start().await;
     assert_eq!(again.receipt(&id).await["usage"]["output_tokens"], 2);
 }
-
-#[tokio::test]
-async fn a_second_sigterm_ends_it_whoever_is_still_connected() {
-    let gateway = Gateway::start().await;
-    let (mut half, mut idle) = (gateway.connect().await, gateway.connect().await);
-    half.send(b"POST /v1/chat").await;
-    assert_eq!(gateway.get("/health").await.status, 200, "what was sent before this has arrived before this");
-    gateway.signal("TERM");
-    assert!(idle.is_closed().await, "the first one has been heard");
-    gateway.signal("TERM");
-    let (status, _, errors) = gateway.ended().await;
-    assert!(status.success(), "{errors}");
-}

@@ -77,6 +77,8 @@ pub(crate) struct Setup {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     log: Option<OwnedFd>,
+    /// How many files it may open, where that is said.
+    files: Option<u32>,
 }
 
 impl Setup {
@@ -88,7 +90,7 @@ impl Setup {
     pub(crate) fn again(folder: &Arc<Folder>) -> Self {
         let data = format!("file:{}", folder.path().join("data").display());
         let program = env!("CARGO_BIN_EXE_ai-gateway").into();
-        Self { program, folder: folder.clone(), arguments: Vec::new(), variables: Vec::new(), log: None }
+        Self { program, folder: folder.clone(), arguments: Vec::new(), variables: Vec::new(), log: None, files: None }
             .with("GATEWAY_ADDR", "127.0.0.1:0")
             .with("GATEWAY_DIRECTORY", &data)
     }
@@ -97,6 +99,11 @@ impl Setup {
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// With at most so many open files.
+    pub(crate) fn with_files(self, files: u32) -> Self {
+        Self { files: Some(files), ..self }
     }
 
     /// With a configuration file of this text.
@@ -119,7 +126,15 @@ impl Setup {
 
     fn spawn(&self) -> Child {
         let path = std::env::var("PATH").unwrap_or_default();
-        Command::new(&self.program)
+        let mut command = match self.files {
+            None => Command::new(&self.program),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]).arg(&self.program);
+                shell
+            }
+        };
+        command
             .args(&self.arguments)
             .env_clear()
             .env("PATH", path)

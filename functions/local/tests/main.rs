@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod bad_input;
+mod connections;
 mod crash;
 mod disk;
+mod ending;
 mod first_run;
 mod fleet;
 mod gateway;

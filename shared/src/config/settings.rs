@@ -203,6 +203,16 @@ pub struct ServerSettings {
     pub max_body_bytes: u64,
     /// Bytes for all bodies and answers in flight; `None` leaves it to the machine.
     pub memory_bytes: Option<u64>,
+    /// Connections at the same time; `None` leaves it to what the process may open.
+    pub max_connections: Option<u64>,
+    /// How long a client may take to send a request's head.
+    pub header_timeout_ms: u64,
+    /// How long a connection may rest between two requests, or its client may take nothing of its answer.
+    pub idle_timeout_ms: u64,
+    /// How long the process waits for what it has begun, when it is to end.
+    pub drain_ms: u64,
+    /// The web pages whose scripts may ask the data plane: origins, or `*`.
+    pub cors_origins: Vec<String>,
 }
 
 /// How many of the largest bodies the memory must have room for at least, so that one of them fits when nothing else is
@@ -214,6 +224,66 @@ pub(super) fn server(root: &mut Section<'_, '_>) -> ServerSettings {
         let max_body_bytes = section.count("max_body_bytes", 1..=MOST_BODY_BYTES, MOST_BODY_BYTES);
         let least_bytes = (max_body_bytes * LARGEST_BODIES).max(1 << 20);
         let memory_bytes = section.count_or_auto("memory_bytes", least_bytes..=1 << 50);
-        ServerSettings { max_body_bytes, memory_bytes }
+        ServerSettings {
+            max_body_bytes,
+            memory_bytes,
+            max_connections: section.count_or_auto("max_connections", 1..=1 << 20),
+            header_timeout_ms: section.count("header_timeout_ms", 1..=MOST_MS, 10_000),
+            idle_timeout_ms: section.count("idle_timeout_ms", 1..=MOST_MS, 75_000),
+            drain_ms: section.count("drain_ms", 0..=MOST_MS, 30_000),
+            cors_origins: cors_origins(section),
+        }
     })
+}
+
+fn cors_origins(section: &mut Section<'_, '_>) -> Vec<String> {
+    let words = section.words("cors_origins").unwrap_or_default();
+    for word in words.iter().filter(|word| word.text != "*" && !is_origin(&word.text)) {
+        section.problems.add(&word.place, "must be \"*\", or an origin as browsers send it: https://app.example.com");
+    }
+    words.into_iter().map(|word| word.text).collect()
+}
+
+/// Whether a browser may send this as an origin: scheme, host in small letters and a port that is not the scheme's own.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let port = host.rsplit_once(':').filter(|_| !host.ends_with(']')).map(|(_, port)| port);
+    let is_usual = matches!((scheme, port), ("http", Some("80")) | ("https", Some("443")));
+    let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'+');
+    !scheme.is_empty() && !host.is_empty() && !is_usual && scheme.bytes().chain(host.bytes()).all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_origin;
+
+    #[test]
+    fn an_origin_is_what_a_browser_may_send() {
+        for origin in [
+            "https://app.example.com",
+            "http://localhost:3000",
+            "http://127.0.0.1:80800",
+            "http://[::1]:3000",
+            "http://[::1]",
+            "chrome-extension://abcdefghijklmnop",
+            "https://xn--bcher-kva.example:8443",
+        ] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for other in [
+            "",
+            "null",
+            "app.example.com",
+            "https://",
+            "https://app.example.com/",
+            "https://App.example.com",
+            "https://*.example.com",
+            "https://app.example.com:443",
+            "http://app.example.com:80",
+            "https://a.example,https://b.example",
+            "https://user@a.example",
+        ] {
+            assert!(!is_origin(other), "{other}");
+        }
+    }
 }

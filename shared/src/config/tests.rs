@@ -369,6 +369,15 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
             "[server]\nmemory_bytes = 83886079",
             "10: server.memory_bytes: must be a whole number from 83886080 to 1125899906842624, or \"auto\"",
         ),
+        (
+            "[server]\nmax_connections = 0",
+            "10: server.max_connections: must be a whole number from 1 to 1048576, or \"auto\"",
+        ),
+        ("[server]\ncors_origins = '*'", "10: server.cors_origins: must be a list of texts"),
+        (
+            "[server]\ncors_origins = ['*', 'https://a.example/']",
+            "10: server.cors_origins[1]: must be \"*\", or an origin as browsers send it: https://app.example.com",
+        ),
         ("[intent]\nask_below = 2", "10: intent.ask_below: must be a number from 0.0 to 1.0"),
         ("[intent]\nclassifier_tier = 'dear'", "10: intent.classifier_tier: no tier is named \"dear\""),
         ("[intent]\ndefault_intent = 'chat'", "10: intent.default_intent: no intent is named \"chat\""),

@@ -64,6 +64,9 @@ pub enum Error {
     /// The body is not declared as JSON.
     #[error("not JSON")]
     UnsupportedMediaType,
+    /// The body is in a coding of this name, which cannot be read.
+    #[error("the content-encoding {0} is not supported")]
+    UnsupportedCoding(String),
     /// No key, or none that is known; the text says which of the two.
     #[error("{0}")]
     InvalidApiKey(&'static str),
@@ -84,9 +87,12 @@ pub enum Error {
     /// There is nothing here.
     #[error("not found")]
     NotFound,
-    /// Not with this method.
-    #[error("method not allowed")]
-    MethodNotAllowed,
+    /// There is no route at this path; the text is for the caller.
+    #[error("{0}")]
+    NoRoute(String),
+    /// Not with this method; the text is for the caller.
+    #[error("{0}")]
+    MethodNotAllowed(String),
     /// What is to be made exists, or was changed meanwhile.
     #[error("conflict: {0}")]
     Conflict(&'static str),
@@ -219,6 +225,15 @@ impl Error {
             Self::UnsupportedMediaType => {
                 told(415, "unsupported_media_type", INVALID, "Send the body as content-type: application/json.".into())
             }
+            Self::UnsupportedCoding(name) => Told {
+                param: Some("content-encoding".into()),
+                ..told(
+                    415,
+                    "unsupported_media_type",
+                    INVALID,
+                    format!("The content-encoding `{name}` is not supported; send the body as gzip, or plain."),
+                )
+            },
             Self::InvalidApiKey(why) => told(401, "invalid_api_key", "authentication_error", (*why).to_owned()),
             Self::TenantDisabled => told(403, "tenant_disabled", "permission_error", "This tenant is disabled.".into()),
             Self::ModelNotAllowed(model) => Told {
@@ -236,7 +251,8 @@ impl Error {
                 Told { param: Some("model".into()), ..told(404, "model_not_found", INVALID, message) }
             }
             Self::NotFound => told(404, "not_found", INVALID, "There is nothing here.".into()),
-            Self::MethodNotAllowed => told(405, "method_not_allowed", INVALID, "Not with this method.".into()),
+            Self::NoRoute(why) => told(404, "not_found", INVALID, why.clone()),
+            Self::MethodNotAllowed(why) => told(405, "method_not_allowed", INVALID, why.clone()),
             Self::Conflict(why) => told(409, "conflict", INVALID, (*why).to_owned()),
             Self::RateLimited { kind, retry_after_ms } => {
                 let (name, kind) = match kind {

@@ -4,10 +4,8 @@
 //! usage for one tenant's.
 
 use crate::guard::Failure;
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use gateway_core::error::Error;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -130,16 +128,14 @@ pub(crate) struct JsonBody(Option<Value>);
 impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        let unread = |message: String| Error::InvalidRequest { param: None, message };
         let is_json = request.headers().get(CONTENT_TYPE).is_some_and(|value| {
             let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
             essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
         });
-        let unread = |message: String| Error::InvalidRequest { param: None, message };
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge { limit_bytes: crate::MOST_BODY_BYTES },
-            _ => unread("The body ended too early.".to_owned()),
-        })?;
+        let (head, body) = request.into_parts();
+        let bytes = gateway_host::coding::read(&head.headers, body, crate::MOST_BODY_BYTES).await?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }

@@ -5,7 +5,7 @@
 //! is written here, where the request's id is known. Missing, malformed and wrong tokens are told in the same words, on
 //! known and unknown paths alike: who has no token learns nothing of what is there.
 
-use crate::Plane;
+use crate::{Plane, ROUTES};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -17,7 +17,7 @@ use gateway_core::id::RequestId;
 use gateway_core::ledger::LedgerError;
 use gateway_core::tenant::InvalidTenant;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -131,11 +131,11 @@ fn tell(error: &Error, id: &str, response: &mut Response) {
 }
 
 /// There is nothing at this path.
-pub(crate) async fn nothing_here() -> Failure {
-    Failure(Error::NotFound)
+pub(crate) async fn nothing_here(method: Method, uri: Uri) -> Failure {
+    Failure(ROUTES.no_route(method.as_str(), uri.path()))
 }
 
-/// Not with this method; axum adds which.
-pub(crate) async fn not_so() -> Failure {
-    Failure(Error::MethodNotAllowed)
+/// Not with this method.
+pub(crate) async fn not_so(method: Method, uri: Uri) -> Failure {
+    Failure(ROUTES.not_so(method.as_str(), uri.path()))
 }

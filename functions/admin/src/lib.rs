@@ -23,14 +23,30 @@ mod usage;
 pub use owner::{OwnerToken, UnfitToken};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get, patch, post};
 use gateway_core::gateway::Gateway;
+use gateway_host::routes::Routes;
 use std::sync::Arc;
 
 /// No setting of a tenant comes near this.
 const MOST_BODY_BYTES: usize = 1 << 20;
+
+/// What there is, for those who ask for something else.
+const ROUTES: Routes = Routes(&[
+    ("GET, HEAD, POST", "/admin/tenants"),
+    ("DELETE, GET, HEAD, PATCH", "/admin/tenants/{tenant}"),
+    ("DELETE", "/admin/tenants/{tenant}/cache"),
+    ("GET, HEAD", "/admin/tenants/{tenant}/usage"),
+    ("GET, HEAD, POST", "/admin/tenants/{tenant}/keys"),
+    ("DELETE, PATCH", "/admin/tenants/{tenant}/keys/{key}"),
+    ("POST", "/admin/tenants/{tenant}/keys/{key}/rotate"),
+    ("GET, HEAD", "/admin/usage"),
+    ("GET, HEAD", "/admin/metrics"),
+    ("GET, HEAD", "/admin/models"),
+    ("GET, HEAD", "/admin/receipts/{receipt}"),
+    ("GET, HEAD", "/admin/audit"),
+]);
 
 /// What every handler works on.
 struct Plane {
@@ -72,7 +88,6 @@ fn guarded(routes: Router<Arc<Plane>>, gateway: Arc<Gateway>, owner: OwnerToken)
     let plane = Arc::new(Plane { gateway, owner });
     routes
         .method_not_allowed_fallback(guard::not_so)
-        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .layer(from_fn_with_state(plane.clone(), guard::guard))
         .with_state(plane)
 }

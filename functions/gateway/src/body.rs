@@ -9,6 +9,7 @@ use gateway_core::budget::{COPIES, Room};
 use gateway_core::error::Error;
 use gateway_core::events::Events;
 use gateway_core::pipeline::RequestBody;
+use gateway_host::coding::{PATIENCE, Unpacked, incomplete, is_gzip};
 use http_body::{Body as _, Frame};
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -18,8 +19,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a client may take to send its body.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How much of a body that nobody wants is taken all the same, and for how long: a client that is still sending when the
 /// connection is closed under it reads no answer, only that the connection broke.
 const DRAINED_BYTES: usize = 1 << 20;
@@ -29,6 +28,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct JsonBody {
     kind: Option<HeaderValue>,
     announced: Option<usize>,
+    is_gzip: Result<bool, Error>,
     most: usize,
     body: Arc<Mutex<Option<Body>>>,
 }
@@ -50,13 +50,15 @@ impl JsonBody {
         let is_worth_it =
             announced.is_none_or(|length| length <= DRAINED_BYTES) && !headers.contains_key(header::EXPECT);
         let unread = Unread { body: body.clone(), is_worth_it };
-        (Self { kind: headers.get(header::CONTENT_TYPE).cloned(), announced, most, body }, unread)
+        let (kind, is_gzip) = (headers.get(header::CONTENT_TYPE).cloned(), is_gzip(headers));
+        (Self { kind, announced, is_gzip, most, body }, unread)
     }
 }
 
 #[async_trait]
 impl RequestBody for JsonBody {
-    /// 415 for another content type (a missing one is let pass), 413 past `most` bytes, 400 if it does not come.
+    /// 415 for another content type (a missing one is let pass) or coding, 413 past `most` bytes, 400 if it does not come or
+    /// cannot be unpacked.
     async fn read(self: Box<Self>, room: &Room) -> Result<Bytes, Error> {
         let is_json = |kind: &HeaderValue| {
             let kind = kind.to_str().unwrap_or("?");
@@ -66,11 +68,18 @@ impl RequestBody for JsonBody {
         if !self.kind.as_ref().is_none_or(is_json) {
             return Err(Error::UnsupportedMediaType);
         }
+        let is_gzip = self.is_gzip?;
         if self.announced.is_some_and(|length| length > self.most) {
             return Err(Error::TooLarge { limit_bytes: self.most });
         }
         let Some(mut body) = take(&self.body) else { return Err(incomplete()) };
-        let read = timeout(PATIENCE, collect(&mut body, self.most, room)).await.unwrap_or_else(|_| Err(incomplete()));
+        let reading = async {
+            match is_gzip {
+                true => unpack(&mut body, self.most, room).await,
+                false => collect(&mut body, self.most, room).await,
+            }
+        };
+        let read = timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(incomplete()));
         if read.is_err() {
             *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
         }
@@ -98,10 +107,6 @@ fn take(body: &Mutex<Option<Body>>) -> Option<Body> {
     body.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-fn incomplete() -> Error {
-    Error::InvalidRequest { param: None, message: "The body did not come to its end.".into() }
-}
-
 async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, axum::Error>> {
     poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
 }
@@ -123,6 +128,26 @@ async fn collect(body: &mut Body, most: usize, room: &Room) -> Result<Bytes, Err
     }
     // Most bodies come in one piece, which is then not copied.
     Ok(if rest.is_empty() { first } else { [&first[..], &rest[..]].concat().into() })
+}
+
+/// The same of a gzip body: its bytes are counted as they are unpacked.
+async fn unpack(body: &mut Body, most: usize, room: &Room) -> Result<Bytes, Error> {
+    let mut unpacked = Unpacked::new(most);
+    let mut came = 0;
+    while let Some(frame) = next(body).await {
+        let Ok(piece) = frame.map_err(|_| incomplete())?.into_data() else { continue };
+        came += piece.len();
+        if came > most {
+            return Err(Error::TooLarge { limit_bytes: most });
+        }
+        let before = unpacked.len();
+        unpacked.take(&piece)?;
+        room.grow((unpacked.len() - before) * COPIES)?;
+    }
+    let before = unpacked.len();
+    let bytes = unpacked.finish()?;
+    room.grow((bytes.len() - before) * COPIES)?;
+    Ok(bytes)
 }
 
 /// A stream's events as an HTTP body. It never fails: a stream that breaks off says so in an event (A5).

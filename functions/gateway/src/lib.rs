@@ -3,27 +3,43 @@
 //! Turns HTTP into calls of the core and its answers back; nothing is decided here.
 
 mod body;
+mod cors;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 use body::{EventBody, JsonBody, Unread};
+use cors::{Origins, cors};
 use gateway_core::answer::{Answer, AnswerBody};
 use gateway_core::error::Error;
 use gateway_core::gateway::Gateway;
 use gateway_core::id::RequestId;
 use gateway_core::pipeline::ChatCall;
 use gateway_host::lambda::InvocationDeadline;
+use gateway_host::routes::Routes;
 use std::sync::Arc;
 use std::time::Duration;
+use tower_service::Service;
+
+/// What there is, for those who ask for something else.
+const ROUTES: Routes = Routes(&[
+    ("POST", "/v1/chat/completions"),
+    ("GET, HEAD", "/v1/models"),
+    ("GET, HEAD", "/v1/models/{*id}"),
+    ("POST", "/v1/route"),
+    ("GET, HEAD", "/v1/receipts/{id}"),
+    ("GET, HEAD", "/health"),
+    ("GET, HEAD", "/ready"),
+]);
 
 /// The data plane of `gateway`.
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    Router::new()
+    let routes: Router = Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
@@ -32,8 +48,21 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/health", get(health))
         .route("/ready", get(ready))
         .method_not_allowed_fallback(not_so)
-        .fallback(nothing_here)
-        .with_state(gateway)
+        .with_state(gateway.clone());
+    let origins = Origins::of(&gateway.config.server.cors_origins);
+    let there = There { gateway, routes: routes.clone() };
+    let router = routes.with_state(()).fallback(not_here).with_state(there);
+    match origins {
+        Some(origins) => router.layer(from_fn_with_state(origins, cors)),
+        None => router,
+    }
+}
+
+/// What there is.
+#[derive(Clone)]
+struct There {
+    gateway: Arc<Gateway>,
+    routes: Router,
 }
 
 async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
@@ -67,7 +96,7 @@ type Id = Result<Path<String>, PathRejection>;
 
 /// What is no text names nothing, as the empty one does.
 fn text(id: Id) -> String {
-    id.map_or_else(|_| String::new(), |Path(id)| id)
+    id.map_or_else(|_| String::new(), |Path(id)| id.trim_end_matches('/').to_owned())
 }
 
 async fn health(method: Method) -> Response {
@@ -81,12 +110,27 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     response(gateway.ready().await)
 }
 
-async fn not_so(State(gateway): State<Arc<Gateway>>) -> Response {
-    refusal(&gateway, Error::MethodNotAllowed)
+async fn not_so(State(gateway): State<Arc<Gateway>>, method: Method, uri: Uri) -> Response {
+    refusal(&gateway, ROUTES.not_so(method.as_str(), uri.path()))
 }
 
-async fn nothing_here(State(gateway): State<Arc<Gateway>>) -> Response {
-    refusal(&gateway, Error::NotFound)
+/// A path that is no route's: it goes where it was meant to, if that is clear.
+async fn not_here(State(mut there): State<There>, mut request: Request) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let meant = ROUTES.meant(uri.path()).map(|path| match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    });
+    match meant.and_then(|target| target.parse().ok()) {
+        Some(target) => {
+            *request.uri_mut() = target;
+            match there.routes.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+        None => refusal(&there.gateway, ROUTES.no_route(method.as_str(), uri.path())),
+    }
 }
 
 /// A request as the core wants it, and what is left of its body if the core does not.
@@ -128,4 +172,19 @@ fn response(answer: Answer) -> Response {
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ROUTES;
+
+    #[test]
+    fn a_path_of_each_route_is_known_for_what_it_is() {
+        for (methods, route) in ROUTES.0 {
+            let path = route.replace("{*id}", "sim/cheap").replace("{id}", "01M81WX4SEGFDJSTMT013762SF");
+            assert_eq!(ROUTES.meant(&path), None, "{path} is right already");
+            assert_eq!(ROUTES.meant(&format!("/{path}")).as_deref(), Some(path.as_str()));
+            assert!(ROUTES.not_so("BREW", &path).told().message.ends_with(&format!(" takes {methods}.")));
+        }
+    }
 }

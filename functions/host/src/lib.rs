@@ -2,14 +2,16 @@
 //!
 //! A process finds out by itself which it is: started by Lambda it answers invocations, otherwise it listens.
 
-mod flushing;
-pub mod environment;
+pub mod coding;
 mod ending;
+pub mod environment;
+mod flushing;
 pub mod http;
 pub mod lambda;
 pub mod logging;
 mod memory;
 pub mod process;
+pub mod routes;
 pub mod secrets;
 pub mod signals;
 pub mod wiring;

@@ -5,9 +5,14 @@
 //! what those before it wrote. Nothing sleeps: what a test waits for is an answer or the end of a process.
 
 use super::runtime_double::{Answer, Moment, RuntimeDouble, Taking};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -429,6 +434,42 @@ async fn both_functions_answer_every_event_and_what_one_life_wrote_the_next_one_
 
         let secrets = [key.as_str(), OWNER_TOKEN, "What is an API", "scalable chat system"];
         assert_eq!(folder.receipts_in_log(&secrets).len(), 14);
+    })
+    .await;
+}
+
+/// The same request, its body in this coding.
+fn coded(coding: &str, body: &[u8], mut event: Value) -> Value {
+    event["headers"]["Content-Encoding"] = json!(coding);
+    event["multiValueHeaders"]["Content-Encoding"] = json!([coding]);
+    event["body"] = json!(STANDARD.encode(body));
+    event["isBase64Encoded"] = json!(true);
+    event
+}
+
+#[tokio::test]
+async fn a_gzip_body_is_read_within_the_limit_and_other_codings_are_told() {
+    within(async {
+        let gzip = |bytes: &[u8]| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let (folder, key) = Folder::with_tenant().await;
+        let gateway = folder.start("gateway", &[]).await;
+        let chat = event("rest-chat", &key);
+        let body = gzip(chat["body"].as_str().unwrap().as_bytes());
+        let told = gateway.ask(&coded("gzip", &body, chat.clone())).await;
+        assert_eq!((told.status, told.header("x-gateway-model")), (200, "sim/cheap"), "{told:?}");
+        let bomb = gzip(&vec![b' '; 100 << 20]);
+        for (coding, body, status) in [("gzip", &bomb, 413), ("gzip", &body[..30].to_vec(), 400), ("br", &body, 415)] {
+            assert_eq!(gateway.ask(&coded(coding, body, chat.clone())).await.status, status, "{coding}");
+        }
+        gateway.stop().await;
+        let admin = folder.start("admin", &[]).await;
+        let create = coded("gzip", &gzip(br#"{"id":"other"}"#), event("admin-create-tenant", ""));
+        assert_eq!(admin.ask(&create).await.status, 201);
+        admin.stop().await;
     })
     .await;
 }

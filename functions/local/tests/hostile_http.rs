@@ -22,9 +22,6 @@ async fn no_path_but_the_right_one_leads_anywhere() {
         ("DELETE /v1/models/sim/cheap", 405),
         ("GET /v1/route", 405),
         ("POST /health", 405),
-        ("POST /v1/chat/completions/", 404),
-        ("POST //v1/chat/completions", 404),
-        ("POST /v1//chat/completions", 404),
         ("POST /v1/x/../chat/completions", 404),
         ("POST /v1/./chat/completions", 404),
         ("POST /v1/chat%2Fcompletions", 404),
@@ -34,7 +31,6 @@ async fn no_path_but_the_right_one_leads_anywhere() {
         ("POST /v1/chat/completions;x=1", 404),
         ("POST /V1/CHAT/COMPLETIONS", 404),
         ("POST /v1/bogus", 404),
-        ("POST /chat/completions", 404),
         ("TRACE /", 404),
         ("GET /", 404),
         ("GET /.gateway/admin-token", 404),
@@ -43,6 +39,7 @@ async fn no_path_but_the_right_one_leads_anywhere() {
         ("GET /v1/receipts/01M81WX4SEGFDJSTMT013762SF", 404),
         ("GET /v1/receipts/%ff", 404),
         ("GET /v1/receipts/", 404),
+        ("PUT /chat/completions", 405),
     ] {
         let answer = gateway.send(&request(line, &headers, b"")).await;
         let code = if status == 405 { "method_not_allowed" } else { "not_found" };

@@ -9,6 +9,7 @@ mod bad_input;
 mod connections;
 mod crash;
 mod disk;
+mod edges;
 mod ending;
 mod first_run;
 mod fleet;

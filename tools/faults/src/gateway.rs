@@ -125,6 +125,14 @@ impl Gateway {
         Ok(())
     }
 
+    /// Ends it as an operator does, and waits until it has ended; it must have ended well.
+    pub(crate) async fn end(&mut self) -> Result<()> {
+        self.signal("TERM")?;
+        let status = timeout(START, self.child.wait()).await.context("the gateway does not end")??;
+        ensure!(status.success(), "the gateway ended with {status}");
+        Ok(())
+    }
+
     /// Kills it with no time to say anything.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         Ok(self.child.kill().await?)

@@ -16,6 +16,7 @@ mod http;
 mod ledger;
 mod load;
 mod process;
+mod restarts;
 mod stage;
 mod store;
 mod table;
@@ -43,10 +44,17 @@ pub struct Scenario {
 /// All of them, in the order of the table.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
-    [exact::scenarios(), store::scenarios(), ledger::scenarios(), process::scenarios(), client::scenarios()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        exact::scenarios(),
+        store::scenarios(),
+        ledger::scenarios(),
+        process::scenarios(),
+        restarts::scenarios(),
+        client::scenarios(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Plays scenarios one after another and tells of each as soon as it has ended; answers the figures of all, in their order.

@@ -404,10 +404,18 @@ async fn an_answer_whose_time_is_over_is_a_miss_to_the_admission() {
     let key = cache_key("acme", 1);
     store.put(&key, "answer".into(), 1_000, NOW).await.unwrap();
     let mut hits = 0;
+    let scripts_run = async || {
+        let stats = redis.ask(&["INFO", "commandstats"]).await.unwrap();
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
+        calls.unwrap().parse::<u64>().unwrap()
+    };
     // The server's own clock has moved by next to nothing: what counts is the time that is passed in.
     for (after_ms, is_hit) in [(0, true), (999, true), (1_000, false), (1_001, false), (86_400_000 / 24, false)] {
         let ask = ask("acme");
+        let before = scripts_run().await;
         let (verdict, answer) = Store::admit(&store, &ask, Some(&key), NOW + after_ms).await.unwrap();
+        // The script itself knows: where it takes an old answer for a hit, it is told otherwise, and is asked again.
+        assert!(after_ms == 0 || scripts_run().await == before + 1, "after {after_ms} ms");
         let Verdict::Admitted { held, .. } = verdict else { panic!("{verdict:?}") };
         assert_eq!(answer.is_some(), is_hit, "after {after_ms} ms");
         assert_eq!(held, if is_hit { ZERO } else { HOLD }, "after {after_ms} ms");

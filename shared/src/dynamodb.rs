@@ -256,6 +256,23 @@ impl Table {
         }
     }
 
+    /// The keys of one page of the whole table, from after one, and where the next page begins.
+    pub(crate) async fn scan(&self, after: Option<&Key>) -> Result<(Vec<Item>, Option<Key>), Fault> {
+        let page = self
+            .client
+            .scan()
+            .table_name(&*self.name)
+            .projection_expression("pk, sk")
+            .consistent_read(true)
+            .set_exclusive_start_key(after.map(Key::attributes))
+            .send()
+            .await
+            .map_err(told)?;
+        let next =
+            page.last_evaluated_key.map(|key| Ok::<_, Fault>(Key::new(text_of(&key, "pk")?, text_of(&key, "sk")?)));
+        Ok((page.items.unwrap_or_default(), next.transpose()?))
+    }
+
     /// Does one change. If its condition is not met it does nothing, and answers so.
     pub(crate) async fn write(&self, change: Change) -> Result<Option<Refusal>, Fault> {
         let (table, key, old) = (&*self.name, change.key.attributes(), change.wants_old_item());

@@ -142,6 +142,15 @@ impl Gateway {
         self.store.cache().purge(uid).await
     }
 
+    /// Forgets all that the store has of a tenant.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn forget(&self, uid: &str) -> Result<(), StoreError> {
+        self.purge(uid).await?;
+        self.store.counters().forget(uid).await
+    }
+
     /// The provider of a model.
     pub(crate) fn provider(&self, model: &Model) -> &dyn Provider {
         self.providers.get(&model.provider).map_or(&Unknown, |provider| &**provider)

@@ -305,6 +305,10 @@ impl Counters for Watch {
         self.counters.close(tenant, epoch, window, until_ms, now_ms).await
     }
 
+    async fn forget(&self, tenant: &str) -> Result<(), StoreError> {
+        self.counters.forget(tenant).await
+    }
+
     fn lost(&self, tenant: &str) -> Vec<Lost> {
         self.counters.lost(tenant)
     }

@@ -8,7 +8,8 @@ use gateway_core::id::RequestId;
 use gateway_core::intent::{EmbedError, Embedder};
 use gateway_core::key::KeyHash;
 use gateway_core::ledger::{
-    Begun, Charged, Claims, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow,
+    Begun, Charged, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow,
+    WhoseUid,
 };
 use gateway_core::receipt::{Amounts, Receipt};
 use gateway_core::store::{
@@ -105,6 +106,10 @@ impl<T: Directory> Directory for Unreliable<T> {
         self.up(DirectoryError::Unavailable)?.delete_key(tenant, id, audit).await
     }
 
+    async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.note(audit).await
+    }
+
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError> {
         self.up(DirectoryError::Unavailable)?.audit(cursor, limit).await
     }
@@ -154,6 +159,10 @@ impl<T: Ledger> Ledger for Unreliable<T> {
 
     async fn flush(&self) -> Result<(), LedgerError> {
         self.up(LedgerError::Unavailable)?.flush().await
+    }
+
+    async fn erase(&self, whose: WhoseUid, cursor: Option<&str>) -> Result<Erased, LedgerError> {
+        self.up(LedgerError::Unavailable)?.erase(whose, cursor).await
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {
@@ -246,6 +255,10 @@ impl<T: Counters> Counters for Unreliable<T> {
 
     async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
         self.up(StoreError)?.acknowledge(tenant, lost, now_ms).await
+    }
+
+    async fn forget(&self, tenant: &str) -> Result<(), StoreError> {
+        self.up(StoreError)?.forget(tenant).await
     }
 
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {

@@ -9,6 +9,7 @@
 mod ask;
 mod audit;
 mod change;
+mod data;
 mod guard;
 mod keys;
 mod metrics;
@@ -70,6 +71,7 @@ fn routes() -> Router<Arc<Plane>> {
         .route("/admin/tenants", get(tenants::list).post(tenants::create))
         .route("/admin/tenants/{tenant}", get(tenants::show).patch(tenants::update).delete(tenants::delete))
         .route("/admin/tenants/{tenant}/cache", delete(tenants::purge_cache))
+        .route("/admin/tenants/{tenant}/data", delete(data::erase))
         .route("/admin/tenants/{tenant}/usage", get(quota::show))
         .route("/admin/tenants/{tenant}/keys", get(keys::list).post(keys::create))
         .route("/admin/tenants/{tenant}/keys/{key}", patch(keys::update).delete(keys::revoke))

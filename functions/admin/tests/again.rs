@@ -94,3 +94,41 @@ async fn a_tenant_from_before_there_were_uids_keeps_what_is_its_own_and_leaves_i
     assert_eq!(rows(&house, "tenant=acme~").await, [("acme~".to_owned(), 1)], "the one without a uid of its own");
     assert_eq!(rows(&house, "").await, [("acme~".to_owned(), 1), ("acme".to_owned(), 1)]);
 }
+
+#[tokio::test]
+async fn what_is_kept_of_a_tenant_is_erased_when_it_is_served_no_more() {
+    let house = House::new().await;
+    let uid = house.tenant("acme", json!({})).await["uid"].as_str().unwrap().to_owned();
+    let (key, path) = (house.key("acme").await.key, "/admin/tenants/acme/data");
+    house.tenant("other", json!({})).await;
+    let other = house.key("other").await.key;
+    let (its, theirs) = (ask(&house, &key).await, ask(&house, &other).await);
+    let refused = house.ask("DELETE", path, None).await;
+    assert_eq!(refused.error(), (409, "conflict", None), "while it is served: {}", refused.text);
+    house.ask("PATCH", "/admin/tenants/acme", Some(json!({"enabled": false}))).await;
+    let erased = house.ask("DELETE", path, None).await;
+    assert_eq!((erased.status, &erased.body["next"]), (200, &Value::Null), "{}", erased.text);
+    assert_eq!((&erased.body["erased"]["receipts"], &erased.body["erased"]["usage_rows"]), (&json!(1), &json!(1)));
+    assert_eq!(house.audit().await[0], "tenant.erase acme");
+
+    house.ask("PATCH", "/admin/tenants/acme", Some(json!({"enabled": true}))).await;
+    assert!(!may_read(&house, &key, its.header("x-request-id")).await);
+    assert!(may_read(&house, &other, theirs.header("x-request-id")).await, "another's stays");
+    assert_eq!(rows(&house, "").await, [("other".to_owned(), 1)]);
+    assert_eq!(house.get("/admin/tenants/acme/usage").await.body["requests"]["used"], 0);
+    let again = ask(&house, &key).await;
+    assert_eq!((again.header("idempotent-replayed"), again.header("x-gateway-cache")), ("", "miss"));
+    assert_eq!(ask(&house, &other).await.header("idempotent-replayed"), "true");
+
+    // One that was deleted is named by its uid, or by its id while nobody else has it.
+    for name in [uid.as_str(), "acme"] {
+        assert_eq!(house.ask("DELETE", "/admin/tenants/acme", None).await.status, 204);
+        let erased = house.ask("DELETE", &format!("/admin/tenants/{name}/data"), None).await;
+        assert_eq!(erased.body["erased"]["receipts"], 1, "by {name}: {}", erased.text);
+        assert_eq!(rows(&house, "").await, [("other".to_owned(), 1)]);
+        let key = house.acme().await.key;
+        ask(&house, &key).await;
+    }
+    let erased = house.ask("DELETE", &format!("/admin/tenants/{uid}/data"), None).await;
+    assert_eq!(erased.body["erased"]["receipts"], 0, "the present tenant is another: {}", erased.text);
+}

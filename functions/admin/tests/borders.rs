@@ -50,6 +50,10 @@ impl Counters for Down {
     async fn close(&self, _: &str, _: u64, _: &Window, _: u64, _: u64) -> Result<(), StoreError> {
         down()
     }
+    async fn forget(&self, _: &str) -> Result<(), StoreError> {
+        down()
+    }
+
     fn lost(&self, _: &str) -> Vec<Lost> {
         Vec::new()
     }
@@ -147,6 +151,9 @@ impl Directory for Failing {
     }
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
         if takes_one(&self.removals_unwritten) { unwritten() } else { self.inner.delete_key(tenant, id, audit).await }
+    }
+    async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.inner.note(audit).await
     }
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError> {
         self.inner.audit(cursor, limit).await

@@ -302,6 +302,10 @@ impl Directory for DynamoDirectory {
         self.change_key((tenant, id), &audit, changes, || None).await
     }
 
+    async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError> {
+        Ok(self.table.write(self.entry(&audit)?).await.map(drop)?)
+    }
+
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError> {
         if cursor.is_some_and(|cursor| !is_entry(cursor)) {
             return Err(DirectoryError::Missing);

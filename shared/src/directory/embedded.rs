@@ -217,6 +217,10 @@ impl Directory for EmbeddedDirectory {
         })
     }
 
+    async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.change(&audit, |_| Ok(()))
+    }
+
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError> {
         let before = match cursor {
             None => u64::MAX,

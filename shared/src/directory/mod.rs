@@ -150,6 +150,9 @@ pub trait Directory: Send + Sync {
     /// Removes a key and raises its tenant's version; answers the new version. `Missing` if there is no such key.
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError>;
 
+    /// Writes an audit entry down of what is changed elsewhere.
+    async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError>;
+
     /// At most `limit` audit entries, newest first, from after `cursor`; `Missing` for a cursor that was never given.
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, DirectoryError>;
 

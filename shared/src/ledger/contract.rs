@@ -9,7 +9,7 @@
 mod figures;
 
 use self::figures::{figures_are_the_fold_over_the_receipts, figures_of_large_amounts_are_exact};
-use super::{Begun, Charged, IdempotencyKey, Ledger, UsageQuery, UsageRow};
+use super::{Begun, Charged, Erased, IdempotencyKey, Ledger, UsageQuery, UsageRow};
 use crate::id::RequestId;
 use crate::money::Usage;
 use crate::receipt::{Amounts, Attempt, AttemptKind, AttemptOutcome, CacheStatus, Intent, IntentSource, Receipt};
@@ -39,6 +39,7 @@ pub async fn suite<L: Ledger + 'static>(fresh: impl AsyncFn() -> L) {
     a_receipt_without_windows_counts_in_usage_only(&fresh().await).await;
     a_tenant_sees_nothing_of_another(&fresh().await).await;
     tenants_that_had_the_same_id_are_others(&fresh().await).await;
+    what_is_erased_is_gone_and_nothing_else(&fresh().await).await;
     a_receipt_can_be_read_for_thirty_days(&fresh().await).await;
     a_late_receipt_counts_where_it_belongs(&fresh().await).await;
     usage_is_by_day_tenant_and_model(&fresh().await).await;
@@ -253,6 +254,52 @@ pub async fn tenants_that_had_the_same_id_are_others(ledger: &impl Ledger) {
     }
     let rows = usage(ledger, &UsageQuery::default()).await;
     assert_eq!(rows.iter().map(|row| &*row.tenant).collect::<Vec<_>>(), all, "as rows of three tenants, in order");
+}
+
+pub async fn what_is_erased_is_gone_and_nothing_else(ledger: &impl Ledger) {
+    let all = ["acm", "acme", "acme-2", "acme~one", "acme~one1"];
+    let window = Window::day(MIDNIGHT_MS, 0);
+    let key = |tenant: &str| IdempotencyKey { tenant: tenant.into(), hash: [7; 32] };
+    let mut receipts = Vec::new();
+    for uid in all {
+        receipts.push(receipt(uid, MIDNIGHT_MS));
+        record(ledger, receipts.last().unwrap()).await;
+        assert!(ledger.grant(uid, &window, ONE, ONE).await.unwrap());
+        assert!(ledger.open_window(uid, &window).await.unwrap());
+        let id = RequestId::new(MIDNIGHT_MS);
+        ledger.begin(&key(uid), [1; 32], id, MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS).await.unwrap();
+        ledger.finish(&key(uid), id, Some(Bytes::from(vec![b'a'; 400_000])), MIDNIGHT_MS).await.unwrap();
+    }
+    let (mut erased, mut cursor) = (Erased::default(), None);
+    loop {
+        let some = ledger.erase(Arc::new(|uid: &str| uid == "acme~one"), cursor.as_deref()).await.unwrap();
+        erased.receipts += some.receipts;
+        erased.usage_rows += some.usage_rows;
+        erased.others += some.others;
+        cursor = some.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!((erased.receipts, erased.usage_rows), (1, 1));
+    assert!(erased.others > 3, "totals, a grant, an opened window, an idempotency key: {erased:?}");
+    for (uid, its) in all.into_iter().zip(&receipts) {
+        let is_there = uid != "acme~one";
+        let found = ledger.receipt(uid, its.id, MIDNIGHT_MS).await.unwrap();
+        assert_eq!(found, is_there.then(|| its.clone()), "the receipt of {uid}");
+        assert_eq!(totals(ledger, uid, window).await, times(u64::from(is_there)), "the totals of {uid}");
+        assert_eq!(ledger.open_window(uid, &window).await.unwrap(), !is_there, "the window of {uid}");
+        assert_eq!(ledger.grant(uid, &window, ONE, ONE).await.unwrap(), !is_there, "the grant of {uid}");
+        let id = RequestId::new(MIDNIGHT_MS);
+        let begun = ledger.begin(&key(uid), [1; 32], id, MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS).await.unwrap();
+        assert_eq!(matches!(begun, Begun::Done(_)), is_there, "the idempotency key of {uid}");
+        assert_eq!(begun == Begun::Fresh, !is_there, "the idempotency key of {uid}");
+    }
+    let rows = usage(ledger, &UsageQuery::default()).await;
+    let left: Vec<_> = rows.iter().map(|row| &*row.tenant).collect();
+    assert_eq!(left, ["acm", "acme", "acme-2", "acme~one1"]);
+    let again = ledger.erase(Arc::new(|uid: &str| uid == "nobody"), None).await.unwrap();
+    assert_eq!(again, Erased::default(), "nothing of nobody");
 }
 
 pub async fn a_tenant_sees_nothing_of_another(ledger: &impl Ledger) {

@@ -13,12 +13,13 @@
 //! receipt, and replaying it counts it once, whether or not it had been written.
 
 mod claims;
+mod erase;
 mod receipts;
 mod row;
 mod usage;
 
 use self::receipts::{SHARDS, changes, charged, list_day, receipt_key, totals_key};
-use super::{Charged, Figures, Ledger, LedgerError, Period, UsageQuery, UsageRow};
+use super::{Charged, Erased, Figures, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid};
 use crate::directory::Page;
 use crate::dynamodb::{Fault, Table, record_of};
 use crate::id::RequestId;
@@ -195,6 +196,11 @@ impl Ledger for DynamoLedger {
 
     async fn flush(&self) -> Result<(), LedgerError> {
         Ok(self.write_all_hits().await?)
+    }
+
+    async fn erase(&self, whose: WhoseUid, cursor: Option<&str>) -> Result<Erased, LedgerError> {
+        lock(&self.hits).retain(|hit| !whose(hit.uid()));
+        Ok(erase::erase(&self.table, &whose, cursor).await?)
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

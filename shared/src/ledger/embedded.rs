@@ -21,7 +21,10 @@ mod totals;
 
 use self::checkpoint::sync_folder;
 use self::log::{Bounds, Log, Stretch, Work};
-use super::{Begun, Charged, Claims, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow};
+use super::{
+    Begun, Charged, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow,
+    WhoseUid,
+};
 use crate::directory::Page;
 use crate::disk::DiskFault;
 use crate::id::RequestId;
@@ -29,6 +32,7 @@ use crate::receipt::{Amounts, Receipt};
 use crate::window::Window;
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,6 +45,10 @@ const SYNC_EVERY: Duration = Duration::from_millis(50);
 
 /// How long the thread waits before it tries again what the disk refused.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// How many checkpoints are kept, and how often an erasure tries to write them anew.
+const CHECKPOINTS: u32 = 2;
+const REWRITES: u32 = 100;
 
 /// For how long a receipt can be read.
 const KEEP_RECEIPTS_MS: u64 = 30 * 86_400_000;
@@ -139,13 +147,14 @@ impl Shared {
             }
             looked_up_at = Some(log.recent.dropped());
             drop(log);
-            if self.find(receipt.id)?.is_some() {
+            // An erased one is there as well.
+            if self.find::<IgnoredAny>(receipt.id)?.is_some() {
                 return Ok(());
             }
         }
     }
 
-    fn find(&self, id: RequestId) -> io::Result<Option<Receipt>> {
+    fn find<T: DeserializeOwned>(&self, id: RequestId) -> io::Result<Option<T>> {
         let segments = self.lock().segments_for(id);
         // Newest first: that is where most look-ups end.
         for segment in segments.iter().rev() {
@@ -154,6 +163,33 @@ impl Shared {
             }
         }
         Ok(None)
+    }
+
+    /// Erases receipts and sums, from the checkpoints as well.
+    fn erase(&self, whose: &WhoseUid) -> Result<Erased, DiskFault> {
+        // The sums go first, with all receipts of that instant: should the process end in between, what is left can be
+        // erased again, and what was erased is counted nowhere.
+        let (usage_rows, others, segments) = self.lock().erase(whose);
+        let mut erased = Erased { usage_rows, others, ..Erased::default() };
+        for segment in segments {
+            erased.receipts += segment.erase(&self.folder, whose)?;
+        }
+        // The current one, and with the next one the previous one. None is made while somebody reads the rows.
+        let mut left = CHECKPOINTS;
+        for _ in 0..REWRITES {
+            self.lock().wants_checkpoint = true;
+            self.sync();
+            let mut log = self.lock();
+            log.check()?;
+            if let Some(fault) = &log.checkpoint_fault {
+                return Err(fault.clone());
+            }
+            left -= u32::from(!log.wants_checkpoint);
+            if left == 0 {
+                return Ok(erased);
+            }
+        }
+        Err(io::Error::other("the checkpoints are not written yet; erase it again").into())
     }
 
     /// The thread that waits for the disk, so that no request does.
@@ -272,6 +308,14 @@ impl Ledger for EmbeddedLedger {
     async fn flush(&self) -> Result<(), LedgerError> {
         // What was appended is in the page cache, where every reader finds it.
         Ok(())
+    }
+
+    async fn erase(&self, whose: WhoseUid, _cursor: Option<&str>) -> Result<Erased, LedgerError> {
+        let (shared, of) = (self.shared.clone(), whose.clone());
+        let erased = tokio::task::spawn_blocking(move || shared.erase(&of)).await;
+        let erased = erased.map_err(|error| LedgerError::Unavailable(error.to_string()))??;
+        let claims = self.claim(move |claims| claims.erase(&whose)).await?;
+        Ok(Erased { others: erased.others + claims, ..erased })
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

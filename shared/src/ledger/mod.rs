@@ -102,6 +102,22 @@ impl Charged {
     }
 }
 
+/// Which tenants are meant, by their uids.
+pub type WhoseUid = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What was erased.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Receipts.
+    pub receipts: u64,
+    /// Rows of usage, or parts of them.
+    pub usage_rows: u64,
+    /// Totals, grants, idempotency keys and their answers.
+    pub others: u64,
+    /// Where the next call goes on; `None` when all is done.
+    pub next: Option<String>,
+}
+
 /// Why the ledger did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -155,6 +171,11 @@ pub trait Ledger: Claims {
 
     /// Writes what waits in this process, so that every other one sees it: before the process ends, and now and then.
     async fn flush(&self) -> Result<(), LedgerError>;
+
+    /// Erases what is kept of the tenants that are `whose`: receipts, totals, usage rows and claims, from after `cursor`. It
+    /// is not seen any more when this returns, and its bytes are gone from the log and the table. A receipt that is
+    /// recorded meanwhile may stay.
+    async fn erase(&self, whose: WhoseUid, cursor: Option<&str>) -> Result<Erased, LedgerError>;
 
     /// Whether the ledger answers and, as far as it knows without trying, takes what is written.
     async fn ping(&self) -> Result<(), LedgerError>;

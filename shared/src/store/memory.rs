@@ -415,6 +415,11 @@ impl Counters for MemoryCounters {
         Ok(())
     }
 
+    async fn forget(&self, tenant: &str) -> Result<(), StoreError> {
+        self.lock().remove(tenant);
+        Ok(())
+    }
+
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {
         let known = self.lock().contains_key(tenant);
         if !known {

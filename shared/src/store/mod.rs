@@ -266,6 +266,9 @@ pub trait Counters: Send + Sync {
     /// The ledger has heard of these.
     async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError>;
 
+    /// Forgets a tenant: windows, holds, rates and settings.
+    async fn forget(&self, tenant: &str) -> Result<(), StoreError>;
+
     /// What windows have used and hold; `None` for one that the store does not have.
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError>;
 }

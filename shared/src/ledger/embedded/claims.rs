@@ -3,14 +3,14 @@
 //! A claim must be on disk before it is answered for, and most requests make none; so this is redb with its `fsync` for
 //! each change, and runs where waiting for the disk keeps no request from being served.
 
-use super::super::LedgerError;
 use super::super::claims::{Begun, IdempotencyKey};
+use super::super::{LedgerError, WhoseUid};
 use crate::disk::DiskFault;
 use crate::disk::database::FileDatabase;
 use crate::id::RequestId;
 use crate::receipt::Amounts;
 use bytes::Bytes;
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -76,6 +76,21 @@ impl Claims {
 
     pub(super) fn open_window(&self, tenant: &str, window: &str) -> Result<bool, LedgerError> {
         self.database.write(|change| Ok(change.open_table(OPENED)?.insert((tenant, window), ())?.is_none()))
+    }
+
+    /// Removes all that is `whose`; answers how much that was.
+    pub(super) fn erase(&self, whose: &WhoseUid) -> Result<u64, LedgerError> {
+        self.database.write(|change| {
+            let (mut grants, mut opened) = (change.open_table(GRANTS)?, change.open_table(OPENED)?);
+            let (mut keys, mut answers) = (change.open_table(KEYS)?, change.open_table(ANSWERS)?);
+            let count = |tables: [u64; 4]| tables.into_iter().sum::<u64>();
+            let before = count([grants.len()?, opened.len()?, keys.len()?, answers.len()?]);
+            grants.retain(|(uid, _), _| !whose(uid))?;
+            opened.retain(|(uid, _), ()| !whose(uid))?;
+            keys.retain(|(uid, _), _| !whose(uid))?;
+            answers.retain(|(uid, _), _| !whose(uid))?;
+            Ok(before - count([grants.len()?, opened.len()?, keys.len()?, answers.len()?]))
+        })
     }
 
     pub(super) fn begin(

@@ -9,6 +9,7 @@ use super::segment::{Name, Segment, unframe};
 use super::totals::Totals;
 use crate::disk::{DiskFault, check_in_place};
 use crate::id::RequestId;
+use crate::ledger::WhoseUid;
 use crate::receipt::Receipt;
 use crate::window::day_utc;
 use std::fs::{self, File, OpenOptions};
@@ -74,6 +75,8 @@ pub(super) struct Log {
     unsynced: Vec<Stretch>,
     since_checkpoint_bytes: u64,
     last_checkpoint_bytes: u64,
+    /// Whether one is to be written though none is due.
+    pub(super) wants_checkpoint: bool,
     /// Set when what is too old at this time is to be dropped.
     forget_at_ms: Option<u64>,
 }
@@ -196,6 +199,7 @@ impl Log {
             unsynced: Vec::new(),
             since_checkpoint_bytes,
             last_checkpoint_bytes: 0,
+            wants_checkpoint: false,
             forget_at_ms: Some(now_ms),
         })
     }
@@ -276,6 +280,12 @@ impl Log {
         Ok(())
     }
 
+    /// Drops the sums of tenants; answers how many usage rows and windows they were, and the segments that hold receipts now.
+    pub(super) fn erase(&mut self, whose: &WhoseUid) -> (u64, u64, Vec<Segment>) {
+        let (usage_rows, windows) = self.totals.erase(whose);
+        (usage_rows, windows, self.sealed.iter().chain([&self.active]).cloned().collect())
+    }
+
     /// The segments that may hold a receipt of this id.
     pub(super) fn segments_for(&self, id: RequestId) -> Vec<Segment> {
         self.sealed.iter().chain([&self.active]).filter(|segment| segment.may_hold(id)).cloned().collect()
@@ -301,12 +311,14 @@ impl Log {
         let step_bytes = self.bounds.checkpoint_bytes.max(4 * self.last_checkpoint_bytes);
         let is_due = has_rolled
             || self.forget_at_ms.is_some()
+            || self.wants_checkpoint
             || self.since_checkpoint_bytes >= step_bytes
             || (self.is_closing && self.since_checkpoint_bytes > 0);
         let sums = if is_due { self.totals.snapshot(self.forget_at_ms) } else { None };
         let Some(sums) = sums else {
             return Work { stretches, checkpoint: None, forget_at_ms: None, since_checkpoint_bytes: 0 };
         };
+        self.wants_checkpoint = false;
         let since_checkpoint_bytes = std::mem::take(&mut self.since_checkpoint_bytes);
         let forget_at_ms = self.forget_at_ms.take();
         if let Some(first_day) = forget_at_ms.map(first_day_to_keep) {

@@ -3,15 +3,21 @@
 //! A line is eight hexadecimal digits of CRC-32, a space, JSON and a newline, and is written by one `write`. Whatever a
 //! crash or a bad disk leaves is thus told from what was meant, line by line, and `less` shows the rest.
 //!
+//! A receipt that is erased is overwritten in its place, by a line as long that has its id and nothing else. So no place in
+//! the log moves, a replay finds the id and does not bring the receipt back, and its bytes are gone from the file.
+//!
 //! No receipt has an entry in memory. A request id begins with its time ([`RequestId`]), so a block of about 256 KiB
 //! needs only the earliest and the latest of its ids' times: some 90 bytes of index for each MiB of log. A look-up reads
 //! the blocks that may hold the id, nearly always one, and parses the one line that begins with it.
 
 use crate::id::RequestId;
+use crate::ledger::WhoseUid;
 use crate::receipt::Receipt;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -118,6 +124,9 @@ impl Segment {
                         self.note(line.len(), receipt.id);
                         each(&receipt);
                     }
+                    Err(_) if let Ok(Erased { id, erased: true }) = serde_json::from_slice(json) => {
+                        self.note(line.len(), id);
+                    }
                     // Whole, yet not as this version writes it: not ours to cut off.
                     Err(_) => {
                         unread += 1;
@@ -143,8 +152,8 @@ impl Segment {
         self.blocks.iter().map(|block| block.last_ms).max().unwrap_or(0)
     }
 
-    /// Finds the receipt of this id.
-    pub(super) fn find(&self, folder: &Path, id: RequestId) -> io::Result<Option<Receipt>> {
+    /// Finds the line of this id, as a receipt or as whatever else is wanted of it.
+    pub(super) fn find<T: DeserializeOwned>(&self, folder: &Path, id: RequestId) -> io::Result<Option<T>> {
         let mut file = match File::open(self.name.path(folder)) {
             // Its receipts became too old while we were on the way.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -168,6 +177,55 @@ impl Segment {
         }
         Ok(None)
     }
+}
+
+impl Segment {
+    /// Overwrites the receipts that are `whose`, and brings that to the disk; answers how many they were.
+    pub(super) fn erase(&self, folder: &Path, whose: &WhoseUid) -> io::Result<u64> {
+        let file = match OpenOptions::new().read(true).write(true).open(self.name.path(folder)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            file => file?,
+        };
+        let mut lines = BufReader::with_capacity(64 << 10, (&file).take(self.end_bytes));
+        let (mut erased, mut at_bytes, mut line) = (0, 0, Vec::new());
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            let kept = unframe(&line).and_then(|json| serde_json::from_slice::<Kept>(json).ok());
+            if let Some(kept) = kept
+                && whose(kept.tenant_uid.as_deref().unwrap_or(&kept.tenant))
+            {
+                file.write_all_at(&erased_line(kept.id, line.len()), at_bytes)?;
+                erased += 1;
+            }
+            at_bytes += line.len() as u64;
+            line.clear();
+        }
+        if erased > 0 {
+            file.sync_data()?;
+        }
+        Ok(erased)
+    }
+}
+
+/// Whose a receipt is.
+#[derive(Deserialize)]
+struct Kept {
+    id: RequestId,
+    tenant: String,
+    tenant_uid: Option<String>,
+}
+
+/// What an erased receipt leaves: its id, so that it is not recorded again.
+#[derive(Deserialize)]
+struct Erased {
+    id: RequestId,
+    erased: bool,
+}
+
+/// The line of an erased receipt, `length` bytes long.
+fn erased_line(id: RequestId, length: usize) -> Vec<u8> {
+    let json = format!("{{\"id\":\"{id}\",\"erased\":true}}");
+    let json = format!("{json:<width$}", width = length.saturating_sub(JSON_AT + 1));
+    format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes()
 }
 
 impl Block {

@@ -667,3 +667,36 @@ fn each_id_counts_once() {
     };
     TestRunner::new(config).run(&steps, counts_once).unwrap();
 }
+
+#[tokio::test]
+async fn what_is_erased_is_in_no_file_and_does_not_come_back() {
+    let folder = TestFolder::new();
+    let mut ledger = open(&folder);
+    let (gone, kept) = (receipt("gone~1", MIDNIGHT_MS), receipt("kept", MIDNIGHT_MS));
+    for receipt in [&gone, &kept, &receipt("gone~1", MIDNIGHT_MS + DAY_MS)] {
+        ledger.record(receipt).await.unwrap();
+    }
+    let erased = ledger.erase(Arc::new(|uid: &str| uid == "gone~1"), None).await.unwrap();
+    assert_eq!((erased.receipts, erased.usage_rows), (2, 2));
+    for _ in 0..2 {
+        for entry in fs::read_dir(folder.join("ledger")).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            assert!(!bytes.windows(4).any(|bytes| bytes == b"gone"), "{} has it", path.display());
+        }
+        drop(ledger);
+        ledger = open(&folder);
+        // A replay finds its id.
+        ledger.record(&gone).await.unwrap();
+        assert_eq!(ledger.receipt("gone~1", gone.id, MIDNIGHT_MS).await.unwrap(), None);
+        assert_eq!(ledger.totals("gone~1", &gone.windows[0]).await.unwrap().used, times(0));
+        assert_eq!(ledger.receipt("kept", kept.id, MIDNIGHT_MS).await.unwrap(), Some(kept.clone()));
+        assert_eq!(ledger.totals("kept", &kept.windows[0]).await.unwrap().used, ONE);
+    }
+    // Without a checkpoint the sums are those of what is left.
+    drop(ledger);
+    fs::remove_file(path_of(&folder, "checkpoint")).unwrap();
+    fs::remove_file(path_of(&folder, "checkpoint.previous")).unwrap();
+    let ledger = open(&folder);
+    assert_eq!(ledger.usage(&UsageQuery::default(), None, 9).await.unwrap().data.len(), 1);
+}

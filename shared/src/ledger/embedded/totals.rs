@@ -9,7 +9,7 @@
 //! checkpoint.
 
 use crate::directory::Page;
-use crate::ledger::{Charged, Counts, Figures, Period, Tally, UsageQuery, UsageRow};
+use crate::ledger::{Charged, Counts, Figures, Period, Tally, UsageQuery, UsageRow, WhoseUid};
 use crate::receipt::Receipt;
 use crate::window::{Window, beginning_of, day_utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -33,7 +33,7 @@ type RowKey = (Arc<str>, Arc<str>, Arc<str>, Option<u8>);
 type DayKey = (Arc<str>, Arc<str>, Arc<str>);
 
 /// Sums over some of the receipts.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
     /// By uid; a tenant has a few dozen windows, the newest last, so that a list is quicker than a map.
     windows: HashMap<Arc<str>, Vec<(Window, Charged)>>,
@@ -70,6 +70,18 @@ impl Sums {
     fn window(&self, tenant: &str, window: &Window) -> Charged {
         let windows = self.windows.get(tenant).into_iter().flatten();
         windows.rev().find(|(known, _)| known == window).map_or_else(Charged::default, |(_, sum)| *sum)
+    }
+
+    /// Drops what is `whose`; answers how many usage rows and windows that was.
+    fn erase(&mut self, whose: &WhoseUid) -> (u64, u64) {
+        let mut windows = 0;
+        self.windows.retain(|uid, of| {
+            windows += if whose(uid) { of.len() as u64 } else { 0 };
+            !whose(uid)
+        });
+        let before = self.rows.len();
+        self.rows.retain(|(_, uid, ..), _| !whose(uid));
+        ((before - self.rows.len()) as u64, windows)
     }
 
     /// Drops what is too old to be asked for at `now_ms`.
@@ -145,6 +157,14 @@ impl Totals {
             base.forget(now_ms);
         }
         Some(self.base.clone())
+    }
+
+    /// Drops what is `whose`; answers how many usage rows and windows that was. Whoever has an earlier answer keeps it,
+    /// which is the one time that all is copied.
+    pub(super) fn erase(&mut self, whose: &WhoseUid) -> (u64, u64) {
+        let base = Arc::make_mut(&mut self.base);
+        base.absorb(std::mem::take(&mut self.fresh));
+        base.erase(whose)
     }
 
     /// The usage rows as they are now, to be read at leisure.

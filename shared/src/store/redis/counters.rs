@@ -255,6 +255,12 @@ impl Counters for RedisStore {
         futures_util::future::try_join_all(acknowledged).await.map(drop)
     }
 
+    async fn forget(&self, tenant: &str) -> Result<(), StoreError> {
+        let mut forget = redis::cmd("UNLINK");
+        forget.arg(self.tenant_key(tenant));
+        self.ask(forget.into()).await.map(drop)
+    }
+
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {
         if windows.is_empty() {
             return Ok(Vec::new());

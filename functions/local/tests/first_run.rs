@@ -93,7 +93,6 @@ async fn a_bad_environment_is_refused_by_the_name_of_its_variable_and_no_secret_
         ("GATEWAY_STORE", "bogus", "memory"),
         ("GATEWAY_STORE", "bogus://user:hunter2@host:1/0?password=hunter2", "memory"),
         ("GATEWAY_ADMIN_TOKEN", "short-hunter2", "32 characters"),
-        ("GATEWAY_ADMIN_TOKEN", "", "32 characters"),
         ("GATEWAY_LOG", "=[", "GATEWAY_LOG"),
     ] {
         let complaint = Setup::new().with(variable, value).complaint().await;
@@ -101,6 +100,20 @@ async fn a_bad_environment_is_refused_by_the_name_of_its_variable_and_no_secret_
         assert!(!complaint.contains("hunter2"), "{variable}={value}: {complaint}");
         assert_eq!(complaint.trim_end().lines().count(), 1, "one line says it: {complaint}");
     }
+}
+
+#[tokio::test]
+async fn a_blank_variable_counts_as_not_set_and_the_end_of_a_secrets_line_is_cut() {
+    let token = "an-operator-chose-this-token-of-32-and-more";
+    let blank =
+        ["GATEWAY_CONFIG", "GATEWAY_STORE", "GATEWAY_STORE_CA", "GATEWAY_HASH_SECRET", "GATEWAY_LOG", "GROQ_API_KEY"];
+    let setup = Setup::new().with("GATEWAY_ADMIN_TOKEN", &format!("{token}\r\n"));
+    let mut gateway = blank.iter().fold(setup, |setup, name| setup.with(name, "")).start().await;
+    gateway.admin_token = token.to_owned();
+    assert_eq!(gateway.admin("GET /admin/tenants", "").await.status, 200);
+    // An empty token is none: one is made, and shown.
+    let gateway = Setup::new().with("GATEWAY_ADMIN_TOKEN", " ").start().await;
+    assert_eq!(gateway.admin("GET /admin/tenants", "").await.status, 200);
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ const ROUTES: Routes = Routes(&[
     ("GET, HEAD, POST", "/admin/tenants"),
     ("DELETE, GET, HEAD, PATCH", "/admin/tenants/{tenant}"),
     ("DELETE", "/admin/tenants/{tenant}/cache"),
+    ("DELETE", "/admin/tenants/{tenant}/data"),
     ("GET, HEAD", "/admin/tenants/{tenant}/usage"),
     ("GET, HEAD, POST", "/admin/tenants/{tenant}/keys"),
     ("DELETE, PATCH", "/admin/tenants/{tenant}/keys/{key}"),

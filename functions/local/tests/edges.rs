@@ -113,6 +113,7 @@ async fn the_methods_that_a_405_names_are_those_that_there_are() {
         "/admin/tenants",
         "/admin/tenants/demo",
         "/admin/tenants/demo/cache",
+        "/admin/tenants/demo/data",
         "/admin/tenants/demo/usage",
         "/admin/tenants/demo/keys",
         "/admin/tenants/demo/keys/demo",

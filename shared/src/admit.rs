@@ -14,12 +14,13 @@ use crate::gcra::Rate;
 use crate::health::ModelHealth;
 use crate::id::RequestId;
 use crate::instructions::CacheUse;
+use crate::journal::Journal;
 use crate::outage::{self, Owed};
 use crate::pipeline::Work;
 use crate::receipt::{Amounts, CacheStatus};
 use crate::refill::{Stale, learn, recover};
 use crate::store::HealthStore;
-use crate::store::{Admission, CacheKey, Counters, QuotaAsk, Refusal, StoreError, Verdict};
+use crate::store::{Admission, CacheKey, Counters, QuotaAsk, Refusal, Standing, StoreError, Verdict};
 use crate::tenant::{Limits, Tenant, TenantUpgrade};
 use crate::window::{Window, WindowKind};
 use bytes::Bytes;
@@ -234,6 +235,7 @@ async fn ask_store(
                     unheard.take().into_iter().for_each(|ask| gateway.outage.owe(Owed::Release(ask)));
                     continue;
                 }
+                note_refusal(gateway, &ask, refusal, standing, now_ms);
                 return Err(told(refusal, now_ms).into());
             }
             Verdict::Stale { settings, windows, again, epoch } => {
@@ -258,33 +260,80 @@ fn stale_at_each_try() -> Error {
     Error::Unavailable("at each try the tenant's settings had changed, or the store was lost".into())
 }
 
-/// Asks for a place in the rates only, for a request that dispatches nothing; it counts nothing.
-pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &Decision) -> Result<(), Error> {
+/// Refuses a request whose tenant is known to be over a rate, without asking the store.
+pub(crate) fn refuse_known(work: &mut Work<'_>) -> Result<(), Error> {
+    let reads_cache = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
+    let tokens = rate_tokens(&work.request, InputEstimate::of(&work.request));
+    let tokens = Some(tokens).filter(|_| !reads_cache || cache_key(work).is_none());
+    refuse_early(work.gateway, &work.caller, tokens, &mut work.journal)
+}
+
+/// The same from the head alone: `tokens` is what a request asks for at least, where no remembered answer may serve it.
+pub(crate) fn refuse_early(
+    gateway: &Gateway,
+    caller: &Caller,
+    tokens: Option<u64>,
+    journal: &mut Journal,
+) -> Result<(), Error> {
+    let (uid, version) = (&caller.tenant.uid, caller.tenant.version);
+    let known = gateway.refusals.of(uid, version, tokens, gateway.clock.now_ms());
+    let Some((error, standing)) = known else { return Ok(()) };
+    journal.standing = standing;
+    Err(error)
+}
+
+/// Asks for a place in the rates only, for a request that dispatches nothing; it counts nothing. While the store is down
+/// the rates are this process's.
+pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &mut Decision) -> Result<(), Error> {
+    let gateway = work.gateway;
+    let mut down = gateway.store.is_skipped();
     for _ in 0..TRIES {
-        let now_ms = work.gateway.clock.now_ms();
-        let ask = Admission { quotas: Vec::new(), ..admission(work.gateway, work, decision, now_ms) };
-        let verdict = work.gateway.store.counters().admit(&ask, true, now_ms).await;
-        match verdict.map_err(Refused::from)? {
+        let now_ms = gateway.clock.now_ms();
+        let ask = Admission { quotas: Vec::new(), ..admission(gateway, work, decision, now_ms) };
+        let counters: &dyn Counters = if down { &gateway.outage.counters } else { gateway.store.counters() };
+        let Ok(verdict) = counters.admit(&ask, true, now_ms).await else {
+            work.journal.degrade("store");
+            down = true;
+            continue;
+        };
+        match verdict {
             Verdict::Admitted { standing, .. } => {
                 work.journal.standing = standing;
                 return Ok(());
             }
             Verdict::Refused { refusal, standing } => {
                 work.journal.standing = standing;
+                note_refusal(gateway, &ask, refusal, standing, now_ms);
                 return Err(told(refusal, now_ms));
             }
+            Verdict::Stale { epoch, .. } if down => {
+                let told = counters.refill(&ask.tenant, Some(epoch), ask.settings_version, &[], now_ms).await;
+                told.map_err(Refused::from)?;
+            }
             Verdict::Stale { settings, windows, epoch, .. } => {
+                let version = work.caller.tenant.version;
                 let stale = Stale { settings, windows: &windows, epoch };
-                learn(work, stale, &mut Vec::new(), now_ms).await?
+                learn(work, stale, &mut Vec::new(), now_ms).await?;
+                if work.caller.tenant.version != version {
+                    *decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
+                    work.note(decision);
+                }
             }
         }
     }
     Err(stale_at_each_try())
 }
 
+fn note_refusal(gateway: &Gateway, ask: &Admission, refusal: Refusal, standing: Standing, now_ms: u64) {
+    if let Refusal::Rate { kind, retry_after_ms } = refusal {
+        gateway.refusals.note(ask, kind, retry_after_ms, standing, now_ms);
+    }
+}
+
 /// Gives back what was held for a request of which nothing was dispatched.
 pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
     let gateway = work.gateway;
+    gateway.refusals.forget(&hold.ask.tenant);
     let released = counters(work).release(&hold.ask, hold.epoch, gateway.clock.now_ms()).await;
     if let Err(error) = released {
         tracing::warn!(request = %work.journal.id, %error, "a hold is not released yet");

@@ -19,6 +19,9 @@ const LIKELY_BYTES_PER_TOKEN: u64 = 2;
 /// Tokens of an answer that the token rate is charged at first when the client sets no bound; corrected at settle.
 const USUAL_OUTPUT_TOKENS: u64 = 256;
 
+/// The least that any request takes of the token rate.
+pub(crate) const LEAST_TOKENS: u64 = MESSAGE_TOKENS / 2;
+
 /// Input tokens of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputEstimate {

@@ -24,6 +24,7 @@ use crate::outage::Outage;
 use crate::provider::Provider;
 use crate::provider::unknown::Unknown;
 use crate::receipt::Receipt;
+use crate::refusals::Refusals;
 use crate::request::ChatRequest;
 use crate::retry_budget::RetryBudget;
 use crate::running::{Connections, Running};
@@ -71,6 +72,8 @@ pub struct Gateway {
     pub budget: Arc<Budget>,
     /// The connections of the process, where it has its own.
     pub connections: Arc<Connections>,
+    /// Who is over a rate, as far as this process was told.
+    pub(crate) refusals: Refusals,
     pub(crate) authenticator: Authenticator,
     pub(crate) intents: Intents,
     /// What the classifier is asked, without a prompt.
@@ -473,6 +476,7 @@ impl Builder {
         Ok(Gateway {
             intents: Intents::learn(&config.intents, self.embedder).await?,
             bare_question: OnceLock::new(),
+            refusals: Refusals::default(),
             budget: Budget::new(config.server.memory_bytes.unwrap_or(self.memory_bytes)),
             authenticator: Authenticator::new(directory.clone(), hasher.clone(), config.tenant_defaults.clone()),
             retries: Mutex::new(RetryBudget::new(config.retry.clone())),

@@ -16,6 +16,7 @@ pub mod decide;
 pub mod intent;
 pub mod estimate;
 mod idempotency;
+mod refusals;
 mod admit;
 mod afford;
 mod refill;

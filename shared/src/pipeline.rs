@@ -6,7 +6,7 @@
 //! whole runs on a task of its own, so that a client that goes away takes nothing with it: the provider is read to its
 //! usage and the request is settled (M4).
 
-use crate::admit::{Admitted, Hold, admit};
+use crate::admit::{Admitted, Hold, admit, admit_rate, refuse_early, refuse_known};
 use crate::answer::{Answer, Reply};
 use crate::attempt::{Answering, first_that_answers};
 use crate::authenticate::Caller;
@@ -15,11 +15,12 @@ use crate::classify::classify;
 use crate::decide::{Decision, decide};
 use crate::deliver::{deliver, deliver_hit};
 use crate::error::Error;
+use crate::estimate::LEAST_TOKENS;
 use crate::gateway::Gateway;
 use crate::health::Observation;
 use crate::id::RequestId;
 use crate::idempotency::{answer_again, claim, finish};
-use crate::instructions::{Instructions, key_of};
+use crate::instructions::{CacheUse, Instructions, key_of};
 use crate::journal::Journal;
 use crate::ledger::IdempotencyKey;
 use crate::rank::candidates;
@@ -143,12 +144,7 @@ async fn serve(gateway: &Gateway, call: ChatCall, mut journal: Journal, mut repl
         Err(error) => return refuse(gateway, &mut journal, &mut reply, error),
     };
     let mut work = Work::new(gateway, asked, journal);
-    let answered = match claim(&mut work).await {
-        Ok(None) => answer(&mut work, &mut reply).await,
-        Ok(Some(kept)) => answer_again(&work, kept, &mut reply),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = answered {
+    if let Err(error) = answer(&mut work, &mut reply).await {
         finish(&work, None).await;
         gateway.write_lost(&work.caller.tenant.uid).await;
         refuse(gateway, &mut work.journal, &mut reply, error);
@@ -175,6 +171,9 @@ pub(crate) async fn read(gateway: &Gateway, call: ChatCall, journal: &mut Journa
     journal.key_last4 = caller.key_last4.clone();
     let wants = Instructions::read(&call.headers)?;
     journal.tags = wants.tags.clone();
+    // One that a remembered answer may serve takes no tokens.
+    let may_hit = caller.tenant.settings.cache.enabled && !matches!(wants.cache, CacheUse::NoStore | CacheUse::NoCache);
+    refuse_early(gateway, &caller, (!may_hit).then_some(LEAST_TOKENS), journal)?;
     let room = gateway.budget.room(&caller.tenant.uid);
     room.grow(REQUEST_BYTES)?;
     let body = deadline(journal.started).bound(call.body.read(&room)).await.map_err(|_| Error::DeadlineExceeded)??;
@@ -192,6 +191,12 @@ pub(crate) async fn read(gateway: &Gateway, call: ChatCall, journal: &mut Journa
 async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     let mut decision = decide(&work.gateway.config, &work.gateway.intents, &work.caller, &work.request).await?;
     work.note(&decision);
+    refuse_known(work)?;
+    if let Some(kept) = claim(work).await? {
+        // What was answered once is limited by the rates like any request, and by what the key may do now.
+        admit_rate(work, &mut decision).await?;
+        return answer_again(work, kept, reply);
+    }
     let mut hold = match admit(work, &mut decision).await? {
         Admitted::Hit(remembered) => {
             deliver_hit(work, remembered, reply).await;

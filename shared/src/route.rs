@@ -40,7 +40,7 @@ async fn decided(gateway: &Gateway, call: ChatCall, journal: &mut Journal) -> Re
     let mut work = Work::new(gateway, asked, own);
     let told = async {
         let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
-        admit_rate(&mut work, &decision).await?;
+        admit_rate(&mut work, &mut decision).await?;
         if decision.unsure {
             decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);
         }

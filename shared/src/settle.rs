@@ -170,6 +170,9 @@ async fn charge(work: &Work<'_>, settlement: &Settlement, write: Option<CacheWri
             return false;
         }
     }
+    if settlement.token_rate.is_some_and(|(_, taken, used)| used < taken) {
+        gateway.refusals.forget(&settlement.tenant);
+    }
     if !work.journal.outage {
         gateway.pay().await;
     }

@@ -1,6 +1,6 @@
 //! What changes while a request is with its model: the day, its tenant's limit, the price.
 
-use crate::rig::{NOW, Rig, Scene, ask, streamed, two_tiers};
+use crate::rig::{NOW, Rig, Scene, ask, ask_with, streamed, two_tiers};
 use async_trait::async_trait;
 use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::{Call, Chunk, Chunks, Provider, ProviderError, Reply};
@@ -162,4 +162,21 @@ async fn a_stream_that_never_ends_is_ended_when_the_attempts_time_is_over() {
         assert_eq!(receipt["attempts"][0]["outcome"], "timeout", "{receipt}");
         assert!(receipt["usage"]["output_tokens"].as_u64().unwrap() > 0, "what came is billed");
     }
+}
+
+#[tokio::test]
+async fn tokens_that_a_request_did_not_need_are_the_next_ones_at_once() {
+    let limits = json!({"tokens_per_minute": 1000, "requests_per_minute": null});
+    let (rig, provider) = waiting(simulated().limits(limits)).await;
+    let large = || ask_with("cheap", json!({"max_tokens": 900}));
+    let (got, ()) = tokio::join!(rig.fresh(large()), async {
+        provider.is_called.notified().await;
+        for _ in 0..2 {
+            assert_eq!(rig.fresh(large()).await.status, 429, "all of the rate is taken");
+        }
+        provider.may_answer.notify_one();
+    });
+    assert_eq!(got.status, 200);
+    provider.may_answer.notify_one();
+    assert_eq!(rig.fresh(large()).await.status, 200, "the refusal of before is forgotten");
 }

@@ -17,6 +17,7 @@ mod dynamodb;
 mod ending;
 mod evidence;
 mod idempotency;
+mod early;
 mod in_flight;
 mod known_faults;
 mod memory;

@@ -121,7 +121,8 @@ async fn receipts_in_the_log_are_written_once_however_often_they_are_replayed() 
     let (_, _, log) = gateway.ended().await;
     // The ledger is lost and the directory is not: receipts are a tenant's own, and one made anew would not see them.
     let folder = Folder::new();
-    for file in ["directory.redb", "hash-secret", "admin-token"] {
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    for file in ["data/directory.redb", "data/hash-secret", "data/admin-token"] {
         folder.file(file, std::fs::read(kept.path().join(file)).unwrap());
     }
     let log = folder.file("gateway.log", log);

@@ -276,7 +276,7 @@ pub(crate) fn refuse_early(
     journal: &mut Journal,
 ) -> Result<(), Error> {
     let (uid, version) = (&caller.tenant.uid, caller.tenant.version);
-    let known = gateway.refusals.of(uid, version, tokens, gateway.clock.now_ms());
+    let known = gateway.over_rate.of(uid, version, tokens, gateway.clock.now_ms());
     let Some((error, standing)) = known else { return Ok(()) };
     journal.standing = standing;
     Err(error)
@@ -326,14 +326,14 @@ pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &mut Decision) -> 
 
 fn note_refusal(gateway: &Gateway, ask: &Admission, refusal: Refusal, standing: Standing, now_ms: u64) {
     if let Refusal::Rate { kind, retry_after_ms } = refusal {
-        gateway.refusals.note(ask, kind, retry_after_ms, standing, now_ms);
+        gateway.over_rate.note(ask, kind, retry_after_ms, standing, now_ms);
     }
 }
 
 /// Gives back what was held for a request of which nothing was dispatched.
 pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
     let gateway = work.gateway;
-    gateway.refusals.forget(&hold.ask.tenant);
+    gateway.over_rate.forget(&hold.ask.tenant);
     let released = counters(work).release(&hold.ask, hold.epoch, gateway.clock.now_ms()).await;
     if let Err(error) = released {
         tracing::warn!(request = %work.journal.id, %error, "a hold is not released yet");

@@ -10,7 +10,7 @@ use crate::catalog::{Model, Target};
 use crate::clock::{Clock, SystemClock, is_within};
 use crate::config::{CacheSettings, Config};
 use crate::decide::{Intents, not_found};
-use crate::directory::{Directory, DirectoryError};
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::health::{MemoryHealth, ModelHealth, Observation};
 use crate::id::RequestId;
@@ -21,10 +21,10 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::losses::LogLosses;
 use crate::metrics::Metrics;
 use crate::outage::Outage;
+use crate::over_rate::OverRate;
 use crate::provider::Provider;
 use crate::provider::unknown::Unknown;
 use crate::receipt::Receipt;
-use crate::refusals::Refusals;
 use crate::request::ChatRequest;
 use crate::retry_budget::RetryBudget;
 use crate::running::{Connections, Running};
@@ -48,7 +48,7 @@ const LOST_AT_ONCE: usize = 32;
 /// How long a request waits for the models' health, which lies beside its way.
 const HEALTH_WITHIN: Duration = Duration::from_millis(200);
 /// For how long what failed to answer is not asked again, where one can do without.
-const LEFT_ALONE_MS: u64 = 1_000;
+pub(crate) const LEFT_ALONE_MS: u64 = 1_000;
 
 /// The gateway.
 pub struct Gateway {
@@ -73,7 +73,7 @@ pub struct Gateway {
     /// The connections of the process, where it has its own.
     pub connections: Arc<Connections>,
     /// Who is over a rate, as far as this process was told.
-    pub(crate) refusals: Refusals,
+    pub(crate) over_rate: OverRate,
     pub(crate) authenticator: Authenticator,
     pub(crate) intents: Intents,
     /// What the classifier is asked, without a prompt.
@@ -85,9 +85,9 @@ pub struct Gateway {
     /// What the operator was told of providers.
     pub(crate) warned: Warned,
     /// Whether the ledger takes receipts.
-    ledger_standing: Standing,
+    pub(crate) ledger_standing: Standing,
     /// When the directory was found at fault, in Unix milliseconds, and its state and fault in words.
-    directory_fault: Mutex<Option<(u64, (&'static str, &'static str))>>,
+    pub(crate) directory_fault: Mutex<Option<(u64, (&'static str, &'static str))>>,
     /// What could not be logged.
     pub losses: Arc<LogLosses>,
     /// Until when the models' health is not asked of the store, in Unix milliseconds.
@@ -284,92 +284,6 @@ impl Gateway {
         let receipt = found.map_err(|e| Error::Unavailable(e.to_string()))?.ok_or(Error::NotFound)?;
         Ok(Answer::json(StatusCode::OK, &serde_json::to_value(receipt).unwrap_or_default()))
     }
-
-    /// `GET /ready`: whether requests can be served, and each backend's state.
-    pub async fn ready(&self) -> Answer {
-        let now_ms = self.clock.now_ms();
-        let state = |works: bool| if works { "ok" } else { "down" };
-        let backend = |fault: Option<(&str, &str)>| {
-            fault.map_or_else(|| json!({"state": "ok"}), |(state, words)| json!({"state": state, "error": words}))
-        };
-        let asked = Instant::now();
-        let (directory, ledger, (store, latency)) = tokio::join!(self.directory_fault(), self.ledger_fault(), async {
-            (self.store.ping(now_ms).await, asked.elapsed())
-        });
-        let mut providers = serde_json::Map::new();
-        for provider in &self.config.providers {
-            let models: Vec<Arc<str>> = self
-                .config
-                .catalog
-                .models
-                .iter()
-                .filter(|model| model.provider == provider.name)
-                .map(|model| model.name.clone())
-                .collect();
-            let (health, _) = self.health_of(&models, now_ms).await;
-            let usable = health
-                .iter()
-                .filter(|model| crate::health::score::health_percent(&model.measures.failure, model.standing) > 0)
-                .count();
-            let word = match usable {
-                _ if health.is_empty() || usable == health.len() => "ok",
-                0 => "down",
-                _ => "degraded",
-            };
-            providers.insert(provider.name.to_string(), json!({"state": word}));
-        }
-        // Without the store tenants go on within their outage share, as long as the ledger grants it.
-        let ready = directory.is_none_or(|(state, _)| state != "down") && (store.is_ok() || ledger.is_none());
-        let latency_ms = store.is_ok().then(|| (latency.as_secs_f64() * 1e6).round() / 1e3);
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let mut body = json!({"ready": ready, "store": {"kind": self.store.kind(), "state": state(store.is_ok()), "latency_ms": latency_ms},
-            "directory": backend(directory), "ledger": backend(ledger.map(|words| ("down", words))),
-            "log": self.losses.told(), "providers": providers});
-        if let Some(connections) = self.connections.told(now_ms) {
-            body["connections"] = connections;
-        }
-        Answer::json(status, &body)
-    }
-
-    /// What is wrong with directory and ledger, by name, in words; empty if nothing is.
-    pub async fn faults(&self) -> Value {
-        let (directory, ledger) = tokio::join!(self.directory_fault(), self.ledger_fault());
-        let faults = [("directory", directory.map(|(_, words)| words)), ("ledger", ledger)];
-        faults.into_iter().filter_map(|(name, words)| Some((name.to_owned(), Value::from(words?)))).collect()
-    }
-
-    /// The state of a directory that does not do all that it should, and why. While it does not it is asked once a second:
-    /// it may have to try a write to find out, and anybody may ask us.
-    async fn directory_fault(&self) -> Option<(&'static str, &'static str)> {
-        let known = || self.directory_fault.lock().unwrap_or_else(PoisonError::into_inner);
-        let now_ms = self.clock.now_ms();
-        let kept = *known();
-        if let Some((_, fault)) = kept.filter(|(asked_at_ms, _)| is_within(LEFT_ALONE_MS, *asked_at_ms, now_ms)) {
-            return Some(fault);
-        }
-        let fault = match self.directory.ping().await {
-            Ok(()) => None,
-            // Keys are known, and requests are served; only an admin is refused.
-            Err(DirectoryError::Unwritten(fault)) => Some(("degraded", fault.words)),
-            Err(_) => Some(("down", "it does not answer")),
-        };
-        *known() = fault.map(|fault| (now_ms, fault));
-        fault
-    }
-
-    /// What is wrong with the ledger: with what was written last, or with what a ping finds.
-    async fn ledger_fault(&self) -> Option<&'static str> {
-        if self.ledger_is_down().await {
-            return self.ledger_standing.fault();
-        }
-        let mark = self.ledger_standing.mark();
-        let pinged = self.ledger.ping().await;
-        if pinged.is_err() {
-            // Those who require the ledger need not wait for a write to find out.
-            self.ledger_standing.note(mark, &pinged, self.clock.now_ms());
-        }
-        pinged.err().map(|error| error.words())
-    }
 }
 
 /// A name as the lists of models tell it: a model is its provider's; a tier, an alias and `auto` are the gateway's own.
@@ -476,7 +390,7 @@ impl Builder {
         Ok(Gateway {
             intents: Intents::learn(&config.intents, self.embedder).await?,
             bare_question: OnceLock::new(),
-            refusals: Refusals::default(),
+            over_rate: OverRate::default(),
             budget: Budget::new(config.server.memory_bytes.unwrap_or(self.memory_bytes)),
             authenticator: Authenticator::new(directory.clone(), hasher.clone(), config.tenant_defaults.clone()),
             retries: Mutex::new(RetryBudget::new(config.retry.clone())),

@@ -16,7 +16,7 @@ pub mod decide;
 pub mod intent;
 pub mod estimate;
 mod idempotency;
-mod refusals;
+mod over_rate;
 mod admit;
 mod afford;
 mod refill;
@@ -37,6 +37,7 @@ mod journal;
 pub mod answer;
 pub mod events;
 mod route;
+mod ready;
 
 // What it meets.
 pub mod store;

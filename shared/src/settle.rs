@@ -171,7 +171,7 @@ async fn charge(work: &Work<'_>, settlement: &Settlement, write: Option<CacheWri
         }
     }
     if settlement.token_rate.is_some_and(|(_, taken, used)| used < taken) {
-        gateway.refusals.forget(&settlement.tenant);
+        gateway.over_rate.forget(&settlement.tenant);
     }
     if !work.journal.outage {
         gateway.pay().await;

@@ -51,6 +51,7 @@ async fn tries_of_one_request_count_once() {
     for calls in [2, 4] {
         rig.fresh(ask("cheap")).await;
         assert_eq!(rig.calls("malformed"), calls);
+        assert_eq!(health(&rig, "up/malformed").await.measures.failure.weight, 0.0, "no try is a failure");
         assert_eq!(health(&rig, "up/malformed").await.standing_for(&rig.uid().await), Standing::Ready);
     }
     rig.fresh(ask("cheap")).await;

@@ -6,7 +6,7 @@
 //! It refuses nobody whom the store would admit. A rate only fills with time, by what the rate's own rule gives, so what
 //! did not pass at one instant passes no sooner than was told. What can make it pass sooner: other limits, which come with
 //! another settings version, that of the caller; something given back, of which this process knows what it gives itself
-//! ([`Refusals::forget`]); and what it cannot know: another process gives back, the store is lost, the limits change before
+//! ([`OverRate::forget`]); and what it cannot know: another process gives back, the store is lost, the limits change before
 //! this process hears of it. For these nothing is remembered longer than [`LONGEST_MS`], well within the ten seconds of T2,
 //! and whoever comes when it was told to is never refused by memory. A clock that is set back forgets.
 //!
@@ -27,7 +27,7 @@ const KEPT: usize = 10_000;
 
 /// What this process was told of rates that are used up.
 #[derive(Debug)]
-pub(crate) struct Refusals {
+pub(crate) struct OverRate {
     kept: Mutex<LruCache<Arc<str>, Refused>>,
 }
 
@@ -42,13 +42,13 @@ struct Refused {
     standing: Standing,
 }
 
-impl Default for Refusals {
+impl Default for OverRate {
     fn default() -> Self {
         Self { kept: Mutex::new(LruCache::new(NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN))) }
     }
 }
 
-impl Refusals {
+impl OverRate {
     /// Notes that the store refused `ask`.
     pub(crate) fn note(&self, ask: &Admission, kind: RateKind, retry_after_ms: u64, standing: Standing, now_ms: u64) {
         let tokens = ask.token_rate.filter(|_| kind == RateKind::Tokens);
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn a_refusal_is_remembered_for_its_time_its_settings_and_until_something_is_given_back() {
-        let refusals = Refusals::default();
-        let known = |version, after_ms: i64| refusals.of("t", version, None, NOW.saturating_add_signed(after_ms));
-        let note = |ms| refusals.note(&ask(None, 1), RateKind::Requests, ms, Standing::default(), NOW);
+        let over_rate = OverRate::default();
+        let known = |version, after_ms: i64| over_rate.of("t", version, None, NOW.saturating_add_signed(after_ms));
+        let note = |ms| over_rate.note(&ask(None, 1), RateKind::Requests, ms, Standing::default(), NOW);
         note(500);
         for (version, after_ms, waits_ms) in
             [(1, 0, Some(500)), (1, 499, Some(1)), (1, 500, None), (1, -1, None), (2, 0, None)]
@@ -132,7 +132,7 @@ mod tests {
         note(60_000);
         assert!(known(1, 999).is_some() && known(1, 1000).is_none(), "no longer than a second");
         note(500);
-        refusals.forget("t");
+        over_rate.forget("t");
         assert!(known(1, 0).is_none());
     }
 
@@ -145,12 +145,12 @@ mod tests {
             let stored = Tat { ms: NOW + backlog_ms, ticks: 0 };
             let units = |tokens: u64| tokens.min(rate.capacity());
             let Err(Refusal::Denied { retry_after_ms }) = rate.check(stored, NOW, units(asked)) else { return Ok(()) };
-            let refusals = Refusals::default();
-            refusals.note(&ask(Some(rate), asked), RateKind::Tokens, retry_after_ms, Standing::default(), NOW);
-            if refusals.of("t", 1, Some(asks), NOW + after_ms).is_some() {
+            let over_rate = OverRate::default();
+            over_rate.note(&ask(Some(rate), asked), RateKind::Tokens, retry_after_ms, Standing::default(), NOW);
+            if over_rate.of("t", 1, Some(asks), NOW + after_ms).is_some() {
                 prop_assert!(rate.check(stored, NOW + after_ms, units(asks)).is_err());
             }
-            prop_assert!(refusals.of("t", 1, None, NOW + after_ms).is_none(), "what a remembered answer may serve");
+            prop_assert!(over_rate.of("t", 1, None, NOW + after_ms).is_none(), "what a remembered answer may serve");
         }
     }
 }

@@ -264,11 +264,13 @@ fn stale_at_each_try() -> Error {
 pub(crate) fn refuse_known(work: &mut Work<'_>) -> Result<(), Error> {
     let reads_cache = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     let tokens = rate_tokens(&work.request, InputEstimate::of(&work.request));
-    let tokens = Some(tokens).filter(|_| !reads_cache || cache_key(work).is_none());
+    let may_hit = reads_cache && is_cacheable(work);
+    let tokens = Some(tokens).filter(|_| !may_hit && work.wants.idempotency_key.is_none());
     refuse_early(work.gateway, &work.caller, tokens, &mut work.journal)
 }
 
-/// The same from the head alone: `tokens` is what a request asks for at least, where no remembered answer may serve it.
+/// The same from the head alone: `tokens` is what a request asks for at least, where no remembered answer may serve it, be
+/// it the cache's or that of an idempotency key.
 pub(crate) fn refuse_early(
     gateway: &Gateway,
     caller: &Caller,
@@ -290,6 +292,7 @@ pub(crate) async fn admit_rate(work: &mut Work<'_>, decision: &mut Decision) -> 
     for _ in 0..TRIES {
         let now_ms = gateway.clock.now_ms();
         let ask = Admission { quotas: Vec::new(), ..admission(gateway, work, decision, now_ms) };
+        let ask = if down { Admission { settings_version: outage::NO_VERSION, ..ask } } else { ask };
         let counters: &dyn Counters = if down { &gateway.outage.counters } else { gateway.store.counters() };
         let Ok(verdict) = counters.admit(&ask, true, now_ms).await else {
             work.journal.degrade("store");
@@ -396,14 +399,19 @@ fn receipt_windows(caller: &Caller, now_ms: u64) -> Vec<Window> {
     vec![Window::day(now_ms, caller.tenant.settings.window_anchor_ms), Window::month(now_ms)]
 }
 
+/// Whether this request's answer may be remembered at all.
+fn is_cacheable(work: &Work<'_>) -> bool {
+    let (cache, request) = (&work.caller.tenant.settings.cache, &work.request);
+    let repeatable = cache.any_temperature || (request.temperature.is_none_or(|t| t <= 0.3) && request.n == 1);
+    cache.enabled && repeatable && work.wants.cache != CacheUse::NoStore
+}
+
 /// Where this request's answer is or may be remembered: all that the answer depends on, and whose it is (T1). What changes
 /// no answer (a limit, a name, a key, a price, a time-out) is not in it, so that such a change leaves what is remembered
 /// where it is; who may still ask is the admission's to say, of a hit as of a miss (T2).
 fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
     let (tenant, request) = (&work.caller.tenant, &work.request);
-    let cache = &tenant.settings.cache;
-    let repeatable = cache.any_temperature || (request.temperature.is_none_or(|t| t <= 0.3) && request.n == 1);
-    if !cache.enabled || !repeatable || work.wants.cache == CacheUse::NoStore {
+    if !is_cacheable(work) {
         return None;
     }
     let mut hash = Sha256::new();

@@ -128,13 +128,18 @@ fn keep_only(work: &mut Work<'_>, decision: &mut Decision, what: &str, fits: imp
     true
 }
 
+/// What one call of this model may use.
+pub(crate) fn bound(work: &Work<'_>, model: &Arc<Model>) -> Amounts {
+    dearest(bounds(work, std::slice::from_ref(model)).into_iter())
+}
+
 /// What the hold must reach to cover one more call, of the dearest of `models`, beside what the calls so far have used.
 fn target(work: &Work<'_>, hold: &Hold, models: &[Arc<Model>], so_far: SoFar) -> Amounts {
     let used = match so_far {
         SoFar::Running => hold.held,
         SoFar::Ended => {
             let (tokens, cost_nusd) = (work.journal.usage().total_tokens(), work.journal.cost_nusd());
-            Amounts { requests: 1, tokens, cost_nusd }
+            Amounts { requests: 1, tokens, cost_nusd }.plus(work.running)
         }
     };
     Amounts { requests: used.requests, ..used.plus(dearest(bounds(work, models).into_iter())) }

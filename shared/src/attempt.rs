@@ -75,6 +75,8 @@ pub(crate) struct Opened {
     pub(crate) begun_at_ms: u64,
     /// Milliseconds to its first token.
     pub(crate) ttft_ms: f64,
+    /// How much was left of the time that the whole attempt may take when it was opened.
+    pub(crate) left: Duration,
 }
 
 /// Calls candidates in their order until one answers.
@@ -266,6 +268,7 @@ async fn call(
     let opening =
         Opening { begun, begun_at_ms, bytes: manner.opening_bytes, idle_ms: timeouts.idle_ms, patience, ends };
     let deadline = &work.deadline;
+    let mut head = Vec::new();
     let answered = work.journal.wait(async {
         let late = |detail, whose| Err((ProviderError::retryable(AttemptOutcome::Timeout, detail), whose));
         match deadline.bound_by(patience, gateway.provider(model).chat(call)).await {
@@ -273,9 +276,13 @@ async fn call(
             Err(_) => late("no answer in time", Patience::Models),
             Ok(Err(error)) => Err((error, Patience::Models)),
             Ok(Ok(Reply::Whole(completion))) => Ok(Given::Whole(completion)),
-            Ok(Ok(Reply::Stream(chunks))) => match deadline.bound(open(chunks, opening, &work.room)).await {
+            Ok(Ok(Reply::Stream(chunks))) => match deadline.bound(open(chunks, opening, &work.room, &mut head)).await {
                 Err(_) => late("the deadline passed", Patience::Ours),
-                Ok(opened) => opened.map(Given::Stream).map_err(|error| (error, Patience::Models)),
+                Ok(opened) => opened.map(Given::Stream).map_err(|error| {
+                    // It had its first token in time, and went on until the whole attempt's time was over.
+                    let ran_out = patience < ends && ends <= Instant::now();
+                    (error, if ran_out { Patience::Ours } else { Patience::Models })
+                }),
             },
         }
     });
@@ -304,7 +311,8 @@ async fn call(
             tracing::info!(request = %work.journal.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
             (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
             if error.may_bill {
-                bill(&mut attempt, &work.request, model, None, 0);
+                let usage = head.iter().rev().find_map(|chunk| chunk.usage);
+                bill(&mut attempt, &work.request, model, usage, head.iter().map(Chunk::answer_bytes).sum());
             }
             work.journal.attempts.push(attempt);
             let sight = shown(work, &error, patience, begun_at_ms);
@@ -329,9 +337,13 @@ struct Opening {
 /// Reads a stream until it has shown `bytes` of its answer, or its end. A failure up to here is nobody's business but
 /// ours: the client has seen nothing, and the next candidate begins anew.
 ///
-/// What comes is kept here until then, so it is bounded (B2): a stream that goes on and on without a word is none.
-async fn open(mut chunks: Box<dyn Chunks>, opening: Opening, room: &Room) -> Result<Opened, ProviderError> {
-    let mut head: Vec<Chunk> = Vec::new();
+/// What comes is kept in `head` until then, also for the bill should it fail, so it is bounded (B2): a stream that goes on and on without a word is none.
+async fn open(
+    mut chunks: Box<dyn Chunks>,
+    opening: Opening,
+    room: &Room,
+    head: &mut Vec<Chunk>,
+) -> Result<Opened, ProviderError> {
     let mut head_bytes = 0;
     let mut ttft_ms = None;
     let mut bytes = 0;
@@ -343,6 +355,7 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening, room: &Room) -> Res
             may_bill: true,
             ..ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent")
         })??;
+        let left = opening.ends.saturating_duration_since(Instant::now());
         let ttft = opening.begun.elapsed().as_secs_f64() * 1000.0;
         let Some(came) = came else {
             let mut choices = Finishes::default();
@@ -354,7 +367,14 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening, room: &Room) -> Res
                 ));
             }
             let ttft_ms = ttft_ms.unwrap_or(ttft);
-            return Ok(Opened { head, rest: None, begun: opening.begun, begun_at_ms: opening.begun_at_ms, ttft_ms });
+            return Ok(Opened {
+                head: std::mem::take(head),
+                rest: None,
+                begun: opening.begun,
+                begun_at_ms: opening.begun_at_ms,
+                ttft_ms,
+                left,
+            });
         };
         for mut chunk in came {
             let weight = chunk.weight();
@@ -364,7 +384,7 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening, room: &Room) -> Res
             chunk.payload = Bytes::copy_from_slice(&chunk.payload);
             if chunk.has_content() {
                 ttft_ms = ttft_ms.or(Some(ttft));
-                bytes += chunk.choices.iter().map(|choice| choice.text.len() + choice.thought_bytes).sum::<usize>();
+                bytes += chunk.answer_bytes();
                 // Neither thoughts nor a call of a tool are judged by their opening, and neither is held back for it.
                 bytes += if chunk.choices.iter().any(|choice| choice.calls_tools) { opening.bytes } else { 0 };
             }
@@ -372,11 +392,12 @@ async fn open(mut chunks: Box<dyn Chunks>, opening: Opening, room: &Room) -> Res
         }
         if let Some(ttft_ms) = ttft_ms.filter(|_| bytes >= opening.bytes) {
             return Ok(Opened {
-                head,
+                head: std::mem::take(head),
                 rest: Some(chunks),
                 begun: opening.begun,
                 begun_at_ms: opening.begun_at_ms,
                 ttft_ms,
+                left,
             });
         }
         if head_bytes > HEAD_BYTES || head.len() > HEAD_EVENTS {

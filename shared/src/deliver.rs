@@ -2,7 +2,7 @@
 //!
 //! A stream is passed on as it comes; a whole answer waits until it is settled, for its headers tell what it cost.
 
-use crate::admit::Remembered;
+use crate::admit::{Hold, Remembered};
 use crate::answer::Reply;
 use crate::attempt::Given;
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::settle::{Outcome, settle_hit};
 use crate::stream::{Keep, Sink, Writing, close, ended_by_itself, read_on};
 
 /// Sends an answer: a stream now, event by event; a whole one only after it is settled.
-pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut Reply) -> Outcome {
+pub(crate) async fn deliver(work: &mut Work<'_>, hold: &Hold, produced: Produced, reply: &mut Reply) -> Outcome {
     let Produced { answering, doubt } = produced;
     let model = answering.model;
     work.journal.model = Some(model.name.clone());
@@ -36,7 +36,9 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
     let times = opened.times();
     work.journal.ttft_ms = Some(work.journal.latency_ms());
     reply.begin(&work.journal);
-    let is_cached = matches!(work.journal.cache, CacheStatus::Miss) || work.wants.cache == CacheUse::NoCache;
+    let is_cached = hold.cache_key.is_some()
+        && doubt.is_none()
+        && (work.journal.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache);
     let keep = match work.gateway.config.cache.max_entry_bytes {
         _ if work.claim.is_some() => Keep::Needed,
         most_bytes if is_cached => Keep::Wanted(usize::try_from(most_bytes).unwrap_or(usize::MAX)),
@@ -48,10 +50,10 @@ pub(crate) async fn deliver(work: &mut Work<'_>, produced: Produced, reply: &mut
     work.journal.waited_for(waited);
     close(work, answering.attempt, &model, times, &ended, !reply.client_is_there());
     match ended.error {
-        _ if ended.no_room => Outcome::cut(Error::Overloaded),
-        Some(error) if error.fault == Fault::NoRoom => Outcome::cut(Error::Overloaded),
-        Some(_) if work.left_ms() == 0 => Outcome::cut(Error::DeadlineExceeded),
-        Some(_) => Outcome::cut(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() }),
+        _ if ended.no_room => Outcome::failed(Error::Overloaded),
+        Some(error) if error.fault == Fault::NoRoom => Outcome::failed(Error::Overloaded),
+        Some(_) if work.left_ms() == 0 => Outcome::failed(Error::DeadlineExceeded),
+        Some(_) => Outcome::failed(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() }),
         None => Outcome::streamed(ended.kept.map(Into::into), ended.stopped && doubt.is_none()),
     }
 }

@@ -29,6 +29,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The version of all settings to this process's own counters: those of a caller are as new as its authentication, and two
+/// keys of a tenant may have been read at different times.
+pub(crate) const NO_VERSION: u64 = 0;
 /// A chunk is this part of the share, unless a request needs more.
 const CHUNKS: u64 = 16;
 /// How often one admission asks the ledger for more.
@@ -160,7 +163,7 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
             }
             Verdict::Stale { windows, epoch, .. } => {
                 let empty: Vec<_> = windows.into_iter().map(|window| (window, Amounts::default().into())).collect();
-                let told = counters.refill(&ask.tenant, Some(epoch), ask.settings_version, &empty, now_ms);
+                let told = counters.refill(&ask.tenant, Some(epoch), NO_VERSION, &empty, now_ms);
                 told.await.map_err(unavailable)?;
             }
             Verdict::Refused { refusal: Refusal::Quota { .. }, .. } => {
@@ -191,7 +194,8 @@ fn granted(gateway: &Gateway, ask: &Admission) -> Admission {
             cost_nusd: quota.cost_nusd.map(|_| granted.cost_nusd),
         }
     };
-    Admission { quotas: ask.quotas.iter().map(within).collect(), ..ask.clone() }
+    let quotas = ask.quotas.iter().map(within).collect();
+    Admission { quotas, settings_version: NO_VERSION, ..ask.clone() }
 }
 
 /// Has the ledger grant what a hold lacks for one more attempt, to this request alone; answers whether it did.
@@ -226,7 +230,8 @@ async fn most_of(work: &Work<'_>, quota: &QuotaAsk) -> Result<Amounts, LedgerErr
 /// Has the ledger grant a further chunk of each window; answers whether it did.
 async fn ask_for_more(work: &Work<'_>, ask: &Admission, now_ms: u64) -> Result<bool, LedgerError> {
     let gateway = work.gateway;
-    for quota in &ask.quotas {
+    // The month first: its refusal must not use up the day's share.
+    for quota in ask.quotas.iter().rev() {
         let most = most_of(work, quota).await?;
         let need = limited(quota, ask.strict_hold);
         let part = limited(

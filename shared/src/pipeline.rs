@@ -24,6 +24,7 @@ use crate::instructions::{CacheUse, Instructions, key_of};
 use crate::journal::Journal;
 use crate::ledger::IdempotencyKey;
 use crate::rank::candidates;
+use crate::receipt::Amounts;
 use crate::request::ChatRequest;
 use crate::running::Deadline;
 use crate::settle::{Outcome, settle};
@@ -82,6 +83,8 @@ pub(crate) struct Work<'a> {
     pub(crate) seen: Vec<Observation>,
     /// Streams whose answers were not good enough, being read for their usage.
     pub(crate) drained: Vec<Drained>,
+    /// What a call that is still running may use beside the next one.
+    pub(crate) running: Amounts,
     /// The idempotency key that it has claimed, and the id by which.
     pub(crate) claim: Option<(IdempotencyKey, RequestId)>,
 }
@@ -122,7 +125,8 @@ impl<'a> Work<'a> {
             journal.degrade("directory");
         }
         let (seen, drained, claim) = (Vec::new(), Vec::new(), None);
-        Self { gateway, caller, request, wants, room, deadline, journal, seen, drained, claim }
+        let running = Amounts::default();
+        Self { gateway, caller, request, wants, room, deadline, journal, seen, drained, running, claim }
     }
 
     /// Milliseconds to the deadline.
@@ -172,7 +176,8 @@ pub(crate) async fn read(gateway: &Gateway, call: ChatCall, journal: &mut Journa
     let wants = Instructions::read(&call.headers)?;
     journal.tags = wants.tags.clone();
     // One that a remembered answer may serve takes no tokens.
-    let may_hit = caller.tenant.settings.cache.enabled && !matches!(wants.cache, CacheUse::NoStore | CacheUse::NoCache);
+    let reads_cache = !matches!(wants.cache, CacheUse::NoStore | CacheUse::NoCache);
+    let may_hit = caller.tenant.settings.cache.enabled && reads_cache || wants.idempotency_key.is_some();
     refuse_early(gateway, &caller, (!may_hit).then_some(LEAST_TOKENS), journal)?;
     let room = gateway.budget.room(&caller.tenant.uid);
     room.grow(REQUEST_BYTES)?;
@@ -207,7 +212,7 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     // From here to the settlement there is no way out.
     work.gateway.count_for_retries();
     let outcome = match produce(work, &mut decision, &mut hold).await {
-        Ok(produced) => deliver(work, produced, reply).await,
+        Ok(produced) => deliver(work, &hold, produced, reply).await,
         Err(error) => Outcome::failed(error),
     };
     drain(work).await;

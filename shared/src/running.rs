@@ -1,7 +1,7 @@
 //! The requests that run, and how a process that ends brings them to their end (B3).
 //!
 //! A request outlives its client (M4), so connections do not show what a process has still to do: the requests are counted
-//! here, each from when its body has come until its task has ended. Whoever ends the process waits for [`Running::none`],
+//! here, each from before its body is read until its task has ended. Whoever ends the process waits for [`Running::none`],
 //! and when it can wait no longer says [`Running::stop`]: that ends every wait for a provider as if the request's deadline
 //! had passed. The request then goes its ordinary way out, with an estimate of what it used, its settlement and its
 //! receipt. Tasks are not aborted: what a provider bills would be forgotten.

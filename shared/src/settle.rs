@@ -45,12 +45,7 @@ impl Outcome {
         Self { body: events, streamed: true, keep, error: None }
     }
 
-    /// A stream that was cut (A1).
-    pub(crate) fn cut(error: Error) -> Self {
-        Self { body: None, streamed: false, keep: false, error: Some(error) }
-    }
-
-    /// No answer.
+    /// No answer, or a stream that was cut (A1).
     pub(crate) fn failed(error: Error) -> Self {
         Self { body: None, streamed: false, keep: false, error: Some(error) }
     }
@@ -141,7 +136,7 @@ pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Result<Bytes, Error>, 
         Err(error) => reply.error(&work.journal, &error),
         Ok(body) if work.request.stream => {
             reply.begin(&work.journal);
-            reply.event(&work.journal, body, HIT_PATIENCE, &work.deadline).await;
+            reply.event(&work.journal, work.room.keep(body), HIT_PATIENCE, &work.deadline).await;
             reply.last(stream_end(work));
         }
         Ok(body) => reply.whole(&work.journal, 200, work.room.keep(body)),

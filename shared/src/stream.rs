@@ -83,6 +83,8 @@ pub(crate) struct Ended {
     pub(crate) kept: Option<BytesMut>,
     /// Whether there was no memory left for an answer that had to be kept.
     pub(crate) no_room: bool,
+    /// Whether it was still coming when the time of the whole attempt was over.
+    pub(crate) ran_out: bool,
 }
 
 /// Where a stream's events go.
@@ -143,15 +145,15 @@ pub(crate) async fn read_on(
     let mut choices = Finishes::default();
     let (mut bytes, mut events) = (0, 0);
     let mut waited = Duration::ZERO;
-    let ends = opened.begun + Duration::from_millis(model.timeouts.total_ms);
+    // The attempt's time is the provider's: what the client takes, and another attempt took meanwhile, is not counted.
+    let mut ends = Instant::now() + opened.left;
     let mut came = opened.head;
     let mut rest = opened.rest;
     loop {
         let mut out = BytesMut::new();
         for chunk in &came {
             ended.usage = chunk.usage.or(ended.usage);
-            ended.answer_bytes +=
-                chunk.choices.iter().map(|choice| choice.text.len() + choice.thought_bytes).sum::<usize>();
+            ended.answer_bytes += chunk.answer_bytes();
             choices.take(&chunk.choices);
             (bytes, events) = (bytes + chunk.payload.len(), events + 1);
             if sink.is_open(&ended) && (!chunk.is_usage_only() || write.include_usage) {
@@ -165,7 +167,8 @@ pub(crate) async fn read_on(
             }
             let from = Instant::now();
             reply.event(journal, out.freeze(), patience, deadline).await;
-            waited += from.elapsed();
+            let taken = from.elapsed();
+            (waited, ends) = (waited + taken, ends + taken);
         }
         if bytes > MAX_STREAM_BYTES || events > MAX_STREAM_EVENTS {
             ended.error = Some(ProviderError::retryable(AttemptOutcome::Malformed, "the stream is too large"));
@@ -180,6 +183,7 @@ pub(crate) async fn read_on(
             Ok(Some(chunks)) => came = chunks,
             Ok(None) => break,
             Err(error) => {
+                ended.ran_out = error.outcome == AttemptOutcome::Timeout && ends <= Instant::now().min(idle_until);
                 ended.error = Some(error);
                 break;
             }
@@ -247,7 +251,8 @@ pub(crate) fn close(
     #[allow(clippy::cast_precision_loss)]
     let after_first = entry.usage.output_tokens.saturating_sub(1) as f64;
     let ms_per_token = (after_first > 0.0).then(|| (entry.latency_ms - times.ttft_ms).max(0.0) / after_first);
-    let patience = if work.left_ms() == 0 { Patience::Ours } else { Patience::Models };
+    // A model that is still answering when its time is over has not failed.
+    let patience = if work.left_ms() == 0 || ended.ran_out { Patience::Ours } else { Patience::Models };
     let sight = match &ended.error {
         None => Sight::Answered { ttft_ms: times.ttft_ms, ms_per_token },
         Some(error) => shown(work, error, patience, times.begun_at_ms),
@@ -309,7 +314,14 @@ mod tests {
             answers.read(event.into()).unwrap()
         });
         let now = Instant::now();
-        let opened = Opened { head: events.collect(), rest: None, begun: now, begun_at_ms: 0, ttft_ms: 0.0 };
+        let opened = Opened {
+            head: events.collect(),
+            rest: None,
+            begun: now,
+            begun_at_ms: 0,
+            ttft_ms: 0.0,
+            left: Duration::from_secs(60),
+        };
         let (put_together, steps) = steps::of(u64::MAX, || {
             let mut finishes = Finishes::default();
             opened.head.iter().for_each(|chunk| finishes.take(&chunk.choices));

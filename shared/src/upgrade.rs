@@ -6,14 +6,14 @@
 //! client has read is ever taken back.
 
 use crate::admit::Hold;
-use crate::afford::{SoFar, extend};
+use crate::afford::{SoFar, bound, extend};
 use crate::attempt::{Answering, Given, Manner, first_that_answers};
 use crate::catalog::{Model, Tier};
 use crate::decide::{Decision, eligible};
 use crate::judge::{Extent, unreliable};
 use crate::pipeline::{Produced, Work};
 use crate::rank::candidates;
-use crate::receipt::{AttemptKind, AttemptOutcome};
+use crate::receipt::{Amounts, AttemptKind, AttemptOutcome};
 use crate::stream::{Ended, Sink, Times, Writing, close, read_on};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -80,7 +80,12 @@ pub(crate) async fn upgrade(
     let decision = Decision { tier: Some(stronger.clone()), candidates: models, ..decision.clone() };
     let candidates = candidates(work, &decision, Vec::new()).await;
     let manner = Manner { kind: AttemptKind::Upgrade, ask_logprobs: false, opening_bytes: 0 };
-    match first_that_answers(work, hold, &candidates, manner).await {
+    if so_far == SoFar::Running {
+        work.running = bound(work, &first.model);
+    }
+    let answered = first_that_answers(work, hold, &candidates, manner).await;
+    work.running = Amounts::default();
+    match answered {
         Ok(better) => {
             work.journal.upgraded = true;
             work.journal.tier = Some(stronger.name.clone());

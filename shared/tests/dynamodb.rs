@@ -318,6 +318,21 @@ async fn hits_that_cannot_be_written_wait_and_count_once() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hits_whose_writing_nobody_waits_for_any_more_are_written_later() {
+    let rig = Rig::new().await;
+    let ledger = rig.ledger().await;
+    (0..30)
+        .for_each(|_| ledger.note_hit(&Receipt { cache: CacheStatus::Hit, ..receipt("acme", MIDNIGHT_MS) }).unwrap());
+    {
+        // Begun, and dropped before it can end.
+        let mut flush = std::pin::pin!(ledger.flush());
+        assert!(futures_util::poll!(flush.as_mut()).is_pending());
+    }
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.figures(&DAY).await.unwrap().whole.counts.requests, 30);
+}
+
 const DAY: Period = Period { from_ms: MIDNIGHT_MS, to_ms: MIDNIGHT_MS + 86_400_000, step_ms: None };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -156,11 +156,14 @@ async fn a_stream_that_never_ends_is_ended_when_the_attempts_time_is_over() {
             .with(|builder| builder.provider("sim", Arc::new(Dripping)));
         let rig = scene.build().await;
         let begun = Instant::now();
-        let got = rig.chat(streamed("sim/cheap")).await;
+        let got = rig.chat(streamed("cheap")).await;
         assert_eq!(begun.elapsed().as_millis(), 5500, "{opening}: {got:?}");
         let receipt = rig.receipt(&got).await;
         assert_eq!(receipt["attempts"][0]["outcome"], "timeout", "{receipt}");
         assert!(receipt["usage"]["output_tokens"].as_u64().unwrap() > 0, "what came is billed");
+        let health = rig.gateway.store.health().snapshot(&["sim/cheap".into()], rig.clock_now()).await.unwrap();
+        let failures = health[0].measures.failure.weight;
+        assert_eq!(failures, 0.0, "a model that is answering has not failed");
     }
 }
 

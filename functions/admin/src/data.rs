@@ -14,7 +14,8 @@ use gateway_core::ledger::WhoseUid;
 use gateway_core::tenant::{UID_MARK, id_of};
 use http::StatusCode;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// `DELETE /admin/tenants/{tenant}/data`
 pub(crate) async fn erase(State(plane): State<Arc<Plane>>, Names(name): Names<String>, mut params: Params) -> Outcome {
@@ -29,13 +30,28 @@ pub(crate) async fn erase(State(plane): State<Arc<Plane>>, Names(name): Names<St
         return Err(Error::Conflict("The tenant is served; disable or delete it first.").into());
     }
     let (of, is_whole_id) = (uid.clone(), present.is_none() && !name.contains(UID_MARK));
-    let whose: WhoseUid = Arc::new(move |kept: &str| kept == &*of || (is_whole_id && id_of(kept) == &*of));
+    let met = Arc::new(Mutex::new(BTreeSet::<String>::new()));
+    let whose: WhoseUid = Arc::new({
+        let met = met.clone();
+        move |kept: &str| {
+            let earlier = is_whole_id && id_of(kept) == &*of;
+            if earlier {
+                met.lock().unwrap_or_else(PoisonError::into_inner).insert(kept.to_owned());
+            }
+            earlier || kept == &*of
+        }
+    });
     if cursor.is_none() {
         // Before it begins: what is half erased must not be unexplained.
         gateway.directory.note(plane.entry("tenant.erase", name, Value::Null, Value::Null)).await?;
         gateway.forget(&uid).await.map_err(|error| Error::Unavailable(error.0))?;
     }
     let erased = gateway.ledger.erase(whose, cursor.as_deref()).await?;
+    // Which tenants had the id the ledger alone knows.
+    let met = std::mem::take(&mut *met.lock().unwrap_or_else(PoisonError::into_inner));
+    for uid in met {
+        gateway.forget(&uid).await.map_err(|error| Error::Unavailable(error.0))?;
+    }
     Ok(reply(
         StatusCode::OK,
         &json!({"erased": {"receipts": erased.receipts, "usage_rows": erased.usage_rows, "others": erased.others},

@@ -120,7 +120,7 @@ struct Waiting {
     /// Lines that were taken in, and lines that were written or lost, since the start.
     taken: u64,
     done: u64,
-    /// Whether somebody has waited in vain since a line was done last.
+    /// Whether somebody has waited in vain since the last time that no line waited.
     stands_still: bool,
 }
 
@@ -205,7 +205,8 @@ impl Queue {
             let mut waiting = self.lock();
             waiting.bytes -= bytes.len();
             waiting.done += 1;
-            waiting.stands_still = false;
+            // One that is slow is known for it until it has caught up.
+            waiting.stands_still &= !waiting.lines.is_empty();
             self.changed.notify_all();
         }
     }

@@ -82,6 +82,14 @@ impl Refusals {
             return;
         }
         let closed = self.breaker.opened_in_a_row == 0;
+        if !closed && !self.concern(by.tenant) {
+            // Open for one tenant, it opens for the others by three requests of theirs, not by one.
+            if self.run.is_third(by.request) {
+                self.tenant = EVERYBODY;
+                self.breaker.open(seen.now_ms, random, settings);
+            }
+            return;
+        }
         let first = closed && self.run == Run::default();
         let opens = self.run.is_third(by.request) || !closed;
         if first {

@@ -29,6 +29,8 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
 
 const DAY_MS: u64 = 86_400_000;
 /// For how long a receipt can be read. DynamoDB deletes it a day later, or two.
@@ -41,6 +43,8 @@ const HITS_WAITING: usize = 1000;
 const HITS_AT_ONCE: usize = 25;
 /// How many such transactions go beside one receipt.
 const HIT_WRITES: usize = 4;
+/// How long a read waits for hits to be written first.
+const BEFORE_READING: Duration = Duration::from_millis(500);
 
 impl From<Fault> for LedgerError {
     fn from(fault: Fault) -> Self {
@@ -103,10 +107,12 @@ impl DynamoLedger {
         }
     }
 
-    /// Writes all hits that wait, if that can be: what is read has them then.
+    /// Writes all hits that wait, if that can be soon: what is read has them then. Where writes fail, reads go on.
     async fn flush_before_reading(&self) {
-        if let Err(error) = self.write_all_hits().await {
-            tracing::warn!(%error, "cache hits could not be recorded yet");
+        match timeout(BEFORE_READING, self.write_all_hits()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cache hits could not be recorded yet"),
+            Err(_) => tracing::warn!("cache hits take long to be recorded; what is read lacks them"),
         }
     }
 
@@ -119,22 +125,18 @@ impl DynamoLedger {
 
     /// Writes as many hits as go beside one receipt; answers how many that were.
     async fn write_some_hits(&self, _turn: &tokio::sync::MutexGuard<'_, ()>) -> Result<usize, Fault> {
-        let mut hits: Vec<Receipt> = {
+        let mut taken = Taken { from: self, hits: Vec::new() };
+        {
             let mut waiting = lock(&self.hits);
             let count = waiting.len().min(HITS_AT_ONCE * HIT_WRITES);
-            waiting.drain(..count).collect()
-        };
-        hits.sort_unstable_by_key(|hit| hit.id);
-        hits.dedup_by_key(|hit| hit.id);
-        let count = hits.len();
-        match try_join_all(hits.chunks(HITS_AT_ONCE).map(|some| self.write(some))).await {
-            Ok(_) => Ok(count),
-            Err(fault) => {
-                // Some of them may be written; they count once all the same.
-                hits.into_iter().for_each(|hit| self.keep(hit));
-                Err(fault)
-            }
+            taken.hits.extend(waiting.drain(..count));
         }
+        taken.hits.sort_unstable_by_key(|hit| hit.id);
+        taken.hits.dedup_by_key(|hit| hit.id);
+        try_join_all(taken.hits.chunks(HITS_AT_ONCE).map(|some| self.write(some))).await?;
+        let count = taken.hits.len();
+        taken.hits.clear();
+        Ok(count)
     }
 
     /// Keeps a hit to be written later, if there is room.
@@ -143,9 +145,34 @@ impl DynamoLedger {
         if waiting.len() < HITS_WAITING {
             waiting.push_back(hit);
         } else {
-            let receipt = serde_json::to_string(&hit).unwrap_or_default();
-            tracing::error!(target: "receipt", receipt, "too many cache hits wait for the ledger; replay this one");
+            log(&hit);
         }
+    }
+}
+
+impl Drop for DynamoLedger {
+    /// What could not be written by the end of the process is in the log.
+    fn drop(&mut self) {
+        lock(&self.hits).iter().for_each(log);
+    }
+}
+
+/// Logs a hit that the ledger will not have by itself.
+fn log(hit: &Receipt) {
+    let receipt = serde_json::to_string(hit).unwrap_or_default();
+    tracing::error!(target: "receipt", receipt, "a cache hit is not in the ledger; `ai-gateway replay` writes it later");
+}
+
+/// Hits that are being written. Those that are left when it is dropped, by a failure or because nobody waits any more,
+/// wait again: some of them may be written, and count once all the same.
+struct Taken<'a> {
+    from: &'a DynamoLedger,
+    hits: Vec<Receipt>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.hits.drain(..).for_each(|hit| self.from.keep(hit));
     }
 }
 

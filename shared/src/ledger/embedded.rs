@@ -292,13 +292,13 @@ impl Ledger for EmbeddedLedger {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<UsageRow>, LedgerError> {
-        let rows = self.shared.lock().totals.rows();
-        Ok(rows.page(query, cursor, limit))
+        let (query, cursor) = (query.clone(), cursor.map(str::to_owned));
+        self.of_rows(move |rows| rows.page(&query, cursor.as_deref(), limit)).await
     }
 
     async fn figures(&self, period: &Period) -> Result<Figures, LedgerError> {
-        let rows = self.shared.lock().totals.rows();
-        Ok(rows.figures(period))
+        let period = *period;
+        self.of_rows(move |rows| rows.figures(&period)).await
     }
 
     fn keeps_hours_ms(&self) -> u64 {
@@ -336,6 +336,16 @@ impl EmbeddedLedger {
     async fn probe_claims(&self) -> Result<(), LedgerError> {
         let is_wanted = self.claims.lock().await.is_wanted;
         if is_wanted { self.claim(|claims| Ok(claims.probe()?)).await } else { Ok(()) }
+    }
+
+    /// What the usage rows add up to, on a thread that serves no request: there may be a year of them.
+    async fn of_rows<T: Send + 'static>(
+        &self,
+        add_up: impl FnOnce(&totals::Rows) -> T + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let rows = self.shared.lock().totals.rows();
+        let added = tokio::task::spawn_blocking(move || add_up(&rows)).await;
+        added.map_err(|error| LedgerError::Unavailable(error.to_string()))
     }
 
     /// Does something with the claims, and waits for the disk on a thread that serves no request.

@@ -297,6 +297,12 @@ impl Completion {
 }
 
 impl Chunk {
+    /// Bytes of answers and thoughts in it.
+    #[must_use]
+    pub fn answer_bytes(&self) -> usize {
+        self.choices.iter().map(|choice| choice.text.len() + choice.thought_bytes).sum()
+    }
+
     /// Reads the data of one event of the answers to a request for `n`.
     ///
     /// # Errors

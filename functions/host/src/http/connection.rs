@@ -49,7 +49,7 @@ enum Phase {
     New,
     /// A head has begun to come.
     Head,
-    /// A head has come, and its body is coming.
+    /// More of a body is waited for.
     Body,
     /// The gateway is at work.
     Answer,
@@ -165,7 +165,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let io = TokioIo::new(Watched { socket, watch: watch.clone() });
     let (watching, has_ended) = (watch.clone(), ending.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let answering = Answering::begin(&watching, !hyper::body::Body::is_end_stream(request.body()));
+        let answering = Answering::begin(&watching);
         let request = request.map(|body| Body::new(Arriving { body, watch: watching.clone() }));
         let answer = router.clone().call(request);
         let has_ended = has_ended.clone();
@@ -288,14 +288,15 @@ impl http_body::Body for Arriving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if frame.is_none() || self.body.is_end_stream() {
-            let mut seen = self.watch.seen();
-            if seen.phase == Phase::Body {
-                seen.enter(Phase::Answer);
-            }
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let mut seen = self.watch.seen();
+        match (polled.is_pending(), seen.phase) {
+            (true, Phase::Answer) => seen.enter(Phase::Body),
+            (false, Phase::Body) => seen.enter(Phase::Answer),
+            _ => {}
         }
-        Poll::Ready(frame)
+        drop(seen);
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -311,8 +312,8 @@ impl http_body::Body for Arriving {
 struct Answering(Watch);
 
 impl Answering {
-    fn begin(watch: &Watch, has_body: bool) -> Self {
-        watch.seen().enter(if has_body { Phase::Body } else { Phase::Answer });
+    fn begin(watch: &Watch) -> Self {
+        watch.seen().enter(Phase::Answer);
         Self(watch.clone())
     }
 }

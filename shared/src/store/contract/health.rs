@@ -32,6 +32,7 @@ pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
     a_model_is_out_when_it_refused_three_different_requests(fresh().await).await;
     an_answer_in_between_begins_the_count_of_refusals_anew(fresh().await).await;
     one_tenants_refusals_take_a_model_from_nobody_else(fresh().await).await;
+    failures_count_beside_one_tenants_refusals(fresh().await).await;
     a_model_that_refused_comes_back_by_one_probe(fresh().await).await;
     a_failure_and_a_refusal_say_nothing_of_each_other(fresh().await).await;
     what_a_clock_an_hour_ahead_wrote_is_over(fresh().await).await;
@@ -316,6 +317,20 @@ async fn one_tenants_refusals_take_a_model_from_nobody_else(store: Store) {
     assert!(matches!(told.standing_for("acme"), Standing::BreakerOpen { .. }), "{told:?}");
     assert_eq!((told.standing_for("globex"), told.breaker), (Standing::Ready, BreakerState::Closed));
     assert!(!probe_of(&store, "globex", NOW + DUE_MS).await, "there is nothing to find out for others");
+    // Nor does one refusal of another's, though it comes when the model may be tried again; three of them do.
+    let later_ms = NOW + DUE_MS;
+    for request in [4, 4, 5] {
+        see(&store, refused("globex", request), later_ms, later_ms).await;
+        let told = health(&store, later_ms).await;
+        assert_eq!(told.standing_for("initech"), Standing::Ready, "{told:?}");
+        assert_eq!(told.standing_for("globex"), Standing::Ready, "{told:?}");
+    }
+    see(&store, refused("globex", 6), later_ms, later_ms).await;
+    assert!(matches!(health(&store, later_ms).await.standing_for("initech"), Standing::BreakerOpen { .. }));
+}
+
+async fn failures_count_beside_one_tenants_refusals(store: Store) {
+    refuse(&store, ["acme"; 3], NOW).await;
     // Others' failures still count, and open the breaker for all.
     open(&store, NOW).await;
     assert!(matches!(health(&store, NOW).await.standing_for("globex"), Standing::BreakerOpen { .. }));

@@ -74,7 +74,7 @@ for place = 81, #ARGV[1], 48 do
     local failure, opens = failed and 1 or 0, false
     sample(model, FAILURE, failure, at, tau)
     if begun < model[COUNTS_FROM] then
-      opens = false -- It says nothing of the state that the breaker is in.
+      -- It says nothing of the state that the breaker is in.
     elseif model[OPENED] == 0 then
       -- Others may have failed since what is told late was seen.
       if not late then model[FAILURES] = failed and model[FAILURES] + 1 or 0 end
@@ -101,18 +101,18 @@ for place = 81, #ARGV[1], 48 do
     release(model, 0, begun)
   end
   if refused then
-    if begun < model[REFUSED + COUNTS_FROM] then
-      refused = false -- Nor does this.
-    else
+    if begun >= model[REFUSED + COUNTS_FROM] then
       local closed = model[REFUSED + OPENED] == 0
-      local first, opens = closed and model[REQUEST] == 0, not closed
+      -- Open for one tenant, it opens for the others by three requests of theirs, not by one.
+      local elsewhere = not closed and model[TENANT] ~= 0 and model[TENANT] ~= other
+      local first, opens = closed and model[REQUEST] == 0, not closed and not elsewhere
       if model[REQUEST] ~= one and model[EARLIER] ~= one then
         opens = opens or model[EARLIER] > 0
         model[REQUEST], model[EARLIER] = one, model[REQUEST]
       end
       if first then
         model[TENANT] = other
-      elseif model[TENANT] ~= other then
+      elseif model[TENANT] ~= other and (opens or closed) then
         model[TENANT] = 0
       end
       if opens then

@@ -78,6 +78,16 @@ async fn the_share_is_no_more_than_what_is_left_of_the_limit() {
 }
 
 #[tokio::test]
+async fn what_the_month_refuses_uses_up_nothing_of_the_days_share() {
+    let limits = json!({"daily_requests": null, "daily_tokens": 100_000, "daily_cost_usd": null, "monthly_cost_usd": "0.000000100"});
+    let (rig, counters) = with_counters(cheap(["ok"]).limits(limits)).await;
+    counters.set_down(true);
+    assert_eq!(served(&rig, 20).await, 0);
+    let (day, share) = (Window::day(rig.clock_now(), 0), Amounts { tokens: 10_000, ..Amounts::default() });
+    assert!(rig.ledger.grant(&rig.uid().await, &day, share, share).await.unwrap(), "all of it is there for others");
+}
+
+#[tokio::test]
 async fn a_second_outage_of_the_day_has_what_is_left_of_the_share() {
     let (rig, counters) = with_counters(cheap(["ok"]).limits(requests(100))).await;
     for expected in [4, 4, 2] {

@@ -127,6 +127,22 @@ async fn where_the_quota_has_too_little_left_for_an_upgrade_the_first_answer_sta
 }
 
 #[tokio::test]
+async fn a_failover_within_an_upgrade_is_held_for_beside_the_stream_that_still_runs() {
+    for (room, calls) in [(10, 0), (10_000, 1)] {
+        let body = ask_with("cheap", json!({"max_tokens": 60, "stream": true}));
+        let hold = body.to_string().len() + 16 + 60;
+        // Enough for the first and an upgrade, but not for what a failed upgrade may be billed as well.
+        let short = "timeouts_ms = { first_token = 60, idle = 60, total = 60 }";
+        let scene = scene().model("stall-head", short).tier("cheap", &["hedge"]);
+        let scene = scene.tier("reasoning", &["stall-head", "ok@strong"]).table("[retry]\nmax_per_candidate = 0");
+        let rig = scene.limits(json!({"daily_tokens": 2 * hold + room})).build().await;
+        let got = rig.chat(body).await;
+        assert_eq!((got.status, rig.calls("stall-head"), rig.calls("ok@strong")), (200, 1, calls), "{got:?}");
+        assert_eq!(got.text().starts_with("I'm not sure"), calls == 0, "{got:?}");
+    }
+}
+
+#[tokio::test]
 async fn whatever_keeps_the_stronger_tier_from_answering_the_first_answer_stands() {
     for strong in ["status-500", "status-401", "429", "content-filter", "cut", "stall-head", "not-json"] {
         for body in [ask("cheap"), streamed("cheap")] {

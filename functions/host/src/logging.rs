@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tracing::{Level, Metadata};
@@ -28,6 +28,12 @@ use tracing_subscriber::fmt::MakeWriter;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How much may wait for a reader that stands still.
 const MOST_WAITING_BYTES: usize = 1 << 20;
+
+/// How long the end of the process waits for lines that a slow reader has not taken.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What waits to be written, where a thread writes.
+static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 
 /// The process has one log, as it has one stderr; a gateway that is wired in it is given this.
 static LOSSES: LazyLock<Arc<LogLosses>> = LazyLock::new(Arc::default);
@@ -55,7 +61,13 @@ pub fn start(default: &str) -> anyhow::Result<()> {
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         let log = match stderr.metadata()?.is_file() {
             true => Log::direct(stderr, losses()),
-            false => Log::by_thread(stderr, losses(), PATIENCE)?,
+            false => {
+                let log = Log::by_thread(stderr, losses(), PATIENCE)?;
+                if let Way::ByThread(queue) = &log.way {
+                    let _ = QUEUE.set(queue.clone());
+                }
+                log
+            }
         };
         builder.with_ansi(colours).with_writer(log).init();
     }
@@ -73,6 +85,13 @@ fn filter(text: &str) -> Result<EnvFilter, ParseError> {
         return EnvFilter::try_new(text);
     }
     EnvFilter::try_new([text, "receipt=error"].join(","))
+}
+
+/// Waits a moment for lines that wait for a slow reader; for the end of the process.
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(LAST_PATIENCE);
+    }
 }
 
 /// Says something to whoever started the process, if they still listen.
@@ -191,6 +210,11 @@ impl Queue {
         let waited = self.changed.wait_timeout_while(waiting, self.patience, |waiting| waiting.done < mine);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
         waiting.stands_still |= waiting.done < mine;
+    }
+
+    fn flush(&self, patience: Duration) {
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, |waiting| waiting.done < waiting.taken);
+        drop(waited);
     }
 
     fn write_to(&self, mut output: Output, losses: &LogLosses) {
@@ -334,6 +358,19 @@ mod tests {
             reads.send(()).unwrap();
             log.put(Line::Other, b"line\n");
             assert_eq!(disk.text().len(), 5 * (n + 1));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_slow_holds_nobody_up_again_until_it_has_caught_up() {
+        let (reads, _, pipe) = pipe();
+        let log = Log::by_thread(pipe, Arc::default(), Duration::ZERO).unwrap();
+        let Way::ByThread(queue) = &log.way else { unreachable!() };
+        (0..3).for_each(|_| log.put(Line::Other, b"line\n"));
+        for (done, is_slow) in [(1, true), (2, true), (3, false)] {
+            reads.send(()).unwrap();
+            let waiting = queue.changed.wait_while(queue.lock(), |waiting| waiting.done < done).unwrap();
+            assert_eq!(waiting.stands_still, is_slow, "after {done} lines");
         }
     }
 

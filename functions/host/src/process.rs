@@ -64,5 +64,6 @@ pub fn run(start: impl AsyncFnOnce() -> anyhow::Result<Function>) -> anyhow::Res
     });
     // A name that is being looked up, say, is not waited for.
     runtime.shutdown_background();
+    logging::flush();
     ended
 }

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
             let code = runtime.block_on(start());
             // A name that is being looked up, say, is not waited for.
             runtime.shutdown_background();
+            logging::flush();
             code
         }
         Err(error) => {

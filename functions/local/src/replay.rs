@@ -3,8 +3,8 @@
 //! Every receipt stands in the log: at `GATEWAY_LOG=receipt=info` all of them, at any level those that the ledger did not
 //! take. A receipt counts once, however often it is written (M2), so a whole log may be replayed, and replayed again.
 //! A line may be the log's JSON, a line of its text form, an export of CloudWatch that wraps either in a `message`, or a
-//! bare receipt; a line without a receipt is passed over. What looks like a receipt and cannot be read is an error, for
-//! it would be lost in silence.
+//! bare receipt; a line without a receipt is passed over. What looks like a receipt and cannot be written is told by its line,
+//! for it would be lost in silence, and keeps none of the others from being written: a disk that fills up tears lines.
 
 use anyhow::{Context, bail};
 use gateway_core::clock::{Clock, SystemClock};
@@ -26,30 +26,42 @@ pub(crate) async fn run(file: &str) -> anyhow::Result<()> {
         file => Box::new(BufReader::new(std::fs::File::open(file).with_context(|| file.to_owned())?)),
     };
     let place = Place::from_env()?;
-    let written = replay(lines, &*place.ledger().await?, SystemClock.now_ms()).await?;
-    gateway_host::logging::say(&format!("{written} receipts of {file} are in the ledger ({place})"));
-    Ok(())
+    let (written, left) = replay(lines, &*place.ledger().await?, SystemClock.now_ms()).await?;
+    logging::say(&format!("{written} receipts of {file} are in the ledger ({place})"));
+    match left {
+        0 => Ok(()),
+        left => bail!("{left} lines of {file} have receipts that are not"),
+    }
 }
 
-/// Writes the receipts of `lines` into the ledger; answers how many there were.
-async fn replay(lines: impl BufRead, ledger: &dyn Ledger, now_ms: u64) -> anyhow::Result<usize> {
-    let mut written = 0;
-    for (number, line) in lines.lines().enumerate() {
-        let line = line?;
-        let at = || format!("line {}; the {written} receipts before it are written", number + 1);
-        if let Some(receipt) = receipt(&line).with_context(at)? {
-            if now_ms.saturating_sub(receipt.created_at_ms) > KEPT_MS {
-                bail!(
-                    "{}: the receipt {} is older than 30 days; the ledger cannot tell whether it has it",
-                    at(),
-                    receipt.id
-                );
+/// Writes the receipts of `lines` into the ledger; answers how many are there now, and how many cannot be.
+///
+/// # Errors
+/// If the lines cannot be read any further, or the ledger fails: then those after it are better tried again.
+async fn replay(lines: impl BufRead, ledger: &dyn Ledger, now_ms: u64) -> anyhow::Result<(usize, usize)> {
+    let (mut written, mut left) = (0, 0);
+    for (number, line) in lines.split(b'\n').enumerate() {
+        let at = || format!("line {}; {written} receipts before it are written", number + 1);
+        let line = line.with_context(at)?;
+        let found = receipt(&String::from_utf8_lossy(&line)).and_then(|found| match found {
+            Some(receipt) if now_ms.saturating_sub(receipt.created_at_ms) > KEPT_MS => {
+                bail!("the receipt {} is older than 30 days; the ledger cannot tell whether it has it", receipt.id)
             }
-            ledger.record(&receipt).await.with_context(at)?;
-            written += 1;
+            found => Ok(found),
+        });
+        match found {
+            Ok(None) => {}
+            Ok(Some(receipt)) => {
+                ledger.record(&receipt).await.with_context(at)?;
+                written += 1;
+            }
+            Err(error) => {
+                left += 1;
+                logging::complain(&format!("line {}: {error:#}", number + 1));
+            }
         }
     }
-    Ok(written)
+    Ok((written, left))
 }
 
 /// The receipt of a line, if it has one.

@@ -131,6 +131,13 @@ async fn receipts_in_the_log_are_written_once_however_often_they_are_replayed() 
         assert!(status.success(), "{errors}");
         assert!(output.starts_with("3 receipts "), "{output}");
     }
+    // A disk that filled up has torn a line, in the middle of a character: the others count all the same.
+    let mut torn = b"x ERROR receipt: lost receipt={\"id\":\"\xc3\n".to_vec();
+    torn.extend_from_slice(&std::fs::read(&log).unwrap());
+    let torn = folder.file("torn.log", torn);
+    let (status, output, errors) = Setup::again(&folder).called(&["replay", &torn]).run().await;
+    assert!(!status.success() && output.starts_with("3 receipts "), "{output}{errors}");
+    assert!(errors.contains("line 1: ") && errors.contains("1 lines"), "{errors}");
     let again = Setup::again(&folder).start().await;
     assert_eq!(again.usage().await, expected);
 }

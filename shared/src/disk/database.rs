@@ -76,11 +76,7 @@ impl FileDatabase {
         if !path.exists() {
             Self::make(path, cache_bytes, fill)?;
         }
-        let file = File::options().read(true).write(true).open(path).or_else(|error| match error.kind() {
-            // To be read, and to say why it cannot be changed.
-            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => File::open(path),
-            _ => Err(error),
-        })?;
+        let file = File::options().read(true).write(true).open(path)?;
         let file = Arc::new(DiskFile {
             file,
             #[cfg(test)]

@@ -37,11 +37,14 @@ pub const PROPERTIES: [(&str, Property); 8] = [
     ("schema", schema),
 ];
 
+/// What a parser may allocate for any input: a list of the most choices that there can be, as it grows, is some 65 KB.
+const ALWAYS_BYTES: u64 = 96 << 10;
+
 /// What a parser makes of an input of so many bytes, in a few steps and allocated bytes for each of them.
 fn bounded<T>(input_bytes: usize, parse: impl FnOnce() -> T) -> T {
     let (input_bytes, mut made) = (input_bytes as u64, None);
     let memory = measure(|| made = Some(steps::of(4 * input_bytes + 1_000, parse).0));
-    let most = 24 * input_bytes + (48 << 10);
+    let most = 24 * input_bytes + ALWAYS_BYTES;
     assert!(memory.bytes_total <= most, "{input_bytes} bytes of input, {memory:?}");
     made.expect("it was run")
 }

@@ -12,6 +12,7 @@ mod json;
 mod paid;
 pub mod authenticate;
 pub mod budget;
+mod apart;
 pub mod decide;
 pub mod intent;
 pub mod estimate;

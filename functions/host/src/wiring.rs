@@ -183,6 +183,7 @@ pub async fn wire() -> anyhow::Result<Wired> {
     let owner_token = secret("GATEWAY_ADMIN_TOKEN", folder, "admin-token")?;
     let (directory, ledger) = place.open().await?;
 
+    crate::memory::give_back_at_once();
     let tls = gateway_core::provider::tls()?;
     let mut builder = Gateway::builder(config.clone())
         .memory_bytes(crate::memory::for_bodies_bytes())

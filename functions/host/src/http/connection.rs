@@ -30,8 +30,8 @@ use tower_service::Service;
 /// How long the rest of a head, or a client that reads, is waited for when the process ends.
 const LAST_CALL: Duration = Duration::from_secs(1);
 /// What a connection may make the gateway keep of what came and of what is to go: so long a head may be at most. Keys, tags
-/// and traces are far below it; hyper's own bound is seven times as much, for each of a thousand silent connections.
-const BUFFER_BYTES: usize = 64 << 10;
+/// and traces are far below it; hyper's own bound is twelve times as much, for each of a thousand connections.
+const BUFFER_BYTES: usize = 32 << 10;
 
 /// How long a connection may keep the gateway waiting.
 #[derive(Debug, Clone, Copy)]

@@ -144,13 +144,13 @@ pub(crate) struct Books {
     pub(crate) provider: BTreeMap<String, Calls>,
 }
 
-/// What the provider billed for the calls of each model.
-pub(crate) fn provider(double: &Double) -> BTreeMap<String, Calls> {
+/// What the provider billed for the calls of each of these models.
+pub(crate) fn provider(double: &Double, of: &[&str]) -> BTreeMap<String, Calls> {
     let calls = |(model, tally): (&String, &Tally)| {
         let calls = tally.bills.iter().map(|(bill, times)| (Billed::call(model, *bill), *times));
         (model.clone(), calls.collect())
     };
-    double.counts().models.iter().map(calls).collect()
+    double.counts().models.iter().filter(|(model, _)| of.contains(&model.as_str())).map(calls).collect()
 }
 
 impl Books {

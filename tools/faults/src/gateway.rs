@@ -118,6 +118,13 @@ impl Gateway {
             .context("the admin plane does not answer")?
     }
 
+    /// The most memory that it has had (`VmHWM` of Linux).
+    pub(crate) fn peak_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().context("it has ended")?))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        Ok(peak.context("its memory")?.parse::<u64>()? << 10)
+    }
+
     /// Sends a signal: `"STOP"` freezes it, `"CONT"` thaws it.
     pub(crate) fn signal(&self, name: &str) -> Result<()> {
         let id = self.child.id().context("it has ended")?.to_string();

@@ -12,6 +12,7 @@ mod books;
 mod client;
 mod exact;
 mod gateway;
+mod hostile;
 mod http;
 mod ledger;
 mod load;
@@ -51,6 +52,7 @@ pub fn scenarios() -> Vec<Scenario> {
         process::scenarios(),
         restarts::scenarios(),
         client::scenarios(),
+        hostile::scenarios(),
     ]
     .into_iter()
     .flatten()

@@ -54,6 +54,10 @@ pub(crate) struct Setup {
     pub(crate) limits: Value,
     /// Models of the double, by its ids; a `+free` at an end means that input costs nothing.
     pub(crate) models: Vec<&'static str>,
+    /// Another provider's address and models; no book counts its calls.
+    pub(crate) other: Option<(String, Vec<&'static str>)>,
+    /// The gateways' budget of memory; `None` leaves it to the machine.
+    pub(crate) memory_bytes: Option<u64>,
     pub(crate) redis: &'static [&'static str],
     /// Whether DynamoDB is asked through a front that can be told to refuse.
     pub(crate) fronted: bool,
@@ -70,6 +74,8 @@ impl Setup {
             gateways,
             limits: json!({}),
             models: models.to_vec(),
+            other: None,
+            memory_bytes: None,
             redis: &[],
             fronted: false,
             victim: false,
@@ -119,7 +125,9 @@ pub(crate) struct Stage {
     /// The ways of the first gateway alone.
     pub(crate) victim: Option<Victim>,
     pub(crate) table: Option<Table>,
-    /// The tenants; the last of them asks, with this key.
+    /// The models that its books count.
+    models: Vec<&'static str>,
+    /// The tenants that its books count; the last of them asks, with this key.
     tenants: Vec<String>,
     pub(crate) key: String,
     /// What all of its keys in the store have in them, and what says in which slot of a cluster they are.
@@ -159,7 +167,7 @@ impl Stage {
         std::fs::create_dir_all(&folder.0)?;
         let double = Double::start().await;
         let config = folder.0.join("gateway.toml");
-        std::fs::write(&config, configuration(&double.base_url(), &setup.models))?;
+        std::fs::write(&config, configuration(&double.base_url(), setup))?;
         let mut variables = vec![("GATEWAY_CONFIG".to_owned(), config.display().to_string())];
         let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
         let (mut redis, mut cluster, mut store_link) = (None, None, None);
@@ -216,6 +224,7 @@ impl Stage {
             ledger_front,
             victim,
             table,
+            models: setup.models.clone(),
             tenants: Vec::new(),
             key: String::new(),
             tag: String::new(),
@@ -245,17 +254,23 @@ impl Stage {
     /// Makes a tenant, which asks from now on, and has each process learn of it by a request that counts nothing: what is
     /// to be seen is not how fast an emulator tells twenty processes of a tenant.
     pub(crate) async fn enter(&mut self, tenant: &str, limits: &Value) -> Result<()> {
-        let body = json!({"id": tenant, "name": tenant, "limits": limits}).to_string();
-        let made = self.gateways[0].admin("POST /admin/tenants", &body).await?.json(201).context("the tenant")?;
-        self.tag = format!("{{{}}}", made["uid"].as_str().context("a uid")?);
-        let made =
-            self.gateways[0].admin(&format!("POST /admin/tenants/{tenant}/keys"), r#"{"name":"faults"}"#).await?;
-        self.key = made.json(201)?["key"].as_str().context("a key")?.to_owned();
+        let (uid, key) = self.make(tenant, limits).await?;
+        (self.tag, self.key) = (format!("{{{uid}}}"), key);
         self.tenants.push(tenant.to_owned());
         for gateway in &self.gateways {
             self.greet(gateway).await?;
         }
         Ok(())
+    }
+
+    /// Makes a tenant that no book counts; answers its uid and a key.
+    pub(crate) async fn make(&self, tenant: &str, limits: &Value) -> Result<(String, String)> {
+        let text = |of: &Value, name: &str| of[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"));
+        let body = json!({"id": tenant, "name": tenant, "limits": limits}).to_string();
+        let made = self.gateways[0].admin("POST /admin/tenants", &body).await?.json(201).context("the tenant")?;
+        let keys = format!("POST /admin/tenants/{tenant}/keys");
+        let key = self.gateways[0].admin(&keys, r#"{"name":"faults"}"#).await?.json(201)?;
+        Ok((text(&made, "uid")?, text(&key, "key")?))
     }
 
     /// Asks a gateway what counts nothing: by then it has connected to its servers, and read the tenant and its key.
@@ -299,7 +314,7 @@ impl Stage {
     /// What gateway and provider have in their books now.
     pub(crate) async fn books(&self) -> Result<Books> {
         let Some(gateway) = self.gateways.last() else { bail!("no gateway") };
-        let mut books = Books { is_live: true, provider: provider(&self.double), ..Books::default() };
+        let mut books = Books { is_live: true, provider: provider(&self.double, &self.models), ..Books::default() };
         for tenant in &self.tenants {
             let usage = gateway.admin(&format!("GET /admin/tenants/{tenant}/usage"), "").await?;
             books.is_live &= usage.header("x-gateway-degraded").is_none();
@@ -309,7 +324,8 @@ impl Stage {
         }
         let mut ledger = Vec::new();
         let rows = gateway.admin("GET /admin/usage?group_by=tenant", "").await?.json(200)?;
-        for row in rows["data"].as_array().into_iter().flatten() {
+        let rows = rows["data"].as_array().into_iter().flatten();
+        for row in rows.filter(|row| self.tenants.iter().any(|tenant| row["tenant"] == **tenant)) {
             ledger.push(Billed::told(row["requests"].as_u64().unwrap_or_default(), row, &row["cost_usd"])?);
         }
         books.ledger = ledger.into_iter().sum();
@@ -384,25 +400,42 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> Result<boo
     Ok(())
 }
 
-fn configuration(base_url: &str, models: &[&str]) -> String {
+fn configuration(base_url: &str, setup: &Setup) -> String {
     let deadline_ms = DEADLINE.as_millis();
-    let names: Vec<String> = models.iter().map(|model| format!("\"{model}\"")).collect();
+    // Another provider's first model is the cheap one, so that its answers are judged, and the others are asked again.
+    let (cheap, reasoning) = match &setup.other {
+        Some((_, models)) => models.split_at(1),
+        None => (&setup.models[..], &setup.models[..]),
+    };
+    let names = |models: &[&str]| models.iter().map(|model| format!("\"{model}\"")).collect::<Vec<_>>().join(", ");
     let mut text = format!(
-        "[providers.double]\nkind = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:DOUBLE_API_KEY\"\n\
-         [timeouts_ms]\nrequest = {deadline_ms}\n\
+        "[timeouts_ms]\nrequest = {deadline_ms}\n\
          [retry]\nmax_per_candidate = 0\n\
-         [tiers]\ncheap = [{all}]\nreasoning = [{all}]\n\
+         [tiers]\ncheap = [{}]\nreasoning = [{}]\n\
          [tenant_defaults.limits]\nrequests_per_minute = \"none\"\ntokens_per_minute = \"none\"\nconcurrency = \"none\"\n\
          daily_requests = \"none\"\ndaily_tokens = \"none\"\ndaily_cost_usd = \"none\"\nmonthly_cost_usd = \"none\"\n",
-        all = names.join(", ")
+        names(cheap),
+        names(reasoning)
     );
-    for model in models {
-        let input = if model.contains("@free") { 0 } else { INPUT_NUSD / 1_000 };
+    let mut provider = |name: &str, base_url: &str, models: &[&str], can: &str| {
         text += &format!(
-            "[models.\"{model}\"]\nprovider = \"double\"\nid = \"{model}\"\n\
-             usd_per_million = {{ input = {input}, output = {} }}\n",
-            OUTPUT_NUSD / 1_000
+            "[providers.{name}]\nkind = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:DOUBLE_API_KEY\"\n"
         );
+        for model in models {
+            let input = if model.contains("@free") { 0 } else { INPUT_NUSD / 1_000 };
+            text += &format!(
+                "[models.\"{model}\"]\nprovider = \"{name}\"\nid = \"{model}\"\n{can}\
+                 usd_per_million = {{ input = {input}, output = {} }}\n",
+                OUTPUT_NUSD / 1_000
+            );
+        }
+    };
+    provider("double", base_url, &setup.models, "");
+    if let Some((base_url, models)) = &setup.other {
+        provider("other", base_url, models, "capabilities = [\"tools\", \"json_schema\"]\ncontext_tokens = 8000000\n");
+    }
+    if let Some(bytes) = setup.memory_bytes {
+        text += &format!("[server]\nmemory_bytes = {bytes}\n");
     }
     text
 }

@@ -215,7 +215,7 @@ async fn what_is_no_http_is_refused_and_the_connection_closed_while_others_are_s
         ("a space before the colon", with("x-a : a"), &[400]),
         ("a header of 1 MB", with(&format!("x-a: {}", "a".repeat(1 << 20))), &[431]),
         ("a thousand headers", with(&vec!["x-a: a"; 1000].join("\r\n")), &[431]),
-        ("a path of 100 kB", good.replace("/v1/chat", &format!("/{}", "a".repeat(100_000))), &[414]),
+        ("a path of 100 kB", good.replace("/v1/chat", &format!("/{}", "a".repeat(100_000))), &[431]),
         ("two lengths", with("content-length: 5"), &[400]),
         ("a negative length", framed("content-length: -1", GOOD), &[400]),
         ("a length of words", framed("content-length: many", GOOD), &[400]),

@@ -30,7 +30,7 @@ const DEADLINE: Duration = Duration::from_secs(8);
 const LEASE: Duration = LEASE_AFTER_DEADLINE.saturating_add(DEADLINE).saturating_add(Duration::from_secs(15));
 /// By when the ledger has heard of all of them: a process writes as many as it can in half a second, and what is too much, or
 /// was told to one that was killed, is told again a minute later.
-pub(crate) const LOST_WRITTEN: Duration = LEASE.saturating_add(Duration::from_secs(4 * 60));
+pub(crate) const LOST_WRITTEN: Duration = LEASE.saturating_add(Duration::from_secs(10 * 60));
 /// By when the books agree where nobody was killed: what was owed to a server is sent when it is back.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 

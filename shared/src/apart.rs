@@ -1,10 +1,10 @@
-//! Work on what is large keeps nothing small waiting (T5).
+//! Large bodies keep no small ones waiting (T5).
 //!
 //! A worker thread that reads a body of six megabytes looks after nothing else for a tenth of a second, and there are only
-//! as many workers as cores: twenty such callers made the slowest of everybody else's requests ten times as slow. So what is
-//! large is read on a thread beside the workers, and one thing at a time: however many there are, the rest of the process has
-//! all cores but one, and the system's scheduler shares that one fairly. Running each on a thread of its own was tried
-//! (`block_in_place`); the allocator keeps something for each thread, and the process came to 3 GB.
+//! as many workers as cores. So what is large is read on a thread beside the workers, one body at a time: however many there
+//! are, the rest of the process has all cores but one, and its fair part of that one. A whole answer is read where it came: few
+//! are large, and waiting for a turn would look like a slow model. Figures, and what was tried in place of it:
+//! `docs/adr/0014-one-budget-of-memory.md`.
 
 use std::future::pending;
 use std::panic::resume_unwind;
@@ -22,9 +22,13 @@ pub(crate) async fn apart<T: Send + 'static>(bytes: usize, work: impl FnOnce() -
     if bytes < LARGE_BYTES {
         return work();
     }
-    // It is never closed.
-    let _turn = TURN.acquire().await;
-    match spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+    // It is never closed. The work keeps it: who waits for the work may give up, and the work goes on.
+    let turn = TURN.acquire().await;
+    let working = spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    match working.await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => resume_unwind(panic),
         // The runtime has ended, and this task with it.
@@ -39,6 +43,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
     use std::sync::{Arc, mpsc};
     use std::time::Duration;
+    use tokio::sync::oneshot;
 
     #[tokio::test]
     async fn what_is_large_keeps_nothing_small_waiting() {
@@ -64,5 +69,24 @@ mod tests {
             })
         });
         assert_eq!(futures_util::future::join_all(all).await, (0..50).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_any_more_keeps_its_turn() {
+        let ((go, may_end), (begun, has_begun)) = (mpsc::channel::<()>(), oneshot::channel());
+        let is_done = Arc::new(AtomicBool::new(false));
+        let done = is_done.clone();
+        let first = apart(LARGE_BYTES, move || {
+            begun.send(()).unwrap();
+            may_end.recv().unwrap();
+            done.store(true, SeqCst);
+        });
+        tokio::select! {
+            () = first => unreachable!("it may not end yet"),
+            begun = has_begun => begun.unwrap(),
+        }
+        let second = apart(LARGE_BYTES, move || is_done.load(SeqCst));
+        let (was_done, ()) = tokio::join!(second, async { go.send(()).unwrap() });
+        assert!(was_done, "both were at work");
     }
 }

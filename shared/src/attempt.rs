@@ -337,7 +337,8 @@ struct Opening {
 /// Reads a stream until it has shown `bytes` of its answer, or its end. A failure up to here is nobody's business but
 /// ours: the client has seen nothing, and the next candidate begins anew.
 ///
-/// What comes is kept in `head` until then, also for the bill should it fail, so it is bounded (B2): a stream that goes on and on without a word is none.
+/// What comes is kept in `head` until then, also for the bill should it fail, so it is bounded (B2): a stream that goes on
+/// and on without a word is none.
 async fn open(
     mut chunks: Box<dyn Chunks>,
     opening: Opening,

@@ -62,8 +62,8 @@ impl OverRate {
         self.lock().pop(tenant);
     }
 
-    /// Why a request of a tenant whose settings are of this version is refused, and how its rates stand; `tokens` is what it asks for at least, `None` for
-    /// one that a remembered answer may serve.
+    /// Why a request of a tenant whose settings are of this version is refused, and how its rates stand; `tokens` is what it
+    /// asks for at least, `None` for one that a remembered answer may serve.
     pub(crate) fn of(&self, tenant: &str, version: u64, tokens: Option<u64>, now_ms: u64) -> Option<(Error, Standing)> {
         let refused = *self.lock().get(tenant)?;
         let passed_ms = now_ms.checked_sub(refused.at_ms)?;

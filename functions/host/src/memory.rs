@@ -16,9 +16,9 @@ const UNKNOWN_BYTES: u64 = 1 << 30;
 /// `mi_option_purge_delay` of mimalloc's header, which the crate does not name.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// Has the allocator give freed pages back to the system at once. By default it keeps them for a second, in which twenty
-/// callers can have ten megabytes read and freed a hundred times: the process came to twice its budget. Small requests free
-/// no whole pages, and cost the same.
+/// Has the allocator give freed pages back to the system at once. By default it keeps them for a second, in which hostile
+/// callers can have the whole budget read and freed several times over: the process came to twice its budget. Small requests
+/// free no whole pages, and cost the same.
 #[expect(unsafe_code, reason = "an option of mimalloc, which its crate offers as a foreign function only")]
 pub(crate) fn give_back_at_once() {
     // SAFETY: it stores one number, and may be called at any time.

@@ -13,8 +13,8 @@ use std::path::Path;
 /// The least length of a secret that somebody chose.
 const LEAST_CHARS: usize = 32;
 
-/// The secret of this name, without the white space around it: from the environment, else from the data folder, else made and put there; `None` where the
-/// environment has none and there is no folder.
+/// The secret of this name, without the white space around it: from the environment, else from the data folder, else made and
+/// put there; `None` where the environment has none and there is no folder.
 ///
 /// # Errors
 /// If the variable is shorter than 32 characters, or the folder cannot be read or written.

@@ -10,7 +10,6 @@ use super::reach::no_answer;
 use super::retry_after::retry_after;
 use super::sse::SseParser;
 use super::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
-use crate::apart::apart;
 use crate::budget::{COPIES, Room};
 use crate::config::{MaxTokensField, OpenAiSpec, Secret};
 use crate::health::refusals::{Run, mark_of_request};
@@ -243,8 +242,7 @@ async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<R
     }
     let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms, Some(call.room)).await?;
-    let n = call.request.n;
-    match apart(body.len(), move || Completion::parse(body, n, first_byte_ms)).await {
+    match Completion::parse(body, call.request.n, first_byte_ms) {
         Ok(completion) => Ok(Reply::Whole(Box::new(completion))),
         Err(NotACompletion::Error) => {
             Err(ProviderError::retryable(AttemptOutcome::HttpError, "an error object with a good status"))

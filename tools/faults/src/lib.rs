@@ -10,6 +10,7 @@
 
 mod books;
 mod client;
+mod configuration;
 mod exact;
 mod gateway;
 mod hostile;

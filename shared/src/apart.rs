@@ -1,10 +1,9 @@
-//! Large bodies keep no small ones waiting (T5).
+//! What is large keeps nothing small waiting (T5).
 //!
 //! A worker thread that reads a body of six megabytes looks after nothing else for a tenth of a second, and there are only
-//! as many workers as cores. So what is large is read on a thread beside the workers, one body at a time: however many there
-//! are, the rest of the process has all cores but one, and its fair part of that one. A whole answer is read where it came: few
-//! are large, and waiting for a turn would look like a slow model. Figures, and what was tried in place of it:
-//! `docs/adr/0014-one-budget-of-memory.md`.
+//! as many workers as cores. So what is large is read on a thread beside the workers, one body and one answer at a time.
+//! Answers have a turn of their own: one that waited for all bodies would look like one of a slow model. Figures, and what was
+//! tried in place of it: `docs/adr/0014-one-budget-of-memory.md`.
 
 use std::future::pending;
 use std::panic::resume_unwind;
@@ -14,16 +13,22 @@ use tokio::task::spawn_blocking;
 /// From how many bytes on something is large: reading less takes some 5 ms at the most.
 const LARGE_BYTES: usize = 256 << 10;
 
-/// Whose turn it is. Cores are the process's, not a gateway's.
-static TURN: Semaphore = Semaphore::const_new(1);
+/// Whose turn it is to be read. Cores are the process's, not a gateway's.
+pub(crate) static BODIES: Semaphore = Semaphore::const_new(1);
+/// The same for whole answers.
+pub(crate) static ANSWERS: Semaphore = Semaphore::const_new(1);
 
-/// Does work that takes as long as there are bytes.
-pub(crate) async fn apart<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Does work that takes as long as there are bytes, in turn.
+pub(crate) async fn apart<T: Send + 'static>(
+    turns: &'static Semaphore,
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     if bytes < LARGE_BYTES {
         return work();
     }
     // It is never closed. The work keeps it: who waits for the work may give up, and the work goes on.
-    let turn = TURN.acquire().await;
+    let turn = turns.acquire().await;
     let working = spawn_blocking(move || {
         let _turn = turn;
         work()
@@ -45,13 +50,15 @@ mod tests {
     use std::time::Duration;
     use tokio::sync::oneshot;
 
+    static TURN: Semaphore = Semaphore::const_new(1);
+
     #[tokio::test]
     async fn what_is_large_keeps_nothing_small_waiting() {
         let (small, large) = mpsc::channel();
         let patience = Duration::from_secs(60);
         let (waited, ()) = tokio::join!(
-            apart(LARGE_BYTES, move || large.recv_timeout(patience)),
-            apart(LARGE_BYTES - 1, move || small.send(()).unwrap())
+            apart(&TURN, LARGE_BYTES, move || large.recv_timeout(patience)),
+            apart(&TURN, LARGE_BYTES - 1, move || small.send(()).unwrap())
         );
         assert_eq!(waited, Ok(()), "one thread did both, in this order");
     }
@@ -61,7 +68,7 @@ mod tests {
         let is_busy = Arc::new(AtomicBool::new(false));
         let all = (0..50).map(|number| {
             let is_busy = is_busy.clone();
-            apart(LARGE_BYTES, move || {
+            apart(&TURN, LARGE_BYTES, move || {
                 assert!(!is_busy.swap(true, SeqCst));
                 std::thread::yield_now();
                 assert!(is_busy.swap(false, SeqCst));
@@ -76,7 +83,7 @@ mod tests {
         let ((go, may_end), (begun, has_begun)) = (mpsc::channel::<()>(), oneshot::channel());
         let is_done = Arc::new(AtomicBool::new(false));
         let done = is_done.clone();
-        let first = apart(LARGE_BYTES, move || {
+        let first = apart(&TURN, LARGE_BYTES, move || {
             begun.send(()).unwrap();
             may_end.recv().unwrap();
             done.store(true, SeqCst);
@@ -85,7 +92,7 @@ mod tests {
             () = first => unreachable!("it may not end yet"),
             begun = has_begun => begun.unwrap(),
         }
-        let second = apart(LARGE_BYTES, move || is_done.load(SeqCst));
+        let second = apart(&TURN, LARGE_BYTES, move || is_done.load(SeqCst));
         let (was_done, ()) = tokio::join!(second, async { go.send(()).unwrap() });
         assert!(was_done, "both were at work");
     }

@@ -8,7 +8,7 @@
 
 use crate::admit::{Admitted, Hold, admit, admit_rate, refuse_early, refuse_known};
 use crate::answer::{Answer, Reply};
-use crate::apart::apart;
+use crate::apart::{BODIES, apart};
 use crate::attempt::{Answering, first_that_answers};
 use crate::authenticate::Caller;
 use crate::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
@@ -186,7 +186,7 @@ pub(crate) async fn read(gateway: &Gateway, call: ChatCall, journal: &mut Journa
     // What a client takes to send its body is neither our latency nor taken from its deadline.
     journal.started = Instant::now();
     let deadline = deadline(journal.started);
-    let parsed = apart(body.len(), move || ChatRequest::parse(body));
+    let parsed = apart(&BODIES, body.len(), move || ChatRequest::parse(body));
     let request = deadline.bound(parsed).await.map_err(|_| Error::DeadlineExceeded)??;
     room.grow(if request.stream { STREAM_BYTES } else { 0 })?;
     journal.requested_model = if request.model.is_empty() { request.models[0].clone() } else { request.model.clone() };

@@ -10,6 +10,7 @@ use super::reach::no_answer;
 use super::retry_after::retry_after;
 use super::sse::SseParser;
 use super::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
+use crate::apart::{ANSWERS, apart};
 use crate::budget::{COPIES, Room};
 use crate::config::{MaxTokensField, OpenAiSpec, Secret};
 use crate::health::refusals::{Run, mark_of_request};
@@ -242,7 +243,8 @@ async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<R
     }
     let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms, Some(call.room)).await?;
-    match Completion::parse(body, call.request.n, first_byte_ms) {
+    let n = call.request.n;
+    match apart(&ANSWERS, body.len(), move || Completion::parse(body, n, first_byte_ms)).await {
         Ok(completion) => Ok(Reply::Whole(Box::new(completion))),
         Err(NotACompletion::Error) => {
             Err(ProviderError::retryable(AttemptOutcome::HttpError, "an error object with a good status"))

@@ -9,13 +9,13 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use gateway_core::config::{self, Config};
 use gateway_core::error::Error;
-use gateway_core::instructions::{Instructions, key_of};
-use gateway_core::key::{ApiKey, KeyHasher};
-use gateway_core::provider::sse::SseParser;
 use gateway_core::provider::{Chunk, Completion};
-use gateway_core::request::ChatRequest;
-use gateway_core::schema::{MAX_STEPS, Schema};
+use gateway_core::request::instructions::{Instructions, key_of};
 use gateway_core::steps;
+use gateway_core::tenant::key::{ApiKey, KeyHasher};
+use gateway_core::wire::openai::request::ChatRequest;
+use gateway_core::wire::schema::{MAX_STEPS, Schema};
+use gateway_core::wire::sse::SseParser;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::IgnoredAny;
 

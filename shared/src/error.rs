@@ -4,8 +4,8 @@
 //! One function, [`Error::told`], turns an error into HTTP, by an exhaustive match: a new kind of error does not compile
 //! until somebody has said what its caller is told. Nothing in it can hold a secret (T3) or another tenant's text (T1).
 
+use crate::limit::window::time_utc;
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
-use crate::window::time_utc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@
 use crate::catalog::Model;
 use crate::money::Usage;
 use crate::receipt::{Amounts, Attempt};
-use crate::request::ChatRequest;
+use crate::wire::openai::request::ChatRequest;
 
 /// Tokens that a chat template adds around each message, at most.
 const MESSAGE_TOKENS: u64 = 16;

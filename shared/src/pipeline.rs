@@ -6,31 +6,31 @@
 //! whole runs on a task of its own, so that a client that goes away takes nothing with it: the provider is read to its
 //! usage and the request is settled (M4).
 
-use crate::admit::{Admitted, Hold, admit, admit_rate, refuse_early, refuse_known};
-use crate::answer::{Answer, Reply};
 use crate::apart::{BODIES, apart};
-use crate::attempt::{Answering, first_that_answers};
-use crate::authenticate::Caller;
-use crate::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
-use crate::classify::classify;
-use crate::decide::{Decision, decide};
-use crate::deliver::{deliver, deliver_hit};
+use crate::directory::authenticate::Caller;
 use crate::error::Error;
 use crate::estimate::LEAST_TOKENS;
 use crate::gateway::Gateway;
 use crate::health::Observation;
 use crate::id::RequestId;
-use crate::idempotency::{answer_again, claim, finish};
-use crate::instructions::{CacheUse, Instructions, key_of};
-use crate::journal::Journal;
 use crate::ledger::IdempotencyKey;
-use crate::rank::candidates;
+use crate::limit::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
 use crate::receipt::Amounts;
-use crate::request::ChatRequest;
+use crate::request::instructions::{CacheUse, Instructions, key_of};
+use crate::request::journal::Journal;
+use crate::request::reply::{Answer, Reply};
+use crate::routing::decide::{Decision, decide};
 use crate::running::Deadline;
-use crate::settle::{Outcome, settle};
+use crate::stage::admit::{Admitted, Hold, admit, admit_rate, refuse_early, refuse_known};
+use crate::stage::attempt::{Answering, first_that_answers};
+use crate::stage::claim::{answer_again, claim, finish};
+use crate::stage::classify::classify;
+use crate::stage::deliver::{deliver, deliver_hit};
+use crate::stage::rank::candidates;
+use crate::stage::settle::{Outcome, settle};
+use crate::stage::upgrade::{Drained, drain, judge, manner, stronger_tier, upgrade};
 use crate::tenant::uid_apart;
-use crate::upgrade::{Drained, drain, judge, manner, stronger_tier, upgrade};
+use crate::wire::openai::request::ChatRequest;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;

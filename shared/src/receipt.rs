@@ -5,11 +5,11 @@
 
 use crate::id::RequestId;
 use crate::ledger::Charged;
+use crate::limit::window::{Window, WindowKind};
 use crate::money::Usage;
+use crate::money::usd;
 use crate::store::Lost;
 use crate::tenant::{id_of, uid_apart};
-use crate::usd;
-use crate::window::{Window, WindowKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use crate::rig::{Got, two_tiers};
 use crate::rig::{NOW, ask, ask_with, cheap, name_of, streamed, with_key};
-use gateway_core::answer::Answer;
+use gateway_core::request::reply::Answer;
 use serde_json::{Value, json};
 
 #[tokio::test]

@@ -3,13 +3,13 @@
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use gateway_core::instructions::Instructions;
-use gateway_core::provider::sse::SseParser;
 use gateway_core::provider::{Answers, Chunk, Completion, NotACompletion};
-use gateway_core::request::ChatRequest;
-use gateway_core::schema::{MAX_STEPS, Schema};
+use gateway_core::request::instructions::Instructions;
 use gateway_core::steps;
 use gateway_core::tenant::{TenantRecord, TenantSettings};
+use gateway_core::wire::openai::request::ChatRequest;
+use gateway_core::wire::schema::{MAX_STEPS, Schema};
+use gateway_core::wire::sse::SseParser;
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 

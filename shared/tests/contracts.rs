@@ -8,7 +8,7 @@ use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::ledger::contract as ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
-use gateway_core::store::cache::MemoryCache;
+use gateway_core::store::memory::MemoryCache;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::{Counters, HealthStore, ResponseCache, contract as store};
 use std::sync::Arc;

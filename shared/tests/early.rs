@@ -3,8 +3,8 @@
 use crate::rig::{Got, Rig, Scene, ask, ask_with, two_tiers, with_key};
 use async_trait::async_trait;
 use bytes::Bytes;
-use gateway_core::budget::Room;
 use gateway_core::error::Error;
+use gateway_core::limit::budget::Room;
 use gateway_core::pipeline::{ChatCall, RequestBody};
 use serde_json::{Value, json};
 use std::sync::Arc;

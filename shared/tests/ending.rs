@@ -1,8 +1,8 @@
 //! A process that ends: its requests are waited for, and those that cannot be waited for are settled as estimates (B3).
 
 use crate::rig::{Rig, ask, cheap, name_of, streamed};
-use gateway_core::answer::{Answer, AnswerBody};
 use gateway_core::receipt::{AttemptOutcome, Receipt};
+use gateway_core::request::reply::{Answer, AnswerBody};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use crate::attempts::attempts;
 use crate::rig::{NOW, ask, ask_with, cheap, name_of, scene, streamed, two_tiers};
 use futures_util::future::join_all;
+use gateway_core::limit::window::Window;
 use gateway_core::receipt::Amounts;
-use gateway_core::window::Window;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn no_key_is_kept_in_plain_text() {
         assert!(!found, "{} holds the key", path.display());
     }
     assert!(bytes_seen > 10_000, "the directory's file was read");
-    let debug = format!("{:?}", gateway_core::key::ApiKey::parse(&rig.key));
+    let debug = format!("{:?}", gateway_core::tenant::key::ApiKey::parse(&rig.key));
     assert!(!debug.contains(kept_out), "{debug}");
 }
 

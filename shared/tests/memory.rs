@@ -4,12 +4,12 @@ use crate::rig::{Got, Rig, Scene, ask, ask_with, cheap, two_tiers, with_key};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use gateway_core::answer::{Answer, AnswerBody};
-use gateway_core::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
 use gateway_core::error::Error;
-use gateway_core::events::Events;
+use gateway_core::limit::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
 use gateway_core::pipeline::{ChatCall, RequestBody};
 use gateway_core::provider::{Call, Chunk, Chunks, Completion, Provider, ProviderError, Reply};
+use gateway_core::request::events::Events;
+use gateway_core::request::reply::{Answer, AnswerBody};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -66,7 +66,7 @@ async fn nothing_of_a_body_is_read_before_its_sender_is_known() {
     let rig = cheap(["ok"]).build().await;
     rig.add_tenant("off", json!({"enabled": false})).await;
     let off = rig.add_key("off", "k").await;
-    let unknown = gateway_core::key::ApiKey::generate();
+    let unknown = gateway_core::tenant::key::ApiKey::generate();
     for door in [Door::Chat, Door::Route] {
         for (key, status) in [("", 401), ("nonsense", 401), (unknown.reveal(), 401), (&off, 403), (&rig.key, 200)] {
             let read = Arc::new(AtomicUsize::new(0));

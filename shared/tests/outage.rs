@@ -2,14 +2,14 @@
 
 use crate::rig::{NOW, Rig, Scene, ask, cheap};
 use crate::unreliable::Unreliable;
-use gateway_core::answer::AnswerBody;
-use gateway_core::gcra::Rate;
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{Claims, Ledger};
+use gateway_core::limit::gcra::Rate;
+use gateway_core::limit::window::Window;
 use gateway_core::receipt::Amounts;
+use gateway_core::request::reply::AnswerBody;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::{Admission, Counters, QuotaAsk, Verdict};
-use gateway_core::window::Window;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;

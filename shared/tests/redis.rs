@@ -9,6 +9,7 @@ use gateway_core::health::breaker::{BreakerSettings, BreakerState};
 use gateway_core::health::score::HealthSettings;
 use gateway_core::health::{Observation, Sight};
 use gateway_core::id::RequestId;
+use gateway_core::limit::window::Window;
 use gateway_core::receipt::Amounts;
 use gateway_core::store::contract::{epoch_of, refill};
 use gateway_core::store::redis::RedisStore;
@@ -16,7 +17,6 @@ use gateway_core::store::{
     Admission, CacheKey, CacheWrite, Counters, HealthStore, QuotaAsk, ResponseCache, Settled, Settlement, Store,
     Verdict, contract,
 };
-use gateway_core::window::Window;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,23 +8,23 @@
 
 use crate::unreliable::Unreliable;
 use bytes::Bytes;
-use gateway_core::answer::{Answer, AnswerBody};
 use gateway_core::clock::{Clock, ManualClock};
 use gateway_core::config::{ApiKey, Config, ProviderKind};
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::directory::{AuditEntry, Directory, KeyRecord};
 use gateway_core::gateway::{Builder, Gateway};
-use gateway_core::key::{ApiKey as TenantKey, KeyHasher};
 use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
+use gateway_core::limit::window::Window;
 use gateway_core::money::Usage;
 use gateway_core::pipeline::ChatCall;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::tls;
 use gateway_core::receipt::Amounts;
+use gateway_core::request::reply::{Answer, AnswerBody};
 use gateway_core::tenant::TenantRecord;
-use gateway_core::window::Window;
+use gateway_core::tenant::key::{ApiKey as TenantKey, KeyHasher};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use std::fmt::Write as _;

@@ -7,17 +7,17 @@ use bytes::Bytes;
 use gateway_core::health::MemoryHealth;
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
-use gateway_core::intent::HashedNgrams;
 use gateway_core::ledger::Charged;
+use gateway_core::limit::window::Window;
 use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::receipt::Amounts;
-use gateway_core::store::cache::MemoryCache;
+use gateway_core::routing::intent::HashedNgrams;
+use gateway_core::store::memory::MemoryCache;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::{
     Admission, CacheKey, Counters, Lost, ResponseCache, Settled, Settlement, StoreError, Verdict, WindowUse,
 };
-use gateway_core::window::Window;
 use serde_json::json;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -5,19 +5,19 @@ use bytes::Bytes;
 use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
-use gateway_core::intent::{EmbedError, Embedder};
-use gateway_core::key::KeyHash;
 use gateway_core::ledger::{
     Begun, Charged, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow,
     WhoseUid,
 };
+use gateway_core::limit::window::Window;
 use gateway_core::receipt::{Amounts, Receipt};
+use gateway_core::routing::intent::{EmbedError, Embedder};
 use gateway_core::store::{
     Admission, CacheKey, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, StoreError, Verdict,
     WindowUse,
 };
 use gateway_core::tenant::TenantRecord;
-use gateway_core::window::Window;
+use gateway_core::tenant::key::KeyHash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;

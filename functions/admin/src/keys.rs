@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use gateway_core::directory::{DirectoryError, Expiry, KeyRecord};
 use gateway_core::error::Error;
 use gateway_core::id::RequestId;
-use gateway_core::key::ApiKey;
+use gateway_core::tenant::key::ApiKey;
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;

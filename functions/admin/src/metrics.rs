@@ -10,8 +10,8 @@ use crate::quota::DEGRADED;
 use axum::extract::State;
 use gateway_core::error::Error;
 use gateway_core::ledger::{Calls, Figures, Period};
-use gateway_core::metrics::of_fleet;
-use gateway_core::window::beginning_of;
+use gateway_core::limit::window::beginning_of;
+use gateway_core::telemetry::metrics::of_fleet;
 use http::StatusCode;
 use std::sync::Arc;
 

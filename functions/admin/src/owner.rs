@@ -4,7 +4,7 @@
 //! nor the time of an answer tells a part of it. Named admins with roles will stand beside the owner, not replace it: it
 //! is what makes the first of them.
 
-use gateway_core::key::{KeyHash, KeyHasher};
+use gateway_core::tenant::key::{KeyHash, KeyHasher};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;

@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use gateway_core::directory::Page;
 use gateway_core::error::Error;
 use gateway_core::ledger::{UsageQuery, UsageRow};
-use gateway_core::window::day_utc;
+use gateway_core::limit::window::day_utc;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -2,9 +2,9 @@
 
 use crate::house::{House, Seen};
 use bytes::Bytes;
-use gateway_core::answer::AnswerBody;
 use gateway_core::directory::AuditEntry;
 use gateway_core::pipeline::ChatCall;
+use gateway_core::request::reply::AnswerBody;
 use gateway_core::tenant::TenantRecord;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};

@@ -4,14 +4,14 @@ use crate::house::House;
 use async_trait::async_trait;
 use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::health::{ModelHealth, Observation};
-use gateway_core::key::KeyHash;
 use gateway_core::ledger::Charged;
+use gateway_core::limit::window::Window;
 use gateway_core::receipt::Amounts;
 use gateway_core::store::{
     Admission, Counters, HealthStore, Lost, Settled, Settlement, StoreError, Verdict, WindowUse,
 };
 use gateway_core::tenant::TenantRecord;
-use gateway_core::window::Window;
+use gateway_core::tenant::key::KeyHash;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,9 +2,9 @@
 
 use crate::house::{DAY_MS, HOUR_MS, House, MONTH_MS, NOON_MS};
 use gateway_core::id::RequestId;
+use gateway_core::limit::window::Window;
 use gateway_core::receipt::Amounts;
 use gateway_core::store::{Admission, QuotaAsk, Verdict};
-use gateway_core::window::Window;
 use serde_json::{Value, json};
 
 const MIDNIGHT_MS: u64 = NOON_MS - 12 * HOUR_MS;

@@ -11,7 +11,7 @@
 //! the last byte of its answer the process is frozen.
 
 use crate::environment::variable;
-use gateway_core::losses::{Line, LogLosses};
+use gateway_core::telemetry::losses::{Line, LogLosses};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};

@@ -4,7 +4,7 @@
 //! directory both must come from the environment, for they must be the same everywhere.
 
 use anyhow::{Context, bail};
-use gateway_core::key::ApiKey;
+use gateway_core::tenant::key::ApiKey;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;

@@ -11,7 +11,6 @@ use gateway_core::directory::dynamodb::DynamoDirectory;
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::dynamodb::Table;
 use gateway_core::gateway::Gateway;
-use gateway_core::key::KeyHasher;
 use gateway_core::ledger::Ledger;
 use gateway_core::ledger::dynamodb::DynamoLedger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
@@ -19,6 +18,7 @@ use gateway_core::provider::openai::OpenAi;
 use gateway_core::provider::simulated::Simulated;
 use gateway_core::store::Store;
 use gateway_core::store::redis::RedisStore;
+use gateway_core::tenant::key::KeyHasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

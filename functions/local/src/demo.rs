@@ -5,8 +5,8 @@
 
 use gateway_core::directory::{AuditEntry, KeyRecord};
 use gateway_core::gateway::Gateway;
-use gateway_core::key::ApiKey;
 use gateway_core::tenant::TenantRecord;
+use gateway_core::tenant::key::ApiKey;
 use serde_json::{Value, json};
 
 const ID: &str = "demo";

@@ -2,7 +2,7 @@
 
 use super::gateway::{Gateway, Setup, config};
 use super::wire::{Answer, request};
-use gateway_core::key::ApiKey;
+use gateway_core::tenant::key::ApiKey;
 use serde_json::json;
 
 pub(crate) const GOOD: &str = r#"{"model":"sim/cheap","messages":[{"role":"user","content":"What is an API?"}]}"#;

@@ -26,7 +26,7 @@ pub use settings::{CacheSettings, IntentSettings, ServerSettings, UpgradeSetting
 use crate::catalog::Catalog;
 use crate::health::breaker::BreakerSettings;
 use crate::health::score::HealthSettings;
-use crate::retry_budget::RetrySettings;
+use crate::limit::retry_budget::RetrySettings;
 use crate::tenant::TenantSettings;
 use reader::{Problems, Section, Word, read_file};
 

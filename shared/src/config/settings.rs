@@ -8,7 +8,7 @@ use super::reader::Section;
 use crate::catalog::{Catalog, Timeouts};
 use crate::health::breaker::BreakerSettings;
 use crate::health::score::HealthSettings;
-use crate::retry_budget::RetrySettings;
+use crate::limit::retry_budget::RetrySettings;
 use crate::tenant::{Limits, TenantCache, TenantSettings, TenantUpgrade};
 use std::sync::Arc;
 

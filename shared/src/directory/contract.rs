@@ -6,8 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord};
-use crate::key::{KeyHash, KeyHasher};
 use crate::tenant::TenantRecord;
+use crate::tenant::key::{KeyHash, KeyHasher};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 

@@ -15,8 +15,8 @@
 use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use crate::dynamodb::{Change, Fault, Item, Key, Span, Table, json, number, pause, record_of, text, text_of};
 use crate::id::random_u64;
-use crate::key::KeyHash;
 use crate::tenant::TenantRecord;
+use crate::tenant::key::KeyHash;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -11,8 +11,8 @@
 use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use crate::disk::DiskFault;
 use crate::disk::database::FileDatabase;
-use crate::key::KeyHash;
 use crate::tenant::TenantRecord;
+use crate::tenant::key::KeyHash;
 use async_trait::async_trait;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;

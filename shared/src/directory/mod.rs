@@ -4,14 +4,15 @@
 //! change a tenant or a key so that nobody can miss the change. Every change raises the tenant's version (T2), and is
 //! written down in the audit log in the same transaction as the change.
 
+pub mod authenticate;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod dynamodb;
 pub mod embedded;
 
 use crate::disk::DiskFault;
-use crate::key::KeyHash;
 use crate::tenant::TenantRecord;
+use crate::tenant::key::KeyHash;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

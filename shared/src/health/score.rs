@@ -14,7 +14,7 @@
 //! requests per `τ`. Candidates that may not be used now stay in the list, last, the one back soonest first: when
 //! all are out the least bad is used (A6). No clock and no dice in here: the caller passes both.
 
-use crate::window::time_utc;
+use crate::limit::window::time_utc;
 use std::fmt;
 
 use serde::Deserialize;

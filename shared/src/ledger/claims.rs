@@ -5,8 +5,8 @@
 
 use super::LedgerError;
 use crate::id::RequestId;
+use crate::limit::window::Window;
 use crate::receipt::Amounts;
-use crate::window::Window;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;

@@ -23,8 +23,8 @@ use super::{Charged, Erased, Figures, Ledger, LedgerError, Period, UsageQuery, U
 use crate::directory::Page;
 use crate::dynamodb::{Fault, Table, record_of};
 use crate::id::RequestId;
+use crate::limit::window::{Window, day_utc};
 use crate::receipt::Receipt;
-use crate::window::{Window, day_utc};
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeSet, VecDeque};

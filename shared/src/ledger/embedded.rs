@@ -28,8 +28,8 @@ use super::{
 use crate::directory::Page;
 use crate::disk::DiskFault;
 use crate::id::RequestId;
+use crate::limit::window::Window;
 use crate::receipt::{Amounts, Receipt};
-use crate::window::Window;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};

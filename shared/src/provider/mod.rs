@@ -4,21 +4,19 @@
 //! client will get plus the few facts that the gateway needs of them. A provider reports a whole answer only when it saw
 //! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
 
-pub mod completion;
 pub mod openai;
 mod reach;
 pub mod retry_after;
 pub mod simulated;
-pub mod sse;
 pub(crate) mod unknown;
 
-use crate::budget::{Full, Room};
 use crate::catalog::Model;
 use crate::id::RequestId;
+use crate::limit::budget::{Full, Room};
 use crate::receipt::{AttemptOutcome, Cause};
-use crate::request::ChatRequest;
+pub use crate::wire::openai::answer::{Answers, Choice, Chunk, Completion, NotACompletion, TokenLogprobs};
+use crate::wire::openai::request::ChatRequest;
 use async_trait::async_trait;
-pub use completion::{Answers, Choice, Chunk, Completion, NotACompletion, TokenLogprobs};
 use serde_json::Value;
 
 /// One call to one candidate.

@@ -5,18 +5,18 @@
 //! configuration alone (T4). Nothing of a provider's error text leaves this file except where it speaks of the caller's
 //! own fault (A2).
 
-use super::completion::NotACompletion;
 use super::reach::no_answer;
 use super::retry_after::retry_after;
-use super::sse::SseParser;
 use super::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
 use crate::apart::{ANSWERS, apart};
-use crate::budget::{COPIES, Room};
 use crate::config::{MaxTokensField, OpenAiSpec, Secret};
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
-use crate::json::fields;
+use crate::limit::budget::{COPIES, Room};
 use crate::receipt::{AttemptOutcome, Cause};
+use crate::wire::json::fields;
+use crate::wire::openai::answer::NotACompletion;
+use crate::wire::sse::SseParser;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};

@@ -12,10 +12,10 @@ mod instance;
 mod topic;
 mod wire;
 
-use super::completion::NotACompletion;
 use super::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
 use crate::catalog::Behaviour;
 use crate::receipt::AttemptOutcome;
+use crate::wire::openai::answer::NotACompletion;
 use answer::Answer;
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -10,19 +10,18 @@
 //! spent. So a tenant has an *epoch*, a random number that the first admission after a loss gives it, before anybody reads
 //! the ledger; it is lost with the tenant, and a refill that names another one is refused.
 
-pub mod cache;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod memory;
 pub mod redis;
 
 use crate::error::{Quota, RateKind};
-use crate::gcra::Rate;
 use crate::health::{ModelHealth, Observation};
 use crate::id::RequestId;
 use crate::ledger::Charged;
+use crate::limit::gcra::Rate;
+use crate::limit::window::Window;
 use crate::receipt::Amounts;
-use crate::window::Window;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! What must hold: after each step, and of the books after all.
 
 use super::{Request, Stage, World, ZERO, most, within};
+use gateway_core::limit::window::Window;
 use gateway_core::receipt::Amounts;
 use gateway_core::store::Counters;
-use gateway_core::window::Window;
 use std::sync::Arc;
 
 impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {

@@ -1,9 +1,9 @@
 //! The store in so many words: what it must have counted, request by request.
 
 use super::{Entry, ZERO, over};
+use gateway_core::limit::window::Window;
 use gateway_core::receipt::Amounts;
 use gateway_core::store::{Admission, Settled, Settlement, WindowUse};
-use gateway_core::window::Window;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What is used of a window.

@@ -2,19 +2,19 @@
 //! 1e-9.
 
 use super::{Fresh, NOW, ask, settlement};
-use gateway_core::gcra::Rate;
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::refusals::Refused;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::health::welford::Figures;
 use gateway_core::health::{MemoryHealth, ModelHealth, Observation, Sight};
 use gateway_core::id::RequestId;
+use gateway_core::limit::gcra::Rate;
+use gateway_core::limit::window::Window;
 use gateway_core::receipt::Amounts;
 use gateway_core::store::contract::refill;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{Admission, Counters, HealthStore, Lost, QuotaAsk, Settlement, Verdict};
-use gateway_core::window::Window;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;

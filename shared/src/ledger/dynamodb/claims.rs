@@ -6,10 +6,10 @@
 use super::{DAY_MS, DynamoLedger};
 use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, bytes, bytes_of, number, number_of, seconds, text, text_of};
 use crate::id::{RequestId, random_u64};
-use crate::key::hex;
 use crate::ledger::{Begun, Claims, IdempotencyKey, LedgerError};
+use crate::limit::window::Window;
 use crate::receipt::Amounts;
-use crate::window::Window;
+use crate::tenant::key::hex;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;

@@ -5,8 +5,8 @@ use super::{DAY_MS, KEEP_ROWS_MS};
 use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, json, number, number_of, seconds};
 use crate::id::RequestId;
 use crate::ledger::{Charged, Tally};
+use crate::limit::window::{Window, day_utc};
 use crate::receipt::{Amounts, Receipt};
-use crate::window::{Window, day_utc};
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::BTreeMap;
 

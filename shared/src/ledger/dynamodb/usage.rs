@@ -5,7 +5,7 @@ use super::row::{Place, tally};
 use crate::directory::Page;
 use crate::dynamodb::{Fault, Item, Span, Table, text_of};
 use crate::ledger::{Counts, Figures, Period, UsageQuery, UsageRow};
-use crate::window::{beginning_of, day_utc};
+use crate::limit::window::{beginning_of, day_utc};
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -10,8 +10,8 @@
 
 use crate::directory::Page;
 use crate::ledger::{Charged, Counts, Figures, Period, Tally, UsageQuery, UsageRow, WhoseUid};
+use crate::limit::window::{Window, beginning_of, day_utc};
 use crate::receipt::Receipt;
-use crate::window::{Window, beginning_of, day_utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;

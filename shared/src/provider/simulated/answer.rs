@@ -9,11 +9,11 @@
 use super::instance::instance;
 use super::topic::Topic;
 use crate::catalog::Behaviour;
-use crate::json::items;
 use crate::money::Usage;
 use crate::provider::Call;
-use crate::request::{AnswerFormat, ChatRequest};
-use crate::schema::MAX_SCHEMA_BYTES;
+use crate::wire::json::items;
+use crate::wire::openai::request::{AnswerFormat, ChatRequest};
+use crate::wire::schema::MAX_SCHEMA_BYTES;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};

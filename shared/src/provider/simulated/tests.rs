@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::budget::{Budget, Room};
 use crate::catalog::{Model, Timeouts};
 use crate::id::RequestId;
-use crate::request::ChatRequest;
+use crate::limit::budget::{Budget, Room};
+use crate::wire::openai::request::ChatRequest;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;

@@ -2,14 +2,14 @@
 
 use super::{NOW, epoch_of, refill};
 use crate::error::{Quota, RateKind};
-use crate::gcra::Rate;
 use crate::id::RequestId;
 use crate::ledger::Charged;
+use crate::limit::gcra::Rate;
+use crate::limit::window::Window;
 use crate::receipt::Amounts;
 use crate::store::{
     Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, Verdict, WindowUse,
 };
-use crate::window::Window;
 use futures_util::future::join_all;
 use std::sync::Arc;
 use tokio::task::JoinSet;

@@ -25,12 +25,12 @@ use super::RedisStore;
 use super::answers::{Admitted, amounts_of, list, numbers, settled, split_lost, text, unexpected};
 use super::connection::{in_order, usable};
 use super::script::{Step, packed};
-use crate::gcra::Rate;
 use crate::id::{RequestId, random_u64};
 use crate::ledger::Charged;
+use crate::limit::gcra::Rate;
+use crate::limit::window::Window;
 use crate::receipt::Amounts;
 use crate::store::{Admission, Counters, Lost, QuotaAsk, Settled, Settlement, StoreError, Verdict, WindowUse};
-use crate::window::Window;
 use async_trait::async_trait;
 use redis::Value;
 

@@ -239,12 +239,12 @@ impl Store for RedisStore {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::gcra::Rate;
     use crate::health::Sight;
     use crate::id::RequestId;
+    use crate::limit::gcra::Rate;
+    use crate::limit::window::Window;
     use crate::receipt::Amounts;
     use crate::store::QuotaAsk;
-    use crate::window::Window;
     use test_servers::redis::Redis;
 
     const NOW: u64 = 1_763_820_000_000;

@@ -1,0 +1,139 @@
+//! Who is asking: a key in, the tenant and its settings out.
+//!
+//! The directory's answer is kept for ten seconds, and for a minute while the directory is down. That cache is not what
+//! revocation rests on: every admission compares the settings version with the store's, and a difference throws the kept
+//! answer away (T2). A key that is not one (prefix, checksum) costs no look-up.
+
+use crate::clock::is_within;
+use crate::directory::{Directory, DirectoryError};
+use crate::error::Error;
+use crate::tenant::key::{ApiKey, KeyHash, KeyHasher};
+use crate::tenant::{Tenant, TenantSettings};
+use lru::LruCache;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How long the directory's answer is as good as asking.
+const FRESH_MS: u64 = 10_000;
+/// How long it is better than none, while the directory is down.
+const STALE_MS: u64 = 60_000;
+/// For how long a directory that failed is not asked again.
+const LEFT_ALONE_MS: u64 = 1_000;
+/// Keys that are kept; what is least used goes first.
+const KEPT: usize = 10_000;
+
+/// Who is asking.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The tenant.
+    pub tenant: Arc<Tenant>,
+    /// The last four characters of the key.
+    pub key_last4: Arc<str>,
+    /// When the key stops working, in Unix milliseconds.
+    pub key_expires_at_ms: Option<u64>,
+    /// Whether the directory is down and this is what it said within the last minute.
+    pub is_stale: bool,
+    hash: KeyHash,
+}
+
+/// Finds out who is asking.
+pub struct Authenticator {
+    directory: Arc<dyn Directory>,
+    hasher: KeyHasher,
+    defaults: TenantSettings,
+    kept: Mutex<LruCache<KeyHash, (Caller, u64)>>,
+    /// When the directory failed the last time: for a moment it is not asked about a key of which something is kept.
+    failed_at_ms: AtomicU64,
+}
+
+impl Authenticator {
+    /// Knows nobody yet.
+    #[must_use]
+    pub fn new(directory: Arc<dyn Directory>, hasher: KeyHasher, defaults: TenantSettings) -> Self {
+        let capacity = NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN);
+        Self { directory, hasher, defaults, kept: Mutex::new(LruCache::new(capacity)), failed_at_ms: AtomicU64::new(0) }
+    }
+
+    /// Who comes with this key.
+    ///
+    /// # Errors
+    /// 401 for no key, a mistyped, unknown, revoked or expired one; 403 for a disabled tenant; 503 if the directory is
+    /// down and has not been asked about this key within a minute.
+    pub async fn authenticate(&self, key: Option<&str>, now_ms: u64) -> Result<Caller, Error> {
+        let key = key.ok_or(Error::InvalidApiKey("Send your key as `authorization: Bearer gw_live_…`."))?;
+        let key = ApiKey::parse(key).ok_or(Error::InvalidApiKey("This is not an API key of this gateway."))?;
+        let hash = self.hasher.hash(key.reveal());
+        let kept = self.lock().get(&hash).cloned();
+        // Nobody is refused by what is kept: a tenant that is enabled again need not wait for it to age.
+        if let Some((caller, read_at_ms)) = &kept
+            && is_within(FRESH_MS, *read_at_ms, now_ms)
+            && let Ok(caller) = admissible(caller.clone(), now_ms)
+        {
+            return Ok(caller);
+        }
+        if let Some((caller, read_at_ms)) = &kept
+            && is_within(LEFT_ALONE_MS, self.failed_at_ms.load(Relaxed), now_ms)
+            && is_within(STALE_MS, *read_at_ms, now_ms)
+        {
+            return admissible(Caller { is_stale: true, ..caller.clone() }, now_ms);
+        }
+        self.read(hash, kept, now_ms).await
+    }
+
+    /// Asks the directory about a caller again, whatever is kept.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub async fn again(&self, caller: &Caller, now_ms: u64) -> Result<Caller, Error> {
+        self.lock().pop(&caller.hash);
+        self.read(caller.hash, None, now_ms).await
+    }
+
+    async fn read(&self, hash: KeyHash, kept: Option<(Caller, u64)>, now_ms: u64) -> Result<Caller, Error> {
+        match self.directory.find_key(&hash).await {
+            Ok(Some((record, key))) => {
+                let tenant = record
+                    .resolve(&self.defaults)
+                    .map_err(|e| Error::Internal(format!("tenant {}: {e}", record.id)))?;
+                let caller = Caller {
+                    tenant: Arc::new(tenant),
+                    key_expires_at_ms: key.ends_at_ms(),
+                    key_last4: key.last4,
+                    is_stale: false,
+                    hash,
+                };
+                self.lock().put(hash, (caller.clone(), now_ms));
+                admissible(caller, now_ms)
+            }
+            Ok(None) => {
+                self.lock().pop(&hash);
+                Err(Error::InvalidApiKey("This API key is unknown or was revoked."))
+            }
+            Err(DirectoryError::Unavailable(why)) => {
+                self.failed_at_ms.store(now_ms, Relaxed);
+                match kept {
+                    Some((caller, read_at_ms)) if is_within(STALE_MS, read_at_ms, now_ms) => {
+                        admissible(Caller { is_stale: true, ..caller }, now_ms)
+                    }
+                    _ => Err(Error::Unavailable(why)),
+                }
+            }
+            Err(other) => Err(Error::Internal(other.to_string())),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<KeyHash, (Caller, u64)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn admissible(caller: Caller, now_ms: u64) -> Result<Caller, Error> {
+    if caller.key_expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+        return Err(Error::InvalidApiKey("This API key has expired."));
+    }
+    if !caller.tenant.settings.enabled {
+        return Err(Error::TenantDisabled);
+    }
+    Ok(caller)
+}

@@ -1,0 +1,77 @@
+//! `POST /v1/route`: what would be decided about a request, with nothing dispatched and nothing counted.
+
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::pipeline::{ChatCall, Work, read, refuse};
+use crate::request::journal::Journal;
+use crate::request::reply::{Answer, AnswerBody, Reply};
+use crate::routing::decide::{Decision, decide};
+use crate::stage::admit::admit_rate;
+use crate::stage::rank::{Candidate, candidates};
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+impl Gateway {
+    /// Decides about a chat request. It is rate limited, asks no classifier, and calls no candidate.
+    pub async fn route(&self, call: ChatCall) -> Answer {
+        route(self, call).await
+    }
+}
+
+/// The decision about a request, with nothing dispatched, for `POST /v1/route`.
+async fn route(gateway: &Gateway, call: ChatCall) -> Answer {
+    let mut journal = Journal::open(gateway.clock.now_ms());
+    let (mut reply, answer) = Reply::new();
+    match decided(gateway, call, &mut journal).await {
+        Ok(body) => reply.whole(&journal, 200, Bytes::from(body.to_string())),
+        Err(error) => refuse(gateway, &mut journal, &mut reply, error),
+    }
+    answer.await.unwrap_or(Answer {
+        status: http::StatusCode::INTERNAL_SERVER_ERROR,
+        headers: HeaderMap::new(),
+        body: AnswerBody::Whole(Bytes::new()),
+    })
+}
+
+async fn decided(gateway: &Gateway, call: ChatCall, journal: &mut Journal) -> Result<Value, Error> {
+    let asked = read(gateway, call, journal).await?;
+    let own = std::mem::replace(journal, Journal::open(journal.created_at_ms));
+    let mut work = Work::new(gateway, asked, own);
+    let told = async {
+        let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
+        admit_rate(&mut work, &mut decision).await?;
+        if decision.unsure {
+            decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);
+        }
+        work.note(&decision);
+        let candidates = candidates(&mut work, &decision, Vec::new()).await;
+        Ok(told(&decision, &candidates))
+    }
+    .await;
+    *journal = work.journal;
+    told
+}
+
+fn told(decision: &Decision, candidates: &[Candidate]) -> Value {
+    let scores: serde_json::Map<String, Value> =
+        decision.scores.iter().map(|(name, score)| (name.to_string(), json!(round(*score)))).collect();
+    let intent = decision.intent.as_ref().map(|intent| {
+        json!({"name": intent.name, "confidence": round(intent.confidence), "source": intent.source, "scores": scores})
+    });
+    let ranked = candidates.iter().map(|candidate| {
+        let reason = candidate.ranked.map_or_else(|| "configured order; health unknown".to_owned(), |ranked| ranked.reason.to_string());
+        json!({"model": candidate.model.name, "eligible": true, "score_ms": candidate.scored.map(|scored| scored.expected_ms.round()), "reason": reason})
+    });
+    let rejected = decision
+        .rejected
+        .iter()
+        .map(|(name, why)| json!({"model": name, "eligible": false, "score_ms": null, "reason": why}));
+    json!({"intent": intent, "difficulty": decision.difficulty.map(round), "tier": decision.tier.as_ref().map(|tier| &*tier.name),
+        "sticky": false, "candidates": ranked.chain(rejected).collect::<Vec<_>>()})
+}
+
+/// Four decimal places, without the tail that a 32-bit float shows in JSON.
+fn round(value: f32) -> f64 {
+    (f64::from(value) * 10_000.0).round() / 10_000.0
+}

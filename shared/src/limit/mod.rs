@@ -1,0 +1,6 @@
+//! Limits, as arithmetic: rates, windows, retries and memory.
+
+pub mod budget;
+pub mod gcra;
+pub mod retry_budget;
+pub mod window;

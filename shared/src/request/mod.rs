@@ -1,0 +1,6 @@
+//! A request on its way: what it asked the gateway for, what was done about it, and what goes back.
+
+pub mod instructions;
+pub(crate) mod journal;
+pub mod reply;
+pub mod events;

@@ -1,0 +1,317 @@
+//! What a request is about, which tier serves it, and which models of that tier can.
+//!
+//! Everything here happens in process, before anything is held or sent. The tier follows from the summed probability of
+//! all its intents, not from the single likeliest one: two reasoning intents at 0.3 each outweigh a cheap one at 0.4.
+
+use crate::catalog::{Capabilities, Catalog, Model, Target, Tier};
+use crate::config::{Config, IntentSpec};
+use crate::directory::authenticate::Caller;
+use crate::error::Error;
+use crate::estimate::InputEstimate;
+use crate::receipt::{Intent, IntentSource};
+use crate::routing::intent::{EmbedError, Embedder, IntentIndex};
+use crate::wire::openai::request::{AnswerFormat, ChatRequest};
+use std::sync::Arc;
+
+/// What was decided about a request.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// What it is about; absent where the client named a tier or a model.
+    pub intent: Option<Intent>,
+    /// The probability of each intent.
+    pub scores: Vec<(Arc<str>, f32)>,
+    /// The probability that the cheap tier's answer would not do.
+    pub difficulty: Option<f32>,
+    /// The tier, if it is served by one.
+    pub tier: Option<Arc<Tier>>,
+    /// The models that can serve it, in configured order; never empty.
+    pub candidates: Vec<Arc<Model>>,
+    /// The others, and why they cannot.
+    pub rejected: Vec<(Arc<str>, String)>,
+    /// Whether a model should be asked what it is about.
+    pub unsure: bool,
+}
+
+/// Knows the intents.
+pub struct Intents {
+    specs: Vec<IntentSpec>,
+    index: IntentIndex,
+    embedder: Arc<dyn Embedder>,
+}
+
+impl Intents {
+    /// Embeds every example of every intent.
+    ///
+    /// # Errors
+    /// Whatever the embedder says.
+    pub async fn learn(specs: &[IntentSpec], embedder: Arc<dyn Embedder>) -> Result<Self, EmbedError> {
+        let examples = specs.iter().map(|spec| (spec.name.to_string(), spec.examples.clone())).collect();
+        let index = IntentIndex::build(examples, &*embedder).await?;
+        Ok(Self { specs: specs.to_vec(), index, embedder })
+    }
+
+    /// The intents' names, in configured order.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.specs.iter().map(|spec| &spec.name)
+    }
+
+    /// The intent of this name, and its tier's name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&IntentSpec> {
+        self.specs.iter().find(|spec| &*spec.name == name)
+    }
+}
+
+/// What is known of the prompt alone.
+struct Detected {
+    intent: Intent,
+    scores: Vec<(Arc<str>, f32)>,
+    difficulty: f32,
+    tier: Arc<Tier>,
+    unsure: bool,
+}
+
+/// Decides about a request.
+///
+/// # Errors
+/// 404 for an unknown model, 403 for one that the tenant may not use, 400 if no model can do what the request needs or the
+/// tenant's settings do not allow what it would make the provider bill.
+pub async fn decide(
+    config: &Config,
+    intents: &Intents,
+    caller: &Caller,
+    request: &ChatRequest,
+) -> Result<Decision, Error> {
+    let catalog = &config.catalog;
+    if let Some(field) = request.paid_extra.as_deref().filter(|_| !caller.tenant.settings.allow_paid_extras) {
+        let message = format!(
+            "`{field}` changes what the provider bills. This tenant's settings do not allow that; `allow_paid_extras` would."
+        );
+        return Err(Error::invalid(field, message));
+    }
+    if request.models.is_empty() {
+        return match catalog.resolve(&request.model) {
+            None => Err(not_found(catalog, caller, &request.model)),
+            Some(Target::Auto) if !caller.tenant.allows("auto") => Err(Error::ModelNotAllowed("auto".into())),
+            Some(Target::Auto) => {
+                let found = detect(config, intents, &request.prompt).await;
+                let (tier, candidates, rejected) = tier_that_can(catalog, found.tier, caller, request)?;
+                Ok(Decision {
+                    intent: Some(found.intent),
+                    scores: found.scores,
+                    difficulty: Some(found.difficulty),
+                    tier: Some(tier),
+                    candidates,
+                    rejected,
+                    unsure: found.unsure,
+                })
+            }
+            Some(Target::Tier(tier)) => {
+                if !caller.tenant.allows(&tier.name)
+                    && !tier.models.iter().any(|model| caller.tenant.allows(&model.name))
+                {
+                    return Err(Error::ModelNotAllowed(tier.name.to_string()));
+                }
+                pinned(Some(tier.clone()), tier.models.clone(), caller, request)
+            }
+            Some(Target::Model(model)) => pinned(None, vec![model], caller, request),
+        };
+    }
+    let mut models: Vec<Arc<Model>> = Vec::new();
+    for name in Some(&request.model).filter(|name| !name.is_empty()).into_iter().chain(&request.models) {
+        let named = match catalog.resolve(name) {
+            None => return Err(not_found(catalog, caller, name)),
+            Some(Target::Auto) => {
+                return Err(Error::invalid("models", "`auto` cannot stand in or beside a list of models."));
+            }
+            Some(Target::Tier(tier)) => tier.models.clone(),
+            Some(Target::Model(model)) => vec![model],
+        };
+        for model in named {
+            if models.iter().all(|known| known.name != model.name) {
+                models.push(model);
+            }
+        }
+    }
+    pinned(None, models, caller, request)
+}
+
+/// Names that differ in no more letters than one in this many are taken for misspelt.
+const LETTERS_PER_SLIP: usize = 3;
+/// A longer name is not compared with those that exist: what one wrong request costs is bounded.
+const COMPARED_BYTES: usize = 128;
+
+/// That there is no model of this name: told with the nearest one that the tenant may use, or, where the configuration
+/// lists it, with the provider that has no key here.
+pub(crate) fn not_found(catalog: &Catalog, caller: &Caller, name: &str) -> Error {
+    let without_key = catalog
+        .unserved
+        .iter()
+        .find(|(unserved, _)| &**unserved == name)
+        .map(|(_, provider)| format!("It is configured, but its provider `{provider}` has no API key here."));
+    let nearest = || {
+        let slips = |known: &str| strsim::osa_distance(&name.to_lowercase(), &known.to_lowercase());
+        let known = catalog.names().filter(|known| caller.tenant.allows(known) && name.len() <= COMPARED_BYTES);
+        let (slips, nearest) = known.map(|known| (slips(known), known)).min()?;
+        (slips * LETTERS_PER_SLIP <= name.len()).then(|| format!("Did you mean `{nearest}`?"))
+    };
+    Error::ModelNotFound { model: name.to_owned(), hint: without_key.or_else(nearest) }
+}
+
+/// A decision that the client made.
+fn pinned(
+    tier: Option<Arc<Tier>>,
+    models: Vec<Arc<Model>>,
+    caller: &Caller,
+    request: &ChatRequest,
+) -> Result<Decision, Error> {
+    let (candidates, rejected, why_not) = eligible(&models, tier.as_deref(), caller, request);
+    match (candidates.is_empty(), why_not) {
+        (true, Some(error)) => Err(error),
+        _ => Ok(Decision {
+            intent: None,
+            scores: Vec::new(),
+            difficulty: None,
+            tier,
+            candidates,
+            rejected,
+            unsure: false,
+        }),
+    }
+}
+
+/// What the prompt is about.
+async fn detect(config: &Config, intents: &Intents, prompt: &str) -> Detected {
+    let embedded = if prompt.trim().is_empty() { None } else { intents.embedder.embed(prompt).await.ok() };
+    let Some(vector) = embedded else {
+        return Detected { unsure: false, ..default_of(config, intents) };
+    };
+    let found = intents.index.classify(&vector);
+    let scores = intents.specs.iter().zip(&found.scores).map(|(spec, score)| (spec.name.clone(), *score)).collect();
+    let mut of_tier = vec![0f32; config.catalog.tiers.len()];
+    for (spec, score) in intents.specs.iter().zip(&found.scores) {
+        if let Some(tier) = config.catalog.tier(&spec.tier) {
+            of_tier[tier.strength] += score;
+        }
+    }
+    let strongest = (0..of_tier.len()).max_by(|a, b| of_tier[*a].total_cmp(&of_tier[*b])).unwrap_or(0);
+    let tier = config.catalog.tiers[strongest].clone();
+    // The intent shown is the likeliest one of the tier that serves it.
+    let best = (0..intents.specs.len())
+        .filter(|i| intents.specs[*i].tier == tier.name)
+        .max_by(|a, b| found.scores[*a].total_cmp(&found.scores[*b]))
+        .unwrap_or(found.intent);
+    Detected {
+        intent: Intent {
+            name: intents.specs[best].name.clone(),
+            confidence: found.scores[best],
+            source: IntentSource::Embedding,
+        },
+        scores,
+        difficulty: (1.0 - of_tier.first().copied().unwrap_or(0.0)).clamp(0.0, 1.0),
+        tier,
+        unsure: f64::from(found.confidence) < config.intent.ask_below,
+    }
+}
+
+/// What a request is taken for when nothing says what it is about.
+fn default_of(config: &Config, intents: &Intents) -> Detected {
+    let spec = intents.find(&config.intent.default_intent).unwrap_or(&intents.specs[0]);
+    let tier = config.catalog.tier(&spec.tier).unwrap_or(&config.catalog.tiers[0]).clone();
+    let difficulty = if tier.strength == 0 { 0.0 } else { 1.0 };
+    let intent = Intent { name: spec.name.clone(), confidence: 0.0, source: IntentSource::Default };
+    Detected { intent, scores: Vec::new(), difficulty, tier, unsure: true }
+}
+
+impl Decision {
+    /// Takes the default intent, for nothing could say what the request is about.
+    pub(crate) fn fall_back(&mut self, config: &Config, intents: &Intents, caller: &Caller, request: &ChatRequest) {
+        let default = default_of(config, intents);
+        if let Ok((tier, candidates, rejected)) = tier_that_can(&config.catalog, default.tier, caller, request) {
+            self.intent = Some(Intent {
+                confidence: self.intent.as_ref().map_or(0.0, |found| found.confidence),
+                ..default.intent
+            });
+            (self.tier, self.candidates, self.rejected) = (Some(tier), candidates, rejected);
+        }
+    }
+
+    /// Takes the intent that a model named.
+    pub(crate) fn take(&mut self, spec: &IntentSpec, config: &Config, caller: &Caller, request: &ChatRequest) {
+        let Some(tier) = config.catalog.tier(&spec.tier) else { return };
+        if let Ok((tier, candidates, rejected)) = tier_that_can(&config.catalog, tier.clone(), caller, request) {
+            self.difficulty = Some(if tier.strength == 0 { 0.0 } else { 1.0 });
+            self.intent = Some(Intent { name: spec.name.clone(), confidence: 1.0, source: IntentSource::Classifier });
+            (self.tier, self.candidates, self.rejected) = (Some(tier), candidates, rejected);
+        }
+    }
+}
+
+type Served = (Arc<Tier>, Vec<Arc<Model>>, Vec<(Arc<str>, String)>);
+
+/// The tier, or if none of its models can, the next stronger one, or the next weaker one.
+fn tier_that_can(catalog: &Catalog, tier: Arc<Tier>, caller: &Caller, request: &ChatRequest) -> Result<Served, Error> {
+    let mut rejected = Vec::new();
+    let mut why = None;
+    let stronger = catalog.tiers[tier.strength..].iter();
+    let weaker = catalog.tiers[..tier.strength].iter().rev();
+    for tier in stronger.chain(weaker) {
+        let (candidates, no, why_not) = eligible(&tier.models, Some(tier), caller, request);
+        rejected.extend(no);
+        if !candidates.is_empty() {
+            return Ok((tier.clone(), candidates, rejected));
+        }
+        why = why.or(why_not);
+    }
+    Err(why.unwrap_or_else(|| Error::ModelNotFound { model: "auto".into(), hint: None }))
+}
+
+/// Candidates, models passed over with the reason, and what to tell the client if there are no candidates.
+type Eligible = (Vec<Arc<Model>>, Vec<(Arc<str>, String)>, Option<Error>);
+
+/// Which models can serve a request, which cannot and why, and what to tell the client if none can.
+pub(crate) fn eligible(models: &[Arc<Model>], tier: Option<&Tier>, caller: &Caller, request: &ChatRequest) -> Eligible {
+    let needed = needs(request);
+    let input = InputEstimate::of(request);
+    let (mut candidates, mut rejected, mut why_not) = (Vec::new(), Vec::new(), None);
+    for model in models {
+        let allowed = caller.tenant.allows(&model.name) || tier.is_some_and(|tier| caller.tenant.allows(&tier.name));
+        let (reason, error) = if !allowed {
+            ("not allowed for this tenant".to_owned(), Error::ModelNotAllowed(model.name.to_string()))
+        } else if let Some(capability) = model.capabilities.lacks(needed) {
+            let message = format!("No model that could serve this request has the capability `{capability}`.");
+            (format!("lacks {capability}"), Error::invalid(field_of(capability), message))
+        } else if input.likely_tokens / 2 > model.context_tokens {
+            let error = serde_json::json!({"message": format!("The request has about {} tokens; the model's window is {}.", input.likely_tokens / 2, model.context_tokens),
+                "code": "context_length_exceeded", "param": "messages"});
+            ("the request is longer than its window".to_owned(), Error::Provider { status: 400, error })
+        } else {
+            candidates.push(model.clone());
+            continue;
+        };
+        rejected.push((model.name.clone(), reason));
+        why_not = why_not.or(Some(error));
+    }
+    (candidates, rejected, why_not)
+}
+
+/// What a request needs of a model.
+fn needs(request: &ChatRequest) -> Capabilities {
+    Capabilities {
+        tools: request.has_tools,
+        json_schema: matches!(request.format, AnswerFormat::JsonSchema(_)),
+        vision: request.images > 0,
+        logprobs: request.logprobs,
+        prefill: false,
+    }
+}
+
+/// The request's field that asks for a capability.
+fn field_of(capability: &str) -> &'static str {
+    match capability {
+        "tools" => "tools",
+        "json_schema" => "response_format",
+        "logprobs" => "logprobs",
+        _ => "messages",
+    }
+}

@@ -1,0 +1,4 @@
+//! Which models may serve a request. Pure: nothing here waits for anything but the embedder.
+
+pub mod decide;
+pub mod intent;

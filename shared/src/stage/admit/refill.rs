@@ -1,0 +1,107 @@
+//! What the store does not know, read from the directory and the ledger and told to it.
+//!
+//! A window that is missing is refilled before the next admission, and one that lacks what was admitted without the store is
+//! charged with it (M5). The settings version rides along (T2). What is told names the epoch of the admission that asked for
+//! it: a store that was lost again since refuses it, and says so to the admission that follows.
+
+use crate::error::Error;
+use crate::ledger::LedgerError;
+use crate::limit::window::Window;
+use crate::pipeline::Work;
+use crate::stage::admit::{LEASE_AFTER_DEADLINE_MS, Refused, quota_windows};
+use std::time::Duration;
+
+/// How long a strict tenant's request waits for another one to open a window.
+const OPENING: Duration = Duration::from_millis(20);
+
+/// With the store back: sends it what it is owed, and has it charge what this tenant did without it.
+pub(crate) async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
+    let gateway = work.gateway;
+    let tenant = work.caller.tenant.uid.clone();
+    gateway.pay().await;
+    if !gateway.outage.take_uncharged(&tenant) {
+        return Ok(());
+    }
+    let now_ms = gateway.clock.now_ms();
+    let windows = quota_windows(&work.caller.tenant, now_ms);
+    let charged = async {
+        // Whether it is back at all, before the ledger is asked for nothing. A window that it lost is refilled with all that
+        // was used of it, in its turn: a strict tenant's stays closed first.
+        let known = gateway.store.counters().usage(&tenant, &windows, now_ms).await?;
+        let kept: Vec<Window> =
+            windows.iter().zip(known).filter(|(_, known)| known.is_some()).map(|(window, _)| *window).collect();
+        // One that is lost by then is not begun by this: what was read for it would be older than its loss.
+        tell(work, None, &kept, now_ms).await
+    };
+    match charged.await {
+        Ok(()) => Ok(()),
+        Err(refused) => {
+            gateway.outage.note_uncharged(&tenant);
+            match refused {
+                // Without the ledger nobody knows what there is to charge; that must not keep a request from being served.
+                Refused::Told(_) => Ok(()),
+                down @ Refused::Down(_) => Err(down),
+            }
+        }
+    }
+}
+
+/// What an admission found stale.
+pub(crate) struct Stale<'a> {
+    pub(crate) settings: bool,
+    pub(crate) windows: &'a [Window],
+    pub(crate) epoch: u64,
+}
+
+/// Reads the truth and tells it to the store. `waited_for` are the windows of a strict tenant that this request has found
+/// missing before, in which epoch: whoever opened one is given the time of one more look, and one that was lost is closed
+/// for as long as a hold can be in flight (M5).
+pub(crate) async fn learn(
+    work: &mut Work<'_>,
+    stale: Stale<'_>,
+    waited_for: &mut Vec<(Window, u64)>,
+    now_ms: u64,
+) -> Result<(), Refused> {
+    let Stale { settings, windows, epoch } = stale;
+    let gateway = work.gateway;
+    if settings {
+        work.caller = gateway.authenticator.again(&work.caller, now_ms).await?;
+    }
+    let mut missing = windows.to_vec();
+    if work.caller.tenant.settings.strict {
+        let tenant = work.caller.tenant.uid.clone();
+        let lease_ms = gateway.config.request_deadline_ms + LEASE_AFTER_DEADLINE_MS;
+        for window in windows {
+            match waited_for.iter().filter(|known| **known == (*window, epoch)).count() {
+                0 if gateway.ledger.open_window(&tenant, window).await.map_err(ledger_is_down)? => {}
+                0 => {
+                    missing.retain(|other| other != window);
+                    tokio::time::sleep(OPENING).await;
+                }
+                1 => {
+                    missing.retain(|other| other != window);
+                    gateway.store.counters().close(&tenant, epoch, window, now_ms + lease_ms, now_ms).await?;
+                }
+                // It was closed, and is not any more.
+                _ => {}
+            }
+            waited_for.push((*window, epoch));
+        }
+    }
+    tell(work, Some(epoch), &missing, now_ms).await
+}
+
+/// Tells the store what the ledger says that windows had used. Whether it heeds that is seen by the next admission.
+async fn tell(work: &Work<'_>, epoch: Option<u64>, windows: &[Window], now_ms: u64) -> Result<(), Refused> {
+    let (gateway, tenant) = (work.gateway, &work.caller.tenant);
+    let mut totals = Vec::with_capacity(windows.len());
+    for window in windows {
+        totals.push((*window, gateway.ledger.totals(&tenant.uid, window).await.map_err(ledger_is_down)?));
+    }
+    gateway.store.counters().refill(&tenant.uid, epoch, tenant.version, &totals, now_ms).await?;
+    Ok(())
+}
+
+fn ledger_is_down(error: LedgerError) -> Error {
+    Error::Unavailable(error.to_string())
+}

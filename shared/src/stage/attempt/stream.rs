@@ -1,0 +1,341 @@
+//! A streamed answer on its way to the client.
+//!
+//! Every event passes on as soon as it came; while the client does not read, the provider's stream waits, for as long as the
+//! model may be silent. The task that reads the provider's stream owns it to its end: when the client
+//! goes away it reads on, within the deadline, to the usage that the provider will bill (M4). A stream that is cut ends
+//! with an error event, never like one that is whole (A1, A5); one that goes silent is given up (A4).
+
+use crate::catalog::Model;
+use crate::error::Error;
+use crate::estimate::bill;
+use crate::health::{Observation, Sight};
+use crate::limit::budget::{COPIES, Room};
+use crate::money::Usage;
+use crate::pipeline::Work;
+use crate::provider::{Choice, Chunk, ProviderError, TokenLogprobs};
+use crate::receipt::AttemptOutcome;
+use crate::request::journal::Journal;
+use crate::request::reply::Reply;
+use crate::running::Deadline;
+use crate::stage::attempt::Opened;
+use crate::stage::attempt::evidence::{Patience, shown};
+use crate::steps;
+use bytes::BytesMut;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often a comment tells a client, and whatever stands between, that a silent stream is alive: edge-optimised REST
+/// APIs give a silent one up after 30 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Most bytes of a stream, and most events.
+pub(crate) const MAX_STREAM_BYTES: usize = 32 << 20;
+const MAX_STREAM_EVENTS: usize = 1 << 20;
+
+/// Which of a stream's answers have ended, and how (A1).
+#[derive(Debug, Default)]
+pub(crate) struct Finishes {
+    /// The answers that have begun, by index, and whether each has ended.
+    ended: BTreeMap<u64, bool>,
+    /// Whether one of them ended by a bound or a filter.
+    stopped_short: bool,
+}
+
+impl Finishes {
+    pub(crate) fn take(&mut self, pieces: &[Choice]) {
+        for piece in pieces {
+            steps::count(1);
+            let ended = self.ended.entry(piece.index).or_default();
+            if let Some(why) = piece.finish.as_deref()
+                && !*ended
+            {
+                *ended = true;
+                self.stopped_short |= !ended_by_itself(why);
+            }
+        }
+    }
+
+    /// Whether every answer that began has ended.
+    pub(crate) fn whole(&self) -> bool {
+        !self.ended.is_empty() && self.ended.values().all(|ended| *ended)
+    }
+}
+
+/// Whether a finish reason says that the answer is all the model had to say.
+pub(crate) fn ended_by_itself(finish: &str) -> bool {
+    matches!(finish, "stop" | "tool_calls" | "function_call")
+}
+
+/// What a stream came to.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// What it used, if the provider said.
+    pub(crate) usage: Option<Usage>,
+    /// Bytes of its answers.
+    pub(crate) answer_bytes: usize,
+    /// Whether all its answers ended well: not by a bound, not by a filter.
+    pub(crate) stopped: bool,
+    /// Why it is not whole, if it is not.
+    pub(crate) error: Option<ProviderError>,
+    /// The events as the client got them, if they were to be kept, and were not too large for it.
+    pub(crate) kept: Option<BytesMut>,
+    /// Whether there was no memory left for an answer that had to be kept.
+    pub(crate) no_room: bool,
+    /// Whether it was still coming when the time of the whole attempt was over.
+    pub(crate) ran_out: bool,
+}
+
+/// Where a stream's events go.
+pub(crate) enum Sink<'a> {
+    /// To the client, and perhaps beside it.
+    Client { reply: &'a mut Reply, journal: &'a Journal, room: &'a Room, keep: Keep },
+    /// Nowhere: it is read for its usage.
+    Nowhere,
+}
+
+impl Sink<'_> {
+    /// Whether somebody has a use for events: a client that is there, or those who come after it.
+    fn is_open(&self, ended: &Ended) -> bool {
+        match self {
+            Self::Client { reply, .. } => reply.client_is_there() || ended.kept.is_some(),
+            Self::Nowhere => false,
+        }
+    }
+}
+
+/// Whether a stream's events are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// They are not.
+    No,
+    /// For the cache, if they are no more bytes than these and there is memory for them.
+    Wanted(usize),
+    /// For those who come with the same idempotency key: without them the answer is not whole.
+    Needed,
+}
+
+impl Keep {
+    /// Keeps some more events; answers whether there was no room for what is needed.
+    fn add(self, kept: &mut Option<BytesMut>, events: &[u8], room: &Room) -> bool {
+        let Some(bytes) = kept else { return false };
+        let most = if let Self::Wanted(most) = self { most } else { usize::MAX };
+        if bytes.len() + events.len() <= most && room.grow(events.len() * COPIES).is_ok() {
+            bytes.extend_from_slice(events);
+            return false;
+        }
+        room.shrink(bytes.len() * COPIES);
+        *kept = None;
+        self == Self::Needed
+    }
+}
+
+/// Reads an opened stream to its end.
+pub(crate) async fn read_on(
+    opened: Opened,
+    model: &Model,
+    write: Writing,
+    deadline: &Deadline,
+    mut sink: Sink<'_>,
+) -> (Ended, Duration) {
+    let keeps = matches!(sink, Sink::Client { keep: Keep::Wanted(_) | Keep::Needed, .. });
+    let mut ended = Ended { kept: keeps.then(BytesMut::new), ..Ended::default() };
+    let patience = Duration::from_millis(model.timeouts.idle_ms);
+    let mut choices = Finishes::default();
+    let (mut bytes, mut events) = (0, 0);
+    let mut waited = Duration::ZERO;
+    // The attempt's time is the provider's: what the client takes, and another attempt took meanwhile, is not counted.
+    let mut ends = Instant::now() + opened.left;
+    let mut came = opened.head;
+    let mut rest = opened.rest;
+    loop {
+        let mut out = BytesMut::new();
+        for chunk in &came {
+            ended.usage = chunk.usage.or(ended.usage);
+            ended.answer_bytes += chunk.answer_bytes();
+            choices.take(&chunk.choices);
+            (bytes, events) = (bytes + chunk.payload.len(), events + 1);
+            if sink.is_open(&ended) && (!chunk.is_usage_only() || write.include_usage) {
+                out.extend_from_slice(&chunk.event(&model.name, write.hide_logprobs));
+            }
+        }
+        if let Sink::Client { reply, journal, room, keep } = &mut sink {
+            if keep.add(&mut ended.kept, &out, room) {
+                ended.no_room = true;
+                reply.give_up(journal, &Error::Overloaded);
+            }
+            let from = Instant::now();
+            reply.event(journal, out.freeze(), patience, deadline).await;
+            let taken = from.elapsed();
+            (waited, ends) = (waited + taken, ends + taken);
+        }
+        if bytes > MAX_STREAM_BYTES || events > MAX_STREAM_EVENTS {
+            ended.error = Some(ProviderError::retryable(AttemptOutcome::Malformed, "the stream is too large"));
+            break;
+        }
+        let Some(chunks) = &mut rest else { break };
+        let from = Instant::now();
+        let idle_until = from + Duration::from_millis(model.timeouts.idle_ms);
+        let next = next_chunks(chunks.as_mut(), idle_until.min(ends), deadline, &mut sink).await;
+        waited += from.elapsed();
+        match next {
+            Ok(Some(chunks)) => came = chunks,
+            Ok(None) => break,
+            Err(error) => {
+                ended.ran_out = error.outcome == AttemptOutcome::Timeout && ends <= Instant::now().min(idle_until);
+                ended.error = Some(error);
+                break;
+            }
+        }
+    }
+    if !choices.whole() && ended.error.is_none() {
+        ended.error =
+            Some(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without a finish reason"));
+    }
+    ended.stopped = choices.whole() && !choices.stopped_short;
+    (ended, waited)
+}
+
+/// How events are written for the client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writing {
+    pub(crate) include_usage: bool,
+    pub(crate) hide_logprobs: bool,
+}
+
+/// The next chunks; comments keep the client's connection alive while none come.
+async fn next_chunks(
+    chunks: &mut dyn crate::provider::Chunks,
+    silent_at: Instant,
+    deadline: &Deadline,
+    sink: &mut Sink<'_>,
+) -> Result<Option<Vec<Chunk>>, ProviderError> {
+    let mut next = std::pin::pin!(chunks.next());
+    loop {
+        let keep_alive_at = Instant::now() + KEEP_ALIVE;
+        match deadline.bound_by(keep_alive_at.min(silent_at), &mut next).await {
+            Ok(came) => return came,
+            Err(_) if Instant::now() >= silent_at || deadline.left().is_zero() => {
+                return Err(ProviderError::retryable(
+                    AttemptOutcome::Timeout,
+                    "the stream went silent, or took too long",
+                ));
+            }
+            Err(_) => {
+                if let Sink::Client { reply, .. } = sink {
+                    reply.keep_alive();
+                }
+            }
+        }
+    }
+}
+
+/// Writes down what a stream came to: usage, cost and outcome of its attempt, and what it showed of its model.
+pub(crate) fn close(
+    work: &mut Work<'_>,
+    attempt: usize,
+    model: &Model,
+    times: Times,
+    ended: &Ended,
+    client_left: bool,
+) {
+    let Some(entry) = work.journal.attempts.get_mut(attempt) else { return };
+    bill(entry, &work.request, model, ended.usage, ended.answer_bytes);
+    entry.latency_ms = times.begun.elapsed().as_secs_f64() * 1000.0;
+    entry.outcome = match (&ended.error, client_left) {
+        (Some(error), _) => error.outcome,
+        (None, true) => AttemptOutcome::ClientGone,
+        (None, false) => entry.outcome,
+    };
+    #[allow(clippy::cast_precision_loss)]
+    let after_first = entry.usage.output_tokens.saturating_sub(1) as f64;
+    let ms_per_token = (after_first > 0.0).then(|| (entry.latency_ms - times.ttft_ms).max(0.0) / after_first);
+    // A model that is still answering when its time is over has not failed.
+    let patience = if work.left_ms() == 0 || ended.ran_out { Patience::Ours } else { Patience::Models };
+    let sight = match &ended.error {
+        None => Sight::Answered { ttft_ms: times.ttft_ms, ms_per_token },
+        Some(error) => shown(work, error, patience, times.begun_at_ms),
+    };
+    work.seen.push(Observation { model: model.name.clone(), begun_at_ms: times.begun_at_ms, sight });
+}
+
+/// When a stream was called, and how long its first token took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    begun: Instant,
+    begun_at_ms: u64,
+    ttft_ms: f64,
+}
+
+impl Opened {
+    /// When it was called, and how long its first token took.
+    pub(crate) fn times(&self) -> Times {
+        Times { begun: self.begun, begun_at_ms: self.begun_at_ms, ttft_ms: self.ttft_ms }
+    }
+
+    /// What it has answered so far, each of the `n` answers put together, for the judge.
+    pub(crate) fn answers(&self) -> Vec<Choice> {
+        let mut answers = BTreeMap::<u64, Choice>::new();
+        for piece in self.head.iter().flat_map(|chunk| &chunk.choices) {
+            steps::count(1);
+            let answer = match answers.entry(piece.index) {
+                Entry::Vacant(place) => {
+                    place.insert(piece.clone());
+                    continue;
+                }
+                Entry::Occupied(answer) => answer.into_mut(),
+            };
+            answer.text.push_str(&piece.text);
+            answer.refused |= piece.refused;
+            answer.calls_tools |= piece.calls_tools;
+            answer.finish = piece.finish.clone().or(answer.finish.take());
+            answer.logprobs = match (answer.logprobs, piece.logprobs) {
+                (Some(a), Some(b)) => Some(TokenLogprobs::plus(a, b)),
+                (a, b) => a.or(b),
+            };
+        }
+        answers.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::provider::Answers;
+
+    /// `rounds` pieces of each of 128 answers, and the steps that putting them together takes.
+    fn steps_for(rounds: usize) -> u64 {
+        let mut answers = Answers::of(128);
+        let events = (0..rounds * 128).map(|i| {
+            let index = i % 128;
+            let event = format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":"{index},"}}}}]}}"#);
+            answers.read(event.into()).unwrap()
+        });
+        let now = Instant::now();
+        let opened = Opened {
+            head: events.collect(),
+            rest: None,
+            begun: now,
+            begun_at_ms: 0,
+            ttft_ms: 0.0,
+            left: Duration::from_secs(60),
+        };
+        let (put_together, steps) = steps::of(u64::MAX, || {
+            let mut finishes = Finishes::default();
+            opened.head.iter().for_each(|chunk| finishes.take(&chunk.choices));
+            assert!(!finishes.whole());
+            opened.answers()
+        });
+        for (index, answer) in put_together.iter().enumerate() {
+            assert_eq!((answer.index, &answer.text), (index as u64, &format!("{index},").repeat(rounds)));
+        }
+        steps
+    }
+
+    #[test]
+    fn pieces_of_many_answers_are_put_together_in_a_step_each() {
+        assert_eq!((steps_for(10), steps_for(20)), (2 * 1_280, 2 * 2_560));
+    }
+}

@@ -1,0 +1,194 @@
+//! Whether a cheap answer is good enough to send, or a stronger tier should be asked.
+//!
+//! The signals are what the answer itself shows: nothing in it, a refusal, hedging, an end by a bound that the client did
+//! not set, a broken schema, tokens that the model itself found unlikely. Each stands for itself and is told as a reason;
+//! they are rules, not a trained score, and a later part may weigh them. Words are looked for at the beginning only, for
+//! an answer about hedging is no hedge.
+
+use crate::config::UpgradeSettings;
+use crate::provider::{Choice, TokenLogprobs};
+use crate::wire::openai::request::{AnswerFormat, ChatRequest};
+use crate::wire::schema::Schema;
+use serde::de::IgnoredAny;
+
+/// Bytes at the beginning of an answer in which words are looked for.
+const OPENING_BYTES: usize = 200;
+
+const REFUSALS: [&str; 10] = [
+    "i can't help",
+    "i cannot help",
+    "i can't assist",
+    "i cannot assist",
+    "i'm unable to",
+    "i am unable to",
+    "i'm sorry, but i can",
+    "i am sorry, but i can",
+    "as an ai language model",
+    "i won't be able to",
+];
+
+const HEDGES: [&str; 10] = [
+    "i'm not sure",
+    "i am not sure",
+    "i don't know",
+    "i do not know",
+    "i'm not certain",
+    "i am not certain",
+    "i'm not entirely sure",
+    "i am not entirely sure",
+    "i'm only guessing",
+    "i have no idea",
+];
+
+/// How much of the answer is there to judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its beginning, of a stream that is held back.
+    Opening,
+}
+
+/// Why an answer is unreliable; `None` if nothing speaks against it.
+#[must_use]
+pub fn unreliable(
+    choices: &[Choice],
+    extent: Extent,
+    request: &ChatRequest,
+    settings: &UpgradeSettings,
+) -> Option<String> {
+    let mut form = match &request.format {
+        AnswerFormat::Text => Form::Any,
+        AnswerFormat::JsonObject => Form::Object,
+        // An opening is not held against a schema, which is then not read.
+        AnswerFormat::JsonSchema(_) if extent == Extent::Opening => Form::Any,
+        AnswerFormat::JsonSchema(schema) => Form::Of(Schema::read(schema)),
+    };
+    choices.iter().find_map(|choice| judge(choice, extent, &mut form, request, settings))
+}
+
+/// What form the answers must have, and how much work may still be done to see whether they have it.
+enum Form {
+    Any,
+    Object,
+    Of(Schema),
+}
+
+impl Form {
+    fn holds(&mut self, text: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Object => text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok(),
+            Self::Of(schema) => schema.fits(text),
+        }
+    }
+}
+
+fn judge(
+    choice: &Choice,
+    extent: Extent,
+    form: &mut Form,
+    request: &ChatRequest,
+    settings: &UpgradeSettings,
+) -> Option<String> {
+    let text = choice.text.trim();
+    if choice.refused {
+        return Some("the model refused".into());
+    }
+    if extent == Extent::Whole {
+        if text.is_empty() && !choice.calls_tools {
+            return Some("the answer is empty".into());
+        }
+        if choice.finish.as_deref() == Some("length") && request.max_output_tokens.is_none() {
+            return Some("the answer was cut by its length".into());
+        }
+        if !choice.calls_tools && !form.holds(text) {
+            return Some("the answer breaks the format that was asked for".into());
+        }
+    }
+    let opening = opening(text);
+    if REFUSALS.iter().any(|words| opening.contains(words)) {
+        return Some("the answer begins with a refusal".into());
+    }
+    if HEDGES.iter().any(|words| opening.contains(words)) {
+        return Some("the answer begins with a hedge".into());
+    }
+    unlikely(choice.logprobs?, settings)
+}
+
+fn opening(text: &str) -> String {
+    let end = (0..=OPENING_BYTES.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text[..end].to_lowercase().replace('\u{2019}', "'")
+}
+
+/// The mean is what tells most; sums grow with the length and tell nothing.
+fn unlikely(logprobs: TokenLogprobs, settings: &UpgradeSettings) -> Option<String> {
+    #[allow(clippy::cast_precision_loss)]
+    let mean = logprobs.sum / logprobs.tokens.max(1) as f64;
+    if mean < settings.min_mean_logprob {
+        return Some(format!("its tokens are unlikely: mean log-probability {mean:.2}"));
+    }
+    (logprobs.lowest < settings.min_token_logprob)
+        .then(|| format!("a token is unlikely: log-probability {:.2}", logprobs.lowest))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use bytes::Bytes;
+
+    fn request(more: &str) -> ChatRequest {
+        let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"x"}}]{more}}}"#);
+        ChatRequest::parse(Bytes::from(body)).unwrap()
+    }
+
+    fn settings() -> UpgradeSettings {
+        UpgradeSettings { min_mean_logprob: -1.0, min_token_logprob: -9.0, stream_holdback_bytes: 256 }
+    }
+
+    fn answer(text: &str, finish: &str) -> Choice {
+        Choice { text: text.into(), finish: Some(finish.into()), ..Choice::default() }
+    }
+
+    #[test]
+    fn every_sign_of_an_unreliable_answer_is_seen_and_good_answers_pass() {
+        let schema = r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object","required":["a"]}}}"#;
+        let likely = |sum, lowest| Choice {
+            logprobs: Some(TokenLogprobs { tokens: 10, sum, lowest }),
+            ..answer("Fine.", "stop")
+        };
+        for (choice, more, good) in [
+            (answer("An API is an interface.", "stop"), "", true),
+            (answer("", "stop"), "", false),
+            (answer("  \n", "stop"), "", false),
+            (Choice { calls_tools: true, ..answer("", "tool_calls") }, "", true),
+            (answer("Half an answ", "length"), "", false),
+            (answer("Half an answ", "length"), r#","max_tokens":3"#, true),
+            (answer("I’m sorry, but I can’t help with that.", "stop"), "", false),
+            (answer("I'm not sure, but perhaps it is 4.", "stop"), "", false),
+            (answer("People say \u{201c}well\u{201d}.", "stop"), "", true),
+            (Choice { refused: true, ..answer("No.", "stop") }, "", false),
+            (answer(r#"{"a":1}"#, "stop"), schema, true),
+            (answer(r#"{"b":1}"#, "stop"), schema, false),
+            (answer("[]", "stop"), r#","response_format":{"type":"json_object"}"#, false),
+            (likely(-5.0, -2.0), "", true),
+            (likely(-15.0, -2.0), "", false),
+            (likely(-9.5, -9.4), "", false),
+        ] {
+            let verdict = unreliable(std::slice::from_ref(&choice), Extent::Whole, &request(more), &settings());
+            assert_eq!(verdict.is_none(), good, "{choice:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_answer_that_quotes_a_hedge_later_passes() {
+        let text = format!("{} I'm not sure", "A sure sentence. ".repeat(30));
+        assert_eq!(unreliable(&[answer(&text, "stop")], Extent::Whole, &request(""), &settings()), None);
+    }
+
+    #[test]
+    fn an_opening_is_not_blamed_for_what_may_still_come() {
+        assert_eq!(unreliable(&[answer("", "")], Extent::Opening, &request(""), &settings()), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! The stages of a request, in the order of `answer` and `produce` in [`crate::pipeline`].
+
+pub(crate) mod claim;
+pub(crate) mod admit;
+pub(crate) mod classify;
+pub mod rank;
+pub(crate) mod attempt;
+pub mod judge;
+pub(crate) mod upgrade;
+pub(crate) mod deliver;
+pub(crate) mod settle;

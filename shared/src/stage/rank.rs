@@ -1,0 +1,65 @@
+//! The order in which candidates are tried: the configured one, unless health says otherwise.
+
+use crate::catalog::Model;
+use crate::health::ModelHealth;
+use crate::health::score::{HealthSettings, Ranked, Scored, rank as rank_scored};
+use crate::pipeline::Work;
+use crate::routing::decide::Decision;
+use std::sync::Arc;
+
+/// Tokens of an answer that expected times are compared for, when the client sets no bound.
+const USUAL_OUTPUT_TOKENS: u64 = 300;
+
+/// A candidate in its place.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The model.
+    pub model: Arc<Model>,
+    /// Its expected time to an answer and its standing; `None` while the health store is down.
+    pub scored: Option<Scored>,
+    /// Why it stands where it does; `None` while the health store is down.
+    pub ranked: Option<Ranked>,
+}
+
+/// Ranks candidates for a tenant. `draw` is any number, even over all: it says whether this request refreshes stale figures.
+#[must_use]
+pub fn rank(
+    models: &[Arc<Model>],
+    health: &[ModelHealth],
+    tenant: &str,
+    max_output_tokens: Option<u64>,
+    draw: u64,
+    settings: &HealthSettings,
+) -> Vec<Candidate> {
+    if health.len() != models.len() {
+        return models.iter().map(|model| Candidate { model: model.clone(), scored: None, ranked: None }).collect();
+    }
+    let expected = max_output_tokens.unwrap_or(USUAL_OUTPUT_TOKENS).min(USUAL_OUTPUT_TOKENS);
+    let score = |known: &ModelHealth| Scored::new(&known.measures, expected, known.standing_for(tenant), settings);
+    let scored: Vec<Scored> = health.iter().map(score).collect();
+    let place = |ranked: Ranked| Candidate {
+        model: models[ranked.index].clone(),
+        scored: Some(scored[ranked.index]),
+        ranked: Some(ranked),
+    };
+    rank_scored(&scored, draw, settings).into_iter().map(place).collect()
+}
+
+/// A decision's candidates in the order of their health; `health` is what came along with the admission, if it did.
+pub(crate) async fn candidates(
+    work: &mut Work<'_>,
+    decision: &Decision,
+    mut health: Vec<ModelHealth>,
+) -> Vec<Candidate> {
+    let gateway = work.gateway;
+    if health.len() != decision.candidates.len() {
+        let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
+        let (known, is_shared) = gateway.health_of(&names, gateway.clock.now_ms()).await;
+        health = known;
+        if !is_shared {
+            work.journal.degrade("health");
+        }
+    }
+    let (tenant, most) = (&work.caller.tenant.uid, work.request.max_output_tokens);
+    rank(&decision.candidates, &health, tenant, most, work.journal.id.draw(), &gateway.config.health)
+}

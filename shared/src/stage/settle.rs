@@ -1,0 +1,214 @@
+//! The settlement: what was held is replaced by what was used, and the receipt is written.
+//!
+//! One batch to the store (quota, token rate, health, cache) with the ledger beside it; the answer's last byte waits for
+//! both. A request of which nothing was dispatched is released instead and counts nothing (M7). Neither backend's failure
+//! takes the answer from the client: the receipt then goes to the structured log, from which it can be replayed.
+
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::gateway::outage::Owed;
+use crate::ledger::LedgerError;
+use crate::pipeline::Work;
+use crate::receipt::{Amounts, CacheStatus, Receipt};
+use crate::request::instructions::CacheUse;
+use crate::request::reply::{EVENTS, JSON, Reply, final_comment, final_headers};
+use crate::stage::admit::{Hold, Remembered, release};
+use crate::stage::claim::finish;
+use crate::store::{CacheWrite, Counters, Settled, Settlement};
+use bytes::Bytes;
+use http::HeaderMap;
+use std::time::Duration;
+
+/// How long a client that does not read is waited for with a remembered stream: as long as models may be silent.
+const HIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a request came to.
+pub(crate) struct Outcome {
+    /// A whole answer's body; of a stream, which is with the client already, its events if they were kept.
+    body: Option<Bytes>,
+    /// Whether it was streamed.
+    streamed: bool,
+    /// Whether it may be remembered.
+    keep: bool,
+    /// Why there is no answer, or no whole one.
+    error: Option<Error>,
+}
+
+impl Outcome {
+    /// A whole answer, and whether it may be remembered.
+    pub(crate) fn whole(body: Bytes, keep: bool) -> Self {
+        Self { body: Some(body), streamed: false, keep, error: None }
+    }
+
+    /// A stream that was whole, its events, and whether they may be remembered.
+    pub(crate) fn streamed(events: Option<Bytes>, keep: bool) -> Self {
+        Self { body: events, streamed: true, keep, error: None }
+    }
+
+    /// No answer, or a stream that was cut (A1).
+    pub(crate) fn failed(error: Error) -> Self {
+        Self { body: None, streamed: false, keep: false, error: Some(error) }
+    }
+}
+
+/// Settles a request that was held for, and lets its answer end.
+pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, reply: &mut Reply) {
+    let gateway = work.gateway;
+    let status = outcome.error.as_ref().map_or(200, |error| error.told().status);
+    let receipt = work.journal.receipt(status, gateway.config.version);
+    if work.journal.attempts.is_empty() {
+        gateway.metrics.refused();
+        tokio::join!(release(work, &hold), finish(work, None));
+    } else {
+        let now_ms = gateway.clock.now_ms();
+        let used = receipt.amounts();
+        let settlement = Settlement {
+            tenant: hold.ask.tenant.clone(),
+            id: work.journal.id,
+            windows: hold.ask.quotas.iter().map(|quota| quota.window).collect(),
+            used,
+            lease_until_ms: hold.ask.lease_until_ms,
+            only_held: false,
+            token_rate: hold.ask.token_rate.map(|rate| (rate, hold.ask.rate_tokens.min(rate.capacity()), used.tokens)),
+            epoch: hold.epoch,
+        };
+        let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
+        let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
+        let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, body, outcome.streamed));
+        let (charged, (), (), (), recorded) = tokio::join!(
+            charge(work, &settlement, write, now_ms),
+            gateway.saw(&work.seen, now_ms),
+            gateway.write_lost(&settlement.tenant),
+            finish(work, whole),
+            record(gateway, &receipt),
+        );
+        if !recorded {
+            work.journal.degrade("ledger");
+        }
+        if !charged {
+            // Once the ledger has it, it may come with a refill.
+            gateway.outage.owe(Owed::Settle(Settlement { only_held: recorded, ..settlement.clone() }));
+        }
+        if work.journal.outage {
+            // Only now can the ledger tell what there is to charge.
+            gateway.outage.note_uncharged(&settlement.tenant);
+        }
+        if exceeds(used, hold.held) {
+            tracing::warn!(request = %work.journal.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
+        }
+    }
+    match (outcome.error, outcome.body) {
+        (Some(error), _) => {
+            if matches!(error, Error::Internal(_)) {
+                tracing::error!(request = %work.journal.id, %error, "a bug of ours");
+            }
+            reply.error(&work.journal, &error);
+        }
+        (None, Some(body)) if !outcome.streamed => reply.whole(&work.journal, 200, work.room.keep(body)),
+        (None, _) => reply.last(stream_end(work)),
+    }
+}
+
+/// An answer as it is kept under an idempotency key.
+fn kept(work: &Work<'_>, body: Bytes, streamed: bool) -> (HeaderMap, Bytes) {
+    if !streamed {
+        return (final_headers(&work.journal, JSON), body);
+    }
+    (final_headers(&work.journal, EVENTS), [&body[..], &stream_end(work)].concat().into())
+}
+
+/// Lets a remembered answer out, or says why not. It waits for neither store nor ledger, unless it came with an idempotency
+/// key: it was counted when it was admitted.
+pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Result<Bytes, Error>, reply: &mut Reply) {
+    let gateway = work.gateway;
+    work.journal.ttft_ms = Some(work.journal.latency_ms());
+    let status = body.as_ref().err().map_or(200, |error| error.told().status);
+    let receipt = work.journal.receipt(status, gateway.config.version);
+    log(&receipt);
+    if let Err(error) = gateway.record_hit(&receipt) {
+        log_for_replay(gateway, &receipt, &error);
+    }
+    if work.claim.is_some() {
+        let answer = body.as_ref().ok().map(|body| kept(work, body.clone(), work.request.stream));
+        finish(work, answer).await;
+    }
+    match body {
+        Err(error) => reply.error(&work.journal, &error),
+        Ok(body) if work.request.stream => {
+            reply.begin(&work.journal);
+            reply.event(&work.journal, work.room.keep(body), HIT_PATIENCE, &work.deadline).await;
+            reply.last(stream_end(work));
+        }
+        Ok(body) => reply.whole(&work.journal, 200, work.room.keep(body)),
+    }
+}
+
+/// What follows the last event of a stream that is whole.
+fn stream_end(work: &Work<'_>) -> Bytes {
+    [&final_comment(&work.journal)[..], b"data: [DONE]\n\n"].concat().into()
+}
+
+/// Replaces the hold in the counters that made it; answers whether they heard of it.
+async fn charge(work: &Work<'_>, settlement: &Settlement, write: Option<CacheWrite>, now_ms: u64) -> bool {
+    let (gateway, id) = (work.gateway, settlement.id);
+    let settled = match work.journal.outage {
+        true => gateway.outage.counters.settle(settlement, now_ms).await,
+        false => gateway.store.settle(settlement, &work.seen, write, now_ms).await,
+    };
+    match settled {
+        // `Again` is the answer to a repetition whose first answer was lost.
+        Ok(Settled::Done | Settled::Again) => {}
+        Ok(Settled::WithoutHold) => tracing::warn!(request = %id, "settled without its hold"),
+        Err(error) => {
+            tracing::error!(request = %id, %error, "not settled yet; it is sent again with a later request");
+            gateway.metrics.store_failed();
+            return false;
+        }
+    }
+    if settlement.token_rate.is_some_and(|(_, taken, used)| used < taken) {
+        gateway.over_rate.forget(&settlement.tenant);
+    }
+    if !work.journal.outage {
+        gateway.pay().await;
+    }
+    true
+}
+
+/// Writes the receipt where it lasts, or where it can be replayed from; answers whether it lasts.
+async fn record(gateway: &Gateway, receipt: &Receipt) -> bool {
+    log(receipt);
+    let recorded = gateway.record(receipt).await;
+    if let Err(error) = &recorded {
+        log_for_replay(gateway, receipt, error);
+    }
+    recorded.is_ok()
+}
+
+/// Logs a receipt that the ledger did not take. The log is told apart by level and target, and counts such a line on its own
+/// should it be lost as well.
+fn log_for_replay(gateway: &Gateway, receipt: &Receipt, error: &LedgerError) {
+    gateway.metrics.ledger_failed();
+    let json = serde_json::to_string(receipt).unwrap_or_default();
+    tracing::error!(target: "receipt", %error, receipt = json, "the ledger is down; `ai-gateway replay` writes this receipt later");
+}
+
+/// The structured log line of a receipt.
+fn log(receipt: &Receipt) {
+    if tracing::enabled!(target: "receipt", tracing::Level::INFO) {
+        let json = serde_json::to_string(receipt).unwrap_or_default();
+        tracing::info!(target: "receipt", receipt = json);
+    }
+}
+
+fn exceeds(used: Amounts, held: Amounts) -> bool {
+    used.tokens > held.tokens || used.cost_nusd > held.cost_nusd
+}
+
+fn cache_write(work: &Work<'_>, hold: &Hold, keep: Option<Bytes>) -> Option<CacheWrite> {
+    let wanted = work.journal.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache;
+    let (key, body, model) = (hold.cache_key.clone()?, keep?, work.journal.model.clone()?);
+    let seconds = work.wants.cache_ttl_seconds.unwrap_or(work.caller.tenant.settings.cache.ttl_seconds);
+    let remembered =
+        Remembered { model, tier: work.journal.tier.clone(), created_at_ms: work.journal.created_at_ms, body };
+    wanted.then(|| CacheWrite { key, value: remembered.to_bytes(), ttl_ms: seconds * 1000 })
+}

@@ -1,0 +1,110 @@
+//! Remembered answers in this process's memory: least recently used first out, bounded in number and bytes, each for its
+//! time.
+
+use crate::store::{CacheKey, ResponseCache, StoreError};
+use async_trait::async_trait;
+use bytes::Bytes;
+use lru::LruCache;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What an entry weighs beside its bytes.
+const ENTRY_BYTES: usize = 200;
+
+/// The memory cache.
+pub struct MemoryCache {
+    max_entries: usize,
+    max_bytes: usize,
+    max_entry_bytes: usize,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    entries: LruCache<CacheKey, (Bytes, u64)>,
+    bytes: usize,
+}
+
+impl MemoryCache {
+    /// A cache of at most `max_entries` answers and `max_bytes`; one of more than `max_entry_bytes` is not kept.
+    #[must_use]
+    pub fn new(max_entries: usize, max_bytes: usize, max_entry_bytes: usize) -> Self {
+        let inner = Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0 });
+        Self { max_entries, max_bytes, max_entry_bytes, inner }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, key: &CacheKey) {
+        if let Some((value, _)) = self.entries.pop(key) {
+            self.bytes -= value.len() + ENTRY_BYTES;
+        }
+    }
+}
+
+#[async_trait]
+impl ResponseCache for MemoryCache {
+    async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
+        let mut inner = self.lock();
+        match inner.entries.get(key) {
+            Some((value, until_ms)) if *until_ms > now_ms => Ok(Some(value.clone())),
+            Some(_) => {
+                inner.remove(key);
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn put(&self, key: &CacheKey, value: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        let weight = value.len() + ENTRY_BYTES;
+        if value.len() > self.max_entry_bytes || weight > self.max_bytes {
+            return Ok(());
+        }
+        let mut inner = self.lock();
+        inner.remove(key);
+        inner.bytes += weight;
+        inner.entries.put(key.clone(), (value, now_ms.saturating_add(ttl_ms)));
+        while (inner.bytes > self.max_bytes || inner.entries.len() > self.max_entries)
+            && let Some((_, (value, _))) = inner.entries.pop_lru()
+        {
+            inner.bytes -= value.len() + ENTRY_BYTES;
+        }
+        Ok(())
+    }
+
+    async fn purge(&self, tenant: &str) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        let keys: Vec<CacheKey> =
+            inner.entries.iter().filter(|(key, _)| &*key.tenant == tenant).map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| inner.remove(key));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn it_holds_as_many_answers_as_it_is_told_and_forgets_the_least_used() {
+        for max_entries in [0, 1, 3] {
+            let cache = MemoryCache::new(max_entries, usize::MAX, usize::MAX);
+            let key = |n: u8| CacheKey { tenant: "acme".into(), hash: [n; 32] };
+            for n in 0..5 {
+                cache.put(&key(n), Bytes::from_static(b"answer"), 1_000, 0).await.unwrap();
+                // The first one is asked for all the time.
+                cache.get(&key(0), 0).await.unwrap();
+            }
+            let mut kept = Vec::new();
+            for n in 0..5 {
+                kept.extend(cache.get(&key(n), 0).await.unwrap().map(|_| n));
+            }
+            assert_eq!(kept.len(), max_entries, "{kept:?}");
+            assert_eq!(kept.first(), (max_entries > 1).then_some(&0).or(kept.last()), "{kept:?}");
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Counters in this process's memory.
+//!
+//! One mutex around plain maps: every operation is a few look-ups, so that a lock per tenant would cost more than it
+//! saves. The code is written as the Redis scripts are, one function per atomic operation: check everything, then
+//! take everything (M1). A hold that nobody settled before its lease ended is charged in full (M2), when the tenant is
+//! next looked at.
+
+use crate::error::{Quota, RateKind};
+use crate::id::{RequestId, random_u64};
+use crate::ledger::Charged;
+use crate::limit::gcra::{self, Rate, Tat};
+use crate::limit::window::{Window, WindowKind};
+use crate::receipt::Amounts;
+use crate::store::{
+    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict,
+    WindowUse,
+};
+use async_trait::async_trait;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many settled requests a tenant is remembered by, so that a settlement sent twice is charged once. In one process
+/// a repetition follows at once; the bound keeps the memory of a busy tenant constant.
+const SETTLED_KEPT: usize = 1024;
+
+/// How long after an expired hold was told to somebody it is told again, unless it was acknowledged.
+const TELL_AGAIN_MS: u64 = 60_000;
+
+/// A past window is kept this long, for settlements that come late.
+const WINDOW_KEPT_MS: u64 = 3_600_000;
+
+/// The counters of all tenants.
+#[derive(Debug, Default)]
+pub struct MemoryCounters {
+    tenants: Mutex<HashMap<Arc<str>, TenantCounters>>,
+}
+
+#[derive(Debug, Default)]
+struct TenantCounters {
+    /// Begun by the first admission.
+    epoch: Option<u64>,
+    settings_version: Option<u64>,
+    request_tat: Tat,
+    token_tat: Tat,
+    windows: HashMap<(WindowKind, u64), Counted>,
+    /// Until when windows that were lost are closed.
+    closed: HashMap<(WindowKind, u64), u64>,
+    holds: HashMap<RequestId, Hold>,
+    settled: HashSet<RequestId>,
+    settled_order: VecDeque<RequestId>,
+    /// Expired holds that the ledger has not heard of, and when they were last told to somebody.
+    lost: Vec<(Lost, u64)>,
+    /// The time as of the latest call.
+    now_ms: u64,
+    /// No lease ends before this, so that a sweep looks at all holds only when one may have.
+    next_lease_ends_ms: u64,
+}
+
+/// A window and what is counted in it.
+#[derive(Debug)]
+struct Counted {
+    window: Window,
+    amounts: WindowUse,
+    /// The part of what is used that was admitted without the store.
+    outage: Amounts,
+}
+
+#[derive(Debug)]
+struct Hold {
+    amounts: Amounts,
+    windows: Vec<Window>,
+    lease_until_ms: u64,
+}
+
+fn id_of(window: &Window) -> (WindowKind, u64) {
+    (window.kind, window.starts_at_ms)
+}
+
+impl TenantCounters {
+    /// Charges every hold whose lease has ended, in full (M2).
+    fn sweep(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        if now_ms < self.next_lease_ends_ms || self.holds.is_empty() {
+            return;
+        }
+        let ended: Vec<RequestId> =
+            self.holds.iter().filter(|(_, hold)| hold.lease_until_ms <= now_ms).map(|(id, _)| *id).collect();
+        for id in ended {
+            let Some(hold) = self.holds.get(&id) else { continue };
+            let held = hold.amounts;
+            tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
+            self.lost.push((Lost { id, held, windows: hold.windows.clone() }, 0));
+            self.end(id, held);
+        }
+        self.next_lease_ends_ms = self.holds.values().map(|hold| hold.lease_until_ms).min().unwrap_or(0);
+        let in_use: HashSet<_> = self.holds.values().flat_map(|hold| hold.windows.iter().map(id_of)).collect();
+        self.windows.retain(|id, known| known.window.resets_at_ms + WINDOW_KEPT_MS > now_ms || in_use.contains(id));
+    }
+
+    /// Replaces a hold by a charge; answers whether there was one.
+    fn end(&mut self, id: RequestId, used: Amounts) -> bool {
+        let Some(hold) = self.holds.remove(&id) else { return false };
+        for window in &hold.windows {
+            if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(window)) {
+                amounts.held = amounts.held.minus(hold.amounts);
+                amounts.used = amounts.used.plus(used);
+            }
+        }
+        self.remember_settled(id);
+        true
+    }
+
+    fn remember_settled(&mut self, id: RequestId) {
+        self.settled.insert(id);
+        self.settled_order.push_back(id);
+        if self.settled_order.len() > SETTLED_KEPT
+            && let Some(oldest) = self.settled_order.pop_front()
+        {
+            self.settled.remove(&oldest);
+        }
+    }
+
+    fn standing(&self, ask: &Admission, now_ms: u64) -> Standing {
+        let stand = |rate: Option<Rate>, tat: Tat| {
+            rate.map(|rate| RateStanding {
+                limit: rate.limit(),
+                remaining: rate.remaining(tat, now_ms),
+                reset_ms: rate.reset_ms(tat, now_ms),
+            })
+        };
+        Standing { requests: stand(ask.request_rate, self.request_tat), tokens: stand(ask.token_rate, self.token_tat) }
+    }
+
+    fn window_use(&self, window: &Window) -> WindowUse {
+        self.windows.get(&id_of(window)).map_or(WindowUse::default(), |known| known.amounts)
+    }
+
+    /// The first quota that has less left than `more`.
+    fn exhausted(&self, quotas: &[QuotaAsk], more: Amounts) -> Option<Refusal> {
+        quotas.iter().find_map(|ask| {
+            let WindowUse { used, held } = self.window_use(&ask.window);
+            let would = used.plus(held).plus(more);
+            let over = |limit: Option<u64>, would: u64, more: u64| more > 0 && limit.is_some_and(|limit| would > limit);
+            let cost = if ask.window.kind == WindowKind::Month { Quota::MonthlyCost } else { Quota::DailyCost };
+            let quota = if over(ask.requests, would.requests, more.requests) {
+                Quota::DailyRequests
+            } else if over(ask.tokens, would.tokens, more.tokens) {
+                Quota::DailyTokens
+            } else if over(ask.cost_nusd, would.cost_nusd, more.cost_nusd) {
+                cost
+            } else {
+                return None;
+            };
+            Some(Refusal::Quota { quota, resets_at_ms: ask.window.resets_at_ms })
+        })
+    }
+
+    /// The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
+    fn hold_for(&self, ask: &Admission) -> Amounts {
+        let ample = ask.quotas.iter().all(|quota| {
+            let WindowUse { used, held } = self.window_use(&quota.window);
+            let taken = used.plus(held);
+            let enough = |limit: Option<u64>, taken: u64, hold: u64| {
+                limit.is_none_or(|limit| limit.saturating_sub(taken) >= hold.saturating_mul(10))
+            };
+            enough(quota.tokens, taken.tokens, ask.hold.tokens)
+                && enough(quota.cost_nusd, taken.cost_nusd, ask.hold.cost_nusd)
+        });
+        if ample { ask.hold } else { ask.strict_hold }
+    }
+
+    fn admit(&mut self, ask: &Admission, hit: bool, now_ms: u64) -> Verdict {
+        if let Some(hold) = self.holds.get(&ask.id) {
+            return Verdict::Admitted { held: hold.amounts, standing: self.standing(ask, now_ms), epoch: None };
+        }
+        // A late repetition of an admission that is done with, or of a hit that is counted, takes nothing more.
+        if self.settled.contains(&ask.id) {
+            return Verdict::Admitted { held: Amounts::default(), standing: self.standing(ask, now_ms), epoch: None };
+        }
+        let settings = self.settings_version != Some(ask.settings_version);
+        let missing = |quota: &&QuotaAsk| !self.windows.contains_key(&id_of(&quota.window));
+        let windows: Vec<Window> = ask.quotas.iter().filter(missing).map(|quota| quota.window).collect();
+        let closed_until_ms = windows.iter().filter_map(|window| self.closed.get(&id_of(window))).max();
+        if let Some(until_ms) = closed_until_ms.filter(|&&until_ms| until_ms > now_ms) {
+            let refusal = Refusal::Closed { retry_after_ms: until_ms - now_ms };
+            return Verdict::Refused { refusal, standing: self.standing(ask, now_ms) };
+        }
+        if settings || !windows.is_empty() {
+            let epoch = *self.epoch.get_or_insert_with(random_u64);
+            return Verdict::Stale { settings, windows, again: false, epoch };
+        }
+        let held = if hit { Amounts { requests: 1, ..Amounts::default() } } else { self.hold_for(ask) };
+        match self.check(ask, held, hit, now_ms) {
+            Err(refusal) => {
+                self.bring_back(ask, refusal, now_ms);
+                Verdict::Refused { refusal, standing: self.standing(ask, now_ms) }
+            }
+            Ok((request_tat, token_tat)) => {
+                (self.request_tat, self.token_tat) = (request_tat, token_tat);
+                self.take(ask, held, hit);
+                let held = if hit { Amounts::default() } else { held };
+                Verdict::Admitted { held, standing: self.standing(ask, now_ms), epoch: None }
+            }
+        }
+    }
+
+    /// Checks every limit; answers the rates' new state.
+    fn check(&self, ask: &Admission, held: Amounts, hit: bool, now_ms: u64) -> Result<(Tat, Tat), Refusal> {
+        if !hit && ask.concurrency.is_some_and(|limit| self.holds.len() as u64 >= limit) {
+            return Err(Refusal::Concurrency);
+        }
+        let rate_of = |rate: Option<Rate>, tat: Tat, units: u64, kind: RateKind| match rate {
+            None => Ok(tat),
+            // More than a whole burst passes when the full burst is there: it could never pass otherwise.
+            Some(rate) => rate.check(tat, now_ms, units.min(rate.capacity())).map_err(|refusal| Refusal::Rate {
+                kind,
+                retry_after_ms: match refusal {
+                    gcra::Refusal::Denied { retry_after_ms } => retry_after_ms,
+                    gcra::Refusal::Never => rate.reset_ms(tat, now_ms),
+                },
+            }),
+        };
+        let request_tat = rate_of(ask.request_rate, self.request_tat, 1, RateKind::Requests)?;
+        let token_tat = if hit {
+            self.token_tat
+        } else {
+            rate_of(ask.token_rate, self.token_tat, ask.rate_tokens, RateKind::Tokens)?
+        };
+        match self.exhausted(&ask.quotas, held) {
+            Some(refusal) => Err(refusal),
+            None => Ok((request_tat, token_tat)),
+        }
+    }
+
+    /// Nothing is taken by a refusal; but what a clock that was set back has left would be as far off at the next look.
+    fn bring_back(&mut self, ask: &Admission, refusal: Refusal, now_ms: u64) {
+        match (refusal, ask.request_rate, ask.token_rate) {
+            (Refusal::Rate { kind: RateKind::Requests, .. }, Some(rate), _) => {
+                self.request_tat = rate.brought_back(self.request_tat, now_ms);
+            }
+            (Refusal::Rate { kind: RateKind::Tokens, .. }, _, Some(rate)) => {
+                self.token_tat = rate.brought_back(self.token_tat, now_ms);
+            }
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, ask: &Admission, held: Amounts, hit: bool) {
+        for quota in &ask.quotas {
+            if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(&quota.window)) {
+                let part = if hit { &mut amounts.used } else { &mut amounts.held };
+                *part = part.plus(held);
+            }
+        }
+        if hit {
+            self.remember_settled(ask.id);
+        } else {
+            let windows = ask.quotas.iter().map(|quota| quota.window).collect();
+            let earliest = if self.holds.is_empty() { u64::MAX } else { self.next_lease_ends_ms };
+            self.next_lease_ends_ms = earliest.min(ask.lease_until_ms);
+            self.holds.insert(ask.id, Hold { amounts: held, windows, lease_until_ms: ask.lease_until_ms });
+        }
+    }
+
+    fn extend(&mut self, ask: &Admission, target: Amounts) -> bool {
+        let Some(hold) = self.holds.get(&ask.id) else { return false };
+        let more = target.minus(hold.amounts);
+        if self.exhausted(&ask.quotas, more).is_some() {
+            return false;
+        }
+        for quota in &ask.quotas {
+            if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(&quota.window)) {
+                amounts.held = amounts.held.plus(more);
+            }
+        }
+        if let Some(hold) = self.holds.get_mut(&ask.id) {
+            hold.amounts = hold.amounts.plus(more);
+        }
+        true
+    }
+
+    fn settle(&mut self, settlement: &Settlement, now_ms: u64) -> Settled {
+        if self.settled.contains(&settlement.id) {
+            return Settled::Again;
+        }
+        if let Some((rate, taken, used)) = settlement.token_rate {
+            let delta = i64::try_from(i128::from(used) - i128::from(taken)).unwrap_or(i64::MAX);
+            self.token_tat = rate.correct(self.token_tat, now_ms, delta);
+        }
+        if self.end(settlement.id, settlement.used) {
+            return Settled::Done;
+        }
+        for window in settlement.windows.iter().filter(|_| !settlement.only_held) {
+            if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(window)) {
+                amounts.used = amounts.used.plus(settlement.used);
+            }
+        }
+        self.remember_settled(settlement.id);
+        Settled::WithoutHold
+    }
+
+    fn refill(&mut self, epoch: Option<u64>, settings_version: u64, windows: &[(Window, Charged)]) -> bool {
+        if self.epoch.is_none() || epoch.is_some() && epoch != self.epoch {
+            return false;
+        }
+        self.settings_version = self.settings_version.max(Some(settings_version));
+        for (window, charged) in windows {
+            let id = id_of(window);
+            if epoch.is_none() && !self.windows.contains_key(&id) {
+                continue;
+            }
+            self.closed.remove(&id);
+            let fresh = WindowUse { used: charged.used, held: Amounts::default() };
+            let fresh = Counted { window: *window, amounts: fresh, outage: charged.outage };
+            let known = self.windows.entry(id).or_insert(fresh);
+            known.amounts.used = known.amounts.used.plus(charged.outage.minus(known.outage));
+            known.outage = known.outage.plus(charged.outage.minus(known.outage));
+        }
+        true
+    }
+
+    fn release(&mut self, ask: &Admission, now_ms: u64) {
+        if !self.end(ask.id, Amounts::default()) {
+            // Whether it was settled, or its admission is still on its way: it is done with.
+            if !self.settled.contains(&ask.id) {
+                self.remember_settled(ask.id);
+            }
+            return;
+        }
+        if let Some(rate) = ask.request_rate {
+            self.request_tat = rate.correct(self.request_tat, now_ms, -1);
+        }
+        if let Some(rate) = ask.token_rate {
+            let taken = i64::try_from(ask.rate_tokens.min(rate.capacity())).unwrap_or(i64::MAX);
+            self.token_tat = rate.correct(self.token_tat, now_ms, -taken);
+        }
+    }
+}
+
+impl MemoryCounters {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, TenantCounters>> {
+        // No code under this lock can panic half-way through a change; should it, the counts are still the best there are.
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, tenant: &Arc<str>, now_ms: u64, act: impl FnOnce(&mut TenantCounters) -> T) -> T {
+        let mut tenants = self.lock();
+        if !tenants.contains_key(tenant) {
+            tenants.insert(tenant.clone(), TenantCounters::default());
+        }
+        let counters = tenants.entry(tenant.clone()).or_default();
+        counters.sweep(now_ms);
+        act(counters)
+    }
+}
+
+#[async_trait]
+impl Counters for MemoryCounters {
+    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
+        Ok(self.with(&ask.tenant, now_ms, |counters| counters.admit(ask, hit, now_ms)))
+    }
+
+    async fn extend(&self, ask: &Admission, target: Amounts, now_ms: u64) -> Result<bool, StoreError> {
+        Ok(self.with(&ask.tenant, now_ms, |counters| counters.extend(ask, target)))
+    }
+
+    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
+        Ok(self.with(&settlement.tenant, now_ms, |counters| counters.settle(settlement, now_ms)))
+    }
+
+    async fn release(&self, ask: &Admission, _epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError> {
+        self.with(&ask.tenant, now_ms, |counters| counters.release(ask, now_ms));
+        Ok(())
+    }
+
+    async fn refill(
+        &self,
+        tenant: &str,
+        epoch: Option<u64>,
+        settings_version: u64,
+        windows: &[(Window, Charged)],
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(&Arc::from(tenant), now_ms, |counters| counters.refill(epoch, settings_version, windows)))
+    }
+
+    async fn close(
+        &self,
+        tenant: &str,
+        epoch: u64,
+        window: &Window,
+        until_ms: u64,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.with(&Arc::from(tenant), now_ms, |counters| {
+            if counters.epoch == Some(epoch) && !counters.windows.contains_key(&id_of(window)) {
+                counters.closed.entry(id_of(window)).or_insert(until_ms);
+            }
+        });
+        Ok(())
+    }
+
+    fn lost(&self, tenant: &str) -> Vec<Lost> {
+        let mut tenants = self.lock();
+        let Some(counters) = tenants.get_mut(tenant) else { return Vec::new() };
+        let now_ms = counters.now_ms;
+        let untold = counters.lost.iter_mut().filter(|(_, told_at_ms)| told_at_ms + TELL_AGAIN_MS <= now_ms);
+        untold.map(|(lost, told_at_ms)| (lost.clone(), *told_at_ms = now_ms).0).collect()
+    }
+
+    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
+        self.with(&Arc::from(tenant), now_ms, |counters| {
+            counters.lost.retain(|(kept, _)| lost.iter().all(|known| known.id != kept.id));
+        });
+        Ok(())
+    }
+
+    async fn forget(&self, tenant: &str) -> Result<(), StoreError> {
+        self.lock().remove(tenant);
+        Ok(())
+    }
+
+    async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {
+        let known = self.lock().contains_key(tenant);
+        if !known {
+            return Ok(vec![None; windows.len()]);
+        }
+        Ok(self.with(&Arc::from(tenant), now_ms, |counters| {
+            windows.iter().map(|window| counters.windows.get(&id_of(window)).map(|known| known.amounts)).collect()
+        }))
+    }
+}

@@ -1,0 +1,4 @@
+//! What an operator sees of the gateway.
+
+pub mod losses;
+pub mod metrics;

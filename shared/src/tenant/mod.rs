@@ -1,0 +1,475 @@
+//! A tenant: a customer of the gateway, who owns keys, limits and settings.
+//!
+//! What an operator sets and what the gateway runs by are two types. [`TenantRecord`] keeps only the fields that were
+//! set, as JSON, so that PATCH is a plain deep merge, "absent" keeps meaning the default of the day, `null` stays a value
+//! (no limit) and `"default"` takes a field back. [`Tenant`] is the record over the defaults, resolved once when it is read.
+//!
+//! A tenant has two names. Its `id` is what people call it, and may be given to another tenant when it is deleted. Its
+//! `uid`, made with it and never used again, is what everything that is kept of it lies under: receipts, totals, claims,
+//! counters, remembered answers (T5). A tenant made before there were uids has its id for one.
+
+pub mod key;
+
+use crate::money::usd;
+use crate::steps;
+use crate::tenant::key::random_base62;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Between a tenant's id and what tells its uid from those of others that had the id; no id may hold it.
+pub const UID_MARK: char = '~';
+/// Random characters of a uid: 95 bits.
+const UID_CHARS: usize = 16;
+
+/// Limits of a tenant; `None` means no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests a minute, by GCRA with the full limit as burst.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens a minute, charged by estimate and corrected at settle.
+    pub tokens_per_minute: Option<u64>,
+    /// Requests in flight at once.
+    pub concurrency: Option<u64>,
+    /// Requests a day.
+    pub daily_requests: Option<u64>,
+    /// Input and output tokens a day.
+    pub daily_tokens: Option<u64>,
+    /// Nano-US-dollar a day.
+    #[serde(rename = "daily_cost_usd", with = "usd::option")]
+    pub daily_cost_nusd: Option<u64>,
+    /// Nano-US-dollar a calendar month (UTC).
+    #[serde(rename = "monthly_cost_usd", with = "usd::option")]
+    pub monthly_cost_nusd: Option<u64>,
+}
+
+/// Caching for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantCache {
+    /// Whether answers are remembered.
+    pub enabled: bool,
+    /// For how many seconds, at most 30 days.
+    pub ttl_seconds: u64,
+    /// Whether an answer to a request of the same meaning may be used.
+    pub semantic: bool,
+    /// Whether answers are remembered whatever the request's temperature and `n`.
+    pub any_temperature: bool,
+}
+
+/// Upgrading for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantUpgrade {
+    /// Whether an unreliable cheap answer is replaced by a stronger tier's.
+    pub enabled: bool,
+}
+
+/// Everything that may be set of a tenant; also the shape of `[tenant_defaults]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantSettings {
+    /// Whether its requests are served.
+    pub enabled: bool,
+    /// Rate limits and quotas.
+    pub limits: Limits,
+    /// When its day begins, as any instant at which one began; 0 is UTC midnight.
+    pub window_anchor_ms: u64,
+    /// Names or prefixes ending in `*` of the models and tiers that it may use.
+    pub allowed_models: Vec<String>,
+    /// Caching.
+    pub cache: TenantCache,
+    /// Upgrading.
+    pub upgrade: TenantUpgrade,
+    /// The part of the day's quotas that it may use while the store is down, 0 to 1.
+    pub outage_share: f64,
+    /// Whether a window that the store lost stays closed until no hold of before can be in flight (M5).
+    pub strict: bool,
+    /// Whether requests are refused while the ledger is down.
+    pub ledger_required: bool,
+    /// Whether a request may have fields that make the provider bill more than tokens at the model's price. What they add
+    /// is neither held nor charged.
+    pub allow_paid_extras: bool,
+}
+
+/// What the directory stores of a tenant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TenantRecord {
+    /// 1 to 64 characters of `a-z A-Z 0-9 . _ -`; the first a letter or digit.
+    pub id: Arc<str>,
+    /// What all that is kept of it lies under: `<id>~<random>`. Absent where that is the id; see [`TenantRecord::uid`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Arc<str>>,
+    /// A name for people.
+    pub name: String,
+    /// When it was made, in Unix milliseconds.
+    pub created_at_ms: u64,
+    /// Grows with every change to the tenant or to one of its keys (T2). It begins with the time of creation.
+    pub version: u64,
+    /// How often its remembered answers were purged; part of the key of each.
+    #[serde(default)]
+    pub purges: u64,
+    /// The fields of [`TenantSettings`] that were set, and no others.
+    pub set: Map<String, Value>,
+}
+
+/// A tenant as the gateway runs by it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tenant {
+    /// Its id.
+    pub id: Arc<str>,
+    /// What all that is kept of it lies under.
+    pub uid: Arc<str>,
+    /// A name for people.
+    pub name: String,
+    /// The version of its record (T2).
+    pub version: u64,
+    /// How often its remembered answers were purged.
+    pub purges: u64,
+    /// The record over the defaults.
+    pub settings: TenantSettings,
+}
+
+/// A field of a tenant is not what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct InvalidTenant {
+    /// The field's path, as `limits.daily_cost_usd`.
+    pub path: String,
+    /// What is wrong with it, for the caller.
+    pub message: String,
+}
+
+impl InvalidTenant {
+    /// A complaint about `path`.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+
+    /// The same, of a field within the field `name`.
+    fn within(self, name: &str) -> Self {
+        Self { path: format!("{name}.{}", self.path), ..self }
+    }
+}
+
+impl TenantRecord {
+    /// A record of a new tenant from the body of a POST.
+    ///
+    /// # Errors
+    /// Names the first field that is missing, unknown or of the wrong type or range.
+    pub fn create(body: Value, defaults: &TenantSettings, now_ms: u64) -> Result<Self, InvalidTenant> {
+        let Value::Object(mut fields) = body else {
+            return Err(InvalidTenant::new("", "the body must be a JSON object"));
+        };
+        let id = take_text(&mut fields, "id")?.ok_or_else(|| InvalidTenant::new("id", "is required"))?;
+        check_id(&id)?;
+        let name = take_text(&mut fields, "name")?.unwrap_or_else(|| id.clone());
+        let uid = Some(format!("{id}{UID_MARK}{}", random_base62(UID_CHARS)).into());
+        let mut record =
+            Self { id: id.into(), uid, name, created_at_ms: now_ms, version: now_ms, purges: 0, set: Map::new() };
+        merge(&mut record.set, fields, Some(&to_value(defaults)?))?;
+        record.resolve(defaults)?;
+        Ok(record)
+    }
+
+    /// This record with the body of a PATCH merged in, its version one higher.
+    ///
+    /// # Errors
+    /// As [`TenantRecord::create`]; the id cannot be changed.
+    pub fn patched(&self, body: Value, defaults: &TenantSettings) -> Result<Self, InvalidTenant> {
+        let Value::Object(mut fields) = body else {
+            return Err(InvalidTenant::new("", "the body must be a JSON object"));
+        };
+        for (name, value) in [("id", &self.id), ("uid", self.uid())] {
+            if take_text(&mut fields, name)?.is_some_and(|given| given != **value) {
+                return Err(InvalidTenant::new(name, "cannot be changed"));
+            }
+        }
+        let mut record = self.clone();
+        if let Some(name) = take_text(&mut fields, "name")? {
+            record.name = name;
+        }
+        record.version += 1;
+        merge(&mut record.set, fields, Some(&to_value(defaults)?))?;
+        record.resolve(defaults)?;
+        Ok(record)
+    }
+
+    /// This record with all that is remembered for it out of reach, its version one higher.
+    #[must_use]
+    pub fn purged(&self) -> Self {
+        Self { version: self.version + 1, purges: self.purges + 1, ..self.clone() }
+    }
+
+    /// The tenant that this record makes over `defaults`.
+    ///
+    /// # Errors
+    /// Names the first field that does not fit; a stored record was checked when it was written.
+    pub fn resolve(&self, defaults: &TenantSettings) -> Result<Tenant, InvalidTenant> {
+        let Value::Object(mut whole) = to_value(defaults)? else {
+            return Err(InvalidTenant::new("", "the defaults are no object"));
+        };
+        merge(&mut whole, self.set.clone(), None)?;
+        let settings: TenantSettings = serde_path_to_error::deserialize(Value::Object(whole))
+            .map_err(|e| InvalidTenant::new(e.path().to_string(), e.inner().to_string()))?;
+        check_settings(&settings)?;
+        let (id, uid, name) = (self.id.clone(), self.uid().clone(), self.name.clone());
+        Ok(Tenant { id, uid, name, version: self.version, purges: self.purges, settings })
+    }
+
+    /// What all that is kept of it lies under.
+    #[must_use]
+    pub fn uid(&self) -> &Arc<str> {
+        self.uid.as_ref().unwrap_or(&self.id)
+    }
+}
+
+impl TenantSettings {
+    /// Those that change what is answered: the part of them that is in the key of a remembered answer. Whoever adds a
+    /// setting says here which kind it is.
+    pub(crate) fn changing_answers(&self) -> (&[String], &TenantUpgrade) {
+        let Self {
+            allowed_models,
+            upgrade,
+            enabled: _,
+            limits: _,
+            window_anchor_ms: _,
+            // Whether it may be remembered, and for how long, changes no answer.
+            cache: _,
+            outage_share: _,
+            strict: _,
+            ledger_required: _,
+            // What it allows is in the request; where it is not allowed, the request is refused before it is looked for.
+            allow_paid_extras: _,
+        } = self;
+        (allowed_models, upgrade)
+    }
+}
+
+impl Tenant {
+    /// Whether this tenant may use the model or tier of this name.
+    #[must_use]
+    pub fn allows(&self, name: &str) -> bool {
+        allows(&self.settings.allowed_models, name)
+    }
+
+    /// The tenant as the admin plane shows it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut body = Map::new();
+        body.insert("id".into(), Value::from(&*self.id));
+        body.insert("uid".into(), Value::from(&*self.uid));
+        body.insert("name".into(), Value::from(self.name.as_str()));
+        if let Ok(Value::Object(settings)) = serde_json::to_value(&self.settings) {
+            body.extend(settings);
+        }
+        Value::Object(body)
+    }
+}
+
+/// The id of the tenant that has, or had, this uid.
+#[must_use]
+pub fn id_of(uid: &str) -> &str {
+    uid.split(UID_MARK).next().unwrap_or(uid)
+}
+
+/// The uid as a receipt names it beside its tenant's id: not at all where it is the id.
+#[must_use]
+pub fn uid_apart(uid: &Arc<str>) -> Option<Arc<str>> {
+    uid.contains(UID_MARK).then(|| uid.clone())
+}
+
+fn to_value(defaults: &TenantSettings) -> Result<Value, InvalidTenant> {
+    serde_json::to_value(defaults).map_err(|e| InvalidTenant::new("", e.to_string()))
+}
+
+/// Whether one of `patterns` (names, or prefixes ending in `*`) matches `name`.
+#[must_use]
+pub fn allows(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => pattern == name,
+    })
+}
+
+fn take_text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, InvalidTenant> {
+    match fields.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= 200 => Ok(Some(text)),
+        Some(_) => Err(InvalidTenant::new(name, "must be a text of 1 to 200 bytes")),
+    }
+}
+
+fn check_id(id: &str) -> Result<(), InvalidTenant> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if id.len() > 64 || !id.bytes().all(fits) || !id.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        let form = "must be 1 to 64 characters of a-z A-Z 0-9 . _ -, the first a letter or digit";
+        return Err(InvalidTenant::new("id", form));
+    }
+    Ok(())
+}
+
+fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
+    let limits = &settings.limits;
+    for (name, limit) in [
+        ("requests_per_minute", limits.requests_per_minute),
+        ("tokens_per_minute", limits.tokens_per_minute),
+        ("concurrency", limits.concurrency),
+    ] {
+        if limit.is_some_and(|limit| limit == 0 || limit > 1_000_000_000) {
+            return Err(InvalidTenant::new(format!("limits.{name}"), "must be 1 to 1000000000, or null for no limit"));
+        }
+    }
+    if !(0.0..=1.0).contains(&settings.outage_share) {
+        return Err(InvalidTenant::new("outage_share", "must be 0 to 1"));
+    }
+    if !(1..=2_592_000).contains(&settings.cache.ttl_seconds) {
+        return Err(InvalidTenant::new("cache.ttl_seconds", "must be 1 to 2592000"));
+    }
+    if settings.window_anchor_ms > 253_402_300_800_000 {
+        return Err(InvalidTenant::new("window_anchor_ms", "must be Unix milliseconds before the year 10000"));
+    }
+    if settings.allowed_models.len() > 1000
+        || settings.allowed_models.iter().any(|name| name.is_empty() || name.len() > 200)
+    {
+        return Err(InvalidTenant::new("allowed_models", "must be at most 1000 names of 1 to 200 bytes"));
+    }
+    Ok(())
+}
+
+/// Deep merge: objects merge, `"default"` takes a field of `known` back, anything else replaces. Where `known` is given, a
+/// field that is not in it is refused.
+///
+/// The path is made when it is needed: made for each field, it would be a copy of every name above for every field below.
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>, known: Option<&Value>) -> Result<(), InvalidTenant> {
+    for (name, value) in from {
+        steps::count(1 + name.len());
+        let known_field = known.and_then(|known| known.get(&name));
+        if known.is_some() && known_field.is_none() {
+            return Err(InvalidTenant::new(name, "is no field of a tenant"));
+        }
+        match value {
+            Value::String(word) if word == "default" && known.is_some() => drop(into.remove(&name)),
+            Value::Object(fields) => {
+                let inner = into.entry(&*name).or_insert_with(|| Value::Object(Map::new()));
+                if !inner.is_object() {
+                    *inner = Value::Object(Map::new());
+                }
+                if let Value::Object(inner) = inner {
+                    merge(inner, fields, known_field).map_err(|refused| refused.within(&name))?;
+                }
+            }
+            value => drop(into.insert(name, value)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn defaults() -> TenantSettings {
+        serde_json::from_value(json!({
+            "enabled": true,
+            "limits": {"requests_per_minute": 600, "tokens_per_minute": 200_000, "concurrency": 50, "daily_requests": 1000,
+                       "daily_tokens": 1_000_000, "daily_cost_usd": "5.00", "monthly_cost_usd": null},
+            "window_anchor_ms": 0, "allowed_models": ["*"],
+            "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
+            "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false,
+            "allow_paid_extras": false
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn absent_means_the_default_and_null_means_no_limit() {
+        let record = TenantRecord::create(
+            json!({"id": "acme", "limits": {"daily_requests": null, "daily_tokens": 5}}),
+            &defaults(),
+            7,
+        )
+        .unwrap();
+        let limits = record.resolve(&defaults()).unwrap().settings.limits;
+        assert_eq!((limits.daily_requests, limits.daily_tokens, limits.concurrency), (None, Some(5), Some(50)));
+    }
+
+    #[test]
+    fn a_patch_merges_deeply_and_the_word_default_takes_a_field_back() {
+        let record = TenantRecord::create(
+            json!({"id": "acme", "limits": {"daily_requests": 3, "concurrency": 1}}),
+            &defaults(),
+            7,
+        )
+        .unwrap();
+        let record = record
+            .patched(json!({"limits": {"daily_requests": "default", "daily_cost_usd": "0.000000001"}}), &defaults())
+            .unwrap();
+        let limits = record.resolve(&defaults()).unwrap().settings.limits;
+        assert_eq!((limits.daily_requests, limits.concurrency, limits.daily_cost_nusd), (Some(1000), Some(1), Some(1)));
+        assert_eq!(record.version, 8);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_its_path() {
+        for (body, path) in [
+            (json!([]), ""),
+            (json!({}), "id"),
+            (json!({"id": ""}), "id"),
+            (json!({"id": "a/b"}), "id"),
+            (json!({"id": "-a"}), "id"),
+            (json!({"id": "a", "colour": 1}), "colour"),
+            (json!({"id": "a", "colour": "default"}), "colour"),
+            (json!({"id": "a", "limits": {"weekly": "default"}}), "limits.weekly"),
+            (json!({"id": "a", "limits": {"daily_requests": -1}}), "limits.daily_requests"),
+            (json!({"id": "a", "limits": {"daily_requests": 1.5}}), "limits.daily_requests"),
+            (json!({"id": "a", "limits": {"concurrency": 0}}), "limits.concurrency"),
+            (json!({"id": "a", "limits": {"daily_cost_usd": 5.0}}), "limits.daily_cost_usd"),
+            (json!({"id": "a", "limits": {"daily_cost_usd": "-1"}}), "limits.daily_cost_usd"),
+            (json!({"id": "a", "limits": 5}), "limits"),
+            (json!({"id": "a", "limits": {"weekly": 5}}), "limits.weekly"),
+            (json!({"id": "a", "cache": {"ttl_seconds": 0}}), "cache.ttl_seconds"),
+            (json!({"id": "a", "outage_share": 1.5}), "outage_share"),
+            (json!({"id": "a", "enabled": "yes"}), "enabled"),
+        ] {
+            let refused = TenantRecord::create(body.clone(), &defaults(), 7).unwrap_err();
+            assert_eq!(refused.path, path, "{body}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_made_anew_has_a_uid_of_its_own_that_no_change_can_give_it() {
+        let made = || TenantRecord::create(json!({"id": "acme"}), &defaults(), 7).unwrap();
+        let (one, other) = (made(), made());
+        assert_ne!(one.uid(), other.uid());
+        for record in [&one, &other] {
+            assert_eq!((id_of(record.uid()), record.uid().len()), ("acme", "acme~".len() + 16));
+            assert_eq!(record.resolve(&defaults()).unwrap().uid, *record.uid());
+            assert_eq!(record.patched(json!({"uid": &**record.uid()}), &defaults()).unwrap().uid(), record.uid());
+        }
+        assert_eq!(one.patched(json!({"uid": &**other.uid()}), &defaults()).unwrap_err().path, "uid");
+        assert_eq!(TenantRecord::create(json!({"id": "acme~0"}), &defaults(), 7).unwrap_err().path, "id");
+        assert_eq!(TenantRecord::create(json!({"id": "acme", "uid": "acme"}), &defaults(), 7).unwrap_err().path, "uid");
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_uids_has_its_id_for_one() {
+        let stored = json!({"id": "acme", "name": "Acme", "created_at_ms": 7, "version": 7, "set": {}});
+        let record: TenantRecord = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!((&**record.uid(), id_of(record.uid())), ("acme", "acme"));
+        assert_eq!(serde_json::to_value(record.patched(json!({}), &defaults()).unwrap()).unwrap()["uid"], json!(null));
+        assert_eq!(uid_apart(record.uid()), None);
+    }
+
+    #[test]
+    fn patterns_match_whole_names_or_prefixes() {
+        let patterns = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(allows(&patterns(&["*"]), "groq/x"));
+        assert!(allows(&patterns(&["groq/*"]), "groq/x"));
+        assert!(!allows(&patterns(&["groq/x"]), "groq/xy"));
+        assert!(!allows(&[], "groq/x"));
+    }
+}

@@ -1,0 +1,5 @@
+//! OpenAI's chat completions.
+
+pub mod answer;
+pub(crate) mod paid;
+pub mod request;

@@ -6,43 +6,9 @@
 
 use crate::limit::window::time_utc;
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
+use crate::tenant::{Quota, RateKind};
 use bytes::Bytes;
 use serde_json::{Value, json};
-
-/// Which daily or monthly quota is exhausted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quota {
-    /// Requests a day.
-    DailyRequests,
-    /// Tokens a day.
-    DailyTokens,
-    /// Money a day.
-    DailyCost,
-    /// Money a month.
-    MonthlyCost,
-}
-
-impl Quota {
-    /// The limit's name in a tenant's settings.
-    #[must_use]
-    pub fn limit_name(self) -> &'static str {
-        match self {
-            Self::DailyRequests => "daily_requests",
-            Self::DailyTokens => "daily_tokens",
-            Self::DailyCost => "daily_cost_usd",
-            Self::MonthlyCost => "monthly_cost_usd",
-        }
-    }
-}
-
-/// Which rate was exceeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RateKind {
-    /// Requests per minute.
-    Requests,
-    /// Tokens per minute.
-    Tokens,
-}
 
 /// A request that is not answered.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -6,8 +6,8 @@
 //! held instead: two bytes a token, which prose in Latin script does not reach and code, CJK and emoji mostly stay under.
 
 use crate::catalog::Model;
-use crate::money::Usage;
-use crate::receipt::{Amounts, Attempt};
+use crate::money::{Amounts, Usage};
+use crate::receipt::Attempt;
 use crate::wire::openai::request::ChatRequest;
 
 /// Tokens that a chat template adds around each message, at most.

@@ -15,7 +15,7 @@ use crate::health::Observation;
 use crate::id::RequestId;
 use crate::ledger::IdempotencyKey;
 use crate::limit::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
-use crate::receipt::Amounts;
+use crate::money::Amounts;
 use crate::request::instructions::{CacheUse, Instructions, key_of};
 use crate::request::journal::Journal;
 use crate::request::reply::{Answer, Reply};

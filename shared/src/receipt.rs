@@ -4,10 +4,10 @@
 //! sums of receipts. Secrets and prompts never do (T3).
 
 use crate::id::RequestId;
-use crate::ledger::Charged;
 use crate::limit::window::{Window, WindowKind};
-use crate::money::Usage;
+
 use crate::money::usd;
+use crate::money::{Amounts, Charged, Usage};
 use crate::store::Lost;
 use crate::tenant::{id_of, uid_apart};
 use serde::{Deserialize, Serialize};
@@ -332,38 +332,5 @@ impl Receipt {
     pub fn charged(&self) -> Charged {
         let used = self.amounts();
         Charged { used, outage: if self.outage { used } else { Amounts::default() } }
-    }
-}
-
-/// What a quota counts: of a limit, of a hold, of what is used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Amounts {
-    /// Requests.
-    pub requests: u64,
-    /// Input and output tokens together.
-    pub tokens: u64,
-    /// Nano-US-dollar.
-    pub cost_nusd: u64,
-}
-
-impl Amounts {
-    /// The sum, each part saturating.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_add(other.requests),
-            tokens: self.tokens.saturating_add(other.tokens),
-            cost_nusd: self.cost_nusd.saturating_add(other.cost_nusd),
-        }
-    }
-
-    /// The difference, no part below zero.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_sub(other.requests),
-            tokens: self.tokens.saturating_sub(other.tokens),
-            cost_nusd: self.cost_nusd.saturating_sub(other.cost_nusd),
-        }
     }
 }

@@ -5,7 +5,7 @@ use crate::rig::{Rig, Scene, ask, ask_with, cheap, name_of, scene, streamed, two
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::request::reply::AnswerBody;
 use serde_json::{Value, json};
 use std::time::Duration;

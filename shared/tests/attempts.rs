@@ -1,8 +1,8 @@
 //! Retry, failover, waiting and giving up: what becomes of a request when candidates fail (A2, A3, A4, A6).
 
 use crate::rig::{Got, OUR_KEY, Rig, ask, ask_with, cheap, name_of, scene, streamed, two_tiers};
+use gateway_core::money::Amounts;
 use gateway_core::pipeline::ChatCall;
-use gateway_core::receipt::Amounts;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;

@@ -2,8 +2,8 @@
 
 use crate::rig::{Got, Rig, ask, ask_with, boxed, cheap, with_key};
 use gateway_core::directory::{Directory, Expiry};
+use gateway_core::money::Amounts;
 use gateway_core::pipeline::ChatCall;
-use gateway_core::receipt::Amounts;
 use gateway_core::tenant::key::ApiKey;
 use http::HeaderMap;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The exact cache: the same request of the same tenant is answered once, and nothing else is ever mistaken for it (T1).
 
 use crate::rig::{Rig, ask, ask_with, cheap, streamed, two_tiers};
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use serde_json::{Value, json};
 
 async fn cache(rig: &Rig, body: &Value) -> String {

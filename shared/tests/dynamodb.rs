@@ -203,7 +203,7 @@ async fn of_500_receipts_sent_by_20_processes_at_once_each_counts_once() {
     println!("{} replayed", processes.join_all().await.iter().sum::<usize>());
     let reader = client().await;
     for window in sent[0].windows.iter() {
-        let sum = sent.iter().map(Receipt::charged).fold(Default::default(), gateway_core::ledger::Charged::plus);
+        let sum = sent.iter().map(Receipt::charged).fold(Default::default(), gateway_core::money::Charged::plus);
         assert_eq!(reader.totals("acme", window).await.unwrap(), sum, "in {window:?}");
     }
     let rows = reader.usage(&UsageQuery::default(), None, 9).await.unwrap().data;

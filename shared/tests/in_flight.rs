@@ -3,9 +3,9 @@
 use crate::rig::{NOW, Rig, Scene, ask, ask_with, streamed, two_tiers};
 use async_trait::async_trait;
 use gateway_core::limit::window::Window;
+use gateway_core::money::Amounts;
 use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::{Call, Chunk, Chunks, Provider, ProviderError, Reply};
-use gateway_core::receipt::Amounts;
 use gateway_core::store::memory::MemoryCounters;
 use serde_json::json;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use crate::attempts::attempts;
 use crate::rig::{NOW, ask, ask_with, cheap, name_of, scene, streamed, two_tiers};
 use futures_util::future::join_all;
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use serde_json::{Value, json};
 
 #[tokio::test]

@@ -27,7 +27,7 @@ mod steps;
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{Admission, Counters, Lost, Settlement};

@@ -6,7 +6,7 @@ use gateway_core::id::RequestId;
 use gateway_core::ledger::{Claims, Ledger};
 use gateway_core::limit::gcra::Rate;
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::request::reply::AnswerBody;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::{Admission, Counters, QuotaAsk, Verdict};

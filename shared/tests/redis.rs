@@ -10,7 +10,7 @@ use gateway_core::health::score::HealthSettings;
 use gateway_core::health::{Observation, Sight};
 use gateway_core::id::RequestId;
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::store::contract::{epoch_of, refill};
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{

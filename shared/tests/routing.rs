@@ -2,8 +2,8 @@
 
 use crate::attempts::attempts;
 use crate::rig::{Got, Rig, Scene, ask, ask_with, boxed, cheap, name_of, scene, two_tiers, with_key};
+use gateway_core::money::Amounts;
 use gateway_core::pipeline::ChatCall;
-use gateway_core::receipt::Amounts;
 use serde_json::{Value, json};
 
 fn about(prompt: &str) -> Value {

@@ -6,11 +6,11 @@ use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, Key
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{
-    Begun, Charged, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow,
-    WhoseUid,
+    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid,
 };
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::{Amounts, Receipt};
+use gateway_core::money::{Amounts, Charged};
+use gateway_core::receipt::Receipt;
 use gateway_core::routing::intent::{EmbedError, Embedder};
 use gateway_core::store::{
     Admission, CacheKey, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, StoreError, Verdict,

@@ -2,7 +2,7 @@
 
 use crate::attempts::attempts;
 use crate::rig::{Got, Scene, ask, ask_with, name_of, scene, streamed, two_tiers};
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use serde_json::{Value, json};
 
 /// The strong model says something that no other does.

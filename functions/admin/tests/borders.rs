@@ -4,9 +4,8 @@ use crate::house::House;
 use async_trait::async_trait;
 use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::health::{ModelHealth, Observation};
-use gateway_core::ledger::Charged;
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::{Amounts, Charged};
 use gateway_core::store::{
     Admission, Counters, HealthStore, Lost, Settled, Settlement, StoreError, Verdict, WindowUse,
 };

@@ -3,7 +3,7 @@
 use crate::house::{DAY_MS, HOUR_MS, House, MONTH_MS, NOON_MS};
 use gateway_core::id::RequestId;
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::store::{Admission, QuotaAsk, Verdict};
 use serde_json::{Value, json};
 

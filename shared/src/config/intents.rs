@@ -1,5 +1,6 @@
 //! `[intents.*]`: what requests are about, and which tier serves each kind.
 
+use super::names::check_name;
 use super::reader::{Problems, Section, Word};
 use crate::catalog::Catalog;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Vec<(IntentSpec, Word)> {
     root.table("intents", |section| {
         let mut intents = Vec::new();
         for name in section.keys() {
-            super::check_name(section.problems, &name);
+            check_name(section.problems, &name);
             intents.extend(section.table(&name.text, |section| {
                 let tier = section.required_word("tier");
                 let examples = if section.require("examples") { section.words("examples")? } else { return None };

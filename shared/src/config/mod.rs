@@ -13,6 +13,7 @@
 mod answers;
 mod intents;
 mod models;
+mod names;
 mod providers;
 mod reader;
 mod secret;
@@ -28,7 +29,7 @@ use crate::health::breaker::BreakerSettings;
 use crate::health::score::HealthSettings;
 use crate::limit::retry_budget::RetrySettings;
 use crate::tenant::TenantSettings;
-use reader::{Problems, Section, Word, read_file};
+use reader::{Section, Word, read_file};
 
 /// The configuration of a gateway that is given none.
 pub const SHIPPED: &str = include_str!("../../../assets/gateway.toml");
@@ -164,13 +165,6 @@ fn read(
         catalog,
         intents,
         notices,
-    }
-}
-
-/// Names travel in headers, metrics and cache keys.
-fn check_name(problems: &Problems, name: &Word) {
-    if name.text.is_empty() || name.text.len() > 128 || !name.text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        problems.add(&name.place, "a name has 1 to 128 visible ASCII characters and no space");
     }
 }
 

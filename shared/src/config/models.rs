@@ -3,37 +3,14 @@
 //! Names are checked against everything that the file lists; only then are models taken out whose provider cannot serve
 //! here (no key, or on standby). A typing error is thus found on every machine, not only on the one with all the keys.
 
+use super::names::Names;
 use super::providers::{Availability, ProviderKind, ProviderSpec, SIMULATED};
 use super::reader::{Problems, Section, Word};
 use super::settings;
 use crate::catalog::{AUTO, Behaviour, Capabilities, Catalog, Model, SIMULATED_PREFIX, Simulated, Timeouts};
 use crate::money::PriceNusdPerMillion;
-use crate::tenant::allows;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The names that are given so far, each with the path that gave it: one name means one thing.
-#[derive(Default)]
-pub(super) struct Names(HashMap<String, String>);
-
-impl Names {
-    fn claim(&mut self, problems: &Problems, name: &Word) {
-        super::check_name(problems, name);
-        if name.text == AUTO {
-            problems.add(&name.place, "this name is reserved");
-        } else if name.text.starts_with(SIMULATED_PREFIX) {
-            problems.add(&name.place, "names that begin with sim/ belong to the simulated provider");
-        } else if let Some(first) = self.0.insert(name.text.clone(), name.place.path.clone()) {
-            problems.add(&name.place, format!("the name is taken by {first}"));
-        }
-    }
-
-    /// Whether a pattern (a name, or a prefix and `*`) is meant for any of them.
-    pub(super) fn any_matches(&self, pattern: &str) -> bool {
-        let pattern = [pattern.to_owned()];
-        self.0.keys().map(String::as_str).chain([AUTO, SIMULATED_PREFIX]).any(|name| allows(&pattern, name))
-    }
-}
 
 /// What the tables make.
 pub(super) struct Read {

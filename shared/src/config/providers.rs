@@ -4,6 +4,7 @@
 //! itself (T3), so what would carry one another way (user information in an address, an `authorization` header) is
 //! refused as well.
 
+use super::names::check_name;
 use super::reader::{Section, Word};
 use super::secret::{Secret, SecretRef};
 use http::{HeaderName, HeaderValue, Uri};
@@ -97,7 +98,7 @@ pub(super) fn read(root: &mut Section<'_, '_>, env: &dyn Fn(&str) -> Option<Stri
         let mut simulated: Option<String> = None;
         let mut read = Vec::new();
         for name in providers.keys() {
-            super::check_name(providers.problems, &name);
+            check_name(providers.problems, &name);
             let availability = providers.table(&name.text, |section| provider(section, &name, env));
             if let Availability::Serves(ProviderSpec { kind: ProviderKind::Simulated, .. }) = &availability {
                 if let Some(first) = simulated.replace(name.text.clone()) {

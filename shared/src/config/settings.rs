@@ -3,7 +3,7 @@
 //! Settings of a part that is a state machine of its own are declared beside that part, and only read here.
 
 use super::intents::IntentSpec;
-use super::models::Names;
+use super::names::Names;
 use super::reader::Section;
 use crate::catalog::{Catalog, Timeouts};
 use crate::health::breaker::BreakerSettings;

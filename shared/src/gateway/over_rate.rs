@@ -13,9 +13,10 @@
 //! Tokens are remembered by how many were asked for: fewer pass sooner. A remembered answer needs none, so a request that
 //! one may serve is not refused for them.
 
-use crate::error::{Error, RateKind};
+use crate::error::Error;
 use crate::limit::gcra::Rate;
 use crate::store::{Admission, RateStanding, Standing};
+use crate::tenant::RateKind;
 use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
     use crate::id::RequestId;
     use crate::limit::gcra::{Refusal, Tat};
-    use crate::receipt::Amounts;
+    use crate::money::Amounts;
     use proptest::prelude::*;
 
     const NOW: u64 = 1_763_769_600_000;

@@ -6,7 +6,7 @@
 use super::LedgerError;
 use crate::id::RequestId;
 use crate::limit::window::Window;
-use crate::receipt::Amounts;
+use crate::money::Amounts;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;

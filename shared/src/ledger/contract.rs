@@ -9,11 +9,11 @@
 mod figures;
 
 use self::figures::{figures_are_the_fold_over_the_receipts, figures_of_large_amounts_are_exact};
-use super::{Begun, Charged, Erased, IdempotencyKey, Ledger, UsageQuery, UsageRow};
+use super::{Begun, Erased, IdempotencyKey, Ledger, UsageQuery, UsageRow};
 use crate::id::RequestId;
 use crate::limit::window::Window;
-use crate::money::Usage;
-use crate::receipt::{Amounts, Attempt, AttemptKind, AttemptOutcome, CacheStatus, Intent, IntentSource, Receipt};
+use crate::money::{Amounts, Charged, Usage};
+use crate::receipt::{Attempt, AttemptKind, AttemptOutcome, CacheStatus, Intent, IntentSource, Receipt};
 use crate::tenant::{id_of, uid_apart};
 use bytes::Bytes;
 use std::sync::Arc;

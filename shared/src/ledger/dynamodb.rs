@@ -19,11 +19,12 @@ mod row;
 mod usage;
 
 use self::receipts::{SHARDS, changes, charged, list_day, receipt_key, totals_key};
-use super::{Charged, Erased, Figures, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid};
+use super::{Erased, Figures, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid};
 use crate::directory::Page;
 use crate::dynamodb::{Fault, Table, record_of};
 use crate::id::RequestId;
 use crate::limit::window::{Window, day_utc};
+use crate::money::Charged;
 use crate::receipt::Receipt;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;

@@ -22,14 +22,14 @@ mod totals;
 use self::checkpoint::sync_folder;
 use self::log::{Bounds, Log, Stretch, Work};
 use super::{
-    Begun, Charged, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow,
-    WhoseUid,
+    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid,
 };
 use crate::directory::Page;
 use crate::disk::DiskFault;
 use crate::id::RequestId;
 use crate::limit::window::Window;
-use crate::receipt::{Amounts, Receipt};
+use crate::money::{Amounts, Charged};
+use crate::receipt::Receipt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};

@@ -22,8 +22,9 @@ use crate::directory::Page;
 use crate::disk::DiskFault;
 use crate::id::RequestId;
 use crate::limit::window::Window;
+use crate::money::Charged;
 use crate::money::usd;
-use crate::receipt::{Amounts, Receipt};
+use crate::receipt::Receipt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -76,30 +77,6 @@ pub struct UsageQuery {
     pub tenant: Option<String>,
     /// Only this model.
     pub model: Option<String>,
-}
-
-/// What the receipts of a window add up to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Charged {
-    /// All of them.
-    pub used: Amounts,
-    /// Those of them that were admitted without the store.
-    pub outage: Amounts,
-}
-
-impl From<Amounts> for Charged {
-    /// Nothing of it without the store.
-    fn from(used: Amounts) -> Self {
-        Self { used, outage: Amounts::default() }
-    }
-}
-
-impl Charged {
-    /// The sum, each part saturating.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self { used: self.used.plus(other.used), outage: self.outage.plus(other.outage) }
-    }
 }
 
 /// Which tenants are meant, by their uids.

@@ -8,7 +8,10 @@
 //! kind, never below). Cached tokens are part of the input and reasoning tokens part of the output; they are told apart
 //! for their price and counted once (M7).
 
+mod amounts;
 pub mod usd;
+
+pub use amounts::{Amounts, Charged};
 
 use serde::{Deserialize, Serialize};
 

@@ -6,8 +6,9 @@
 //! client has read is ever taken back.
 
 use crate::catalog::{Model, Tier};
+use crate::money::Amounts;
 use crate::pipeline::{Produced, Work};
-use crate::receipt::{Amounts, AttemptKind, AttemptOutcome};
+use crate::receipt::{AttemptKind, AttemptOutcome};
 use crate::routing::decide::{Decision, eligible};
 use crate::stage::admit::Hold;
 use crate::stage::admit::afford::{SoFar, bound, extend};

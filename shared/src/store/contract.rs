@@ -17,9 +17,8 @@ mod interleavings;
 
 use super::{Admission, Counters, HealthStore, ResponseCache, Verdict};
 use crate::id::RequestId;
-use crate::ledger::Charged;
 use crate::limit::window::Window;
-use crate::receipt::Amounts;
+use crate::money::{Amounts, Charged};
 use std::sync::Arc;
 
 /// 2025-11-22 14:00:00 UTC: within a day and a month, at the edge of neither.

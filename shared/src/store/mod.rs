@@ -15,13 +15,12 @@ pub mod contract;
 pub mod memory;
 pub mod redis;
 
-use crate::error::{Quota, RateKind};
 use crate::health::{ModelHealth, Observation};
 use crate::id::RequestId;
-use crate::ledger::Charged;
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
-use crate::receipt::Amounts;
+use crate::money::{Amounts, Charged};
+use crate::tenant::{Quota, RateKind};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;

@@ -22,6 +22,41 @@ pub const UID_MARK: char = '~';
 /// Random characters of a uid: 95 bits.
 const UID_CHARS: usize = 16;
 
+/// Which daily or monthly quota is exhausted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// Requests a day.
+    DailyRequests,
+    /// Tokens a day.
+    DailyTokens,
+    /// Money a day.
+    DailyCost,
+    /// Money a month.
+    MonthlyCost,
+}
+
+impl Quota {
+    /// The limit's name in a tenant's settings.
+    #[must_use]
+    pub fn limit_name(self) -> &'static str {
+        match self {
+            Self::DailyRequests => "daily_requests",
+            Self::DailyTokens => "daily_tokens",
+            Self::DailyCost => "daily_cost_usd",
+            Self::MonthlyCost => "monthly_cost_usd",
+        }
+    }
+}
+
+/// Which rate was exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateKind {
+    /// Requests per minute.
+    Requests,
+    /// Tokens per minute.
+    Tokens,
+}
+
 /// Limits of a tenant; `None` means no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

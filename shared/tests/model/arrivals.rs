@@ -1,7 +1,7 @@
 //! What the store is told, and what it must answer.
 
 use super::{LEASE_MS, Message, Stage, VERSION, World, ZERO, most};
-use gateway_core::ledger::Charged;
+use gateway_core::money::Charged;
 use gateway_core::store::{Counters, Refusal, Settled, Verdict};
 use std::sync::Arc;
 

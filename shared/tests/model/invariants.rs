@@ -2,7 +2,7 @@
 
 use super::{Request, Stage, World, ZERO, most, within};
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::store::Counters;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::{Entry, ZERO, over};
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::store::{Admission, Settled, Settlement, WindowUse};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

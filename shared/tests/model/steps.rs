@@ -4,7 +4,7 @@ use super::{
     Entry, LEASE_MS, LIMIT, LIVE_AT_MOST, Message, OUTAGE, Request, Stage, VERSION, World, ZERO, most, within,
 };
 use gateway_core::id::RequestId;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::store::{Admission, Counters, QuotaAsk, Settlement};
 use std::sync::Arc;
 

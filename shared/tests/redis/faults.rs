@@ -2,7 +2,7 @@
 
 use super::{Fresh, HOLD, NOW, ZERO, ask, cache_key, introduce, settlement, store_at, used_and_held};
 use gateway_core::id::RequestId;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{
     Admission, CacheKey, Counters, HealthStore, ResponseCache, Settled, Settlement, Store, Verdict,
@@ -52,7 +52,7 @@ async fn scripts_that_are_forgotten_all_the_time_cost_no_error() {
     }
     tasks.join_all().await;
     forgetting.abort_all();
-    let used = gateway_core::receipt::Amounts { requests: 320, tokens: 32_000, cost_nusd: 320_000 };
+    let used = gateway_core::money::Amounts { requests: 320, tokens: 32_000, cost_nusd: 320_000 };
     assert_eq!(used_and_held(&store, "acme").await, (used, ZERO));
 }
 

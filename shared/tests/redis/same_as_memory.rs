@@ -10,7 +10,7 @@ use gateway_core::health::{MemoryHealth, ModelHealth, Observation, Sight};
 use gateway_core::id::RequestId;
 use gateway_core::limit::gcra::Rate;
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::store::contract::refill;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::redis::RedisStore;

@@ -15,7 +15,7 @@ use gateway_core::health::{Observation, Sight};
 use gateway_core::id::RequestId;
 use gateway_core::limit::gcra::Rate;
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::Amounts;
+use gateway_core::money::Amounts;
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{Admission, CacheKey, CacheWrite, QuotaAsk, Settled, Settlement, Store, Verdict};
 use std::sync::Arc;

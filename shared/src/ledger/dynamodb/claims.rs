@@ -8,7 +8,7 @@ use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, bytes, bytes_of, number
 use crate::id::{RequestId, random_u64};
 use crate::ledger::{Begun, Claims, IdempotencyKey, LedgerError};
 use crate::limit::window::Window;
-use crate::receipt::Amounts;
+use crate::money::Amounts;
 use crate::tenant::key::hex;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};

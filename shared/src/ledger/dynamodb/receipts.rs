@@ -4,9 +4,10 @@ use super::row::{self, Place};
 use super::{DAY_MS, KEEP_ROWS_MS};
 use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, json, number, number_of, seconds};
 use crate::id::RequestId;
-use crate::ledger::{Charged, Tally};
+use crate::ledger::Tally;
 use crate::limit::window::{Window, day_utc};
-use crate::receipt::{Amounts, Receipt};
+use crate::money::{Amounts, Charged};
+use crate::receipt::Receipt;
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use super::super::{LedgerError, WhoseUid};
 use crate::disk::DiskFault;
 use crate::disk::database::FileDatabase;
 use crate::id::RequestId;
-use crate::receipt::Amounts;
+use crate::money::Amounts;
 use bytes::Bytes;
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};

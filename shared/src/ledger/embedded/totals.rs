@@ -9,8 +9,9 @@
 //! checkpoint.
 
 use crate::directory::Page;
-use crate::ledger::{Charged, Counts, Figures, Period, Tally, UsageQuery, UsageRow, WhoseUid};
+use crate::ledger::{Counts, Figures, Period, Tally, UsageQuery, UsageRow, WhoseUid};
 use crate::limit::window::{Window, beginning_of, day_utc};
+use crate::money::Charged;
 use crate::receipt::Receipt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};

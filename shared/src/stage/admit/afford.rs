@@ -7,15 +7,15 @@
 //! failover goes on within the tenant's outage share. Whatever is refused, nothing is called that is not held for (M1).
 
 use crate::catalog::Model;
-use crate::error::Quota;
 use crate::estimate::{InputEstimate, at_most, dearest};
 use crate::gateway::outage;
 use crate::limit::window::Window;
+use crate::money::Amounts;
 use crate::pipeline::Work;
-use crate::receipt::Amounts;
 use crate::routing::decide::Decision;
 use crate::stage::admit::{Hold, counters};
 use crate::store::{QuotaAsk, StoreError, WindowUse};
+use crate::tenant::Quota;
 use std::sync::Arc;
 
 /// How much of the hold the calls made so far have used up.

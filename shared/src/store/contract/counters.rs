@@ -1,15 +1,14 @@
 //! Rates, concurrency, quotas and holds, one rule after the other.
 
 use super::{NOW, epoch_of, refill};
-use crate::error::{Quota, RateKind};
 use crate::id::RequestId;
-use crate::ledger::Charged;
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
-use crate::receipt::Amounts;
+use crate::money::{Amounts, Charged};
 use crate::store::{
     Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, Verdict, WindowUse,
 };
+use crate::tenant::{Quota, RateKind};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use tokio::task::JoinSet;

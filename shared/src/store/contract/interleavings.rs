@@ -6,10 +6,10 @@
 
 use super::counters::{ZERO, ask, day, introduce, settlement, used_and_held};
 use super::{NOW, epoch_of};
-use crate::error::Quota;
 use crate::id::RequestId;
-use crate::receipt::Amounts;
+use crate::money::Amounts;
 use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settled, Settlement, Verdict, WindowUse};
+use crate::tenant::Quota;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 

@@ -5,16 +5,15 @@
 //! take everything (M1). A hold that nobody settled before its lease ended is charged in full (M2), when the tenant is
 //! next looked at.
 
-use crate::error::{Quota, RateKind};
 use crate::id::{RequestId, random_u64};
-use crate::ledger::Charged;
 use crate::limit::gcra::{self, Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
-use crate::receipt::Amounts;
+use crate::money::{Amounts, Charged};
 use crate::store::{
     Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict,
     WindowUse,
 };
+use crate::tenant::{Quota, RateKind};
 use async_trait::async_trait;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

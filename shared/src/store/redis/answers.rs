@@ -2,12 +2,12 @@
 
 use super::RedisStore;
 use super::script::{unpacked, whole};
-use crate::error::{Quota, RateKind};
 use crate::id::RequestId;
 use crate::limit::gcra::{Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
-use crate::receipt::Amounts;
+use crate::money::Amounts;
 use crate::store::{Admission, Lost, RateStanding, Refusal, Settled, Standing, StoreError, Verdict};
+use crate::tenant::{Quota, RateKind};
 use redis::Value;
 
 /// How long the numbers are at the head of an admission's answer.

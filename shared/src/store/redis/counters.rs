@@ -26,10 +26,9 @@ use super::answers::{Admitted, amounts_of, list, numbers, settled, split_lost, t
 use super::connection::{in_order, usable};
 use super::script::{Step, packed};
 use crate::id::{RequestId, random_u64};
-use crate::ledger::Charged;
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
-use crate::receipt::Amounts;
+use crate::money::{Amounts, Charged};
 use crate::store::{Admission, Counters, Lost, QuotaAsk, Settled, Settlement, StoreError, Verdict, WindowUse};
 use async_trait::async_trait;
 use redis::Value;

@@ -243,7 +243,7 @@ mod tests {
     use crate::id::RequestId;
     use crate::limit::gcra::Rate;
     use crate::limit::window::Window;
-    use crate::receipt::Amounts;
+    use crate::money::Amounts;
     use crate::store::QuotaAsk;
     use test_servers::redis::Redis;
 

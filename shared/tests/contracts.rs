@@ -3,13 +3,11 @@
 use crate::rig::Folder;
 use gateway_core::directory::contract as directory;
 use gateway_core::directory::embedded::EmbeddedDirectory;
-use gateway_core::health::MemoryHealth;
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::ledger::contract as ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
-use gateway_core::store::memory::MemoryCache;
-use gateway_core::store::memory::MemoryCounters;
+use gateway_core::store::memory::{MemoryCache, MemoryCounters, MemoryHealth};
 use gateway_core::store::{Counters, HealthStore, ResponseCache, contract as store};
 use std::sync::Arc;
 

@@ -4,7 +4,6 @@ use crate::rig::{NOW, Rig, Scene, ask, ask_with, cheap, scene, streamed, two_tie
 use crate::unreliable::Unreliable;
 use async_trait::async_trait;
 use bytes::Bytes;
-use gateway_core::health::MemoryHealth;
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::limit::window::Window;
@@ -12,8 +11,7 @@ use gateway_core::money::{Amounts, Charged};
 use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::routing::intent::HashedNgrams;
-use gateway_core::store::memory::MemoryCache;
-use gateway_core::store::memory::MemoryCounters;
+use gateway_core::store::memory::{MemoryCache, MemoryCounters, MemoryHealth};
 use gateway_core::store::{
     Admission, CacheKey, Counters, Lost, ResponseCache, Settled, Settlement, StoreError, Verdict, WindowUse,
 };

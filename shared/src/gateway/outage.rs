@@ -13,7 +13,6 @@
 
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::health::MemoryHealth;
 use crate::health::breaker::BreakerSettings;
 use crate::health::score::HealthSettings;
 use crate::ledger::LedgerError;
@@ -21,7 +20,7 @@ use crate::limit::window::{Window, WindowKind};
 use crate::money::Amounts;
 use crate::pipeline::Work;
 use crate::stage::admit::{Hold, Refused, quota_ask, told};
-use crate::store::memory::MemoryCounters;
+use crate::store::memory::{MemoryCounters, MemoryHealth};
 use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settlement, StoreError, Verdict};
 use futures_util::future::join_all;
 use std::collections::{HashMap, HashSet};

@@ -1,8 +1,8 @@
 //! What is known of each model: how fast it is, how often it fails, whether it may be asked at all.
 //!
 //! Four small state machines, pure and testable by themselves: [`welford`] (decayed statistics), [`breaker`], [`refusals`]
-//! and [`score`] (the order of candidates). This file is what they are put together to: one [`ModelHealth`] per model, and
-//! the store that keeps it in this process's memory.
+//! and [`score`] (the order of candidates). This file is what they are put together to: one [`ModelState`] per model, which
+//! each store keeps in its own way, and the [`ModelHealth`] that is read off it.
 
 pub mod breaker;
 pub mod refusals;
@@ -10,13 +10,10 @@ pub mod score;
 pub mod welford;
 
 use crate::id::jitter;
-use crate::store::{HealthStore, StoreError};
-use async_trait::async_trait;
 use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, SKEW_MS};
 use refusals::{EVERYBODY, Refusals, Refused, mark_of_tenant};
-use score::{HealthSettings, Measures, Standing};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use score::{Measures, Standing};
+use std::sync::Arc;
 use welford::Welford;
 
 /// What an attempt showed of its model. A fault of the caller's shows nothing and is not recorded.
@@ -91,7 +88,7 @@ impl ModelHealth {
 
 /// What a store keeps of a model.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Kept {
+pub(crate) struct ModelState {
     pub(crate) ttft_ms: Welford,
     pub(crate) ms_per_token: Welford,
     pub(crate) failure: Welford,
@@ -102,25 +99,26 @@ pub(crate) struct Kept {
     pub(crate) cooled_at_ms: u64,
 }
 
-impl Kept {
-    pub(crate) fn read(&self, now_ms: u64, tau_ms: u64) -> ModelHealth {
-        let mut kept = self.clone();
-        kept.mend(now_ms);
-        let standing = Standing::of(kept.cooldown_until_ms, &kept.breaker, now_ms);
-        let refused = Standing::of(0, &kept.refusals.breaker, now_ms);
-        let for_all = kept.refusals.tenant == EVERYBODY;
-        let breakers = [&kept.breaker, &kept.refusals.breaker];
+impl ModelState {
+    /// What it says at `now_ms`.
+    pub(crate) fn snapshot(&self, now_ms: u64, tau_ms: u64) -> ModelHealth {
+        let mut state = self.clone();
+        state.mend(now_ms);
+        let standing = Standing::of(state.cooldown_until_ms, &state.breaker, now_ms);
+        let refused = Standing::of(0, &state.refusals.breaker, now_ms);
+        let for_all = state.refusals.tenant == EVERYBODY;
+        let breakers = [&state.breaker, &state.refusals.breaker];
         let open = breakers.into_iter().take(if for_all { 2 } else { 1 }).map(|breaker| breaker.state(now_ms)).max();
         ModelHealth {
             measures: Measures {
-                ttft_ms: kept.ttft_ms.read(now_ms, tau_ms),
-                ms_per_token: kept.ms_per_token.read(now_ms, tau_ms),
-                failure: kept.failure.read(now_ms, tau_ms),
+                ttft_ms: state.ttft_ms.read(now_ms, tau_ms),
+                ms_per_token: state.ms_per_token.read(now_ms, tau_ms),
+                failure: state.failure.read(now_ms, tau_ms),
             },
             standing: if for_all { standing.worse(refused) } else { standing },
             breaker: open.unwrap_or(BreakerState::Closed),
-            cooldown_until_ms: if kept.cooldown_until_ms > now_ms { kept.cooldown_until_ms } else { 0 },
-            only_for: (!for_all && refused != Standing::Ready).then_some((kept.refusals.tenant, refused)),
+            cooldown_until_ms: if state.cooldown_until_ms > now_ms { state.cooldown_until_ms } else { 0 },
+            only_for: (!for_all && refused != Standing::Ready).then_some((state.refusals.tenant, refused)),
         }
     }
 
@@ -148,7 +146,8 @@ impl Kept {
         self.failure.record(0.0, now_ms, tau_ms);
     }
 
-    fn record(&mut self, seen: &Observation, now_ms: u64, tau_ms: u64, settings: &BreakerSettings) {
+    /// Takes an observation in.
+    pub(crate) fn record(&mut self, seen: &Observation, now_ms: u64, tau_ms: u64, settings: &BreakerSettings) {
         self.mend(now_ms);
         let begun_at_ms = seen.begun_at_ms;
         let ended = |outcome| breaker::Seen { outcome, begun_at_ms, now_ms };
@@ -182,65 +181,12 @@ impl Kept {
     }
 
     /// Leases the one probe of each breaker that keeps this tenant out, if all of them have theirs to give.
-    fn try_probe(&mut self, tenant: u64, lease_ms: u64, now_ms: u64) -> bool {
+    pub(crate) fn try_probe(&mut self, tenant: u64, lease_ms: u64, now_ms: u64) -> bool {
         self.mend(now_ms);
         let refused = self.refusals.concern(tenant).then_some(&mut self.refusals.breaker);
         let breakers = [Some(&mut self.breaker), refused].into_iter().flatten();
         let mut shut: Vec<_> = breakers.filter(|breaker| breaker.state(now_ms) != BreakerState::Closed).collect();
         let due = !shut.is_empty() && shut.iter().all(|breaker| breaker.is_due(now_ms));
         due && shut.iter_mut().all(|breaker| breaker.try_probe(now_ms, lease_ms))
-    }
-}
-
-/// Health in this process's memory.
-#[derive(Debug)]
-pub struct MemoryHealth {
-    tau_ms: u64,
-    breaker: BreakerSettings,
-    models: Mutex<HashMap<Arc<str>, Kept>>,
-}
-
-impl MemoryHealth {
-    /// Knows nothing yet.
-    #[must_use]
-    pub fn new(health: &HealthSettings, breaker: BreakerSettings) -> Self {
-        Self { tau_ms: health.tau_ms, breaker, models: Mutex::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Kept>> {
-        self.models.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl HealthStore for MemoryHealth {
-    async fn snapshot(&self, models: &[Arc<str>], now_ms: u64) -> Result<Vec<ModelHealth>, StoreError> {
-        let kept = self.lock();
-        let unknown = Kept::default();
-        Ok(models.iter().map(|model| kept.get(model).unwrap_or(&unknown).read(now_ms, self.tau_ms)).collect())
-    }
-
-    async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
-        let mut kept = self.lock();
-        for sight in seen {
-            if !kept.contains_key(&sight.model) {
-                kept.insert(sight.model.clone(), Kept::default());
-            }
-            if let Some(model) = kept.get_mut(&sight.model) {
-                model.record(sight, now_ms, self.tau_ms, &self.breaker);
-            }
-        }
-        Ok(())
-    }
-
-    async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
-        let mut models = self.lock();
-        let Some(known) = models.get_mut(model) else { return Ok(false) };
-        let mut kept = known.clone();
-        let leased = kept.try_probe(mark_of_tenant(tenant), lease_ms, now_ms);
-        if leased {
-            *known = kept;
-        }
-        Ok(leased)
     }
 }

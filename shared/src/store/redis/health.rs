@@ -17,7 +17,7 @@ use super::script::{Step, fit, packed, unpacked, whole};
 use crate::health::breaker::{Breaker, BreakerSettings};
 use crate::health::refusals::{Refusals, Run, mark_of_tenant};
 use crate::health::welford::Welford;
-use crate::health::{Kept, ModelHealth, Observation, Sight};
+use crate::health::{ModelHealth, ModelState, Observation, Sight};
 use crate::id::jitter;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
@@ -37,7 +37,7 @@ const MODEL_KEPT_MS: u64 = 86_400_000;
 /// What this process knows of a model.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
-    kept: Kept,
+    kept: ModelState,
     /// How often the model had been written then.
     written: u64,
     read_at_ms: u64,
@@ -97,9 +97,9 @@ pub(super) enum Haste {
 }
 
 /// Reads a model as `model.lua` packs it, and how often it was written; one that is not there has seen nothing.
-fn read_model(answer: &Value) -> Option<(Kept, u64)> {
+fn read_model(answer: &Value) -> Option<(ModelState, u64)> {
     let packed = match answer {
-        Value::Nil => return Some((Kept::default(), 0)),
+        Value::Nil => return Some((ModelState::default(), 0)),
         Value::BulkString(packed) => packed,
         _ => return None,
     };
@@ -119,7 +119,7 @@ fn read_model(answer: &Value) -> Option<(Kept, u64)> {
             ..Breaker::default()
         })
     };
-    let kept = Kept {
+    let kept = ModelState {
         ttft_ms: welford(ttft_ms),
         ms_per_token: welford(ms_per_token),
         failure: welford(failure),
@@ -163,7 +163,7 @@ impl RedisStore {
         format!("{}n:{{{model}}}", self.prefix)
     }
 
-    async fn kept(&self, model: &Arc<str>, now_ms: u64) -> Result<Kept, StoreError> {
+    async fn kept(&self, model: &Arc<str>, now_ms: u64) -> Result<ModelState, StoreError> {
         let fresh = |models: &HashMap<Arc<str>, Known>| {
             models.get(model).filter(|known| known.is_fresh(now_ms)).map(|known| known.kept.clone())
         };
@@ -177,7 +177,7 @@ impl RedisStore {
     }
 
     /// Keeps what the server said of a model; but of two answers that overtook each other, the later.
-    fn learn(&self, model: &Arc<str>, answer: &Value, now_ms: u64) -> Result<Kept, StoreError> {
+    fn learn(&self, model: &Arc<str>, answer: &Value, now_ms: u64) -> Result<ModelState, StoreError> {
         let (kept, written) =
             read_model(answer).ok_or_else(|| StoreError(format!("the health of {model} cannot be read")))?;
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,7 +283,7 @@ impl RedisStore {
 impl HealthStore for RedisStore {
     async fn snapshot(&self, models: &[Arc<str>], now_ms: u64) -> Result<Vec<ModelHealth>, StoreError> {
         let kept = try_join_all(models.iter().map(|model| self.kept(model, now_ms))).await?;
-        Ok(kept.iter().map(|kept| kept.read(now_ms, self.tuning.tau_ms)).collect())
+        Ok(kept.iter().map(|kept| kept.snapshot(now_ms, self.tuning.tau_ms)).collect())
     }
 
     async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@
 //! No request field reaches a provider's address or key through this file (T4): a model only names its provider.
 
 use crate::money::PriceNusdPerMillion;
+pub use crate::wire::facts::Capabilities;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -16,39 +17,6 @@ pub const AUTO: &str = "auto";
 
 /// What the names of the simulated provider's models begin with.
 pub const SIMULATED_PREFIX: &str = "sim/";
-
-/// What a model can do, or what a request needs of one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Calls functions.
-    pub tools: bool,
-    /// Holds its answer to a JSON schema.
-    pub json_schema: bool,
-    /// Reads images.
-    pub vision: bool,
-    /// Reports the log probability of each token.
-    pub logprobs: bool,
-    /// Goes on from the beginning of an answer; what the continuation of a cut stream needs.
-    pub prefill: bool,
-}
-
-impl Capabilities {
-    /// Everything, as the simulated models can.
-    pub const ALL: Self = Self { tools: true, json_schema: true, vision: true, logprobs: true, prefill: true };
-
-    /// The first capability in `needed` that is missing here, by its name in the configuration.
-    pub fn lacks(self, needed: Self) -> Option<&'static str> {
-        [
-            ("tools", self.tools, needed.tools),
-            ("json_schema", self.json_schema, needed.json_schema),
-            ("vision", self.vision, needed.vision),
-            ("logprobs", self.logprobs, needed.logprobs),
-            ("prefill", self.prefill, needed.prefill),
-        ]
-        .into_iter()
-        .find_map(|(name, has, needs)| (needs && !has).then_some(name))
-    }
-}
 
 /// How long one attempt may wait for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,7 @@ mod secret;
 mod settings;
 
 pub use intents::IntentSpec;
-pub use providers::{ApiKey, MaxTokensField, OpenAiSpec, ProviderKind, ProviderSpec};
+pub use providers::{ApiKey, OpenAiSpec, ProviderKind, ProviderSpec};
 pub use secret::{Secret, SecretRef};
 pub use settings::{CacheSettings, IntentSettings, ServerSettings, UpgradeSettings};
 

@@ -7,6 +7,7 @@
 use super::names::check_name;
 use super::reader::{Section, Word};
 use super::secret::{Secret, SecretRef};
+use crate::wire::openai::MaxTokensField;
 use http::{HeaderName, HeaderValue, Uri};
 use std::sync::Arc;
 
@@ -53,25 +54,6 @@ pub enum ApiKey {
     Known(Secret),
     /// To be fetched before the start is over.
     Pending(SecretRef),
-}
-
-/// What a provider calls the bound on the answer's tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MaxTokensField {
-    /// `max_tokens`, which nearly every provider knows.
-    MaxTokens,
-    /// `max_completion_tokens`, which OpenAI's reasoning models insist on.
-    MaxCompletionTokens,
-}
-
-impl MaxTokensField {
-    /// The field's name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MaxTokens => "max_tokens",
-            Self::MaxCompletionTokens => "max_completion_tokens",
-        }
-    }
 }
 
 /// A table of `[providers.*]` in the light of the environment.

@@ -2,6 +2,7 @@
 use super::*;
 use crate::catalog::{Capabilities, Target};
 use crate::money::PriceNusdPerMillion;
+use crate::wire::openai::MaxTokensField;
 use proptest::prelude::*;
 
 /// The smallest file that can be used.

@@ -14,6 +14,8 @@ use crate::catalog::Model;
 use crate::id::RequestId;
 use crate::limit::budget::{Full, Room};
 use crate::receipt::{AttemptOutcome, Cause};
+use crate::wire::format::{Format, Overrides};
+use crate::wire::openai::CHAT;
 pub use crate::wire::openai::answer::{Answers, Choice, Chunk, Completion, NotACompletion, TokenLogprobs};
 use crate::wire::openai::request::ChatRequest;
 use async_trait::async_trait;
@@ -38,6 +40,19 @@ pub struct Call<'a> {
     pub id: RequestId,
     /// The memory that its answer may take.
     pub room: &'a Room,
+}
+
+impl<'a> Call<'a> {
+    /// What the gateway itself says in the request that goes upstream.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides<'a> {
+        Overrides {
+            model: &self.model.provider_model,
+            max_output_tokens: self.max_output_tokens,
+            stream: self.stream,
+            ask_logprobs: self.ask_logprobs,
+        }
+    }
 }
 
 /// What came of a call.
@@ -123,6 +138,11 @@ impl From<Full> for ProviderError {
 /// A place where models are served.
 #[async_trait]
 pub trait Provider: Send + Sync {
+    /// The format that it speaks.
+    fn format(&self) -> &'static dyn Format {
+        &CHAT
+    }
+
     /// Calls a model.
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError>;
 }

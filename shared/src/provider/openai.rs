@@ -1,20 +1,19 @@
 //! OpenAI's wire format: OpenAI, Groq, Together, OpenRouter, vLLM, Ollama and the many others that speak it.
 //!
-//! The client's body goes upstream as it came, with the few fields replaced that are the gateway's to say: the model, the
-//! bound on the output (M1 depends on it), and that a stream ends with its usage (M3). Address and key come from the
-//! configuration alone (T4). Nothing of a provider's error text leaves this file except where it speaks of the caller's
-//! own fault (A2).
+//! Address and key come from the configuration alone (T4). Nothing of a provider's error text leaves this file except
+//! where it speaks of the caller's own fault (A2).
 
 use super::reach::no_answer;
 use super::retry_after::retry_after;
 use super::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
 use crate::apart::{ANSWERS, apart};
-use crate::config::{MaxTokensField, OpenAiSpec, Secret};
+use crate::config::{OpenAiSpec, Secret};
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
 use crate::limit::budget::{COPIES, Room};
 use crate::receipt::{AttemptOutcome, Cause};
-use crate::wire::json::fields;
+use crate::wire::format::Format;
+use crate::wire::openai::OpenAiChat;
 use crate::wire::openai::answer::NotACompletion;
 use crate::wire::sse::SseParser;
 use async_trait::async_trait;
@@ -48,7 +47,7 @@ pub struct OpenAi {
     headers: HeaderMap,
     keys: Vec<Key>,
     next_key: AtomicUsize,
-    max_tokens_field: MaxTokensField,
+    format: &'static OpenAiChat,
     tls: rustls::ClientConfig,
     /// One connection pool per connect time-out, made when first needed: a cold start pays for none of them.
     clients: Mutex<HashMap<u64, Client>>,
@@ -101,7 +100,7 @@ impl OpenAi {
             headers,
             keys: keys.iter().map(key).collect::<Result<_, _>>()?,
             next_key: AtomicUsize::new(0),
-            max_tokens_field: spec.max_tokens_field,
+            format: OpenAiChat::with(spec.max_tokens_field),
             tls,
             clients: Mutex::default(),
         })
@@ -150,9 +149,13 @@ impl OpenAi {
 
 #[async_trait]
 impl Provider for OpenAi {
+    fn format(&self) -> &'static dyn Format {
+        self.format
+    }
+
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
         let client = self.client(call.model.timeouts.connect_ms)?;
-        let body = body(&call, self.max_tokens_field);
+        let body = self.format.splice(&call.request.body, &call.overrides());
         let keys = self.keys_in_turn(call.now_ms);
         let last = keys.len() - 1;
         for (i, key) in keys.into_iter().enumerate() {
@@ -184,47 +187,6 @@ impl Provider for OpenAi {
         }
         Err(ProviderError::retryable(AttemptOutcome::Reset, "no key"))
     }
-}
-
-/// The client's body with what is the gateway's to say.
-fn body(call: &Call<'_>, max_tokens_field: MaxTokensField) -> Bytes {
-    let mut out = BytesMut::with_capacity(call.request.body_bytes() + 128);
-    let mut field = |name: &str, value: &[u8]| {
-        out.extend_from_slice(if out.is_empty() { b"{" } else { b"," });
-        match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            true => out.extend_from_slice(format!("\"{name}\":").as_bytes()),
-            false => out.extend_from_slice(format!("{}:", Value::from(name)).as_bytes()),
-        }
-        out.extend_from_slice(value);
-    };
-    field("model", Value::from(&*call.model.provider_model).to_string().as_bytes());
-    for (name, value) in call.request.raw_fields() {
-        match name {
-            "model" | "models" | "max_tokens" | "max_completion_tokens" | "stream_options" => {}
-            "logprobs" if call.ask_logprobs => {}
-            _ => field(name, value),
-        }
-    }
-    field(max_tokens_field.as_str(), call.max_output_tokens.to_string().as_bytes());
-    if call.stream {
-        field("stream_options", &stream_options(call.request.raw("stream_options")));
-    }
-    if call.ask_logprobs {
-        field("logprobs", b"true");
-    }
-    out.extend_from_slice(b"}");
-    out.freeze()
-}
-
-/// The client's stream options, with the usage asked for.
-fn stream_options(given: Option<&str>) -> Vec<u8> {
-    let mut options = String::from("{");
-    for (name, value) in given.and_then(|text| fields(text, usize::MAX).ok()).into_iter().flatten() {
-        if name != "include_usage" {
-            options += &format!("{}:{},", Value::from(&*name), value.get());
-        }
-    }
-    (options + r#""include_usage":true}"#).into_bytes()
 }
 
 async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<Reply, ProviderError> {

@@ -1,6 +1,10 @@
 //! Wire formats: how requests and answers are written, and what the gateway reads in them.
 
+pub mod body;
+pub mod facts;
+pub mod format;
 pub(crate) mod json;
 pub mod openai;
+pub mod request;
 pub mod schema;
 pub mod sse;

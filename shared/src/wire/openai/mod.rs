@@ -1,5 +1,77 @@
-//! OpenAI's chat completions.
+//! OpenAI's chat completions: what most clients and providers speak.
 
 pub mod answer;
 pub(crate) mod paid;
 pub mod request;
+mod upstream;
+
+use crate::error::Error;
+use crate::wire::body::Body;
+use crate::wire::facts::Facts;
+use crate::wire::format::{FieldNames, Format, Overrides};
+use bytes::Bytes;
+
+/// What a provider calls the bound on the answer's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxTokensField {
+    /// `max_tokens`, which nearly every provider knows.
+    MaxTokens,
+    /// `max_completion_tokens`, which OpenAI's reasoning models insist on.
+    MaxCompletionTokens,
+}
+
+impl MaxTokensField {
+    /// The field's name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
+/// OpenAI's chat format.
+#[derive(Debug)]
+pub struct OpenAiChat {
+    max_tokens_field: MaxTokensField,
+}
+
+/// As nearly every provider and client speaks it.
+pub static CHAT: OpenAiChat = OpenAiChat { max_tokens_field: MaxTokensField::MaxTokens };
+/// As OpenAI's reasoning models insist on.
+static CHAT_OF_REASONING: OpenAiChat = OpenAiChat { max_tokens_field: MaxTokensField::MaxCompletionTokens };
+
+impl OpenAiChat {
+    /// The dialect that calls the bound on the output so.
+    #[must_use]
+    pub fn with(max_tokens_field: MaxTokensField) -> &'static Self {
+        match max_tokens_field {
+            MaxTokensField::MaxTokens => &CHAT,
+            MaxTokensField::MaxCompletionTokens => &CHAT_OF_REASONING,
+        }
+    }
+}
+
+impl Format for OpenAiChat {
+    fn name(&self) -> &'static str {
+        "openai-chat"
+    }
+
+    fn fields(&self) -> &'static FieldNames {
+        &FieldNames {
+            models: "models",
+            messages: "messages",
+            tools: "tools",
+            answer_format: "response_format",
+            logprobs: "logprobs",
+        }
+    }
+
+    fn read(&self, body: Bytes) -> Result<(Body, Facts), Error> {
+        request::read(body)
+    }
+
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
+        upstream::splice(body, overrides, self.max_tokens_field)
+    }
+}

@@ -1,26 +1,18 @@
-//! A chat request as it came: checked, understood as far as the gateway needs, and otherwise left alone.
-//!
-//! The body is kept byte for byte, with the place of each top-level field in it. What goes to a provider is these very
-//! bytes with a few fields replaced, so that a field which the gateway does not know, and a number which a float would
-//! bend, reach the provider untouched. A field given twice is refused: two readers of such a body could take different
-//! ones, and one of the two readers is what decided the limits.
+//! A chat request, read into what the gateway needs to know of it; what providers would refuse later is refused here.
 
 use crate::error::Error;
-use crate::wire::json::{BadFields, Stopped, fields, items};
+use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
+pub use crate::wire::facts::AnswerFormat;
+use crate::wire::facts::Facts;
+use crate::wire::json::fields;
 use crate::wire::openai::paid;
 use crate::wire::schema::MAX_SCHEMA_BYTES;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
-/// Deepest nesting of a body; deeper ones are refused before any recursive reader meets them.
-const MAX_DEPTH: usize = 96;
-/// Most top-level fields of a body; OpenAI documents some forty.
-const MAX_FIELDS: usize = 256;
 /// Most fields of `stream_options`, which are written anew for the provider; OpenAI documents two.
 const MAX_STREAM_OPTIONS: usize = 32;
 /// Most names in `models`.
@@ -28,148 +20,57 @@ const MAX_MODELS: usize = 32;
 /// Most answers to one request.
 pub const MAX_ANSWERS: u64 = 128;
 
-/// A place for one field's value in the body.
-#[derive(Debug, Clone)]
-struct Field {
-    name: Box<str>,
-    value: Range<usize>,
+/// Reads and checks a body.
+///
+/// # Errors
+/// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
+pub(super) fn read(bytes: Bytes) -> Result<(Body, Facts), Error> {
+    let mut reader = Reader { facts: Facts { body_bytes: bytes.len(), ..Facts::default() } };
+    let body = Body::json(bytes, |name, value| reader.field(name, value))?;
+    let mut facts = reader.facts;
+    if facts.model.is_empty() && facts.models.is_empty() {
+        return Err(Error::invalid("model", "Say which model: `auto`, a tier, or a name of GET /v1/models."));
+    }
+    if facts.messages == 0 {
+        return Err(Error::invalid("messages", "Send at least one message."));
+    }
+    facts.needs.vision = facts.images > 0;
+    facts.needs.json_schema = matches!(facts.answer_format, AnswerFormat::JsonSchema(_));
+    Ok((body, facts))
 }
 
-/// What kind of answer the client wants.
-#[derive(Debug, Clone, PartialEq)]
-pub enum AnswerFormat {
-    /// Any text.
-    Text,
-    /// Any JSON object.
-    JsonObject,
-    /// JSON that fits this schema, as it stands in the body: a tree of it would be many times its size, and is made only
-    /// where an answer is judged.
-    JsonSchema(Arc<str>),
+/// What has been read so far.
+struct Reader {
+    facts: Facts,
 }
 
-/// A chat request.
-#[derive(Debug, Clone)]
-pub struct ChatRequest {
-    body: Bytes,
-    fields: Vec<Field>,
-    /// `auto`, a tier, a catalog name or an alias.
-    pub model: Arc<str>,
-    /// Further names, in order of preference.
-    pub models: Vec<Arc<str>>,
-    /// Whether the answer is to be streamed.
-    pub stream: bool,
-    /// Whether a stream is to end with its usage.
-    pub include_usage: bool,
-    /// How many answers are wanted.
-    pub n: u64,
-    /// The most tokens that one answer may have, if the client says.
-    pub max_output_tokens: Option<u64>,
-    /// The sampling temperature, if the client says.
-    pub temperature: Option<f64>,
-    /// Whether the client wants log-probabilities.
-    pub logprobs: bool,
-    /// Whether there are tools.
-    pub has_tools: bool,
-    /// The first field that changes what the provider bills at, if there is one; see [`crate::tenant::TenantSettings`].
-    pub paid_extra: Option<Box<str>>,
-    /// What kind of answer is wanted.
-    pub format: AnswerFormat,
-    /// How many messages there are.
-    pub messages: usize,
-    /// How many images there are.
-    pub images: usize,
-    /// Bytes of the images that stand in the body itself.
-    pub image_bytes: usize,
-    /// The text of the last message of the user.
-    pub prompt: String,
-}
-
-impl ChatRequest {
-    /// Reads and checks a body.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
-    pub fn parse(body: Bytes) -> Result<Self, Error> {
-        let text = std::str::from_utf8(&body).map_err(|e| {
-            let message =
-                format!("The body is not UTF-8: the byte at {} is the first that does not fit.", e.valid_up_to());
-            Error::InvalidRequest { param: None, message }
-        })?;
-        if text.trim_ascii().is_empty() {
-            return Err(Error::InvalidRequest {
-                param: None,
-                message: "The body is empty; send a JSON object.".into(),
-            });
+impl Reader {
+    fn field(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        if let Some(known) = paid::disguised(name) {
+            let message = format!("`{name}` is `{known}` to a reader that ignores case; send `{known}` itself.");
+            return Err(Error::invalid(name, message));
         }
-        check_depth(text)?;
-        let pairs = fields(text, MAX_FIELDS).map_err(|bad| match bad {
-            BadFields::NoObject(_) if !text.trim_ascii_start().starts_with('{') => {
-                Error::InvalidRequest { param: None, message: "The body is not a JSON object.".into() }
-            }
-            BadFields::NoObject(e) => {
-                Error::InvalidRequest { param: None, message: format!("The body is not a JSON object: {e}.") }
-            }
-            BadFields::TooMany => {
-                let message = format!("The body has more than {MAX_FIELDS} top-level fields.");
-                Error::InvalidRequest { param: None, message }
-            }
-            BadFields::Twice(name) => Error::invalid(name, "This field is given twice."),
-        })?;
-        let mut request = Self {
-            body: Bytes::new(),
-            fields: Vec::with_capacity(pairs.len()),
-            model: "".into(),
-            models: Vec::new(),
-            stream: false,
-            include_usage: false,
-            n: 1,
-            max_output_tokens: None,
-            temperature: None,
-            logprobs: false,
-            has_tools: false,
-            paid_extra: None,
-            format: AnswerFormat::Text,
-            messages: 0,
-            images: 0,
-            image_bytes: 0,
-            prompt: String::new(),
-        };
-        for (name, value) in &pairs {
-            if let Some(known) = paid::disguised(name) {
-                let message = format!("`{name}` is `{known}` to a reader that ignores case; send `{known}` itself.");
-                return Err(Error::invalid(name.as_ref(), message));
-            }
-            let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
-            request.fields.push(Field { name: name.as_ref().into(), value: start..start + value.get().len() });
-            if value.get() != "null" {
-                request.read(name, value)?;
-                if paid::changes_price(name, value) {
-                    request.paid_extra.get_or_insert_with(|| name.as_ref().into());
-                }
-            }
+        if value.get() == "null" {
+            return Ok(());
         }
-        if request.model.is_empty() && request.models.is_empty() {
-            return Err(Error::invalid("model", "Say which model: `auto`, a tier, or a name of GET /v1/models."));
+        self.known(name, value)?;
+        if paid::changes_price(name, value) {
+            self.facts.paid_extra.get_or_insert_with(|| name.into());
         }
-        if request.messages == 0 {
-            return Err(Error::invalid("messages", "Send at least one message."));
-        }
-        drop(pairs);
-        request.body = body;
-        Ok(request)
+        Ok(())
     }
 
     /// Takes from one field what the gateway needs to know, and checks what providers would otherwise refuse later.
-    fn read(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+    fn known(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
         match name {
-            "model" => self.model = name_of_model("model", value)?,
+            "model" => self.facts.model = name_of_model("model", value)?,
             "models" => {
                 let wrong = || Error::invalid(name, format!("`models` must list 1 to {MAX_MODELS} names."));
                 let listed = each(name, value, "must be a list of model names", |i, entry| {
                     if i == MAX_MODELS {
                         return Err(wrong());
                     }
-                    self.models.push(name_of_model(&format!("models[{i}]"), entry)?);
+                    self.facts.models.push(name_of_model(&format!("models[{i}]"), entry)?);
                     Ok(())
                 })?;
                 if listed == 0 {
@@ -177,7 +78,7 @@ impl ChatRequest {
                 }
             }
             "messages" => self.read_messages(value)?,
-            "stream" => self.stream = parse(name, value, "must be true or false")?,
+            "stream" => self.facts.stream = parse(name, value, "must be true or false")?,
             "stream_options" => {
                 #[derive(Deserialize)]
                 struct StreamOptions {
@@ -188,17 +89,17 @@ impl ChatRequest {
                 let options: StreamOptions = parse_object(name, value, must)?;
                 fields(value.get(), MAX_STREAM_OPTIONS)
                     .map_err(|_| Error::invalid(name, format!("`{name}` {must}, and few fields beside.")))?;
-                self.include_usage = options.include_usage.unwrap_or(false);
+                self.facts.include_usage = options.include_usage.unwrap_or(false);
             }
-            "n" => self.n = integer(name, value, 1, MAX_ANSWERS)?,
+            "n" => self.facts.n = integer(name, value, 1, MAX_ANSWERS)?,
             "max_tokens" | "max_completion_tokens" => {
                 let most = integer(name, value, 1, 100_000_000)?;
-                self.max_output_tokens = Some(self.max_output_tokens.map_or(most, |other| other.min(most)));
+                self.facts.max_output_tokens = Some(self.facts.max_output_tokens.map_or(most, |other| other.min(most)));
             }
-            "temperature" => self.temperature = Some(number(name, value, 0.0, 2.0)?),
+            "temperature" => self.facts.temperature = Some(number(name, value, 0.0, 2.0)?),
             "top_p" => drop(number(name, value, 0.0, 1.0)?),
             "presence_penalty" | "frequency_penalty" => drop(number(name, value, -2.0, 2.0)?),
-            "logprobs" => self.logprobs = parse(name, value, "must be true or false")?,
+            "logprobs" => self.facts.needs.logprobs = parse(name, value, "must be true or false")?,
             "top_logprobs" => drop(integer(name, value, 0, 20)?),
             "seed" => drop(parse::<i64>(name, value, "must be an integer")?),
             "user" => drop(parse::<Cow<'_, str>>(name, value, "must be a string")?),
@@ -216,20 +117,20 @@ impl ChatRequest {
                         Error::invalid(path() + ".type", format!("`{}.type` must be a string, given once.", path()))
                     })?;
                     if tool.kind.is_some_and(|kind| paid::tool_changes_price(&kind)) {
-                        self.paid_extra.get_or_insert_with(|| (path() + ".type").into());
+                        self.facts.paid_extra.get_or_insert_with(|| (path() + ".type").into());
                     }
                     Ok(())
                 })?;
-                self.has_tools = tools > 0;
+                self.facts.needs.tools = tools > 0;
             }
-            "response_format" => self.format = answer_format(value)?,
+            "response_format" => self.facts.answer_format = answer_format(value)?,
             _ => {}
         }
         Ok(())
     }
 
     fn read_messages(&mut self, value: &RawValue) -> Result<(), Error> {
-        self.messages = each("messages", value, "must be a list of messages", |i, raw| {
+        self.facts.messages = each("messages", value, "must be a list of messages", |i, raw| {
             let path = || format!("messages[{i}]");
             if !raw.get().starts_with('{') {
                 return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
@@ -260,7 +161,7 @@ impl ChatRequest {
                 }
             }
             if role == "user" && !text.is_empty() {
-                self.prompt = text;
+                self.facts.prompt = text;
             }
             Ok(())
         })?;
@@ -289,8 +190,8 @@ impl ChatRequest {
                     text.push_str(&piece);
                 }
                 Some("image_url") => {
-                    self.images += 1;
-                    self.image_bytes += part.image_url.map_or(0, |url| url.get().len());
+                    self.facts.images += 1;
+                    self.facts.image_bytes += part.image_url.map_or(0, |url| url.get().len());
                 }
                 Some(_) => {}
                 None => {
@@ -301,30 +202,6 @@ impl ChatRequest {
             Ok(())
         })?;
         Ok(())
-    }
-
-    /// The value of a top-level field as it stands in the body.
-    #[must_use]
-    pub fn raw(&self, name: &str) -> Option<&str> {
-        let field = self.fields.iter().find(|field| &*field.name == name)?;
-        std::str::from_utf8(&self.body[field.value.clone()]).ok()
-    }
-
-    /// All top-level fields as they stand in the body, in order.
-    pub fn raw_fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.fields.iter().map(|field| (&*field.name, &self.body[field.value.clone()]))
-    }
-
-    /// SHA-256 of the body as it came.
-    #[must_use]
-    pub fn body_hash(&self) -> [u8; 32] {
-        Sha256::digest(&self.body).into()
-    }
-
-    /// Bytes of the body.
-    #[must_use]
-    pub fn body_bytes(&self) -> usize {
-        self.body.len()
     }
 }
 
@@ -350,58 +227,6 @@ struct WirePart<'a> {
 struct WireTool<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Option<Cow<'a, str>>,
-}
-
-/// Hands each item of a list to `take`, until one is refused; answers how many there are.
-fn each<'a>(
-    name: &str,
-    list: &'a RawValue,
-    must: &str,
-    take: impl FnMut(usize, &'a RawValue) -> Result<(), Error>,
-) -> Result<usize, Error> {
-    items(list.get(), take).map_err(|stopped| match stopped {
-        Stopped::NoList => Error::invalid(name, format!("`{name}` {must}.")),
-        Stopped::Refused(error) => error,
-    })
-}
-
-fn parse<'a, T: Deserialize<'a>>(name: &str, value: &'a RawValue, must: &str) -> Result<T, Error> {
-    serde_json::from_str(value.get()).map_err(|_| Error::invalid(name, format!("`{name}` {must}.")))
-}
-
-/// As [`parse`], for a struct: serde would take a list of its fields' values for one.
-fn parse_object<'a, T: Deserialize<'a>>(name: &str, value: &'a RawValue, must: &str) -> Result<T, Error> {
-    if value.get().starts_with('{') {
-        parse(name, value, must)
-    } else {
-        Err(Error::invalid(name, format!("`{name}` {must}.")))
-    }
-}
-
-fn name_of_model(path: &str, value: &RawValue) -> Result<Arc<str>, Error> {
-    let name: Cow<'_, str> = parse(path, value, "must be a string")?;
-    if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
-        return Err(Error::invalid(path, format!("`{path}` must be 1 to 256 bytes without control characters.")));
-    }
-    Ok(name.as_ref().into())
-}
-
-fn integer(name: &str, value: &RawValue, least: u64, most: u64) -> Result<u64, Error> {
-    let must = || format!("must be an integer from {least} to {most}");
-    let number: u64 = parse(name, value, &must())?;
-    if number < least || number > most {
-        return Err(Error::invalid(name, format!("`{name}` {}.", must())));
-    }
-    Ok(number)
-}
-
-fn number(name: &str, value: &RawValue, least: f64, most: f64) -> Result<f64, Error> {
-    let must = || format!("must be a number from {least} to {most}");
-    let number: f64 = parse(name, value, &must())?;
-    if !(least..=most).contains(&number) {
-        return Err(Error::invalid(name, format!("`{name}` {}.", must())));
-    }
-    Ok(number)
 }
 
 fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
@@ -434,38 +259,71 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
     }
 }
 
-/// A serde message without the position, which would count from the field and not from the body.
-fn short(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
+/// A chat request; it becomes [`crate::wire::request::Request`] when the stages are free to change.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct ChatRequest {
+    pub body: Body,
+    pub model: Arc<str>,
+    pub models: Vec<Arc<str>>,
+    pub stream: bool,
+    pub include_usage: bool,
+    pub n: u64,
+    pub max_output_tokens: Option<u64>,
+    pub temperature: Option<f64>,
+    pub logprobs: bool,
+    pub has_tools: bool,
+    pub paid_extra: Option<Box<str>>,
+    pub format: AnswerFormat,
+    pub messages: usize,
+    pub images: usize,
+    pub image_bytes: usize,
+    pub prompt: String,
 }
 
-fn check_depth(text: &str) -> Result<(), Error> {
-    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
-    for byte in text.bytes() {
-        if in_text {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_text = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_text = true,
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    let message = format!("The body is nested deeper than {MAX_DEPTH} levels.");
-                    return Err(Error::InvalidRequest { param: None, message });
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+#[allow(missing_docs, clippy::missing_errors_doc)]
+impl ChatRequest {
+    pub fn parse(body: Bytes) -> Result<Self, Error> {
+        let (body, facts) = read(body)?;
+        Ok(Self {
+            body,
+            model: facts.model,
+            models: facts.models,
+            stream: facts.stream,
+            include_usage: facts.include_usage,
+            n: facts.n,
+            max_output_tokens: facts.max_output_tokens,
+            temperature: facts.temperature,
+            logprobs: facts.needs.logprobs,
+            has_tools: facts.needs.tools,
+            paid_extra: facts.paid_extra,
+            format: facts.answer_format,
+            messages: facts.messages,
+            images: facts.images,
+            image_bytes: facts.image_bytes,
+            prompt: facts.prompt,
+        })
     }
-    Ok(())
+
+    #[must_use]
+    pub fn raw(&self, name: &str) -> Option<&str> {
+        self.body.raw(name)
+    }
+
+    pub fn raw_fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.body.raw_fields()
+    }
+
+    #[must_use]
+    pub fn body_hash(&self) -> [u8; 32] {
+        use sha2::{Digest, Sha256};
+        Sha256::digest(self.body.bytes()).into()
+    }
+
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.body.bytes().len()
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,110 @@
+//! What the gateway needs to know of a request, in no format's words.
+//!
+//! The pipeline decides, estimates, limits, judges and bills by this and by nothing else of a request: a format is read
+//! into it once, when the request comes, and no stage ever asks which format that was.
+
+use std::sync::Arc;
+
+/// What a model can do, or what a request needs of one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Calls functions.
+    pub tools: bool,
+    /// Holds its answer to a JSON schema.
+    pub json_schema: bool,
+    /// Reads images.
+    pub vision: bool,
+    /// Reports the log probability of each token.
+    pub logprobs: bool,
+    /// Goes on from the beginning of an answer; what the continuation of a cut stream needs.
+    pub prefill: bool,
+}
+
+impl Capabilities {
+    /// Everything, as the simulated models can.
+    pub const ALL: Self = Self { tools: true, json_schema: true, vision: true, logprobs: true, prefill: true };
+
+    /// The first capability in `needed` that is missing here, by its name in the configuration.
+    pub fn lacks(self, needed: Self) -> Option<&'static str> {
+        [
+            ("tools", self.tools, needed.tools),
+            ("json_schema", self.json_schema, needed.json_schema),
+            ("vision", self.vision, needed.vision),
+            ("logprobs", self.logprobs, needed.logprobs),
+            ("prefill", self.prefill, needed.prefill),
+        ]
+        .into_iter()
+        .find_map(|(name, has, needs)| (needs && !has).then_some(name))
+    }
+}
+
+/// What kind of answer the client wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AnswerFormat {
+    /// Any text.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that fits this schema, as it stands in the body: a tree of it would be many times its size, and is made only
+    /// where an answer is judged.
+    JsonSchema(Arc<str>),
+}
+
+/// What the pipeline knows of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// `auto`, a tier, a catalog name or an alias; empty where only `models` names any.
+    pub model: Arc<str>,
+    /// Further names, in order of preference.
+    pub models: Vec<Arc<str>>,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// Whether a stream is to end with its usage.
+    pub include_usage: bool,
+    /// How many answers are wanted.
+    pub n: u64,
+    /// The most tokens that one answer may have, if the client says.
+    pub max_output_tokens: Option<u64>,
+    /// The sampling temperature, if the client says.
+    pub temperature: Option<f64>,
+    /// What a model must be able to do to serve it.
+    pub needs: Capabilities,
+    /// The path of the first field that changes what the provider bills at, if there is one; see
+    /// [`crate::tenant::TenantSettings`].
+    pub paid_extra: Option<Box<str>>,
+    /// What kind of answer is wanted.
+    pub answer_format: AnswerFormat,
+    /// How many messages there are.
+    pub messages: usize,
+    /// How many images there are.
+    pub images: usize,
+    /// Bytes of the images that stand in the body itself.
+    pub image_bytes: usize,
+    /// Bytes of the body.
+    pub body_bytes: usize,
+    /// The text of the last message of the user.
+    pub prompt: String,
+}
+
+impl Default for Facts {
+    /// What is known of a request that says nothing yet: one answer, of any text.
+    fn default() -> Self {
+        Self {
+            model: "".into(),
+            models: Vec::new(),
+            stream: false,
+            include_usage: false,
+            n: 1,
+            max_output_tokens: None,
+            temperature: None,
+            needs: Capabilities::default(),
+            paid_extra: None,
+            answer_format: AnswerFormat::Text,
+            messages: 0,
+            images: 0,
+            image_bytes: 0,
+            body_bytes: 0,
+            prompt: String::new(),
+        }
+    }
+}

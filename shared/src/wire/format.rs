@@ -1,0 +1,66 @@
+//! A wire format: how requests and answers are written by one family of clients and providers.
+//!
+//! A door reads and writes one, a provider speaks one. Where both are the same, the client's bytes pass with a few fields
+//! replaced ([`Format::splice`]); else the request's meaning is read and written anew. A format is an addition, also from
+//! outside of this crate: whoever implements [`Format`] touches no stage, no decision and no other format.
+//!
+//! Formats are told apart by their names, for one format may be spoken in several dialects (OpenAI's bound on the output
+//! has two names), and what one dialect says is understood by another.
+
+use crate::error::Error;
+use crate::wire::body::Body;
+use crate::wire::facts::Facts;
+use bytes::Bytes;
+use std::fmt::Debug;
+
+/// What the gateway itself says in a request that goes to a provider, whatever the client said.
+#[derive(Debug, Clone, Copy)]
+pub struct Overrides<'a> {
+    /// The provider's name for the model.
+    pub model: &'a str,
+    /// The most tokens that each answer may have (M1).
+    pub max_output_tokens: u64,
+    /// Whether the answer is to be streamed; a stream ends with its usage (M3).
+    pub stream: bool,
+    /// Whether to ask for log-probabilities that the client did not ask for.
+    pub ask_logprobs: bool,
+}
+
+/// What a format calls the fields that an error may have to name.
+#[derive(Debug, Clone, Copy)]
+pub struct FieldNames {
+    /// What lists further models.
+    pub models: &'static str,
+    /// The conversation.
+    pub messages: &'static str,
+    /// The tools.
+    pub tools: &'static str,
+    /// What kind of answer is wanted.
+    pub answer_format: &'static str,
+    /// What asks for log-probabilities.
+    pub logprobs: &'static str,
+}
+
+/// How requests and answers are written.
+pub trait Format: Debug + Send + Sync {
+    /// Its name, by which formats are compared; kept in the keys of remembered answers, so it never changes.
+    fn name(&self) -> &'static str;
+
+    /// What it calls the fields that an error may have to name.
+    fn fields(&self) -> &'static FieldNames;
+
+    /// Reads and checks a request.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
+    fn read(&self, body: Bytes) -> Result<(Body, Facts), Error>;
+
+    /// The request for a provider that speaks this very format: the client's bytes with what the gateway says itself.
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes;
+}
+
+impl PartialEq for dyn Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}

@@ -12,6 +12,9 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> u64;
 }
 
+/// For how long what failed to answer is not asked again, where one can do without.
+pub(crate) const LEFT_ALONE_MS: u64 = 1_000;
+
 /// Whether it is less than so long since something, or before it: a span that began on a clock that was set back since would
 /// last until the clock is there again.
 #[must_use]

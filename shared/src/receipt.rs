@@ -4,12 +4,9 @@
 //! sums of receipts. Secrets and prompts never do (T3).
 
 use crate::id::RequestId;
-use crate::limit::window::{Window, WindowKind};
+use crate::limit::window::Window;
 
-use crate::money::usd;
-use crate::money::{Amounts, Charged, Usage};
-use crate::store::Lost;
-use crate::tenant::{id_of, uid_apart};
+use crate::money::{Amounts, Charged, Usage, usd};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -271,51 +268,13 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The receipt of a request whose process was lost: all that was held for it, as an estimate (M2).
-    #[must_use]
-    pub fn of_lost(uid: &str, lost: &Lost, config_version: u64) -> Self {
-        let mut windows = lost.windows.clone();
-        if windows.iter().all(|window| window.kind != WindowKind::Month) {
-            windows.push(Window::month(lost.id.created_at_ms()));
-        }
-        Self {
-            id: lost.id,
-            tenant: id_of(uid).into(),
-            tenant_uid: uid_apart(&uid.into()),
-            key_last4: "".into(),
-            created_at_ms: lost.id.created_at_ms(),
-            status: 500,
-            requested_model: "".into(),
-            model: None,
-            tier: None,
-            intent: None,
-            difficulty: None,
-            cache: CacheStatus::Bypass,
-            streamed: false,
-            upgraded: false,
-            config_version,
-            tags: BTreeMap::new(),
-            // Which of its tokens were input is not known any more.
-            usage: Usage { input_tokens: lost.held.tokens, ..Usage::default() },
-            cost_nusd: lost.held.cost_nusd,
-            estimated: true,
-            latency_ms: 0.0,
-            overhead_ms: 0.0,
-            ttft_ms: None,
-            reasons: vec!["its process was lost: all that was held for it is charged".to_owned()],
-            attempts: Vec::new(),
-            windows,
-            outage: false,
-        }
-    }
-
     /// What it, and all that it adds to, is kept under.
     #[must_use]
     pub fn uid(&self) -> &Arc<str> {
         self.tenant_uid.as_ref().unwrap_or(&self.tenant)
     }
 
-    /// Whether it is one of [`Receipt::of_lost`]: an estimate of which no call is known.
+    /// Whether it is one of a lost process: an estimate of which no call is known.
     #[must_use]
     pub fn is_of_lost(&self) -> bool {
         self.estimated && self.attempts.is_empty()

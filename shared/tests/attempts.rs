@@ -2,7 +2,7 @@
 
 use crate::rig::{Got, OUR_KEY, Rig, ask, ask_with, cheap, name_of, scene, streamed, two_tiers};
 use gateway_core::money::Amounts;
-use gateway_core::pipeline::ChatCall;
+use gateway_core::request::incoming::Incoming;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -271,7 +271,7 @@ async fn the_transports_deadline_holds_where_it_is_the_nearer_one() {
     let headers = crate::rig::with_key(&rig.key, &[]);
     let time_left = Some(Duration::from_secs(29));
     let body = crate::rig::boxed(ask("cheap").to_string());
-    let got = Got::all_of(rig.gateway.chat(ChatCall { headers, body, time_left }).await).await;
+    let got = Got::all_of(rig.gateway.chat(Incoming { headers, body, time_left }).await).await;
     assert_eq!((got.status, got.error_code().as_str()), (504, "deadline_exceeded"));
     assert!(begun.elapsed() < Duration::from_secs(29), "there is time left to say so");
 }
@@ -282,7 +282,7 @@ async fn a_request_without_time_left_calls_nobody_and_counts_nothing() {
     for time_left in [Duration::ZERO, Duration::from_millis(1)] {
         let headers = crate::rig::with_key(&rig.key, &[]);
         let body = crate::rig::boxed(ask("cheap").to_string());
-        let call = ChatCall { headers, body, time_left: Some(time_left) };
+        let call = Incoming { headers, body, time_left: Some(time_left) };
         let got = Got::all_of(rig.gateway.chat(call).await).await;
         assert_eq!((got.status, got.error_code().as_str()), (504, "deadline_exceeded"));
     }

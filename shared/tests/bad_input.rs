@@ -3,7 +3,7 @@
 use crate::rig::{Got, Rig, ask, ask_with, boxed, cheap, with_key};
 use gateway_core::directory::{Directory, Expiry};
 use gateway_core::money::Amounts;
-use gateway_core::pipeline::ChatCall;
+use gateway_core::request::incoming::Incoming;
 use gateway_core::tenant::key::ApiKey;
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -159,7 +159,7 @@ async fn headers_that_cannot_be_understood_are_refused_by_their_names() {
 }
 
 async fn with_headers(rig: &Rig, headers: HeaderMap) -> Got {
-    let call = ChatCall { headers, body: boxed(ask("cheap").to_string()), time_left: None };
+    let call = Incoming { headers, body: boxed(ask("cheap").to_string()), time_left: None };
     Got::all_of(rig.gateway.chat(call).await).await
 }
 

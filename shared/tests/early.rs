@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::error::Error;
 use gateway_core::limit::budget::Room;
-use gateway_core::pipeline::{ChatCall, RequestBody};
+use gateway_core::request::incoming::{Incoming, RequestBody};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -25,7 +25,7 @@ impl RequestBody for Noted {
 async fn send(rig: &Rig, headers: &[(&'static str, &str)], body: Value) -> (Got, bool) {
     let read = Arc::new(AtomicUsize::new(0));
     let body = Box::new(Noted(body.to_string().into(), read.clone()));
-    let call = ChatCall { headers: with_key(&rig.key, headers), body, time_left: None };
+    let call = Incoming { headers: with_key(&rig.key, headers), body, time_left: None };
     let got = Got::all_of(rig.gateway.chat(call).await).await;
     (got, read.load(Relaxed) > 0)
 }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use gateway_core::error::Error;
 use gateway_core::limit::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
-use gateway_core::pipeline::{ChatCall, RequestBody};
 use gateway_core::provider::{Call, Chunk, Chunks, Completion, Provider, ProviderError, Reply};
 use gateway_core::request::events::Events;
+use gateway_core::request::incoming::{Incoming, RequestBody};
 use gateway_core::request::reply::{Answer, AnswerBody};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ enum Door {
 }
 
 async fn send(rig: &Rig, door: Door, key: &str, body: impl RequestBody + 'static) -> Answer {
-    let call = ChatCall { headers: with_key(key, &[]), body: Box::new(body), time_left: None };
+    let call = Incoming { headers: with_key(key, &[]), body: Box::new(body), time_left: None };
     match door {
         Door::Chat => rig.gateway.chat(call).await,
         Door::Route => rig.gateway.route(call).await,

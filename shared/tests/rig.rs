@@ -17,10 +17,10 @@ use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Usage};
-use gateway_core::pipeline::ChatCall;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::tls;
+use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::{Answer, AnswerBody};
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::{ApiKey as TenantKey, KeyHasher};
@@ -357,7 +357,7 @@ impl Rig {
 
     /// Sends a request and takes only the head of its answer.
     pub async fn begin(&self, key: &str, headers: &[(&'static str, &str)], body: Bytes) -> Answer {
-        self.gateway.chat(ChatCall { headers: with_key(key, headers), body: Box::new(body), time_left: None }).await
+        self.gateway.chat(Incoming { headers: with_key(key, headers), body: Box::new(body), time_left: None }).await
     }
 
     /// Where directory and ledger are kept.

@@ -3,7 +3,7 @@
 use crate::attempts::attempts;
 use crate::rig::{Got, Rig, Scene, ask, ask_with, boxed, cheap, name_of, scene, two_tiers, with_key};
 use gateway_core::money::Amounts;
-use gateway_core::pipeline::ChatCall;
+use gateway_core::request::incoming::Incoming;
 use serde_json::{Value, json};
 
 fn about(prompt: &str) -> Value {
@@ -244,7 +244,7 @@ async fn a_model_that_lacks_what_the_request_needs_is_passed_by() {
 }
 
 async fn route(rig: &Rig, body: Value) -> Got {
-    let call = ChatCall { headers: with_key(&rig.key, &[]), body: boxed(body.to_string()), time_left: None };
+    let call = Incoming { headers: with_key(&rig.key, &[]), body: boxed(body.to_string()), time_left: None };
     Got::all_of(rig.gateway.route(call).await).await
 }
 

@@ -3,7 +3,7 @@
 use crate::house::{House, Seen};
 use bytes::Bytes;
 use gateway_core::directory::AuditEntry;
-use gateway_core::pipeline::ChatCall;
+use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::AnswerBody;
 use gateway_core::tenant::TenantRecord;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -15,7 +15,7 @@ const BODY: &str = r#"{"model":"sim/cheap","messages":[{"role":"user","content":
 async fn ask(house: &House, key: &str) -> Seen {
     let mut headers = bearer(key);
     headers.insert("idempotency-key", HeaderValue::from_static("order-1"));
-    let answer = house.gateway.chat(ChatCall { headers, body: Box::new(Bytes::from(BODY)), time_left: None }).await;
+    let answer = house.gateway.chat(Incoming { headers, body: Box::new(Bytes::from(BODY)), time_left: None }).await;
     let AnswerBody::Whole(bytes) = answer.body else { panic!("a stream") };
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let body = serde_json::from_str(&text).unwrap();

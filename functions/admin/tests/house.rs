@@ -11,8 +11,8 @@ use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::gateway::{Builder, Gateway};
 use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
-use gateway_core::pipeline::ChatCall;
 use gateway_core::provider::simulated::Simulated;
+use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::AnswerBody;
 use gateway_core::tenant::key::KeyHasher;
 use http::{HeaderMap, HeaderValue, Method, Request};
@@ -148,7 +148,7 @@ impl House {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {key}")).unwrap());
         let body = json!({"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 2000});
-        let call = ChatCall { headers, body: Box::new(Bytes::from(body.to_string())), time_left: None };
+        let call = Incoming { headers, body: Box::new(Bytes::from(body.to_string())), time_left: None };
         let answer = self.gateway.chat(call).await;
         let AnswerBody::Whole(bytes) = answer.body else { panic!("a stream") };
         let text = String::from_utf8(bytes.to_vec()).unwrap();

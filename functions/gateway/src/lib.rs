@@ -18,7 +18,7 @@ use cors::{Origins, cors};
 use gateway_core::error::Error;
 use gateway_core::gateway::Gateway;
 use gateway_core::id::RequestId;
-use gateway_core::pipeline::ChatCall;
+use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::{Answer, AnswerBody};
 use gateway_host::lambda::InvocationDeadline;
 use gateway_host::routes::Routes;
@@ -134,7 +134,7 @@ async fn not_here(State(mut there): State<There>, mut request: Request) -> Respo
 }
 
 /// A request as the core wants it, and what is left of its body if the core does not.
-fn call(gateway: &Gateway, request: Request) -> (ChatCall, Unread) {
+fn call(gateway: &Gateway, request: Request) -> (Incoming, Unread) {
     let (head, body) = request.into_parts();
     let now_ms = gateway.clock.now_ms();
     let time_left = head
@@ -143,7 +143,7 @@ fn call(gateway: &Gateway, request: Request) -> (ChatCall, Unread) {
         .map(|deadline| Duration::from_millis(deadline.at_ms.saturating_sub(now_ms)));
     let most = usize::try_from(gateway.config.server.max_body_bytes).unwrap_or(usize::MAX);
     let (body, unread) = JsonBody::new(&head.headers, body, most);
-    (ChatCall { headers: head.headers, body: Box::new(body), time_left }, unread)
+    (Incoming { headers: head.headers, body: Box::new(body), time_left }, unread)
 }
 
 /// An answer that leaves no receipt. It has an id all the same, as every answer has.

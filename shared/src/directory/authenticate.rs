@@ -4,7 +4,7 @@
 //! revocation rests on: every admission compares the settings version with the store's, and a difference throws the kept
 //! answer away (T2). A key that is not one (prefix, checksum) costs no look-up.
 
-use crate::clock::is_within;
+use crate::clock::{LEFT_ALONE_MS, is_within};
 use crate::directory::{Directory, DirectoryError};
 use crate::error::Error;
 use crate::tenant::key::{ApiKey, KeyHash, KeyHasher};
@@ -18,8 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const FRESH_MS: u64 = 10_000;
 /// How long it is better than none, while the directory is down.
 const STALE_MS: u64 = 60_000;
-/// For how long a directory that failed is not asked again.
-const LEFT_ALONE_MS: u64 = 1_000;
 /// Keys that are kept; what is least used goes first.
 const KEPT: usize = 10_000;
 

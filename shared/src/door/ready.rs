@@ -1,8 +1,8 @@
 //! Whether requests can be served, and what is wrong with whom: `GET /ready`, and the faults that metrics show (B4).
 
-use crate::clock::is_within;
+use crate::clock::{LEFT_ALONE_MS, is_within};
 use crate::directory::DirectoryError;
-use crate::gateway::{Gateway, LEFT_ALONE_MS};
+use crate::gateway::Gateway;
 use crate::request::reply::Answer;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ impl Gateway {
                 .filter(|model| model.provider == provider.name)
                 .map(|model| model.name.clone())
                 .collect();
-            let (health, _) = self.health_of(&models, now_ms).await;
+            let (health, _) = self.health.snapshot(&models, now_ms).await;
             let usable = health
                 .iter()
                 .filter(|model| crate::health::score::health_percent(&model.measures.failure, model.standing) > 0)

@@ -2,28 +2,32 @@
 
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::pipeline::{ChatCall, Work, read, refuse};
+use crate::request::incoming::Incoming;
 use crate::request::journal::Journal;
 use crate::request::reply::{Answer, AnswerBody, Reply};
+use crate::request::work::Work;
 use crate::routing::decide::{Decision, decide};
-use crate::stage::admit::admit_rate;
+use crate::stage::admit::admitting::Admitting;
+use crate::stage::admit::rate::admit_rate;
+use crate::stage::deliver::refuse;
 use crate::stage::rank::{Candidate, candidates};
+use crate::stage::read::read;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
 impl Gateway {
     /// Decides about a chat request. It is rate limited, asks no classifier, and calls no candidate.
-    pub async fn route(&self, call: ChatCall) -> Answer {
-        route(self, call).await
+    pub async fn route(&self, incoming: Incoming) -> Answer {
+        route(self, incoming).await
     }
 }
 
 /// The decision about a request, with nothing dispatched, for `POST /v1/route`.
-async fn route(gateway: &Gateway, call: ChatCall) -> Answer {
+async fn route(gateway: &Gateway, incoming: Incoming) -> Answer {
     let mut journal = Journal::open(gateway.clock.now_ms());
     let (mut reply, answer) = Reply::new();
-    match decided(gateway, call, &mut journal).await {
+    match decided(gateway, incoming, &mut journal).await {
         Ok(body) => reply.whole(&journal, 200, Bytes::from(body.to_string())),
         Err(error) => refuse(gateway, &mut journal, &mut reply, error),
     }
@@ -34,26 +38,29 @@ async fn route(gateway: &Gateway, call: ChatCall) -> Answer {
     })
 }
 
-async fn decided(gateway: &Gateway, call: ChatCall, journal: &mut Journal) -> Result<Value, Error> {
-    let asked = read(gateway, call, journal).await?;
+async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -> Result<Value, Error> {
+    let asked = read(gateway, incoming, journal).await?;
     let own = std::mem::replace(journal, Journal::open(journal.created_at_ms));
     let mut work = Work::new(gateway, asked, own);
     let told = async {
         let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
-        admit_rate(&mut work, &mut decision).await?;
+        let mut admitting = Admitting::new(gateway);
+        while admit_rate(&mut work, &decision, &mut admitting).await?.is_stale() {
+            decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
+        }
         if decision.unsure {
             decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);
         }
         work.note(&decision);
         let candidates = candidates(&mut work, &decision, Vec::new()).await;
-        Ok(told(&decision, &candidates))
+        Ok(decision_json(&decision, &candidates))
     }
     .await;
     *journal = work.journal;
     told
 }
 
-fn told(decision: &Decision, candidates: &[Candidate]) -> Value {
+fn decision_json(decision: &Decision, candidates: &[Candidate]) -> Value {
     let scores: serde_json::Map<String, Value> =
         decision.scores.iter().map(|(name, score)| (name.to_string(), json!(round(*score)))).collect();
     let intent = decision.intent.as_ref().map(|intent| {

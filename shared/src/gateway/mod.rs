@@ -5,53 +5,44 @@
 
 pub(crate) mod outage;
 pub(crate) mod over_rate;
+pub(crate) mod classifier;
+pub(crate) mod fleet_health;
+mod lost;
 mod unreachable;
 
 use crate::catalog::{Model, Target};
-use crate::clock::{Clock, SystemClock, is_within};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{CacheSettings, Config};
 use crate::directory::Directory;
 use crate::directory::authenticate::{Authenticator, Caller};
 use crate::error::Error;
+use crate::gateway::classifier::Classifier;
+use crate::gateway::fleet_health::FleetHealth;
 use crate::gateway::outage::Outage;
 use crate::gateway::over_rate::OverRate;
 use crate::gateway::unreachable::Warned;
-use crate::health::{ModelHealth, Observation};
 use crate::id::RequestId;
 use crate::ledger::standing::Standing;
 use crate::ledger::{Ledger, LedgerError};
 use crate::limit::budget::Budget;
 use crate::limit::retry_budget::RetryBudget;
-use crate::provider::Provider;
 use crate::provider::unknown::Unknown;
+use crate::provider::{Provider, ProviderError};
 use crate::receipt::Receipt;
 use crate::request::reply::Answer;
-use crate::routing::decide::{Intents, not_found};
+use crate::routing::decide::not_found;
 use crate::routing::intent::{EmbedError, Embedder, HashedNgrams};
+use crate::routing::intents::Intents;
 use crate::running::{Connections, Running};
 use crate::store::memory::{MemoryCache, MemoryCounters, MemoryHealth};
 use crate::store::{Counters, HealthStore, ResponseCache, Separate, Store, StoreError};
 use crate::telemetry::losses::LogLosses;
 use crate::telemetry::metrics::Metrics;
-use crate::tenant::id_of;
 use crate::tenant::key::KeyHasher;
-use crate::wire::openai::request::ChatRequest;
-use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
-
-/// For how long one request goes on writing the receipts of holds that expired, and how many at once.
-const WRITING_LOST: Duration = Duration::from_millis(500);
-const LOST_AT_ONCE: usize = 32;
-/// How long a request waits for the models' health, which lies beside its way.
-const HEALTH_WITHIN: Duration = Duration::from_millis(200);
-/// For how long what failed to answer is not asked again, where one can do without.
-pub(crate) const LEFT_ALONE_MS: u64 = 1_000;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The gateway.
 pub struct Gateway {
@@ -79,8 +70,8 @@ pub struct Gateway {
     pub(crate) over_rate: OverRate,
     pub(crate) authenticator: Authenticator,
     pub(crate) intents: Intents,
-    /// What the classifier is asked, without a prompt.
-    pub(crate) bare_question: OnceLock<Option<ChatRequest>>,
+    /// Asks a model what a request is about.
+    pub(crate) classifier: Classifier,
     /// What requests were found to be about, where the store is this process's memory.
     labels: Option<MemoryCache>,
     /// What goes on without the store.
@@ -93,8 +84,8 @@ pub struct Gateway {
     pub(crate) directory_fault: Mutex<Option<(u64, (&'static str, &'static str))>>,
     /// What could not be logged.
     pub losses: Arc<LogLosses>,
-    /// Until when the models' health is not asked of the store, in Unix milliseconds.
-    health_failed_at_ms: AtomicU64,
+    /// What is known of the models.
+    pub(crate) health: FleetHealth,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
     retries: Mutex<RetryBudget>,
 }
@@ -172,29 +163,14 @@ impl Gateway {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).note_request(self.clock.now_ms());
     }
 
-    /// The health of models, and whether it is the fleet's: while the store is down it is what this process has seen.
-    pub(crate) async fn health_of(&self, models: &[Arc<str>], now_ms: u64) -> (Vec<ModelHealth>, bool) {
-        if !is_within(LEFT_ALONE_MS, self.health_failed_at_ms.load(Relaxed), now_ms) {
-            if let Ok(Ok(health)) = timeout(HEALTH_WITHIN, self.store.health().snapshot(models, now_ms)).await {
-                return (health, true);
-            }
-            self.health_failed_at_ms.store(now_ms, Relaxed);
-        }
-        (self.outage.health.snapshot(models, now_ms).await.unwrap_or_default(), false)
+    /// Sends the store what it is owed.
+    pub async fn pay(&self) {
+        self.outage.pay(&*self.store, self.clock.now_ms()).await;
     }
 
-    /// Notes what was seen of models in this process, for when the store is down.
-    pub(crate) async fn saw(&self, seen: &[Observation], now_ms: u64) {
-        // Memory does not fail.
-        let _ = self.outage.health.record(seen, now_ms).await;
-    }
-
-    /// Takes the one probe of a model for a tenant: the fleet's, or while the store is down this process's.
-    pub(crate) async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> bool {
-        match self.store.health().try_probe(model, tenant, lease_ms, now_ms).await {
-            Ok(leased) => leased,
-            Err(_) => self.outage.health.try_probe(model, tenant, lease_ms, now_ms).await.unwrap_or(false),
-        }
+    /// Warns of a provider that cannot be used, if that is why a call failed and nobody was told within a minute.
+    pub(crate) fn warn_of(&self, model: &Model, error: &ProviderError) {
+        self.warned.warn(&self.config, model, error, self.clock.now_ms());
     }
 
     /// Whether the ledger is down. It is probed only after something could not be written, and then once a second.
@@ -221,31 +197,6 @@ impl Gateway {
         let recorded = self.ledger.note_hit(receipt);
         self.ledger_standing.note(mark, &recorded, self.clock.now_ms());
         recorded
-    }
-
-    /// Writes the receipts of holds that expired: their processes were lost, and what they may have been billed is
-    /// charged in full (M2). Without them a refill would forget it.
-    pub async fn write_lost(&self, uid: &str) {
-        let (lost, tenant) = (self.store.counters().lost(uid), id_of(uid));
-        if lost.is_empty() {
-            return;
-        }
-        // Those for which there is no time are told again in a minute.
-        let by = Instant::now() + WRITING_LOST;
-        let mut written = Vec::with_capacity(lost.len());
-        for some in lost.chunks(LOST_AT_ONCE) {
-            let receipts: Vec<Receipt> =
-                some.iter().map(|hold| Receipt::of_lost(uid, hold, self.config.version)).collect();
-            let recorded = timeout_at(by, join_all(receipts.iter().map(|receipt| self.record(receipt)))).await;
-            let Ok(recorded) = recorded else { break };
-            written.extend(some.iter().zip(recorded).filter(|(_, done)| done.is_ok()).map(|(hold, _)| hold.clone()));
-        }
-        if written.is_empty() {
-            return tracing::warn!(tenant, "expired holds are not in the ledger yet");
-        }
-        if let Err(error) = self.store.counters().acknowledge(uid, &written, self.clock.now_ms()).await {
-            tracing::warn!(tenant, %error, "expired holds will be written again, to no effect");
-        }
     }
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
@@ -390,9 +341,11 @@ impl Builder {
                 kind: "memory",
             })
         });
+        let intents = Intents::learn(&config.intents, self.embedder).await?;
         Ok(Gateway {
-            intents: Intents::learn(&config.intents, self.embedder).await?,
-            bare_question: OnceLock::new(),
+            classifier: Classifier::new(&config, &intents),
+            health: FleetHealth::new(store.clone(), MemoryHealth::new(&config.health, config.breaker.clone())),
+            intents,
             over_rate: OverRate::default(),
             budget: Budget::new(config.server.memory_bytes.unwrap_or(self.memory_bytes)),
             authenticator: Authenticator::new(directory.clone(), hasher.clone(), config.tenant_defaults.clone()),
@@ -400,12 +353,11 @@ impl Builder {
             metrics: Metrics::new(self.clock.now_ms()),
             clock: self.clock,
             labels: is_memory.then_some(labels),
-            outage: Outage::new(&config.health, config.breaker.clone()),
+            outage: Outage::default(),
             warned: Warned::default(),
             ledger_standing: Standing::default(),
             directory_fault: Mutex::default(),
             losses: self.losses,
-            health_failed_at_ms: AtomicU64::new(0),
             providers: self.providers,
             store,
             directory,

@@ -6,7 +6,6 @@
 use crate::catalog::Model;
 use crate::clock::is_within;
 use crate::config::{Config, ProviderKind};
-use crate::gateway::Gateway;
 use crate::provider::ProviderError;
 use crate::receipt::Cause;
 use http::Uri;
@@ -21,6 +20,16 @@ const TOLD_AGAIN_MS: u64 = 60_000;
 pub(crate) struct Warned(Mutex<HashMap<(Arc<str>, Cause), u64>>);
 
 impl Warned {
+    /// Warns of a provider that cannot be used, if that is why a call failed and nobody was told within a minute.
+    pub(crate) fn warn(&self, config: &Config, model: &Model, error: &ProviderError, now_ms: u64) {
+        let Some(cause) = error.cause else { return };
+        if self.is_due(&model.provider, cause, now_ms) {
+            let (provider, address) = (&*model.provider, address(config, &model.provider));
+            let (cause, status, detail) = (cause.as_str(), error.status, error.detail);
+            tracing::warn!(provider, address, cause, status, model = %model.name, "a provider cannot be used: {detail}");
+        }
+    }
+
     /// Whether a warning is due; from then on it is not, for a minute of a clock that may be set back.
     fn is_due(&self, provider: &Arc<str>, cause: Cause, now_ms: u64) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,18 +39,6 @@ impl Warned {
             told.insert((provider.clone(), cause), now_ms);
         }
         due
-    }
-}
-
-impl Gateway {
-    /// Warns of a provider that cannot be used, if that is why a call failed and nobody was told within a minute.
-    pub(crate) fn warn_of(&self, model: &Model, error: &ProviderError) {
-        let Some(cause) = error.cause else { return };
-        if self.warned.is_due(&model.provider, cause, self.clock.now_ms()) {
-            let (provider, address) = (&*model.provider, address(&self.config, &model.provider));
-            let (cause, status, detail) = (cause.as_str(), error.status, error.detail);
-            tracing::warn!(provider, address, cause, status, model = %model.name, "a provider cannot be used: {detail}");
-        }
     }
 }
 

@@ -245,7 +245,6 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::contract::{MIDNIGHT_MS, receipt};
 
     fn calls(durations_ms: &[f64]) -> Calls {
         let mut sum = Calls::default();
@@ -263,18 +262,5 @@ mod tests {
         let far = calls(&[600_000.001, 600_000.003]);
         assert!((far.latency_stddev_ms() - 0.001).abs() < 1e-9, "{}", far.latency_stddev_ms());
         assert!(calls(&[]).latency_stddev_ms() + calls(&[]).latency_mean_ms() < f64::EPSILON);
-    }
-
-    #[test]
-    fn a_request_whose_process_was_lost_counts_and_took_no_known_time() {
-        let mut tally = Tally::default();
-        let lost = crate::store::Lost {
-            id: crate::id::RequestId::new(MIDNIGHT_MS),
-            held: crate::ledger::contract::ONE,
-            windows: vec![],
-        };
-        tally.count(&Receipt::of_lost("acme", &lost, 1));
-        tally.count(&receipt("acme", MIDNIGHT_MS));
-        assert_eq!((tally.counts.requests, tally.counts.errors, tally.latency.count()), (2, 1, 1));
     }
 }

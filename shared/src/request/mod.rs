@@ -1,6 +1,8 @@
 //! A request on its way: what it asked the gateway for, what was done about it, and what goes back.
 
+pub mod incoming;
 pub mod instructions;
 pub(crate) mod journal;
 pub mod reply;
 pub mod events;
+pub(crate) mod work;

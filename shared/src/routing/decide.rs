@@ -9,7 +9,7 @@ use crate::directory::authenticate::Caller;
 use crate::error::Error;
 use crate::estimate::InputEstimate;
 use crate::receipt::{Intent, IntentSource};
-use crate::routing::intent::{EmbedError, Embedder, IntentIndex};
+use crate::routing::intents::Intents;
 use crate::wire::openai::request::{AnswerFormat, ChatRequest};
 use std::sync::Arc;
 
@@ -30,36 +30,6 @@ pub struct Decision {
     pub rejected: Vec<(Arc<str>, String)>,
     /// Whether a model should be asked what it is about.
     pub unsure: bool,
-}
-
-/// Knows the intents.
-pub struct Intents {
-    specs: Vec<IntentSpec>,
-    index: IntentIndex,
-    embedder: Arc<dyn Embedder>,
-}
-
-impl Intents {
-    /// Embeds every example of every intent.
-    ///
-    /// # Errors
-    /// Whatever the embedder says.
-    pub async fn learn(specs: &[IntentSpec], embedder: Arc<dyn Embedder>) -> Result<Self, EmbedError> {
-        let examples = specs.iter().map(|spec| (spec.name.to_string(), spec.examples.clone())).collect();
-        let index = IntentIndex::build(examples, &*embedder).await?;
-        Ok(Self { specs: specs.to_vec(), index, embedder })
-    }
-
-    /// The intents' names, in configured order.
-    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.specs.iter().map(|spec| &spec.name)
-    }
-
-    /// The intent of this name, and its tier's name.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<&IntentSpec> {
-        self.specs.iter().find(|spec| &*spec.name == name)
-    }
 }
 
 /// What is known of the prompt alone.

@@ -8,9 +8,8 @@
 
 use crate::error::Error;
 use crate::ledger::{Begun, IdempotencyKey};
-use crate::pipeline::Work;
 use crate::request::reply::{Answer, AnswerBody, Reply};
-use crate::stage::admit::LEASE_AFTER_DEADLINE_MS;
+use crate::request::work::Work;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -29,7 +28,7 @@ pub(crate) async fn claim(work: &mut Work<'_>) -> Result<Option<Bytes>, Error> {
     let Some(hash) = work.wants.idempotency_key else { return Ok(None) };
     let key = IdempotencyKey { tenant: work.caller.tenant.uid.clone(), hash };
     let now_ms = work.gateway.clock.now_ms();
-    let lease_until_ms = now_ms + work.left_ms() + LEASE_AFTER_DEADLINE_MS;
+    let lease_until_ms = work.lease_until_ms(now_ms);
     let id = work.journal.id;
     let begun = work.gateway.ledger.begin(&key, work.request.body_hash(), id, lease_until_ms, now_ms).await;
     let claimed = match begun {

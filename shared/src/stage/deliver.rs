@@ -3,35 +3,44 @@
 //! A stream is passed on as it comes; a whole answer waits until it is settled, for its headers tell what it cost.
 
 use crate::error::Error;
-use crate::pipeline::{Produced, Work};
+use crate::gateway::Gateway;
 use crate::provider::Fault;
 use crate::receipt::{AttemptOutcome, CacheStatus};
 use crate::request::instructions::CacheUse;
+use crate::request::journal::Journal;
 use crate::request::reply::Reply;
-use crate::stage::admit::{Hold, Remembered};
-use crate::stage::attempt::Given;
-use crate::stage::attempt::stream::{Keep, Sink, Writing, close, ended_by_itself, read_on};
-use crate::stage::settle::{Outcome, settle_hit};
+use crate::request::work::Work;
+use crate::stage::admit::hold::Hold;
+use crate::stage::admit::remembered::Remembered;
+use crate::stage::attempt::call::{Response, Winner, close};
+use crate::stage::attempt::stream::{Keep, Sink, Writing, ended_by_itself, read_on};
+use crate::stage::settle::{Outcome, settle_hit, stream_end};
+use std::time::Duration;
+
+/// How long a client that does not read is waited for with a remembered stream: as long as models may be silent.
+const HIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends an answer: a stream now, event by event; a whole one only after it is settled.
-pub(crate) async fn deliver(work: &mut Work<'_>, hold: &Hold, produced: Produced, reply: &mut Reply) -> Outcome {
-    let Produced { answering, doubt } = produced;
-    let model = answering.model;
+pub(crate) async fn deliver(
+    work: &mut Work<'_>,
+    hold: &Hold,
+    winner: Winner,
+    doubt: Option<String>,
+    reply: &mut Reply,
+) -> Outcome {
+    let model = winner.model;
     work.journal.model = Some(model.name.clone());
-    let opened = match answering.answer {
-        Given::Whole(completion) => {
+    let opened = match winner.answer {
+        Response::Whole(completion) => {
             if !reply.client_is_there()
-                && let Some(attempt) = work.journal.attempts.get_mut(answering.attempt)
+                && let Some(attempt) = work.journal.attempts.get_mut(winner.attempt)
             {
                 attempt.outcome = AttemptOutcome::ClientGone;
             }
             let stopped = completion.choices.iter().all(|choice| choice.finish.as_deref().is_some_and(ended_by_itself));
-            return Outcome::whole(
-                completion.rewritten(&model.name, answering.hide_logprobs),
-                stopped && doubt.is_none(),
-            );
+            return Outcome::whole(completion.rewritten(&model.name, winner.hide_logprobs), stopped && doubt.is_none());
         }
-        Given::Stream(opened) => opened,
+        Response::Stream(opened) => opened,
     };
     let times = opened.times();
     work.journal.ttft_ms = Some(work.journal.latency_ms());
@@ -44,11 +53,11 @@ pub(crate) async fn deliver(work: &mut Work<'_>, hold: &Hold, produced: Produced
         most_bytes if is_cached => Keep::Wanted(usize::try_from(most_bytes).unwrap_or(usize::MAX)),
         _ => Keep::No,
     };
-    let write = Writing { include_usage: work.request.include_usage, hide_logprobs: answering.hide_logprobs };
+    let write = Writing { include_usage: work.request.include_usage, hide_logprobs: winner.hide_logprobs };
     let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, keep };
     let (ended, waited) = read_on(opened, &model, write, &work.deadline, sink).await;
     work.journal.waited_for(waited);
-    close(work, answering.attempt, &model, times, &ended, !reply.client_is_there());
+    close(work, winner.attempt, &model, times, &ended, !reply.client_is_there());
     match ended.error {
         _ if ended.no_room => Outcome::failed(Error::Overloaded),
         Some(error) if error.fault == Fault::NoRoom => Outcome::failed(Error::Overloaded),
@@ -65,5 +74,42 @@ pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, rep
     work.journal.model = Some(remembered.model);
     work.journal.tier = remembered.tier;
     let body = work.room.grow(remembered.body.len()).map(|()| remembered.body);
-    settle_hit(work, body.map_err(Error::from), reply).await;
+    let body = body.map_err(Error::from);
+    settle_hit(work, &body).await;
+    match body {
+        Err(error) => reply.error(&work.journal, &error),
+        Ok(body) if work.request.stream => {
+            reply.begin(&work.journal);
+            reply.event(&work.journal, work.room.keep(body), HIT_PATIENCE, &work.deadline).await;
+            reply.last(stream_end(work));
+        }
+        Ok(body) => reply.whole(&work.journal, 200, work.room.keep(body)),
+    }
+}
+
+/// Lets an answer end that is settled: a whole one goes out now, of a stream the last event.
+pub(crate) fn last_byte(work: &mut Work<'_>, outcome: Outcome, reply: &mut Reply) {
+    match (outcome.error, outcome.body) {
+        (Some(error), _) => {
+            if matches!(error, Error::Internal(_)) {
+                tracing::error!(request = %work.journal.id, %error, "a bug of ours");
+            }
+            reply.error(&work.journal, &error);
+        }
+        (None, Some(body)) if !outcome.streamed => reply.whole(&work.journal, 200, work.room.keep(body)),
+        (None, _) => reply.last(stream_end(work)),
+    }
+}
+
+/// Tells the client no. Nothing was held any more; what the gateway itself refuses counts nothing (M7).
+pub(crate) fn refuse(gateway: &Gateway, journal: &mut Journal, reply: &mut Reply, error: Error) {
+    if let Error::Internal(why) | Error::Unavailable(why) = &error {
+        tracing::error!(request = %journal.id, why, "a request could not be served");
+    }
+    if matches!(error, Error::Overloaded) && gateway.budget.is_to_be_told(gateway.clock.now_ms()) {
+        let (taken_bytes, most_bytes) = (gateway.budget.taken().0, gateway.budget.most());
+        tracing::warn!(tenant = %journal.tenant, taken_bytes, most_bytes, "no memory is left for a request; see [server] memory_bytes");
+    }
+    gateway.metrics.refused();
+    reply.error(journal, &error);
 }

@@ -3,8 +3,9 @@
 use crate::catalog::Model;
 use crate::health::ModelHealth;
 use crate::health::score::{HealthSettings, Ranked, Scored, rank as rank_scored};
-use crate::pipeline::Work;
+use crate::request::work::Work;
 use crate::routing::decide::Decision;
+use crate::stage::admit::hold::KnownHealth;
 use std::sync::Arc;
 
 /// Tokens of an answer that expected times are compared for, when the client sets no bound.
@@ -45,21 +46,21 @@ pub fn rank(
     rank_scored(&scored, draw, settings).into_iter().map(place).collect()
 }
 
-/// A decision's candidates in the order of their health; `health` is what came along with the admission, if it did.
-pub(crate) async fn candidates(
-    work: &mut Work<'_>,
-    decision: &Decision,
-    mut health: Vec<ModelHealth>,
-) -> Vec<Candidate> {
+/// A decision's candidates in the order of their health, which is asked for where it is not `known` already.
+pub(crate) async fn candidates(work: &mut Work<'_>, decision: &Decision, known: KnownHealth) -> Vec<Candidate> {
     let gateway = work.gateway;
-    if health.len() != decision.candidates.len() {
-        let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
-        let (known, is_shared) = gateway.health_of(&names, gateway.clock.now_ms()).await;
-        health = known;
-        if !is_shared {
-            work.journal.degrade("health");
+    let of = |model: &Arc<Model>| known.iter().find(|(name, _)| *name == model.name).map(|(_, health)| *health);
+    let health = match decision.candidates.iter().map(of).collect() {
+        Some(health) => health,
+        None => {
+            let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
+            let (health, is_shared) = gateway.health.snapshot(&names, gateway.clock.now_ms()).await;
+            if !is_shared {
+                work.journal.degrade("health");
+            }
+            health
         }
-    }
+    };
     let (tenant, most) = (&work.caller.tenant.uid, work.request.max_output_tokens);
     rank(&decision.candidates, &health, tenant, most, work.journal.id.draw(), &gateway.config.health)
 }

@@ -9,30 +9,26 @@ use crate::gateway::Gateway;
 use crate::gateway::outage::Owed;
 use crate::ledger::LedgerError;
 use crate::money::Amounts;
-use crate::pipeline::Work;
-use crate::receipt::{CacheStatus, Receipt};
-use crate::request::instructions::CacheUse;
-use crate::request::reply::{EVENTS, JSON, Reply, final_comment, final_headers};
-use crate::stage::admit::{Hold, Remembered, release};
+use crate::receipt::Receipt;
+use crate::request::reply::{EVENTS, JSON, final_comment, final_headers};
+use crate::request::work::{Label, Work};
+use crate::stage::admit::hold::{Hold, release};
+use crate::stage::admit::remembered::cache_write;
 use crate::stage::claim::finish;
 use crate::store::{CacheWrite, Counters, Settled, Settlement};
 use bytes::Bytes;
 use http::HeaderMap;
-use std::time::Duration;
-
-/// How long a client that does not read is waited for with a remembered stream: as long as models may be silent.
-const HIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a request came to.
 pub(crate) struct Outcome {
     /// A whole answer's body; of a stream, which is with the client already, its events if they were kept.
-    body: Option<Bytes>,
+    pub(crate) body: Option<Bytes>,
     /// Whether it was streamed.
-    streamed: bool,
+    pub(crate) streamed: bool,
     /// Whether it may be remembered.
     keep: bool,
     /// Why there is no answer, or no whole one.
-    error: Option<Error>,
+    pub(crate) error: Option<Error>,
 }
 
 impl Outcome {
@@ -52,14 +48,14 @@ impl Outcome {
     }
 }
 
-/// Settles a request that was held for, and lets its answer end.
-pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, reply: &mut Reply) {
+/// Settles a request that was held for.
+pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome) {
     let gateway = work.gateway;
     let status = outcome.error.as_ref().map_or(200, |error| error.told().status);
     let receipt = work.journal.receipt(status, gateway.config.version);
     if work.journal.attempts.is_empty() {
         gateway.metrics.refused();
-        tokio::join!(release(work, &hold), finish(work, None));
+        tokio::join!(release(work, &hold), finish(work, None), remember_label(work));
     } else {
         let now_ms = gateway.clock.now_ms();
         let used = receipt.amounts();
@@ -76,9 +72,10 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
         let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
         let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
         let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, body, outcome.streamed));
-        let (charged, (), (), (), recorded) = tokio::join!(
+        let (charged, (), (), (), (), recorded) = tokio::join!(
             charge(work, &settlement, write, now_ms),
-            gateway.saw(&work.seen, now_ms),
+            gateway.health.note(&work.seen, now_ms),
+            remember_label(work),
             gateway.write_lost(&settlement.tenant),
             finish(work, whole),
             record(gateway, &receipt),
@@ -98,15 +95,14 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: Outcome, re
             tracing::warn!(request = %work.journal.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
         }
     }
-    match (outcome.error, outcome.body) {
-        (Some(error), _) => {
-            if matches!(error, Error::Internal(_)) {
-                tracing::error!(request = %work.journal.id, %error, "a bug of ours");
-            }
-            reply.error(&work.journal, &error);
-        }
-        (None, Some(body)) if !outcome.streamed => reply.whole(&work.journal, 200, work.room.keep(body)),
-        (None, _) => reply.last(stream_end(work)),
+}
+
+/// Remembers what the request was newly found to be about.
+async fn remember_label(work: &Work<'_>) {
+    let (Some(Label { name, ttl_ms }), gateway) = (&work.label, work.gateway) else { return };
+    let key = gateway.classifier.label_key(&work.caller.tenant.uid, &work.request.prompt);
+    if let Err(error) = gateway.labels().put(&key, name.clone(), *ttl_ms, gateway.clock.now_ms()).await {
+        tracing::warn!(%error, "a classification is not remembered");
     }
 }
 
@@ -118,9 +114,9 @@ fn kept(work: &Work<'_>, body: Bytes, streamed: bool) -> (HeaderMap, Bytes) {
     (final_headers(&work.journal, EVENTS), [&body[..], &stream_end(work)].concat().into())
 }
 
-/// Lets a remembered answer out, or says why not. It waits for neither store nor ledger, unless it came with an idempotency
-/// key: it was counted when it was admitted.
-pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Result<Bytes, Error>, reply: &mut Reply) {
+/// Writes down that a remembered answer served a request, or why it did not. It waits for neither store nor ledger, unless
+/// it came with an idempotency key: it was counted when it was admitted.
+pub(crate) async fn settle_hit(work: &mut Work<'_>, body: &Result<Bytes, Error>) {
     let gateway = work.gateway;
     work.journal.ttft_ms = Some(work.journal.latency_ms());
     let status = body.as_ref().err().map_or(200, |error| error.told().status);
@@ -133,19 +129,10 @@ pub(crate) async fn settle_hit(work: &mut Work<'_>, body: Result<Bytes, Error>, 
         let answer = body.as_ref().ok().map(|body| kept(work, body.clone(), work.request.stream));
         finish(work, answer).await;
     }
-    match body {
-        Err(error) => reply.error(&work.journal, &error),
-        Ok(body) if work.request.stream => {
-            reply.begin(&work.journal);
-            reply.event(&work.journal, work.room.keep(body), HIT_PATIENCE, &work.deadline).await;
-            reply.last(stream_end(work));
-        }
-        Ok(body) => reply.whole(&work.journal, 200, work.room.keep(body)),
-    }
 }
 
 /// What follows the last event of a stream that is whole.
-fn stream_end(work: &Work<'_>) -> Bytes {
+pub(crate) fn stream_end(work: &Work<'_>) -> Bytes {
     [&final_comment(&work.journal)[..], b"data: [DONE]\n\n"].concat().into()
 }
 
@@ -203,13 +190,4 @@ fn log(receipt: &Receipt) {
 
 fn exceeds(used: Amounts, held: Amounts) -> bool {
     used.tokens > held.tokens || used.cost_nusd > held.cost_nusd
-}
-
-fn cache_write(work: &Work<'_>, hold: &Hold, keep: Option<Bytes>) -> Option<CacheWrite> {
-    let wanted = work.journal.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache;
-    let (key, body, model) = (hold.cache_key.clone()?, keep?, work.journal.model.clone()?);
-    let seconds = work.wants.cache_ttl_seconds.unwrap_or(work.caller.tenant.settings.cache.ttl_seconds);
-    let remembered =
-        Remembered { model, tier: work.journal.tier.clone(), created_at_ms: work.journal.created_at_ms, body };
-    wanted.then(|| CacheWrite { key, value: remembered.to_bytes(), ttl_ms: seconds * 1000 })
 }

@@ -5,27 +5,27 @@
 //! answering, the first answer stands. Of a stream only its opening is judged, while it is held back: nothing that a
 //! client has read is ever taken back.
 
-use crate::catalog::{Model, Tier};
+use crate::catalog::Tier;
 use crate::money::Amounts;
-use crate::pipeline::{Produced, Work};
 use crate::receipt::{AttemptKind, AttemptOutcome};
+use crate::request::work::Work;
 use crate::routing::decide::{Decision, eligible};
-use crate::stage::admit::Hold;
 use crate::stage::admit::afford::{SoFar, bound, extend};
-use crate::stage::attempt::stream::{Ended, Sink, Times, Writing, close, read_on};
-use crate::stage::attempt::{Answering, Given, Manner, first_that_answers};
+use crate::stage::admit::hold::Hold;
+use crate::stage::attempt::call::{CallOptions, Produced, Response, Winner, close};
+use crate::stage::attempt::first_that_answers;
+use crate::stage::attempt::stream::{Drained, Sink, Writing, read_on};
 use crate::stage::judge::{Extent, unreliable};
 use crate::stage::rank::candidates;
 use std::sync::Arc;
-use tokio::task::JoinHandle;
 
 /// How the first tier is called: with what the judge needs to know, if its answer may be replaced.
-pub(crate) fn manner(work: &Work<'_>, upgradable: bool) -> Manner {
+pub(crate) fn first_call_options(work: &Work<'_>, upgradable: bool) -> CallOptions<'static> {
     let holdback = usize::try_from(work.gateway.config.upgrade.stream_holdback_bytes).unwrap_or(0);
-    Manner {
-        kind: AttemptKind::First,
+    CallOptions {
         ask_logprobs: upgradable && !work.request.logprobs,
         opening_bytes: if upgradable { holdback } else { 0 },
+        ..CallOptions::plain(AttemptKind::First)
     }
 }
 
@@ -43,11 +43,11 @@ pub(crate) fn stronger_tier(work: &Work<'_>, decision: &Decision) -> Option<Arc<
 }
 
 /// Why an answer is unreliable; `None` if nothing speaks against it.
-pub(crate) fn judge(work: &Work<'_>, answering: &Answering) -> Option<String> {
+pub(crate) fn judge(work: &Work<'_>, winner: &Winner) -> Option<String> {
     let settings = &work.gateway.config.upgrade;
-    match &answering.answer {
-        Given::Whole(completion) => unreliable(&completion.choices, Extent::Whole, &work.request, settings),
-        Given::Stream(opened) => {
+    match &winner.answer {
+        Response::Whole(completion) => unreliable(&completion.choices, Extent::Whole, &work.request, settings),
+        Response::Stream(opened) => {
             let extent = if opened.rest.is_none() { Extent::Whole } else { Extent::Opening };
             unreliable(&opened.answers(), extent, &work.request, settings)
         }
@@ -60,7 +60,7 @@ pub(crate) async fn upgrade(
     decision: &Decision,
     hold: &mut Hold,
     stronger: &Arc<Tier>,
-    first: Answering,
+    first: Winner,
     doubt: String,
 ) -> Produced {
     work.journal.because(format!("{}: {doubt}", first.model.name));
@@ -71,58 +71,47 @@ pub(crate) async fn upgrade(
     let mut models: Vec<_> = models.into_iter().filter(|model| model.name != first.model.name).collect();
     if models.is_empty() {
         work.journal.because(format!("no model of the tier {} can take this request", stronger.name));
-        return Produced { answering: first, doubt: Some(doubt) };
+        return Produced { winner: first, doubt: Some(doubt), set_aside: None };
     }
-    let so_far = if matches!(first.answer, Given::Whole(_)) { SoFar::Ended } else { SoFar::Running };
+    let so_far = if matches!(first.answer, Response::Whole(_)) { SoFar::Ended } else { SoFar::Running };
     if let Some(why) = extend(work, hold, &mut models, so_far).await.why_not("an upgrade") {
         work.journal.because(why);
-        return Produced { answering: first, doubt: Some(doubt) };
+        return Produced { winner: first, doubt: Some(doubt), set_aside: None };
     }
     let decision = Decision { tier: Some(stronger.clone()), candidates: models, ..decision.clone() };
     let candidates = candidates(work, &decision, Vec::new()).await;
-    let manner = Manner { kind: AttemptKind::Upgrade, ask_logprobs: false, opening_bytes: 0 };
     if so_far == SoFar::Running {
         work.running = bound(work, &first.model);
     }
-    let answered = first_that_answers(work, hold, &candidates, manner).await;
+    let answered = first_that_answers(work, hold, &candidates, CallOptions::plain(AttemptKind::Upgrade)).await;
     work.running = Amounts::default();
     match answered {
         Ok(better) => {
             work.journal.upgraded = true;
             work.journal.tier = Some(stronger.name.clone());
-            set_aside(work, first);
-            Produced { answering: better, doubt: None }
+            Produced { set_aside: set_aside(work, first), ..Produced::good(better) }
         }
         Err(error) => {
             work.journal.because(format!("the upgrade failed: {error}"));
-            Produced { answering: first, doubt: Some(doubt) }
+            Produced { winner: first, doubt: Some(doubt), set_aside: None }
         }
     }
 }
 
-/// A stream that nobody gets, and the attempt that it came from.
-pub(crate) struct Drained {
-    attempt: usize,
-    model: Arc<Model>,
-    times: Times,
-    reading: JoinHandle<Ended>,
-}
-
 /// A stream that nobody gets is read on for its usage, beside the better one (M4).
-fn set_aside(work: &mut Work<'_>, answering: Answering) {
-    let Given::Stream(opened) = answering.answer else { return };
-    let (times, model, deadline) = (opened.times(), answering.model.clone(), work.deadline.clone());
+fn set_aside(work: &Work<'_>, first: Winner) -> Option<Drained> {
+    let Response::Stream(opened) = first.answer else { return None };
+    let (times, model, deadline) = (opened.times(), first.model.clone(), work.deadline.clone());
     let silent = Writing { include_usage: false, hide_logprobs: false };
     // Awaited in `drain`, before the request is settled.
     #[allow(clippy::disallowed_methods)]
     let reading = tokio::spawn(async move { read_on(opened, &model, silent, &deadline, Sink::Nowhere).await.0 });
-    work.drained.push(Drained { attempt: answering.attempt, model: answering.model, times, reading });
+    Some(Drained { attempt: first.attempt, model: first.model, times, reading })
 }
 
-/// Waits for the streams that were set aside, and writes down what they used.
-pub(crate) async fn drain(work: &mut Work<'_>) {
-    for Drained { attempt, model, times, reading } in std::mem::take(&mut work.drained) {
-        let ended = work.journal.wait(reading).await.unwrap_or_default();
-        close(work, attempt, &model, times, &ended, false);
-    }
+/// Waits for the stream that was set aside, and writes down what it used.
+pub(crate) async fn drain(work: &mut Work<'_>, set_aside: Option<Drained>) {
+    let Some(Drained { attempt, model, times, reading }) = set_aside else { return };
+    let ended = work.journal.wait(reading).await.unwrap_or_default();
+    close(work, attempt, &model, times, &ended, false);
 }

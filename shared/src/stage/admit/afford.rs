@@ -8,12 +8,12 @@
 
 use crate::catalog::Model;
 use crate::estimate::{InputEstimate, at_most, dearest};
-use crate::gateway::outage;
 use crate::limit::window::Window;
 use crate::money::Amounts;
-use crate::pipeline::Work;
+use crate::request::work::Work;
 use crate::routing::decide::Decision;
-use crate::stage::admit::{Hold, counters};
+use crate::stage::admit::hold::{Hold, counters};
+use crate::stage::admit::without_store;
 use crate::store::{QuotaAsk, StoreError, WindowUse};
 use crate::tenant::Quota;
 use std::sync::Arc;
@@ -195,7 +195,7 @@ pub(crate) async fn extend_for_attempt(work: &mut Work<'_>, hold: &mut Hold, mod
         return extension;
     }
     let more = target(work, hold, &models, SoFar::Ended).minus(hold.held);
-    if !outage::grant(work, hold, more).await {
+    if !without_store::grant(work, hold, more).await {
         return extension;
     }
     hold.held = hold.held.plus(more);

@@ -7,8 +7,9 @@
 use crate::error::Error;
 use crate::ledger::LedgerError;
 use crate::limit::window::Window;
-use crate::pipeline::Work;
-use crate::stage::admit::{LEASE_AFTER_DEADLINE_MS, Refused, quota_windows};
+use crate::request::work::{LEASE_AFTER_DEADLINE_MS, Work};
+use crate::stage::admit::ask::quota_windows;
+use crate::stage::admit::hold::Refused;
 use std::time::Duration;
 
 /// How long a strict tenant's request waits for another one to open a window.
@@ -46,6 +47,21 @@ pub(crate) async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
     }
 }
 
+/// Whether what was decided about a request holds still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settings {
+    /// It does.
+    Current,
+    /// The tenant's settings have changed since.
+    Stale,
+}
+
+impl Settings {
+    pub(crate) fn is_stale(self) -> bool {
+        self == Self::Stale
+    }
+}
+
 /// What an admission found stale.
 pub(crate) struct Stale<'a> {
     pub(crate) settings: bool,
@@ -53,7 +69,7 @@ pub(crate) struct Stale<'a> {
     pub(crate) epoch: u64,
 }
 
-/// Reads the truth and tells it to the store. `waited_for` are the windows of a strict tenant that this request has found
+/// Reads the truth and tells it to the store; answers whether the tenant's settings were others than the truth's. `waited_for` are the windows of a strict tenant that this request has found
 /// missing before, in which epoch: whoever opened one is given the time of one more look, and one that was lost is closed
 /// for as long as a hold can be in flight (M5).
 pub(crate) async fn learn(
@@ -61,9 +77,10 @@ pub(crate) async fn learn(
     stale: Stale<'_>,
     waited_for: &mut Vec<(Window, u64)>,
     now_ms: u64,
-) -> Result<(), Refused> {
+) -> Result<Settings, Refused> {
     let Stale { settings, windows, epoch } = stale;
     let gateway = work.gateway;
+    let version = work.caller.tenant.version;
     if settings {
         work.caller = gateway.authenticator.again(&work.caller, now_ms).await?;
     }
@@ -88,7 +105,8 @@ pub(crate) async fn learn(
             waited_for.push((*window, epoch));
         }
     }
-    tell(work, Some(epoch), &missing, now_ms).await
+    tell(work, Some(epoch), &missing, now_ms).await?;
+    Ok(if work.caller.tenant.version == version { Settings::Current } else { Settings::Stale })
 }
 
 /// Tells the store what the ledger says that windows had used. Whether it heeds that is seen by the next admission.

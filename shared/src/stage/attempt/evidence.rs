@@ -7,9 +7,9 @@
 
 use crate::health::Sight;
 use crate::health::refusals::Refused;
-use crate::pipeline::Work;
 use crate::provider::{Fault, ProviderError};
 use crate::receipt::AttemptOutcome;
+use crate::request::work::Work;
 
 /// How long a model is left alone after a 429 that does not say how long.
 const COOLDOWN_MS: u64 = 5_000;

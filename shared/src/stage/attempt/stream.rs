@@ -7,23 +7,20 @@
 
 use crate::catalog::Model;
 use crate::error::Error;
-use crate::estimate::bill;
-use crate::health::{Observation, Sight};
 use crate::limit::budget::{COPIES, Room};
 use crate::money::Usage;
-use crate::pipeline::Work;
-use crate::provider::{Choice, Chunk, ProviderError, TokenLogprobs};
+use crate::provider::{Choice, Chunk, Chunks, ProviderError, TokenLogprobs};
 use crate::receipt::AttemptOutcome;
 use crate::request::journal::Journal;
 use crate::request::reply::Reply;
 use crate::running::Deadline;
-use crate::stage::attempt::Opened;
-use crate::stage::attempt::evidence::{Patience, shown};
 use crate::steps;
 use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How often a comment tells a client, and whatever stands between, that a silent stream is alive: edge-optimised REST
@@ -33,6 +30,22 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Most bytes of a stream, and most events.
 pub(crate) const MAX_STREAM_BYTES: usize = 32 << 20;
 const MAX_STREAM_EVENTS: usize = 1 << 20;
+
+/// A stream that has begun to answer.
+pub(crate) struct StreamHead {
+    /// What came so far.
+    pub(crate) head: Vec<Chunk>,
+    /// What is to come; `None` if the head is all.
+    pub(crate) rest: Option<Box<dyn Chunks>>,
+    /// When it was called.
+    pub(crate) begun: Instant,
+    /// The same, in Unix milliseconds.
+    pub(crate) begun_at_ms: u64,
+    /// Milliseconds to its first token.
+    pub(crate) ttft_ms: f64,
+    /// How much was left of the time that the whole attempt may take when it was opened.
+    pub(crate) left: Duration,
+}
 
 /// Which of a stream's answers have ended, and how (A1).
 #[derive(Debug, Default)]
@@ -70,7 +83,7 @@ pub(crate) fn ended_by_itself(finish: &str) -> bool {
 
 /// What a stream came to.
 #[derive(Debug, Default)]
-pub(crate) struct Ended {
+pub(crate) struct StreamEnd {
     /// What it used, if the provider said.
     pub(crate) usage: Option<Usage>,
     /// Bytes of its answers.
@@ -97,7 +110,7 @@ pub(crate) enum Sink<'a> {
 
 impl Sink<'_> {
     /// Whether somebody has a use for events: a client that is there, or those who come after it.
-    fn is_open(&self, ended: &Ended) -> bool {
+    fn is_open(&self, ended: &StreamEnd) -> bool {
         match self {
             Self::Client { reply, .. } => reply.client_is_there() || ended.kept.is_some(),
             Self::Nowhere => false,
@@ -133,14 +146,14 @@ impl Keep {
 
 /// Reads an opened stream to its end.
 pub(crate) async fn read_on(
-    opened: Opened,
+    opened: StreamHead,
     model: &Model,
     write: Writing,
     deadline: &Deadline,
     mut sink: Sink<'_>,
-) -> (Ended, Duration) {
+) -> (StreamEnd, Duration) {
     let keeps = matches!(sink, Sink::Client { keep: Keep::Wanted(_) | Keep::Needed, .. });
-    let mut ended = Ended { kept: keeps.then(BytesMut::new), ..Ended::default() };
+    let mut ended = StreamEnd { kept: keeps.then(BytesMut::new), ..StreamEnd::default() };
     let patience = Duration::from_millis(model.timeouts.idle_ms);
     let mut choices = Finishes::default();
     let (mut bytes, mut events) = (0, 0);
@@ -206,7 +219,7 @@ pub(crate) struct Writing {
 
 /// The next chunks; comments keep the client's connection alive while none come.
 async fn next_chunks(
-    chunks: &mut dyn crate::provider::Chunks,
+    chunks: &mut dyn Chunks,
     silent_at: Instant,
     deadline: &Deadline,
     sink: &mut Sink<'_>,
@@ -231,44 +244,15 @@ async fn next_chunks(
     }
 }
 
-/// Writes down what a stream came to: usage, cost and outcome of its attempt, and what it showed of its model.
-pub(crate) fn close(
-    work: &mut Work<'_>,
-    attempt: usize,
-    model: &Model,
-    times: Times,
-    ended: &Ended,
-    client_left: bool,
-) {
-    let Some(entry) = work.journal.attempts.get_mut(attempt) else { return };
-    bill(entry, &work.request, model, ended.usage, ended.answer_bytes);
-    entry.latency_ms = times.begun.elapsed().as_secs_f64() * 1000.0;
-    entry.outcome = match (&ended.error, client_left) {
-        (Some(error), _) => error.outcome,
-        (None, true) => AttemptOutcome::ClientGone,
-        (None, false) => entry.outcome,
-    };
-    #[allow(clippy::cast_precision_loss)]
-    let after_first = entry.usage.output_tokens.saturating_sub(1) as f64;
-    let ms_per_token = (after_first > 0.0).then(|| (entry.latency_ms - times.ttft_ms).max(0.0) / after_first);
-    // A model that is still answering when its time is over has not failed.
-    let patience = if work.left_ms() == 0 || ended.ran_out { Patience::Ours } else { Patience::Models };
-    let sight = match &ended.error {
-        None => Sight::Answered { ttft_ms: times.ttft_ms, ms_per_token },
-        Some(error) => shown(work, error, patience, times.begun_at_ms),
-    };
-    work.seen.push(Observation { model: model.name.clone(), begun_at_ms: times.begun_at_ms, sight });
-}
-
 /// When a stream was called, and how long its first token took.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
-    begun: Instant,
-    begun_at_ms: u64,
-    ttft_ms: f64,
+    pub(crate) begun: Instant,
+    pub(crate) begun_at_ms: u64,
+    pub(crate) ttft_ms: f64,
 }
 
-impl Opened {
+impl StreamHead {
     /// When it was called, and how long its first token took.
     pub(crate) fn times(&self) -> Times {
         Times { begun: self.begun, begun_at_ms: self.begun_at_ms, ttft_ms: self.ttft_ms }
@@ -299,6 +283,14 @@ impl Opened {
     }
 }
 
+/// A stream that nobody gets, and the attempt that it came from.
+pub(crate) struct Drained {
+    pub(crate) attempt: usize,
+    pub(crate) model: Arc<Model>,
+    pub(crate) times: Times,
+    pub(crate) reading: JoinHandle<StreamEnd>,
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -314,7 +306,7 @@ mod tests {
             answers.read(event.into()).unwrap()
         });
         let now = Instant::now();
-        let opened = Opened {
+        let opened = StreamHead {
             head: events.collect(),
             rest: None,
             begun: now,

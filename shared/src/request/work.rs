@@ -1,0 +1,84 @@
+//! A request on its way through the stages.
+
+use crate::directory::authenticate::Caller;
+use crate::gateway::Gateway;
+use crate::health::Observation;
+use crate::id::RequestId;
+use crate::ledger::IdempotencyKey;
+use crate::limit::budget::Room;
+use crate::money::Amounts;
+use crate::request::instructions::Instructions;
+use crate::request::journal::Journal;
+use crate::routing::decide::Decision;
+use crate::running::Deadline;
+use crate::wire::openai::request::ChatRequest;
+use bytes::Bytes;
+
+/// How long after its deadline a hold expires.
+pub(crate) const LEASE_AFTER_DEADLINE_MS: u64 = 60_000;
+
+/// Who asks, and for what.
+pub(crate) struct Asked {
+    pub(crate) caller: Caller,
+    pub(crate) request: ChatRequest,
+    pub(crate) wants: Instructions,
+    pub(crate) room: Room,
+    pub(crate) deadline: Deadline,
+}
+
+/// What a prompt was found to be about: the name of an intent, or nothing, and for how long that is remembered.
+pub(crate) struct Label {
+    pub(crate) name: Bytes,
+    pub(crate) ttl_ms: u64,
+}
+
+/// A request on its way: what is known of it, and what has been done.
+pub(crate) struct Work<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) caller: Caller,
+    pub(crate) request: ChatRequest,
+    pub(crate) wants: Instructions,
+    /// The memory that it may use.
+    pub(crate) room: Room,
+    pub(crate) deadline: Deadline,
+    pub(crate) journal: Journal,
+    /// What the attempts that brought an answer showed of their models; recorded with the settlement.
+    pub(crate) seen: Vec<Observation>,
+    /// What a call that is still running may use beside the next one.
+    pub(crate) running: Amounts,
+    /// What it was newly found to be about, to be remembered with the settlement.
+    pub(crate) label: Option<Label>,
+    /// The idempotency key that it has claimed, and the id by which.
+    pub(crate) claim: Option<(IdempotencyKey, RequestId)>,
+}
+
+impl<'a> Work<'a> {
+    pub(crate) fn new(
+        gateway: &'a Gateway,
+        Asked { caller, request, wants, room, deadline }: Asked,
+        mut journal: Journal,
+    ) -> Self {
+        if caller.is_stale {
+            journal.degrade("directory");
+        }
+        let (seen, running) = (Vec::new(), Amounts::default());
+        Self { gateway, caller, request, wants, room, deadline, journal, seen, running, label: None, claim: None }
+    }
+
+    /// Milliseconds to the deadline.
+    pub(crate) fn left_ms(&self) -> u64 {
+        u64::try_from(self.deadline.left().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Until when its hold or its claim stands if nobody ends it, in Unix milliseconds.
+    pub(crate) fn lease_until_ms(&self, now_ms: u64) -> u64 {
+        now_ms + self.left_ms() + LEASE_AFTER_DEADLINE_MS
+    }
+
+    /// Writes a decision into the journal.
+    pub(crate) fn note(&mut self, decision: &Decision) {
+        self.journal.tier = decision.tier.as_ref().map(|tier| tier.name.clone());
+        self.journal.intent.clone_from(&decision.intent);
+        self.journal.difficulty = decision.difficulty;
+    }
+}

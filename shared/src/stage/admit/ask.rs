@@ -1,0 +1,114 @@
+//! The one batch of an admission: limits, hold, remembered answer and label, with the models' health beside it.
+
+use crate::directory::authenticate::Caller;
+use crate::estimate::{InputEstimate, at_most, dearest, rate_tokens};
+use crate::limit::gcra::Rate;
+use crate::limit::window::{Window, WindowKind};
+use crate::money::Amounts;
+use crate::request::work::Work;
+use crate::routing::decide::Decision;
+use crate::stage::admit::hold::KnownHealth;
+use crate::store::{Admission, CacheKey, QuotaAsk, StoreError, Verdict};
+use crate::tenant::{Limits, Tenant};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What came of it.
+pub(crate) struct Asked {
+    pub(crate) ask: Admission,
+    pub(crate) verdict: Verdict,
+    /// The remembered answer as it is kept, if there is one and it was looked for.
+    pub(crate) remembered: Option<Bytes>,
+    pub(crate) health: KnownHealth,
+    /// Whether that is the fleet's, and not only this process's.
+    pub(crate) health_is_shared: bool,
+    pub(crate) label: Option<Bytes>,
+}
+
+/// Asks the store whether a request is let in, and for all that the stages up to the settlement want to know of it: they
+/// wait for the store no more. `reads` is the remembered answer to look for.
+///
+/// # Errors
+/// The store did not answer: what it was asked, for it may have been heard, and why.
+pub(crate) async fn ask(
+    work: &Work<'_>,
+    decision: &Decision,
+    reads: Option<&CacheKey>,
+    now_ms: u64,
+) -> Result<Asked, (Box<Admission>, StoreError)> {
+    let gateway = work.gateway;
+    let ask = admission(work, decision, now_ms);
+    let mut models: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
+    let label_key =
+        decision.unsure.then(|| gateway.classifier.label_key(&work.caller.tenant.uid, &work.request.prompt));
+    if decision.unsure {
+        // A model will be asked what it is about, and may send it to any tier.
+        let all = gateway.config.catalog.tiers.iter().flat_map(|tier| &tier.models);
+        models.extend(all.map(|model| model.name.clone()));
+        models.sort_unstable();
+        models.dedup();
+    }
+    let label = async {
+        let key = label_key.as_ref()?;
+        gateway.labels().get(key, now_ms).await.ok().flatten()
+    };
+    let (admitted, (health, health_is_shared), label) =
+        tokio::join!(gateway.store.admit(&ask, reads, now_ms), gateway.health.snapshot(&models, now_ms), label,);
+    match admitted {
+        Ok((verdict, remembered)) => {
+            let health = models.into_iter().zip(health).collect();
+            Ok(Asked { ask, verdict, remembered, health, health_is_shared, label })
+        }
+        Err(error) => Err((Box::new(ask), error)),
+    }
+}
+
+/// What a request asks of the counters.
+pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Admission {
+    let tenant = &work.caller.tenant;
+    let limits = &tenant.settings.limits;
+    let input = InputEstimate::of(&work.request);
+    let allowance = if decision.unsure { work.gateway.classifier.allowance(&work.request) } else { Amounts::default() };
+    let hold = |input_tokens| {
+        let most = dearest(decision.candidates.iter().map(|model| at_most(&work.request, model, input_tokens)));
+        Amounts { requests: 1, ..most.plus(allowance) }
+    };
+    let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
+    Admission {
+        tenant: tenant.uid.clone(),
+        id: work.journal.id,
+        settings_version: tenant.version,
+        request_rate: rate(limits.requests_per_minute),
+        token_rate: rate(limits.tokens_per_minute),
+        rate_tokens: rate_tokens(&work.request, input),
+        concurrency: limits.concurrency,
+        quotas: quota_windows(tenant, now_ms).into_iter().map(|window| quota_ask(limits, window)).collect(),
+        hold: hold(input.likely_tokens),
+        strict_hold: hold(input.strict_tokens),
+        lease_until_ms: work.lease_until_ms(now_ms),
+    }
+}
+
+/// The windows that a tenant is admitted to.
+pub(crate) fn quota_windows(tenant: &Tenant, now_ms: u64) -> Vec<Window> {
+    let month = tenant.settings.limits.monthly_cost_nusd.map(|_| Window::month(now_ms));
+    std::iter::once(Window::day(now_ms, tenant.settings.window_anchor_ms)).chain(month).collect()
+}
+
+/// What a tenant's limits say of a window.
+pub(crate) fn quota_ask(limits: &Limits, window: Window) -> QuotaAsk {
+    match window.kind {
+        WindowKind::Day => QuotaAsk {
+            window,
+            requests: limits.daily_requests,
+            tokens: limits.daily_tokens,
+            cost_nusd: limits.daily_cost_nusd,
+        },
+        WindowKind::Month => QuotaAsk { window, requests: None, tokens: None, cost_nusd: limits.monthly_cost_nusd },
+    }
+}
+
+/// The windows that a receipt is charged to: the month is counted even for a tenant that has no limit by the month yet.
+pub(crate) fn receipt_windows(caller: &Caller, now_ms: u64) -> Vec<Window> {
+    vec![Window::day(now_ms, caller.tenant.settings.window_anchor_ms), Window::month(now_ms)]
+}

@@ -1,0 +1,88 @@
+//! What is held for a request, and why one is not let in.
+
+use crate::error::Error;
+use crate::gateway::outage::Owed;
+use crate::health::ModelHealth;
+use crate::money::Amounts;
+use crate::request::work::Work;
+use crate::store::{Admission, CacheKey, Counters, Refusal, StoreError};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// When to come again while too many requests are in flight; nobody knows when one of them ends.
+const CONCURRENCY_RETRY_MS: u64 = 1000;
+
+/// What is held for a request, and what the admission brought along.
+pub(crate) struct Hold {
+    pub(crate) ask: Admission,
+    pub(crate) held: Amounts,
+    /// As the admission told, if no copy of it can be on its way.
+    pub(crate) epoch: Option<u64>,
+    /// Where the answer may be remembered.
+    pub(crate) cache_key: Option<CacheKey>,
+    /// The health of the candidates, and of all that a classification may choose from.
+    pub(crate) health: KnownHealth,
+    /// What the prompt was found to be about before, where a model would be asked.
+    pub(crate) label: Option<Bytes>,
+}
+
+/// The health of models by their names.
+pub(crate) type KnownHealth = Vec<(Arc<str>, ModelHealth)>;
+
+/// Why a request was not let in.
+pub(crate) enum Refused {
+    /// What the client is told.
+    Told(Error),
+    /// The store did not answer.
+    Down(StoreError),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Down(error)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Told(error) => error,
+            Refused::Down(StoreError(why)) => Self::Unavailable(why),
+        }
+    }
+}
+
+/// Gives back what was held for a request of which nothing was dispatched.
+pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
+    let gateway = work.gateway;
+    gateway.over_rate.forget(&hold.ask.tenant);
+    let released = counters(work).release(&hold.ask, hold.epoch, gateway.clock.now_ms()).await;
+    if let Err(error) = released {
+        tracing::warn!(request = %work.journal.id, %error, "a hold is not released yet");
+        gateway.outage.owe(Owed::Release(Box::new(hold.ask.clone())));
+    }
+}
+
+/// The counters that a request was admitted by.
+pub(crate) fn counters<'a>(work: &Work<'a>) -> &'a dyn Counters {
+    let gateway = work.gateway;
+    if work.journal.outage { &gateway.outage.counters } else { gateway.store.counters() }
+}
+
+/// A refusal of the store, as the client is told it.
+pub(crate) fn refusal_to_error(refusal: Refusal, now_ms: u64) -> Error {
+    match refusal {
+        Refusal::Rate { kind, retry_after_ms } => Error::RateLimited { kind, retry_after_ms },
+        Refusal::Closed { retry_after_ms } => Error::Closed { retry_after_ms },
+        Refusal::Concurrency => Error::ConcurrencyLimited { retry_after_ms: CONCURRENCY_RETRY_MS },
+        Refusal::Quota { quota, resets_at_ms } => {
+            Error::QuotaExceeded { quota, resets_at_ms, resets_in_ms: resets_at_ms.saturating_sub(now_ms) }
+        }
+    }
+}

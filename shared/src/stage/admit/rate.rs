@@ -1,0 +1,92 @@
+//! The rates alone: who is known to be over one, and a place in them for what dispatches nothing.
+
+use crate::directory::authenticate::Caller;
+use crate::error::Error;
+use crate::estimate::{InputEstimate, rate_tokens};
+use crate::gateway::Gateway;
+use crate::gateway::outage::NO_VERSION;
+use crate::request::instructions::CacheUse;
+use crate::request::journal::Journal;
+use crate::request::work::Work;
+use crate::routing::decide::Decision;
+use crate::stage::admit::admitting::{Admitting, stale_at_each_try};
+use crate::stage::admit::ask::admission;
+use crate::stage::admit::hold::{Refused, refusal_to_error};
+use crate::stage::admit::refill::{Settings, Stale, learn};
+use crate::stage::admit::remembered::is_cacheable;
+use crate::store::{Admission, Counters, Refusal, Standing, Verdict};
+
+/// Refuses a request whose tenant is known to be over a rate, without asking the store.
+pub(crate) fn refuse_known(work: &mut Work<'_>) -> Result<(), Error> {
+    let reads_cache = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
+    let tokens = rate_tokens(&work.request, InputEstimate::of(&work.request));
+    let may_hit = reads_cache && is_cacheable(work);
+    let tokens = Some(tokens).filter(|_| !may_hit && work.wants.idempotency_key.is_none());
+    refuse_early(work.gateway, &work.caller, tokens, &mut work.journal)
+}
+
+/// The same from the head alone: `tokens` is what a request asks for at least, where no remembered answer may serve it, be
+/// it the cache's or that of an idempotency key.
+pub(crate) fn refuse_early(
+    gateway: &Gateway,
+    caller: &Caller,
+    tokens: Option<u64>,
+    journal: &mut Journal,
+) -> Result<(), Error> {
+    let (uid, version) = (&caller.tenant.uid, caller.tenant.version);
+    let known = gateway.over_rate.of(uid, version, tokens, gateway.clock.now_ms());
+    let Some((error, standing)) = known else { return Ok(()) };
+    journal.standing = standing;
+    Err(error)
+}
+
+/// Asks for a place in the rates only, for a request that dispatches nothing; it counts nothing. While the store is down
+/// the rates are this process's.
+pub(crate) async fn admit_rate(
+    work: &mut Work<'_>,
+    decision: &Decision,
+    admitting: &mut Admitting<'_>,
+) -> Result<Settings, Error> {
+    let gateway = work.gateway;
+    let mut down = gateway.store.is_skipped();
+    while admitting.has_try_left() {
+        let now_ms = gateway.clock.now_ms();
+        let ask = Admission { quotas: Vec::new(), ..admission(work, decision, now_ms) };
+        let ask = if down { Admission { settings_version: NO_VERSION, ..ask } } else { ask };
+        let counters: &dyn Counters = if down { &gateway.outage.counters } else { gateway.store.counters() };
+        let Ok(verdict) = counters.admit(&ask, true, now_ms).await else {
+            work.journal.degrade("store");
+            down = true;
+            continue;
+        };
+        match verdict {
+            Verdict::Admitted { standing, .. } => {
+                work.journal.standing = standing;
+                return Ok(Settings::Current);
+            }
+            Verdict::Refused { refusal, standing } => {
+                work.journal.standing = standing;
+                note_refusal(gateway, &ask, refusal, standing, now_ms);
+                return Err(refusal_to_error(refusal, now_ms));
+            }
+            Verdict::Stale { epoch, .. } if down => {
+                let refilled = counters.refill(&ask.tenant, Some(epoch), ask.settings_version, &[], now_ms).await;
+                refilled.map_err(Refused::from)?;
+            }
+            Verdict::Stale { settings, windows, epoch, .. } => {
+                let stale = Stale { settings, windows: &windows, epoch };
+                if learn(work, stale, &mut Vec::new(), now_ms).await?.is_stale() {
+                    return Ok(Settings::Stale);
+                }
+            }
+        }
+    }
+    Err(stale_at_each_try())
+}
+
+/// Remembers a refusal by a rate, so that the next request need not ask.
+pub(crate) fn note_refusal(gateway: &Gateway, ask: &Admission, refusal: Refusal, standing: Standing, now_ms: u64) {
+    if let Refusal::Rate { kind, retry_after_ms } = refusal {
+        gateway.over_rate.note(ask, kind, retry_after_ms, standing, now_ms);
+    }
+}

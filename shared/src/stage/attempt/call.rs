@@ -1,0 +1,211 @@
+//! One call of one candidate: made, written down, and told what it showed of its model.
+
+use crate::catalog::Model;
+use crate::estimate::{bill, max_output_tokens};
+use crate::health::{Observation, Sight};
+use crate::provider::{Call, Chunk, Completion, ProviderError, Reply};
+use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
+use crate::request::work::Work;
+use crate::stage::attempt::evidence::{Patience, shown};
+use crate::stage::attempt::open::{OpenOptions, open};
+use crate::stage::attempt::stream::{Drained, StreamEnd, StreamHead, Times};
+use crate::wire::openai::request::ChatRequest;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How candidates are to be called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallOptions<'r> {
+    /// Why the first call is made.
+    pub(crate) kind: AttemptKind,
+    /// What is asked, where it is not what the client asks.
+    pub(crate) question: Option<&'r ChatRequest>,
+    /// How long it may take, where that is less than the model's own time.
+    pub(crate) within_ms: Option<u64>,
+    /// Whether to ask for log-probabilities, for the judge, where the model can tell them.
+    pub(crate) ask_logprobs: bool,
+    /// Bytes of a streamed answer to wait for before it counts as begun.
+    pub(crate) opening_bytes: usize,
+}
+
+impl CallOptions<'_> {
+    /// The client's request, as it stands.
+    pub(crate) fn plain(kind: AttemptKind) -> Self {
+        Self { kind, question: None, within_ms: None, ask_logprobs: false, opening_bytes: 0 }
+    }
+}
+
+/// A candidate that answers.
+pub(crate) struct Winner {
+    pub(crate) model: Arc<Model>,
+    pub(crate) answer: Response,
+    /// Its place in the journal's attempts.
+    pub(crate) attempt: usize,
+    /// Whether log-probabilities were asked for that the client does not want.
+    pub(crate) hide_logprobs: bool,
+}
+
+/// Its answer.
+pub(crate) enum Response {
+    /// All of it.
+    Whole(Box<Completion>),
+    /// The beginning of it.
+    Stream(StreamHead),
+}
+
+/// An answer that is ready to be delivered.
+pub(crate) struct Produced {
+    pub(crate) winner: Winner,
+    /// Why it is not good enough, where it is sent for want of a better one.
+    pub(crate) doubt: Option<String>,
+    /// The stream that it replaces, which is read on for its usage.
+    pub(crate) set_aside: Option<Drained>,
+}
+
+impl Produced {
+    /// An answer that nothing speaks against.
+    pub(crate) fn good(winner: Winner) -> Self {
+        Self { winner, doubt: None, set_aside: None }
+    }
+}
+
+/// A call that brought no answer, and what it showed of the model.
+pub(crate) type Failed = (ProviderError, Option<Observation>);
+
+/// What came of a call that is not written down yet: an answer, or why there is none and whose time was up.
+type Called = Result<Response, (ProviderError, Patience)>;
+
+/// Makes one call, writes it down, and tells what it showed of the model.
+pub(crate) async fn call(
+    work: &mut Work<'_>,
+    model: &Arc<Model>,
+    options: CallOptions<'_>,
+    leased_at_ms: Option<u64>,
+) -> Result<Winner, Failed> {
+    let begun = Instant::now();
+    let begun_at_ms = leased_at_ms.unwrap_or_else(|| work.gateway.clock.now_ms());
+    let hide_logprobs = options.ask_logprobs && model.capabilities.logprobs;
+    let mut head = Vec::new();
+    let answered = ask(work, model, options, begun, begun_at_ms, &mut head).await;
+    let request = options.question.unwrap_or(&work.request);
+    let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
+    let mut attempt = Attempt::of(model.name.clone(), options.kind, latency_ms);
+    let place = work.journal.attempts.len();
+    match answered {
+        Ok(answer) => {
+            match &answer {
+                Response::Whole(completion) => {
+                    attempt.ttft_ms = Some(completion.first_byte_ms);
+                    let bytes = completion.choices.iter().map(|choice| choice.text.len()).sum();
+                    bill(&mut attempt, request, model, completion.usage, bytes);
+                    let sight = Sight::of_whole(latency_ms, attempt.usage.output_tokens);
+                    work.seen.push(Observation { model: model.name.clone(), begun_at_ms, sight });
+                }
+                Response::Stream(head) => attempt.ttft_ms = Some(head.ttft_ms),
+            }
+            work.journal.attempts.push(attempt);
+            Ok(Winner { model: model.clone(), answer, attempt: place, hide_logprobs })
+        }
+        Err((error, patience)) => {
+            work.gateway.warn_of(model, &error);
+            tracing::info!(request = %work.journal.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
+            (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
+            if error.may_bill {
+                let usage = head.iter().rev().find_map(|chunk| chunk.usage);
+                bill(&mut attempt, request, model, usage, head.iter().map(Chunk::answer_bytes).sum());
+            }
+            work.journal.attempts.push(attempt);
+            let sight = shown(work, &error, patience, begun_at_ms);
+            Err((error, Some(Observation { model: model.name.clone(), begun_at_ms, sight })))
+        }
+    }
+}
+
+/// Waits for the answer, or for the beginning of a streamed one, of which what came stands in `head`.
+async fn ask(
+    work: &mut Work<'_>,
+    model: &Arc<Model>,
+    options: CallOptions<'_>,
+    begun: Instant,
+    begun_at_ms: u64,
+    head: &mut Vec<Chunk>,
+) -> Called {
+    let request = options.question.unwrap_or(&work.request);
+    let (timeouts, deadline, room) = (&model.timeouts, &work.deadline, &work.room);
+    let after = |ms| begun + Duration::from_millis(ms);
+    let ends = after(timeouts.total_ms);
+    let patience = after(if request.stream { timeouts.first_token_ms } else { timeouts.total_ms }).min(ends);
+    // The shorter of two times is whose patience it was.
+    let (by, whose) = match options.within_ms.map(after) {
+        Some(ours) if ours < patience => (ours, Patience::Ours),
+        _ => (patience, Patience::Models),
+    };
+    let call = Call {
+        model,
+        request,
+        max_output_tokens: max_output_tokens(request, model),
+        stream: request.stream,
+        ask_logprobs: options.ask_logprobs && model.capabilities.logprobs,
+        now_ms: begun_at_ms,
+        id: work.journal.id,
+        room,
+    };
+    let provider = work.gateway.provider(model);
+    let waited = async {
+        let late = |detail, whose| Err((ProviderError::retryable(AttemptOutcome::Timeout, detail), whose));
+        let reply = match deadline.bound_by(by, provider.chat(call)).await {
+            Err(_) if deadline.comes_by(by) => return late("no answer in time", Patience::Ours),
+            Err(_) => return late("no answer in time", whose),
+            Ok(reply) => reply.map_err(|error| (error, Patience::Models))?,
+        };
+        let chunks = match reply {
+            Reply::Whole(completion) => return Ok(Response::Whole(completion)),
+            Reply::Stream(chunks) => chunks,
+        };
+        if !request.stream {
+            let error = ProviderError::retryable(AttemptOutcome::Malformed, "a stream that nobody asked for");
+            return Err((error, Patience::Models));
+        }
+        let (bytes, idle_ms) = (options.opening_bytes, timeouts.idle_ms);
+        let opening = OpenOptions { begun, begun_at_ms, bytes, idle_ms, patience, ends };
+        match deadline.bound(open(chunks, opening, room, head)).await {
+            Err(_) => late("the deadline passed", Patience::Ours),
+            Ok(opened) => opened.map(Response::Stream).map_err(|error| {
+                // It had its first token in time, and went on until the whole attempt's time was over.
+                let ran_out = patience < ends && ends <= Instant::now();
+                (error, if ran_out { Patience::Ours } else { Patience::Models })
+            }),
+        }
+    };
+    work.journal.wait(waited).await
+}
+
+/// Writes down what a stream came to: usage, cost and outcome of its attempt, and what it showed of its model.
+pub(crate) fn close(
+    work: &mut Work<'_>,
+    attempt: usize,
+    model: &Model,
+    times: Times,
+    ended: &StreamEnd,
+    client_left: bool,
+) {
+    let Some(entry) = work.journal.attempts.get_mut(attempt) else { return };
+    bill(entry, &work.request, model, ended.usage, ended.answer_bytes);
+    entry.latency_ms = times.begun.elapsed().as_secs_f64() * 1000.0;
+    entry.outcome = match (&ended.error, client_left) {
+        (Some(error), _) => error.outcome,
+        (None, true) => AttemptOutcome::ClientGone,
+        (None, false) => entry.outcome,
+    };
+    #[allow(clippy::cast_precision_loss)]
+    let after_first = entry.usage.output_tokens.saturating_sub(1) as f64;
+    let ms_per_token = (after_first > 0.0).then(|| (entry.latency_ms - times.ttft_ms).max(0.0) / after_first);
+    // A model that is still answering when its time is over has not failed.
+    let patience = if work.left_ms() == 0 || ended.ran_out { Patience::Ours } else { Patience::Models };
+    let sight = match &ended.error {
+        None => Sight::Answered { ttft_ms: times.ttft_ms, ms_per_token },
+        Some(error) => shown(work, error, patience, times.begun_at_ms),
+    };
+    work.seen.push(Observation { model: model.name.clone(), begun_at_ms: times.begun_at_ms, sight });
+}

@@ -1,0 +1,100 @@
+//! The beginning of a stream, until it has shown enough of its answer to be the one.
+
+use crate::limit::budget::Room;
+use crate::provider::{Chunk, Chunks, ProviderError};
+use crate::receipt::AttemptOutcome;
+use crate::stage::attempt::stream::{Finishes, StreamHead};
+use crate::wire::sse::MAX_EVENT_BYTES;
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// What a stream may send before it shows its answer: as many bytes as the largest event has, and so many events.
+const HEAD_BYTES: usize = MAX_EVENT_BYTES;
+const HEAD_EVENTS: usize = 4096;
+/// How a stream is opened.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenOptions {
+    pub(crate) begun: Instant,
+    pub(crate) begun_at_ms: u64,
+    /// Bytes of its answer to wait for.
+    pub(crate) bytes: usize,
+    pub(crate) idle_ms: u64,
+    /// Until when the first token is waited for (A4).
+    pub(crate) patience: Instant,
+    /// Until when the whole attempt may last.
+    pub(crate) ends: Instant,
+}
+
+/// Reads a stream until it has shown `bytes` of its answer, or its end. A failure up to here is nobody's business but
+/// ours: the client has seen nothing, and the next candidate begins anew.
+///
+/// What comes is kept in `head` until then, also for the bill should it fail, so it is bounded (B2): a stream that goes on
+/// and on without a word is none.
+pub(crate) async fn open(
+    mut chunks: Box<dyn Chunks>,
+    options: OpenOptions,
+    room: &Room,
+    head: &mut Vec<Chunk>,
+) -> Result<StreamHead, ProviderError> {
+    let mut head_bytes = 0;
+    let mut ttft_ms = None;
+    let mut bytes = 0;
+    loop {
+        let idle = Instant::now() + Duration::from_millis(options.idle_ms);
+        let by = if ttft_ms.is_none() { options.patience } else { idle.min(options.ends) };
+        let came = timeout_at(by, chunks.next()).await;
+        let came = came.map_err(|_| ProviderError {
+            may_bill: true,
+            ..ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent")
+        })??;
+        let left = options.ends.saturating_duration_since(Instant::now());
+        let ttft = options.begun.elapsed().as_secs_f64() * 1000.0;
+        let Some(came) = came else {
+            let mut choices = Finishes::default();
+            head.iter().for_each(|chunk| choices.take(&chunk.choices));
+            if !choices.whole() {
+                return Err(ProviderError::retryable(
+                    AttemptOutcome::Truncated,
+                    "the stream ended without a finish reason",
+                ));
+            }
+            let ttft_ms = ttft_ms.unwrap_or(ttft);
+            return Ok(StreamHead {
+                head: std::mem::take(head),
+                rest: None,
+                begun: options.begun,
+                begun_at_ms: options.begun_at_ms,
+                ttft_ms,
+                left,
+            });
+        };
+        for mut chunk in came {
+            let weight = chunk.weight();
+            room.grow(weight)?;
+            head_bytes += weight;
+            // It would keep all that was read together with it.
+            chunk.payload = Bytes::copy_from_slice(&chunk.payload);
+            if chunk.has_content() {
+                ttft_ms = ttft_ms.or(Some(ttft));
+                bytes += chunk.answer_bytes();
+                // Neither thoughts nor a call of a tool are judged by their opening, and neither is held back for it.
+                bytes += if chunk.choices.iter().any(|choice| choice.calls_tools) { options.bytes } else { 0 };
+            }
+            head.push(chunk);
+        }
+        if let Some(ttft_ms) = ttft_ms.filter(|_| bytes >= options.bytes) {
+            return Ok(StreamHead {
+                head: std::mem::take(head),
+                rest: Some(chunks),
+                begun: options.begun,
+                begun_at_ms: options.begun_at_ms,
+                ttft_ms,
+                left,
+            });
+        }
+        if head_bytes > HEAD_BYTES || head.len() > HEAD_EVENTS {
+            return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the stream goes on without a word"));
+        }
+    }
+}

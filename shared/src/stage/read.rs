@@ -1,0 +1,50 @@
+//! Who asks, and for what.
+
+use crate::apart::{BODIES, apart};
+use crate::error::Error;
+use crate::estimate::LEAST_TOKENS;
+use crate::gateway::Gateway;
+use crate::limit::budget::{REQUEST_BYTES, STREAM_BYTES};
+use crate::request::incoming::Incoming;
+use crate::request::instructions::{CacheUse, Instructions, key_of};
+use crate::request::journal::Journal;
+use crate::request::work::Asked;
+use crate::stage::admit::rate::refuse_early;
+use crate::tenant::uid_apart;
+use crate::wire::openai::request::ChatRequest;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What is kept of the transport's time for the settlement and the last bytes: as long as a store or ledger that does not
+/// answer is waited for, but no more than a quarter.
+const SETTLE_TIME: Duration = Duration::from_secs(4);
+
+/// Finds out who asks, from the head alone, and only then reads for what: a body without a valid key costs nothing.
+pub(crate) async fn read(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -> Result<Asked, Error> {
+    let limit = Duration::from_millis(gateway.config.request_deadline_ms);
+    let end = incoming.time_left.map(|left| journal.started + (left - SETTLE_TIME.min(left / 4)));
+    let deadline = |begun: Instant| gateway.running.deadline(end.map_or(begun + limit, |end| end.min(begun + limit)));
+    let caller = gateway.authenticator.authenticate(key_of(&incoming.headers), journal.created_at_ms).await?;
+    journal.tenant = caller.tenant.id.clone();
+    journal.tenant_uid = uid_apart(&caller.tenant.uid);
+    journal.key_last4 = caller.key_last4.clone();
+    let wants = Instructions::read(&incoming.headers)?;
+    journal.tags = wants.tags.clone();
+    // One that a remembered answer may serve takes no tokens.
+    let reads_cache = !matches!(wants.cache, CacheUse::NoStore | CacheUse::NoCache);
+    let may_hit = caller.tenant.settings.cache.enabled && reads_cache || wants.idempotency_key.is_some();
+    refuse_early(gateway, &caller, (!may_hit).then_some(LEAST_TOKENS), journal)?;
+    let room = gateway.budget.room(&caller.tenant.uid);
+    room.grow(REQUEST_BYTES)?;
+    let body =
+        deadline(journal.started).bound(incoming.body.read(&room)).await.map_err(|_| Error::DeadlineExceeded)??;
+    // What a client takes to send its body is neither our latency nor taken from its deadline.
+    journal.started = Instant::now();
+    let deadline = deadline(journal.started);
+    let parsed = apart(&BODIES, body.len(), move || ChatRequest::parse(body));
+    let request = deadline.bound(parsed).await.map_err(|_| Error::DeadlineExceeded)??;
+    room.grow(if request.stream { STREAM_BYTES } else { 0 })?;
+    journal.requested_model = if request.model.is_empty() { request.models[0].clone() } else { request.model.clone() };
+    journal.streamed = request.stream;
+    Ok(Asked { caller, request, wants, room, deadline })
+}

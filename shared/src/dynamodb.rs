@@ -10,6 +10,7 @@
 //!
 //! What lies under which key is written down in `docs/dynamodb.md`.
 
+mod fault;
 mod http;
 mod item;
 
@@ -18,6 +19,8 @@ pub(crate) use item::{
     wide_number_of,
 };
 
+pub use fault::Fault;
+pub(crate) use fault::fault;
 pub use http::http_client;
 
 use self::item::What;
@@ -29,7 +32,7 @@ use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Credentials;
 use aws_sdk_dynamodb::config::retry::RetryPartition;
-use aws_sdk_dynamodb::error::{BuildError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -55,11 +58,6 @@ const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE_MS: u64 = 10;
 /// What DynamoDB takes in one batch of reads.
 const KEYS_AT_ONCE: usize = 100;
-
-/// Why DynamoDB did not do what it was asked; the text is for the operator.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("DynamoDB: {0}")]
-pub struct Fault(pub(crate) String);
 
 /// A condition that was not met.
 #[derive(Debug)]
@@ -397,9 +395,4 @@ fn told<E: Error + ProvideErrorMetadata + Send + Sync + 'static>(error: SdkError
         (Some(code), message) => Fault(format!("{code}: {}", message.unwrap_or("no message"))),
         (None, _) => Fault(DisplayErrorContext(error).to_string()),
     }
-}
-
-/// A request that lacks a part, which none of ours does.
-fn fault(error: BuildError) -> Fault {
-    Fault(error.to_string())
 }

@@ -4,7 +4,7 @@
 //! be a second TLS stack beside the one that there is. Requests and answers of DynamoDB are small (at most 16 MB) and
 //! whole, so that handing them over is all there is to do.
 
-use super::Fault;
+use crate::dynamodb::fault::Fault;
 use crate::provider::tls;
 use aws_sdk_dynamodb::config::SharedHttpClient;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};

@@ -3,7 +3,7 @@
 //! A change is one value, whether it travels alone or as a part of a transaction: the condition under which it may happen
 //! stands beside what happens.
 
-use super::{Fault, fault};
+use crate::dynamodb::fault::{Fault, fault};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,

@@ -3,8 +3,8 @@
 //!
 //! Each is one conditional write, so that of many processes that ask at once the ledger says yes to those that it may.
 
-use super::LedgerError;
 use crate::id::RequestId;
+use crate::ledger::error::LedgerError;
 use crate::limit::window::Window;
 use crate::money::Amounts;
 use async_trait::async_trait;

@@ -10,16 +10,17 @@ pub mod contract;
 pub mod dynamodb;
 pub mod embedded;
 mod claims;
+mod error;
 mod spread;
 mod tally;
 pub(crate) mod standing;
 
 pub use claims::{Begun, Claims, IdempotencyKey};
+pub use error::LedgerError;
 pub use spread::Spread;
 pub use tally::{Calls, Counts, Figures, Period, Tally};
 
 use crate::directory::Page;
-use crate::disk::DiskFault;
 use crate::id::RequestId;
 use crate::limit::window::Window;
 use crate::money::{Charged, usd};
@@ -92,27 +93,6 @@ pub struct Erased {
     pub others: u64,
     /// Where the next call goes on; `None` when all is done.
     pub next: Option<String>,
-}
-
-/// Why the ledger did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The ledger cannot be reached, is full or is broken; the text is for the operator.
-    #[error("the ledger is unavailable: {0}")]
-    Unavailable(String),
-    /// The disk does not take what is written.
-    #[error("the ledger is unavailable: {0}")]
-    Disk(#[from] DiskFault),
-}
-
-impl LedgerError {
-    /// What is wrong, for `/ready`: nothing of it names an account, an address or a path.
-    pub(crate) fn words(&self) -> &'static str {
-        match self {
-            Self::Unavailable(_) => "it does not do what it is asked",
-            Self::Disk(fault) => fault.words,
-        }
-    }
 }
 
 /// Where receipts are kept.

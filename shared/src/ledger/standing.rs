@@ -4,8 +4,8 @@
 //! that may only be read answer every ping. Of calls that overlap, a success proves nothing against a failure that came
 //! while it was under way; it counts only if none did.
 
-use super::LedgerError;
 use crate::clock::is_within;
+use crate::ledger::error::LedgerError;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How long after a failure, or after the last probe, the next probe may be sent.

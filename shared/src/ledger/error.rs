@@ -1,0 +1,24 @@
+//! Why the ledger did not do what it was asked.
+
+use crate::disk::DiskFault;
+
+/// Why the ledger did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The ledger cannot be reached, is full or is broken; the text is for the operator.
+    #[error("the ledger is unavailable: {0}")]
+    Unavailable(String),
+    /// The disk does not take what is written.
+    #[error("the ledger is unavailable: {0}")]
+    Disk(#[from] DiskFault),
+}
+
+impl LedgerError {
+    /// What is wrong, for `/ready`: nothing of it names an account, an address or a path.
+    pub(crate) fn words(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "it does not do what it is asked",
+            Self::Disk(fault) => fault.words,
+        }
+    }
+}

@@ -61,6 +61,17 @@ pub(crate) fn whole(gateway: &Gateway) -> Request {
     Request { shows: BYPASS, ..of_gateway(gateway, NO_STORE, "double/ok", Mode::Whole) }
 }
 
+/// The kinds of requests whose instructions are counted, and what each is called.
+pub(crate) fn counted(gateway: &Gateway) -> [(&'static str, Request); 4] {
+    let stream = of_gateway(gateway, NO_STORE, "double/ok", Mode::Stream);
+    [
+        ("instructions of a whole answer", whole(gateway)),
+        ("instructions of a stream", stream),
+        ("instructions of a cache hit", of_gateway(gateway, "", "double/ok", Mode::Whole)),
+        ("instructions of a request for `auto`", of_gateway(gateway, NO_STORE, "auto", Mode::Whole)),
+    ]
+}
+
 /// The receipt of a request.
 pub(crate) fn receipt(gateway: &Gateway, id: &str) -> Request {
     let Gateway { address, key, .. } = gateway;

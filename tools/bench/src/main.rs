@@ -5,14 +5,16 @@
 //! the Redis of a second gateway, and the load and the double share another; one at a time, all have the one. Each figure
 //! has its counterpart without the gateway, or without the stage in question, from the same seconds, and counts only if
 //! every request was answered and the double counted the same number of them: anything else ends the run with an error.
-//! Last comes Redis by itself (`admissions.rs`), on the core that was the gateways'. The whole takes two to three minutes;
-//! five are the limit.
+//! Then comes Redis by itself (`admissions.rs`), on the core that was the gateways', and last what a request takes in
+//! instructions (`counted.rs`), which is all that `bench instructions` measures. The whole takes three to four minutes; five
+//! are the limit.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod admissions;
 mod asked;
 mod cold;
+mod counted;
 mod figures;
 mod load;
 mod machine;
@@ -61,6 +63,10 @@ fn bench() -> anyhow::Result<()> {
 
 async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
     let stage = Stage::set(target, cores).await?;
+    if std::env::args().nth(1).as_deref() == Some("instructions") {
+        println!("{}", figures::table(&counted::measure(&stage).await?));
+        return Ok(());
+    }
     let asked = Asked::of(&stage);
     let idle_mib = memory_mib(stage.gateway.process.id(), "VmRSS")?;
     measure::warm_up(&stage, &asked).await?;
@@ -72,6 +78,7 @@ async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
     figures.extend(measure::zips(target));
     let (of_redis, redis_version) = admissions::measure(cores).await?;
     figures.extend(of_redis);
+    figures.extend(counted::measure(&stage).await?);
 
     let circumstances = json!({"processor": machine::processor(), "gateway_core": cores.map(|cores| &cores.gateway),
         "load_core": cores.map(|cores| &cores.load), "redis": redis_version,

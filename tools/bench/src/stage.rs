@@ -195,6 +195,18 @@ impl Stage {
         serve(settled(&mut Command::new(self.programs.join("ai-gateway")), &self.folder.0, data))
     }
 
+    /// Starts another gateway under a program that watches it, which writes into the run's folder.
+    pub(crate) fn gateway_under(&self, watcher: &[&str], data: &str) -> anyhow::Result<Gateway> {
+        let mut command = Command::new(watcher[0]);
+        command.args(&watcher[1..]).arg(self.programs.join("ai-gateway")).current_dir(&self.folder.0);
+        serve(settled(&mut command, &self.folder.0, data))
+    }
+
+    /// Where the run writes.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
     /// Starts the function, as Lambda would, on the load's core and a data folder of this name.
     pub(crate) fn function(&self, data: &str, runtime_api: SocketAddr) -> anyhow::Result<Process> {
         let mut command = Command::new(self.programs.join("gateway"));

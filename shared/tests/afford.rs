@@ -161,9 +161,10 @@ struct Night {
 async fn costly_failover(tenant: Value) -> Night {
     let counters = Arc::new(Unreliable::new(MemoryCounters::default()));
     let provider = Arc::new(AtFirstCall(Simulated::new(), AtomicBool::new(false), OnceLock::new()));
-    let given = (counters.clone(), provider.clone());
+    let given = provider.clone();
     let scene = two_tiers(["sim/cut", "sim/cheap"], ["sim/reasoning"]).table("[retry]\nmax_per_candidate = 0");
-    let rig = scene.tenant(tenant).with(|builder| builder.counters(given.0).provider("sim", given.1)).build().await;
+    let scene = scene.tenant(tenant).counters(counters.clone());
+    let rig = scene.with(|builder| builder.provider("sim", given)).build().await;
     Night { rig, counters, provider }
 }
 
@@ -262,8 +263,7 @@ async fn a_request_that_was_admitted_without_the_store_fails_over_within_the_out
 #[tokio::test]
 async fn without_the_store_the_candidate_serves_that_the_share_has_room_for() {
     let counters = Arc::new(Unreliable::new(MemoryCounters::default()));
-    let given = counters.clone();
-    let rig = paid_and_free().limits(money("0")).with(|builder| builder.counters(given)).build().await;
+    let rig = paid_and_free().limits(money("0")).counters(counters.clone()).build().await;
     counters.set_down(true);
     let got = rig.fresh(ask("cheap")).await;
     assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok@free"), "{got:?}");

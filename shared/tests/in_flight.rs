@@ -81,11 +81,10 @@ async fn a_request_pays_the_price_that_it_was_held_at_while_a_new_configuration_
     // Two processes of a deployment share the counters; each bills by its own configuration to its end.
     let counters = Arc::new(MemoryCounters::default());
     let priced = |input: u32| {
-        let counters = counters.clone();
         let model = format!("usd_per_million = {{ input = {input}, output = 0 }}");
         two_tiers(["sim/reasoning"], ["sim/reasoning"])
             .table(&format!("[models.\"priced/cheap\"]\nprovider = \"sim\"\nid = \"cheap\"\n{model}"))
-            .with(move |builder| builder.counters(counters))
+            .counters(counters.clone())
     };
     let ((old, at_it), (new, fresh)) = (waiting(priced(1)).await, waiting(priced(1000)).await);
     let body = json!({"model": "priced/cheap", "messages": [{"role": "user", "content": "What is an interface?"}]});

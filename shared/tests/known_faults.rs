@@ -174,9 +174,7 @@ async fn a_store_that_failed_once_is_asked_again_by_the_next_request() {
     // Theirs: one failed Redis connection meant memory for ever, and counts that nobody else saw.
     let counters =
         std::sync::Arc::new(crate::unreliable::Unreliable::new(gateway_core::store::memory::MemoryCounters::default()));
-    let given = counters.clone();
-    let rig =
-        cheap(["ok"]).limits(json!({"daily_requests": 2})).with(move |builder| builder.counters(given)).build().await;
+    let rig = cheap(["ok"]).limits(json!({"daily_requests": 2})).counters(counters.clone()).build().await;
     assert_eq!(rig.fresh(ask("cheap")).await.status, 200);
     counters.set_down(true);
     for _ in 0..5 {

@@ -19,8 +19,7 @@ const LEASE_MS: u64 = 300_000 + 60_000;
 
 async fn with_counters(scene: Scene) -> (Rig, Arc<Unreliable<MemoryCounters>>) {
     let counters = Arc::new(Unreliable::new(MemoryCounters::default()));
-    let given = counters.clone();
-    (scene.with(move |builder| builder.counters(given)).build().await, counters)
+    (scene.counters(counters.clone()).build().await, counters)
 }
 
 fn day() -> Window {

@@ -12,7 +12,8 @@ use gateway_core::clock::{Clock, ManualClock};
 use gateway_core::config::{ApiKey, Config, ProviderKind};
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::directory::{AuditEntry, Directory, KeyRecord};
-use gateway_core::gateway::{Builder, Gateway};
+use gateway_core::gateway::Gateway;
+use gateway_core::gateway::builder::Builder;
 use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::limit::window::Window;
@@ -22,6 +23,7 @@ use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::tls;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::{Answer, AnswerBody};
+use gateway_core::store::{Counters, Separate};
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::{ApiKey as TenantKey, KeyHasher};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -51,6 +53,7 @@ pub struct Scene {
     tables: String,
     tenant: Value,
     inject: Vec<Box<dyn FnOnce(Builder) -> Builder>>,
+    store: Option<Box<dyn FnOnce(Separate) -> Separate>>,
     intents: &'static str,
     health: &'static str,
 }
@@ -73,6 +76,7 @@ pub fn scene() -> Scene {
         tables: String::new(),
         tenant: json!({}),
         inject: Vec::new(),
+        store: None,
         intents: INTENTS,
         health: "margin_percent = 1000\nrefresh_percent = 0",
     }
@@ -160,6 +164,17 @@ impl Scene {
         self
     }
 
+    /// Replaces a part of the store.
+    pub fn store(mut self, change: impl FnOnce(Separate) -> Separate + 'static) -> Self {
+        self.store = Some(Box::new(change));
+        self
+    }
+
+    /// Replaces the counters.
+    pub fn counters(self, counters: Arc<dyn Counters>) -> Self {
+        self.store(|memory| Separate { counters, ..memory })
+    }
+
     fn config(&self, base_url: &str) -> String {
         let mut text =
             format!("[providers.up]\nkind = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:UP_KEY\"\n");
@@ -210,6 +225,9 @@ impl Scene {
                 let keys: Vec<_> = spec.api_keys.iter().map(known).collect();
                 builder = builder.provider(&provider.name, Arc::new(OpenAi::new(spec, &keys, tls().unwrap()).unwrap()));
             }
+        }
+        if let Some(change) = self.store {
+            builder = builder.store(Arc::new(change(Separate::in_memory(&config))));
         }
         for inject in self.inject {
             builder = inject(builder);

@@ -13,7 +13,7 @@ use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::routing::intent::HashedNgrams;
 use gateway_core::store::memory::{MemoryCache, MemoryCounters, MemoryHealth};
 use gateway_core::store::{
-    Admission, CacheKey, Counters, Lost, ResponseCache, Settled, Settlement, StoreError, Verdict, WindowUse,
+    Admission, CacheKey, Counters, Lost, ResponseCache, Separate, Settled, Settlement, StoreError, Verdict, WindowUse,
 };
 use serde_json::json;
 use std::fmt::Debug;
@@ -28,8 +28,7 @@ fn counters() -> Arc<Unreliable<MemoryCounters>> {
 
 async fn with_counters(scene: Scene) -> (Rig, Arc<Unreliable<MemoryCounters>>) {
     let counters = counters();
-    let given = counters.clone();
-    (scene.with(move |builder| builder.counters(given)).build().await, counters)
+    (scene.counters(counters.clone()).build().await, counters)
 }
 
 #[tokio::test]
@@ -48,10 +47,11 @@ async fn with_the_counters_down_nothing_is_dispatched_for_a_tenant_without_an_ou
 #[tokio::test]
 async fn counters_that_fail_after_the_call_take_no_answer_from_the_client_and_the_hold_is_charged_by_its_lease() {
     let counters = counters();
-    let (given, switched) = (counters.clone(), counters.clone());
+    let switched = counters.clone();
     let provider = OnCall(Simulated::new(), Box::new(move |_| switched.set_down(true)));
     let scene = two_tiers(["sim/cheap"], ["sim/reasoning"]);
-    let rig = scene.with(move |builder| builder.counters(given).provider("sim", Arc::new(provider))).build().await;
+    let scene = scene.counters(counters.clone()).with(move |builder| builder.provider("sim", Arc::new(provider)));
+    let rig = scene.build().await;
     let got = rig.chat(ask("cheap")).await;
     assert_eq!(got.status, 200);
     counters.set_down(false);
@@ -67,7 +67,7 @@ async fn counters_that_fail_after_the_call_take_no_answer_from_the_client_and_th
 async fn with_the_cache_down_requests_are_served_as_misses() {
     let cache = Arc::new(Unreliable::new(MemoryCache::new(1_000, 1 << 20, 1 << 20)));
     let given = cache.clone();
-    let rig = cheap(["ok"]).with(move |builder| builder.cache(given)).build().await;
+    let rig = cheap(["ok"]).store(|memory| Separate { cache: given, ..memory }).build().await;
     cache.set_down(true);
     for _ in 0..2 {
         let got = rig.chat(ask("cheap")).await;
@@ -102,10 +102,11 @@ async fn what_cannot_be_read_in_the_cache_is_a_miss_and_is_held_for_like_one() {
     let watch = Arc::new(Watch::default());
     let (spy, provider) = (watch.clone(), watch.clone());
     let scene = two_tiers(["sim/cheap"], ["sim/reasoning"]).limits(json!({"daily_tokens": 10}));
-    let inject = move |builder: gateway_core::gateway::Builder| {
-        builder.cache(Arc::new(Gibberish)).counters(spy).provider("sim", Arc::new(Spied(Simulated::new(), provider)))
-    };
-    let rig = scene.with(inject).build().await;
+    let rig = scene
+        .store(|memory| Separate { counters: spy, cache: Arc::new(Gibberish), ..memory })
+        .with(move |builder| builder.provider("sim", Arc::new(Spied(Simulated::new(), provider))))
+        .build()
+        .await;
     let got = rig.chat(ask("cheap")).await;
     assert_eq!((got.status, got.error_code().as_str()), (429, "quota_exceeded"), "10 tokens are too few for any call");
     assert!(!watch.log().iter().any(|entry| entry.starts_with("call")), "{:?}", watch.log());
@@ -120,7 +121,7 @@ async fn with_the_health_store_down_a_process_goes_by_what_it_has_seen_and_the_a
     let health = MemoryHealth::new(&HealthSettings::default(), BreakerSettings::default());
     let health = Arc::new(Unreliable::new(health));
     let given = health.clone();
-    let rig = cheap(["status-500", "ok"]).with(move |builder| builder.health(given)).build().await;
+    let rig = cheap(["status-500", "ok"]).store(|memory| Separate { health: given, ..memory }).build().await;
     health.set_down(true);
     for _ in 0..8 {
         let got = rig.chat_with(&[("x-gateway-cache", "no-store")], ask("cheap")).await;
@@ -347,10 +348,10 @@ impl Provider for OnCall {
 async fn watched(scene: Scene) -> (Rig, Arc<Watch>) {
     let watch = Arc::new(Watch::default());
     let (spy, provider) = (watch.clone(), watch.clone());
-    let inject = move |builder: gateway_core::gateway::Builder| {
-        builder.counters(spy).provider("sim", Arc::new(Spied(Simulated::new(), provider)))
+    let inject = move |builder: gateway_core::gateway::builder::Builder| {
+        builder.provider("sim", Arc::new(Spied(Simulated::new(), provider)))
     };
-    (scene.with(inject).build().await, watch)
+    (scene.counters(spy).with(inject).build().await, watch)
 }
 
 #[tokio::test(start_paused = true)]

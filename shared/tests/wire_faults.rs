@@ -4,7 +4,7 @@
 use crate::rig::{Got, Rig, ask, ask_with, cheap, name_of, scene, streamed, two_tiers};
 use async_trait::async_trait;
 use bytes::Bytes;
-use gateway_core::gateway::Builder;
+use gateway_core::gateway::builder::Builder;
 use gateway_core::provider::{Call, Chunk, Chunks, Provider, ProviderError, Reply};
 use serde_json::{Value, json};
 use std::sync::Arc;

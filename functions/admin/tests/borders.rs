@@ -2,12 +2,13 @@
 
 use crate::house::House;
 use async_trait::async_trait;
+use gateway_core::config::{Config, SHIPPED};
 use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
 use gateway_core::store::{
-    Admission, Counters, HealthStore, Lost, Settled, Settlement, StoreError, Verdict, WindowUse,
+    Admission, Counters, HealthStore, Lost, Separate, Settled, Settlement, StoreError, Verdict, WindowUse,
 };
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::KeyHash;
@@ -243,8 +244,9 @@ async fn a_directory_that_is_down_is_503_and_tells_nothing_of_itself() {
 
 #[tokio::test]
 async fn with_the_store_down_tenants_are_changed_and_the_ledgers_figures_are_shown() {
-    let house =
-        House::built(|builder| builder.counters(Arc::new(Down)).health(Arc::new(Down)), |directory| directory).await;
+    let memory = Separate::in_memory(&Config::load(SHIPPED, "gateway.toml", &|_| None).unwrap());
+    let store = Separate { counters: Arc::new(Down), health: Arc::new(Down), ..memory };
+    let house = House::built(|builder| builder.store(Arc::new(store)), |directory| directory).await;
     let made = house.acme().await;
     let patched = house.ask("PATCH", "/admin/tenants/acme", Some(json!({"limits": {"daily_requests": 7}}))).await;
     assert_eq!(patched.status, 200);

@@ -1,0 +1,146 @@
+//! Puts a gateway together. What a caller does not give is what needs nothing: memory, the machine's clock, the embedder
+//! in process.
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::directory::authenticate::Authenticator;
+use crate::gateway::Gateway;
+use crate::gateway::classifier::Classifier;
+use crate::gateway::fleet_health::FleetHealth;
+use crate::gateway::outage::Outage;
+use crate::gateway::over_rate::OverRate;
+use crate::gateway::unreachable::Warned;
+use crate::ledger::Ledger;
+use crate::ledger::standing::Standing;
+use crate::limit::budget::Budget;
+use crate::limit::retry_budget::RetryBudget;
+use crate::provider::Provider;
+use crate::routing::intent::{EmbedError, Embedder, HashedNgrams};
+use crate::routing::intents::Intents;
+use crate::store::memory::{MemoryCache, MemoryHealth};
+use crate::store::{Separate, Store};
+use crate::telemetry::losses::LogLosses;
+use crate::telemetry::metrics::Metrics;
+use crate::tenant::key::KeyHasher;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// Takes the borders of a gateway.
+pub struct Builder {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    store: Option<Arc<dyn Store>>,
+    embedder: Arc<dyn Embedder>,
+    memory_bytes: u64,
+    losses: Arc<LogLosses>,
+    providers: HashMap<Arc<str>, Arc<dyn Provider>>,
+}
+
+/// The memory for bodies and answers where neither the configuration nor the process says how much there is.
+const MEMORY_BYTES: u64 = 256 << 20;
+
+impl Gateway {
+    /// A builder with the borders that need nothing: memory for the store, the machine's clock, the embedder in process.
+    #[must_use]
+    pub fn builder(config: Config) -> Builder {
+        Builder {
+            config,
+            clock: Arc::new(SystemClock),
+            store: None,
+            embedder: Arc::new(HashedNgrams),
+            memory_bytes: MEMORY_BYTES,
+            losses: Arc::default(),
+            providers: HashMap::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// The clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The store, where it is another than this process's memory.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// The embedder.
+    #[must_use]
+    pub fn embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
+        self.embedder = embedder;
+        self
+    }
+
+    /// The memory for bodies and answers in flight, where the configuration leaves it to the machine.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// Where the process's log counts what it loses.
+    #[must_use]
+    pub fn losses(mut self, losses: Arc<LogLosses>) -> Self {
+        self.losses = losses;
+        self
+    }
+
+    /// The provider of this name in the configuration.
+    #[must_use]
+    pub fn provider(mut self, name: &str, provider: Arc<dyn Provider>) -> Self {
+        self.providers.insert(name.into(), provider);
+        self
+    }
+
+    /// Puts the gateway together; `hasher` must be keyed as the directory's keys were.
+    ///
+    /// # Errors
+    /// If the embedder cannot embed the intents' examples.
+    pub async fn build(
+        self,
+        directory: Arc<dyn Directory>,
+        ledger: Arc<dyn Ledger>,
+        hasher: KeyHasher,
+    ) -> Result<Gateway, EmbedError> {
+        let config = self.config;
+        // Answers share what a shared store has; in this process's memory the labels have a bound of their own.
+        let labels = self.store.is_none().then(|| {
+            let entries = usize::try_from(config.intent.remember_entries).unwrap_or(usize::MAX);
+            MemoryCache::new(entries, usize::MAX, usize::MAX)
+        });
+        let store = self.store.unwrap_or_else(|| Arc::new(Separate::in_memory(&config)));
+        let intents = Intents::learn(&config.intents, self.embedder).await?;
+        Ok(Gateway {
+            classifier: Classifier::new(&config, &intents),
+            health: FleetHealth::new(store.clone(), MemoryHealth::new(&config.health, config.breaker.clone())),
+            intents,
+            over_rate: OverRate::default(),
+            budget: Budget::new(config.server.memory_bytes.unwrap_or(self.memory_bytes)),
+            authenticator: Authenticator::new(directory.clone(), hasher.clone(), config.tenant_defaults.clone()),
+            retries: Mutex::new(RetryBudget::new(config.retry.clone())),
+            metrics: Metrics::new(self.clock.now_ms()),
+            clock: self.clock,
+            labels,
+            outage: Outage::default(),
+            warned: Warned::default(),
+            ledger_standing: Standing::default(),
+            directory_fault: Mutex::default(),
+            losses: self.losses,
+            providers: self.providers,
+            store,
+            directory,
+            ledger,
+            hasher,
+            running: Arc::default(),
+            connections: Arc::default(),
+            config,
+        })
+    }
+}

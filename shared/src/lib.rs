@@ -32,6 +32,7 @@ pub mod error;
 pub mod money;
 pub mod limit;
 pub mod running;
+pub mod tls;
 mod apart;
 pub mod id;
 pub mod steps;

@@ -6,10 +6,10 @@ use crate::rig::{NOW, Rig, Scene, ask, ask_with, scene, streamed, two_tiers};
 use crate::unreliable::Unreliable;
 use async_trait::async_trait;
 use gateway_core::money::Amounts;
-use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::store::memory::MemoryCounters;
 use serde_json::{Value, json};
+use simulated_provider::Simulated;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use gateway_core::health::ModelHealth;
 use gateway_core::health::breaker::BreakerState;
 use gateway_core::health::score::Standing;
-use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::{Call, Fault, Provider, ProviderError, Reply};
 use gateway_core::receipt::AttemptOutcome;
 use serde_json::json;
+use simulated_provider::Simulated;
 use std::sync::Arc;
 
 const ONCE: &str = "[retry]\nmax_per_candidate = 0";

@@ -19,15 +19,15 @@ use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Usage};
 use gateway_core::provider::openai::OpenAi;
-use gateway_core::provider::simulated::Simulated;
-use gateway_core::provider::tls;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::{Answer, AnswerBody};
 use gateway_core::store::{Counters, Separate};
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::{ApiKey as TenantKey, KeyHasher};
+use gateway_core::tls::client_config;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use simulated_provider::Simulated;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -223,7 +223,8 @@ impl Scene {
                     ApiKey::Pending(_) => unreachable!(),
                 };
                 let keys: Vec<_> = spec.api_keys.iter().map(known).collect();
-                builder = builder.provider(&provider.name, Arc::new(OpenAi::new(spec, &keys, tls().unwrap()).unwrap()));
+                builder = builder
+                    .provider(&provider.name, Arc::new(OpenAi::new(spec, &keys, client_config().unwrap()).unwrap()));
             }
         }
         if let Some(change) = self.store {

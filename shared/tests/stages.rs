@@ -8,7 +8,6 @@ use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
-use gateway_core::provider::simulated::Simulated;
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::routing::intent::HashedNgrams;
 use gateway_core::store::memory::{MemoryCache, MemoryCounters, MemoryHealth};
@@ -16,6 +15,7 @@ use gateway_core::store::{
     Admission, CacheKey, Counters, Lost, ResponseCache, Separate, Settled, Settlement, StoreError, Verdict, WindowUse,
 };
 use serde_json::json;
+use simulated_provider::Simulated;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

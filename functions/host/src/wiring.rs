@@ -15,10 +15,10 @@ use gateway_core::ledger::Ledger;
 use gateway_core::ledger::dynamodb::DynamoLedger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::provider::openai::OpenAi;
-use gateway_core::provider::simulated::Simulated;
 use gateway_core::store::Store;
 use gateway_core::store::redis::RedisStore;
 use gateway_core::tenant::key::KeyHasher;
+use simulated_provider::Simulated;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -184,7 +184,7 @@ pub async fn wire() -> anyhow::Result<Wired> {
     let (directory, ledger) = place.open().await?;
 
     crate::memory::give_back_at_once();
-    let tls = gateway_core::provider::tls()?;
+    let tls = gateway_core::tls::client_config()?;
     let mut builder = Gateway::builder(config.clone())
         .memory_bytes(crate::memory::for_bodies_bytes())
         .losses(crate::logging::losses());

@@ -5,7 +5,7 @@
 //! whole, so that handing them over is all there is to do.
 
 use crate::dynamodb::fault::Fault;
-use crate::provider::tls;
+use crate::tls::client_config;
 use aws_sdk_dynamodb::config::SharedHttpClient;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(20);
 /// # Errors
 /// The TLS library lacks the default protocol versions, which it does not.
 pub fn http_client() -> Result<SharedHttpClient, Fault> {
-    let tls = tls().map_err(|error| Fault(error.to_string()))?;
+    let tls = client_config().map_err(|error| Fault(error.to_string()))?;
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())

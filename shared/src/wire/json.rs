@@ -70,7 +70,8 @@ pub(crate) fn fields(text: &str, most: usize) -> Result<Fields<'_>, BadFields> {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Why not every item of a list was taken.
-pub(crate) enum Stopped<E> {
+#[derive(Debug)]
+pub enum Stopped<E> {
     /// It is no list.
     NoList,
     /// `take` refused an item.
@@ -78,7 +79,7 @@ pub(crate) enum Stopped<E> {
 }
 
 /// Hands each item of a JSON list to `take`, with its place in the list, until one is refused; answers how many there are.
-pub(crate) fn items<'a, E>(
+pub fn items<'a, E>(
     list: &'a str,
     take: impl FnMut(usize, &'a RawValue) -> Result<(), E>,
 ) -> Result<usize, Stopped<E>> {

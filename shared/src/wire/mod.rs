@@ -3,7 +3,7 @@
 pub mod body;
 pub mod facts;
 pub mod format;
-pub(crate) mod json;
+pub mod json;
 pub mod openai;
 pub mod request;
 pub mod schema;

@@ -1,7 +1,7 @@
 //! A simulated answer as OpenAI writes it, whole or in chunks.
 
 use super::answer::Answer;
-use crate::provider::Call;
+use gateway_core::provider::Call;
 use serde_json::{Value, json};
 
 /// The body of a whole answer.

@@ -12,13 +12,13 @@ mod instance;
 mod topic;
 mod wire;
 
-use super::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
-use crate::catalog::Behaviour;
-use crate::receipt::AttemptOutcome;
-use crate::wire::openai::answer::NotACompletion;
 use answer::Answer;
 use async_trait::async_trait;
 use bytes::Bytes;
+use gateway_core::catalog::Behaviour;
+use gateway_core::provider::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
+use gateway_core::receipt::AttemptOutcome;
+use gateway_core::wire::openai::answer::NotACompletion;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};

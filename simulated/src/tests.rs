@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::catalog::{Model, Timeouts};
-use crate::id::RequestId;
-use crate::limit::budget::{Budget, Room};
-use crate::wire::openai::request::ChatRequest;
+use gateway_core::catalog::{Model, Timeouts};
+use gateway_core::id::RequestId;
+use gateway_core::limit::budget::{Budget, Room};
+use gateway_core::wire::openai::request::ChatRequest;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ const NOW_MS: u64 = 1_700_000_000_123;
 
 fn model(name: &str) -> Model {
     let timeouts = Timeouts { connect_ms: 1_000, first_token_ms: 10_000, idle_ms: 10_000, total_ms: 60_000 };
-    let simulated = crate::catalog::Simulated { provider: "sim".into(), timeouts };
+    let simulated = gateway_core::catalog::Simulated { provider: "sim".into(), timeouts };
     simulated.model(&format!("sim/{name}")).unwrap()
 }
 

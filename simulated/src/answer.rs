@@ -8,12 +8,12 @@
 
 use super::instance::instance;
 use super::topic::Topic;
-use crate::catalog::Behaviour;
-use crate::money::Usage;
-use crate::provider::Call;
-use crate::wire::json::items;
-use crate::wire::openai::request::{AnswerFormat, ChatRequest};
-use crate::wire::schema::MAX_SCHEMA_BYTES;
+use gateway_core::catalog::Behaviour;
+use gateway_core::money::Usage;
+use gateway_core::provider::Call;
+use gateway_core::wire::json::items;
+use gateway_core::wire::openai::request::{AnswerFormat, ChatRequest};
+use gateway_core::wire::schema::MAX_SCHEMA_BYTES;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};

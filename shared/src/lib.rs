@@ -18,6 +18,7 @@ pub mod store;
 pub mod health;
 pub mod directory;
 pub mod ledger;
+#[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod disk;
 pub mod telemetry;

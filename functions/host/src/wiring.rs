@@ -1,24 +1,24 @@
 //! From the environment to a gateway, wired by hand in one place.
+//!
+//! Redis, DynamoDB and the simulated provider are features of this crate, each behind one function below: where a program
+//! is built without one, that function refuses the setting that names it (see ADR 22).
 
 use crate::environment::variable;
 use crate::flushing;
 use crate::secrets::secret;
 use anyhow::{Context, bail};
 use gateway_core::clock::{Clock, SystemClock};
-use gateway_core::config::{ApiKey, Config, ProviderKind, SHIPPED, Secret, SecretRef};
+use gateway_core::config::{ApiKey, Config, ProviderKind, ProviderSpec, SHIPPED, Secret, SecretRef};
 use gateway_core::directory::Directory;
-use gateway_core::directory::dynamodb::DynamoDirectory;
 use gateway_core::directory::embedded::EmbeddedDirectory;
-use gateway_core::dynamodb::Table;
 use gateway_core::gateway::Gateway;
 use gateway_core::ledger::Ledger;
-use gateway_core::ledger::dynamodb::DynamoLedger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
+use gateway_core::provider::Provider;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::store::Store;
-use gateway_core::store::redis::RedisStore;
 use gateway_core::tenant::key::KeyHasher;
-use simulated_provider::Simulated;
+use gateway_core::tls;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,16 +76,6 @@ impl Place {
         }
     }
 
-    /// The DynamoDB table of this name. An emulator's on this machine is made where it is missing; one of AWS never is.
-    async fn table(name: &str) -> anyhow::Result<Table> {
-        let table = Table::from_env(name).await.context("GATEWAY_DIRECTORY")?;
-        let endpoint = variable("AWS_ENDPOINT_URL_DYNAMODB").unwrap_or_default();
-        if ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].iter().any(|local| endpoint.starts_with(local)) {
-            table.create().await.context("AWS_ENDPOINT_URL_DYNAMODB")?;
-        }
-        Ok(table)
-    }
-
     /// The ledger alone.
     ///
     /// # Errors
@@ -96,23 +86,49 @@ impl Place {
                 heed_file_limit()?;
                 Arc::new(EmbeddedLedger::open(folder, SystemClock.now_ms())?)
             }
-            Self::Table(name) => Arc::new(DynamoLedger::new(Self::table(name).await?)),
+            Self::Table(name) => dynamodb(name).await?.1,
         })
     }
 
-    async fn open(&self) -> anyhow::Result<(Arc<dyn Directory>, Arc<dyn Ledger>)> {
-        Ok(match self {
+    async fn open(&self) -> anyhow::Result<Kept> {
+        match self {
             // The directory first: its file says best that another gateway has the folder.
             Self::Folder(folder) => {
                 heed_file_limit()?;
-                (Arc::new(EmbeddedDirectory::open(folder)?), self.ledger().await?)
+                Ok((Arc::new(EmbeddedDirectory::open(folder)?), self.ledger().await?))
             }
-            Self::Table(name) => {
-                let table = Self::table(name).await?;
-                (Arc::new(DynamoDirectory::new(table.clone())), Arc::new(DynamoLedger::new(table)))
-            }
-        })
+            Self::Table(name) => dynamodb(name).await,
+        }
     }
+}
+
+/// Tenants and ledger.
+type Kept = (Arc<dyn Directory>, Arc<dyn Ledger>);
+
+/// Tenants and ledger in the table of this name. An emulator's on this machine is made where it is missing; one of AWS
+/// never is.
+#[cfg(feature = "dynamodb")]
+async fn dynamodb(table: &str) -> anyhow::Result<Kept> {
+    use gateway_core::directory::dynamodb::DynamoDirectory;
+    use gateway_core::dynamodb::Table;
+    use gateway_core::ledger::dynamodb::DynamoLedger;
+    let table = Table::from_env(table).await.context("GATEWAY_DIRECTORY")?;
+    let endpoint = variable("AWS_ENDPOINT_URL_DYNAMODB").unwrap_or_default();
+    if ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].iter().any(|local| endpoint.starts_with(local)) {
+        table.create().await.context("AWS_ENDPOINT_URL_DYNAMODB")?;
+    }
+    Ok((Arc::new(DynamoDirectory::new(table.clone())), Arc::new(DynamoLedger::new(table))))
+}
+
+#[cfg(not(feature = "dynamodb"))]
+async fn dynamodb(_table: &str) -> anyhow::Result<Kept> {
+    Err(left_out("GATEWAY_DIRECTORY", "dynamodb", "file:FOLDER is what it has"))
+}
+
+/// Why a setting is refused that names what this program was built without.
+#[cfg(not(all(feature = "dynamodb", feature = "redis", feature = "simulated")))]
+fn left_out(setting: &str, feature: &str, instead: &str) -> anyhow::Error {
+    anyhow::anyhow!("{setting}: this program was built without the cargo feature `{feature}`; {instead}")
 }
 
 /// A limit on the size of files (`ulimit -f`) is to be an error of the write that meets it, like a full disk. Its signal,
@@ -137,26 +153,56 @@ pub fn config() -> anyhow::Result<(Config, String)> {
     Ok((Config::load(&text, &file, &variable)?, name))
 }
 
-/// The store that `GATEWAY_STORE` names; `None` for this process's memory.
-fn store(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
-    let named = variable("GATEWAY_STORE").unwrap_or_else(|| "memory".to_owned());
-    let kind = named.split(':').next().unwrap_or_default();
-    match kind {
+/// The store of this name; `None` for this process's memory.
+fn store(named: &str, config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    match named.split(':').next().unwrap_or_default() {
         "memory" if named == "memory" => Ok(None),
-        "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
-            let max_entry_bytes = usize::try_from(config.cache.max_entry_bytes).unwrap_or(usize::MAX);
-            let authority = variable("GATEWAY_STORE_CA")
-                .map(|path| std::fs::read(&path).with_context(|| format!("GATEWAY_STORE_CA: cannot read {path}")));
-            let authority = authority.transpose()?;
-            let (health, breaker) = (&config.health, &config.breaker);
-            let store = RedisStore::trusting(authority.as_deref(), &named, health, breaker, max_entry_bytes);
-            Ok(Some(Arc::new(store.context("GATEWAY_STORE")?)))
-        }
+        "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => redis(named, config).map(Some),
         // The address may hold a password; nothing of it is repeated.
         _ => bail!(
             "GATEWAY_STORE: not supported; memory, redis://, rediss://, redis-cluster:// and rediss-cluster:// are"
         ),
     }
+}
+
+/// The store in Redis.
+#[cfg(feature = "redis")]
+fn redis(url: &str, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    use gateway_core::store::redis::RedisStore;
+    let max_entry_bytes = usize::try_from(config.cache.max_entry_bytes).unwrap_or(usize::MAX);
+    let authority = variable("GATEWAY_STORE_CA")
+        .map(|path| std::fs::read(&path).with_context(|| format!("GATEWAY_STORE_CA: cannot read {path}")));
+    let authority = authority.transpose()?;
+    let store = RedisStore::trusting(authority.as_deref(), url, &config.health, &config.breaker, max_entry_bytes);
+    Ok(Arc::new(store.context("GATEWAY_STORE")?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(_url: &str, _config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Err(left_out("GATEWAY_STORE", "redis", "memory is what it has"))
+}
+
+/// Where a provider of the configuration is reached.
+fn provider(spec: &ProviderSpec, tls: tls::ClientConfig) -> anyhow::Result<Arc<dyn Provider>> {
+    match &spec.kind {
+        ProviderKind::Simulated => simulated(&spec.name),
+        ProviderKind::OpenAi(openai) => {
+            let keys = openai.api_keys.iter().map(known).collect::<anyhow::Result<Vec<Secret>>>();
+            let keys = keys.with_context(|| format!("providers.{}", spec.name))?;
+            Ok(Arc::new(OpenAi::new(openai, &keys, tls)?))
+        }
+    }
+}
+
+/// The provider inside this process.
+#[cfg(feature = "simulated")]
+fn simulated(_name: &str) -> anyhow::Result<Arc<dyn Provider>> {
+    Ok(Arc::new(simulated_provider::Simulated::new()))
+}
+
+#[cfg(not(feature = "simulated"))]
+fn simulated(name: &str) -> anyhow::Result<Arc<dyn Provider>> {
+    Err(left_out(&format!("providers.{name}"), "simulated", "answers come from a provider whose key is set"))
 }
 
 /// Puts a gateway together from the environment.
@@ -165,7 +211,7 @@ fn store(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
 /// Says which variable, file or field is to blame.
 pub async fn wire() -> anyhow::Result<Wired> {
     let (config, config_name) = config()?;
-    let store = store(&config)?;
+    let store = store(&variable("GATEWAY_STORE").unwrap_or_else(|| "memory".to_owned()), &config)?;
     let place = Place::from_env()?;
     if store.is_some() && crate::lambda::is_lambda() && matches!(place, Place::Folder(_)) {
         bail!(
@@ -184,22 +230,15 @@ pub async fn wire() -> anyhow::Result<Wired> {
     let (directory, ledger) = place.open().await?;
 
     crate::memory::give_back_at_once();
-    let tls = gateway_core::tls::client_config()?;
+    let tls = tls::client_config()?;
     let mut builder = Gateway::builder(config.clone())
         .memory_bytes(crate::memory::for_bodies_bytes())
         .losses(crate::logging::losses());
     if let Some(store) = store {
         builder = builder.store(store);
     }
-    for provider in &config.providers {
-        builder = match &provider.kind {
-            ProviderKind::Simulated => builder.provider(&provider.name, Arc::new(Simulated::new())),
-            ProviderKind::OpenAi(spec) => {
-                let keys = spec.api_keys.iter().map(known).collect::<anyhow::Result<Vec<Secret>>>();
-                let keys = keys.with_context(|| format!("providers.{}", provider.name))?;
-                builder.provider(&provider.name, Arc::new(OpenAi::new(spec, &keys, tls.clone())?))
-            }
-        };
+    for spec in &config.providers {
+        builder = builder.provider(&spec.name, provider(spec, tls.clone())?);
     }
     let gateway = Arc::new(builder.build(directory, ledger, hasher).await?);
     if matches!(place, Place::Table(_)) {
@@ -214,5 +253,30 @@ fn known(key: &ApiKey) -> anyhow::Result<Secret> {
         ApiKey::Pending(SecretRef::Ssm(name) | SecretRef::SecretsManager(name) | SecretRef::Env(name)) => {
             bail!("api_key: {name} cannot be fetched by this process; give the key as env:NAME")
         }
+    }
+}
+
+#[cfg(all(test, not(any(feature = "dynamodb", feature = "redis", feature = "simulated"))))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_program_was_built_without_is_refused_by_the_name_of_the_setting() {
+        let config = Config::load(SHIPPED, "gateway.toml", &|_| None).unwrap();
+        let tls = tls::client_config().unwrap();
+        let told = |error: anyhow::Error| format!("{error:#}");
+        for (error, setting, feature) in [
+            (store("redis://:hunter2@cache", &config).err(), "GATEWAY_STORE", "redis"),
+            (store("rediss-cluster://:hunter2@cache", &config).err(), "GATEWAY_STORE", "redis"),
+            (Place::Table("gateway".to_owned()).open().await.err(), "GATEWAY_DIRECTORY", "dynamodb"),
+            (Place::Table("gateway".to_owned()).ledger().await.err(), "GATEWAY_DIRECTORY", "dynamodb"),
+            (provider(&config.providers[0], tls).err(), "providers.sim", "simulated"),
+        ] {
+            let told = error.map(told).unwrap();
+            assert!(told.contains(&format!("{setting}: ")) && told.contains(&format!("`{feature}`")), "{told}");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+        assert!(store("memory", &config).unwrap().is_none());
     }
 }

@@ -7,6 +7,7 @@
 pub mod authenticate;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+#[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod embedded;
 

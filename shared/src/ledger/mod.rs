@@ -7,6 +7,7 @@
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+#[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod embedded;
 mod claims;

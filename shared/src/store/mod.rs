@@ -13,6 +13,7 @@
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod memory;
+#[cfg(feature = "redis")]
 pub mod redis;
 
 use crate::health::{ModelHealth, Observation};

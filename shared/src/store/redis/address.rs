@@ -3,7 +3,7 @@
 //!
 //! No error repeats an address, because a password may stand in it (T3).
 
-use super::connection::Link;
+use super::link::Link;
 use crate::store::StoreError;
 use redis::cluster::ClusterClient;
 use redis::io::tcp::TcpSettings;

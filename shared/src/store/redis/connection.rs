@@ -10,13 +10,12 @@
 //! health, such as that its memory is full, is no such failure: a settlement would pass where an admission does not.
 
 use super::address::Address;
+use super::link::{Link, server_error};
 use super::script::Batch;
 use crate::id::jitter;
 use crate::store::StoreError;
 use futures_util::future::join_all;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster_async::ClusterConnection;
-use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,27 +37,6 @@ pub(super) struct Answers {
     pub(super) values: Vec<Value>,
     /// Whether the batch was sent twice; then what was sent first may yet be heard, after what is answered here.
     pub(super) again: bool,
-}
-
-/// A connection, as cheap to clone as an `Arc`.
-#[derive(Clone)]
-pub(super) enum Link {
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl Link {
-    /// Sends commands as one pipeline. A server that is not to be used is an error.
-    async fn send(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
-        let answers = match self {
-            Self::Single(link) => link.req_packed_commands(pipeline, 0, pipeline.len()).await?,
-            Self::Cluster(link) => link.req_packed_commands(pipeline, 0, pipeline.len()).await?,
-        };
-        match answers.iter().filter_map(server_error).find(|error| is_unusable(error.kind())) {
-            Some(error) => Err(error),
-            None => Ok(answers),
-        }
-    }
 }
 
 /// The connection to use, and how many there were before it.
@@ -262,30 +240,6 @@ async fn exchange(mut link: Link, batch: &Batch<'_>) -> RedisResult<Vec<Value>> 
         }
     }
     Ok(answers)
-}
-
-/// The error that a server answered, if it is one.
-fn server_error(answer: &Value) -> Option<RedisError> {
-    match answer {
-        Value::ServerError(error) => Some(error.clone().into()),
-        _ => None,
-    }
-}
-
-/// Whether a server that answers so is not to be used, as opposed to one that refuses this command.
-fn is_unusable(kind: ErrorKind) -> bool {
-    use ServerErrorKind as Kind;
-    let ErrorKind::Server(kind) = kind else { return false };
-    matches!(
-        kind,
-        Kind::BusyLoading
-            | Kind::Moved
-            | Kind::Ask
-            | Kind::TryAgain
-            | Kind::ClusterDown
-            | Kind::MasterDown
-            | Kind::ReadOnly
-    )
 }
 
 /// What an operator is told of an error. The library's texts hold hosts and the server's own words, no passwords.

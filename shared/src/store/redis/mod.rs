@@ -20,6 +20,7 @@ mod cache;
 mod connection;
 mod counters;
 mod health;
+mod link;
 mod script;
 
 use super::{

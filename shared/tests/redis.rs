@@ -277,7 +277,7 @@ async fn a_request_that_is_done_leaves_nothing_or_a_mark_for_a_time() {
     let verdict = store.counters().admit(&lone, false, NOW).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "the mark outlives the refill: {verdict:?}");
     let left = async || {
-        let fields = redis.ask(&["HLEN", "gw:{acme}"]).await.unwrap().parse::<u64>().unwrap();
+        let fields = redis.ask(&["HLEN", "gw:2:{acme}"]).await.unwrap().parse::<u64>().unwrap();
         (fields, redis.ask(&["DBSIZE"]).await.unwrap().parse::<u64>().unwrap())
     };
     let (fields, keys) = left().await;

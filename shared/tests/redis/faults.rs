@@ -290,7 +290,7 @@ async fn a_slot_that_moves_under_load_is_followed_and_nothing_counts_twice() {
     let store = Fresh::at(cluster.url()).store();
     let first = ask("acme");
     introduce(&store, &first).await;
-    let key = "t0:{acme}:s";
+    let key = "t0:2:{acme}:s";
     let slot = cluster.ask(&["CLUSTER", "KEYSLOT", key]).await.unwrap();
     let from = cluster.primary_of(key).await.unwrap();
     let to = (from + 1) % 3;
@@ -336,7 +336,7 @@ async fn a_primary_that_dies_or_freezes_is_replaced_and_the_other_shards_go_on()
         for tenant in &tenants {
             introduce(&store, &ask(tenant)).await;
         }
-        let primary = async |tenant: &str| cluster.primary_of(&format!("gw:{{{tenant}}}")).await.unwrap();
+        let primary = async |tenant: &str| cluster.primary_of(&format!("gw:2:{{{tenant}}}")).await.unwrap();
         let failed = primary(&tenants[0]).await;
         let (mut others, mut theirs) = (Vec::new(), Vec::new());
         for tenant in &tenants {

@@ -292,7 +292,7 @@ impl Stage {
     /// The holds that stand in the tenant's hash, by their fields.
     pub(crate) async fn holds(&self) -> Result<BTreeSet<String>> {
         let redis = self.redis.as_ref().context("no Redis in this scenario")?;
-        let fields = redis.ask(&["HKEYS", &format!("gw:{}", self.tag)]).await?;
+        let fields = redis.ask(&["HKEYS", &format!("gw:2:{}", self.tag)]).await?;
         Ok(fields.lines().filter(|field| field.starts_with("h:")).map(str::to_owned).collect())
     }
 

@@ -11,8 +11,8 @@
 
 use super::RedisStore;
 use super::answers::text;
-use super::connection::usable;
 use super::counters::fresh_generation;
+use super::script::Batch;
 use crate::store::{CacheKey, ResponseCache, StoreError};
 use crate::tenant::key::hex;
 use async_trait::async_trait;
@@ -92,10 +92,12 @@ impl ResponseCache for RedisStore {
     async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
         let mut generation = redis::cmd("HGET");
         generation.arg(self.tenant_key(&key.tenant)).arg("g");
-        let answers = self.send([generation.into(), self.read(&self.cache_key(key)).into()]).await?;
-        let [generation, value] = answers;
-        let generation = usable(generation)?;
-        Ok(answer_of(usable(value)?, text(&generation).unwrap_or_default(), now_ms))
+        let mut batch = Batch::default();
+        let generation = batch.push(generation.into());
+        let value = batch.push(self.read(&self.cache_key(key)).into());
+        let mut answers = self.connection.send(&batch).await?;
+        let generation = answers.take(generation)?;
+        Ok(answer_of(answers.take(value)?, text(&generation).unwrap_or_default(), now_ms))
     }
 
     async fn put(&self, key: &CacheKey, value: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@
 
 use super::address::Address;
 use super::link::{Link, server_error};
-use super::script::Batch;
+use super::script::{Batch, Place};
 use crate::id::jitter;
 use crate::store::StoreError;
 use futures_util::future::join_all;
@@ -34,9 +34,18 @@ const SKIP_MS: u64 = 1_000;
 #[derive(Debug)]
 pub(super) struct Answers {
     /// One for each command.
-    pub(super) values: Vec<Value>,
+    values: Vec<Value>,
     /// Whether the batch was sent twice; then what was sent first may yet be heard, after what is answered here.
     pub(super) again: bool,
+}
+
+impl Answers {
+    /// The answer to one command; an error of the server's is one.
+    pub(super) fn take(&mut self, Place(at): Place) -> Result<Value, StoreError> {
+        let answer = self.values.get_mut(at).map(std::mem::take);
+        let answer = answer.ok_or_else(|| StoreError("an answer is missing".into()))?;
+        server_error(&answer).map_or(Ok(answer), |error| Err(told(&error)))
+    }
 }
 
 /// The connection to use, and how many there were before it.
@@ -243,21 +252,8 @@ async fn exchange(mut link: Link, batch: &Batch<'_>) -> RedisResult<Vec<Value>> 
 }
 
 /// What an operator is told of an error. The library's texts hold hosts and the server's own words, no passwords.
-pub(super) fn told(error: &RedisError) -> StoreError {
+fn told(error: &RedisError) -> StoreError {
     StoreError(error.to_string())
-}
-
-/// As many answers as there were commands.
-pub(super) fn in_order<const N: usize>(answers: Vec<Value>) -> Result<[Value; N], StoreError> {
-    answers.try_into().map_err(|_| StoreError("an answer is missing".into()))
-}
-
-/// An answer that is no error.
-pub(super) fn usable(answer: Value) -> Result<Value, StoreError> {
-    match server_error(&answer) {
-        Some(error) => Err(told(&error)),
-        None => Ok(answer),
-    }
 }
 
 fn skip_time() -> Duration {

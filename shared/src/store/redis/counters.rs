@@ -4,9 +4,9 @@
 //!
 //! | key | what |
 //! |---|---|
-//! | `gw:{t}` | a hash: settings version, the states of the rates, every window, each open hold (`tenant.lua`) |
-//! | `gw:{t}:r:<request>` | a mark: that a request is counted as a hit, for a minute, or is done with, if it has to be marked |
-//! | `gw:{t}:c:<hash>` | a remembered answer |
+//! | `gw:2:{t}` | a hash: settings version, the states of the rates, every window, each open hold (`tenant.lua`) |
+//! | `gw:2:{t}:r:<request>` | a mark: that a request is counted as a hit, for a minute, or is done with, if it has to be marked |
+//! | `gw:2:{t}:c:<hash>` | a remembered answer |
 //!
 //! A tenant is one hash, so that the store loses it whole or not at all (M5), and so that an admission is one read and one
 //! write of it: what a script costs the server is the number of commands in it, and of numbers that are made text. Hence
@@ -23,8 +23,7 @@
 
 use super::RedisStore;
 use super::answers::{Admitted, amounts_of, list, numbers, settled, split_lost, text, unexpected};
-use super::connection::{in_order, usable};
-use super::script::{Step, packed};
+use super::script::{Batch, Step, packed};
 use crate::id::{RequestId, random_u64};
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
@@ -140,10 +139,11 @@ impl RedisStore {
         mode: Mode<'_>,
         now_ms: u64,
     ) -> Result<Admitted, StoreError> {
-        let sent = self.connection.send(&[self.admission(ask, mode, now_ms)].into()).await?;
-        let [answer] = in_order(sent.values)?;
+        let mut batch = Batch::default();
+        let answer = batch.push(self.admission(ask, mode, now_ms));
+        let mut sent = self.connection.send(&batch).await?;
         let again = sent.again || mode == Mode::Gone;
-        let admitted = self.admitted(ask, &usable(answer)?, again, now_ms)?;
+        let admitted = self.admitted(ask, &sent.take(answer)?, again, now_ms)?;
         self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
         Ok(admitted)
     }

@@ -36,7 +36,7 @@ use answers::settled;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache::answer_of;
-use connection::{Connection, in_order, usable};
+use connection::Connection;
 use counters::Mode;
 use futures_util::future::join_all;
 use health::{Haste, Known, Tuning};
@@ -46,6 +46,10 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
+/// Which version of what scripts write stands under a key: a part of every key, so that of two versions of the gateway that run
+/// at once neither reads what it cannot. It is another one as soon as a field or its place changes; each version then counts
+/// by itself until the older one is gone, as after a loss of the store (M5).
+const LAYOUT: &str = "2:";
 /// Of how many tenants the generation of the cache is remembered.
 const GENERATIONS_KEPT: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
@@ -100,7 +104,7 @@ impl RedisStore {
         Ok(Self {
             connection: Connection::new(Address::parse(url, authority)?),
             scripts: Scripts::default(),
-            prefix: "gw:".to_owned(),
+            prefix: ["gw:", LAYOUT].concat(),
             tuning: Tuning { tau_ms: health.tau_ms, breaker: breaker.clone() },
             max_entry_bytes,
             lost: Mutex::default(),
@@ -113,19 +117,15 @@ impl RedisStore {
     /// not contain a brace.
     #[must_use]
     pub fn with_prefix(mut self, prefix: &str) -> Self {
-        prefix.clone_into(&mut self.prefix);
+        self.prefix = [prefix, LAYOUT].concat();
         self
-    }
-
-    /// Sends a batch, whose keys are of one slot; an answer may be an error of the server's.
-    async fn send<const N: usize>(&self, batch: [Step<'_>; N]) -> Result<[Value; N], StoreError> {
-        in_order(self.connection.send(&batch.into()).await?.values)
     }
 
     /// Sends one command.
     async fn ask(&self, step: Step<'_>) -> Result<Value, StoreError> {
-        let [answer] = self.send([step]).await?;
-        usable(answer)
+        let mut batch = Batch::default();
+        let answer = batch.push(step);
+        self.connection.send(&batch).await?.take(answer)
     }
 }
 
@@ -168,16 +168,19 @@ impl Store for RedisStore {
             return Ok((Counters::admit(self, ask, false, now_ms).await?, None));
         };
         let key = self.cache_key(key);
-        let looked = self.admission(ask, Mode::Look(&key), now_ms);
-        let sent = self.connection.send(&[self.read(&key).into(), looked].into()).await?;
-        let [remembered, answer] = in_order(sent.values)?;
-        let admitted = self.admitted(ask, &usable(answer)?, sent.again, now_ms)?;
+        let mut batch = Batch::default();
+        let remembered = batch.push(self.read(&key).into());
+        let looked = batch.push(self.admission(ask, Mode::Look(&key), now_ms));
+        let mut sent = self.connection.send(&batch).await?;
+        let admitted = self.admitted(ask, &sent.take(looked)?, sent.again, now_ms)?;
         self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
         self.learn_generation(&ask.tenant, admitted.generation.clone());
         let is_answered = matches!(admitted.verdict, Verdict::Admitted { .. }) && admitted.is_hit;
         if !is_answered {
             return Ok((admitted.verdict, None));
         }
+        // A cache that is down is a miss; it must not keep a request from being served.
+        let remembered = sent.take(remembered).unwrap_or_default();
         if let Some(answer) = answer_of(remembered, &admitted.generation, now_ms) {
             return Ok((admitted.verdict, Some(answer)));
         }
@@ -211,28 +214,29 @@ impl Store for RedisStore {
                 None => Ok(()),
             }
         };
-        let mut batch = Batch::from([self.settlement(settlement, now_ms)]);
-        if let Some(set) = set {
-            batch.push(set.into());
-        }
-        let of_tenant = batch.len();
-        let (mut models, mut apart) = (Vec::new(), Vec::new());
+        let mut batch = Batch::default();
+        let charged = batch.push(self.settlement(settlement, now_ms));
+        let set = set.map(|set| batch.push(set.into()));
+        let (mut recorded, mut apart) = (Vec::new(), Vec::new());
         for (model, recording) in self.recordings(seen, Haste::Soon, now_ms) {
-            models.push(model);
             // In a cluster the models are in other slots.
-            if self.connection.is_cluster() { apart.push(recording) } else { batch.push(recording) }
+            match self.connection.is_cluster() {
+                true => apart.push((model, recording)),
+                false => recorded.push((model, batch.push(recording))),
+            }
         }
-        let apart = join_all(apart.into_iter().map(|recording| self.ask(recording)));
+        let apart = join_all(apart.into_iter().map(async |(model, recording)| (model, self.ask(recording).await)));
         let (answers, apart, put) = tokio::join!(self.connection.send(&batch), apart, put);
-        let mut answers = answers?.values.into_iter().map(usable);
-        let done = answers.next().unwrap_or_else(|| Err(StoreError("an answer is missing".into())));
-        let set = answers.by_ref().take(of_tenant - 1).find_map(Result::err).map_or(Ok(()), Err);
-        let recorded =
-            models.iter().zip(answers.chain(apart)).map(|(model, answer)| self.recorded(model, answer, now_ms));
-        for lost in recorded.chain([set, put]).filter_map(Result::err) {
+        let mut answers = answers?;
+        let mut outcomes = vec![put, set.map_or(Ok(()), |set| answers.take(set).map(drop))];
+        outcomes.extend(apart.into_iter().map(|(model, answer)| self.recorded(&model, answer, now_ms)));
+        for (model, recording) in recorded {
+            outcomes.push(self.recorded(&model, answers.take(recording), now_ms));
+        }
+        for lost in outcomes.into_iter().filter_map(Result::err) {
             tracing::warn!(error = %lost, "what was learnt of a request is lost");
         }
-        settled(&done?)
+        settled(&answers.take(charged)?)
     }
 }
 
@@ -297,10 +301,11 @@ mod tests {
             async || store.snapshot(std::slice::from_ref(&model), NOW).await.unwrap()[0].measures.ttft_ms.weight;
         for expected in [1.0, 2.0] {
             let (_, step) = store.recordings(&seen, Haste::Now, NOW).remove(0);
-            let batch = Batch::from([step]);
+            let mut batch = Batch::default();
+            let recording = batch.push(step);
             for _ in 0..2 {
-                let sent = store.connection.send(&batch).await.unwrap();
-                store.recorded(&model, Ok(sent.values[0].clone()), NOW).unwrap();
+                let mut sent = store.connection.send(&batch).await.unwrap();
+                store.recorded(&model, sent.take(recording), NOW).unwrap();
                 assert_eq!(weight().await, expected);
             }
         }

@@ -123,27 +123,33 @@ impl Step<'_> {
 }
 
 /// Commands that travel together.
+#[derive(Default)]
 pub(super) struct Batch<'a> {
     pub(super) pipeline: Pipeline,
     /// The script that each of them calls, if it calls one.
     scripts: Vec<Option<&'a Script>>,
 }
 
+/// Which of a batch's answers is a command's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place(pub(super) usize);
+
 impl<'a> Batch<'a> {
-    pub(super) fn push(&mut self, Step { command, script }: Step<'a>) {
+    /// Adds a command; [`Answers::take`](super::connection::Answers::take) has its answer by what this tells.
+    pub(super) fn push(&mut self, Step { command, script }: Step<'a>) -> Place {
         self.pipeline.add_command(command);
         self.scripts.push(script);
-    }
-
-    /// How many commands there are.
-    pub(super) fn len(&self) -> usize {
-        self.scripts.len()
+        Place(self.scripts.len() - 1)
     }
 
     /// Each command as a batch of its own.
     pub(super) fn apart(&self) -> impl Iterator<Item = Batch<'a>> {
         let steps = self.pipeline.cmd_iter().cloned().zip(self.scripts.iter().copied());
-        steps.map(|(command, script)| [Step { command, script }].into())
+        steps.map(|(command, script)| {
+            let mut batch = Batch::default();
+            batch.push(Step { command, script });
+            batch
+        })
     }
 
     /// These of its commands for a server that does not know their scripts: with the text, which teaches it.
@@ -167,15 +173,5 @@ impl<'a> Batch<'a> {
             pipeline.add_command(command);
         }
         pipeline
-    }
-}
-
-impl<'a, const N: usize> From<[Step<'a>; N]> for Batch<'a> {
-    fn from(steps: [Step<'a>; N]) -> Self {
-        let mut batch = Self { pipeline: Pipeline::with_capacity(N), scripts: Vec::with_capacity(N) };
-        for step in steps {
-            batch.push(step);
-        }
-        batch
     }
 }

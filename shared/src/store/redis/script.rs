@@ -51,13 +51,13 @@ impl Default for Scripts {
         Self {
             admit: lua!("", "gcra", "tenant", "sweep", "admit"),
             extend: lua!("", "tenant", "extend"),
-            settle: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "done", "settle"),
-            release: lua!(" flags=allow-oom", "gcra", "tenant", "charged", "done", "release"),
-            refill: lua!("", "tenant", "sweep", "refill"),
+            settle: lua!(" flags=allow-oom", "gcra", "tenant", "charge", "tombstone", "settle"),
+            release: lua!(" flags=allow-oom", "gcra", "tenant", "charge", "tombstone", "release"),
+            refill: lua!("", "tenant", "sweep", "rebuild"),
             close: lua!("", "tenant", "close"),
             usage: lua!(" flags=allow-oom", "tenant", "sweep", "usage"),
-            acknowledge: lua!(" flags=allow-oom", "done", "acknowledge"),
-            generation: lua!("", "generation"),
+            acknowledge: lua!(" flags=allow-oom", "tombstone", "acknowledge"),
+            generation: lua!("", "cache_version"),
             record: lua!("", "model", "record"),
             probe: lua!("", "model", "probe"),
         }

@@ -75,7 +75,7 @@ async fn serve(gateway: &Gateway, incoming: Incoming, mut journal: Journal, mut 
 async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     let mut decision = decided(work).await?;
     refuse_known(work)?;
-    let mut admitting = Admitting::new(work.gateway);
+    let mut admitting = Admitting::new(work.gateway, work.journal.id);
     if let Some(kept) = claim(work).await? {
         // What was answered once is limited by the rates like any request, and by what the key may do now.
         while admit_rate(work, &decision, &mut admitting).await?.is_stale() {

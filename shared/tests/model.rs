@@ -30,7 +30,7 @@ use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, Counters, Lost, Settlement};
+use gateway_core::store::{Admission, Counters, Lost, Settlement, Ticket};
 use mirror::Mirror;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -107,9 +107,9 @@ enum Stage {
 struct Request {
     ask: Admission,
     stage: Stage,
-    /// As its admission told, if no copy of that is on its way any more.
-    epoch: Option<u64>,
-    /// The epoch of the counters that it found stale, the last time.
+    /// In doubt while a copy of its admission is on its way.
+    ticket: Ticket,
+    /// The incarnation of the counters that it found stale, the last time.
     stale_in: u64,
     /// Its hold, with what it was extended by; or its grant.
     held: Amounts,
@@ -146,18 +146,18 @@ impl Request {
 enum Message {
     Admit(usize),
     Extend(usize, Amounts),
-    Settle(usize, Settlement),
+    Settle(usize, Settlement, Ticket),
     Release(usize),
-    /// The ledger's entries of a window, for the counters of an epoch, and the request that waits for them.
+    /// The ledger's entries of a window, for the counters of an incarnation, and the request that waits for them.
     Refill {
         of: Option<usize>,
-        epoch: Option<u64>,
+        incarnation: Option<u64>,
         window: Window,
         entries: Vec<(usize, Entry)>,
     },
-    /// A strict tenant's window that counters of an epoch lack is closed until a time.
+    /// A strict tenant's window that counters of an incarnation lack is closed until a time.
     Close {
-        epoch: u64,
+        incarnation: u64,
         window: Window,
         until_ms: u64,
     },
@@ -167,7 +167,7 @@ enum Message {
 impl Message {
     fn request(&self) -> Option<usize> {
         match self {
-            Self::Admit(of) | Self::Extend(of, _) | Self::Release(of) | Self::Settle(of, _) => Some(*of),
+            Self::Admit(of) | Self::Extend(of, _) | Self::Release(of) | Self::Settle(of, ..) => Some(*of),
             Self::Refill { .. } | Self::Close { .. } | Self::Acknowledge(_) => None,
         }
     }

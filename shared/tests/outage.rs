@@ -8,6 +8,7 @@ use gateway_core::limit::gcra::Rate;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
 use gateway_core::request::reply::AnswerBody;
+use gateway_core::store::contract::Unticketed;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::{Admission, Counters, QuotaAsk, Verdict};
 use serde_json::{Value, json};
@@ -275,7 +276,7 @@ async fn the_hold_of_a_process_that_died_is_charged_in_full_and_the_ledger_hears
     let (rig, counters) = with_counters(cheap(["ok"])).await;
     assert_eq!(served(&rig, 1).await, 1);
     let lost = admission(&rig).await;
-    assert!(matches!(counters.admit(&lost, false, NOW).await.unwrap(), Verdict::Admitted { .. }));
+    assert!(matches!(counters.admit_unticketed(&lost, false, NOW).await.unwrap(), Verdict::Admitted { .. }));
     rig.clock.advance(1_000);
     assert_eq!(served(&rig, 2).await, 2);
     assert_eq!(rig.counted().await, rig.totals().await, "the truth has the estimate as well");

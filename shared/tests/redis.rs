@@ -11,11 +11,11 @@ use gateway_core::health::{Observation, Sight};
 use gateway_core::id::RequestId;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
-use gateway_core::store::contract::{epoch_of, refill};
+use gateway_core::store::contract::{Unticketed, incarnation_of, refill};
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{
     Admission, CacheKey, CacheWrite, Counters, HealthStore, QuotaAsk, ResponseCache, Settled, Settlement, Store,
-    Verdict, contract,
+    Ticket, Verdict, contract,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -86,7 +86,6 @@ fn settlement(ask: &Admission, used: Amounts) -> Settlement {
         lease_until_ms: ask.lease_until_ms,
         only_held: false,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
-        epoch: None,
     }
 }
 
@@ -142,7 +141,7 @@ fn scripts_touch_only_keys_that_were_declared() {
 async fn charges_once_and_records_what_was_seen(store: &RedisStore) {
     let ask = ask("acme");
     introduce(store, &ask).await;
-    store.counters().admit(&ask, false, NOW).await.unwrap();
+    store.counters().admit_unticketed(&ask, false, NOW).await.unwrap();
     let model: Arc<str> = "m".into();
     let sight = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
     let seen = Observation { model: model.clone(), begun_at_ms: NOW, sight };
@@ -150,7 +149,8 @@ async fn charges_once_and_records_what_was_seen(store: &RedisStore) {
     let used = Amounts { requests: 1, tokens: 7, cost_nusd: 70 };
     for expected in [Settled::Done, Settled::Again] {
         let (seen, write) = (std::slice::from_ref(&seen), Some(write.clone()));
-        let settled = Store::settle(store, &settlement(&ask, used), seen, write, NOW).await.unwrap();
+        let settled =
+            Store::settle(store, &settlement(&ask, used), &Ticket::new(ask.id), seen, write, NOW).await.unwrap();
         assert_eq!(settled, expected);
         assert_eq!(used_and_held(store, "acme").await, (used, ZERO));
     }
@@ -186,7 +186,7 @@ async fn what_a_busy_process_sees_of_a_model_that_is_well_is_recorded_together()
         introduce(&store, &ask).await;
         let see = async |sight, now_ms| {
             let seen = [Observation { model: model.clone(), begun_at_ms: NOW, sight }];
-            Store::settle(&store, &settlement(&ask, ZERO), &seen, None, now_ms).await.unwrap();
+            Store::settle(&store, &settlement(&ask, ZERO), &Ticket::new(ask.id), &seen, None, now_ms).await.unwrap();
         };
         let answered = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
         // The first is recorded at once; of what follows it within 100 ms nobody else hears before that is over.
@@ -219,7 +219,7 @@ async fn what_was_gathered_ends_no_run_of_failures() {
     let answered = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
     let see = async |store: &RedisStore, sight, now_ms| {
         let seen = [Observation { model: model.clone(), begun_at_ms: NOW, sight }];
-        Store::settle(store, &settlement(&ask, ZERO), &seen, None, now_ms).await.unwrap();
+        Store::settle(store, &settlement(&ask, ZERO), &Ticket::new(ask.id), &seen, None, now_ms).await.unwrap();
     };
     let stores: Vec<RedisStore> = (0..20).map(|_| store_at(&redis.url())).collect();
     for store in &stores {
@@ -241,15 +241,17 @@ async fn every_key_is_garbage_after_some_time() {
     let store = store_at(&redis.url());
     let (settled, open, hit) = (ask("acme"), ask("acme"), ask("acme"));
     introduce(&store, &settled).await;
-    let epoch = epoch_of(&store, "acme", NOW).await;
-    store.close("acme", epoch, &Window::day(NOW + 86_400_000, 0), NOW + 1_000, NOW).await.unwrap();
+    let incarnation = incarnation_of(&store, "acme", NOW).await;
+    store.close("acme", incarnation, &Window::day(NOW + 86_400_000, 0), NOW + 1_000, NOW).await.unwrap();
     for ask in [&settled, &open] {
-        store.counters().admit(ask, false, NOW).await.unwrap();
+        store.counters().admit_unticketed(ask, false, NOW).await.unwrap();
     }
-    store.counters().admit(&hit, true, NOW).await.unwrap();
+    store.counters().admit_unticketed(&hit, true, NOW).await.unwrap();
     let seen = Observation { model: "m".into(), begun_at_ms: NOW, sight: Sight::Failed };
     let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
-    Store::settle(&store, &settlement(&settled, HOLD), &[seen], Some(write), NOW).await.unwrap();
+    Store::settle(&store, &settlement(&settled, HOLD), &Ticket::new(settled.id), &[seen], Some(write), NOW)
+        .await
+        .unwrap();
     let keys = redis.ask(&["KEYS", "*"]).await.unwrap();
     assert_eq!(keys.lines().count(), 5, "the tenant, two marks, an answer, a model: {keys}");
     for key in keys.lines() {
@@ -263,7 +265,7 @@ async fn a_request_that_is_done_leaves_nothing_or_a_mark_for_a_time() {
     let redis = Redis::start(&[]).await.unwrap();
     let store = store_at(&redis.url());
     let lone = ask("acme");
-    store.release(&lone, None, NOW).await.unwrap();
+    store.release_unticketed(&lone, NOW).await.unwrap();
     let most_ms = i64::try_from(lone.lease_until_ms + 60_000 - NOW).unwrap();
     let keys = redis.ask(&["KEYS", "*"]).await.unwrap();
     assert_eq!(keys.lines().count(), 2, "a tenant of which nothing else is known, and the mark: {keys}");
@@ -271,10 +273,10 @@ async fn a_request_that_is_done_leaves_nothing_or_a_mark_for_a_time() {
         let ttl_ms: i64 = redis.ask(&["PTTL", key]).await.unwrap().parse().unwrap();
         assert!((1..=most_ms).contains(&ttl_ms), "{key}: {ttl_ms} ms");
     }
-    let verdict = store.counters().admit(&ask("acme"), false, NOW).await.unwrap();
+    let verdict = store.counters().admit_unticketed(&ask("acme"), false, NOW).await.unwrap();
     assert!(matches!(verdict, Verdict::Stale { settings: true, .. }), "{verdict:?}");
     introduce(&store, &lone).await;
-    let verdict = store.counters().admit(&lone, false, NOW).await.unwrap();
+    let verdict = store.counters().admit_unticketed(&lone, false, NOW).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "the mark outlives the refill: {verdict:?}");
     let left = async || {
         let fields = redis.ask(&["HLEN", "gw:2:{acme}"]).await.unwrap().parse::<u64>().unwrap();
@@ -283,14 +285,15 @@ async fn a_request_that_is_done_leaves_nothing_or_a_mark_for_a_time() {
     let (fields, keys) = left().await;
     for (is_known, is_settled, marks) in [(true, true, 0), (true, false, 0), (false, true, 1), (false, false, 2)] {
         let ask = ask("acme");
-        let Verdict::Admitted { epoch, .. } = store.counters().admit(&ask, false, NOW).await.unwrap() else { panic!() };
-        let epoch = epoch.filter(|_| is_known);
+        let mut ticket = Ticket::new(ask.id);
+        let verdict = store.counters().admit(&ask, &mut ticket, false, NOW).await.unwrap();
+        assert!(matches!(verdict, Verdict::Admitted { held: HOLD, .. }), "{verdict:?}");
+        if !is_known {
+            ticket.doubt();
+        }
         match is_settled {
-            true => {
-                let settlement = Settlement { epoch, ..settlement(&ask, HOLD) };
-                store.counters().settle(&settlement, NOW).await.unwrap();
-            }
-            false => store.release(&ask, epoch, NOW).await.unwrap(),
+            true => drop(store.counters().settle(&settlement(&ask, HOLD), &ticket, NOW).await.unwrap()),
+            false => store.release(&ask, &ticket, NOW).await.unwrap(),
         }
         assert_eq!(left().await, (fields, keys + marks));
     }
@@ -303,12 +306,12 @@ async fn money_beyond_the_numbers_of_lua_saturates_and_refuses() {
     let mut ask = ask("acme");
     ask.quotas[0].cost_nusd = Some(u64::MAX);
     introduce(&store, &ask).await;
-    store.counters().admit(&ask, false, NOW).await.unwrap();
+    store.counters().admit_unticketed(&ask, false, NOW).await.unwrap();
     let used = Amounts { cost_nusd: u64::MAX, ..HOLD };
-    store.counters().settle(&settlement(&ask, used), NOW).await.unwrap();
+    store.counters().settle_unticketed(&settlement(&ask, used), NOW).await.unwrap();
     assert_eq!(used_and_held(&store, "acme").await, (Amounts { cost_nusd: 1 << 53, ..HOLD }, ZERO));
     let next = Admission { id: RequestId::new(NOW), ..ask };
-    let verdict = store.counters().admit(&next, false, NOW).await.unwrap();
+    let verdict = store.counters().admit_unticketed(&next, false, NOW).await.unwrap();
     assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}");
 }
 
@@ -326,7 +329,7 @@ async fn a_request_in_flight_at_midnight_keeps_its_place() {
     for ask in [&before, &after] {
         introduce(&store, ask).await;
     }
-    let admit = async |ask: &Admission, now_ms| store.counters().admit(ask, false, now_ms).await.unwrap();
+    let admit = async |ask: &Admission, now_ms| store.counters().admit_unticketed(ask, false, now_ms).await.unwrap();
     assert!(matches!(admit(&before, midnight - 1).await, Verdict::Admitted { .. }));
     let verdict = admit(&after, midnight).await;
     assert!(matches!(verdict, Verdict::Refused { .. }), "its place is taken: {verdict:?}");
@@ -343,7 +346,7 @@ async fn a_hold_that_was_lost_days_ago_is_told_when_its_tenant_comes_again() {
     let mut lost = ask("acme");
     lost.quotas.truncate(1);
     introduce(&store, &lost).await;
-    store.counters().admit(&lost, false, NOW).await.unwrap();
+    store.counters().admit_unticketed(&lost, false, NOW).await.unwrap();
     let later_ms = NOW + 5 * 86_400_000;
     let window = Window::day(later_ms, 0);
     refill(&store, "acme", VERSION, &[(window, ZERO.into())], later_ms).await;
@@ -376,7 +379,8 @@ async fn what_counts_as_a_hit_has_an_answer_and_what_does_not_has_a_hold() {
                     continue;
                 }
                 let ask = ask("acme");
-                let (verdict, answer) = Store::admit(&*store, &ask, Some(&key), NOW).await.unwrap();
+                let (verdict, answer) =
+                    Store::admit(&*store, &ask, &mut Ticket::new(ask.id), Some(&key), NOW).await.unwrap();
                 let Verdict::Admitted { held, .. } = verdict else { panic!("{verdict:?}") };
                 match answer {
                     Some(answer) => {
@@ -385,7 +389,7 @@ async fn what_counts_as_a_hit_has_an_answer_and_what_does_not_has_a_hold() {
                     }
                     None => {
                         assert_eq!(held, HOLD);
-                        store.release(&ask, None, NOW).await.unwrap();
+                        store.release_unticketed(&ask, NOW).await.unwrap();
                     }
                 }
             }
@@ -413,7 +417,8 @@ async fn an_answer_whose_time_is_over_is_a_miss_to_the_admission() {
     for (after_ms, is_hit) in [(0, true), (999, true), (1_000, false), (1_001, false), (86_400_000 / 24, false)] {
         let ask = ask("acme");
         let before = scripts_run().await;
-        let (verdict, answer) = Store::admit(&store, &ask, Some(&key), NOW + after_ms).await.unwrap();
+        let (verdict, answer) =
+            Store::admit(&store, &ask, &mut Ticket::new(ask.id), Some(&key), NOW + after_ms).await.unwrap();
         // The script itself knows: where it takes an old answer for a hit, it is told otherwise, and is asked again.
         assert!(after_ms == 0 || scripts_run().await == before + 1, "after {after_ms} ms");
         let Verdict::Admitted { held, .. } = verdict else { panic!("{verdict:?}") };
@@ -421,7 +426,7 @@ async fn an_answer_whose_time_is_over_is_a_miss_to_the_admission() {
         assert_eq!(held, if is_hit { ZERO } else { HOLD }, "after {after_ms} ms");
         hits += u64::from(is_hit);
         if !is_hit {
-            store.release(&ask, None, NOW + after_ms).await.unwrap();
+            store.release_unticketed(&ask, NOW + after_ms).await.unwrap();
         }
     }
     assert_eq!(used_and_held(&store, "acme").await, (Amounts { requests: hits, ..ZERO }, ZERO));

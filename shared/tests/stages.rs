@@ -12,7 +12,8 @@ use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::routing::intent::HashedNgrams;
 use gateway_core::store::memory::{MemoryCache, MemoryCounters, MemoryHealth};
 use gateway_core::store::{
-    Admission, CacheKey, Counters, Lost, ResponseCache, Separate, Settled, Settlement, StoreError, Verdict, WindowUse,
+    Admission, CacheKey, Counters, Lost, ResponseCache, Separate, Settled, Settlement, StoreError, Ticket, Verdict,
+    WindowUse,
 };
 use serde_json::json;
 use simulated_provider::Simulated;
@@ -248,17 +249,19 @@ impl Watch {
 
 #[async_trait]
 impl Counters for Watch {
-    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
-        let mut verdict = self.counters.admit(ask, hit, now_ms).await;
-        match verdict.as_mut().unwrap() {
+    async fn admit(&self, ask: &Admission, ticket: &mut Ticket, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
+        let verdict = self.counters.admit(ask, ticket, hit, now_ms).await;
+        match verdict.as_ref().unwrap() {
             Verdict::Admitted { .. } if hit => self.note("count a hit"),
-            Verdict::Admitted { epoch, .. } => {
-                *epoch = Some(7);
+            Verdict::Admitted { .. } => {
+                ticket.admitted_in(Some(7));
                 self.note("hold");
             }
             Verdict::Refused { .. } => self.note("refuse"),
-            Verdict::Stale { again, .. } => {
-                *again = self.sends_twice.load(Relaxed);
+            Verdict::Stale { .. } => {
+                if self.sends_twice.load(Relaxed) {
+                    ticket.doubt();
+                }
                 self.note("stale");
             }
         }
@@ -270,37 +273,37 @@ impl Counters for Watch {
         self.counters.extend(ask, target, now_ms).await
     }
 
-    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
-        self.note(if settlement.epoch == Some(7) { "settle" } else { "settle, epoch unknown" });
-        self.counters.settle(settlement, now_ms).await
+    async fn settle(&self, settlement: &Settlement, ticket: &Ticket, now_ms: u64) -> Result<Settled, StoreError> {
+        self.note(if ticket.incarnation() == Some(7) { "settle" } else { "settle, incarnation unknown" });
+        self.counters.settle(settlement, ticket, now_ms).await
     }
 
-    async fn release(&self, ask: &Admission, epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError> {
-        self.note(if epoch == Some(7) { "release" } else { "release, epoch unknown" });
-        self.counters.release(ask, epoch, now_ms).await
+    async fn release(&self, ask: &Admission, ticket: &Ticket, now_ms: u64) -> Result<(), StoreError> {
+        self.note(if ticket.incarnation() == Some(7) { "release" } else { "release, incarnation unknown" });
+        self.counters.release(ask, ticket, now_ms).await
     }
 
     async fn refill(
         &self,
         tenant: &str,
-        epoch: Option<u64>,
+        incarnation: Option<u64>,
         version: u64,
         windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<bool, StoreError> {
         self.note("refill");
-        self.counters.refill(tenant, epoch, version, windows, now_ms).await
+        self.counters.refill(tenant, incarnation, version, windows, now_ms).await
     }
 
     async fn close(
         &self,
         tenant: &str,
-        epoch: u64,
+        incarnation: u64,
         window: &Window,
         until_ms: u64,
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        self.counters.close(tenant, epoch, window, until_ms, now_ms).await
+        self.counters.close(tenant, incarnation, window, until_ms, now_ms).await
     }
 
     async fn forget(&self, tenant: &str) -> Result<(), StoreError> {
@@ -396,7 +399,7 @@ async fn a_request_of_which_nothing_was_dispatched_gives_its_hold_back() {
 #[tokio::test(start_paused = true)]
 async fn the_counters_are_told_of_which_requests_no_copy_may_come() {
     for (sends_twice, ended) in
-        [(false, ["settle", "release"]), (true, ["settle, epoch unknown", "release, epoch unknown"])]
+        [(false, ["settle", "release"]), (true, ["settle, incarnation unknown", "release, incarnation unknown"])]
     {
         for (cache, ended) in [("no-store", &["call sim/cheap", ended[0]][..]), ("only-if-cached", &[ended[1]])] {
             let (rig, watch) = watched(two_tiers(["sim/cheap"], ["sim/reasoning"])).await;
@@ -409,7 +412,7 @@ async fn the_counters_are_told_of_which_requests_no_copy_may_come() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_request_of_which_a_copy_may_come_gives_back_what_that_would_hold() {
-    for (sends_twice, then) in [(false, None), (true, Some("release, epoch unknown"))] {
+    for (sends_twice, then) in [(false, None), (true, Some("release, incarnation unknown"))] {
         let scene = two_tiers(["sim/cheap"], ["sim/reasoning"]).limits(json!({"daily_tokens": 1}));
         let (rig, watch) = watched(scene).await;
         watch.sends_twice.store(sends_twice, Relaxed);

@@ -13,7 +13,7 @@ use gateway_core::money::{Amounts, Charged};
 use gateway_core::receipt::Receipt;
 use gateway_core::routing::intent::{EmbedError, Embedder};
 use gateway_core::store::{
-    Admission, CacheKey, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, StoreError, Verdict,
+    Admission, CacheKey, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, StoreError, Ticket, Verdict,
     WindowUse,
 };
 use gateway_core::tenant::TenantRecord;
@@ -209,8 +209,8 @@ impl<T: Claims> Claims for Unreliable<T> {
 
 #[async_trait]
 impl<T: Counters> Counters for Unreliable<T> {
-    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
-        let verdict = self.up(StoreError)?.admit(ask, hit, now_ms).await;
+    async fn admit(&self, ask: &Admission, ticket: &mut Ticket, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
+        let verdict = self.up(StoreError)?.admit(ask, ticket, hit, now_ms).await;
         self.down.fetch_or(self.down_after_admission.load(Ordering::SeqCst), Ordering::SeqCst);
         if self.deaf.load(Ordering::SeqCst) { Err(StoreError("the answer was lost".into())) } else { verdict }
     }
@@ -219,34 +219,34 @@ impl<T: Counters> Counters for Unreliable<T> {
         self.up(StoreError)?.extend(ask, target, now_ms).await
     }
 
-    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
-        self.up(StoreError)?.settle(settlement, now_ms).await
+    async fn settle(&self, settlement: &Settlement, ticket: &Ticket, now_ms: u64) -> Result<Settled, StoreError> {
+        self.up(StoreError)?.settle(settlement, ticket, now_ms).await
     }
 
-    async fn release(&self, ask: &Admission, epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError> {
-        self.up(StoreError)?.release(ask, epoch, now_ms).await
+    async fn release(&self, ask: &Admission, ticket: &Ticket, now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.release(ask, ticket, now_ms).await
     }
 
     async fn refill(
         &self,
         tenant: &str,
-        epoch: Option<u64>,
+        incarnation: Option<u64>,
         version: u64,
         windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<bool, StoreError> {
-        self.up(StoreError)?.refill(tenant, epoch, version, windows, now_ms).await
+        self.up(StoreError)?.refill(tenant, incarnation, version, windows, now_ms).await
     }
 
     async fn close(
         &self,
         tenant: &str,
-        epoch: u64,
+        incarnation: u64,
         window: &Window,
         until_ms: u64,
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        self.up(StoreError)?.close(tenant, epoch, window, until_ms, now_ms).await
+        self.up(StoreError)?.close(tenant, incarnation, window, until_ms, now_ms).await
     }
 
     fn lost(&self, tenant: &str) -> Vec<Lost> {

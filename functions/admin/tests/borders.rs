@@ -8,7 +8,7 @@ use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
 use gateway_core::store::{
-    Admission, Counters, HealthStore, Lost, Separate, Settled, Settlement, StoreError, Verdict, WindowUse,
+    Admission, Counters, HealthStore, Lost, Separate, Settled, Settlement, StoreError, Ticket, Verdict, WindowUse,
 };
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::KeyHash;
@@ -25,16 +25,16 @@ fn down<T>() -> Result<T, StoreError> {
 
 #[async_trait]
 impl Counters for Down {
-    async fn admit(&self, _: &Admission, _: bool, _: u64) -> Result<Verdict, StoreError> {
+    async fn admit(&self, _: &Admission, _: &mut Ticket, _: bool, _: u64) -> Result<Verdict, StoreError> {
         down()
     }
     async fn extend(&self, _: &Admission, _: Amounts, _: u64) -> Result<bool, StoreError> {
         down()
     }
-    async fn settle(&self, _: &Settlement, _: u64) -> Result<Settled, StoreError> {
+    async fn settle(&self, _: &Settlement, _: &Ticket, _: u64) -> Result<Settled, StoreError> {
         down()
     }
-    async fn release(&self, _: &Admission, _: Option<u64>, _: u64) -> Result<(), StoreError> {
+    async fn release(&self, _: &Admission, _: &Ticket, _: u64) -> Result<(), StoreError> {
         down()
     }
     async fn refill(

@@ -4,7 +4,7 @@ use crate::house::{DAY_MS, HOUR_MS, House, MONTH_MS, NOON_MS};
 use gateway_core::id::RequestId;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
-use gateway_core::store::{Admission, QuotaAsk, Verdict};
+use gateway_core::store::{Admission, QuotaAsk, Ticket, Verdict};
 use serde_json::{Value, json};
 
 const MIDNIGHT_MS: u64 = NOON_MS - 12 * HOUR_MS;
@@ -68,10 +68,14 @@ async fn what_is_held_for_a_request_in_flight_is_told_apart() {
         strict_hold: hold,
         lease_until_ms: NOON_MS + HOUR_MS,
     };
-    let Verdict::Stale { epoch, .. } = counters.admit(&ask, false, NOON_MS).await.unwrap() else { panic!() };
+    let Verdict::Stale { incarnation, .. } =
+        counters.admit(&ask, &mut Ticket::new(ask.id), false, NOON_MS).await.unwrap()
+    else {
+        panic!()
+    };
     let used = [(window, Amounts { requests: 2, tokens: 10, cost_nusd: 5 }.into())];
-    assert!(counters.refill(&uid, Some(epoch), NOON_MS, &used, NOON_MS).await.unwrap());
-    let verdict = counters.admit(&ask, false, NOON_MS).await.unwrap();
+    assert!(counters.refill(&uid, Some(incarnation), NOON_MS, &used, NOON_MS).await.unwrap());
+    let verdict = counters.admit(&ask, &mut Ticket::new(ask.id), false, NOON_MS).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
     let seen = house.get("/admin/tenants/acme/usage").await.body;
     assert_eq!(seen["requests"], json!({"used": 2, "held": 1, "limit": 1000}));

@@ -44,7 +44,7 @@ async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -
     let mut work = Work::new(gateway, asked, own);
     let told = async {
         let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
-        let mut admitting = Admitting::new(gateway);
+        let mut admitting = Admitting::new(gateway, work.journal.id);
         while admit_rate(&mut work, &decision, &mut admitting).await?.is_stale() {
             decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
         }

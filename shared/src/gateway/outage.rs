@@ -7,7 +7,7 @@
 use crate::limit::window::Window;
 use crate::money::Amounts;
 use crate::store::memory::MemoryCounters;
-use crate::store::{Admission, Settlement, Store};
+use crate::store::{Admission, Settlement, Store, Ticket};
 use futures_util::future::join_all;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,9 +28,9 @@ const PAYING: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub(crate) enum Owed {
     /// What a request used.
-    Settle(Settlement),
+    Settle(Settlement, Ticket),
     /// An admission of a request that goes on without it, or not at all.
-    Release(Box<Admission>),
+    Release(Box<Admission>, Ticket),
 }
 
 /// What this process knows of an outage.
@@ -96,8 +96,8 @@ impl Outage {
         while !owed.is_empty() && Instant::now() < by {
             let rest = owed.split_off(owed.len().min(PAID_AT_ONCE));
             let sent = join_all(owed.iter().map(async |owed| match owed {
-                Owed::Settle(settlement) => store.counters().settle(settlement, now_ms).await.map(drop),
-                Owed::Release(ask) => store.counters().release(ask, None, now_ms).await,
+                Owed::Settle(settlement, ticket) => store.counters().settle(settlement, ticket, now_ms).await.map(drop),
+                Owed::Release(ask, ticket) => store.counters().release(ask, ticket, now_ms).await,
             }))
             .await;
             let is_down = sent.iter().any(Result::is_err);

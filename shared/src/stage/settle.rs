@@ -15,7 +15,7 @@ use crate::request::work::{Label, Work};
 use crate::stage::admit::hold::{Hold, release};
 use crate::stage::admit::remembered::cache_write;
 use crate::stage::claim::finish;
-use crate::store::{CacheWrite, Counters, Settled, Settlement};
+use crate::store::{CacheWrite, Counters, Settled, Settlement, Ticket};
 use bytes::Bytes;
 use http::HeaderMap;
 
@@ -67,13 +67,12 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome) {
             lease_until_ms: hold.ask.lease_until_ms,
             only_held: false,
             token_rate: hold.ask.token_rate.map(|rate| (rate, hold.ask.rate_tokens.min(rate.capacity()), used.tokens)),
-            epoch: hold.epoch,
         };
         let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
         let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
         let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, body, outcome.streamed));
         let (charged, (), (), (), (), recorded) = tokio::join!(
-            charge(work, &settlement, write, now_ms),
+            charge(work, &settlement, &hold.ticket, write, now_ms),
             gateway.health.note(&work.seen, now_ms),
             remember_label(work),
             gateway.write_lost(&settlement.tenant),
@@ -85,7 +84,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome) {
         }
         if !charged {
             // Once the ledger has it, it may come with a refill.
-            gateway.outage.owe(Owed::Settle(Settlement { only_held: recorded, ..settlement.clone() }));
+            gateway.outage.owe(Owed::Settle(Settlement { only_held: recorded, ..settlement.clone() }, hold.ticket));
         }
         if work.journal.outage {
             // Only now can the ledger tell what there is to charge.
@@ -137,11 +136,17 @@ pub(crate) fn stream_end(work: &Work<'_>) -> Bytes {
 }
 
 /// Replaces the hold in the counters that made it; answers whether they heard of it.
-async fn charge(work: &Work<'_>, settlement: &Settlement, write: Option<CacheWrite>, now_ms: u64) -> bool {
+async fn charge(
+    work: &Work<'_>,
+    settlement: &Settlement,
+    ticket: &Ticket,
+    write: Option<CacheWrite>,
+    now_ms: u64,
+) -> bool {
     let (gateway, id) = (work.gateway, settlement.id);
     let settled = match work.journal.outage {
-        true => gateway.outage.counters.settle(settlement, now_ms).await,
-        false => gateway.store.settle(settlement, &work.seen, write, now_ms).await,
+        true => gateway.outage.counters.settle(settlement, ticket, now_ms).await,
+        false => gateway.store.settle(settlement, ticket, &work.seen, write, now_ms).await,
     };
     match settled {
         // `Again` is the answer to a repetition whose first answer was lost.

@@ -15,10 +15,11 @@ mod counters;
 mod health;
 mod interleavings;
 
-use super::{Admission, Counters, HealthStore, ResponseCache, Verdict};
+use super::{Admission, Counters, HealthStore, ResponseCache, Settled, Settlement, StoreError, Ticket, Verdict};
 use crate::id::RequestId;
 use crate::limit::window::Window;
 use crate::money::{Amounts, Charged};
+use async_trait::async_trait;
 use std::sync::Arc;
 
 /// 2025-11-22 14:00:00 UTC: within a day and a month, at the edge of neither.
@@ -33,11 +34,11 @@ pub async fn counters(fresh: impl AsyncFn() -> Arc<dyn Counters>) {
     interleavings::suite(&fresh).await;
 }
 
-/// The epoch of a tenant's counters, as a request is told it whose settings the store has not heard of.
+/// The incarnation of a tenant's counters, as a request is told it whose settings the store has not heard of.
 ///
 /// # Panics
 /// If such a request is not told that it is stale.
-pub async fn epoch_of(counters: &dyn Counters, tenant: &str, now_ms: u64) -> u64 {
+pub async fn incarnation_of(counters: &dyn Counters, tenant: &str, now_ms: u64) -> u64 {
     let ask = Admission {
         tenant: tenant.into(),
         id: RequestId::new(now_ms),
@@ -51,9 +52,32 @@ pub async fn epoch_of(counters: &dyn Counters, tenant: &str, now_ms: u64) -> u64
         strict_hold: Amounts::default(),
         lease_until_ms: now_ms + 60_000,
     };
-    match counters.admit(&ask, false, now_ms).await.unwrap() {
-        Verdict::Stale { epoch, .. } => epoch,
+    match counters.admit_unticketed(&ask, false, now_ms).await.unwrap() {
+        Verdict::Stale { incarnation, .. } => incarnation,
         other => panic!("should be stale, but: {other:?}"),
+    }
+}
+
+/// What is asked of counters with a ticket that knows nothing, as whoever was never told what became of a request's admission.
+#[async_trait]
+pub trait Unticketed {
+    async fn admit_unticketed(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError>;
+    async fn settle_unticketed(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError>;
+    async fn release_unticketed(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError>;
+}
+
+#[async_trait]
+impl<T: Counters + ?Sized> Unticketed for T {
+    async fn admit_unticketed(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
+        self.admit(ask, &mut Ticket::new(ask.id), hit, now_ms).await
+    }
+
+    async fn settle_unticketed(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
+        self.settle(settlement, &Ticket::new(settlement.id), now_ms).await
+    }
+
+    async fn release_unticketed(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+        self.release(ask, &Ticket::new(ask.id), now_ms).await
     }
 }
 
@@ -68,8 +92,8 @@ pub async fn refill(
     windows: &[(Window, Charged)],
     now_ms: u64,
 ) {
-    let epoch = epoch_of(counters, tenant, now_ms).await;
-    assert!(counters.refill(tenant, Some(epoch), settings_version, windows, now_ms).await.unwrap());
+    let incarnation = incarnation_of(counters, tenant, now_ms).await;
+    assert!(counters.refill(tenant, Some(incarnation), settings_version, windows, now_ms).await.unwrap());
 }
 
 /// Runs every case of the response cache, each on a cache of its own that `fresh` makes: empty, with room for 4 MiB, and

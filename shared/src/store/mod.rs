@@ -7,7 +7,7 @@
 //! The store may be flushed at any moment (M5): an admission that finds a window or the settings version missing says
 //! [`Verdict::Stale`], the pipeline reads the truth from directory and ledger, calls [`Counters::refill`] and asks again.
 //! What is read meanwhile may be old when it is told: the store may have been lost once more, and others have refilled and
-//! spent. So a tenant has an *epoch*, a random number that the first admission after a loss gives it, before anybody reads
+//! spent. So a tenant has an *incarnation*, a random number that the first admission after a loss gives it, before anybody reads
 //! the ledger; it is lost with the tenant, and a refill that names another one is refused.
 
 #[cfg(any(test, feature = "contract"))]
@@ -15,6 +15,7 @@ pub mod contract;
 pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod ticket;
 
 use crate::health::{ModelHealth, Observation};
 use crate::id::RequestId;
@@ -25,6 +26,7 @@ use crate::tenant::{Quota, RateKind};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
+pub use ticket::Ticket;
 
 /// A quota window with its limits; `None` means no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,10 +123,6 @@ pub enum Verdict {
         held: Amounts,
         /// Where the rates stand now.
         standing: Standing,
-        /// The epoch of the tenant's counters, if this was sent once: a settlement or a release that tells it need not be
-        /// remembered, unless an earlier try of the request may yet be heard. Of what was sent more often, of a hit, and of
-        /// a store that remembers all the same, `None`.
-        epoch: Option<u64>,
     },
     /// It may not. Nothing was taken.
     Refused {
@@ -139,12 +137,9 @@ pub enum Verdict {
         settings: bool,
         /// The windows that are missing.
         windows: Vec<Window>,
-        /// Whether this may yet be heard, with what is learnt meanwhile there, as it was sent more than once. Then the
-        /// request is released if it comes to nothing, and tells no epoch if it is admitted.
-        again: bool,
-        /// The epoch of the tenant's counters, begun by this if they were lost: what is learnt from now on may be told to
-        /// them as long as it is the same (M5).
-        epoch: u64,
+        /// The incarnation of the tenant's counters, begun by this if they were lost: what is learnt from now on may be told
+        /// to them as long as it is the same (M5, see ADR 16).
+        incarnation: u64,
     },
 }
 
@@ -166,8 +161,6 @@ pub struct Settlement {
     pub only_held: bool,
     /// The rate of tokens, what was taken from it, and what should have been.
     pub token_rate: Option<(Rate, u64, u64)>,
-    /// As its admission told; `None` if a copy of that may still be on its way.
-    pub epoch: Option<u64>,
 }
 
 /// What became of a settlement.
@@ -211,48 +204,48 @@ pub struct Lost {
 ///
 /// # Atomicity
 /// Each method is one atomic operation on one tenant, and each is idempotent by request id: what is sent twice, or comes
-/// after what was sent later, changes nothing more. Whoever tells an epoch promises that no copy of the admission is still to
-/// come.
+/// after what was sent later, changes nothing more. The [`Ticket`] of a request says whether a copy of its admission may be
+/// among that. Who admits and is not answered [doubts](Ticket::doubt) it.
 #[async_trait]
 pub trait Counters: Send + Sync {
     /// Checks every limit and takes from all of them, or from none. `hit` says that a remembered answer serves the
     /// request: it takes no hold and no place in flight, and counts one request at once (M7).
-    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError>;
+    async fn admit(&self, ask: &Admission, ticket: &mut Ticket, hit: bool, now_ms: u64) -> Result<Verdict, StoreError>;
 
     /// Raises a hold to `target` where it is less, if the quotas of `ask` have that much left; answers whether the hold
     /// covers `target` now.
     async fn extend(&self, ask: &Admission, target: Amounts, now_ms: u64) -> Result<bool, StoreError>;
 
     /// Replaces a hold by what was used.
-    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError>;
+    async fn settle(&self, settlement: &Settlement, ticket: &Ticket, now_ms: u64) -> Result<Settled, StoreError>;
 
     /// Gives a hold back, for a request of which nothing was dispatched; also what it took from the rates. An admission
-    /// of this request that comes only now takes nothing any more. `epoch` is as in [`Settlement`].
-    async fn release(&self, ask: &Admission, epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError>;
+    /// of this request that comes only now takes nothing any more.
+    async fn release(&self, ask: &Admission, ticket: &Ticket, now_ms: u64) -> Result<(), StoreError>;
 
     /// Tells the store a tenant's settings version and what its windows had used according to the ledger. A version
     /// that is known already is not replaced by an older one. Of a window that is known, only what was admitted without
     /// the store, and is not charged yet, is charged.
     ///
-    /// `epoch` is the one that [`Verdict::Stale`] told before directory and ledger were read. Without one, no window that is
-    /// missing is begun. Answers whether it was heeded: a tenant of another epoch, or of none, stays as it is (M5), and is to
+    /// `incarnation` is the one that [`Verdict::Stale`] told before directory and ledger were read. Without one, no window that is
+    /// missing is begun. Answers whether it was heeded: a tenant of another incarnation, or of none, stays as it is (M5), and is to
     /// be asked, and the ledger read, again.
     async fn refill(
         &self,
         tenant: &str,
-        epoch: Option<u64>,
+        incarnation: Option<u64>,
         settings_version: u64,
         windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<bool, StoreError>;
 
     /// Keeps a window that is missing closed until then: admissions are refused, and then find it missing again (M5). One
-    /// that is there, or closed already, stays as it is; and so does a tenant of another epoch, which may have been lost
+    /// that is there, or closed already, stays as it is; and so does a tenant of another incarnation, which may have been lost
     /// later.
     async fn close(
         &self,
         tenant: &str,
-        epoch: u64,
+        incarnation: u64,
         window: &Window,
         until_ms: u64,
         now_ms: u64,
@@ -344,6 +337,7 @@ pub trait Store: Send + Sync {
     async fn admit(
         &self,
         ask: &Admission,
+        ticket: &mut Ticket,
         key: Option<&CacheKey>,
         now_ms: u64,
     ) -> Result<(Verdict, Option<Bytes>), StoreError> {
@@ -352,7 +346,7 @@ pub trait Store: Send + Sync {
             Some(key) => self.cache().get(key, now_ms).await.unwrap_or(None),
             None => None,
         };
-        let verdict = self.counters().admit(ask, remembered.is_some(), now_ms).await?;
+        let verdict = self.counters().admit(ask, ticket, remembered.is_some(), now_ms).await?;
         Ok((verdict, remembered))
     }
 
@@ -361,6 +355,7 @@ pub trait Store: Send + Sync {
     async fn settle(
         &self,
         settlement: &Settlement,
+        ticket: &Ticket,
         seen: &[Observation],
         write: Option<CacheWrite>,
         now_ms: u64,
@@ -372,7 +367,7 @@ pub trait Store: Send + Sync {
             }
         };
         let (settled, recorded, remembered) = tokio::join!(
-            self.counters().settle(settlement, now_ms),
+            self.counters().settle(settlement, ticket, now_ms),
             async { if seen.is_empty() { Ok(()) } else { self.health().record(seen, now_ms).await } },
             remember,
         );

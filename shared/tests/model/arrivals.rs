@@ -2,7 +2,7 @@
 
 use super::{LEASE_MS, Message, Stage, VERSION, World, ZERO, most};
 use gateway_core::money::Charged;
-use gateway_core::store::{Counters, Refusal, Settled, Verdict};
+use gateway_core::store::{Counters, Refusal, Settled, Ticket, Verdict};
 use std::sync::Arc;
 
 impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
@@ -15,7 +15,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         let message = self.network[place].clone();
         if !self.dice.one_in(3) {
             self.network.swap_remove(place);
-        } else if let Message::Settle(of, again) = &mut self.network[place] {
+        } else if let Message::Settle(of, again, _) = &mut self.network[place] {
             // It is owed, as no answer came; what the ledger has by now may come with a refill.
             again.only_held |= self.ledger.contains_key(of);
         }
@@ -40,20 +40,20 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                 }
             }
             Message::Release(of) if !too_late => {
-                self.store.release(&self.requests[of].ask, self.requests[of].epoch, now_ms).await.unwrap();
+                self.store.release(&self.requests[of].ask, &self.requests[of].ticket, now_ms).await.unwrap();
                 self.mirror.holds.remove(&of);
                 self.mirror.ended.insert(of);
                 self.note("released");
             }
-            Message::Settle(of, settlement) => {
+            Message::Settle(of, settlement, ticket) => {
                 // A process that was frozen sends it even after the lease.
-                let settled = self.store.settle(&settlement, now_ms).await.unwrap();
+                let settled = self.store.settle(&settlement, &ticket, now_ms).await.unwrap();
                 self.note(match settled {
                     Settled::Done => "settled",
                     Settled::Again => "settled again",
                     Settled::WithoutHold => "settled without a hold",
                 });
-                let is_told = settlement.epoch.is_some();
+                let is_told = ticket.incarnation().is_some();
                 if too_late && !is_told && settled == Settled::WithoutHold && self.mirror.ended.contains(&of) {
                     // By then the store need not remember that the request ended: it may charge once more, never less.
                     let again = if settlement.only_held { ZERO } else { settlement.used };
@@ -64,15 +64,16 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                     self.requests[of].late |= too_late && settled == Settled::WithoutHold;
                 }
             }
-            Message::Refill { of, epoch, window, entries } if now_ms < window.resets_at_ms => {
+            Message::Refill { of, incarnation, window, entries } if now_ms < window.resets_at_ms => {
                 let charged = entries.iter().fold(Charged::default(), |sum, (_, entry)| {
                     let outage = if entry.outage { entry.used } else { ZERO };
                     sum.plus(Charged { used: entry.used, outage })
                 });
-                let heeded = self.store.refill("acme", epoch, VERSION, &[(window, charged)], now_ms).await.unwrap();
-                assert_eq!(heeded, self.mirror.heeds(epoch), "a refill of epoch {epoch:?}");
+                let heeded =
+                    self.store.refill("acme", incarnation, VERSION, &[(window, charged)], now_ms).await.unwrap();
+                assert_eq!(heeded, self.mirror.heeds(incarnation), "a refill of incarnation {incarnation:?}");
                 if heeded {
-                    let owed = self.mirror.refill(epoch, &window, &entries);
+                    let owed = self.mirror.refill(incarnation, &window, &entries);
                     self.note(if owed { "charged later" } else { "refilled" });
                 } else {
                     self.note("refill refused");
@@ -81,10 +82,10 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                     self.requests[of].stage = Stage::Asking;
                 }
             }
-            Message::Close { epoch, window, until_ms } => {
-                self.store.close("acme", epoch, &window, until_ms, now_ms).await.unwrap();
-                self.mirror.close(epoch, &window, until_ms);
-                if !self.mirror.heeds(Some(epoch)) {
+            Message::Close { incarnation, window, until_ms } => {
+                self.store.close("acme", incarnation, &window, until_ms, now_ms).await.unwrap();
+                self.mirror.close(incarnation, &window, until_ms);
+                if !self.mirror.heeds(Some(incarnation)) {
                     self.note("closing refused");
                 }
             }
@@ -97,24 +98,25 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         let now_ms = self.now_ms;
         let ask = self.requests[of].ask.clone();
         let window = self.window(of);
-        let mut verdict = self.store.admit(&ask, false, now_ms).await.unwrap();
+        let mut ticket = Ticket::new(ask.id);
+        let mut verdict = self.store.admit(&ask, &mut ticket, false, now_ms).await.unwrap();
         let missing = !self.mirror.windows.contains_key(&window.starts_at_ms);
         let stale = |verdict: &Verdict| match verdict {
-            Verdict::Stale { windows, epoch, .. } => (!windows.is_empty()).then_some(*epoch),
+            Verdict::Stale { windows, incarnation, .. } => (!windows.is_empty()).then_some(*incarnation),
             _ => None,
         };
-        if let Verdict::Stale { epoch, .. } = verdict {
-            assert_eq!(*self.mirror.epoch.get_or_insert(epoch), epoch, "a tenant is begun once");
-            self.requests[of].stale_in = epoch;
+        if let Verdict::Stale { incarnation, .. } = verdict {
+            assert_eq!(*self.mirror.incarnation.get_or_insert(incarnation), incarnation, "a tenant is begun once");
+            self.requests[of].stale_in = incarnation;
         }
-        if let Some(epoch) = stale(&verdict).filter(|_| self.strict)
+        if let Some(incarnation) = stale(&verdict).filter(|_| self.strict)
             && self.opened.insert(window.starts_at_ms, ()).is_some()
         {
             // A strict tenant's lost window is closed for one lease; one that was closed and is still missing is refilled.
-            let close = Message::Close { epoch, window, until_ms: now_ms + LEASE_MS };
+            let close = Message::Close { incarnation, window, until_ms: now_ms + LEASE_MS };
             self.network.push(close.clone());
             Box::pin(self.arrive(close)).await;
-            verdict = self.store.admit(&ask, false, now_ms).await.unwrap();
+            verdict = self.store.admit(&ask, &mut ticket, false, now_ms).await.unwrap();
         }
         if self.strict && stale(&verdict).is_some() {
             self.learn(of);
@@ -147,12 +149,14 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
             self.network.retain(|message| !matches!(message, Message::Admit(copy) if *copy == of));
         }
         let may_come_again = self.network.iter().any(|message| matches!(message, Message::Admit(copy) if *copy == of));
+        if may_come_again {
+            ticket.doubt();
+        }
         let request = &mut self.requests[of];
         if request.stage == Stage::Asking && !request.killed {
             request.stage = match verdict {
-                Verdict::Admitted { held, epoch, .. } => {
-                    request.held = held;
-                    request.epoch = epoch.filter(|_| !may_come_again);
+                Verdict::Admitted { held, .. } => {
+                    (request.held, request.ticket) = (held, ticket);
                     if held == ZERO { Stage::Ended } else { Stage::Held }
                 }
                 Verdict::Refused { .. } => Stage::Ended,

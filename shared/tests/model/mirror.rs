@@ -33,7 +33,7 @@ impl Counted {
 #[derive(Default)]
 pub(super) struct Mirror {
     /// As it was told to the first that found it stale.
-    pub(super) epoch: Option<u64>,
+    pub(super) incarnation: Option<u64>,
     pub(super) windows: HashMap<u64, Counted>,
     pub(super) closed: HashMap<u64, u64>,
     pub(super) holds: BTreeMap<usize, (Amounts, Window, u64)>,
@@ -88,22 +88,22 @@ impl Mirror {
         if held { Settled::Done } else { Settled::WithoutHold }
     }
 
-    /// Whether it heeds what is told to the counters of an epoch, or of any.
-    pub(super) fn heeds(&self, epoch: Option<u64>) -> bool {
-        self.epoch.is_some() && (epoch.is_none() || epoch == self.epoch)
+    /// Whether it heeds what is told to the counters of an incarnation, or of any.
+    pub(super) fn heeds(&self, incarnation: Option<u64>) -> bool {
+        self.incarnation.is_some() && (incarnation.is_none() || incarnation == self.incarnation)
     }
 
-    pub(super) fn close(&mut self, epoch: u64, window: &Window, until_ms: u64) {
-        if self.heeds(Some(epoch)) && !self.windows.contains_key(&window.starts_at_ms) {
+    pub(super) fn close(&mut self, incarnation: u64, window: &Window, until_ms: u64) {
+        if self.heeds(Some(incarnation)) && !self.windows.contains_key(&window.starts_at_ms) {
             self.closed.entry(window.starts_at_ms).or_insert(until_ms);
         }
     }
 
     /// Answers whether something was charged that the store had not admitted.
-    pub(super) fn refill(&mut self, epoch: Option<u64>, window: &Window, entries: &[(usize, Entry)]) -> bool {
+    pub(super) fn refill(&mut self, incarnation: Option<u64>, window: &Window, entries: &[(usize, Entry)]) -> bool {
         self.knows_version = true;
         let is_known = self.windows.contains_key(&window.starts_at_ms);
-        if epoch.is_none() && !is_known {
+        if incarnation.is_none() && !is_known {
             return false;
         }
         self.closed.remove(&window.starts_at_ms);

@@ -5,7 +5,7 @@ use super::{
 };
 use gateway_core::id::RequestId;
 use gateway_core::money::Amounts;
-use gateway_core::store::{Admission, Counters, QuotaAsk, Settlement};
+use gateway_core::store::{Admission, Counters, QuotaAsk, Settlement, Ticket};
 use std::sync::Arc;
 
 impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
@@ -124,9 +124,9 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
             lease_until_ms: self.now_ms + LEASE_MS / 2 + self.dice.below(LEASE_MS / 2),
         };
         self.requests.push(Request {
+            ticket: Ticket::new(ask.id),
             ask,
             stage: Stage::Asking,
-            epoch: None,
             stale_in: 0,
             held: ZERO,
             billed: ZERO,
@@ -193,9 +193,8 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                 lease_until_ms: request.ask.lease_until_ms,
                 only_held: false,
                 token_rate: None,
-                epoch: request.epoch,
             };
-            self.network.push(Message::Settle(of, settlement));
+            self.network.push(Message::Settle(of, settlement, request.ticket));
         }
         // In the log it is safe from a kill; the ledger has it at once, or when it is replayed.
         self.log.push((of, entry));
@@ -217,15 +216,20 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
 
     /// Reads the ledger for a store that knows too little, and tells it later.
     pub(super) fn learn(&mut self, of: usize) {
-        let (window, epoch) = (self.window(of), Some(self.requests[of].stale_in));
-        self.network.push(Message::Refill { of: Some(of), epoch, window, entries: self.entries(&window) });
+        let (window, incarnation) = (self.window(of), Some(self.requests[of].stale_in));
+        self.network.push(Message::Refill { of: Some(of), incarnation, window, entries: self.entries(&window) });
     }
 
     /// What was used without the store is charged to the windows that it has.
     pub(super) fn store_is_back(&mut self) {
         let today = self.today();
         if self.reachable && self.mirror.counted(&today).is_some() {
-            self.network.push(Message::Refill { of: None, epoch: None, window: today, entries: self.entries(&today) });
+            self.network.push(Message::Refill {
+                of: None,
+                incarnation: None,
+                window: today,
+                entries: self.entries(&today),
+            });
         }
     }
 
@@ -259,7 +263,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         // A settlement is sent again until the deadline, and what was found or read before may be told now. What else was on
         // its way is lost with its connection.
         self.network.retain_mut(|message| match message {
-            Message::Settle(of, settlement) => {
+            Message::Settle(of, settlement, _) => {
                 // What the ledger has may come with a refill.
                 settlement.only_held = self.ledger.contains_key(of);
                 true

@@ -11,10 +11,10 @@ use gateway_core::id::RequestId;
 use gateway_core::limit::gcra::Rate;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
-use gateway_core::store::contract::refill;
+use gateway_core::store::contract::{Unticketed, refill};
 use gateway_core::store::memory::{MemoryCounters, MemoryHealth};
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, Counters, HealthStore, Lost, QuotaAsk, Settlement, Verdict};
+use gateway_core::store::{Admission, Counters, HealthStore, Lost, QuotaAsk, Ticket};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
@@ -107,12 +107,13 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
         refill(store, "acme", 7, &charged, NOW).await;
     }
     let mut now_ms = NOW;
-    let mut asked: Vec<(Admission, bool, Option<u64>)> = Vec::new();
+    let mut asked: Vec<(Admission, bool, Ticket)> = Vec::new();
     for (place, step) in steps.iter().enumerate() {
         let at = format!("step {place}: {step:?}");
         // What was not sent once is sent until a minute after its lease at the latest: so long it is remembered.
-        let is_remembered =
-            |(ask, _, epoch): &&(Admission, bool, Option<u64>)| epoch.is_some() || now_ms < ask.lease_until_ms + 60_000;
+        let is_remembered = |(ask, _, ticket): &&(Admission, bool, Ticket)| {
+            ticket.incarnation().is_some() || now_ms < ask.lease_until_ms + 60_000
+        };
         let earlier = |i: &usize| asked.get(i % asked.len().max(1)).filter(is_remembered).cloned();
         match step {
             Step::Wait(ms) => now_ms += ms,
@@ -132,15 +133,22 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
                     lease_until_ms: now_ms + lease_ms,
                     ..ask("acme")
                 };
-                let (told, epoch) = split(redis.admit(&ask, *is_hit, now_ms).await.unwrap());
-                assert_eq!(told, memory.admit(&ask, *is_hit, now_ms).await.unwrap(), "{at}");
-                // Half of them are sent once, and settled or released by whoever heard that.
-                asked.push((ask, *is_hit, epoch.filter(|_| place % 2 == 0)));
+                let mut ticket = Ticket::new(ask.id);
+                let told = redis.admit(&ask, &mut ticket, *is_hit, now_ms).await.unwrap();
+                assert_eq!(told, memory.admit_unticketed(&ask, *is_hit, now_ms).await.unwrap(), "{at}");
+                // Half of them are sent once, and settled or released by whoever was told that.
+                if place % 2 == 1 {
+                    ticket.doubt();
+                }
+                asked.push((ask, *is_hit, ticket));
             }
             Step::Again(i) => {
-                let Some((ask, is_hit, None)) = earlier(i) else { continue };
-                let (told, _) = split(redis.admit(&ask, is_hit, now_ms).await.unwrap());
-                assert_eq!(told, memory.admit(&ask, is_hit, now_ms).await.unwrap(), "{at}");
+                let Some((ask, is_hit, ticket)) = earlier(i) else { continue };
+                if ticket.incarnation().is_some() {
+                    continue;
+                }
+                let told = redis.admit_unticketed(&ask, is_hit, now_ms).await.unwrap();
+                assert_eq!(told, memory.admit_unticketed(&ask, is_hit, now_ms).await.unwrap(), "{at}");
             }
             Step::Extend(i, tokens, cost_nusd) => {
                 let Some((ask, ..)) = earlier(i) else { continue };
@@ -150,29 +158,21 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
             }
             Step::Settle(i, tokens, cost_nusd) => {
                 // A hit holds nothing that could be settled.
-                let Some((ask, false, epoch)) = earlier(i) else { continue };
+                let Some((ask, false, ticket)) = earlier(i) else { continue };
                 let used = Amounts { requests: 1, tokens: *tokens, cost_nusd: *cost_nusd };
-                let settlement = Settlement { epoch, ..settlement(&ask, used) };
-                let told = redis.settle(&settlement, now_ms).await.unwrap();
-                assert_eq!(told, memory.settle(&settlement, now_ms).await.unwrap(), "{at}");
+                let settlement = settlement(&ask, used);
+                let told = redis.settle(&settlement, &ticket, now_ms).await.unwrap();
+                assert_eq!(told, memory.settle(&settlement, &ticket, now_ms).await.unwrap(), "{at}");
             }
             Step::Release(i) => {
-                let Some((ask, _, epoch)) = earlier(i) else { continue };
-                redis.release(&ask, epoch, now_ms).await.unwrap();
-                memory.release(&ask, epoch, now_ms).await.unwrap();
+                let Some((ask, _, ticket)) = earlier(i) else { continue };
+                redis.release(&ask, &ticket, now_ms).await.unwrap();
+                memory.release(&ask, &ticket, now_ms).await.unwrap();
             }
         }
         let told = redis.usage("acme", &windows, now_ms).await.unwrap();
         assert_eq!(told, memory.usage("acme", &windows, now_ms).await.unwrap(), "{at}");
         assert_eq!(by_id(redis.lost("acme")), by_id(memory.lost("acme")), "{at}");
-    }
-}
-
-/// A verdict as the memory store gives it, which tells no epoch; and the epoch.
-fn split(verdict: Verdict) -> (Verdict, Option<u64>) {
-    match verdict {
-        Verdict::Admitted { held, standing, epoch } => (Verdict::Admitted { held, standing, epoch: None }, epoch),
-        other => (other, None),
     }
 }
 

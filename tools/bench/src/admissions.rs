@@ -17,7 +17,7 @@ use gateway_core::limit::gcra::Rate;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, CacheKey, CacheWrite, QuotaAsk, Settled, Settlement, Store, Verdict};
+use gateway_core::store::{Admission, CacheKey, CacheWrite, QuotaAsk, Settled, Settlement, Store, Ticket, Verdict};
 use std::sync::Arc;
 use std::time::SystemTime;
 use test_servers::redis::Redis;
@@ -47,8 +47,8 @@ const AMPLE: u64 = 1_000_000_000;
 const HELD: Amounts = Amounts { requests: 1, tokens: 4_200, cost_nusd: 2_500_000 };
 const USED: Amounts = Amounts { requests: 1, tokens: 700, cost_nusd: 300_000 };
 
-/// A request, and the epoch that its admission told.
-type Ask = (Admission, Option<u64>);
+/// A request, and the ticket of its admission.
+type Ask = (Admission, Ticket);
 
 /// What is done with each request.
 #[derive(Debug, Clone, Copy)]
@@ -152,10 +152,10 @@ impl Rig {
         let rig = Self { redis, stores, tenants, now_ms };
         let store = rig.stores.first().context("not one store")?;
         for (ask, _) in rig.asks(&rig.tenants, AMPLE)?.iter().take(TENANTS) {
-            let verdict = store.counters().admit(ask, false, now_ms).await?;
-            let Verdict::Stale { epoch, .. } = verdict else { bail!("a new server knows a tenant: {verdict:?}") };
+            let verdict = store.counters().admit(ask, &mut Ticket::new(ask.id), false, now_ms).await?;
+            let Verdict::Stale { incarnation, .. } = verdict else { bail!("a new server knows a tenant: {verdict:?}") };
             let windows = windows(now_ms).map(|window| (window, Amounts::default().into()));
-            store.counters().refill(&ask.tenant, Some(epoch), 1, &windows, now_ms).await?;
+            store.counters().refill(&ask.tenant, Some(incarnation), 1, &windows, now_ms).await?;
             store.cache().put(&key(&ask.tenant, FOUND), ANSWER, TTL_MS, now_ms).await?;
         }
         Ok(rig)
@@ -187,7 +187,8 @@ impl Rig {
                 strict_hold: HELD,
                 lease_until_ms: self.now_ms + LEASE_MS,
             };
-            Ok((ask, None))
+            let ticket = Ticket::new(ask.id);
+            Ok((ask, ticket))
         };
         tenants.iter().cycle().take(REQUESTS).map(ask).collect()
     }
@@ -200,8 +201,8 @@ impl Rig {
         for (store, asks) in self.stores.iter().zip(asks.chunks(share)) {
             let (store, mut asks, now_ms) = (store.clone(), asks.to_vec(), self.now_ms);
             running.spawn(async move {
-                for (at, (ask, epoch)) in (0u64..).zip(&mut asks) {
-                    *epoch = perform(&store, ask, *epoch, deed, (now_ms, now_ms + at * APART_MS)).await?;
+                for (at, (ask, ticket)) in (0u64..).zip(&mut asks) {
+                    perform(&store, ask, ticket, deed, (now_ms, now_ms + at * APART_MS)).await?;
                 }
                 anyhow::Ok(asks)
             });
@@ -225,28 +226,25 @@ impl Rig {
     }
 }
 
-/// Answers the epoch, if it is admitted.
 async fn perform(
     store: &RedisStore,
     ask: &Admission,
-    mut epoch: Option<u64>,
+    ticket: &mut Ticket,
     deed: Deed,
     (now_ms, settled_at_ms): (u64, u64),
-) -> anyhow::Result<Option<u64>> {
+) -> anyhow::Result<()> {
     if !matches!(deed, Deed::Settle) {
         let looked = key(&ask.tenant, if matches!(deed, Deed::Hit) { FOUND } else { NONE });
-        let (verdict, answer) = store.admit(ask, Some(&looked), now_ms).await?;
+        let (verdict, answer) = store.admit(ask, ticket, Some(&looked), now_ms).await?;
         match (deed, &verdict, answer) {
             (Deed::Refuse, Verdict::Refused { .. }, None) => {}
             (Deed::Hit, Verdict::Admitted { .. }, Some(_)) => {}
-            (Deed::Admit | Deed::Both | Deed::Whole, Verdict::Admitted { held: HELD, epoch: told, .. }, None) => {
-                epoch = *told;
-            }
+            (Deed::Admit | Deed::Both | Deed::Whole, Verdict::Admitted { held: HELD, .. }, None) => {}
             _ => bail!("{deed:?}: {verdict:?}"),
         }
     }
     let (seen, write) = match deed {
-        Deed::Admit | Deed::Refuse | Deed::Hit => return Ok(epoch),
+        Deed::Admit | Deed::Refuse | Deed::Hit => return Ok(()),
         Deed::Settle | Deed::Both => (Vec::new(), None),
         Deed::Whole => {
             let model = format!("double/{}", ask.id.draw() % MODELS).into();
@@ -263,12 +261,11 @@ async fn perform(
         only_held: false,
         lease_until_ms: ask.lease_until_ms,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens, USED.tokens)),
-        epoch,
     };
-    let settled = store.settle(&settlement, &seen, write, settled_at_ms).await?;
+    let settled = store.settle(&settlement, ticket, &seen, write, settled_at_ms).await?;
     // The store sends again what was not answered in time, as when the machine stalls; then it was settled before.
     ensure!(matches!(settled, Settled::Done | Settled::Again), "{deed:?}: {settled:?}");
-    Ok(epoch)
+    Ok(())
 }
 
 fn windows(now_ms: u64) -> [Window; 2] {

@@ -293,7 +293,7 @@ impl Stage {
     pub(crate) async fn holds(&self) -> Result<BTreeSet<String>> {
         let redis = self.redis.as_ref().context("no Redis in this scenario")?;
         let fields = redis.ask(&["HKEYS", &format!("gw:2:{}", self.tag)]).await?;
-        Ok(fields.lines().filter(|field| field.starts_with("h:")).map(str::to_owned).collect())
+        Ok(fields.lines().filter(|field| field.starts_with("hold:")).map(str::to_owned).collect())
     }
 
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {

@@ -3,8 +3,9 @@
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::gateway::outage::Owed;
+use crate::id::RequestId;
 use crate::limit::window::Window;
-use crate::store::Admission;
+use crate::store::{Admission, Ticket};
 
 /// How often an admission whose truth has changed is asked again.
 const TRIES: usize = 4;
@@ -17,15 +18,25 @@ pub(crate) struct Admitting<'a> {
     pub(crate) is_readable: bool,
     /// Whether what does not fit the quotas was left out already.
     pub(crate) has_left_out: bool,
-    /// The windows of a strict tenant that were found missing before, in which epoch.
+    /// The windows of a strict tenant that were found missing before, in which incarnation.
     pub(crate) waited_for: Vec<(Window, u64)>,
-    /// What may yet be heard, and would then hold what nobody knows of.
-    pub(crate) unheard: Option<Box<Admission>>,
+    /// What the store knows of the request's admissions.
+    pub(crate) ticket: Ticket,
+    /// The latest of them, if a copy may still arrive: it would then hold what nobody knows of.
+    in_doubt: Option<Box<Admission>>,
 }
 
 impl<'a> Admitting<'a> {
-    pub(crate) fn new(gateway: &'a Gateway) -> Self {
-        Self { gateway, tries: 0, is_readable: true, has_left_out: false, waited_for: Vec::new(), unheard: None }
+    pub(crate) fn new(gateway: &'a Gateway, id: RequestId) -> Self {
+        Self {
+            gateway,
+            tries: 0,
+            is_readable: true,
+            has_left_out: false,
+            waited_for: Vec::new(),
+            ticket: Ticket::new(id),
+            in_doubt: None,
+        }
     }
 
     /// Whether nothing was asked yet.
@@ -39,9 +50,28 @@ impl<'a> Admitting<'a> {
         self.tries <= TRIES
     }
 
-    /// Sees to it that what may yet be heard is released when the store is there.
-    pub(crate) fn give_back(&mut self) {
-        self.unheard.take().into_iter().for_each(|ask| self.gateway.outage.owe(Owed::Release(ask)));
+    /// Keeps what was asked, if a copy of it may still arrive.
+    pub(crate) fn note(&mut self, ask: &Admission) {
+        self.in_doubt = self.ticket.is_doubtful().then(|| Box::new(ask.clone()));
+    }
+
+    /// The request was let in: whoever ends it has the ticket.
+    pub(crate) fn let_in(&mut self) -> Ticket {
+        self.in_doubt = None;
+        self.ticket
+    }
+
+    /// What follows is another request.
+    pub(crate) fn begin_anew(&mut self, id: RequestId) {
+        self.give_back();
+        self.ticket = Ticket::new(id);
+    }
+
+    /// Sees to it that an admission in doubt is released when the store is there; answers whether there was one. See ADR 10.
+    pub(crate) fn give_back(&mut self) -> bool {
+        let Some(ask) = self.in_doubt.take() else { return false };
+        self.gateway.outage.owe(Owed::Release(ask, self.ticket));
+        true
     }
 }
 

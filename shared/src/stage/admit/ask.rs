@@ -8,7 +8,7 @@ use crate::money::Amounts;
 use crate::request::work::Work;
 use crate::routing::decide::Decision;
 use crate::stage::admit::hold::KnownHealth;
-use crate::store::{Admission, CacheKey, QuotaAsk, StoreError, Verdict};
+use crate::store::{Admission, CacheKey, QuotaAsk, StoreError, Ticket, Verdict};
 use crate::tenant::{Limits, Tenant};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -29,11 +29,12 @@ pub(crate) struct Asked {
 /// wait for the store no more. `reads` is the remembered answer to look for.
 ///
 /// # Errors
-/// The store did not answer: what it was asked, for it may have been heard, and why.
+/// The store did not answer: what it was asked, for that may have arrived, and why.
 pub(crate) async fn ask(
     work: &Work<'_>,
     decision: &Decision,
     reads: Option<&CacheKey>,
+    ticket: &mut Ticket,
     now_ms: u64,
 ) -> Result<Asked, (Box<Admission>, StoreError)> {
     let gateway = work.gateway;
@@ -52,14 +53,20 @@ pub(crate) async fn ask(
         let key = label_key.as_ref()?;
         gateway.labels().get(key, now_ms).await.ok().flatten()
     };
-    let (admitted, (health, health_is_shared), label) =
-        tokio::join!(gateway.store.admit(&ask, reads, now_ms), gateway.health.snapshot(&models, now_ms), label,);
+    let (admitted, (health, health_is_shared), label) = tokio::join!(
+        gateway.store.admit(&ask, ticket, reads, now_ms),
+        gateway.health.snapshot(&models, now_ms),
+        label,
+    );
     match admitted {
         Ok((verdict, remembered)) => {
             let health = models.into_iter().zip(health).collect();
             Ok(Asked { ask, verdict, remembered, health, health_is_shared, label })
         }
-        Err(error) => Err((Box::new(ask), error)),
+        Err(error) => {
+            ticket.doubt();
+            Err((Box::new(ask), error))
+        }
     }
 }
 

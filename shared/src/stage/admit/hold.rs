@@ -5,7 +5,7 @@ use crate::gateway::outage::Owed;
 use crate::health::ModelHealth;
 use crate::money::Amounts;
 use crate::request::work::Work;
-use crate::store::{Admission, CacheKey, Counters, Refusal, StoreError};
+use crate::store::{Admission, CacheKey, Counters, Refusal, StoreError, Ticket};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -16,8 +16,7 @@ const CONCURRENCY_RETRY_MS: u64 = 1000;
 pub(crate) struct Hold {
     pub(crate) ask: Admission,
     pub(crate) held: Amounts,
-    /// As the admission told, if no copy of it can be on its way.
-    pub(crate) epoch: Option<u64>,
+    pub(crate) ticket: Ticket,
     /// Where the answer may be remembered.
     pub(crate) cache_key: Option<CacheKey>,
     /// The health of the candidates, and of all that a classification may choose from.
@@ -62,10 +61,10 @@ impl From<Refused> for Error {
 pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
     let gateway = work.gateway;
     gateway.over_rate.forget(&hold.ask.tenant);
-    let released = counters(work).release(&hold.ask, hold.epoch, gateway.clock.now_ms()).await;
+    let released = counters(work).release(&hold.ask, &hold.ticket, gateway.clock.now_ms()).await;
     if let Err(error) = released {
         tracing::warn!(request = %work.journal.id, %error, "a hold is not released yet");
-        gateway.outage.owe(Owed::Release(Box::new(hold.ask.clone())));
+        gateway.outage.owe(Owed::Release(Box::new(hold.ask.clone()), hold.ticket));
     }
 }
 

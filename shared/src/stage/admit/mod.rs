@@ -56,8 +56,9 @@ pub(crate) async fn admit(
         }
     }
     let admitted = admit_by_store(work, decision, admitting).await;
-    if admitted.is_err() {
-        admitting.give_back();
+    if admitted.is_err() && admitting.give_back() && matches!(admitted, Err(Refused::Told(_))) {
+        // Of a store that answers at once: what arrived before that would hold what nobody settles.
+        work.gateway.pay().await;
     }
     match admitted {
         Err(Refused::Down(why)) => admit_without_store(work, decision, why).await.map(Admitted::Held),
@@ -116,10 +117,11 @@ async fn admit_by_store(
         let now_ms = work.gateway.clock.now_ms();
         work.journal.windows = receipt_windows(&work.caller, now_ms);
         let reads = cache_key.as_ref().filter(|_| wanted && admitting.is_readable);
-        let asked = ask(work, decision, reads, now_ms).await.map_err(|(ask, error)| {
-            admitting.unheard = Some(ask);
+        let asked = ask(work, decision, reads, &mut admitting.ticket, now_ms).await.map_err(|(ask, error)| {
+            admitting.note(&ask);
             error
         })?;
+        admitting.note(&asked.ask);
         let admitted = match &asked.verdict {
             Verdict::Admitted { .. } => let_in(work, asked, cache_key, admitting).await?,
             Verdict::Refused { .. } => {
@@ -143,15 +145,16 @@ async fn let_in(
     admitting: &mut Admitting<'_>,
 ) -> Result<Option<Admitted>, Refused> {
     let Asked { ask, verdict, remembered, health, health_is_shared, label } = asked;
-    let Verdict::Admitted { held, standing, epoch } = verdict else { return Ok(None) };
+    let Verdict::Admitted { held, standing } = verdict else { return Ok(None) };
     work.journal.standing = standing;
-    let unheard = admitting.unheard.take();
+    let ticket = admitting.let_in();
     match remembered.as_ref().map(Remembered::from_bytes) {
         Some(Some(remembered)) => return Ok(Some(Admitted::Hit(remembered))),
         // Another version wrote it. A hit was counted and nothing is held: what follows is another request.
         Some(None) => {
             admitting.is_readable = false;
             work.journal.id = RequestId::new(work.gateway.clock.now_ms());
+            admitting.begin_anew(work.journal.id);
             return Ok(None);
         }
         None => {}
@@ -159,9 +162,8 @@ async fn let_in(
     if !health_is_shared {
         work.journal.degrade("health");
     }
-    let epoch = epoch.filter(|_| unheard.is_none());
     let cache_key = cache_key.filter(|_| work.wants.cache != CacheUse::NoStore);
-    let hold = Hold { ask, held, epoch, cache_key, health, label };
+    let hold = Hold { ask, held, ticket, cache_key, health, label };
     if work.wants.cache == CacheUse::OnlyIfCached {
         release(work, &hold).await;
         return Err(Error::NotCached.into());
@@ -184,9 +186,9 @@ async fn refused(
         && !std::mem::replace(&mut admitting.has_left_out, true)
         && leave_out(work, decision, quota, &ask.quotas, now_ms).await?
     {
-        // A copy of what was refused may yet be heard: what follows is another request.
+        // A copy of what was refused may still arrive: what follows is another request.
         work.journal.id = RequestId::new(now_ms);
-        admitting.give_back();
+        admitting.begin_anew(work.journal.id);
         return Ok(());
     }
     note_refusal(work.gateway, &ask, refusal, standing, now_ms);
@@ -200,12 +202,8 @@ async fn stale(
     admitting: &mut Admitting<'_>,
     now_ms: u64,
 ) -> Result<Option<Admitted>, Refused> {
-    let Asked { ask, verdict, .. } = asked;
-    let Verdict::Stale { settings, windows, again, epoch } = verdict else { return Ok(None) };
-    if again {
-        admitting.unheard = Some(Box::new(ask));
-    }
-    let stale = Stale { settings, windows: &windows, epoch };
+    let Verdict::Stale { settings, windows, incarnation } = asked.verdict else { return Ok(None) };
+    let stale = Stale { settings, windows: &windows, incarnation };
     let settings = learn(work, stale, &mut admitting.waited_for, now_ms).await?;
     Ok(settings.is_stale().then_some(Admitted::Stale))
 }

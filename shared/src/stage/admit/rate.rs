@@ -54,7 +54,7 @@ pub(crate) async fn admit_rate(
         let ask = Admission { quotas: Vec::new(), ..admission(work, decision, now_ms) };
         let ask = if down { Admission { settings_version: NO_VERSION, ..ask } } else { ask };
         let counters: &dyn Counters = if down { &gateway.outage.counters } else { gateway.store.counters() };
-        let Ok(verdict) = counters.admit(&ask, true, now_ms).await else {
+        let Ok(verdict) = counters.admit(&ask, &mut admitting.ticket, true, now_ms).await else {
             work.journal.degrade("store");
             down = true;
             continue;
@@ -66,15 +66,16 @@ pub(crate) async fn admit_rate(
             }
             Verdict::Refused { refusal, standing } => {
                 work.journal.standing = standing;
+                admitting.note(&ask);
                 note_refusal(gateway, &ask, refusal, standing, now_ms);
                 return Err(refusal_to_error(refusal, now_ms));
             }
-            Verdict::Stale { epoch, .. } if down => {
-                let refilled = counters.refill(&ask.tenant, Some(epoch), ask.settings_version, &[], now_ms).await;
+            Verdict::Stale { incarnation, .. } if down => {
+                let refilled = counters.refill(&ask.tenant, Some(incarnation), ask.settings_version, &[], now_ms).await;
                 refilled.map_err(Refused::from)?;
             }
-            Verdict::Stale { settings, windows, epoch, .. } => {
-                let stale = Stale { settings, windows: &windows, epoch };
+            Verdict::Stale { settings, windows, incarnation } => {
+                let stale = Stale { settings, windows: &windows, incarnation };
                 if learn(work, stale, &mut Vec::new(), now_ms).await?.is_stale() {
                     return Ok(Settings::Stale);
                 }

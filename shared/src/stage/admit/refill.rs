@@ -1,7 +1,7 @@
 //! What the store does not know, read from the directory and the ledger and told to it.
 //!
 //! A window that is missing is refilled before the next admission, and one that lacks what was admitted without the store is
-//! charged with it (M5). The settings version rides along (T2). What is told names the epoch of the admission that asked for
+//! charged with it (M5). The settings version rides along (T2). What is told names the incarnation of the admission that asked for
 //! it: a store that was lost again since refuses it, and says so to the admission that follows.
 
 use crate::error::Error;
@@ -66,11 +66,11 @@ impl Settings {
 pub(crate) struct Stale<'a> {
     pub(crate) settings: bool,
     pub(crate) windows: &'a [Window],
-    pub(crate) epoch: u64,
+    pub(crate) incarnation: u64,
 }
 
 /// Reads the truth and tells it to the store; answers whether the tenant's settings were others than the truth's. `waited_for` are the windows of a strict tenant that this request has found
-/// missing before, in which epoch: whoever opened one is given the time of one more look, and one that was lost is closed
+/// missing before, in which incarnation: whoever opened one is given the time of one more look, and one that was lost is closed
 /// for as long as a hold can be in flight (M5).
 pub(crate) async fn learn(
     work: &mut Work<'_>,
@@ -78,7 +78,7 @@ pub(crate) async fn learn(
     waited_for: &mut Vec<(Window, u64)>,
     now_ms: u64,
 ) -> Result<Settings, Refused> {
-    let Stale { settings, windows, epoch } = stale;
+    let Stale { settings, windows, incarnation } = stale;
     let gateway = work.gateway;
     let version = work.caller.tenant.version;
     if settings {
@@ -89,7 +89,7 @@ pub(crate) async fn learn(
         let tenant = work.caller.tenant.uid.clone();
         let lease_ms = gateway.config.request_deadline_ms + LEASE_AFTER_DEADLINE_MS;
         for window in windows {
-            match waited_for.iter().filter(|known| **known == (*window, epoch)).count() {
+            match waited_for.iter().filter(|known| **known == (*window, incarnation)).count() {
                 0 if gateway.ledger.open_window(&tenant, window).await.map_err(ledger_is_down)? => {}
                 0 => {
                     missing.retain(|other| other != window);
@@ -97,26 +97,26 @@ pub(crate) async fn learn(
                 }
                 1 => {
                     missing.retain(|other| other != window);
-                    gateway.store.counters().close(&tenant, epoch, window, now_ms + lease_ms, now_ms).await?;
+                    gateway.store.counters().close(&tenant, incarnation, window, now_ms + lease_ms, now_ms).await?;
                 }
                 // It was closed, and is not any more.
                 _ => {}
             }
-            waited_for.push((*window, epoch));
+            waited_for.push((*window, incarnation));
         }
     }
-    tell(work, Some(epoch), &missing, now_ms).await?;
+    tell(work, Some(incarnation), &missing, now_ms).await?;
     Ok(if work.caller.tenant.version == version { Settings::Current } else { Settings::Stale })
 }
 
 /// Tells the store what the ledger says that windows had used. Whether it heeds that is seen by the next admission.
-async fn tell(work: &Work<'_>, epoch: Option<u64>, windows: &[Window], now_ms: u64) -> Result<(), Refused> {
+async fn tell(work: &Work<'_>, incarnation: Option<u64>, windows: &[Window], now_ms: u64) -> Result<(), Refused> {
     let (gateway, tenant) = (work.gateway, &work.caller.tenant);
     let mut totals = Vec::with_capacity(windows.len());
     for window in windows {
         totals.push((*window, gateway.ledger.totals(&tenant.uid, window).await.map_err(ledger_is_down)?));
     }
-    gateway.store.counters().refill(&tenant.uid, epoch, tenant.version, &totals, now_ms).await?;
+    gateway.store.counters().refill(&tenant.uid, incarnation, tenant.version, &totals, now_ms).await?;
     Ok(())
 }
 

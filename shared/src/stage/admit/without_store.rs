@@ -16,7 +16,7 @@ use crate::money::Amounts;
 use crate::request::work::Work;
 use crate::stage::admit::ask::quota_ask;
 use crate::stage::admit::hold::{Hold, Refused, refusal_to_error};
-use crate::store::{Admission, Counters, QuotaAsk, Refusal, StoreError, Verdict};
+use crate::store::{Admission, Counters, QuotaAsk, Refusal, StoreError, Ticket, Verdict};
 
 /// A chunk is this part of the share, unless a request needs more.
 const CHUNKS: u64 = 16;
@@ -34,16 +34,17 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
     let counters = &gateway.outage.counters;
     for _ in 0..TRIES {
         let here = granted(gateway, &ask);
-        match counters.admit(&here, false, now_ms).await.map_err(unavailable)? {
-            Verdict::Admitted { held, standing, epoch } => {
+        let mut ticket = Ticket::new(here.id);
+        match counters.admit(&here, &mut ticket, false, now_ms).await.map_err(unavailable)? {
+            Verdict::Admitted { held, standing } => {
                 work.journal.standing = standing;
                 work.journal.outage = true;
                 gateway.outage.note_uncharged(&ask.tenant);
-                return Ok(Hold { ask: here, held, epoch, cache_key: None, health: Vec::new(), label: None });
+                return Ok(Hold { ask: here, held, ticket, cache_key: None, health: Vec::new(), label: None });
             }
-            Verdict::Stale { windows, epoch, .. } => {
+            Verdict::Stale { windows, incarnation, .. } => {
                 let empty: Vec<_> = windows.into_iter().map(|window| (window, Amounts::default().into())).collect();
-                let refilled = counters.refill(&ask.tenant, Some(epoch), NO_VERSION, &empty, now_ms);
+                let refilled = counters.refill(&ask.tenant, Some(incarnation), NO_VERSION, &empty, now_ms);
                 refilled.await.map_err(unavailable)?;
             }
             Verdict::Refused { refusal: Refusal::Quota { .. }, .. } => {

@@ -1,12 +1,13 @@
 //! Rates, concurrency, quotas and holds, one rule after the other.
 
-use super::{NOW, epoch_of, refill};
+use super::{NOW, Unticketed, incarnation_of, refill};
 use crate::id::RequestId;
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
 use crate::money::{Amounts, Charged};
 use crate::store::{
-    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, Verdict, WindowUse,
+    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, Ticket, Verdict,
+    WindowUse,
 };
 use crate::tenant::{Quota, RateKind};
 use futures_util::future::join_all;
@@ -45,7 +46,7 @@ pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
     more_than_was_held_is_charged_exactly(fresh().await).await;
     a_settlement_sent_again_charges_once(fresh().await).await;
     a_settlement_without_its_hold_charges_once(fresh().await).await;
-    what_tells_the_epoch_of_its_admission_counts_once(fresh().await).await;
+    what_tells_its_ticket_counts_once(fresh().await).await;
     what_is_charged_only_in_place_of_its_hold_is_not_charged_without(fresh().await).await;
     a_released_hold_leaves_no_trace(fresh().await).await;
     a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(fresh().await).await;
@@ -103,7 +104,6 @@ pub(super) fn settlement(ask: &Admission, used: Amounts) -> Settlement {
         lease_until_ms: ask.lease_until_ms,
         only_held: false,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
-        epoch: None,
     }
 }
 
@@ -118,11 +118,11 @@ pub(super) async fn used_and_held(store: &Store, tenant: &str, window: Window) -
 }
 
 async fn admit(store: &Store, ask: &Admission) -> Verdict {
-    store.admit(ask, false, NOW).await.unwrap()
+    store.admit_unticketed(ask, false, NOW).await.unwrap()
 }
 
 async fn hit(store: &Store, ask: &Admission) -> Verdict {
-    store.admit(ask, true, NOW).await.unwrap()
+    store.admit_unticketed(ask, true, NOW).await.unwrap()
 }
 
 /// What an admission that must pass holds.
@@ -148,8 +148,8 @@ fn over(quota: Quota, window: Window) -> Refusal {
 async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
     let month = Window::month(NOW);
     let ask = Admission { quotas: vec![quota(day()), quota(month)], ..ask() };
-    let epoch = epoch_of(&*store, "acme", NOW).await;
-    let stale = |settings, windows| Verdict::Stale { settings, windows, again: false, epoch };
+    let incarnation = incarnation_of(&*store, "acme", NOW).await;
+    let stale = |settings, windows| Verdict::Stale { settings, windows, incarnation };
     assert_eq!(admit(&store, &ask).await, stale(true, vec![day(), month]), "an empty store");
     assert_eq!(hit(&store, &ask).await, stale(true, vec![day(), month]), "a hit asks no less");
     refill(&*store, "acme", VERSION, &[], NOW).await;
@@ -191,12 +191,15 @@ async fn many_who_refill_at_once_lose_nothing(store: Store) {
         let store = store.clone();
         tasks.spawn(async move {
             let ask = ask();
-            if let Verdict::Stale { epoch, .. } = admit(&store, &ask).await {
+            if let Verdict::Stale { incarnation, .. } = admit(&store, &ask).await {
                 let windows = [(day(), before.into())];
-                assert!(store.refill("acme", Some(epoch), VERSION, &windows, NOW).await.unwrap());
+                assert!(store.refill("acme", Some(incarnation), VERSION, &windows, NOW).await.unwrap());
                 held(&store, &ask).await;
             }
-            store.settle(&settlement(&ask, Amounts { requests: 1, tokens: 10, cost_nusd: 100 }), NOW).await.unwrap();
+            store
+                .settle_unticketed(&settlement(&ask, Amounts { requests: 1, tokens: 10, cost_nusd: 100 }), NOW)
+                .await
+                .unwrap();
         });
     }
     while let Some(done) = tasks.join_next().await {
@@ -212,11 +215,11 @@ async fn what_was_used_without_the_store_is_charged_once(store: Store) {
     refill(&*store, "acme", VERSION, &[(day(), told(5, 2))], NOW).await;
     assert_eq!(used_and_held(&store, "acme", day()).await.used, outage(5), "a new window has all of it");
     held(&store, &ask()).await;
-    let epoch = epoch_of(&*store, "acme", NOW).await;
+    let incarnation = incarnation_of(&*store, "acme", NOW).await;
     let table = [(told(7, 2), 5), (told(9, 4), 7), (told(9, 4), 7), (told(6, 3), 7), (told(12, 5), 8)];
     for (place, (charged, expected)) in table.into_iter().enumerate() {
-        // Whoever has served without the store names no epoch.
-        let named = [None, Some(epoch)][place % 2];
+        // Whoever has served without the store names no incarnation.
+        let named = [None, Some(incarnation)][place % 2];
         assert!(store.refill("acme", named, VERSION, &[(day(), charged)], NOW).await.unwrap());
         let expected = WindowUse { used: outage(expected), held: HOLD };
         assert_eq!(used_and_held(&store, "acme", day()).await, expected, "{charged:?}");
@@ -225,21 +228,21 @@ async fn what_was_used_without_the_store_is_charged_once(store: Store) {
 
 async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: Store) {
     refill(&*store, "acme", VERSION, &[], NOW).await;
-    let epoch = epoch_of(&*store, "acme", NOW).await;
+    let incarnation = incarnation_of(&*store, "acme", NOW).await;
     let until_ms = NOW + 90_000;
-    store.close("acme", epoch, &day(), until_ms, NOW).await.unwrap();
-    store.close("acme", epoch, &day(), until_ms + 50_000, NOW + 1).await.unwrap();
+    store.close("acme", incarnation, &day(), until_ms, NOW).await.unwrap();
+    store.close("acme", incarnation, &day(), until_ms + 50_000, NOW + 1).await.unwrap();
     for (now_ms, retry_after_ms) in [(NOW, 90_000), (until_ms - 1, 1)] {
-        let refused = refusal(store.admit(&ask(), false, now_ms).await.unwrap());
+        let refused = refusal(store.admit_unticketed(&ask(), false, now_ms).await.unwrap());
         assert_eq!(refused, Refusal::Closed { retry_after_ms });
     }
-    let stale = Verdict::Stale { settings: false, windows: vec![day()], again: false, epoch };
-    assert_eq!(store.admit(&ask(), false, until_ms).await.unwrap(), stale);
+    let stale = Verdict::Stale { settings: false, windows: vec![day()], incarnation };
+    assert_eq!(store.admit_unticketed(&ask(), false, until_ms).await.unwrap(), stale);
     refill(&*store, "acme", VERSION, &[(day(), HOLD.into())], until_ms).await;
-    let admitted = store.admit(&ask(), false, until_ms).await.unwrap();
+    let admitted = store.admit_unticketed(&ask(), false, until_ms).await.unwrap();
     assert!(matches!(admitted, Verdict::Admitted { .. }), "{admitted:?}");
-    store.close("acme", epoch, &day(), until_ms + 90_000, until_ms).await.unwrap();
-    let admitted = store.admit(&ask(), false, until_ms).await.unwrap();
+    store.close("acme", incarnation, &day(), until_ms + 90_000, until_ms).await.unwrap();
+    let admitted = store.admit_unticketed(&ask(), false, until_ms).await.unwrap();
     assert!(matches!(admitted, Verdict::Admitted { .. }), "a window that is there is not closed: {admitted:?}");
 }
 
@@ -250,10 +253,10 @@ async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
     introduce(&store, &lost).await;
     held(&store, &lost).await;
     held(&store, &settled).await;
-    store.settle(&settlement(&settled, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap();
     let look = async |now_ms| {
         let next = Admission { lease_until_ms: now_ms + 600_000, ..ask() };
-        let _ = store.admit(&next, false, now_ms).await.unwrap();
+        let _ = store.admit_unticketed(&next, false, now_ms).await.unwrap();
         store.lost("acme")
     };
     assert_eq!(look(lost.lease_until_ms - 1).await, []);
@@ -264,7 +267,7 @@ async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
     assert_eq!(look(lost.lease_until_ms + 60_000).await, expected, "then to another");
     store.acknowledge("acme", &expected, lost.lease_until_ms + 60_001).await.unwrap();
     assert_eq!(look(lost.lease_until_ms + 200_000).await, []);
-    let thawed = store.settle(&settlement(&lost, HOLD), lost.lease_until_ms + 200_000).await.unwrap();
+    let thawed = store.settle_unticketed(&settlement(&lost, HOLD), lost.lease_until_ms + 200_000).await.unwrap();
     assert_eq!(thawed, Settled::Again, "it is charged already");
     assert_eq!(store.lost("nobody"), []);
 }
@@ -272,8 +275,8 @@ async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
 async fn a_request_that_is_released_before_its_admission_comes_takes_nothing(store: Store) {
     let late = ask();
     introduce(&store, &late).await;
-    store.release(&late, None, NOW).await.unwrap();
-    let verdict = store.admit(&late, false, NOW + 1).await.unwrap();
+    store.release_unticketed(&late, NOW).await.unwrap();
+    let verdict = store.admit_unticketed(&late, false, NOW + 1).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "{verdict:?}");
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse::default());
 }
@@ -352,10 +355,10 @@ async fn requests_beyond_the_rate_are_told_when_to_come_again(store: Store) {
     let (_, standing) = held(&store, &ask()).await;
     assert_eq!(standing.requests, Some(RateStanding { limit: 2, remaining: 0, reset_ms: 60_000 }));
     for (after_ms, wait_ms) in [(0, 30_000), (1, 29_999), (29_999, 1)] {
-        let refused = refusal(store.admit(&ask(), false, NOW + after_ms).await.unwrap());
+        let refused = refusal(store.admit_unticketed(&ask(), false, NOW + after_ms).await.unwrap());
         assert_eq!(refused, Refusal::Rate { kind: RateKind::Requests, retry_after_ms: wait_ms }, "after {after_ms} ms");
     }
-    let later = store.admit(&ask(), false, NOW + 30_000).await.unwrap();
+    let later = store.admit_unticketed(&ask(), false, NOW + 30_000).await.unwrap();
     assert!(matches!(later, Verdict::Admitted { .. }), "{later:?}");
 }
 
@@ -374,9 +377,9 @@ async fn more_tokens_than_a_burst_pass_when_the_full_burst_is_there(store: Store
     let ask = || Admission { token_rate: rate(100), rate_tokens: 5_000, ..ask() };
     introduce(&store, &ask()).await;
     held(&store, &ask()).await;
-    let refused = refusal(store.admit(&ask(), false, NOW + 59_999).await.unwrap());
+    let refused = refusal(store.admit_unticketed(&ask(), false, NOW + 59_999).await.unwrap());
     assert_eq!(refused, Refusal::Rate { kind: RateKind::Tokens, retry_after_ms: 1 });
-    let later = store.admit(&ask(), false, NOW + 60_000).await.unwrap();
+    let later = store.admit_unticketed(&ask(), false, NOW + 60_000).await.unwrap();
     assert!(matches!(later, Verdict::Admitted { .. }), "{later:?}");
 }
 
@@ -387,10 +390,10 @@ async fn the_token_rate_is_corrected_at_settlement(store: Store) {
     let remaining = |standing: Standing| standing.tokens.unwrap().remaining;
     let less = ask(600);
     assert_eq!(remaining(held(&store, &less).await.1), 400);
-    store.settle(&settlement(&less, used(100)), NOW).await.unwrap();
+    store.settle_unticketed(&settlement(&less, used(100)), NOW).await.unwrap();
     let more = ask(100);
     assert_eq!(remaining(held(&store, &more).await.1), 800, "what was not used came back");
-    store.settle(&settlement(&more, used(850)), NOW).await.unwrap();
+    store.settle_unticketed(&settlement(&more, used(850)), NOW).await.unwrap();
     let refused = refusal(admit(&store, &ask(100)).await);
     assert_eq!(
         refused,
@@ -409,14 +412,17 @@ async fn a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(store
     for _ in 0..10 {
         held(&store, &by_requests()).await;
     }
-    let asked = async |ask: Admission, now_ms| store.admit(&ask, false, now_ms).await.unwrap();
+    let asked = async |ask: Admission, now_ms| store.admit_unticketed(&ask, false, now_ms).await.unwrap();
     for (ask, kind, wait_ms) in [(by_requests(), RateKind::Requests, 6_000), (by_tokens(), RateKind::Tokens, 36_000)] {
         let expected = Refusal::Rate { kind, retry_after_ms: wait_ms };
         assert_eq!(refusal(asked(ask.clone(), back).await), expected);
         assert!(passed(&asked(Admission { id: RequestId::new(back), ..ask }, back + wait_ms).await), "{kind:?}");
     }
     // What was taken before is given back by the new clock: 400 of 1,000 were left, and 500 come back.
-    store.settle(&settlement(&ahead, Amounts { requests: 1, tokens: 100, cost_nusd: 1 }), back + 36_000).await.unwrap();
+    store
+        .settle_unticketed(&settlement(&ahead, Amounts { requests: 1, tokens: 100, cost_nusd: 1 }), back + 36_000)
+        .await
+        .unwrap();
     let verdict = asked(by_tokens(), back + 36_000).await;
     let Verdict::Refused { standing, .. } = verdict else { panic!("{verdict:?}") };
     assert_eq!(standing.tokens.unwrap().remaining, 500);
@@ -429,10 +435,10 @@ async fn a_place_in_flight_is_free_after_settlement_and_after_release(store: Sto
     held(&store, &settled).await;
     held(&store, &released).await;
     assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
-    store.settle(&settlement(&settled, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap();
     held(&store, &ask()).await;
     assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
-    store.release(&released, None, NOW).await.unwrap();
+    store.release_unticketed(&released, NOW).await.unwrap();
     held(&store, &ask()).await;
     assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
 }
@@ -460,7 +466,7 @@ async fn a_quota_is_used_to_its_last_unit_and_no_further(store: Store) {
             held(&store, &passed).await;
             // It makes no difference whether what is taken is held or charged.
             if place % 2 == 0 {
-                store.settle(&settlement(&passed, HOLD), NOW).await.unwrap();
+                store.settle_unticketed(&settlement(&passed, HOLD), NOW).await.unwrap();
             }
         }
         assert_eq!(refusal(admit(&store, &ask()).await), expected, "{tenant}");
@@ -474,7 +480,7 @@ async fn a_settlement_replaces_the_hold(store: Store) {
     held(&store, &other).await;
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: ZERO, held: HOLD.plus(HOLD) });
     let used = Amounts { requests: 1, tokens: 33, cost_nusd: 330 };
-    assert_eq!(store.settle(&settlement(&one, used), NOW).await.unwrap(), Settled::Done);
+    assert_eq!(store.settle_unticketed(&settlement(&one, used), NOW).await.unwrap(), Settled::Done);
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: HOLD });
 }
 
@@ -483,7 +489,7 @@ async fn more_than_was_held_is_charged_exactly(store: Store) {
     introduce(&store, &ask).await;
     held(&store, &ask).await;
     let used = Amounts { requests: 1, tokens: 140, cost_nusd: 1_400 };
-    assert_eq!(store.settle(&settlement(&ask, used), NOW).await.unwrap(), Settled::Done);
+    assert_eq!(store.settle_unticketed(&settlement(&ask, used), NOW).await.unwrap(), Settled::Done);
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
     let next = Admission { id: RequestId::new(NOW), ..ask };
     assert_eq!(refusal(admit(&store, &next).await), over(Quota::DailyTokens, day()));
@@ -494,11 +500,11 @@ async fn a_settlement_sent_again_charges_once(store: Store) {
     introduce(&store, &ask).await;
     held(&store, &ask).await;
     let settlement = settlement(&ask, Amounts { requests: 1, tokens: 300, cost_nusd: 50 });
-    assert_eq!(store.settle(&settlement, NOW).await.unwrap(), Settled::Done);
+    assert_eq!(store.settle_unticketed(&settlement, NOW).await.unwrap(), Settled::Done);
     for _ in 0..3 {
-        assert_eq!(store.settle(&settlement, NOW + 1).await.unwrap(), Settled::Again);
+        assert_eq!(store.settle_unticketed(&settlement, NOW + 1).await.unwrap(), Settled::Again);
     }
-    let again = store.settle(&Settlement { used: HOLD, ..settlement.clone() }, NOW).await.unwrap();
+    let again = store.settle_unticketed(&Settlement { used: HOLD, ..settlement.clone() }, NOW).await.unwrap();
     assert_eq!(again, Settled::Again, "the first word counts");
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: settlement.used, held: ZERO });
     // Of the 1000 tokens of the rate 300 are used, and the next request takes 100.
@@ -510,33 +516,38 @@ async fn a_settlement_without_its_hold_charges_once(store: Store) {
     let ask = ask();
     introduce(&store, &ask).await;
     let settlement = settlement(&ask, Amounts { requests: 1, tokens: 20, cost_nusd: 200 });
-    assert_eq!(store.settle(&settlement, NOW).await.unwrap(), Settled::WithoutHold);
-    assert_eq!(store.settle(&settlement, NOW).await.unwrap(), Settled::Again);
+    assert_eq!(store.settle_unticketed(&settlement, NOW).await.unwrap(), Settled::WithoutHold);
+    assert_eq!(store.settle_unticketed(&settlement, NOW).await.unwrap(), Settled::Again);
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: settlement.used, held: ZERO });
 }
 
-async fn what_tells_the_epoch_of_its_admission_counts_once(store: Store) {
+async fn what_tells_its_ticket_counts_once(store: Store) {
     let (settled, released, earlier) = (ask(), ask(), ask());
     introduce(&store, &settled).await;
     let used = Amounts { requests: 1, tokens: 20, cost_nusd: 200 };
-    let told = async |ask: &Admission| match admit(&store, ask).await {
-        Verdict::Admitted { held: HOLD, epoch, .. } => epoch,
-        other => panic!("{other:?}"),
+    let ticket_of = async |ask: &Admission| {
+        let mut ticket = Ticket::new(ask.id);
+        let verdict = store.admit(ask, &mut ticket, false, NOW).await.unwrap();
+        assert!(matches!(verdict, Verdict::Admitted { held: HOLD, .. }), "{verdict:?}");
+        assert!(!ticket.is_doubtful());
+        ticket
     };
-    let settlement = Settlement { epoch: told(&settled).await, ..settlement(&settled, used) };
+    let (ticket, settlement) = (ticket_of(&settled).await, settlement(&settled, used));
     for expected in [Settled::Done, Settled::Again, Settled::Again] {
-        assert_eq!(store.settle(&settlement, NOW).await.unwrap(), expected);
+        assert_eq!(store.settle(&settlement, &ticket, NOW).await.unwrap(), expected);
     }
-    store.release(&settled, settlement.epoch, NOW).await.unwrap();
-    let epoch = told(&released).await;
+    store.release(&settled, &ticket, NOW).await.unwrap();
+    let ticket = ticket_of(&released).await;
     for _ in 0..2 {
-        store.release(&released, epoch, NOW).await.unwrap();
+        store.release(&released, &ticket, NOW).await.unwrap();
     }
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
     // Its hold was lost with the counters of before.
-    let before = Settlement { id: earlier.id, epoch: Some(1), ..settlement };
-    assert_eq!(store.settle(&before, NOW).await.unwrap(), Settled::WithoutHold);
-    assert_eq!(store.settle(&before, NOW).await.unwrap(), Settled::Again);
+    let mut ticket = Ticket::new(earlier.id);
+    ticket.admitted_in(Some(1));
+    let before = Settlement { id: earlier.id, ..settlement };
+    assert_eq!(store.settle(&before, &ticket, NOW).await.unwrap(), Settled::WithoutHold);
+    assert_eq!(store.settle(&before, &ticket, NOW).await.unwrap(), Settled::Again);
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: used.plus(used), held: ZERO });
 }
 
@@ -547,8 +558,8 @@ async fn what_is_charged_only_in_place_of_its_hold_is_not_charged_without(store:
     let used = Amounts { requests: 1, tokens: 20, cost_nusd: 200 };
     for (ask, expected) in [(&without, Settled::WithoutHold), (&with, Settled::Done)] {
         let late = Settlement { only_held: true, ..settlement(ask, used) };
-        assert_eq!(store.settle(&late, NOW).await.unwrap(), expected);
-        assert_eq!(store.settle(&late, NOW).await.unwrap(), Settled::Again);
+        assert_eq!(store.settle_unticketed(&late, NOW).await.unwrap(), expected);
+        assert_eq!(store.settle_unticketed(&late, NOW).await.unwrap(), Settled::Again);
     }
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
 }
@@ -558,11 +569,11 @@ async fn a_released_hold_leaves_no_trace(store: Store) {
     let released = ask();
     introduce(&store, &released).await;
     let before = held(&store, &released).await;
-    store.release(&released, None, NOW).await.unwrap();
-    store.release(&released, None, NOW).await.unwrap();
+    store.release_unticketed(&released, NOW).await.unwrap();
+    store.release_unticketed(&released, NOW).await.unwrap();
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse::default());
     assert_eq!(held(&store, &ask()).await, before, "rates, quota and places in flight are as they were");
-    store.release(&released, None, NOW).await.unwrap();
+    store.release_unticketed(&released, NOW).await.unwrap();
     assert_eq!(used_and_held(&store, "acme", day()).await.held, HOLD, "it gives back nobody else's");
 }
 
@@ -572,15 +583,15 @@ async fn a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(store: Sto
     held(&store, &lost).await;
     let next =
         |after_ms| Admission { id: RequestId::new(NOW), lease_until_ms: NOW + after_ms + 60_000, ..lost.clone() };
-    let early = store.admit(&next(59_999), false, NOW + 59_999).await.unwrap();
+    let early = store.admit_unticketed(&next(59_999), false, NOW + 59_999).await.unwrap();
     assert_eq!(refusal(early), Refusal::Concurrency, "the lease runs");
     let usage = async |at_ms| store.usage("acme", &[day()], at_ms).await.unwrap()[0].unwrap();
     assert_eq!(usage(NOW + 59_999).await, WindowUse { used: ZERO, held: HOLD });
     assert_eq!(usage(NOW + 60_000).await, WindowUse { used: HOLD, held: ZERO });
-    let verdict = store.admit(&next(60_000), false, NOW + 60_000).await.unwrap();
+    let verdict = store.admit_unticketed(&next(60_000), false, NOW + 60_000).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
     let late = settlement(&lost, Amounts { requests: 1, tokens: 1, cost_nusd: 1 });
-    assert_eq!(store.settle(&late, NOW + 60_001).await.unwrap(), Settled::Again, "it is charged already");
+    assert_eq!(store.settle_unticketed(&late, NOW + 60_001).await.unwrap(), Settled::Again, "it is charged already");
     assert_eq!(usage(NOW + 60_001).await, WindowUse { used: HOLD, held: HOLD });
 }
 
@@ -618,7 +629,7 @@ async fn a_hold_is_extended_as_far_as_the_quota_goes(store: Store) {
         }
     }
     let used = Amounts { requests: 1, tokens: 250, cost_nusd: 1_500 };
-    store.settle(&settlement(&ask, used), NOW).await.unwrap();
+    store.settle_unticketed(&settlement(&ask, used), NOW).await.unwrap();
     for window in [day(), month] {
         assert_eq!(
             used_and_held(&store, "acme", window).await,
@@ -634,14 +645,14 @@ async fn an_admission_sent_again_after_its_end_takes_nothing_more(store: Store) 
     let (settled, released, hit_once) = (ask(), ask(), ask());
     introduce(&store, &settled).await;
     held(&store, &settled).await;
-    store.settle(&settlement(&settled, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap();
     held(&store, &released).await;
-    store.release(&released, None, NOW).await.unwrap();
+    store.release_unticketed(&released, NOW).await.unwrap();
     hit(&store, &hit_once).await;
     let before = used_and_held(&store, "acme", day()).await;
     assert_eq!(before, WindowUse { used: HOLD.plus(Amounts { requests: 1, ..ZERO }), held: ZERO });
     for (late, is_hit) in [(&settled, false), (&released, false), (&hit_once, true)] {
-        let verdict = store.admit(late, is_hit, NOW).await.unwrap();
+        let verdict = store.admit_unticketed(late, is_hit, NOW).await.unwrap();
         assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "{verdict:?}");
     }
     assert_eq!(used_and_held(&store, "acme", day()).await, before);
@@ -693,7 +704,7 @@ async fn a_hit_is_refused_by_an_exhausted_request_quota_alone(store: Store) {
     let first = ask();
     introduce(&store, &first).await;
     held(&store, &first).await;
-    store.settle(&settlement(&first, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&settlement(&first, HOLD), NOW).await.unwrap();
     assert_eq!(refusal(admit(&store, &ask()).await), over(Quota::DailyTokens, day()));
     let verdict = hit(&store, &ask()).await;
     assert!(matches!(verdict, Verdict::Admitted { .. }), "a hit uses neither tokens nor money: {verdict:?}");
@@ -718,12 +729,12 @@ async fn a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(store: S
     let (tomorrow, later) = (Window::day(NOW + DAY_MS, 0), NOW + DAY_MS);
     let quotas = vec![QuotaAsk { requests: Some(1), ..quota(tomorrow) }];
     let next = Admission { quotas, lease_until_ms: NOW + 2 * DAY_MS, ..ask() };
-    let verdict = store.admit(&next, false, later).await.unwrap();
-    let epoch = epoch_of(&*store, "acme", later).await;
-    assert_eq!(verdict, Verdict::Stale { settings: false, windows: vec![tomorrow], again: false, epoch });
+    let verdict = store.admit_unticketed(&next, false, later).await.unwrap();
+    let incarnation = incarnation_of(&*store, "acme", later).await;
+    assert_eq!(verdict, Verdict::Stale { settings: false, windows: vec![tomorrow], incarnation });
     refill(&*store, "acme", VERSION, &[(tomorrow, ZERO.into())], later).await;
-    assert!(matches!(store.admit(&next, false, later).await.unwrap(), Verdict::Admitted { .. }));
-    store.settle(&settlement(&yesterday, HOLD), later).await.unwrap();
+    assert!(matches!(store.admit_unticketed(&next, false, later).await.unwrap(), Verdict::Admitted { .. }));
+    store.settle_unticketed(&settlement(&yesterday, HOLD), later).await.unwrap();
     let of = |used, held| Some(WindowUse { used, held });
     let windows = store.usage("acme", &[day(), tomorrow], later).await.unwrap();
     assert_eq!(windows, [of(HOLD, ZERO), of(ZERO, HOLD)]);
@@ -737,7 +748,7 @@ async fn tenants_share_nothing(store: Store) {
     assert!(matches!(admit(&store, &other).await, Verdict::Stale { settings: true, .. }));
     introduce(&store, &other).await;
     held(&store, &other).await;
-    store.settle(&settlement(&other, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&settlement(&other, HOLD), NOW).await.unwrap();
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: ZERO, held: HOLD }, "one id, two tenants");
     assert_eq!(used_and_held(&store, "acme2", day()).await, WindowUse { used: HOLD, held: ZERO });
 }

@@ -5,10 +5,10 @@
 //! only the invariant can be known. The dice are thrown from a seed, so that a failure can be repeated.
 
 use super::counters::{ZERO, ask, day, introduce, settlement, used_and_held};
-use super::{NOW, epoch_of};
+use super::{NOW, Unticketed, incarnation_of};
 use crate::id::RequestId;
 use crate::money::Amounts;
-use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settled, Settlement, Verdict, WindowUse};
+use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settled, Ticket, Verdict, WindowUse};
 use crate::tenant::Quota;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -76,8 +76,8 @@ fn request(dice: &mut Dice, now_ms: u64) -> Admission {
 #[derive(Default)]
 struct Model {
     used: Amounts,
-    open: Vec<(Admission, Amounts, Option<u64>)>,
-    closed: Vec<(Admission, Option<u64>)>,
+    open: Vec<(Admission, Amounts, Ticket)>,
+    closed: Vec<(Admission, Ticket)>,
 }
 
 impl Model {
@@ -93,9 +93,9 @@ impl Model {
 
     fn expire(&mut self, now_ms: u64) {
         while let Some(place) = self.open.iter().position(|(ask, ..)| ask.lease_until_ms <= now_ms) {
-            let (ask, held, epoch) = self.open.swap_remove(place);
+            let (ask, held, ticket) = self.open.swap_remove(place);
             self.used = self.used.plus(held);
-            self.closed.push((ask, epoch));
+            self.closed.push((ask, ticket));
         }
     }
 }
@@ -124,17 +124,17 @@ enum Told {
 async fn serve(store: &Arc<dyn Counters>, ledger: &mut u64) -> bool {
     let ask = one_of_few();
     for _ in 0..2 {
-        match store.admit(&ask, false, NOW).await.unwrap() {
+        match store.admit_unticketed(&ask, false, NOW).await.unwrap() {
             Verdict::Admitted { .. } => {
                 let used = Amounts { requests: 1, ..ZERO };
-                assert_eq!(store.settle(&settlement(&ask, used), NOW).await.unwrap(), Settled::Done);
+                assert_eq!(store.settle_unticketed(&settlement(&ask, used), NOW).await.unwrap(), Settled::Done);
                 *ledger += 1;
                 return true;
             }
             Verdict::Refused { .. } => return false,
-            Verdict::Stale { epoch, .. } => {
+            Verdict::Stale { incarnation, .. } => {
                 let used = Amounts { requests: *ledger, ..ZERO };
-                assert!(store.refill("acme", Some(epoch), 7, &[(day(), used.into())], NOW).await.unwrap());
+                assert!(store.refill("acme", Some(incarnation), 7, &[(day(), used.into())], NOW).await.unwrap());
             }
         }
     }
@@ -146,7 +146,10 @@ async fn serve(store: &Arc<dyn Counters>, ledger: &mut u64) -> bool {
 async fn what_was_read_before_the_store_was_lost_is_refused(fresh: &impl AsyncFn() -> Arc<dyn Counters>, told: Told) {
     let mut ledger = 0;
     let first = fresh().await;
-    let Verdict::Stale { epoch: old, .. } = first.admit(&one_of_few(), false, NOW).await.unwrap() else { panic!() };
+    let Verdict::Stale { incarnation: old, .. } = first.admit_unticketed(&one_of_few(), false, NOW).await.unwrap()
+    else {
+        panic!()
+    };
     let read = [(day(), Amounts { requests: ledger, ..ZERO }.into())];
     let second = fresh().await;
     for _ in 0..15 {
@@ -155,7 +158,9 @@ async fn what_was_read_before_the_store_was_lost_is_refused(fresh: &impl AsyncFn
     let third = fresh().await;
     match told {
         Told::First => {}
-        Told::Begun => assert!(matches!(third.admit(&one_of_few(), false, NOW).await.unwrap(), Verdict::Stale { .. })),
+        Told::Begun => {
+            assert!(matches!(third.admit_unticketed(&one_of_few(), false, NOW).await.unwrap(), Verdict::Stale { .. }))
+        }
         Told::Refilled => assert!(serve(&third, &mut ledger).await),
     }
     for _ in 0..2 {
@@ -170,10 +175,12 @@ async fn what_was_read_before_the_store_was_lost_is_refused(fresh: &impl AsyncFn
 async fn what_lacks_the_store_begins_no_window(store: Arc<dyn Counters>) {
     let read = [(day(), Amounts { requests: 3, ..ZERO }.into())];
     assert!(!store.refill("acme", None, 7, &read, NOW).await.unwrap(), "a tenant that is not known");
-    let Verdict::Stale { windows, .. } = store.admit(&ask(), false, NOW).await.unwrap() else { panic!() };
+    let Verdict::Stale { windows, .. } = store.admit_unticketed(&ask(), false, NOW).await.unwrap() else { panic!() };
     assert_eq!(windows, [day()]);
     assert!(store.refill("acme", None, 7, &read, NOW).await.unwrap());
-    let Verdict::Stale { settings, windows, .. } = store.admit(&ask(), false, NOW).await.unwrap() else { panic!() };
+    let Verdict::Stale { settings, windows, .. } = store.admit_unticketed(&ask(), false, NOW).await.unwrap() else {
+        panic!()
+    };
     assert_eq!((settings, windows), (false, vec![day()]), "the version alone was learnt");
 }
 
@@ -182,11 +189,11 @@ async fn a_window_is_not_closed_by_who_found_it_missing_before_another_loss(
     fresh: &impl AsyncFn() -> Arc<dyn Counters>,
 ) {
     let (first, second) = (fresh().await, fresh().await);
-    let epochs = [epoch_of(&*first, "acme", NOW).await, epoch_of(&*second, "acme", NOW).await];
-    for (epoch, until_ms) in epochs.into_iter().zip([NOW + 1_000, NOW + 90_000]) {
-        second.close("acme", epoch, &day(), until_ms, NOW).await.unwrap();
+    let incarnations = [incarnation_of(&*first, "acme", NOW).await, incarnation_of(&*second, "acme", NOW).await];
+    for (incarnation, until_ms) in incarnations.into_iter().zip([NOW + 1_000, NOW + 90_000]) {
+        second.close("acme", incarnation, &day(), until_ms, NOW).await.unwrap();
     }
-    let verdict = second.admit(&ask(), false, NOW).await.unwrap();
+    let verdict = second.admit_unticketed(&ask(), false, NOW).await.unwrap();
     let closed = Refusal::Closed { retry_after_ms: 90_000 };
     assert!(matches!(&verdict, Verdict::Refused { refusal, .. } if *refusal == closed), "{verdict:?}");
 }
@@ -203,13 +210,17 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
         match (dice.below(10), chosen) {
             (0..4, _) => {
                 let ask = request(&mut dice, now_ms);
-                let verdict = store.admit(&ask, false, now_ms).await.unwrap();
+                let mut ticket = Ticket::new(ask.id);
+                let verdict = store.admit(&ask, &mut ticket, false, now_ms).await.unwrap();
                 match model.fits(ask.hold) {
                     true => {
-                        let Verdict::Admitted { held, epoch, .. } = verdict else { panic!("{at}: {verdict:?}") };
+                        let Verdict::Admitted { held, .. } = verdict else { panic!("{at}: {verdict:?}") };
                         assert_eq!(held, ask.hold, "{at}");
                         // Every other one is settled by somebody who does not know whether it was sent once.
-                        model.open.push((ask, held, epoch.filter(|_| step % 2 == 0)));
+                        if step % 2 == 1 {
+                            ticket.doubt();
+                        }
+                        model.open.push((ask, held, ticket));
                     }
                     false => {
                         let by_quota = |refusal: &Refusal| matches!(refusal, Refusal::Quota { quota, .. } if *quota != Quota::MonthlyCost);
@@ -221,7 +232,7 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
                 }
             }
             (4, Some((ask, held, _))) => {
-                let verdict = store.admit(&ask, false, now_ms).await.unwrap();
+                let verdict = store.admit_unticketed(&ask, false, now_ms).await.unwrap();
                 assert!(matches!(verdict, Verdict::Admitted { held: again, .. } if again == held), "{at}: {verdict:?}");
             }
             (5, Some((ask, held, _))) => {
@@ -232,24 +243,23 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
                     model.open[place].1 = model.open[place].1.plus(more);
                 }
             }
-            (6..8, Some((ask, held, epoch))) => {
+            (6..8, Some((ask, held, ticket))) => {
                 let used = dice.part_of(held);
-                let settlement = Settlement { epoch, ..settlement(&ask, used) };
-                assert_eq!(store.settle(&settlement, now_ms).await.unwrap(), Settled::Done, "{at}");
+                let settled = store.settle(&settlement(&ask, used), &ticket, now_ms).await.unwrap();
+                assert_eq!(settled, Settled::Done, "{at}");
                 model.open.swap_remove(place);
                 model.used = model.used.plus(used);
-                model.closed.push((ask, epoch));
+                model.closed.push((ask, ticket));
             }
-            (8, Some((ask, _, epoch))) if dice.below(3) == 0 => {
-                store.release(&ask, epoch, now_ms).await.unwrap();
+            (8, Some((ask, _, ticket))) if dice.below(3) == 0 => {
+                store.release(&ask, &ticket, now_ms).await.unwrap();
                 model.open.swap_remove(place);
-                model.closed.push((ask, epoch));
+                model.closed.push((ask, ticket));
             }
             (8, _) => {
-                if let Some((ask, epoch)) = model.closed.last() {
-                    let used = Amounts { requests: 1, ..ZERO };
-                    let sent_again = Settlement { epoch: *epoch, ..settlement(ask, used) };
-                    assert_eq!(store.settle(&sent_again, now_ms).await.unwrap(), Settled::Again, "{at}");
+                if let Some((ask, ticket)) = model.closed.last() {
+                    let sent_again = settlement(ask, Amounts { requests: 1, ..ZERO });
+                    assert_eq!(store.settle(&sent_again, ticket, now_ms).await.unwrap(), Settled::Again, "{at}");
                 }
             }
             _ => now_ms += dice.below(100),
@@ -260,7 +270,7 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
         assert!(within_the_limit(counted.used.plus(counted.held)), "{at}: {counted:?}");
     }
     for (ask, held, _) in std::mem::take(&mut model.open) {
-        store.settle(&settlement(&ask, held), now_ms).await.unwrap();
+        store.settle_unticketed(&settlement(&ask, held), now_ms).await.unwrap();
         model.used = model.used.plus(held);
     }
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: model.used, held: ZERO }, "seed {seed}");
@@ -276,7 +286,9 @@ async fn many_tasks_keep_within_the_limit(store: Arc<dyn Counters>, seed: u64) {
             let mut charged = ZERO;
             for _ in 0..40 {
                 let ask = Admission { lease_until_ms: NOW + 60_000, ..request(&mut dice, NOW) };
-                let Verdict::Admitted { mut held, .. } = store.admit(&ask, false, NOW).await.unwrap() else { continue };
+                let Verdict::Admitted { mut held, .. } = store.admit_unticketed(&ask, false, NOW).await.unwrap() else {
+                    continue;
+                };
                 tokio::task::yield_now().await;
                 let more = dice.amounts(0);
                 if dice.below(3) == 0 && store.extend(&ask, held.plus(more), NOW).await.unwrap() {
@@ -285,11 +297,11 @@ async fn many_tasks_keep_within_the_limit(store: Arc<dyn Counters>, seed: u64) {
                 let counted = used_and_held(&store, "acme", day()).await;
                 assert!(within_the_limit(counted.used.plus(counted.held)), "{counted:?}");
                 if dice.below(8) == 0 {
-                    store.release(&ask, None, NOW).await.unwrap();
+                    store.release_unticketed(&ask, NOW).await.unwrap();
                     continue;
                 }
                 let used = dice.part_of(held);
-                store.settle(&settlement(&ask, used), NOW).await.unwrap();
+                store.settle_unticketed(&settlement(&ask, used), NOW).await.unwrap();
                 charged = charged.plus(used);
             }
             charged

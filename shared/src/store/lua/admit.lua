@@ -1,166 +1,135 @@
--- Admits a request: checks every limit and takes from all of them, or from none (M1).
+-- Admits a request: checks every limit and takes from all of them, or from none (M1). See ADR 9, 10 and 16.
 --
--- KEYS  1 tenant   2 the mark of the request: h a hit that is counted, s done with
---       3 the remembered answer, if the mode is LOOK
--- ARGV  1 packed: now_ms, settings version, mode, lease_ends_ms, the most requests in flight, tokens to take from the rate
---         of tokens; the rate of requests and that of tokens: limit, period_ms, burst;
---         the hold and the strict hold: requests, tokens, nano-US-dollar;
---         then the same of each window: the most. What is not limited has an infinite limit, a rate that is not asked 0
---       2 request   3 windows as text, as a hold keeps them   4 … their fields
--- Modes:
-local MISS = 0
-local HIT = 1
-local LOOK = 2        -- a hit if the remembered answer is there: 15 digits of Unix ms when it expires, 16 characters of
-                      -- generation, the answer
-local GONE = 3        -- a miss; if the request was counted as a hit already, that is undone
---
--- Answers packed: what, a, b, c, {ms, ticks} of the rate of requests, {ms, ticks} of that of tokens, the epoch, 1 if it is a
--- hit; then the generation; then "\nrequest r t c windows" of each lost hold. What, and what a, b and c are:
-local HELD = 0        -- requests, tokens, nano-US-dollar that are held; nothing of a hit
-local RATE = 1        -- 1 of requests or 2 of tokens, retry_after_ms
-local CONCURRENCY = 2
-local CLOSED = 3      -- retry_after_ms
-local QUOTA = 4       -- number of the window, 1 of requests, 2 of tokens or 3 of cost
-local STALE = 5       -- 1 if the settings are, the sum of 2^(number - 1) of the missing windows
-local ANSWER = '<ddddddddddc0'
-local BEGUN_KEPT_MS = 60000 -- for how long a tenant that is begun waits for a refill
+-- KEYS  1 tenant   2 the request's tombstone   3 the remembered answer, if the mode is LOOK: 15 digits of Unix ms when it
+--       expires, 16 characters of cache version, the answer
+-- ARGV  1 request   2 ASK   3 RATE of requests   4 RATE of tokens   5 AMOUNTS of the hold   6 AMOUNTS of the strict hold
+--       7 the windows as text, as a hold keeps them
+--       8 … of each window its field, then AMOUNTS that are its limits, infinite where there is none
+-- Returns an ANSWER; then the cache version; then "\nrequest requests tokens nusd windows" of each hold that expired.
 
-local numbers, hold_field, count = ARGV[1], 'h:' .. ARGV[2], #ARGV - 3
-local now, version, mode, lease, concurrency, rate_tokens, request_limit, request_period, request_burst, token_limit,
-  token_period, token_burst = struct.unpack('<dddddddddddd', numbers)
+local BEGUN_KEPT_MS = 60000   -- for how long a tenant that is begun waits to be rebuilt
+local COUNTED_KEPT_MS = 60000 -- for how long it is remembered that a hit is counted
+local now_ms, settings_version, mode, lease_until_ms, concurrency, rate_tokens = struct.unpack(ASK, ARGV[2])
 
-local kept, lost = redis.call('HMGET', KEYS[1], 's', 'g', hold_field, 'm', unpack(ARGV, 4)), ''
-local request_ms, request_ticks, token_ms, token_ticks, epoch, open, due, known =
-  struct.unpack(STATE, kept[1] or NEW)
-if due <= now then
-  lost = sweep(now)
-  kept = redis.call('HMGET', KEYS[1], 's', 'g', hold_field, 'm', unpack(ARGV, 4))
-  open, due = struct.unpack('<dd', kept[1], DUE_AT - 8)
+-- What is known of the tenant.
+local hold_field, count = 'hold:' .. ARGV[1], (#ARGV - 7) / 2
+local fields = {'state', 'cache_version', 'tombstones_until', hold_field}
+for i = 1, count do fields[4 + i] = ARGV[6 + 2 * i] end
+local kept, expired = redis.call('HMGET', KEYS[1], unpack(fields)), ''
+local state = read_state(kept[1])
+if state[SWEEP_AT_MS] <= now_ms then
+  expired = sweep(now_ms)
+  kept = redis.call('HMGET', KEYS[1], unpack(fields))
+  state = read_state(kept[1])
 end
-local generation, hold, marked_until = kept[2] or '', kept[3], kept[4]
-local ended = hold and struct.unpack('<d', hold) < 0
-if hold and not ended then
-  return struct.pack('<d', HELD) .. string.sub(hold, 9, 32) .. string.sub(kept[1], 1, 40) .. struct.pack('<d', 0)
-    .. generation .. lost
+local cache_version, tombstones_until, hold = kept[2] or '', kept[3] or 0, kept[4]
+
+local function tell(answer)
+  return pack_answer(answer, state) .. cache_version .. expired
 end
 
-local hit = mode == HIT
+-- A repetition is told what the request holds, or takes nothing any more.
+if hold then
+  local lease, requests, tokens, cost_nusd = struct.unpack(HOLD, hold)
+  if lease < 0 then return tell({verdict = ADMITTED}) end
+  return tell({verdict = ADMITTED, requests = requests, tokens = tokens, cost_nusd = cost_nusd})
+end
+if mode ~= MISS or tonumber(tombstones_until) > now_ms then
+  local tombstone = redis.call('GET', KEYS[2])
+  if tombstone then return tell({verdict = ADMITTED, is_hit = tombstone == 'hit' and 1 or 0}) end
+end
+
+-- What the store has to be told first.
+local windows, missing, closed_until = {}, 0, 0
+for i = 1, count do
+  if kept[4 + i] then
+    windows[i] = {struct.unpack(WINDOW, kept[4 + i])}
+  else
+    missing = missing + 2 ^ (i - 1)
+    closed_until = math.max(closed_until, tonumber(redis.call('HGET', KEYS[1], 'closed:' .. fields[4 + i]) or 0))
+  end
+end
+if closed_until > now_ms then return tell({verdict = CLOSED, wait_ms = closed_until - now_ms}) end
+local is_outdated = state[SETTINGS_VERSION] ~= settings_version
+if is_outdated or missing > 0 then
+  if not kept[1] then
+    -- A tenant that was lost is begun anew, before anybody reads the ledger for it: no other beginning has this number, not
+    -- one by a copy of this call.
+    local seed = ARGV[1] .. table.concat(redis.call('TIME'), '.')
+    state[INCARNATION] = tonumber(string.sub(redis.sha1hex(seed), 1, 13), 16)
+    redis.call('HSET', KEYS[1], 'state', struct.pack(STATE, unpack(state, 1, 8)))
+    keep_for(BEGUN_KEPT_MS)
+  end
+  return tell({verdict = STALE, which = is_outdated and 1 or 0, windows = missing})
+end
+
+-- What is to be taken. A hit counts one request and holds nothing (M7).
+local is_hit = mode == HIT
 if mode == LOOK then
   local head = redis.call('GETRANGE', KEYS[3], '0', '30')
-  hit = #head == 31 and generation ~= '' and string.sub(head, 16) == generation
-    and tonumber(string.sub(head, 1, 15)) > now
+  is_hit = #head == 31 and cache_version ~= '' and string.sub(head, 16) == cache_version
+    and tonumber(string.sub(head, 1, 15)) > now_ms
 end
-
-local done = ended and 's'
-  or (mode ~= MISS or marked_until and tonumber(marked_until) > now) and redis.call('GET', KEYS[2])
-if done == 'h' and mode == GONE then
-  done = false
-  redis.call('DEL', KEYS[2])
-  request_ms, request_ticks = correct(request_limit, request_period, request_burst, request_ms, request_ticks, now, -1)
-  for i = 1, count do
-    local window = kept[4 + i]
-    if window then
-      kept[4 + i] = struct.pack('<d', math.max(0, struct.unpack('<d', window) - 1)) .. string.sub(window, 9)
-      redis.call('HSET', KEYS[1], ARGV[3 + i], kept[4 + i])
-    end
-  end
-  if kept[1] then
-    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, epoch, open, due, known)
-    redis.call('HSET', KEYS[1], 's', state)
-  end
-end
-
-local what, a, b, c = HELD, 0, 0, 0
-local stale, missing, closed_until = known == version and 0 or 1, 0, 0
-for i = 1, count do
-  if not kept[4 + i] then
-    missing = missing + 2 ^ (i - 1)
-    closed_until = math.max(closed_until, tonumber(redis.call('HGET', KEYS[1], 'k:' .. ARGV[3 + i]) or 0))
-  end
-end
-
-if done then
-  hit = done == 'h'
-elseif closed_until > now then
-  what, a = CLOSED, closed_until - now
-elseif stale + missing > 0 then
-  what, a, b = STALE, stale, missing
-  if not kept[1] then
-    -- A tenant that was lost is begun anew, before anybody reads the ledger for it: no other beginning has this epoch, not
-    -- one by a copy of this call.
-    epoch = tonumber(string.sub(redis.sha1hex(ARGV[2] .. table.concat(redis.call('TIME'), '.')), 1, 13), 16)
-    redis.call('HSET', KEYS[1], 's', struct.pack(STATE, 0, 0, 0, 0, epoch, 0, due, known))
-    if redis.call('PTTL', KEYS[1]) < BEGUN_KEPT_MS then redis.call('PEXPIRE', KEYS[1], BEGUN_KEPT_MS) end
-  end
-elseif not hit and open >= concurrency then
-  what = CONCURRENCY
-else
+if not is_hit and state[OPEN_HOLDS] >= concurrency then return tell({verdict = TOO_MANY_IN_FLIGHT}) end
+local taken, limits = {1, 0, 0}, {}
+for i = 1, count do limits[i] = {struct.unpack(AMOUNTS, ARGV[7 + 2 * i])} end
+if not is_hit then
   -- The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
-  local requests, tokens, cost = 1, 0, 0
-  if not hit then
-    requests, tokens, cost = struct.unpack('<ddd', numbers, 97)
-    for i = 1, count do
-      local used_tokens, used_cost, _, held_tokens, held_cost = struct.unpack('<ddddd', kept[4 + i], 9)
-      local most_tokens, most_cost = struct.unpack('<dd', numbers, 129 + 24 * i)
-      local left_tokens, left_cost = most_tokens - used_tokens - held_tokens, most_cost - used_cost - held_cost
-      if left_tokens < tokens * 10 and tokens > 0 or left_cost < cost * 10 and cost > 0 then
-        requests, tokens, cost = struct.unpack('<ddd', numbers, 121)
-      end
+  local likely = {struct.unpack(AMOUNTS, ARGV[5])}
+  taken = likely
+  for i, window in ipairs(windows) do
+    for unit = TOKENS, COST_NUSD do
+      local left = limits[i][unit] - window[USED + unit] - window[HELD + unit]
+      if likely[unit] > 0 and left < likely[unit] * 10 then taken = {struct.unpack(AMOUNTS, ARGV[6])} end
     end
-  end
-
-  local wait, then_ms, then_ticks = take(request_limit, request_period, request_burst, request_ms, request_ticks, now, 1)
-  local token_wait, token_then_ms, token_then_ticks = false, token_ms, token_ticks
-  if not hit then
-    token_wait, token_then_ms, token_then_ticks =
-      take(token_limit, token_period, token_burst, token_ms, token_ticks, now, rate_tokens)
-  end
-  local write, last = {0, 0, 0, 0, 0, 0}, 2 * count -- To begin with it is as long as it mostly gets.
-  -- Nothing is taken by a refusal; but what a clock that was set back has left would be as far off at the next look.
-  local is_back = false
-  if wait then
-    what, a, b, is_back = RATE, 1, wait, then_ms ~= request_ms
-    request_ms, request_ticks = then_ms, then_ticks
-  elseif token_wait then
-    what, a, b, is_back = RATE, 2, token_wait, token_then_ms ~= token_ms
-    token_ms, token_ticks = token_then_ms, token_then_ticks
-  else
-    for i = 1, count do
-      local ur, ut, uc, hr, ht, hc = struct.unpack(WINDOW, kept[4 + i])
-      local most_requests, most_tokens, most_cost = struct.unpack('<ddd', numbers, 121 + 24 * i)
-      local over = requests > 0 and ur + hr + requests > most_requests and 1
-        or tokens > 0 and ut + ht + tokens > most_tokens and 2 or cost > 0 and uc + hc + cost > most_cost and 3
-      if over then
-        what, a, b = QUOTA, i, over
-        break
-      end
-      if hit then
-        ur = ur < MOST and ur + 1 or MOST
-      else
-        hr, ht, hc = hr + requests, ht + tokens, hc + cost
-        if hr > MOST then hr = MOST end
-        if ht > MOST then ht = MOST end
-        if hc > MOST then hc = MOST end
-      end
-      write[2 * i - 1], write[2 * i] = ARGV[3 + i], struct.pack(WINDOW, ur, ut, uc, hr, ht, hc)
-    end
-  end
-
-  if is_back then
-    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, epoch, open, due, known)
-    redis.call('HSET', KEYS[1], 's', state)
-  elseif what == HELD then
-    request_ms, request_ticks, token_ms, token_ticks = then_ms, then_ticks, token_then_ms, token_then_ticks
-    if hit then
-      redis.call('SET', KEYS[2], 'h', 'PX', '60000')
-    else
-      a, b, c, open, due = requests, tokens, cost, open + 1, due < lease and due or lease
-      write[last + 1], write[last + 2] = hold_field, struct.pack(HOLD, lease, a, b, c, ARGV[3])
-      last = last + 2
-    end
-    local state = struct.pack(STATE, request_ms, request_ticks, token_ms, token_ticks, epoch, open, due, known)
-    redis.call('HSET', KEYS[1], 's', state, unpack(write, 1, last))
   end
 end
-return struct.pack(ANSWER, what, a, b, c, request_ms, request_ticks, token_ms, token_ticks, epoch, hit and 1 or 0,
-  generation .. lost)
+
+-- The rates.
+local wait_ms, request_ms, request_ticks = take(ARGV[3], state[REQUEST_MS], state[REQUEST_TICKS], now_ms, 1)
+local token_wait_ms, token_ms, token_ticks = false, state[TOKEN_MS], state[TOKEN_TICKS]
+if not is_hit then token_wait_ms, token_ms, token_ticks = take(ARGV[4], token_ms, token_ticks, now_ms, rate_tokens) end
+if wait_ms or token_wait_ms then
+  -- Nothing is taken; but what a clock that was set back has left would be as far off at the next look.
+  local old_request_ms, old_token_ms = state[REQUEST_MS], state[TOKEN_MS]
+  if wait_ms then
+    state[REQUEST_MS], state[REQUEST_TICKS] = request_ms, request_ticks
+  else
+    state[TOKEN_MS], state[TOKEN_TICKS] = token_ms, token_ticks
+  end
+  if state[REQUEST_MS] ~= old_request_ms or state[TOKEN_MS] ~= old_token_ms then
+    redis.call('HSET', KEYS[1], 'state', struct.pack(STATE, unpack(state, 1, 8)))
+  end
+  return tell({verdict = RATE_LIMITED, which = wait_ms and 1 or 2, wait_ms = wait_ms or token_wait_ms})
+end
+
+-- The quotas; what is taken of a window is written if all let it pass.
+local write, part = {'state', ''}, is_hit and USED or HELD
+for i, window in ipairs(windows) do
+  for unit = REQUESTS, COST_NUSD do
+    local more = taken[unit]
+    if more > 0 and window[USED + unit] + window[HELD + unit] + more > limits[i][unit] then
+      return tell({verdict = QUOTA_EXCEEDED, which = unit, windows = i})
+    end
+    local sum = window[part + unit] + more
+    window[part + unit] = sum < MOST and sum or MOST
+  end
+  write[1 + 2 * i], write[2 + 2 * i] = fields[4 + i], struct.pack(WINDOW, unpack(window, 1, 6))
+end
+
+-- All limits let it pass.
+state[REQUEST_MS], state[REQUEST_TICKS], state[TOKEN_MS], state[TOKEN_TICKS] =
+  request_ms, request_ticks, token_ms, token_ticks
+local answer = {verdict = ADMITTED, is_hit = 1}
+if is_hit then
+  redis.call('SET', KEYS[2], 'hit', 'PX', COUNTED_KEPT_MS)
+else
+  local requests, tokens, cost_nusd = unpack(taken, 1, 3)
+  answer = {verdict = ADMITTED, requests = requests, tokens = tokens, cost_nusd = cost_nusd}
+  state[OPEN_HOLDS], state[SWEEP_AT_MS] = state[OPEN_HOLDS] + 1, math.min(state[SWEEP_AT_MS], lease_until_ms)
+  write[#write + 1] = hold_field
+  write[#write + 1] = struct.pack(HOLD, lease_until_ms, requests, tokens, cost_nusd) .. ARGV[7]
+end
+write[2] = struct.pack(STATE, unpack(state, 1, 8))
+redis.call('HSET', KEYS[1], unpack(write))
+return tell(answer)

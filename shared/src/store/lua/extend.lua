@@ -1,30 +1,31 @@
--- Raises a hold where it is less than a target, if the quotas have that much left.
+-- Raises a hold where it is less than a target, if the quotas have that much left (M1). See ADR 7.
 --
 -- KEYS  1 tenant
--- ARGV  1 packed: the target, then the most for each window, infinite where nothing is limited: requests, tokens,
---         nano-US-dollar each
---       2 request   3 … windows
--- Answers 1 if the hold covers the target now, else 0.
+-- ARGV  1 request   2 AMOUNTS of the target
+--       3 … of each window its field, then AMOUNTS that are its limits, infinite where there is none
+-- Returns 1 if the hold covers the target now, else 0.
 
-local hold_field = 'h:' .. ARGV[2]
-local kept, write = redis.call('HMGET', KEYS[1], hold_field, unpack(ARGV, 3)), {}
-if not kept[1] or struct.unpack('<d', kept[1]) < 0 then return 0 end
-local target = {struct.unpack('<ddd', ARGV[1])}
-local hold = {struct.unpack('<dddd', kept[1])}
-for i = 1, #ARGV - 2 do
-  local window = {struct.unpack(WINDOW, kept[1 + i] or string.rep('\0', 48))}
-  local most = {struct.unpack('<ddd', ARGV[1], 1 + 24 * i)}
-  for unit = 1, 3 do
-    local more = math.max(0, target[unit] - hold[1 + unit])
-    if more > 0 and window[unit] + window[3 + unit] + more > most[unit] then return 0 end
-    window[3 + unit] = math.min(window[3 + unit] + more, MOST)
+local hold_field = 'hold:' .. ARGV[1]
+local packed = redis.call('HGET', KEYS[1], hold_field)
+if not packed then return 0 end
+local hold, more, write = {struct.unpack(HOLD, packed)}, {struct.unpack(AMOUNTS, ARGV[2])}, {}
+local names = string.sub(packed, hold[5])
+if hold[LEASE_UNTIL_MS] < 0 then return 0 end
+for unit = REQUESTS, COST_NUSD do
+  more[unit] = math.max(more[unit] - hold[LEASE_UNTIL_MS + unit], 0)
+  hold[LEASE_UNTIL_MS + unit] = hold[LEASE_UNTIL_MS + unit] + more[unit]
+end
+for i = 3, #ARGV, 2 do
+  local known, limits = redis.call('HGET', KEYS[1], ARGV[i]), {struct.unpack(AMOUNTS, ARGV[i + 1])}
+  local window = {struct.unpack(WINDOW, known or string.rep('\0', 48))}
+  for unit = REQUESTS, COST_NUSD do
+    if more[unit] > 0 and window[USED + unit] + window[HELD + unit] + more[unit] > limits[unit] then return 0 end
+    window[HELD + unit] = math.min(window[HELD + unit] + more[unit], MOST)
   end
-  if kept[1 + i] then
-    write[#write + 1] = ARGV[2 + i]
+  if known then
+    write[#write + 1] = ARGV[i]
     write[#write + 1] = struct.pack(WINDOW, unpack(window, 1, 6))
   end
 end
-for unit = 1, 3 do hold[1 + unit] = math.max(hold[1 + unit], target[unit]) end
-local raised = struct.pack('<dddd', unpack(hold, 1, 4)) .. string.sub(kept[1], 33)
-redis.call('HSET', KEYS[1], hold_field, raised, unpack(write))
+redis.call('HSET', KEYS[1], hold_field, struct.pack(HOLD, unpack(hold, 1, 4)) .. names, unpack(write))
 return 1

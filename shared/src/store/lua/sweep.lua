@@ -1,40 +1,44 @@
--- Ends the holds of a tenant whose lease is over; part of the scripts that look at it. Each is charged in full and told,
--- and told again every minute until the ledger has acknowledged it. The hash is read whole only when a lease may have
--- ended: leases end a minute after the deadline, so that with nothing lost this happens about once a minute.
+-- Ends the holds of a tenant whose lease is over; prelude of the scripts that look at it. Each is charged in full and told,
+-- and told again every minute until the ledger has acknowledged it (M2). The hash is read whole only when a lease may have
+-- ended (see ADR 9).
 
--- Answers what is to be told: "\nrequest r t c windows" of each.
+-- Answers what is to be told: "\nrequest requests tokens nusd windows" of each.
 local function sweep(now)
   local TELL_AGAIN_MS = 60000
   local flat, kept, told, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}
   for i = 1, #flat, 2 do kept[flat[i]] = flat[i + 1] end
-  local due, ended = math.huge, 0
-  for name, packed in pairs(kept) do
-    if string.sub(name, 1, 2) == 'h:' then
-      local lease, requests, tokens, cost = struct.unpack('<dddd', packed)
-      local asked = string.sub(packed, 33)
-      local next_look = lease > 0 and lease or TELL_AGAIN_MS - lease
-      if next_look <= now then
-        for field in string.gmatch(lease > 0 and asked or '', '([dm]%d+)%-') do
-          local window = windows[field] or (kept[field] and {struct.unpack('<dddddd', kept[field])})
-          for unit, held in ipairs(window and {requests, tokens, cost} or {}) do
-            window[unit] = math.min(window[unit] + held, 2 ^ 53)
-            window[3 + unit] = math.max(0, window[3 + unit] - held)
+  local next_sweep_ms, ended = math.huge, 0
+  for field, packed in pairs(kept) do
+    local request = string.match(field, '^hold:(.*)$')
+    if request then
+      local lease_until_ms, requests, tokens, cost_nusd, rest = struct.unpack(HOLD, packed)
+      local held, names = {requests, tokens, cost_nusd}, string.sub(packed, rest)
+      local is_open = lease_until_ms > 0
+      local look_at_ms = is_open and lease_until_ms or TELL_AGAIN_MS - lease_until_ms
+      if look_at_ms <= now then
+        for name in string.gmatch(is_open and names or '', '([dm]%d+)%-') do
+          local window = windows[name] or kept[name] and {struct.unpack(WINDOW, kept[name])}
+          if window then
+            for unit = REQUESTS, COST_NUSD do
+              window[USED + unit] = math.min(window[USED + unit] + held[unit], MOST)
+              window[HELD + unit] = math.max(window[HELD + unit] - held[unit], 0)
+            end
+            windows[name] = window
           end
-          windows[field] = window
         end
-        if lease > 0 then ended = ended + 1 end
-        told[#told + 1] = string.format('\n%s %d %d %d %s', string.sub(name, 3), requests, tokens, cost, asked)
-        redis.call('HSET', KEYS[1], name, struct.pack('<d', -now) .. string.sub(packed, 9))
-        next_look = now + TELL_AGAIN_MS
+        if is_open then ended = ended + 1 end
+        told[#told + 1] = string.format('\n%s %d %d %d %s', request, requests, tokens, cost_nusd, names)
+        redis.call('HSET', KEYS[1], field, struct.pack(HOLD, -now, requests, tokens, cost_nusd) .. names)
+        look_at_ms = now + TELL_AGAIN_MS
       end
-      due = math.min(due, next_look)
+      next_sweep_ms = math.min(next_sweep_ms, look_at_ms)
     end
   end
   for name, window in pairs(windows) do
-    redis.call('HSET', KEYS[1], name, struct.pack('<dddddd', unpack(window)))
+    redis.call('HSET', KEYS[1], name, struct.pack(WINDOW, unpack(window, 1, 6)))
   end
-  local state = {struct.unpack('<dddddddd', kept.s)}
-  state[6], state[7] = math.max(0, state[6] - ended), due
-  redis.call('HSET', KEYS[1], 's', struct.pack('<dddddddd', unpack(state, 1, 8)))
+  local state = read_state(kept.state)
+  state[OPEN_HOLDS], state[SWEEP_AT_MS] = math.max(0, state[OPEN_HOLDS] - ended), next_sweep_ms
+  redis.call('HSET', KEYS[1], 'state', struct.pack(STATE, unpack(state, 1, 8)))
   return table.concat(told)
 end

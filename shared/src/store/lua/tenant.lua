@@ -1,26 +1,37 @@
--- A tenant, one hash, KEYS[1]: lost whole or not at all. Its fields:
---   g                generation of the cache
---   s                packed: {ms, ticks} of the rate of requests, {ms, ticks} of that of tokens, the epoch, open holds, when
---                    the next sweep is due (Unix ms), and the settings version
---   d<ms> m<ms>      a window that is known, by when it starts; packed: used requests, tokens, nano-US-dollar, and held
---   o:<window>       packed: the part of what is used that was admitted without the store, in the same units
---   k:<window>       a window that is not known is closed until (Unix ms)
---   h:<request>      a hold; packed: lease_ends_ms, requests, tokens, nano-US-dollar; then its windows as text
---                    "d<ms>-<resets_ms>,m<ms>-<resets_ms>". One whose lease has ended is charged already and stays until the
---                    ledger has heard of it: in place of the lease stands when it was told, below 0 (-Unix ms)
---   m                until when there may be marks of requests that are done with (Unix ms)
--- The epoch is a random number, another one each time the tenant is begun anew, by the first admission after it was lost.
--- Whoever heard of an admission that was sent once knows its epoch: if there is no such hold in that epoch, then it is
--- ended. So only the others leave marks. And what the ledger says of a window may be told to the epoch that asked for it.
+-- A tenant, one hash, KEYS[1]: lost whole or not at all (M5; see ADR 9). Prelude of every script that looks into one. Its fields:
+--   state                a STATE
+--   cache_version        the version of its remembered answers
+--   tombstones_until     until when there may be tombstones of its requests (Unix ms; see ADR 10)
+--   d<ms> m<ms>          a WINDOW that is known, a day or a month, by when it starts
+--   outage:<window>      AMOUNTS: the part of what is used that was admitted without the store
+--   closed:<window>      a window that is not known is closed until (Unix ms)
+--   hold:<request>       a HOLD; then its windows as text: "d<ms>-<resets_ms>,m<ms>-<resets_ms>". One whose lease has ended is
+--                        charged already and stays until the ledger has recorded it: in place of the lease stands when it
+--                        was told, below 0 (-Unix ms)
+-- The incarnation is a random number, another one each time the tenant is begun anew, by the first admission after it was
+-- lost (see ADR 10 and ADR 16).
 --
--- What is packed, here and in ARGV, are doubles of eight bytes, the least significant first: text would have to be made of
--- each number and read again. Sums saturate at 2^53, beyond which doubles have gaps.
---
--- Functions are made anew at each call of a script, and so is whatever they share with it: hence they are few, and take
--- all they need as arguments.
+-- What is packed, here and in the arguments, are doubles of eight bytes, the least significant first. redis/layout.rs has the
+-- same layouts by the same names; a test holds each field of one to that of the other.
 
-local MOST = 9007199254740992
-local STATE, WINDOW, HOLD = '<dddddddd', '<dddddd', '<ddddc0'
-local EPOCH_AT, DUE_AT = 33, 49 -- the places, in bytes, of the epoch and of when the next sweep is due
--- The state of a tenant that is not known: nothing is taken, no sweep is due, epoch and settings version are -1.
-local NEW = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\240\191\0\0\0\0\0\0\0\0\0\0\0\0\0\0\240\127\0\0\0\0\0\0\240\191'
+local MOST = 9007199254740992 -- 2^53, beyond which doubles have gaps: sums saturate there.
+local STATE, WINDOW, HOLD, AMOUNTS = '<dddddddd', '<dddddd', '<dddd', '<ddd'
+
+-- Places in an unpacked STATE. The rates' states are an instant in ms and ticks (gcra.lua).
+local REQUEST_MS, REQUEST_TICKS, TOKEN_MS, TOKEN_TICKS, INCARNATION, OPEN_HOLDS, SWEEP_AT_MS, SETTINGS_VERSION =
+  1, 2, 3, 4, 5, 6, 7, 8
+-- Places in AMOUNTS; in a WINDOW they follow USED and HELD, in a HOLD its lease.
+local REQUESTS, TOKENS, COST_NUSD = 1, 2, 3
+local USED, HELD = 0, 3
+local LEASE_UNTIL_MS = 1
+
+-- Of a tenant that is not known nothing is taken.
+local function read_state(packed)
+  if packed then return {struct.unpack(STATE, packed)} end
+  return {0, 0, 0, 0, -1, 0, math.huge, -1}
+end
+
+-- Keeps the tenant for so long at least.
+local function keep_for(kept_ms)
+  if redis.call('PTTL', KEYS[1]) < kept_ms then redis.call('PEXPIRE', KEYS[1], kept_ms) end
+end

@@ -5,13 +5,15 @@
 //! take everything (M1). A hold that nobody settled before its lease ended is charged in full (M2), when the tenant is
 //! next looked at.
 
+mod invariants;
+
 use crate::id::{RequestId, random_u64};
 use crate::limit::gcra::{self, Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
 use crate::money::{Amounts, Charged};
 use crate::store::{
-    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Verdict,
-    WindowUse,
+    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Ticket,
+    Verdict, WindowUse,
 };
 use crate::tenant::{Quota, RateKind};
 use async_trait::async_trait;
@@ -37,7 +39,7 @@ pub struct MemoryCounters {
 #[derive(Debug, Default)]
 struct TenantCounters {
     /// Begun by the first admission.
-    epoch: Option<u64>,
+    incarnation: Option<u64>,
     settings_version: Option<u64>,
     request_tat: Tat,
     token_tat: Tat,
@@ -170,11 +172,11 @@ impl TenantCounters {
 
     fn admit(&mut self, ask: &Admission, hit: bool, now_ms: u64) -> Verdict {
         if let Some(hold) = self.holds.get(&ask.id) {
-            return Verdict::Admitted { held: hold.amounts, standing: self.standing(ask, now_ms), epoch: None };
+            return Verdict::Admitted { held: hold.amounts, standing: self.standing(ask, now_ms) };
         }
         // A late repetition of an admission that is done with, or of a hit that is counted, takes nothing more.
         if self.settled.contains(&ask.id) {
-            return Verdict::Admitted { held: Amounts::default(), standing: self.standing(ask, now_ms), epoch: None };
+            return Verdict::Admitted { held: Amounts::default(), standing: self.standing(ask, now_ms) };
         }
         let settings = self.settings_version != Some(ask.settings_version);
         let missing = |quota: &&QuotaAsk| !self.windows.contains_key(&id_of(&quota.window));
@@ -185,8 +187,8 @@ impl TenantCounters {
             return Verdict::Refused { refusal, standing: self.standing(ask, now_ms) };
         }
         if settings || !windows.is_empty() {
-            let epoch = *self.epoch.get_or_insert_with(random_u64);
-            return Verdict::Stale { settings, windows, again: false, epoch };
+            let incarnation = *self.incarnation.get_or_insert_with(random_u64);
+            return Verdict::Stale { settings, windows, incarnation };
         }
         let held = if hit { Amounts { requests: 1, ..Amounts::default() } } else { self.hold_for(ask) };
         match self.check(ask, held, hit, now_ms) {
@@ -197,8 +199,9 @@ impl TenantCounters {
             Ok((request_tat, token_tat)) => {
                 (self.request_tat, self.token_tat) = (request_tat, token_tat);
                 self.take(ask, held, hit);
+                self.assert_within(&ask.quotas, held);
                 let held = if hit { Amounts::default() } else { held };
-                Verdict::Admitted { held, standing: self.standing(ask, now_ms), epoch: None }
+                Verdict::Admitted { held, standing: self.standing(ask, now_ms) }
             }
         }
     }
@@ -275,6 +278,7 @@ impl TenantCounters {
         if let Some(hold) = self.holds.get_mut(&ask.id) {
             hold.amounts = hold.amounts.plus(more);
         }
+        self.assert_within(&ask.quotas, more);
         true
     }
 
@@ -298,14 +302,14 @@ impl TenantCounters {
         Settled::WithoutHold
     }
 
-    fn refill(&mut self, epoch: Option<u64>, settings_version: u64, windows: &[(Window, Charged)]) -> bool {
-        if self.epoch.is_none() || epoch.is_some() && epoch != self.epoch {
+    fn refill(&mut self, incarnation: Option<u64>, settings_version: u64, windows: &[(Window, Charged)]) -> bool {
+        if self.incarnation.is_none() || incarnation.is_some() && incarnation != self.incarnation {
             return false;
         }
         self.settings_version = self.settings_version.max(Some(settings_version));
         for (window, charged) in windows {
             let id = id_of(window);
-            if epoch.is_none() && !self.windows.contains_key(&id) {
+            if incarnation.is_none() && !self.windows.contains_key(&id) {
                 continue;
             }
             self.closed.remove(&id);
@@ -348,14 +352,23 @@ impl MemoryCounters {
             tenants.insert(tenant.clone(), TenantCounters::default());
         }
         let counters = tenants.entry(tenant.clone()).or_default();
+        let before = counters.before();
         counters.sweep(now_ms);
-        act(counters)
+        let told = act(counters);
+        counters.assert_sound(&before);
+        told
     }
 }
 
 #[async_trait]
 impl Counters for MemoryCounters {
-    async fn admit(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError> {
+    async fn admit(
+        &self,
+        ask: &Admission,
+        _ticket: &mut Ticket,
+        hit: bool,
+        now_ms: u64,
+    ) -> Result<Verdict, StoreError> {
         Ok(self.with(&ask.tenant, now_ms, |counters| counters.admit(ask, hit, now_ms)))
     }
 
@@ -363,11 +376,11 @@ impl Counters for MemoryCounters {
         Ok(self.with(&ask.tenant, now_ms, |counters| counters.extend(ask, target)))
     }
 
-    async fn settle(&self, settlement: &Settlement, now_ms: u64) -> Result<Settled, StoreError> {
+    async fn settle(&self, settlement: &Settlement, _ticket: &Ticket, now_ms: u64) -> Result<Settled, StoreError> {
         Ok(self.with(&settlement.tenant, now_ms, |counters| counters.settle(settlement, now_ms)))
     }
 
-    async fn release(&self, ask: &Admission, _epoch: Option<u64>, now_ms: u64) -> Result<(), StoreError> {
+    async fn release(&self, ask: &Admission, _ticket: &Ticket, now_ms: u64) -> Result<(), StoreError> {
         self.with(&ask.tenant, now_ms, |counters| counters.release(ask, now_ms));
         Ok(())
     }
@@ -375,24 +388,24 @@ impl Counters for MemoryCounters {
     async fn refill(
         &self,
         tenant: &str,
-        epoch: Option<u64>,
+        incarnation: Option<u64>,
         settings_version: u64,
         windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<bool, StoreError> {
-        Ok(self.with(&Arc::from(tenant), now_ms, |counters| counters.refill(epoch, settings_version, windows)))
+        Ok(self.with(&Arc::from(tenant), now_ms, |counters| counters.refill(incarnation, settings_version, windows)))
     }
 
     async fn close(
         &self,
         tenant: &str,
-        epoch: u64,
+        incarnation: u64,
         window: &Window,
         until_ms: u64,
         now_ms: u64,
     ) -> Result<(), StoreError> {
         self.with(&Arc::from(tenant), now_ms, |counters| {
-            if counters.epoch == Some(epoch) && !counters.windows.contains_key(&id_of(window)) {
+            if counters.incarnation == Some(incarnation) && !counters.windows.contains_key(&id_of(window)) {
                 counters.closed.entry(id_of(window)).or_insert(until_ms);
             }
         });

@@ -1,27 +1,25 @@
 //! What the counters' scripts answer, read.
 
 use super::RedisStore;
-use super::script::{unpacked, whole};
+use super::layout::{Answer, Layout, Units, verdict};
+use super::script::whole;
 use crate::id::RequestId;
 use crate::limit::gcra::{Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
 use crate::money::Amounts;
-use crate::store::{Admission, Lost, RateStanding, Refusal, Settled, Standing, StoreError, Verdict};
+use crate::store::{Admission, Lost, RateStanding, Refusal, Settled, Standing, StoreError, Ticket, Verdict};
 use crate::tenant::{Quota, RateKind};
 use redis::Value;
-
-/// How long the numbers are at the head of an admission's answer.
-const ANSWER_BYTES: usize = 10 * 8;
 
 /// What an admission answers.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) verdict: Verdict,
     pub(super) is_hit: bool,
-    pub(super) generation: String,
+    pub(super) cache_version: String,
 }
 
-fn parse_windows(text: &str) -> Option<Vec<Window>> {
+pub(super) fn parse_windows(text: &str) -> Option<Vec<Window>> {
     let window = |text: &str| {
         let (kind, span) = text.split_at_checked(1)?;
         let (starts, resets) = span.split_once('-')?;
@@ -61,17 +59,6 @@ pub(super) fn text(value: &Value) -> Option<&str> {
     }
 }
 
-pub(super) fn numbers<const N: usize>(value: &Value) -> Option<[f64; N]> {
-    match value {
-        Value::BulkString(bytes) => unpacked(bytes),
-        _ => None,
-    }
-}
-
-pub(super) fn amounts_of([requests, tokens, cost_nusd]: [f64; 3]) -> Amounts {
-    Amounts { requests: whole(requests), tokens: whole(tokens), cost_nusd: whole(cost_nusd) }
-}
-
 pub(super) fn list(value: &Value) -> Option<&[Value]> {
     match value {
         Value::Array(values) => Some(values),
@@ -80,53 +67,60 @@ pub(super) fn list(value: &Value) -> Option<&[Value]> {
 }
 
 impl RedisStore {
-    /// Reads an admission's answer, and keeps what holds it found lost. `again` says whether it was sent twice.
+    /// Reads an admission's answer, notes in the ticket what it tells of the request, and keeps what holds it found lost.
+    /// `again` says whether it was sent twice.
     pub(super) fn admitted(
         &self,
         ask: &Admission,
+        ticket: &mut Ticket,
         answer: &Value,
         again: bool,
         now_ms: u64,
     ) -> Result<Admitted, StoreError> {
-        let read = || {
-            let Value::BulkString(answer) = answer else { return None };
-            let (told, rest) = answer.split_at_checked(ANSWER_BYTES)?;
-            let [what, a, b, c, rates @ .., epoch, is_hit] = unpacked::<10>(told)?;
-            let is_hit = is_hit == 1.0;
-            let (generation, lost) = split_lost(std::str::from_utf8(rest).ok()?);
+        if again {
+            ticket.doubt();
+        }
+        let mut read = || {
+            let Value::BulkString(packed) = answer else { return None };
+            let (packed, rest) = packed.split_at_checked(Answer::BYTES)?;
+            let answer = Answer::read(packed)?;
+            let (cache_version, lost) = split_lost(std::str::from_utf8(rest).ok()?);
             self.keep_lost(&ask.tenant, lost);
-            let standing = standing_of(ask, rates, now_ms);
+            let standing = standing_of(ask, &answer, now_ms);
             let refused = |refusal| Verdict::Refused { refusal, standing };
-            // The numbers have names in `admit.lua`.
-            let verdict = match whole(what) {
-                0 => {
-                    let epoch = Some(whole(epoch)).filter(|&epoch| epoch > 0 && !again && !is_hit);
-                    Verdict::Admitted { held: amounts_of([a, b, c]), standing, epoch }
+            let (which, windows) = (whole(answer.which), whole(answer.windows));
+            let (wait_ms, incarnation) = (whole(answer.wait_ms), whole(answer.incarnation));
+            let is_hit = answer.is_hit == 1.0;
+            let verdict = match whole(answer.verdict) {
+                verdict::ADMITTED => {
+                    ticket.admitted_in(Some(incarnation).filter(|&known| known > 0 && !is_hit));
+                    let Answer { requests, tokens, cost_nusd, .. } = answer;
+                    Verdict::Admitted { held: Units { requests, tokens, cost_nusd }.into(), standing }
                 }
-                1 => {
-                    let kind = if a == 1.0 { RateKind::Requests } else { RateKind::Tokens };
-                    refused(Refusal::Rate { kind, retry_after_ms: whole(b) })
+                verdict::RATE_LIMITED => {
+                    let kind = if which == 1 { RateKind::Requests } else { RateKind::Tokens };
+                    refused(Refusal::Rate { kind, retry_after_ms: wait_ms })
                 }
-                2 => refused(Refusal::Concurrency),
-                3 => refused(Refusal::Closed { retry_after_ms: whole(a) }),
-                4 => {
-                    let window = ask.quotas.get(usize::try_from(whole(a)).ok()?.checked_sub(1)?)?.window;
-                    let quota = match (whole(b), window.kind) {
+                verdict::TOO_MANY_IN_FLIGHT => refused(Refusal::Concurrency),
+                verdict::CLOSED => refused(Refusal::Closed { retry_after_ms: wait_ms }),
+                verdict::QUOTA_EXCEEDED => {
+                    let window = ask.quotas.get(usize::try_from(windows).ok()?.checked_sub(1)?)?.window;
+                    let quota = match (which, window.kind) {
                         (1, _) => Quota::DailyRequests,
                         (2, _) => Quota::DailyTokens,
-                        (_, WindowKind::Day) => Quota::DailyCost,
                         (_, WindowKind::Month) => Quota::MonthlyCost,
+                        (_, WindowKind::Day) => Quota::DailyCost,
                     };
                     refused(Refusal::Quota { quota, resets_at_ms: window.resets_at_ms })
                 }
-                5 => {
-                    let missing = ask.quotas.iter().zip(0..).filter(|(_, place)| whole(b) >> place & 1 == 1);
+                verdict::STALE => {
+                    let missing = ask.quotas.iter().zip(0..).filter(|(_, place)| windows >> place & 1 == 1);
                     let windows = missing.map(|(quota, _)| quota.window).collect();
-                    Verdict::Stale { settings: a == 1.0, windows, again, epoch: whole(epoch) }
+                    Verdict::Stale { settings: which == 1, windows, incarnation }
                 }
                 _ => return None,
             };
-            Some(Admitted { verdict, is_hit, generation: generation.to_owned() })
+            Some(Admitted { verdict, is_hit, cache_version: cache_version.to_owned() })
         };
         read().ok_or_else(|| unexpected(answer))
     }
@@ -149,7 +143,8 @@ impl RedisStore {
 }
 
 /// Where the rates of a tenant stand, from their states.
-fn standing_of(ask: &Admission, [request_ms, request_ticks, token_ms, token_ticks]: [f64; 4], now_ms: u64) -> Standing {
+fn standing_of(ask: &Admission, answer: &Answer, now_ms: u64) -> Standing {
+    let &Answer { request_ms, request_ticks, token_ms, token_ticks, .. } = answer;
     let stand = |rate: Rate, ms, ticks| {
         let tat = Tat { ms: whole(ms), ticks: whole(ticks) };
         let (remaining, reset_ms) = (rate.remaining(tat, now_ms), rate.reset_ms(tat, now_ms));

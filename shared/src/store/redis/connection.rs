@@ -235,15 +235,19 @@ enum Shape {
     Apart,
 }
 
-/// Sends a batch; then again, with their texts, those of its scripts that the server does not know.
+/// Sends a batch; then again, with their texts, those of its scripts that the server does not know. Of a transaction all is
+/// sent again: what was read beside such a script is older than what that does.
 async fn exchange(mut link: Link, batch: &Batch<'_>) -> RedisResult<Vec<Value>> {
-    let mut answers = link.send(&batch.pipeline).await?;
+    let mut answers = link.send(&batch.pipeline, batch.is_atomic).await?;
     let is_unknown = |answer: &Value| {
         server_error(answer).is_some_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
     };
-    let unknown: Vec<usize> = (0..answers.len()).filter(|&at| is_unknown(&answers[at])).collect();
+    let mut unknown: Vec<usize> = (0..answers.len()).filter(|&at| is_unknown(&answers[at])).collect();
     if !unknown.is_empty() {
-        let taught = link.send(&batch.teaching(&unknown)).await?;
+        if batch.is_atomic {
+            unknown = (0..answers.len()).collect();
+        }
+        let taught = link.send(&batch.teaching(&unknown), batch.is_atomic).await?;
         for (at, taught) in unknown.into_iter().zip(taught) {
             answers[at] = taught;
         }

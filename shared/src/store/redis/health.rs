@@ -12,7 +12,7 @@
 //! fails takes what was gathered along, and so does the end of the process: a tenth of a second of successes.
 
 use super::RedisStore;
-use super::counters::number;
+use super::layout::number;
 use super::script::{Step, fit, packed, unpacked, whole};
 use crate::health::breaker::{Breaker, BreakerSettings};
 use crate::health::refusals::{Refusals, Run, mark_of_tenant};

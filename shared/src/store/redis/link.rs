@@ -13,14 +13,29 @@ pub(super) enum Link {
 
 impl Link {
     /// Sends commands as one pipeline. A server that is not to be used is an error.
-    pub(super) async fn send(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+    pub(super) async fn send(&mut self, pipeline: &Pipeline, is_atomic: bool) -> RedisResult<Vec<Value>> {
+        // A transaction has three kinds of answers: to MULTI, to each command that was queued, and to EXEC.
+        let count = if is_atomic { pipeline.len() + 2 } else { pipeline.len() };
         let answers = match self {
-            Self::Single(link) => link.req_packed_commands(pipeline, 0, pipeline.len()).await?,
-            Self::Cluster(link) => link.req_packed_commands(pipeline, 0, pipeline.len()).await?,
+            Self::Single(link) => link.req_packed_commands(pipeline, 0, count).await?,
+            Self::Cluster(link) => link.req_packed_commands(pipeline, 0, count).await?,
         };
+        let answers = if is_atomic { executed(answers) } else { answers };
         match answers.iter().filter_map(server_error).find(|error| is_unusable(error.kind())) {
             Some(error) => Err(error),
             None => Ok(answers),
+        }
+    }
+}
+
+/// The answers to the commands of a transaction; where one was not queued, none ran, and its error is the answer to all.
+fn executed(mut answers: Vec<Value>) -> Vec<Value> {
+    let commands = answers.len().saturating_sub(2);
+    match answers.pop() {
+        Some(Value::Array(executed)) => executed,
+        aborted => {
+            let why = answers.into_iter().find(|answer| matches!(answer, Value::ServerError(_))).or(aborted);
+            vec![why.unwrap_or_default(); commands]
         }
     }
 }

@@ -7,10 +7,8 @@
 //! busy process sees of a model that is well may travel with a later settlement (`health.rs`).
 //!
 //! The admission script looks for itself whether the answer is there, and counts a hit or takes a hold by that; no body
-//! passes through Lua. Both commands run back to back, but another client's may run between: an answer that came too late
-//! for the script is left alone, and for one that the script saw and the read before it did not, the answer is read once
-//! more. If it is gone by then, the request is admitted as a miss, which takes the hit back. So what is counted as a hit
-//! is always answered from the cache, and what is not always has its hold.
+//! passes through Lua. The answer is read in the same transaction, so that what the script saw is what was read: what is
+//! counted as a hit is answered from the cache, and what is not has its hold (see ADR 21).
 //!
 //! Serves M1, M2, M5 and M7 (`counters.rs`), T1 (`cache.rs`) and A6 (`health.rs`).
 
@@ -20,12 +18,14 @@ mod cache;
 mod connection;
 mod counters;
 mod health;
+mod inspect;
+mod layout;
 mod link;
 mod script;
 
 use super::{
     Admission, CacheKey, CacheWrite, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, Store,
-    StoreError, Verdict,
+    StoreError, Ticket, Verdict,
 };
 use crate::health::Observation;
 use crate::health::breaker::BreakerSettings;
@@ -40,18 +40,16 @@ use connection::Connection;
 use counters::Mode;
 use futures_util::future::join_all;
 use health::{Haste, Known, Tuning};
+pub use inspect::{TenantHold, TenantRecord};
+use layout::LAYOUT;
 use lru::LruCache;
 use script::{Batch, Scripts, Step};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
-/// Which version of what scripts write stands under a key: a part of every key, so that of two versions of the gateway that run
-/// at once neither reads what it cannot. It is another one as soon as a field or its place changes; each version then counts
-/// by itself until the older one is gone, as after a loss of the store (M5).
-const LAYOUT: &str = "2:";
-/// Of how many tenants the generation of the cache is remembered.
-const GENERATIONS_KEPT: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// Of how many tenants the cache version is remembered.
+const CACHE_VERSIONS_KEPT: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
 /// The store in Redis or Valkey.
 pub struct RedisStore {
@@ -62,8 +60,8 @@ pub struct RedisStore {
     max_entry_bytes: usize,
     /// Lost holds that were told to this process, and that nobody has asked for.
     lost: Mutex<HashMap<String, Vec<Lost>>>,
-    /// The generation of each tenant's remembered answers.
-    generations: Mutex<LruCache<Arc<str>, String>>,
+    /// The version of each tenant's remembered answers.
+    cache_versions: Mutex<LruCache<Arc<str>, String>>,
     /// The models' health.
     models: Mutex<HashMap<Arc<str>, Known>>,
 }
@@ -108,7 +106,7 @@ impl RedisStore {
             tuning: Tuning { tau_ms: health.tau_ms, breaker: breaker.clone() },
             max_entry_bytes,
             lost: Mutex::default(),
-            generations: Mutex::new(LruCache::new(GENERATIONS_KEPT)),
+            cache_versions: Mutex::new(LruCache::new(CACHE_VERSIONS_KEPT)),
             models: Mutex::default(),
         })
     }
@@ -161,49 +159,41 @@ impl Store for RedisStore {
     async fn admit(
         &self,
         ask: &Admission,
+        ticket: &mut Ticket,
         key: Option<&CacheKey>,
         now_ms: u64,
     ) -> Result<(Verdict, Option<Bytes>), StoreError> {
         let Some(key) = key else {
-            return Ok((Counters::admit(self, ask, false, now_ms).await?, None));
+            return Ok((Counters::admit(self, ask, ticket, false, now_ms).await?, None));
         };
         let key = self.cache_key(key);
-        let mut batch = Batch::default();
+        let mut batch = Batch::atomic();
         let remembered = batch.push(self.read(&key).into());
         let looked = batch.push(self.admission(ask, Mode::Look(&key), now_ms));
         let mut sent = self.connection.send(&batch).await?;
-        let admitted = self.admitted(ask, &sent.take(looked)?, sent.again, now_ms)?;
-        self.take_back(ask, &admitted.verdict, sent.again, now_ms).await?;
-        self.learn_generation(&ask.tenant, admitted.generation.clone());
-        let is_answered = matches!(admitted.verdict, Verdict::Admitted { .. }) && admitted.is_hit;
-        if !is_answered {
-            return Ok((admitted.verdict, None));
-        }
-        // A cache that is down is a miss; it must not keep a request from being served.
-        let remembered = sent.take(remembered).unwrap_or_default();
-        if let Some(answer) = answer_of(remembered, &admitted.generation, now_ms) {
-            return Ok((admitted.verdict, Some(answer)));
-        }
-        let again = self.ask(self.read(&key).into()).await?;
-        if let Some(answer) = answer_of(again, &admitted.generation, now_ms) {
-            return Ok((admitted.verdict, Some(answer)));
-        }
-        let verdict = self.ask_to_admit(ask, Mode::Gone, now_ms).await?.verdict;
-        self.take_back(ask, &verdict, sent.again, now_ms).await?;
-        Ok((verdict, None))
+        let admitted = self.admitted(ask, ticket, &sent.take(looked)?, sent.again, now_ms)?;
+        let answer = admitted.is_hit.then(|| {
+            let remembered = sent.take(remembered).unwrap_or_default();
+            // There is none where the first of two copies was counted, and what it found has expired since; or where a cluster
+            // moves its slot, as commands travel apart then. What is empty cannot be read, and the request is asked for anew.
+            answer_of(remembered, &admitted.cache_version, now_ms).unwrap_or_default()
+        });
+        self.learn_cache_version(&ask.tenant, admitted.cache_version);
+        Ok((admitted.verdict, answer))
     }
 
     async fn settle(
         &self,
         settlement: &Settlement,
+        ticket: &Ticket,
         seen: &[Observation],
         write: Option<CacheWrite>,
         now_ms: u64,
     ) -> Result<Settled, StoreError> {
-        // The tenant's admission told the generation; if that was long ago, it is asked for beside the settlement.
+        // The tenant's admission told the cache version; if that was long ago, it is asked for beside the settlement.
         let (mut set, mut put) = (None, None);
         if let Some(write) = write {
-            match self.known_generation(&write.key.tenant).filter(|_| write.key.tenant == settlement.tenant) {
+            match self.known_cache_version(&write.key.tenant).filter(|_| write.key.tenant == settlement.tenant) {
                 Some(of) => set = self.write(&write.key, &write.value, write.ttl_ms, &of, now_ms),
                 None => put = Some(write),
             }
@@ -215,7 +205,7 @@ impl Store for RedisStore {
             }
         };
         let mut batch = Batch::default();
-        let charged = batch.push(self.settlement(settlement, now_ms));
+        let charged = batch.push(self.settlement(settlement, ticket, now_ms));
         let set = set.map(|set| batch.push(set.into()));
         let (mut recorded, mut apart) = (Vec::new(), Vec::new());
         for (model, recording) in self.recordings(seen, Haste::Soon, now_ms) {
@@ -245,49 +235,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::health::Sight;
-    use crate::id::RequestId;
-    use crate::limit::gcra::Rate;
-    use crate::limit::window::Window;
-    use crate::money::Amounts;
-    use crate::store::QuotaAsk;
     use test_servers::redis::Redis;
 
     const NOW: u64 = 1_763_820_000_000;
-
-    #[tokio::test]
-    async fn a_hit_whose_answer_is_gone_is_taken_back_and_held_for() {
-        let redis = Redis::start(&[]).await.unwrap();
-        let (health, breaker) = (HealthSettings::default(), BreakerSettings::default());
-        let store = RedisStore::new(&redis.url(), &health, &breaker, 1 << 20).unwrap();
-        let window = Window::day(NOW, 0);
-        let hold = Amounts { requests: 1, tokens: 100, cost_nusd: 1_000 };
-        let ask = Admission {
-            tenant: "acme".into(),
-            id: RequestId::new(NOW),
-            settings_version: 1,
-            request_rate: Rate::new(10, 60_000, 10).ok(),
-            token_rate: None,
-            rate_tokens: 0,
-            concurrency: None,
-            quotas: vec![QuotaAsk { window, requests: Some(1), tokens: None, cost_nusd: None }],
-            hold,
-            strict_hold: hold,
-            lease_until_ms: NOW + 60_000,
-        };
-        let Verdict::Stale { epoch, .. } = Counters::admit(&store, &ask, false, NOW).await.unwrap() else { panic!() };
-        store.refill("acme", Some(epoch), 1, &[(window, Amounts::default().into())], NOW).await.unwrap();
-        let admit = async |mode| store.ask_to_admit(&ask, mode, NOW).await.unwrap();
-        assert!(admit(Mode::Hit).await.is_hit);
-        for _ in 0..2 {
-            let admitted = admit(Mode::Gone).await;
-            let Verdict::Admitted { held, standing, epoch } = admitted.verdict else { panic!("{admitted:?}") };
-            assert_eq!(epoch, None, "what was asked before may be heard again");
-            assert_eq!((held, admitted.is_hit), (hold, false));
-            assert_eq!(standing.requests.unwrap().remaining, 9, "it takes from the rate once");
-            let counted = store.usage("acme", &[window], NOW).await.unwrap()[0].unwrap();
-            assert_eq!((counted.used, counted.held), (Amounts::default(), hold), "and counts once");
-        }
-    }
 
     #[tokio::test]
     async fn a_batch_of_sights_that_comes_again_counts_once() {

@@ -30,11 +30,11 @@ pub(super) struct Scripts {
     pub(super) extend: Script,
     pub(super) settle: Script,
     pub(super) release: Script,
-    pub(super) refill: Script,
+    pub(super) rebuild: Script,
     pub(super) close: Script,
     pub(super) usage: Script,
     pub(super) acknowledge: Script,
-    pub(super) generation: Script,
+    pub(super) cache_version: Script,
     pub(super) record: Script,
     pub(super) probe: Script,
 }
@@ -49,15 +49,15 @@ macro_rules! lua {
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            admit: lua!("", "gcra", "tenant", "sweep", "admit"),
+            admit: lua!("", "gcra", "tenant", "arguments", "sweep", "admit"),
             extend: lua!("", "tenant", "extend"),
-            settle: lua!(" flags=allow-oom", "gcra", "tenant", "charge", "tombstone", "settle"),
-            release: lua!(" flags=allow-oom", "gcra", "tenant", "charge", "tombstone", "release"),
-            refill: lua!("", "tenant", "sweep", "rebuild"),
+            settle: lua!(" flags=allow-oom", "gcra", "tenant", "arguments", "charge", "tombstone", "settle"),
+            release: lua!(" flags=allow-oom", "gcra", "tenant", "arguments", "charge", "tombstone", "release"),
+            rebuild: lua!("", "tenant", "sweep", "rebuild"),
             close: lua!("", "tenant", "close"),
             usage: lua!(" flags=allow-oom", "tenant", "sweep", "usage"),
-            acknowledge: lua!(" flags=allow-oom", "tombstone", "acknowledge"),
-            generation: lua!("", "cache_version"),
+            acknowledge: lua!(" flags=allow-oom", "tenant", "tombstone", "acknowledge"),
+            cache_version: lua!("", "tenant", "cache_version"),
             record: lua!("", "model", "record"),
             probe: lua!("", "model", "probe"),
         }
@@ -126,6 +126,8 @@ impl Step<'_> {
 #[derive(Default)]
 pub(super) struct Batch<'a> {
     pub(super) pipeline: Pipeline,
+    /// Whether they run with nothing between them, as one transaction.
+    pub(super) is_atomic: bool,
     /// The script that each of them calls, if it calls one.
     scripts: Vec<Option<&'a Script>>,
 }
@@ -135,6 +137,13 @@ pub(super) struct Batch<'a> {
 pub(super) struct Place(pub(super) usize);
 
 impl<'a> Batch<'a> {
+    /// Commands between which nobody else's run.
+    pub(super) fn atomic() -> Self {
+        let mut pipeline = Pipeline::new();
+        pipeline.atomic();
+        Self { pipeline, is_atomic: true, scripts: Vec::new() }
+    }
+
     /// Adds a command; [`Answers::take`](super::connection::Answers::take) has its answer by what this tells.
     pub(super) fn push(&mut self, Step { command, script }: Step<'a>) -> Place {
         self.pipeline.add_command(command);
@@ -155,6 +164,9 @@ impl<'a> Batch<'a> {
     /// These of its commands for a server that does not know their scripts: with the text, which teaches it.
     pub(super) fn teaching(&self, which: &[usize]) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(which.len());
+        if self.is_atomic {
+            pipeline.atomic();
+        }
         for (at, (known, script)) in self.pipeline.cmd_iter().zip(&self.scripts).enumerate() {
             if !which.contains(&at) {
                 continue;

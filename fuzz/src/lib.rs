@@ -13,7 +13,8 @@ use gateway_core::provider::{Chunk, Completion};
 use gateway_core::request::instructions::{Instructions, key_of};
 use gateway_core::steps;
 use gateway_core::tenant::key::{ApiKey, KeyHasher};
-use gateway_core::wire::openai::request::ChatRequest;
+use gateway_core::wire::openai::CHAT;
+use gateway_core::wire::request::Request;
 use gateway_core::wire::schema::{MAX_STEPS, Schema};
 use gateway_core::wire::sse::SseParser;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -51,24 +52,30 @@ fn bounded<T>(input_bytes: usize, parse: impl FnOnce() -> T) -> T {
 
 /// A request body is refused in words, or all its fields lie in it whole: what goes upstream is cut from these places.
 pub fn request(bytes: &[u8]) {
-    let request = match bounded(bytes.len(), || ChatRequest::parse(Bytes::copy_from_slice(bytes))) {
+    let request = match bounded(bytes.len(), || Request::read(&CHAT, Bytes::copy_from_slice(bytes))) {
         Ok(request) => request,
         Err(error) => return assert_eq!(told_in_words(&error), 400),
     };
-    assert_eq!(request.body_bytes(), bytes.len());
-    assert!(request.messages > 0 && (1..=128).contains(&request.n));
-    assert!(request.raw_fields().count() <= 256 && request.models.len() <= 32);
+    assert_eq!(request.facts.body_bytes, bytes.len());
+    assert!(request.facts.messages > 0 && (1..=128).contains(&request.facts.n));
+    assert!(request.body().raw_fields().count() <= 256 && request.facts.models.len() <= 32);
     let mut again = String::from("{");
-    for (name, value) in request.raw_fields() {
+    for (name, value) in request.body().raw_fields() {
         serde_json::from_slice::<IgnoredAny>(value).expect("a field's bytes are one JSON value");
-        assert_eq!(request.raw(name).map(str::as_bytes), Some(value), "a field is found by its name");
+        assert_eq!(request.body().raw(name).map(str::as_bytes), Some(value), "a field is found by its name");
         let comma = if again.len() > 1 { "," } else { "" };
         again += &format!("{comma}{}:{}", serde_json::json!(name), std::str::from_utf8(value).expect("UTF-8"));
     }
-    let again = ChatRequest::parse((again + "}").into()).expect("the fields together are the same request");
-    assert_eq!((&*again.model, &again.models, again.stream), (&*request.model, &request.models, request.stream));
-    assert_eq!((again.n, again.max_output_tokens), (request.n, request.max_output_tokens));
-    assert_eq!((again.messages, again.images, &again.prompt), (request.messages, request.images, &request.prompt));
+    let again = Request::read(&CHAT, (again + "}").into()).expect("the fields together are the same request");
+    assert_eq!(
+        (&*again.facts.model, &again.facts.models, again.facts.stream),
+        (&*request.facts.model, &request.facts.models, request.facts.stream)
+    );
+    assert_eq!((again.facts.n, again.facts.max_output_tokens), (request.facts.n, request.facts.max_output_tokens));
+    assert_eq!(
+        (again.facts.messages, again.facts.images, &again.facts.prompt),
+        (request.facts.messages, request.facts.images, &request.facts.prompt)
+    );
 }
 
 /// A stream says the same however the network cut it. The first eight bytes say where it is cut.

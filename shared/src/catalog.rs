@@ -9,6 +9,7 @@
 
 use crate::money::PriceNusdPerMillion;
 pub use crate::wire::facts::Capabilities;
+use crate::wire::format::Format;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -196,9 +197,22 @@ pub struct Catalog {
     pub unserved: Vec<(Arc<str>, Arc<str>)>,
     by_name: HashMap<Arc<str>, Target>,
     simulated: Option<Simulated>,
+    /// The format that each provider speaks.
+    formats: Vec<(Arc<str>, &'static dyn Format)>,
 }
 
 impl Catalog {
+    /// Notes which format each provider speaks.
+    pub fn note_formats(&mut self, formats: impl Iterator<Item = (Arc<str>, &'static dyn Format)>) {
+        self.formats = formats.collect();
+    }
+
+    /// The format that a model's provider speaks, if there is such a provider.
+    #[must_use]
+    pub fn format_of(&self, model: &Model) -> Option<&'static dyn Format> {
+        self.formats.iter().find(|(provider, _)| *provider == model.provider).map(|(_, format)| *format)
+    }
+
     /// Builds the catalog; `tiers` are ordered from the cheapest to the strongest, each with its models.
     ///
     /// Of two things with the same name the first counts, in the order tiers, models, aliases; an alias of something
@@ -226,7 +240,7 @@ impl Catalog {
                 by_name.entry(name.clone()).or_insert(target);
             }
         }
-        Self { models, tiers, aliases, unserved: Vec::new(), by_name, simulated }
+        Self { models, tiers, aliases, unserved: Vec::new(), by_name, simulated, formats: Vec::new() }
     }
 
     /// Every name that a client may use, but for those that the simulated provider makes up.

@@ -94,6 +94,16 @@ pub enum Error {
         /// The provider's `error` object.
         error: Value,
     },
+    /// The request is longer than the window of any model that could serve it.
+    #[error("about {tokens} tokens are more than a window of {window_tokens}")]
+    ContextTooLong {
+        /// How many it has, about.
+        tokens: u64,
+        /// How many the first such model takes.
+        window_tokens: u64,
+        /// What the request's format calls the conversation.
+        field: &'static str,
+    },
     /// Every candidate failed.
     #[error("all candidates failed")]
     AllCandidatesFailed {
@@ -266,6 +276,10 @@ impl Error {
                         text("message").unwrap_or("The provider refused the request.").to_owned(),
                     )
                 }
+            }
+            Self::ContextTooLong { tokens, window_tokens, field } => {
+                let message = format!("The request has about {tokens} tokens; the model's window is {window_tokens}.");
+                Told { param: Some((*field).to_owned()), ..told(400, "context_length_exceeded", INVALID, message) }
             }
             Self::AllCandidatesFailed { attempts } => Told {
                 should_retry: is_permanent(attempts).then_some(false),

@@ -8,7 +8,7 @@
 use crate::catalog::Model;
 use crate::money::{Amounts, Usage};
 use crate::receipt::Attempt;
-use crate::wire::openai::request::ChatRequest;
+use crate::wire::facts::Facts;
 
 /// Tokens that a chat template adds around each message, at most.
 const MESSAGE_TOKENS: u64 = 16;
@@ -22,7 +22,7 @@ const USUAL_OUTPUT_TOKENS: u64 = 256;
 /// The least that any request takes of the token rate.
 pub(crate) const LEAST_TOKENS: u64 = MESSAGE_TOKENS / 2;
 
-/// Input tokens of a request.
+/// Input tokens of a facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputEstimate {
     /// Seldom exceeded.
@@ -32,25 +32,25 @@ pub struct InputEstimate {
 }
 
 impl InputEstimate {
-    /// Estimates the input of `request`.
+    /// Estimates the input of a facts.
     #[must_use]
-    pub fn of(request: &ChatRequest) -> Self {
-        let text_bytes = request.body_bytes().saturating_sub(request.image_bytes) as u64;
-        let around = request.messages as u64 * MESSAGE_TOKENS + request.images as u64 * IMAGE_TOKENS;
+    pub fn of(facts: &Facts) -> Self {
+        let text_bytes = facts.body_bytes.saturating_sub(facts.image_bytes) as u64;
+        let around = facts.messages as u64 * MESSAGE_TOKENS + facts.images as u64 * IMAGE_TOKENS;
         Self { likely_tokens: text_bytes.div_ceil(LIKELY_BYTES_PER_TOKEN) + around, strict_tokens: text_bytes + around }
     }
 }
 
 /// The most tokens that each answer of `model` may have for this request: the client's bound, else the model's default.
 #[must_use]
-pub fn max_output_tokens(request: &ChatRequest, model: &Model) -> u64 {
-    request.max_output_tokens.unwrap_or(model.default_max_output_tokens).min(model.max_output_tokens)
+pub fn max_output_tokens(facts: &Facts, model: &Model) -> u64 {
+    facts.max_output_tokens.unwrap_or(model.default_max_output_tokens).min(model.max_output_tokens)
 }
 
 /// What a call of `model` may use at most, with this many input tokens.
 #[must_use]
-pub fn at_most(request: &ChatRequest, model: &Model, input_tokens: u64) -> Amounts {
-    let output_tokens = max_output_tokens(request, model).saturating_mul(request.n);
+pub fn at_most(facts: &Facts, model: &Model, input_tokens: u64) -> Amounts {
+    let output_tokens = max_output_tokens(facts, model).saturating_mul(facts.n);
     // The dearer price of each pair bounds what the split between them may come to.
     let price = &model.price;
     let tokens = |input, cached, output, reasoning| Usage {
@@ -81,28 +81,24 @@ pub fn dearest(amounts: impl Iterator<Item = Amounts>) -> Amounts {
 
 /// What the token rate is charged until the answer is there.
 #[must_use]
-pub fn rate_tokens(request: &ChatRequest, input: InputEstimate) -> u64 {
-    let output = request.max_output_tokens.unwrap_or(USUAL_OUTPUT_TOKENS).min(100_000).saturating_mul(request.n);
+pub fn rate_tokens(facts: &Facts, input: InputEstimate) -> u64 {
+    let output = facts.max_output_tokens.unwrap_or(USUAL_OUTPUT_TOKENS).min(100_000).saturating_mul(facts.n);
     (input.likely_tokens / 2).saturating_add(output)
 }
 
 /// Writes down what an attempt used and cost: what the provider said, else an estimate from the bytes that came, rounded
 /// upward and flagged (M3).
-pub fn bill(attempt: &mut Attempt, request: &ChatRequest, model: &Model, said: Option<Usage>, answer_bytes: usize) {
+pub fn bill(attempt: &mut Attempt, facts: &Facts, model: &Model, said: Option<Usage>, answer_bytes: usize) {
     attempt.estimated = said.is_none();
-    attempt.usage = said.unwrap_or_else(|| missing_usage(request, model, answer_bytes));
+    attempt.usage = said.unwrap_or_else(|| missing_usage(facts, model, answer_bytes));
     attempt.cost_nusd = model.price.cost_nusd(&attempt.usage);
 }
 
 /// The usage of an answer whose provider did not say, rounded upward (M3): no more than the bounds that were sent.
-fn missing_usage(request: &ChatRequest, model: &Model, answer_bytes: usize) -> Usage {
+fn missing_usage(facts: &Facts, model: &Model, answer_bytes: usize) -> Usage {
     let output = (answer_bytes as u64).div_ceil(LIKELY_BYTES_PER_TOKEN);
-    let most = max_output_tokens(request, model).saturating_mul(request.n);
-    Usage {
-        input_tokens: InputEstimate::of(request).likely_tokens,
-        output_tokens: output.min(most),
-        ..Usage::default()
-    }
+    let most = max_output_tokens(facts, model).saturating_mul(facts.n);
+    Usage { input_tokens: InputEstimate::of(facts).likely_tokens, output_tokens: output.min(most), ..Usage::default() }
 }
 
 #[cfg(test)]
@@ -111,6 +107,8 @@ mod tests {
     use super::*;
     use crate::catalog::{Capabilities, Timeouts};
     use crate::money::PriceNusdPerMillion;
+    use crate::wire::format::Format;
+    use crate::wire::openai::CHAT;
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -128,16 +126,16 @@ mod tests {
         }
     }
 
-    fn request(max_tokens: u64) -> ChatRequest {
+    fn facts(max_tokens: u64) -> Facts {
         let body = format!(r#"{{"model":"m","max_tokens":{max_tokens},"messages":[{{"role":"user","content":"a"}}]}}"#);
-        ChatRequest::parse(Bytes::from(body)).unwrap()
+        CHAT.read(Bytes::from(body)).unwrap().1
     }
 
     #[test]
     fn what_is_free_holds_no_money() {
         let of = |input, cached_input, output, reasoning| {
             let price = PriceNusdPerMillion { input, cached_input, output, reasoning };
-            at_most(&request(10), &model(price), 10).cost_nusd
+            at_most(&facts(10), &model(price), 10).cost_nusd
         };
         assert_eq!(of(0, 0, 0, 0), 0);
         assert_eq!(of(1_000_000, 0, 0, 0), 10, "input costs something, and cached input nothing to be rounded");
@@ -166,7 +164,7 @@ mod tests {
                 output_tokens: output,
                 reasoning_tokens: reasoning.min(output),
             };
-            let most = at_most(&request(output), &model(price), input);
+            let most = at_most(&facts(output), &model(price), input);
             prop_assert!(price.cost_nusd(&usage) <= most.cost_nusd);
         }
     }

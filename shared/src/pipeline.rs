@@ -39,10 +39,11 @@ use crate::stage::rank::candidates;
 use crate::stage::read::read;
 use crate::stage::settle::{Outcome, settle};
 use crate::stage::upgrade::{drain, first_call_options, judge, stronger_tier, upgrade};
+use crate::wire::format::Format;
 use std::sync::Arc;
 
-/// Serves a request on a task of its own.
-pub(crate) async fn run(gateway: &Arc<Gateway>, incoming: Incoming) -> Answer {
+/// Serves a request that is in this format on a task of its own.
+pub(crate) async fn run(gateway: &Arc<Gateway>, format: &'static dyn Format, incoming: Incoming) -> Answer {
     let journal = Journal::open(gateway.clock.now_ms());
     let (reply, answer) = Reply::new();
     let (gateway, counted) = (gateway.clone(), gateway.running.begin());
@@ -53,13 +54,19 @@ pub(crate) async fn run(gateway: &Arc<Gateway>, incoming: Incoming) -> Answer {
     tokio::spawn(Box::pin(async move {
         // From before it begins: a client may leave as soon as it has sent its last byte.
         let _counted = counted;
-        serve(&gateway, incoming, journal, reply).await;
+        serve(&gateway, format, incoming, journal, reply).await;
     }));
     answer.await.unwrap_or_else(|_| Answer::of_error(&Error::Internal("a request ended without an answer".into())))
 }
 
-async fn serve(gateway: &Gateway, incoming: Incoming, mut journal: Journal, mut reply: Reply) {
-    let asked = match read(gateway, incoming, &mut journal).await {
+async fn serve(
+    gateway: &Gateway,
+    format: &'static dyn Format,
+    incoming: Incoming,
+    mut journal: Journal,
+    mut reply: Reply,
+) {
+    let asked = match read(gateway, format, incoming, &mut journal).await {
         Ok(asked) => asked,
         Err(error) => return refuse(gateway, &mut journal, &mut reply, error),
     };

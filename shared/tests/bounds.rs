@@ -7,7 +7,8 @@ use gateway_core::provider::{Answers, Chunk, Completion, NotACompletion};
 use gateway_core::request::instructions::Instructions;
 use gateway_core::steps;
 use gateway_core::tenant::{TenantRecord, TenantSettings};
-use gateway_core::wire::openai::request::ChatRequest;
+use gateway_core::wire::openai::CHAT;
+use gateway_core::wire::request::Request;
 use gateway_core::wire::schema::{MAX_STEPS, Schema};
 use gateway_core::wire::sse::SseParser;
 use http::{HeaderMap, HeaderValue};
@@ -51,7 +52,7 @@ fn list(item: &str, count: usize) -> String {
 }
 
 fn parse(body: &Bytes) {
-    let _ = ChatRequest::parse(body.clone());
+    let _ = Request::read(&CHAT, body.clone());
 }
 
 #[test]
@@ -92,8 +93,8 @@ fn the_257th_top_level_field_ends_the_reading() {
         let fields: Vec<String> = (2..count).map(|i| format!(r#""f{i}":0"#)).collect();
         Bytes::from(body(&fields.join(",")))
     };
-    assert!(ChatRequest::parse(with(256)).is_ok());
-    let told = ChatRequest::parse(with(257)).unwrap_err().told();
+    assert!(Request::read(&CHAT, with(256)).is_ok());
+    let told = Request::read(&CHAT, with(257)).unwrap_err().told();
     assert_eq!((told.status, told.code, told.param.as_deref()), (400, "invalid_request".into(), None));
     assert!(told.message.contains("256 top-level fields"), "{}", told.message);
     let cost = cost(with(120_000), &parse);

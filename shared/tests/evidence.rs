@@ -65,7 +65,7 @@ struct Moderating(Simulated, fn() -> ProviderError);
 impl Provider for Moderating {
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
         let first = call.model.name.ends_with("cheap");
-        if first && call.request.prompt.contains("bomb") { Err((self.1)()) } else { self.0.chat(call).await }
+        if first && call.request.facts.prompt.contains("bomb") { Err((self.1)()) } else { self.0.chat(call).await }
     }
 }
 

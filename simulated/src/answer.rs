@@ -12,7 +12,8 @@ use gateway_core::catalog::Behaviour;
 use gateway_core::money::Usage;
 use gateway_core::provider::Call;
 use gateway_core::wire::json::items;
-use gateway_core::wire::openai::request::{AnswerFormat, ChatRequest};
+use gateway_core::wire::facts::AnswerFormat;
+use gateway_core::wire::request::Request;
 use gateway_core::wire::schema::MAX_SCHEMA_BYTES;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -52,10 +53,10 @@ impl Answer {
         let conversation = Conversation::read(request);
         let last = conversation.last;
         let role = last.role.as_deref().unwrap_or_default();
-        let topic = Topic::new(&request.prompt);
+        let topic = Topic::new(&request.facts.prompt);
         let has_result = matches!(role, "tool" | "function");
         let called = if has_result { None } else { called_function(request, &topic) };
-        let (function, text) = match (called, &request.format) {
+        let (function, text) = match (called, &request.facts.answer_format) {
             (Some((name, arguments)), _) => (Some(name), arguments),
             (None, AnswerFormat::Text) => (None, prose(behaviour, &topic.echo)),
             (None, AnswerFormat::JsonSchema(schema)) if **schema != *"true" => {
@@ -70,12 +71,12 @@ impl Answer {
             let begun = last.content.filter(|_| role == "assistant");
             let begun = begun.and_then(|content| serde_json::from_str::<Cow<'_, str>>(content.get()).ok());
             text = begun.and_then(|begun| text.strip_prefix(&*begun)).unwrap_or(text);
-            text = until_stop(text, request.raw("stop").unwrap_or("null"));
+            text = until_stop(text, request.body().raw("stop").unwrap_or("null"));
         }
         let mut tokens = tokens(text);
         let thoughts = if behaviour == Behaviour::Reasoning { tokens.len() as u64 } else { 0 };
         let reasoning_tokens = thoughts.min(call.max_output_tokens / 2);
-        let most = (call.max_output_tokens - reasoning_tokens).min(MAX_TOKENS / request.n);
+        let most = (call.max_output_tokens - reasoning_tokens).min(MAX_TOKENS / request.facts.n);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let finish = match &function {
             _ if tokens.len() > most => "length",
@@ -84,12 +85,12 @@ impl Answer {
         };
         tokens.truncate(most);
         let usage = Usage {
-            input_tokens: (conversation.text_bytes as u64).div_ceil(4) + 3 * request.messages as u64,
+            input_tokens: (conversation.text_bytes as u64).div_ceil(4) + 3 * request.facts.messages as u64,
             cached_input_tokens: 0,
-            output_tokens: request.n * ((tokens.len() as u64).max(1) + reasoning_tokens),
-            reasoning_tokens: request.n * reasoning_tokens,
+            output_tokens: request.facts.n * ((tokens.len() as u64).max(1) + reasoning_tokens),
+            reasoning_tokens: request.facts.n * reasoning_tokens,
         };
-        let wanted = (request.logprobs || call.ask_logprobs) && function.is_none();
+        let wanted = (request.facts.needs.logprobs || call.ask_logprobs) && function.is_none();
         let logprobs = wanted.then_some(if behaviour == Behaviour::Unsure { UNSURE } else { SURE });
         Self { function, tokens, logprobs, finish, usage }
     }
@@ -131,7 +132,7 @@ struct Function<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    fn read(request: &'a ChatRequest) -> Self {
+    fn read(request: &'a Request) -> Self {
         let mut read = Self { last: Message::default(), text_bytes: 0 };
         each(request, "messages", |message: Message<'_>| {
             read.text_bytes += message.content.map_or(0, text_bytes);
@@ -142,12 +143,12 @@ impl<'a> Conversation<'a> {
 }
 
 /// Hands each item of a list of the request's to `take`, but those that are no `T`.
-fn each<'a, T: Deserialize<'a>>(request: &'a ChatRequest, name: &str, mut take: impl FnMut(T)) {
+fn each<'a, T: Deserialize<'a>>(request: &'a Request, name: &str, mut take: impl FnMut(T)) {
     let take_one = |_, item: &'a RawValue| {
         serde_json::from_str(item.get()).map(&mut take).unwrap_or_default();
         Ok::<(), ()>(())
     };
-    let _ = items(request.raw(name).unwrap_or("[]"), take_one);
+    let _ = items(request.body().raw(name).unwrap_or("[]"), take_one);
 }
 
 /// Bytes of a message's texts: its content, or the texts among the parts of it.
@@ -166,8 +167,8 @@ fn text_bytes(content: &RawValue) -> usize {
 
 /// The function that is to be called, by name, with its arguments: the one that the client names, or the one that the
 /// prompt speaks of most; of several the first.
-fn called_function(request: &ChatRequest, topic: &Topic<'_>) -> Option<(String, String)> {
-    let choice = request.raw("tool_choice").unwrap_or("null");
+fn called_function(request: &Request, topic: &Topic<'_>) -> Option<(String, String)> {
+    let choice = request.body().raw("tool_choice").unwrap_or("null");
     let named = serde_json::from_str::<Tool<'_>>(choice).ok().and_then(|choice| choice.function?.name);
     let word = serde_json::from_str::<Cow<'_, str>>(choice).ok();
     let may_be_called = |name: &str| match (&named, word.as_deref()) {

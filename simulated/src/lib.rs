@@ -19,6 +19,7 @@ use gateway_core::catalog::Behaviour;
 use gateway_core::provider::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
 use gateway_core::receipt::AttemptOutcome;
 use gateway_core::wire::openai::answer::NotACompletion;
+use gateway_core::wire::request::Request;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,6 +61,18 @@ impl Default for Simulated {
 #[async_trait]
 impl Provider for Simulated {
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
+        if *call.request.format == *self.format() {
+            return self.answer(call).await;
+        }
+        let translated = Request::read(self.format(), call.body_for(self.format())?);
+        let request = translated.map_err(|_| malformed(NotACompletion::Malformed))?;
+        self.answer(Call { request: &request, ..call }).await
+    }
+}
+
+impl Simulated {
+    /// Answers a request that is in this provider's own format.
+    async fn answer(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
         let refused = |fault, outcome, status, detail| {
             Err(ProviderError { fault, outcome, status: Some(status), may_bill: false, cause: None, detail })
         };
@@ -87,7 +100,7 @@ impl Provider for Simulated {
             let events = if end == End::Whole { events } else { events.cut() };
             return Ok(Reply::Stream(Box::new(SimulatedChunks {
                 events,
-                answers: Answers::of(call.request.n),
+                answers: Answers::of(call.request.facts.n),
                 delay,
                 end,
             })));
@@ -99,7 +112,7 @@ impl Provider for Simulated {
             End::Whole => {
                 let whole = Bytes::from(wire::whole(&call, &answer).to_string());
                 Ok(Reply::Whole(Box::new(
-                    Completion::parse(whole, call.request.n, first_token_ms as f64).map_err(malformed)?,
+                    Completion::parse(whole, call.request.facts.n, first_token_ms as f64).map_err(malformed)?,
                 )))
             }
             End::Cut => Err(cut()),

@@ -3,7 +3,8 @@ use super::*;
 use gateway_core::catalog::{Model, Timeouts};
 use gateway_core::id::RequestId;
 use gateway_core::limit::budget::{Budget, Room};
-use gateway_core::wire::openai::request::ChatRequest;
+use gateway_core::wire::openai::CHAT;
+use gateway_core::wire::request::Request;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -18,16 +19,16 @@ fn model(name: &str) -> Model {
 }
 
 /// A request that asks "What is an API?", with these fields besides or instead.
-fn request(fields: Value) -> ChatRequest {
+fn request(fields: Value) -> Request {
     let mut body = json!({"model": "auto", "messages": [{"role": "user", "content": "What is an API?"}]});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    ChatRequest::parse(body.to_string().into()).unwrap()
+    Request::read(&CHAT, body.to_string().into()).unwrap()
 }
 
 static ROOM: LazyLock<Room> = LazyLock::new(|| Budget::new(1 << 30).room(&"t".into()));
 
-fn call<'a>(model: &'a Model, request: &'a ChatRequest, stream: bool) -> Call<'a> {
-    let max_output_tokens = request.max_output_tokens.unwrap_or(4_096);
+fn call<'a>(model: &'a Model, request: &'a Request, stream: bool) -> Call<'a> {
+    let max_output_tokens = request.facts.max_output_tokens.unwrap_or(4_096);
     let id = RequestId::new(NOW_MS);
     Call { model, request, max_output_tokens, stream, ask_logprobs: false, now_ms: NOW_MS, id, room: &ROOM }
 }
@@ -429,7 +430,7 @@ proptest! {
         let format = json!({"type": "json_schema", "json_schema": {"schema": schema}});
         let body = json!({"model": "auto", "messages": [{"role": "user", "content": "function name"}], "tools": [{"function": {"name": "name", "parameters": schema}}, {"x": tools}],
             "tool_choice": choice, "stop": [stop], "response_format": format});
-        let request = ChatRequest::parse(body.to_string().into()).unwrap();
+        let request = Request::read(&CHAT, body.to_string().into()).unwrap();
         let model = model("cheap");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         prop_assert!(runtime.block_on(Simulated::new().chat(call(&model, &request, false))).is_ok());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 pub(super) fn whole(call: &Call<'_>, answer: &Answer) -> Value {
     let text = answer.tokens.concat();
     let call_id = id(call);
-    let choices = (0..usize::try_from(call.request.n).unwrap_or_default()).map(|index| {
+    let choices = (0..usize::try_from(call.request.facts.n).unwrap_or_default()).map(|index| {
         let mut message = json!({"role": "assistant", "content": null, "refusal": null});
         match &answer.function {
             Some(name) => {
@@ -44,7 +44,7 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn of(call: &Call<'_>, answer: Answer) -> Self {
-        let n = usize::try_from(call.request.n).unwrap_or(usize::MAX);
+        let n = usize::try_from(call.request.facts.n).unwrap_or(usize::MAX);
         let all = n.saturating_mul(answer.tokens.len() + 2).saturating_add(1);
         let empty = envelope(call, "chat.completion.chunk", vec![]);
         Self { empty, call_id: id(call), with_top: with_top(call), next: 0, all, end: all, answer }
@@ -117,12 +117,12 @@ fn tool_call_id(call_id: &str, index: usize) -> String {
 
 /// The same for the same request at the same time.
 fn id(call: &Call<'_>) -> String {
-    let conversation = call.request.raw("messages").unwrap_or_default();
+    let conversation = call.request.body().raw("messages").unwrap_or_default();
     format!("{:08x}{:x}", crc32fast::hash(conversation.as_bytes()), call.now_ms)
 }
 
 fn with_top(call: &Call<'_>) -> bool {
-    call.request.raw("top_logprobs").is_some_and(|most| !matches!(most, "0" | "null"))
+    call.request.body().raw("top_logprobs").is_some_and(|most| !matches!(most, "0" | "null"))
 }
 
 fn logprobs(with_top: bool, answer: &Answer, range: std::ops::Range<usize>) -> Value {

@@ -9,10 +9,20 @@ mod route;
 use crate::directory::authenticate::Caller;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::pipeline;
+use crate::request::incoming::Incoming;
 use crate::request::instructions::key_of;
+use crate::request::reply::Answer;
+use crate::wire::format::Format;
 use http::HeaderMap;
+use std::sync::Arc;
 
 impl Gateway {
+    /// Serves a request at a door of this format, which may be one that this crate does not know.
+    pub async fn serve(self: &Arc<Self>, format: &'static dyn Format, incoming: Incoming) -> Answer {
+        pipeline::run(self, format, incoming).await
+    }
+
     /// The tenant that sends these headers.
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
         self.authenticator.authenticate(key_of(headers), self.clock.now_ms()).await

@@ -12,6 +12,7 @@ use crate::stage::admit::rate::admit_rate;
 use crate::stage::deliver::refuse;
 use crate::stage::rank::{Candidate, candidates};
 use crate::stage::read::read;
+use crate::wire::openai::CHAT;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ async fn route(gateway: &Gateway, incoming: Incoming) -> Answer {
 }
 
 async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -> Result<Value, Error> {
-    let asked = read(gateway, incoming, journal).await?;
+    let asked = read(gateway, &CHAT, incoming, journal).await?;
     let own = std::mem::replace(journal, Journal::open(journal.created_at_ms));
     let mut work = Work::new(gateway, asked, own);
     let told = async {

@@ -109,7 +109,9 @@ impl Builder {
         ledger: Arc<dyn Ledger>,
         hasher: KeyHasher,
     ) -> Result<Gateway, EmbedError> {
-        let config = self.config;
+        let mut config = self.config;
+        let formats = self.providers.iter().map(|(name, provider)| (name.clone(), provider.format()));
+        config.catalog.note_formats(formats);
         // Answers share what a shared store has; in this process's memory the labels have a bound of their own.
         let labels = self.store.is_none().then(|| {
             let entries = usize::try_from(config.intent.remember_entries).unwrap_or(usize::MAX);

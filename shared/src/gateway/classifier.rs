@@ -6,7 +6,9 @@ use crate::estimate::{InputEstimate, at_most, dearest};
 use crate::money::Amounts;
 use crate::routing::intents::Intents;
 use crate::store::CacheKey;
-use crate::wire::openai::request::ChatRequest;
+use crate::wire::facts::Facts;
+use crate::wire::openai::CHAT;
+use crate::wire::request::Request;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -22,7 +24,7 @@ pub(crate) struct Classifier {
     /// The tier whose first model is asked.
     pub(crate) tier: Option<Arc<Tier>>,
     /// The question without a prompt: the same for all.
-    bare: Option<ChatRequest>,
+    bare: Option<Request>,
     /// What answers depend on of the configuration.
     answers: [u8; 32],
 }
@@ -41,15 +43,15 @@ impl Classifier {
     }
 
     /// What a classification may cost at most: of the prompt only the bytes are counted.
-    pub(crate) fn allowance(&self, request: &ChatRequest) -> Amounts {
+    pub(crate) fn allowance(&self, facts: &Facts) -> Amounts {
         let (Some(bare), Some(tier)) = (&self.bare, &self.tier) else { return Amounts::default() };
-        let prompt_tokens = request.prompt.len().min(PROMPT_BYTES) as u64;
-        let input_tokens = InputEstimate::of(bare).strict_tokens + prompt_tokens;
-        dearest(tier.models.iter().map(|model: &Arc<Model>| at_most(bare, model, input_tokens)))
+        let prompt_tokens = facts.prompt.len().min(PROMPT_BYTES) as u64;
+        let input_tokens = InputEstimate::of(&bare.facts).strict_tokens + prompt_tokens;
+        dearest(tier.models.iter().map(|model: &Arc<Model>| at_most(&bare.facts, model, input_tokens)))
     }
 
     /// The question about a prompt.
-    pub(crate) fn question(&self, prompt: &str) -> Option<ChatRequest> {
+    pub(crate) fn question(&self, prompt: &str) -> Option<Request> {
         let end = (0..=PROMPT_BYTES.min(prompt.len())).rev().find(|&end| prompt.is_char_boundary(end))?;
         let names = self.names.join(", ");
         let task = format!(
@@ -62,7 +64,7 @@ impl Classifier {
         let body = json!({"model": "auto", "temperature": 0, "max_tokens": self.max_output_tokens,
             "messages": [{"role": "system", "content": task}, {"role": "user", "content": &prompt[..end]}],
             "response_format": {"type": "json_schema", "json_schema": {"name": "intent", "strict": true, "schema": schema}}});
-        ChatRequest::parse(Bytes::from(body.to_string())).ok()
+        Request::read(&CHAT, Bytes::from(body.to_string())).ok()
     }
 
     /// The word that an answer names: as asked for, or by itself.

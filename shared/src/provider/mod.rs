@@ -16,8 +16,9 @@ use crate::receipt::{AttemptOutcome, Cause};
 use crate::wire::format::{Format, Overrides};
 use crate::wire::openai::CHAT;
 pub use crate::wire::openai::answer::{Answers, Choice, Chunk, Completion, NotACompletion, TokenLogprobs};
-use crate::wire::openai::request::ChatRequest;
+use crate::wire::request::Request;
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::Value;
 
 /// One call to one candidate.
@@ -26,7 +27,7 @@ pub struct Call<'a> {
     /// The candidate.
     pub model: &'a Model,
     /// The client's request.
-    pub request: &'a ChatRequest,
+    pub request: &'a Request,
     /// The most tokens that each of the `n` answers may have; always sent.
     pub max_output_tokens: u64,
     /// Whether the answer is to be streamed.
@@ -51,6 +52,17 @@ impl<'a> Call<'a> {
             stream: self.stream,
             ask_logprobs: self.ask_logprobs,
         }
+    }
+
+    /// What goes upstream, in the provider's format.
+    ///
+    /// # Errors
+    /// If the request cannot be said in it; such a model was no candidate.
+    pub fn body_for(&self, format: &'static dyn Format) -> Result<Bytes, ProviderError> {
+        self.request.body_for(format, &self.overrides()).map_err(|_| {
+            let error = ProviderError::retryable(AttemptOutcome::Malformed, "its format cannot say this request");
+            ProviderError { fault: Fault::CandidateDown, may_bill: false, ..error }
+        })
     }
 }
 

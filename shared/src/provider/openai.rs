@@ -155,7 +155,7 @@ impl Provider for OpenAi {
 
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
         let client = self.client(call.model.timeouts.connect_ms)?;
-        let body = self.format.splice(&call.request.body, &call.overrides());
+        let body = call.body_for(self.format)?;
         let keys = self.keys_in_turn(call.now_ms);
         let last = keys.len() - 1;
         for (i, key) in keys.into_iter().enumerate() {
@@ -205,7 +205,7 @@ async fn answer(response: Response, call: &Call<'_>, begun: Instant) -> Result<R
     }
     let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms, Some(call.room)).await?;
-    let n = call.request.n;
+    let n = call.request.facts.n;
     match apart(&ANSWERS, body.len(), move || Completion::parse(body, n, first_byte_ms)).await {
         Ok(completion) => Ok(Reply::Whole(Box::new(completion))),
         Err(NotACompletion::Error) => {
@@ -306,7 +306,7 @@ const DRAIN: Duration = Duration::from_millis(20);
 
 impl SseChunks {
     fn new(response: Response, call: &Call<'_>) -> Self {
-        let (answers, room) = (Answers::of(call.request.n), call.room.clone());
+        let (answers, room) = (Answers::of(call.request.facts.n), call.room.clone());
         Self { response, parser: SseParser::default(), answers, end: None, room, taken: 0 }
     }
 

@@ -11,7 +11,7 @@ use crate::request::instructions::Instructions;
 use crate::request::journal::Journal;
 use crate::routing::decide::Decision;
 use crate::running::Deadline;
-use crate::wire::openai::request::ChatRequest;
+use crate::wire::request::Request;
 use bytes::Bytes;
 
 /// How long after its deadline a hold expires.
@@ -20,7 +20,7 @@ pub(crate) const LEASE_AFTER_DEADLINE_MS: u64 = 60_000;
 /// Who asks, and for what.
 pub(crate) struct Asked {
     pub(crate) caller: Caller,
-    pub(crate) request: ChatRequest,
+    pub(crate) request: Request,
     pub(crate) wants: Instructions,
     pub(crate) room: Room,
     pub(crate) deadline: Deadline,
@@ -36,7 +36,7 @@ pub(crate) struct Label {
 pub(crate) struct Work<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) caller: Caller,
-    pub(crate) request: ChatRequest,
+    pub(crate) request: Request,
     pub(crate) wants: Instructions,
     /// The memory that it may use.
     pub(crate) room: Room,

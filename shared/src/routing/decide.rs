@@ -3,14 +3,15 @@
 //! Everything here happens in process, before anything is held or sent. The tier follows from the summed probability of
 //! all its intents, not from the single likeliest one: two reasoning intents at 0.3 each outweigh a cheap one at 0.4.
 
-use crate::catalog::{Capabilities, Catalog, Model, Target, Tier};
+use crate::catalog::{Catalog, Model, Target, Tier};
 use crate::config::{Config, IntentSpec};
 use crate::directory::authenticate::Caller;
 use crate::error::Error;
 use crate::estimate::InputEstimate;
 use crate::receipt::{Intent, IntentSource};
 use crate::routing::intents::Intents;
-use crate::wire::openai::request::{AnswerFormat, ChatRequest};
+use crate::wire::format::FieldNames;
+use crate::wire::request::Request;
 use std::sync::Arc;
 
 /// What was decided about a request.
@@ -46,25 +47,20 @@ struct Detected {
 /// # Errors
 /// 404 for an unknown model, 403 for one that the tenant may not use, 400 if no model can do what the request needs or the
 /// tenant's settings do not allow what it would make the provider bill.
-pub async fn decide(
-    config: &Config,
-    intents: &Intents,
-    caller: &Caller,
-    request: &ChatRequest,
-) -> Result<Decision, Error> {
-    let catalog = &config.catalog;
-    if let Some(field) = request.paid_extra.as_deref().filter(|_| !caller.tenant.settings.allow_paid_extras) {
+pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request: &Request) -> Result<Decision, Error> {
+    let (catalog, facts) = (&config.catalog, &request.facts);
+    if let Some(field) = facts.paid_extra.as_deref().filter(|_| !caller.tenant.settings.allow_paid_extras) {
         let message = format!(
             "`{field}` changes what the provider bills. This tenant's settings do not allow that; `allow_paid_extras` would."
         );
         return Err(Error::invalid(field, message));
     }
-    if request.models.is_empty() {
-        return match catalog.resolve(&request.model) {
-            None => Err(not_found(catalog, caller, &request.model)),
+    if facts.models.is_empty() {
+        return match catalog.resolve(&facts.model) {
+            None => Err(not_found(catalog, caller, &facts.model)),
             Some(Target::Auto) if !caller.tenant.allows("auto") => Err(Error::ModelNotAllowed("auto".into())),
             Some(Target::Auto) => {
-                let found = detect(config, intents, &request.prompt).await;
+                let found = detect(config, intents, &facts.prompt).await;
                 let (tier, candidates, rejected) = tier_that_can(catalog, found.tier, caller, request)?;
                 Ok(Decision {
                     intent: Some(found.intent),
@@ -82,17 +78,20 @@ pub async fn decide(
                 {
                     return Err(Error::ModelNotAllowed(tier.name.to_string()));
                 }
-                pinned(Some(tier.clone()), tier.models.clone(), caller, request)
+                pinned(catalog, Some(tier.clone()), tier.models.clone(), caller, request)
             }
-            Some(Target::Model(model)) => pinned(None, vec![model], caller, request),
+            Some(Target::Model(model)) => pinned(catalog, None, vec![model], caller, request),
         };
     }
     let mut models: Vec<Arc<Model>> = Vec::new();
-    for name in Some(&request.model).filter(|name| !name.is_empty()).into_iter().chain(&request.models) {
+    for name in Some(&facts.model).filter(|name| !name.is_empty()).into_iter().chain(&facts.models) {
         let named = match catalog.resolve(name) {
             None => return Err(not_found(catalog, caller, name)),
             Some(Target::Auto) => {
-                return Err(Error::invalid("models", "`auto` cannot stand in or beside a list of models."));
+                return Err(Error::invalid(
+                    request.format.fields().models,
+                    "`auto` cannot stand in or beside a list of models.",
+                ));
             }
             Some(Target::Tier(tier)) => tier.models.clone(),
             Some(Target::Model(model)) => vec![model],
@@ -103,7 +102,7 @@ pub async fn decide(
             }
         }
     }
-    pinned(None, models, caller, request)
+    pinned(catalog, None, models, caller, request)
 }
 
 /// Names that differ in no more letters than one in this many are taken for misspelt.
@@ -130,12 +129,13 @@ pub(crate) fn not_found(catalog: &Catalog, caller: &Caller, name: &str) -> Error
 
 /// A decision that the client made.
 fn pinned(
+    catalog: &Catalog,
     tier: Option<Arc<Tier>>,
     models: Vec<Arc<Model>>,
     caller: &Caller,
-    request: &ChatRequest,
+    request: &Request,
 ) -> Result<Decision, Error> {
-    let (candidates, rejected, why_not) = eligible(&models, tier.as_deref(), caller, request);
+    let (candidates, rejected, why_not) = eligible(catalog, &models, tier.as_deref(), caller, request);
     match (candidates.is_empty(), why_not) {
         (true, Some(error)) => Err(error),
         _ => Ok(Decision {
@@ -195,7 +195,7 @@ fn default_of(config: &Config, intents: &Intents) -> Detected {
 
 impl Decision {
     /// Takes the default intent, for nothing could say what the request is about.
-    pub(crate) fn fall_back(&mut self, config: &Config, intents: &Intents, caller: &Caller, request: &ChatRequest) {
+    pub(crate) fn fall_back(&mut self, config: &Config, intents: &Intents, caller: &Caller, request: &Request) {
         let default = default_of(config, intents);
         if let Ok((tier, candidates, rejected)) = tier_that_can(&config.catalog, default.tier, caller, request) {
             self.intent = Some(Intent {
@@ -207,7 +207,7 @@ impl Decision {
     }
 
     /// Takes the intent that a model named.
-    pub(crate) fn take(&mut self, spec: &IntentSpec, config: &Config, caller: &Caller, request: &ChatRequest) {
+    pub(crate) fn take(&mut self, spec: &IntentSpec, config: &Config, caller: &Caller, request: &Request) {
         let Some(tier) = config.catalog.tier(&spec.tier) else { return };
         if let Ok((tier, candidates, rejected)) = tier_that_can(&config.catalog, tier.clone(), caller, request) {
             self.difficulty = Some(if tier.strength == 0 { 0.0 } else { 1.0 });
@@ -220,13 +220,13 @@ impl Decision {
 type Served = (Arc<Tier>, Vec<Arc<Model>>, Vec<(Arc<str>, String)>);
 
 /// The tier, or if none of its models can, the next stronger one, or the next weaker one.
-fn tier_that_can(catalog: &Catalog, tier: Arc<Tier>, caller: &Caller, request: &ChatRequest) -> Result<Served, Error> {
+fn tier_that_can(catalog: &Catalog, tier: Arc<Tier>, caller: &Caller, request: &Request) -> Result<Served, Error> {
     let mut rejected = Vec::new();
     let mut why = None;
     let stronger = catalog.tiers[tier.strength..].iter();
     let weaker = catalog.tiers[..tier.strength].iter().rev();
     for tier in stronger.chain(weaker) {
-        let (candidates, no, why_not) = eligible(&tier.models, Some(tier), caller, request);
+        let (candidates, no, why_not) = eligible(catalog, &tier.models, Some(tier), caller, request);
         rejected.extend(no);
         if !candidates.is_empty() {
             return Ok((tier.clone(), candidates, rejected));
@@ -240,21 +240,29 @@ fn tier_that_can(catalog: &Catalog, tier: Arc<Tier>, caller: &Caller, request: &
 type Eligible = (Vec<Arc<Model>>, Vec<(Arc<str>, String)>, Option<Error>);
 
 /// Which models can serve a request, which cannot and why, and what to tell the client if none can.
-pub(crate) fn eligible(models: &[Arc<Model>], tier: Option<&Tier>, caller: &Caller, request: &ChatRequest) -> Eligible {
-    let needed = needs(request);
-    let input = InputEstimate::of(request);
+pub(crate) fn eligible(
+    catalog: &Catalog,
+    models: &[Arc<Model>],
+    tier: Option<&Tier>,
+    caller: &Caller,
+    request: &Request,
+) -> Eligible {
+    let (facts, fields) = (&request.facts, request.format.fields());
+    let likely_tokens = InputEstimate::of(facts).likely_tokens / 2;
     let (mut candidates, mut rejected, mut why_not) = (Vec::new(), Vec::new(), None);
     for model in models {
         let allowed = caller.tenant.allows(&model.name) || tier.is_some_and(|tier| caller.tenant.allows(&tier.name));
         let (reason, error) = if !allowed {
             ("not allowed for this tenant".to_owned(), Error::ModelNotAllowed(model.name.to_string()))
-        } else if let Some(capability) = model.capabilities.lacks(needed) {
+        } else if let Some(capability) = model.capabilities.lacks(facts.needs) {
             let message = format!("No model that could serve this request has the capability `{capability}`.");
-            (format!("lacks {capability}"), Error::invalid(field_of(capability), message))
-        } else if input.likely_tokens / 2 > model.context_tokens {
-            let error = serde_json::json!({"message": format!("The request has about {} tokens; the model's window is {}.", input.likely_tokens / 2, model.context_tokens),
-                "code": "context_length_exceeded", "param": "messages"});
-            ("the request is longer than its window".to_owned(), Error::Provider { status: 400, error })
+            (format!("lacks {capability}"), Error::invalid(field_of(capability, fields), message))
+        } else if likely_tokens > model.context_tokens {
+            let (tokens, window_tokens, field) = (likely_tokens, model.context_tokens, fields.messages);
+            ("the request is longer than its window".to_owned(), Error::ContextTooLong { tokens, window_tokens, field })
+        } else if let Some(Err(why)) = catalog.format_of(model).map(|format| request.left_out(format)) {
+            let message = format!("{why}; no model that could serve this request understands it.");
+            (format!("its provider's format cannot say this: {why}"), Error::invalid(why.field, message))
         } else {
             candidates.push(model.clone());
             continue;
@@ -265,23 +273,12 @@ pub(crate) fn eligible(models: &[Arc<Model>], tier: Option<&Tier>, caller: &Call
     (candidates, rejected, why_not)
 }
 
-/// What a request needs of a model.
-fn needs(request: &ChatRequest) -> Capabilities {
-    Capabilities {
-        tools: request.has_tools,
-        json_schema: matches!(request.format, AnswerFormat::JsonSchema(_)),
-        vision: request.images > 0,
-        logprobs: request.logprobs,
-        prefill: false,
-    }
-}
-
 /// The request's field that asks for a capability.
-fn field_of(capability: &str) -> &'static str {
+fn field_of(capability: &str, fields: &FieldNames) -> &'static str {
     match capability {
-        "tools" => "tools",
-        "json_schema" => "response_format",
-        "logprobs" => "logprobs",
-        _ => "messages",
+        "tools" => fields.tools,
+        "json_schema" => fields.answer_format,
+        "logprobs" => fields.logprobs,
+        _ => fields.messages,
     }
 }

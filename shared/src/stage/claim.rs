@@ -30,7 +30,7 @@ pub(crate) async fn claim(work: &mut Work<'_>) -> Result<Option<Bytes>, Error> {
     let now_ms = work.gateway.clock.now_ms();
     let lease_until_ms = work.lease_until_ms(now_ms);
     let id = work.journal.id;
-    let begun = work.gateway.ledger.begin(&key, work.request.body_hash(), id, lease_until_ms, now_ms).await;
+    let begun = work.gateway.ledger.begin(&key, work.request.hash(), id, lease_until_ms, now_ms).await;
     let claimed = match begun {
         Ok(Begun::Fresh) => Ok(None),
         Ok(Begun::Running) => return Err(Error::IdempotencyInProgress),

@@ -61,12 +61,12 @@ async fn decide_again(work: &mut Work<'_>, decision: &mut Decision, hold: &mut H
 /// One call of the first model of the classifier's tier that this tenant may use: the word that it answers.
 async fn ask(work: &mut Work<'_>, health: &KnownHealth) -> Option<String> {
     let gateway = work.gateway;
-    let question = gateway.classifier.question(&work.request.prompt)?;
+    let question = gateway.classifier.question(&work.request.facts.prompt)?;
     let tier = gateway.classifier.tier.as_ref()?;
-    let (models, _, _) = eligible(&tier.models, Some(tier), &work.caller, &question);
+    let (models, _, _) = eligible(&gateway.config.catalog, &tier.models, Some(tier), &work.caller, &question);
     let of = |name| health.iter().find(|(known, _)| known == name).map(|(_, health)| *health);
     let health: Vec<_> = models.iter().filter_map(|model| of(&model.name)).collect();
-    let most = question.max_output_tokens;
+    let most = question.facts.max_output_tokens;
     let ranked = rank(&models, &health, &work.caller.tenant.uid, most, u64::MAX, &gateway.config.health);
     // A model that is out is not asked for so little.
     let usable = |scored: Option<_>| {

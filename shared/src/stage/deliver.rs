@@ -53,7 +53,7 @@ pub(crate) async fn deliver(
         most_bytes if is_cached => Keep::Wanted(usize::try_from(most_bytes).unwrap_or(usize::MAX)),
         _ => Keep::No,
     };
-    let write = Writing { include_usage: work.request.include_usage, hide_logprobs: winner.hide_logprobs };
+    let write = Writing { include_usage: work.request.facts.include_usage, hide_logprobs: winner.hide_logprobs };
     let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, keep };
     let (ended, waited) = read_on(opened, &model, write, &work.deadline, sink).await;
     work.journal.waited_for(waited);
@@ -78,7 +78,7 @@ pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, rep
     settle_hit(work, &body).await;
     match body {
         Err(error) => reply.error(&work.journal, &error),
-        Ok(body) if work.request.stream => {
+        Ok(body) if work.request.facts.stream => {
             reply.begin(&work.journal);
             reply.event(&work.journal, work.room.keep(body), HIT_PATIENCE, &work.deadline).await;
             reply.last(stream_end(work));

@@ -7,7 +7,7 @@
 
 use crate::config::UpgradeSettings;
 use crate::provider::{Choice, TokenLogprobs};
-use crate::wire::openai::request::{AnswerFormat, ChatRequest};
+use crate::wire::facts::{AnswerFormat, Facts};
 use crate::wire::schema::Schema;
 use serde::de::IgnoredAny;
 
@@ -51,20 +51,15 @@ pub enum Extent {
 
 /// Why an answer is unreliable; `None` if nothing speaks against it.
 #[must_use]
-pub fn unreliable(
-    choices: &[Choice],
-    extent: Extent,
-    request: &ChatRequest,
-    settings: &UpgradeSettings,
-) -> Option<String> {
-    let mut form = match &request.format {
+pub fn unreliable(choices: &[Choice], extent: Extent, facts: &Facts, settings: &UpgradeSettings) -> Option<String> {
+    let mut form = match &facts.answer_format {
         AnswerFormat::Text => Form::Any,
         AnswerFormat::JsonObject => Form::Object,
         // An opening is not held against a schema, which is then not read.
         AnswerFormat::JsonSchema(_) if extent == Extent::Opening => Form::Any,
         AnswerFormat::JsonSchema(schema) => Form::Of(Schema::read(schema)),
     };
-    choices.iter().find_map(|choice| judge(choice, extent, &mut form, request, settings))
+    choices.iter().find_map(|choice| judge(choice, extent, &mut form, facts, settings))
 }
 
 /// What form the answers must have, and how much work may still be done to see whether they have it.
@@ -88,7 +83,7 @@ fn judge(
     choice: &Choice,
     extent: Extent,
     form: &mut Form,
-    request: &ChatRequest,
+    facts: &Facts,
     settings: &UpgradeSettings,
 ) -> Option<String> {
     let text = choice.text.trim();
@@ -99,7 +94,7 @@ fn judge(
         if text.is_empty() && !choice.calls_tools {
             return Some("the answer is empty".into());
         }
-        if choice.finish.as_deref() == Some("length") && request.max_output_tokens.is_none() {
+        if choice.finish.as_deref() == Some("length") && facts.max_output_tokens.is_none() {
             return Some("the answer was cut by its length".into());
         }
         if !choice.calls_tools && !form.holds(text) {
@@ -136,11 +131,13 @@ fn unlikely(logprobs: TokenLogprobs, settings: &UpgradeSettings) -> Option<Strin
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::wire::format::Format;
+    use crate::wire::openai::CHAT;
     use bytes::Bytes;
 
-    fn request(more: &str) -> ChatRequest {
+    fn facts(more: &str) -> Facts {
         let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"x"}}]{more}}}"#);
-        ChatRequest::parse(Bytes::from(body)).unwrap()
+        CHAT.read(Bytes::from(body)).unwrap().1
     }
 
     fn settings() -> UpgradeSettings {
@@ -176,7 +173,7 @@ mod tests {
             (likely(-15.0, -2.0), "", false),
             (likely(-9.5, -9.4), "", false),
         ] {
-            let verdict = unreliable(std::slice::from_ref(&choice), Extent::Whole, &request(more), &settings());
+            let verdict = unreliable(std::slice::from_ref(&choice), Extent::Whole, &facts(more), &settings());
             assert_eq!(verdict.is_none(), good, "{choice:?}: {verdict:?}");
         }
     }
@@ -184,11 +181,11 @@ mod tests {
     #[test]
     fn a_long_answer_that_quotes_a_hedge_later_passes() {
         let text = format!("{} I'm not sure", "A sure sentence. ".repeat(30));
-        assert_eq!(unreliable(&[answer(&text, "stop")], Extent::Whole, &request(""), &settings()), None);
+        assert_eq!(unreliable(&[answer(&text, "stop")], Extent::Whole, &facts(""), &settings()), None);
     }
 
     #[test]
     fn an_opening_is_not_blamed_for_what_may_still_come() {
-        assert_eq!(unreliable(&[answer("", "")], Extent::Opening, &request(""), &settings()), None);
+        assert_eq!(unreliable(&[answer("", "")], Extent::Opening, &facts(""), &settings()), None);
     }
 }

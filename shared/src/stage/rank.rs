@@ -61,6 +61,6 @@ pub(crate) async fn candidates(work: &mut Work<'_>, decision: &Decision, known: 
             health
         }
     };
-    let (tenant, most) = (&work.caller.tenant.uid, work.request.max_output_tokens);
+    let (tenant, most) = (&work.caller.tenant.uid, work.request.facts.max_output_tokens);
     rank(&decision.candidates, &health, tenant, most, work.journal.id.draw(), &gateway.config.health)
 }

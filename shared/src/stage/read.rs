@@ -11,7 +11,8 @@ use crate::request::journal::Journal;
 use crate::request::work::Asked;
 use crate::stage::admit::rate::refuse_early;
 use crate::tenant::uid_apart;
-use crate::wire::openai::request::ChatRequest;
+use crate::wire::format::Format;
+use crate::wire::request::Request;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,7 +21,12 @@ use tokio::time::Instant;
 const SETTLE_TIME: Duration = Duration::from_secs(4);
 
 /// Finds out who asks, from the head alone, and only then reads for what: a body without a valid key costs nothing.
-pub(crate) async fn read(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -> Result<Asked, Error> {
+pub(crate) async fn read(
+    gateway: &Gateway,
+    format: &'static dyn Format,
+    incoming: Incoming,
+    journal: &mut Journal,
+) -> Result<Asked, Error> {
     let limit = Duration::from_millis(gateway.config.request_deadline_ms);
     let end = incoming.time_left.map(|left| journal.started + (left - SETTLE_TIME.min(left / 4)));
     let deadline = |begun: Instant| gateway.running.deadline(end.map_or(begun + limit, |end| end.min(begun + limit)));
@@ -41,10 +47,11 @@ pub(crate) async fn read(gateway: &Gateway, incoming: Incoming, journal: &mut Jo
     // What a client takes to send its body is neither our latency nor taken from its deadline.
     journal.started = Instant::now();
     let deadline = deadline(journal.started);
-    let parsed = apart(&BODIES, body.len(), move || ChatRequest::parse(body));
+    let parsed = apart(&BODIES, body.len(), move || Request::read(format, body));
     let request = deadline.bound(parsed).await.map_err(|_| Error::DeadlineExceeded)??;
-    room.grow(if request.stream { STREAM_BYTES } else { 0 })?;
-    journal.requested_model = if request.model.is_empty() { request.models[0].clone() } else { request.model.clone() };
-    journal.streamed = request.stream;
+    let facts = &request.facts;
+    room.grow(if facts.stream { STREAM_BYTES } else { 0 })?;
+    journal.requested_model = if facts.model.is_empty() { facts.models[0].clone() } else { facts.model.clone() };
+    journal.streamed = facts.stream;
     Ok(Asked { caller, request, wants, room, deadline })
 }

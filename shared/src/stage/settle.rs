@@ -99,7 +99,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome) {
 /// Remembers what the request was newly found to be about.
 async fn remember_label(work: &Work<'_>) {
     let (Some(Label { name, ttl_ms }), gateway) = (&work.label, work.gateway) else { return };
-    let key = gateway.classifier.label_key(&work.caller.tenant.uid, &work.request.prompt);
+    let key = gateway.classifier.label_key(&work.caller.tenant.uid, &work.request.facts.prompt);
     if let Err(error) = gateway.labels().put(&key, name.clone(), *ttl_ms, gateway.clock.now_ms()).await {
         tracing::warn!(%error, "a classification is not remembered");
     }
@@ -125,7 +125,7 @@ pub(crate) async fn settle_hit(work: &mut Work<'_>, body: &Result<Bytes, Error>)
         log_for_replay(gateway, &receipt, &error);
     }
     if work.claim.is_some() {
-        let answer = body.as_ref().ok().map(|body| kept(work, body.clone(), work.request.stream));
+        let answer = body.as_ref().ok().map(|body| kept(work, body.clone(), work.request.facts.stream));
         finish(work, answer).await;
     }
 }

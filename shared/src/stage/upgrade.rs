@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub(crate) fn first_call_options(work: &Work<'_>, upgradable: bool) -> CallOptions<'static> {
     let holdback = usize::try_from(work.gateway.config.upgrade.stream_holdback_bytes).unwrap_or(0);
     CallOptions {
-        ask_logprobs: upgradable && !work.request.logprobs,
+        ask_logprobs: upgradable && !work.request.facts.needs.logprobs,
         opening_bytes: if upgradable { holdback } else { 0 },
         ..CallOptions::plain(AttemptKind::First)
     }
@@ -46,10 +46,10 @@ pub(crate) fn stronger_tier(work: &Work<'_>, decision: &Decision) -> Option<Arc<
 pub(crate) fn judge(work: &Work<'_>, winner: &Winner) -> Option<String> {
     let settings = &work.gateway.config.upgrade;
     match &winner.answer {
-        Response::Whole(completion) => unreliable(&completion.choices, Extent::Whole, &work.request, settings),
+        Response::Whole(completion) => unreliable(&completion.choices, Extent::Whole, &work.request.facts, settings),
         Response::Stream(opened) => {
             let extent = if opened.rest.is_none() { Extent::Whole } else { Extent::Opening };
-            unreliable(&opened.answers(), extent, &work.request, settings)
+            unreliable(&opened.answers(), extent, &work.request.facts, settings)
         }
     }
 }
@@ -67,7 +67,8 @@ pub(crate) async fn upgrade(
     if let Some(attempt) = work.journal.attempts.get_mut(first.attempt) {
         attempt.outcome = AttemptOutcome::LowConfidence;
     }
-    let (models, _, _) = eligible(&stronger.models, Some(stronger), &work.caller, &work.request);
+    let (models, _, _) =
+        eligible(&work.gateway.config.catalog, &stronger.models, Some(stronger), &work.caller, &work.request);
     let mut models: Vec<_> = models.into_iter().filter(|model| model.name != first.model.name).collect();
     if models.is_empty() {
         work.journal.because(format!("no model of the tier {} can take this request", stronger.name));

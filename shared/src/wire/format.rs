@@ -9,6 +9,7 @@
 
 use crate::error::Error;
 use crate::wire::body::Body;
+use crate::wire::conversation::{Conversation, Untranslatable};
 use crate::wire::facts::Facts;
 use bytes::Bytes;
 use std::fmt::Debug;
@@ -41,6 +42,15 @@ pub struct FieldNames {
     pub logprobs: &'static str,
 }
 
+/// A request that was translated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// As the provider's format has it.
+    pub body: Bytes,
+    /// What of the client's request this format cannot say, in words for the receipt.
+    pub left_out: Vec<String>,
+}
+
 /// How requests and answers are written.
 pub trait Format: Debug + Send + Sync {
     /// Its name, by which formats are compared; kept in the keys of remembered answers, so it never changes.
@@ -57,6 +67,19 @@ pub trait Format: Debug + Send + Sync {
 
     /// The request for a provider that speaks this very format: the client's bytes with what the gateway says itself.
     fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes;
+
+    /// The meaning of a request that this format has read, for a provider that speaks another.
+    ///
+    /// # Errors
+    /// What has no meaning outside of this format, and cannot be left out.
+    fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable>;
+
+    /// A request of another format for a provider that speaks this one. Whether it can be written, and what is left out,
+    /// must not depend on `overrides`.
+    ///
+    /// # Errors
+    /// What this format cannot say, and what cannot be left out.
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable>;
 }
 
 impl PartialEq for dyn Format {

@@ -1,6 +1,7 @@
 //! Wire formats: how requests and answers are written, and what the gateway reads in them.
 
 pub mod body;
+pub mod conversation;
 pub mod facts;
 pub mod format;
 pub mod json;

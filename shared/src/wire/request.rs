@@ -2,20 +2,27 @@
 
 use crate::error::Error;
 use crate::wire::body::Body;
+use crate::wire::conversation::Untranslatable;
 use crate::wire::facts::Facts;
-use crate::wire::format::{Format, Overrides};
+use crate::wire::format::{Format, Overrides, Written};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A request that has been read and checked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Request {
     /// The format of the door that it came through.
     pub format: &'static dyn Format,
     /// What the pipeline knows of it.
     pub facts: Facts,
     body: Body,
+    /// What other formats cannot say of it, by their names; each is found out once.
+    translations: Mutex<Vec<(&'static str, Translation)>>,
 }
+
+/// What is left out in a translation, or why there is none.
+type Translation = Result<Arc<[String]>, Untranslatable>;
 
 impl Request {
     /// Reads and checks a body that is in this format.
@@ -24,7 +31,7 @@ impl Request {
     /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
     pub fn read(format: &'static dyn Format, bytes: Bytes) -> Result<Self, Error> {
         let (body, facts) = format.read(bytes)?;
-        Ok(Self { format, facts, body })
+        Ok(Self { format, facts, body, translations: Mutex::default() })
     }
 
     /// Its bytes, and where its fields stand.
@@ -33,15 +40,47 @@ impl Request {
         &self.body
     }
 
-    /// What goes to a provider that speaks this format.
-    #[must_use]
-    pub fn body_for(&self, format: &dyn Format, overrides: &Overrides<'_>) -> Bytes {
-        format.splice(&self.body, overrides)
+    /// What goes to a provider that speaks `format`: the client's own bytes where both speak the same.
+    ///
+    /// # Errors
+    /// What cannot be said in `format`.
+    pub fn body_for(&self, format: &'static dyn Format, overrides: &Overrides<'_>) -> Result<Bytes, Untranslatable> {
+        if self.format == format {
+            return Ok(format.splice(&self.body, overrides));
+        }
+        Ok(self.translated(format, overrides)?.body)
     }
 
-    /// SHA-256 of the body as it came.
+    /// What of this request is left out for a provider that speaks `format`: nothing, where both speak the same.
+    ///
+    /// # Errors
+    /// What cannot be said in `format`, so that no such provider can serve it.
+    pub fn left_out(&self, format: &'static dyn Format) -> Translation {
+        if self.format == format {
+            return Ok(Arc::default());
+        }
+        let mut known = self.translations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = known.iter().find(|(name, _)| *name == format.name()) {
+            return found.clone();
+        }
+        let overrides = Overrides { model: "", max_output_tokens: 1, stream: self.facts.stream, ask_logprobs: false };
+        let found = self.translated(format, &overrides).map(|written| written.left_out.into());
+        known.push((format.name(), found.clone()));
+        found
+    }
+
+    fn translated(&self, format: &'static dyn Format, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        format.write(&self.format.conversation(&self.body)?, overrides)
+    }
+
+    /// SHA-256 of the body as it came, and of the format that it is in: another format's same bytes are another request.
     #[must_use]
-    pub fn body_hash(&self) -> [u8; 32] {
-        Sha256::digest(self.body.bytes()).into()
+    pub fn hash(&self) -> [u8; 32] {
+        let name = self.format.name().as_bytes();
+        let mut hash = Sha256::new();
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update(self.body.bytes());
+        hash.finalize().into()
     }
 }

@@ -74,8 +74,8 @@ impl Left {
 
 /// What a call of each candidate may use at most.
 fn bounds(work: &Work<'_>, models: &[Arc<Model>]) -> Vec<Amounts> {
-    let input_tokens = InputEstimate::of(&work.request).strict_tokens;
-    models.iter().map(|model| Amounts { requests: 1, ..at_most(&work.request, model, input_tokens) }).collect()
+    let input_tokens = InputEstimate::of(&work.request.facts).strict_tokens;
+    models.iter().map(|model| Amounts { requests: 1, ..at_most(&work.request.facts, model, input_tokens) }).collect()
 }
 
 /// After a refusal by `quota`: leaves out of a decision what has no room in it. Answers whether the rest is worth another

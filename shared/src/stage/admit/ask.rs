@@ -41,7 +41,7 @@ pub(crate) async fn ask(
     let ask = admission(work, decision, now_ms);
     let mut models: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
     let label_key =
-        decision.unsure.then(|| gateway.classifier.label_key(&work.caller.tenant.uid, &work.request.prompt));
+        decision.unsure.then(|| gateway.classifier.label_key(&work.caller.tenant.uid, &work.request.facts.prompt));
     if decision.unsure {
         // A model will be asked what it is about, and may send it to any tier.
         let all = gateway.config.catalog.tiers.iter().flat_map(|tier| &tier.models);
@@ -74,10 +74,11 @@ pub(crate) async fn ask(
 pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Admission {
     let tenant = &work.caller.tenant;
     let limits = &tenant.settings.limits;
-    let input = InputEstimate::of(&work.request);
-    let allowance = if decision.unsure { work.gateway.classifier.allowance(&work.request) } else { Amounts::default() };
+    let input = InputEstimate::of(&work.request.facts);
+    let allowance =
+        if decision.unsure { work.gateway.classifier.allowance(&work.request.facts) } else { Amounts::default() };
     let hold = |input_tokens| {
-        let most = dearest(decision.candidates.iter().map(|model| at_most(&work.request, model, input_tokens)));
+        let most = dearest(decision.candidates.iter().map(|model| at_most(&work.request.facts, model, input_tokens)));
         Amounts { requests: 1, ..most.plus(allowance) }
     };
     let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
@@ -87,7 +88,7 @@ pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Ad
         settings_version: tenant.version,
         request_rate: rate(limits.requests_per_minute),
         token_rate: rate(limits.tokens_per_minute),
-        rate_tokens: rate_tokens(&work.request, input),
+        rate_tokens: rate_tokens(&work.request.facts, input),
         concurrency: limits.concurrency,
         quotas: quota_windows(tenant, now_ms).into_iter().map(|window| quota_ask(limits, window)).collect(),
         hold: hold(input.likely_tokens),

@@ -19,7 +19,7 @@ use crate::store::{Admission, Counters, Refusal, Standing, Verdict};
 /// Refuses a request whose tenant is known to be over a rate, without asking the store.
 pub(crate) fn refuse_known(work: &mut Work<'_>) -> Result<(), Error> {
     let reads_cache = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
-    let tokens = rate_tokens(&work.request, InputEstimate::of(&work.request));
+    let tokens = rate_tokens(&work.request.facts, InputEstimate::of(&work.request.facts));
     let may_hit = reads_cache && is_cacheable(work);
     let tokens = Some(tokens).filter(|_| !may_hit && work.wants.idempotency_key.is_none());
     refuse_early(work.gateway, &work.caller, tokens, &mut work.journal)

@@ -41,8 +41,8 @@ impl Remembered {
 
 /// Whether this request's answer may be remembered at all.
 pub(crate) fn is_cacheable(work: &Work<'_>) -> bool {
-    let (cache, request) = (&work.caller.tenant.settings.cache, &work.request);
-    let repeatable = cache.any_temperature || (request.temperature.is_none_or(|t| t <= 0.3) && request.n == 1);
+    let (cache, facts) = (&work.caller.tenant.settings.cache, &work.request.facts);
+    let repeatable = cache.any_temperature || (facts.temperature.is_none_or(|t| t <= 0.3) && facts.n == 1);
     cache.enabled && repeatable && work.wants.cache != CacheUse::NoStore
 }
 
@@ -71,7 +71,9 @@ pub(crate) fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
         Some(false) => 1,
         Some(true) => 2,
     }]);
-    for (name, value) in request.raw_fields() {
+    // The same bytes mean another thing at another door, and are answered in another format.
+    add(request.format.name().as_bytes());
+    for (name, value) in request.body().raw_fields() {
         add(name.as_bytes());
         add(value);
     }

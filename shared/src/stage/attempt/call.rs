@@ -9,7 +9,7 @@ use crate::request::work::Work;
 use crate::stage::attempt::evidence::{Patience, shown};
 use crate::stage::attempt::open::{OpenOptions, open};
 use crate::stage::attempt::stream::{Drained, StreamEnd, StreamHead, Times};
-use crate::wire::openai::request::ChatRequest;
+use crate::wire::request::Request;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ pub(crate) struct CallOptions<'r> {
     /// Why the first call is made.
     pub(crate) kind: AttemptKind,
     /// What is asked, where it is not what the client asks.
-    pub(crate) question: Option<&'r ChatRequest>,
+    pub(crate) question: Option<&'r Request>,
     /// How long it may take, where that is less than the model's own time.
     pub(crate) within_ms: Option<u64>,
     /// Whether to ask for log-probabilities, for the judge, where the model can tell them.
@@ -83,6 +83,7 @@ pub(crate) async fn call(
     options: CallOptions<'_>,
     leased_at_ms: Option<u64>,
 ) -> Result<Winner, Failed> {
+    note_what_is_left_out(work, model, options);
     let begun = Instant::now();
     let begun_at_ms = leased_at_ms.unwrap_or_else(|| work.gateway.clock.now_ms());
     let hide_logprobs = options.ask_logprobs && model.capabilities.logprobs;
@@ -98,7 +99,7 @@ pub(crate) async fn call(
                 Response::Whole(completion) => {
                     attempt.ttft_ms = Some(completion.first_byte_ms);
                     let bytes = completion.choices.iter().map(|choice| choice.text.len()).sum();
-                    bill(&mut attempt, request, model, completion.usage, bytes);
+                    bill(&mut attempt, &request.facts, model, completion.usage, bytes);
                     let sight = Sight::of_whole(latency_ms, attempt.usage.output_tokens);
                     work.seen.push(Observation { model: model.name.clone(), begun_at_ms, sight });
                 }
@@ -113,12 +114,25 @@ pub(crate) async fn call(
             (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
             if error.may_bill {
                 let usage = head.iter().rev().find_map(|chunk| chunk.usage);
-                bill(&mut attempt, request, model, usage, head.iter().map(Chunk::answer_bytes).sum());
+                bill(&mut attempt, &request.facts, model, usage, head.iter().map(Chunk::answer_bytes).sum());
             }
             work.journal.attempts.push(attempt);
             let sight = shown(work, &error, patience, begun_at_ms);
             Err((error, Some(Observation { model: model.name.clone(), begun_at_ms, sight })))
         }
+    }
+}
+
+/// Writes down what the model's provider is not told, for its format has no word for it.
+fn note_what_is_left_out(work: &mut Work<'_>, model: &Model, options: CallOptions<'_>) {
+    let Some(format) = work.gateway.config.catalog.format_of(model) else { return };
+    let left_out = options.question.unwrap_or(&work.request).left_out(format).unwrap_or_default();
+    if !left_out.is_empty() {
+        work.journal.because(format!(
+            "{} is not told what its format has no word for: {}",
+            model.name,
+            left_out.join(", ")
+        ));
     }
 }
 
@@ -135,7 +149,7 @@ async fn ask(
     let (timeouts, deadline, room) = (&model.timeouts, &work.deadline, &work.room);
     let after = |ms| begun + Duration::from_millis(ms);
     let ends = after(timeouts.total_ms);
-    let patience = after(if request.stream { timeouts.first_token_ms } else { timeouts.total_ms }).min(ends);
+    let patience = after(if request.facts.stream { timeouts.first_token_ms } else { timeouts.total_ms }).min(ends);
     // The shorter of two times is whose patience it was.
     let (by, whose) = match options.within_ms.map(after) {
         Some(ours) if ours < patience => (ours, Patience::Ours),
@@ -144,8 +158,8 @@ async fn ask(
     let call = Call {
         model,
         request,
-        max_output_tokens: max_output_tokens(request, model),
-        stream: request.stream,
+        max_output_tokens: max_output_tokens(&request.facts, model),
+        stream: request.facts.stream,
         ask_logprobs: options.ask_logprobs && model.capabilities.logprobs,
         now_ms: begun_at_ms,
         id: work.journal.id,
@@ -163,7 +177,7 @@ async fn ask(
             Reply::Whole(completion) => return Ok(Response::Whole(completion)),
             Reply::Stream(chunks) => chunks,
         };
-        if !request.stream {
+        if !request.facts.stream {
             let error = ProviderError::retryable(AttemptOutcome::Malformed, "a stream that nobody asked for");
             return Err((error, Patience::Models));
         }
@@ -191,7 +205,7 @@ pub(crate) fn close(
     client_left: bool,
 ) {
     let Some(entry) = work.journal.attempts.get_mut(attempt) else { return };
-    bill(entry, &work.request, model, ended.usage, ended.answer_bytes);
+    bill(entry, &work.request.facts, model, ended.usage, ended.answer_bytes);
     entry.latency_ms = times.begun.elapsed().as_secs_f64() * 1000.0;
     entry.outcome = match (&ended.error, client_left) {
         (Some(error), _) => error.outcome,

@@ -1,14 +1,17 @@
 //! OpenAI's chat completions: what most clients and providers speak.
 
 pub mod answer;
+mod conversation;
 pub(crate) mod paid;
 pub mod request;
 mod upstream;
+mod write;
 
 use crate::error::Error;
 use crate::wire::body::Body;
+use crate::wire::conversation::{Conversation, Untranslatable};
 use crate::wire::facts::Facts;
-use crate::wire::format::{FieldNames, Format, Overrides};
+use crate::wire::format::{FieldNames, Format, Overrides, Written};
 use bytes::Bytes;
 
 /// What a provider calls the bound on the answer's tokens.
@@ -74,4 +77,15 @@ impl Format for OpenAiChat {
     fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
         upstream::splice(body, overrides, self.max_tokens_field)
     }
+
+    fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
+        conversation::read(self.name(), body)
+    }
+
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        write::write(self.name(), conversation, overrides, self.max_tokens_field)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,7 @@
 
 use crate::error::Error;
 use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
-pub use crate::wire::facts::AnswerFormat;
-use crate::wire::facts::Facts;
+use crate::wire::facts::{AnswerFormat, Facts};
 use crate::wire::json::fields;
 use crate::wire::openai::paid;
 use crate::wire::schema::MAX_SCHEMA_BYTES;
@@ -11,7 +10,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// Most fields of `stream_options`, which are written anew for the provider; OpenAI documents two.
 const MAX_STREAM_OPTIONS: usize = 32;
@@ -259,73 +257,6 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
     }
 }
 
-/// A chat request; it becomes [`crate::wire::request::Request`] when the stages are free to change.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct ChatRequest {
-    pub body: Body,
-    pub model: Arc<str>,
-    pub models: Vec<Arc<str>>,
-    pub stream: bool,
-    pub include_usage: bool,
-    pub n: u64,
-    pub max_output_tokens: Option<u64>,
-    pub temperature: Option<f64>,
-    pub logprobs: bool,
-    pub has_tools: bool,
-    pub paid_extra: Option<Box<str>>,
-    pub format: AnswerFormat,
-    pub messages: usize,
-    pub images: usize,
-    pub image_bytes: usize,
-    pub prompt: String,
-}
-
-#[allow(missing_docs, clippy::missing_errors_doc)]
-impl ChatRequest {
-    pub fn parse(body: Bytes) -> Result<Self, Error> {
-        let (body, facts) = read(body)?;
-        Ok(Self {
-            body,
-            model: facts.model,
-            models: facts.models,
-            stream: facts.stream,
-            include_usage: facts.include_usage,
-            n: facts.n,
-            max_output_tokens: facts.max_output_tokens,
-            temperature: facts.temperature,
-            logprobs: facts.needs.logprobs,
-            has_tools: facts.needs.tools,
-            paid_extra: facts.paid_extra,
-            format: facts.answer_format,
-            messages: facts.messages,
-            images: facts.images,
-            image_bytes: facts.image_bytes,
-            prompt: facts.prompt,
-        })
-    }
-
-    #[must_use]
-    pub fn raw(&self, name: &str) -> Option<&str> {
-        self.body.raw(name)
-    }
-
-    pub fn raw_fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.body.raw_fields()
-    }
-
-    #[must_use]
-    pub fn body_hash(&self) -> [u8; 32] {
-        use sha2::{Digest, Sha256};
-        Sha256::digest(self.body.bytes()).into()
-    }
-
-    #[must_use]
-    pub fn body_bytes(&self) -> usize {
-        self.body.bytes().len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -333,7 +264,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn refused(body: &str) -> (Option<String>, String) {
-        match ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes())) {
+        match read(Bytes::copy_from_slice(body.as_bytes())) {
             Err(Error::InvalidRequest { param, message }) => (param, message),
             other => panic!("{body} should be refused, but: {other:?}"),
         }
@@ -405,7 +336,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf_8_are_refused_with_their_place() {
-        match ChatRequest::parse(Bytes::from_static(b"{\"model\":\"\xff\"}")) {
+        match read(Bytes::from_static(b"{\"model\":\"\xff\"}")) {
             Err(Error::InvalidRequest { message, .. }) => assert!(message.contains("the byte at 10"), "{message}"),
             other => panic!("{other:?}"),
         }
@@ -414,10 +345,10 @@ mod tests {
     #[test]
     fn what_is_not_known_is_kept_to_the_byte() {
         let body = r#"{ "model":"auto", "x_price": 1.10, "messages":[{"role":"user","content":"x","y":1e2}], "\u0061b": {"k" : [ ]} }"#;
-        let request = ChatRequest::parse(Bytes::from_static(body.as_bytes())).unwrap();
-        assert_eq!(request.raw("x_price"), Some("1.10"));
-        assert_eq!(request.raw("ab"), Some(r#"{"k" : [ ]}"#));
-        assert_eq!(request.raw("messages"), Some(r#"[{"role":"user","content":"x","y":1e2}]"#));
+        let (kept, _) = read(Bytes::from_static(body.as_bytes())).unwrap();
+        assert_eq!(kept.raw("x_price"), Some("1.10"));
+        assert_eq!(kept.raw("ab"), Some(r#"{"k" : [ ]}"#));
+        assert_eq!(kept.raw("messages"), Some(r#"[{"role":"user","content":"x","y":1e2}]"#));
     }
 
     #[test]
@@ -425,21 +356,21 @@ mod tests {
         let body = r#"{"model":"auto","messages":[{"role":"system","content":"s"},{"role":"user","content":"first"},
             {"role":"assistant","content":null,"tool_calls":[]},{"role":"tool","content":"t","tool_call_id":"1"},
             {"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"data:,"}},{"type":"text","text":"b"}]}]}"#;
-        let request = ChatRequest::parse(Bytes::from_static(body.as_bytes())).unwrap();
-        assert_eq!((request.prompt.as_str(), request.images, request.messages), ("a\nb", 1, 5));
+        let (_, facts) = read(Bytes::from_static(body.as_bytes())).unwrap();
+        assert_eq!((facts.prompt.as_str(), facts.images, facts.messages), ("a\nb", 1, 5));
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_the_parser_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = ChatRequest::parse(Bytes::from(body));
+            let _ = read(Bytes::from(body));
         }
 
         #[test]
         fn no_json_makes_the_parser_panic(value in ".{0,40}", n in any::<f64>()) {
             for name in ["model", "messages", "tools", "n", "stop", "response_format"] {
                 let body = serde_json::json!({"model": "auto", name: [{"role": "user", "content": value}, n, value]});
-                let _ = ChatRequest::parse(Bytes::from(body.to_string()));
+                let _ = read(Bytes::from(body.to_string()));
             }
         }
     }

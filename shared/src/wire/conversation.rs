@@ -1,0 +1,310 @@
+//! The meaning of a request, in no format's words; made only where a request is translated from one format into another.
+//!
+//! Every leaf borrows from the body, so that a translation costs one more parse and one write. What only one format has is
+//! kept beside the meaning ([`Part::Native`], [`Tool::Native`], [`Conversation::rest`]): a writer of another format leaves
+//! it out and says so, or says that the request cannot be translated. Sampling parameters stand here as they were
+//! written, for a float would bend them.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Most turns, parts and tools of a conversation that is translated: what is read takes some 100 bytes for each.
+pub const MAX_ITEMS: usize = 65_536;
+/// Most names of fields that are remembered as unread.
+const MAX_UNREAD: usize = 16;
+
+/// A JSON value as it stands in a body.
+#[derive(Clone, Copy, Serialize)]
+#[serde(transparent)]
+pub struct Json<'b>(pub &'b RawValue);
+
+impl PartialEq for Json<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl fmt::Debug for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.get())
+    }
+}
+
+/// What a request means.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Conversation<'b> {
+    /// The name of the format that it was read from, whose native parts and `rest` these are.
+    pub format: &'static str,
+    /// What stands before the first turn.
+    pub system: Vec<Part<'b>>,
+    /// What was said, in order.
+    pub turns: Vec<Turn<'b>>,
+    /// What the model may call.
+    pub tools: Vec<Tool<'b>>,
+    /// Whether it has to, if the client says.
+    pub tool_choice: Option<ToolChoice<'b>>,
+    /// Whether it may call several at once, if the client says.
+    pub parallel_tools: Option<bool>,
+    /// How the answer is drawn.
+    pub sampling: Sampling<'b>,
+    /// What kind of answer is wanted.
+    pub shape: Shape<'b>,
+    /// How much the model is to think, if the client says.
+    pub effort: Option<Effort>,
+    /// Which of the client's users asks.
+    pub user: Option<Cow<'b, str>>,
+    /// Top-level fields that only this request's format has.
+    pub rest: Vec<(Cow<'b, str>, Json<'b>)>,
+    /// Fields further down that nobody has read, by their paths without places.
+    pub unread: Unread,
+}
+
+/// One side's turn to speak.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn<'b> {
+    /// Whose.
+    pub role: Role,
+    /// What one of several speakers of the same role is called.
+    pub name: Option<Cow<'b, str>>,
+    /// What was said.
+    pub parts: Vec<Part<'b>>,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Whoever built the application, in the middle of the conversation.
+    System,
+    /// The user, and the tools' results.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A piece of what was said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part<'b> {
+    /// Text.
+    Text(Cow<'b, str>),
+    /// A picture.
+    Image {
+        /// Where it is.
+        source: Source<'b>,
+        /// How closely it is to be looked at, in the client's word.
+        detail: Option<Cow<'b, str>>,
+    },
+    /// A document.
+    File {
+        /// Where it is.
+        source: Source<'b>,
+        /// What it is called.
+        name: Option<Cow<'b, str>>,
+    },
+    /// The model calls a tool.
+    ToolCall {
+        /// By which its result is known.
+        id: Cow<'b, str>,
+        /// The tool.
+        name: Cow<'b, str>,
+        /// JSON text, as far as the model wrote any.
+        arguments: Cow<'b, str>,
+    },
+    /// What a tool answered.
+    ToolResult {
+        /// Which call it answers.
+        id: Cow<'b, str>,
+        /// The answer.
+        parts: Vec<Part<'b>>,
+        /// Whether the tool failed.
+        is_error: bool,
+    },
+    /// What the model thought before it answered.
+    Thought {
+        /// In words, as far as the provider tells.
+        text: Cow<'b, str>,
+        /// By which its provider knows it again.
+        signature: Option<Cow<'b, str>>,
+    },
+    /// The model refused, in these words.
+    Refusal(Cow<'b, str>),
+    /// What only its own format knows.
+    Native(Json<'b>),
+}
+
+/// Where a picture or document is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source<'b> {
+    /// At this address.
+    Url(Cow<'b, str>),
+    /// Here.
+    Data {
+        /// What it is, such as `image/png`.
+        media_type: Cow<'b, str>,
+        /// It, in base64.
+        base64: Cow<'b, str>,
+    },
+    /// With its provider, under this id.
+    Id(Cow<'b, str>),
+}
+
+/// What a model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tool<'b> {
+    /// A function of the client's.
+    Function {
+        /// Its name.
+        name: Cow<'b, str>,
+        /// What it is for.
+        description: Option<Cow<'b, str>>,
+        /// The JSON schema of its arguments.
+        parameters: Option<Json<'b>>,
+        /// Whether the arguments must fit the schema.
+        strict: Option<bool>,
+    },
+    /// What only its own format knows.
+    Native(Json<'b>),
+}
+
+/// Whether a tool is to be called.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToolChoice<'b> {
+    /// As the model likes.
+    Auto,
+    /// None.
+    None,
+    /// One at least.
+    Required,
+    /// This one.
+    Function(Cow<'b, str>),
+    /// What only its own format knows.
+    Native(Json<'b>),
+}
+
+/// How an answer is drawn.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sampling<'b> {
+    /// How many answers.
+    pub n: Option<u64>,
+    /// A number.
+    pub temperature: Option<Json<'b>>,
+    /// A number.
+    pub top_p: Option<Json<'b>>,
+    /// An integer.
+    pub top_k: Option<Json<'b>>,
+    /// An integer.
+    pub seed: Option<Json<'b>>,
+    /// A number.
+    pub presence_penalty: Option<Json<'b>>,
+    /// A number.
+    pub frequency_penalty: Option<Json<'b>>,
+    /// Texts that end the answer.
+    pub stop: Vec<Cow<'b, str>>,
+    /// Whether the log-probabilities of its tokens are wanted.
+    pub logprobs: bool,
+    /// Of how many other tokens too.
+    pub top_logprobs: Option<u64>,
+}
+
+/// What kind of answer is wanted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Shape<'b> {
+    /// Any text.
+    #[default]
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that fits a schema.
+    JsonSchema {
+        /// What it is called.
+        name: Option<Cow<'b, str>>,
+        /// What it is for.
+        description: Option<Cow<'b, str>>,
+        /// The schema.
+        schema: Option<Json<'b>>,
+        /// Whether the answer must fit it.
+        strict: Option<bool>,
+    },
+}
+
+/// How much a model thinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Not at all.
+    None,
+    /// As little as it can.
+    Minimal,
+    /// Little.
+    Low,
+    /// Some.
+    Medium,
+    /// Much.
+    High,
+    /// Very much.
+    VeryHigh,
+    /// As much as it can.
+    Max,
+}
+
+impl Effort {
+    /// All of them, with the word that most formats have for each.
+    const WORDS: [(Self, &'static str); 7] = [
+        (Self::None, "none"),
+        (Self::Minimal, "minimal"),
+        (Self::Low, "low"),
+        (Self::Medium, "medium"),
+        (Self::High, "high"),
+        (Self::VeryHigh, "xhigh"),
+        (Self::Max, "max"),
+    ];
+
+    /// The effort that this word names.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find_map(|(effort, known)| (known == word).then_some(effort))
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.into_iter().find_map(|(effort, word)| (effort == self).then_some(word)).unwrap_or_default()
+    }
+}
+
+/// Fields that nobody has read: few names, however often each came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unread(BTreeSet<String>);
+
+impl Unread {
+    /// Notes a field of what stands at `path`.
+    pub fn note(&mut self, path: &str, field: &str) {
+        if self.0.len() < MAX_UNREAD {
+            let shown: String = field.chars().take(64).collect();
+            self.0.insert(format!("{path}.{shown}"));
+        }
+    }
+
+    /// Their paths.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// A request that another format cannot say.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {why}")]
+pub struct Untranslatable {
+    /// The path of the field that is to blame.
+    pub field: String,
+    /// Why, as the rest of a sentence that begins with the field.
+    pub why: String,
+}
+
+impl Untranslatable {
+    /// That `field` cannot be translated.
+    pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into() }
+    }
+}

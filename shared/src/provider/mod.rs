@@ -4,6 +4,7 @@
 //! client will get plus the few facts that the gateway needs of them. A provider reports a whole answer only when it saw
 //! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
 
+mod http;
 pub mod openai;
 mod reach;
 pub mod retry_after;

@@ -1,0 +1,382 @@
+//! How providers are called over HTTP: connections, keys in turn, bodies within bounds, events of a stream.
+//!
+//! What is sent and what comes back is the formats' business. Address and keys come from the configuration alone (T4).
+//! Nothing of a provider's error text leaves this file except where it speaks of the caller's own fault (A2).
+
+use super::reach::no_answer;
+use super::retry_after::retry_after;
+use super::{Call, Chunk, Chunks, Fault, NotACompletion, ProviderError, Reply};
+use crate::health::refusals::{Run, mark_of_request};
+use crate::id::RequestId;
+use crate::limit::budget::{COPIES, Room};
+use crate::receipt::{AttemptOutcome, Cause};
+use crate::wire::sse::SseParser;
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue};
+use reqwest::{Client, Response, Url};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// Most bytes of a whole answer.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+
+/// Most bytes of an error's body that are read.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// A key that was refused or used up is tried last for this long, while there are others.
+const KEY_REST_MS: u64 = 60_000;
+
+/// Where a provider is, and with which keys and connections it is called.
+pub(super) struct Endpoint {
+    url: Url,
+    headers: HeaderMap,
+    keys: Vec<Key>,
+    next_key: AtomicUsize,
+    tls: rustls::ClientConfig,
+    /// One connection pool per connect time-out, made when first needed: a cold start pays for none of them.
+    clients: Mutex<HashMap<u64, Client>>,
+}
+
+struct Key {
+    authorization: HeaderValue,
+    rests_until_ms: AtomicU64,
+    /// The latest requests that were refused with it, for what may be their own fault.
+    refused: Mutex<Run>,
+}
+
+impl Key {
+    /// Notes how a request ended; until when the key rests, if it is the key's doing.
+    fn ended(&self, refusal: Option<&ProviderError>, request: RequestId, now_ms: u64) -> Option<u64> {
+        let mut run = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = Some(now_ms + KEY_REST_MS);
+        match refusal {
+            None => {
+                *run = Run::default();
+                None
+            }
+            Some(ProviderError { fault: Fault::RateLimited { until_ms }, .. }) => until_ms.or(rest),
+            Some(ProviderError { status: Some(401 | 429), .. }) => rest,
+            Some(_) => rest.filter(|_| run.is_third(mark_of_request(request))),
+        }
+    }
+}
+
+impl Endpoint {
+    /// An endpoint that is called with these headers and one of these values of `authorization`; nothing is dialled yet.
+    pub(super) fn new(url: Url, headers: HeaderMap, keys: Vec<HeaderValue>, tls: rustls::ClientConfig) -> Self {
+        let key = |mut authorization: HeaderValue| {
+            authorization.set_sensitive(true);
+            Key { authorization, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() }
+        };
+        let keys = keys.into_iter().map(key).collect();
+        Self { url, headers, keys, next_key: AtomicUsize::new(0), tls, clients: Mutex::default() }
+    }
+
+    fn client(&self, connect_ms: u64) -> Result<Client, ProviderError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&connect_ms) {
+            return Ok(client.clone());
+        }
+        let client = Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_millis(connect_ms))
+            // Longer than most providers keep an idle connection, a pooled one is likely dead: above all after a thaw.
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build()
+            .map_err(|_| ProviderError::retryable(AttemptOutcome::Reset, "no HTTP client"))?;
+        clients.insert(connect_ms, client.clone());
+        Ok(client)
+    }
+
+    /// The keys in turn, those that rest last.
+    fn keys_in_turn(&self, now_ms: u64) -> Vec<Option<&Key>> {
+        if self.keys.is_empty() {
+            return vec![None];
+        }
+        let first = self.next_key.fetch_add(1, Ordering::Relaxed) % self.keys.len();
+        let mut keys: Vec<&Key> = self.keys[first..].iter().chain(&self.keys[..first]).collect();
+        keys.sort_by_key(|key| key.rests_until_ms.load(Ordering::Relaxed) > now_ms);
+        keys.into_iter().map(Some).collect()
+    }
+
+    /// Sends a body with this key.
+    async fn send(&self, client: &Client, key: Option<&Key>, body: Bytes) -> Result<Response, ProviderError> {
+        let mut headers = self.headers.clone();
+        if let Some(key) = key {
+            headers.insert(http::header::AUTHORIZATION, key.authorization.clone());
+        }
+        client.post(self.url.clone()).headers(headers).body(body).send().await.map_err(|error| no_answer(&error))
+    }
+
+    /// Sends a body, with one key after the other while that may help; answers with the head of a good answer, and when the
+    /// call was made that brought it.
+    pub(super) async fn post(&self, call: &Call<'_>, body: Bytes) -> Result<(Response, Instant), ProviderError> {
+        let client = self.client(call.model.timeouts.connect_ms)?;
+        let keys = self.keys_in_turn(call.now_ms);
+        let last = keys.len() - 1;
+        for (i, key) in keys.into_iter().enumerate() {
+            let begun = Instant::now();
+            let response = self.send(&client, key, body.clone()).await?;
+            let status = response.status().as_u16();
+            if response.status().is_success() {
+                key.and_then(|key| key.ended(None, call.id, call.now_ms));
+                return Ok((response, begun));
+            }
+            let refusal = refusal(response, call.now_ms).await;
+            // Another key may do better: this one is used up or refused, or seems so.
+            let other_key = match &refusal.fault {
+                Fault::RateLimited { .. } => true,
+                Fault::CandidateDown => matches!(status, 401..=403 | 429),
+                _ => false,
+            };
+            if !other_key {
+                return Err(refusal);
+            }
+            if let Some((key, until_ms)) =
+                key.and_then(|key| Some((key, key.ended(Some(&refusal), call.id, call.now_ms)?)))
+            {
+                key.rests_until_ms.store(until_ms, Ordering::Relaxed);
+            }
+            if i == last {
+                return Err(refusal);
+            }
+        }
+        Err(ProviderError::retryable(AttemptOutcome::Reset, "no key"))
+    }
+}
+
+/// The events of a streamed answer, which must be an event stream.
+pub(super) fn stream(response: Response, events: Box<dyn Events>, room: &Room) -> Result<Reply, ProviderError> {
+    let is_stream = response
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if !is_stream {
+        return Err(ProviderError::retryable(
+            AttemptOutcome::Malformed,
+            "the answer to a streamed request is no event stream",
+        ));
+    }
+    Ok(Reply::Stream(Box::new(SseChunks::new(response, events, room.clone()))))
+}
+
+/// A whole answer's body, and milliseconds from the call to the first byte of it.
+pub(super) async fn whole(response: Response, call: &Call<'_>, begun: Instant) -> Result<(Bytes, f64), ProviderError> {
+    let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
+    let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms, Some(call.room)).await?;
+    Ok((body, first_byte_ms))
+}
+
+/// Reads a body to its end, which must be the announced one (A1). One that may be long is given room as it comes.
+async fn whole_body(
+    mut response: Response,
+    most_bytes: usize,
+    idle_ms: u64,
+    room: Option<&Room>,
+) -> Result<Bytes, ProviderError> {
+    let grow = |piece: &Bytes| room.map_or(Ok(()), |room| room.grow(piece.len() * COPIES));
+    let idle = Duration::from_millis(idle_ms);
+    let silent = |_| ProviderError::retryable(AttemptOutcome::Timeout, "the body stalled");
+    let cut = |_| ProviderError::retryable(AttemptOutcome::Truncated, "the body ended early");
+    let Some(first) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? else {
+        return Ok(Bytes::new());
+    };
+    grow(&first)?;
+    let mut rest = BytesMut::new();
+    while let Some(piece) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? {
+        if rest.is_empty() {
+            rest.extend_from_slice(&first);
+        }
+        grow(&piece)?;
+        rest.extend_from_slice(&piece);
+        if rest.len() > most_bytes {
+            return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the body is too large"));
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// What an error status means (A2).
+async fn refusal(response: Response, now_ms: u64) -> ProviderError {
+    let status = response.status().as_u16();
+    let until_ms = retry_after(response.headers(), now_ms);
+    let text = whole_body(response, MAX_ERROR_BYTES, 1000, None).await.unwrap_or_default();
+    let error = serde_json::from_slice::<Value>(&text).ok().and_then(|body| body.get("error").cloned());
+    let code = error.as_ref().and_then(|error| error.get("code")).and_then(Value::as_str).unwrap_or("");
+    let (fault, outcome, detail) = match status {
+        400 | 413 | 422 => {
+            let error = error.clone().unwrap_or(Value::Null);
+            match code {
+                "context_length_exceeded" => {
+                    (Fault::ContextOverflow(error), AttemptOutcome::HttpError, "longer than the model's window")
+                }
+                _ => (Fault::CallerFault(error), AttemptOutcome::HttpError, "the provider refused the request"),
+            }
+        }
+        429 if code == "insufficient_quota" => {
+            (Fault::CandidateDown, AttemptOutcome::RateLimited, "our bill with the provider")
+        }
+        429 => (Fault::RateLimited { until_ms }, AttemptOutcome::RateLimited, "rate limited"),
+        408 | 409 | 425 | 500.. => (Fault::Retryable, AttemptOutcome::HttpError, "an error of the provider"),
+        401 => (Fault::CandidateDown, AttemptOutcome::HttpError, "our key was refused"),
+        402 => (Fault::CandidateDown, AttemptOutcome::HttpError, "our bill, or an answer that it does not cover"),
+        403 => (Fault::CandidateDown, AttemptOutcome::HttpError, "our key may not, or the request was moderated"),
+        404 => {
+            (Fault::CandidateDown, AttemptOutcome::HttpError, "our model id, or nothing of it can serve the request")
+        }
+        _ => (Fault::CandidateDown, AttemptOutcome::HttpError, "our request was refused"),
+    };
+    let cause = match (status, &fault) {
+        (401, _) => Some(Cause::Unauthorized),
+        (402, _) | (429, Fault::CandidateDown) => Some(Cause::PaymentRequired),
+        (403, _) => Some(Cause::Forbidden),
+        (404, _) => Some(Cause::NotFound),
+        _ => None,
+    };
+    ProviderError { fault, outcome, status: Some(status), may_bill: false, cause, detail }
+}
+
+/// Reads the events of one stream.
+pub(super) trait Events: Send {
+    /// What an event's data says; nothing, where it says that the stream has ended as it should.
+    ///
+    /// # Errors
+    /// As for a whole answer.
+    fn read(&mut self, data: Bytes) -> Result<Option<Chunk>, NotACompletion>;
+}
+
+/// The rest of a streamed answer.
+struct SseChunks {
+    response: Response,
+    parser: SseParser,
+    events: Box<dyn Events>,
+    /// What the last bytes led to, told when the chunks before it have been handed out.
+    end: Option<Result<(), ProviderError>>,
+    room: Room,
+    /// What of it this has taken: as much as the largest event so far needed.
+    taken: usize,
+}
+
+/// What a stream's events may have without being given room of their own: a stream has that.
+const SMALL_BYTES: usize = 64 << 10;
+
+/// How long a connection whose stream has ended is waited for, so that it can be used again.
+const DRAIN: Duration = Duration::from_millis(20);
+
+impl SseChunks {
+    fn new(response: Response, events: Box<dyn Events>, room: Room) -> Self {
+        Self { response, parser: SseParser::default(), events, end: None, room, taken: 0 }
+    }
+
+    /// Takes every event that has come; `Some` if the stream is over, well or not.
+    fn take_events(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
+        loop {
+            match self.parser.next_event() {
+                Ok(None) => return None,
+                Ok(Some(data)) => match self.events.read(data) {
+                    Ok(Some(chunk)) => chunks.push(chunk),
+                    Ok(None) => return Some(Ok(())),
+                    Err(NotACompletion::Error) => {
+                        let error = ProviderError::retryable(AttemptOutcome::HttpError, "an error event");
+                        return Some(Err(ProviderError { may_bill: true, ..error }));
+                    }
+                    Err(NotACompletion::Malformed) => {
+                        return Some(Err(ProviderError::retryable(
+                            AttemptOutcome::Malformed,
+                            "an event is not a chunk",
+                        )));
+                    }
+                },
+                Err(_) => {
+                    return Some(Err(ProviderError::retryable(AttemptOutcome::Malformed, "an event is too large")));
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Chunks for SseChunks {
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
+        let mut chunks = Vec::new();
+        while self.end.is_none() {
+            self.end = self.take_events(&mut chunks);
+            if !chunks.is_empty() {
+                return Ok(Some(chunks));
+            }
+            if self.end.is_none() {
+                match self.response.chunk().await {
+                    Ok(Some(bytes)) => {
+                        self.parser.feed(&bytes);
+                        let needed = self.parser.held_bytes().saturating_sub(SMALL_BYTES) * COPIES;
+                        self.taken = self.room.grow_to(self.taken, needed)?;
+                    }
+                    Ok(None) => {
+                        self.end = Some(Err(ProviderError::retryable(
+                            AttemptOutcome::Truncated,
+                            "the stream ended without its end",
+                        )))
+                    }
+                    Err(_) => {
+                        self.end = Some(Err(ProviderError::retryable(AttemptOutcome::Truncated, "the stream was cut")))
+                    }
+                }
+            }
+        }
+        if let Some(Err(error)) = &self.end {
+            return Err(error.clone());
+        }
+        // A body read to its end leaves the connection fit for the next call.
+        let _ = timeout(DRAIN, self.response.chunk()).await;
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_763_769_600_000;
+
+    #[test]
+    fn a_key_rests_for_what_is_its_own_fault_and_not_for_one_requests() {
+        let refusal = |status, fault| ProviderError {
+            fault,
+            status: Some(status),
+            ..ProviderError::retryable(AttemptOutcome::HttpError, "refused")
+        };
+        let rest = Some(NOW + KEY_REST_MS);
+        let until = Some(NOW + 5);
+        for (status, fault, after) in [
+            (401, Fault::CandidateDown, [rest, rest, rest]),
+            (429, Fault::CandidateDown, [rest, rest, rest]),
+            (429, Fault::RateLimited { until_ms: until }, [until, until, until]),
+            (429, Fault::RateLimited { until_ms: None }, [rest, rest, rest]),
+            (402, Fault::CandidateDown, [None, None, rest]),
+            (403, Fault::CandidateDown, [None, None, rest]),
+        ] {
+            let authorization = HeaderValue::from_static("Bearer k");
+            let key = Key { authorization, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() };
+            let refused = refusal(status, fault);
+            let requests = [(); 3].map(|()| RequestId::new(NOW));
+            assert_eq!(requests.map(|request| key.ended(Some(&refused), request, NOW)), after, "{status}");
+            // Tries of one request are one, and an answer begins the count anew.
+            if after[0].is_none() {
+                let again = [requests[0], requests[1], requests[1], requests[0]];
+                assert_eq!(again.map(|request| key.ended(Some(&refused), request, NOW)), [None; 4], "{status}");
+                key.ended(None, requests[2], NOW);
+                assert_eq!(key.ended(Some(&refused), requests[2], NOW), None);
+            }
+        }
+    }
+}

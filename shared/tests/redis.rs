@@ -7,7 +7,7 @@ mod waits;
 
 use gateway_core::health::breaker::{BreakerSettings, BreakerState};
 use gateway_core::health::score::HealthSettings;
-use gateway_core::health::{Observation, Sight};
+use gateway_core::health::{Observation, Signal};
 use gateway_core::id::RequestId;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
@@ -138,19 +138,20 @@ fn scripts_touch_only_keys_that_were_declared() {
 }
 
 /// A settlement with all that a request sends beside it, which the contract of the counters alone does not try.
-async fn charges_once_and_records_what_was_seen(store: &RedisStore) {
+async fn charges_once_and_records_what_was_observed(store: &RedisStore) {
     let ask = ask("acme");
     introduce(store, &ask).await;
     store.counters().admit_unticketed(&ask, false, NOW).await.unwrap();
     let model: Arc<str> = "m".into();
-    let sight = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
-    let seen = Observation { model: model.clone(), begun_at_ms: NOW, sight };
+    let signal = Signal::Answered { ttft_ms: 20.0, ms_per_token: None };
+    let observation = Observation { model: model.clone(), begun_at_ms: NOW, signal };
     let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
     let used = Amounts { requests: 1, tokens: 7, cost_nusd: 70 };
     for expected in [Settled::Done, Settled::Again] {
-        let (seen, write) = (std::slice::from_ref(&seen), Some(write.clone()));
-        let settled =
-            Store::settle(store, &settlement(&ask, used), &Ticket::new(ask.id), seen, write, NOW).await.unwrap();
+        let (observations, write) = (std::slice::from_ref(&observation), Some(write.clone()));
+        let settled = Store::settle(store, &settlement(&ask, used), &Ticket::new(ask.id), observations, write, NOW)
+            .await
+            .unwrap();
         assert_eq!(settled, expected);
         assert_eq!(used_and_held(store, "acme").await, (used, ZERO));
     }
@@ -160,14 +161,14 @@ async fn charges_once_and_records_what_was_seen(store: &RedisStore) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_whole_settlement_charges_once_and_records_what_was_seen() {
+async fn a_whole_settlement_charges_once_and_records_what_was_observed() {
     let redis = Redis::start(&[]).await.unwrap();
-    charges_once_and_records_what_was_seen(&store_at(&redis.url())).await;
+    charges_once_and_records_what_was_observed(&store_at(&redis.url())).await;
     let cluster = RedisCluster::start(3, 0).await.unwrap();
-    charges_once_and_records_what_was_seen(&store_at(&cluster.url())).await;
+    charges_once_and_records_what_was_observed(&store_at(&cluster.url())).await;
 }
 
-/// What one store has seen of a model, as itself and as another process knows it.
+/// The weight of what was observed of a model, as itself and as another process knows it.
 async fn weights(url: &str, busy: &RedisStore, model: &Arc<str>, now_ms: u64) -> (f64, f64) {
     let weight = async |store: &RedisStore| {
         store.snapshot(std::slice::from_ref(model), now_ms).await.unwrap()[0].measures.failure.weight.round()
@@ -184,11 +185,13 @@ async fn what_a_busy_process_sees_of_a_model_that_is_well_is_recorded_together()
         let model: Arc<str> = "m".into();
         let ask = ask("acme");
         introduce(&store, &ask).await;
-        let see = async |sight, now_ms| {
-            let seen = [Observation { model: model.clone(), begun_at_ms: NOW, sight }];
-            Store::settle(&store, &settlement(&ask, ZERO), &Ticket::new(ask.id), &seen, None, now_ms).await.unwrap();
+        let see = async |signal, now_ms| {
+            let observations = [Observation { model: model.clone(), begun_at_ms: NOW, signal }];
+            Store::settle(&store, &settlement(&ask, ZERO), &Ticket::new(ask.id), &observations, None, now_ms)
+                .await
+                .unwrap();
         };
-        let answered = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
+        let answered = Signal::Answered { ttft_ms: 20.0, ms_per_token: None };
         // The first is recorded at once; of what follows it within 100 ms nobody else hears before that is over.
         for (now_ms, expected) in [(NOW, (1.0, 1.0)), (NOW + 1, (2.0, 1.0)), (NOW + 99, (3.0, 1.0))] {
             see(answered, now_ms).await;
@@ -198,7 +201,7 @@ async fn what_a_busy_process_sees_of_a_model_that_is_well_is_recorded_together()
         assert_eq!(weights(&url, &store, &model, NOW + 100).await, (4.0, 4.0));
         // A failure does not wait, and takes along what does; nor does what is seen after it.
         see(answered, NOW + 101).await;
-        see(Sight::Failed, NOW + 102).await;
+        see(Signal::Failed, NOW + 102).await;
         assert_eq!(weights(&url, &store, &model, NOW + 102).await, (6.0, 6.0));
         see(answered, NOW + 103).await;
         assert_eq!(weights(&url, &store, &model, NOW + 103).await, (7.0, 7.0));
@@ -216,10 +219,10 @@ async fn what_a_busy_process_sees_of_a_model_that_is_well_is_recorded_together()
 async fn what_was_gathered_ends_no_run_of_failures() {
     let redis = Redis::start(&[]).await.unwrap();
     let (model, ask): (Arc<str>, _) = ("m".into(), ask("acme"));
-    let answered = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
-    let see = async |store: &RedisStore, sight, now_ms| {
-        let seen = [Observation { model: model.clone(), begun_at_ms: NOW, sight }];
-        Store::settle(store, &settlement(&ask, ZERO), &Ticket::new(ask.id), &seen, None, now_ms).await.unwrap();
+    let answered = Signal::Answered { ttft_ms: 20.0, ms_per_token: None };
+    let see = async |store: &RedisStore, signal, now_ms| {
+        let observations = [Observation { model: model.clone(), begun_at_ms: NOW, signal }];
+        Store::settle(store, &settlement(&ask, ZERO), &Ticket::new(ask.id), &observations, None, now_ms).await.unwrap();
     };
     let stores: Vec<RedisStore> = (0..20).map(|_| store_at(&redis.url())).collect();
     for store in &stores {
@@ -228,7 +231,7 @@ async fn what_was_gathered_ends_no_run_of_failures() {
     }
     let most = usize::try_from(BreakerSettings::default().consecutive_failures).unwrap();
     for (failures, store) in (1..).zip(&stores[..most]) {
-        see(store, Sight::Failed, NOW + 2).await;
+        see(store, Signal::Failed, NOW + 2).await;
         let state = store_at(&redis.url()).snapshot(std::slice::from_ref(&model), NOW + 2).await.unwrap()[0].breaker;
         let expected = if failures < most { BreakerState::Closed } else { BreakerState::Open };
         assert_eq!(state, expected, "after {failures} failures");
@@ -247,9 +250,9 @@ async fn every_key_is_garbage_after_some_time() {
         store.counters().admit_unticketed(ask, false, NOW).await.unwrap();
     }
     store.counters().admit_unticketed(&hit, true, NOW).await.unwrap();
-    let seen = Observation { model: "m".into(), begun_at_ms: NOW, sight: Sight::Failed };
+    let observation = Observation { model: "m".into(), begun_at_ms: NOW, signal: Signal::Failed };
     let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
-    Store::settle(&store, &settlement(&settled, HOLD), &Ticket::new(settled.id), &[seen], Some(write), NOW)
+    Store::settle(&store, &settlement(&settled, HOLD), &Ticket::new(settled.id), &[observation], Some(write), NOW)
         .await
         .unwrap();
     let keys = redis.ask(&["KEYS", "*"]).await.unwrap();

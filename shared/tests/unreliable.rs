@@ -287,8 +287,8 @@ impl<T: HealthStore> HealthStore for Unreliable<T> {
         self.up(StoreError)?.snapshot(models, now_ms).await
     }
 
-    async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
-        self.up(StoreError)?.record(seen, now_ms).await
+    async fn record(&self, observations: &[Observation], now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.record(observations, now_ms).await
     }
 
     async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {

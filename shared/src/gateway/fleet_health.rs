@@ -1,4 +1,4 @@
-//! The models' health: the fleet's, and while the store is down what this process has seen.
+//! The models' health: the fleet's, and while the store is down what this process has observed.
 
 use crate::clock::{LEFT_ALONE_MS, is_within};
 use crate::health::{ModelHealth, Observation};
@@ -26,7 +26,7 @@ impl FleetHealth {
         Self { store, here, failed_at_ms: AtomicU64::new(0) }
     }
 
-    /// The health of models, and whether it is the fleet's: while the store is down it is what this process has seen.
+    /// The health of models, and whether it is the fleet's: while the store is down it is what this process has observed.
     pub(crate) async fn snapshot(&self, models: &[Arc<str>], now_ms: u64) -> (Vec<ModelHealth>, bool) {
         if !is_within(LEFT_ALONE_MS, self.failed_at_ms.load(Relaxed), now_ms) {
             if let Ok(Ok(health)) = timeout(WITHIN, self.store.health().snapshot(models, now_ms)).await {
@@ -37,10 +37,10 @@ impl FleetHealth {
         (self.here.snapshot(models, now_ms).await.unwrap_or_default(), false)
     }
 
-    /// Notes what was seen of models in this process, for when the store is down.
-    pub(crate) async fn note(&self, seen: &[Observation], now_ms: u64) {
+    /// Notes what was observed of models in this process, for when the store is down.
+    pub(crate) async fn note(&self, observations: &[Observation], now_ms: u64) {
         // Memory does not fail.
-        let _ = self.here.record(seen, now_ms).await;
+        let _ = self.here.record(observations, now_ms).await;
     }
 
     /// Takes the one probe of a model for a tenant: the fleet's, or while the store is down this process's.
@@ -51,7 +51,7 @@ impl FleetHealth {
         }
     }
 
-    /// The health of models as this process has seen it.
+    /// The health of models as this process has observed it.
     pub(crate) async fn here(&self, models: &[Arc<str>], now_ms: u64) -> Vec<ModelHealth> {
         self.here.snapshot(models, now_ms).await.unwrap_or_default()
     }
@@ -61,7 +61,7 @@ impl FleetHealth {
         let observed = [observed];
         self.note(&observed, now_ms).await;
         if let Err(error) = self.store.health().record(&observed, now_ms).await {
-            tracing::warn!(%error, "what was seen of a model is known to this process alone");
+            tracing::warn!(%error, "what was observed of a model is known to this process alone");
         }
     }
 }

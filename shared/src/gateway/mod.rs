@@ -50,7 +50,7 @@ pub struct Gateway {
     pub directory: Arc<dyn Directory>,
     /// Receipts and totals.
     pub ledger: Arc<dyn Ledger>,
-    /// What this process has seen.
+    /// What this process has observed.
     pub metrics: Metrics,
     /// Hashes keys.
     pub hasher: KeyHasher,

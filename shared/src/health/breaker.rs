@@ -71,7 +71,7 @@ pub enum BreakerState {
 
 /// What the breaker is told of a finished request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct Finished {
     /// Whether the model did its work.
     pub outcome: Outcome,
     /// When the request began, Unix ms. For a probe no earlier than the time given to [`Breaker::try_probe`].
@@ -164,25 +164,25 @@ impl Breaker {
     ///
     /// `random` is any number, drawn evenly by the caller, and jitters the open time if the breaker opens; `tau_ms` is the
     /// time constant of the failure measure.
-    pub fn record(&mut self, seen: Seen, random: u64, tau_ms: u64, settings: &BreakerSettings) {
-        if seen.begun_at_ms < self.counts_from_ms {
+    pub fn record(&mut self, finished: Finished, random: u64, tau_ms: u64, settings: &BreakerSettings) {
+        if finished.begun_at_ms < self.counts_from_ms {
             return;
         }
         let closed = self.opened_in_a_row == 0;
-        match seen.outcome {
+        match finished.outcome {
             Outcome::Success if closed => {
                 self.consecutive_failures = 0;
-                self.evidence.record(0.0, seen.now_ms, tau_ms);
+                self.evidence.record(0.0, finished.now_ms, tau_ms);
             }
-            Outcome::Success => self.close(seen.now_ms),
+            Outcome::Success => self.close(finished.now_ms),
             Outcome::Failure if closed => {
                 self.consecutive_failures = self.consecutive_failures.saturating_add(1);
-                self.evidence.record(1.0, seen.now_ms, tau_ms);
-                if self.too_many_failures(seen.now_ms, tau_ms, settings) {
-                    self.open(seen.now_ms, random, settings);
+                self.evidence.record(1.0, finished.now_ms, tau_ms);
+                if self.too_many_failures(finished.now_ms, tau_ms, settings) {
+                    self.open(finished.now_ms, random, settings);
                 }
             }
-            Outcome::Failure => self.open(seen.now_ms, random, settings),
+            Outcome::Failure => self.open(finished.now_ms, random, settings),
         }
     }
 
@@ -223,9 +223,9 @@ mod tests {
 
     /// Records the result of a request that took from `begun` to `ended`, in ms after `NOW`, without jitter.
     fn see(breaker: &mut Breaker, outcome: Outcome, begun: u64, ended: u64) {
-        let seen = Seen { outcome, begun_at_ms: NOW + begun, now_ms: NOW + ended };
+        let finished = Finished { outcome, begun_at_ms: NOW + begun, now_ms: NOW + ended };
         let settings = BreakerSettings { jitter_percent: 0, ..BreakerSettings::default() };
-        breaker.record(seen, 0, TAU, &settings);
+        breaker.record(finished, 0, TAU, &settings);
     }
 
     /// A breaker that opened at `NOW + 100` on five failures of requests begun at `NOW`.
@@ -389,12 +389,12 @@ mod tests {
 
     #[test]
     fn jitter_moves_the_end_by_a_tenth_at_most_and_evenly() {
-        let seen = Seen { outcome: Failure, begun_at_ms: NOW, now_ms: NOW };
+        let finished = Finished { outcome: Failure, begun_at_ms: NOW, now_ms: NOW };
         let mut open_ms: Vec<_> = (0..1_001)
             .map(|random| {
                 let mut breaker = Breaker::default();
                 for _ in 0..5 {
-                    breaker.record(seen, u64::from(u32::MAX) + random, TAU, &BreakerSettings::default());
+                    breaker.record(finished, u64::from(u32::MAX) + random, TAU, &BreakerSettings::default());
                 }
                 breaker.blocked_until_ms() - NOW
             })
@@ -416,8 +416,8 @@ mod tests {
             };
             let mut breaker = Breaker::default();
             for now_ms in [0, NOW, u64::MAX] {
-                let seen = Seen { outcome: Failure, begun_at_ms: u64::MAX, now_ms };
-                breaker.record(seen, random, 0, &settings);
+                let finished = Finished { outcome: Failure, begun_at_ms: u64::MAX, now_ms };
+                breaker.record(finished, random, 0, &settings);
                 let _ = breaker.try_probe(u64::MAX, u64::MAX);
             }
         }
@@ -474,7 +474,7 @@ mod tests {
                     },
                     Step::End(at, outcome) if !running.is_empty() => {
                         let (begun_at_ms, probe) = running.swap_remove(at % running.len());
-                        breaker.record(Seen { outcome, begun_at_ms, now_ms }, random, TAU, &settings);
+                        breaker.record(Finished { outcome, begun_at_ms, now_ms }, random, TAU, &settings);
                         if begun_at_ms < changed_at_ms {
                             prop_assert_eq!(&breaker, &before, "a late result counted");
                         }

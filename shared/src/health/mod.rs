@@ -24,12 +24,12 @@ pub struct Observation {
     /// When the attempt began, in Unix milliseconds.
     pub begun_at_ms: u64,
     /// What it showed.
-    pub sight: Sight,
+    pub signal: Signal,
 }
 
-/// What can be seen of a model.
+/// What an attempt shows of a model.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sight {
+pub enum Signal {
     /// It answered.
     Answered {
         /// Milliseconds to the first token; of a whole answer, to its end.
@@ -50,7 +50,7 @@ pub enum Sight {
     Nothing,
 }
 
-impl Sight {
+impl Signal {
     /// What a whole answer shows. It does not show its first token, which counts as one more token.
     #[must_use]
     pub fn of_whole(latency_ms: f64, output_tokens: u64) -> Self {
@@ -147,31 +147,31 @@ impl ModelState {
     }
 
     /// Takes an observation in.
-    pub(crate) fn record(&mut self, seen: &Observation, now_ms: u64, tau_ms: u64, settings: &BreakerSettings) {
+    pub(crate) fn record(&mut self, observation: &Observation, now_ms: u64, tau_ms: u64, settings: &BreakerSettings) {
         self.mend(now_ms);
-        let begun_at_ms = seen.begun_at_ms;
-        let ended = |outcome| breaker::Seen { outcome, begun_at_ms, now_ms };
-        match seen.sight {
-            Sight::Answered { ttft_ms, ms_per_token } => {
+        let begun_at_ms = observation.begun_at_ms;
+        let ended = |outcome| breaker::Finished { outcome, begun_at_ms, now_ms };
+        match observation.signal {
+            Signal::Answered { ttft_ms, ms_per_token } => {
                 self.answered(ttft_ms, ms_per_token, now_ms, tau_ms);
                 self.breaker.record(ended(Outcome::Success), jitter(), tau_ms, settings);
                 self.refusals.answered(ended(Outcome::Success));
             }
-            Sight::Failed => {
+            Signal::Failed => {
                 self.failure.record(1.0, now_ms, tau_ms);
                 self.breaker.record(ended(Outcome::Failure), jitter(), tau_ms, settings);
                 self.refusals.breaker.release_probe(begun_at_ms);
             }
-            Sight::Refused(by) => {
+            Signal::Refused(by) => {
                 self.breaker.release_probe(begun_at_ms);
                 self.refusals.refused(by, ended(Outcome::Failure), jitter(), settings);
             }
-            Sight::CoolDown { until_ms } => {
+            Signal::CoolDown { until_ms } => {
                 self.cooldown_until_ms = self.cooldown_until_ms.max(until_ms);
                 self.cooled_at_ms = now_ms;
                 self.release_probes(begun_at_ms);
             }
-            Sight::Nothing => self.release_probes(begun_at_ms),
+            Signal::Nothing => self.release_probes(begun_at_ms),
         }
     }
 

@@ -9,7 +9,7 @@
 //! own, for neither kind says anything of the other. If all three requests were of one tenant, it is open for that tenant
 //! alone: what one sends must not take a model from the others (T5), and if it is our key, the others find out themselves.
 
-use super::breaker::{Breaker, BreakerSettings, Seen};
+use super::breaker::{Breaker, BreakerSettings, Finished};
 use crate::id::RequestId;
 use sha2::{Digest, Sha256};
 
@@ -77,8 +77,8 @@ impl Refusals {
     }
 
     /// Takes a refusal in; `random` jitters the open time if the breaker opens.
-    pub(super) fn refused(&mut self, by: Refused, seen: Seen, random: u64, settings: &BreakerSettings) {
-        if seen.begun_at_ms < self.breaker.counts_from_ms {
+    pub(super) fn refused(&mut self, by: Refused, finished: Finished, random: u64, settings: &BreakerSettings) {
+        if finished.begun_at_ms < self.breaker.counts_from_ms {
             return;
         }
         let closed = self.breaker.opened_in_a_row == 0;
@@ -86,7 +86,7 @@ impl Refusals {
             // Open for one tenant, it opens for the others by three requests of theirs, not by one.
             if self.run.is_third(by.request) {
                 self.tenant = EVERYBODY;
-                self.breaker.open(seen.now_ms, random, settings);
+                self.breaker.open(finished.now_ms, random, settings);
             }
             return;
         }
@@ -99,16 +99,16 @@ impl Refusals {
         }
         if opens {
             self.run = Run::default();
-            self.breaker.open(seen.now_ms, random, settings);
+            self.breaker.open(finished.now_ms, random, settings);
         }
     }
 
     /// Takes an answer in: it ends the run, and closes the breaker if it was due.
-    pub(super) fn answered(&mut self, seen: Seen) {
+    pub(super) fn answered(&mut self, finished: Finished) {
         if self.breaker.opened_in_a_row == 0 {
             (self.run, self.tenant) = (Run::default(), EVERYBODY);
-        } else if seen.begun_at_ms >= self.breaker.counts_from_ms {
-            self.breaker.close(seen.now_ms);
+        } else if finished.begun_at_ms >= self.breaker.counts_from_ms {
+            self.breaker.close(finished.now_ms);
             self.tenant = EVERYBODY;
         }
     }
@@ -124,8 +124,8 @@ mod tests {
     fn after(refused: &[(u64, u64)]) -> Refusals {
         let mut refusals = Refusals::default();
         for &(request, tenant) in refused {
-            let seen = Seen { outcome: Outcome::Failure, begun_at_ms: NOW, now_ms: NOW };
-            refusals.refused(Refused { request, tenant }, seen, 500, &BreakerSettings::default());
+            let finished = Finished { outcome: Outcome::Failure, begun_at_ms: NOW, now_ms: NOW };
+            refusals.refused(Refused { request, tenant }, finished, 500, &BreakerSettings::default());
         }
         refusals
     }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn an_answer_in_between_begins_the_count_anew() {
         let mut refusals = after(&[(1, 7), (2, 7)]);
-        refusals.answered(Seen { outcome: Outcome::Success, begun_at_ms: NOW, now_ms: NOW });
+        refusals.answered(Finished { outcome: Outcome::Success, begun_at_ms: NOW, now_ms: NOW });
         assert_eq!(refusals, Refusals::default());
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let mut refusals = after(&[(1, 7), (2, 7), (3, 7)]);
         let due_ms = refusals.breaker.open_until_ms;
         for (begun_at_ms, state) in [(due_ms - 1, BreakerState::HalfOpen), (due_ms, BreakerState::Closed)] {
-            refusals.answered(Seen { outcome: Outcome::Success, begun_at_ms, now_ms: due_ms });
+            refusals.answered(Finished { outcome: Outcome::Success, begun_at_ms, now_ms: due_ms });
             assert_eq!(refusals.breaker.state(due_ms), state);
         }
     }

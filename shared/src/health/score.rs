@@ -286,7 +286,7 @@ fn stalest(candidates: &[Scored], order: &[Ranked], settings: &HealthSettings) -
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::super::breaker::{BreakerSettings, Outcome, Seen};
+    use super::super::breaker::{BreakerSettings, Finished, Outcome};
     use super::super::welford::Welford;
     use super::*;
     use proptest::prelude::*;
@@ -440,8 +440,8 @@ mod tests {
         assert_eq!(Standing::of(NOW, &breaker, NOW), Standing::Ready);
         assert_eq!(Standing::of(NOW + 1, &breaker, NOW), Standing::CoolingDown { until_ms: NOW + 1 });
         for _ in 0..5 {
-            let seen = Seen { outcome: Outcome::Failure, begun_at_ms: NOW, now_ms: NOW };
-            breaker.record(seen, 500, 60_000, &BreakerSettings::default());
+            let finished = Finished { outcome: Outcome::Failure, begun_at_ms: NOW, now_ms: NOW };
+            breaker.record(finished, 500, 60_000, &BreakerSettings::default());
         }
         let due = NOW + 5_000;
         assert_eq!(Standing::of(0, &breaker, NOW), Standing::BreakerOpen { until_ms: due });

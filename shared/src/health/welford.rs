@@ -17,7 +17,7 @@ const PRIOR_FAILURE: f64 = 0.02;
 /// A ceiling below 1, because the odds `p / (1 − p)` are used.
 const MOST_FAILURE: f64 = 0.95;
 
-/// Decayed sums over the samples of one measure. The default has seen nothing.
+/// Decayed sums over the samples of one measure. The default has taken none in.
 ///
 /// # Source
 /// B. P. Welford, "Note on a method for calculating corrected sums of squares and products", Technometrics 4 (1962); with
@@ -32,7 +32,7 @@ pub struct Welford {
     pub(crate) mean: f64,
     /// Weighted sum of squared deviations from the mean.
     pub(crate) s: f64,
-    /// The latest time seen, Unix ms; `w`, `w2` and `s` are as of then.
+    /// The latest sample's time, Unix ms; `w`, `w2` and `s` are as of then.
     pub(crate) t_ms: u64,
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Work<'a> {
     pub(crate) deadline: Deadline,
     pub(crate) journal: Journal,
     /// What the attempts that brought an answer showed of their models; recorded with the settlement.
-    pub(crate) seen: Vec<Observation>,
+    pub(crate) observations: Vec<Observation>,
     /// What a call that is still running may use beside the next one.
     pub(crate) running: Amounts,
     /// What it was newly found to be about, to be remembered with the settlement.
@@ -61,8 +61,20 @@ impl<'a> Work<'a> {
         if caller.is_stale {
             journal.degrade("directory");
         }
-        let (seen, running) = (Vec::new(), Amounts::default());
-        Self { gateway, caller, request, wants, room, deadline, journal, seen, running, label: None, claim: None }
+        let (observations, running) = (Vec::new(), Amounts::default());
+        Self {
+            gateway,
+            caller,
+            request,
+            wants,
+            room,
+            deadline,
+            journal,
+            observations,
+            running,
+            label: None,
+            claim: None,
+        }
     }
 
     /// Milliseconds to the deadline.

@@ -83,8 +83,8 @@ async fn ask(work: &mut Work<'_>, health: &KnownHealth) -> Option<String> {
             Response::Whole(completion) => completion.choices.first().map(|choice| Classifier::word(&choice.text)),
             Response::Stream(_) => None,
         },
-        Err((_, seen)) => {
-            work.seen.extend(seen);
+        Err((_, observation)) => {
+            work.observations.extend(observation);
             None
         }
     }

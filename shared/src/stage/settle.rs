@@ -73,7 +73,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome) {
         let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, body, outcome.streamed));
         let (charged, (), (), (), (), recorded) = tokio::join!(
             charge(work, &settlement, &hold.ticket, write, now_ms),
-            gateway.health.note(&work.seen, now_ms),
+            gateway.health.note(&work.observations, now_ms),
             remember_label(work),
             gateway.write_lost(&settlement.tenant),
             finish(work, whole),
@@ -146,7 +146,7 @@ async fn charge(
     let (gateway, id) = (work.gateway, settlement.id);
     let settled = match work.journal.outage {
         true => gateway.outage.counters.settle(settlement, ticket, now_ms).await,
-        false => gateway.store.settle(settlement, ticket, &work.seen, write, now_ms).await,
+        false => gateway.store.settle(settlement, ticket, &work.observations, write, now_ms).await,
     };
     match settled {
         // `Again` is the answer to a repetition whose first answer was lost.

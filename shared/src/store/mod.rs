@@ -284,8 +284,8 @@ pub trait HealthStore: Send + Sync {
     /// The health of each of `models`, in their order.
     async fn snapshot(&self, models: &[Arc<str>], now_ms: u64) -> Result<Vec<ModelHealth>, StoreError>;
 
-    /// Records what was seen of models.
-    async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError>;
+    /// Records what was observed of models.
+    async fn record(&self, observations: &[Observation], now_ms: u64) -> Result<(), StoreError>;
 
     /// Takes the one probe of a model that is out for this tenant (A6); answers whether it was to be had.
     async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError>;
@@ -356,7 +356,7 @@ pub trait Store: Send + Sync {
         &self,
         settlement: &Settlement,
         ticket: &Ticket,
-        seen: &[Observation],
+        observations: &[Observation],
         write: Option<CacheWrite>,
         now_ms: u64,
     ) -> Result<Settled, StoreError> {
@@ -368,7 +368,7 @@ pub trait Store: Send + Sync {
         };
         let (settled, recorded, remembered) = tokio::join!(
             self.counters().settle(settlement, ticket, now_ms),
-            async { if seen.is_empty() { Ok(()) } else { self.health().record(seen, now_ms).await } },
+            async { if observations.is_empty() { Ok(()) } else { self.health().record(observations, now_ms).await } },
             remember,
         );
         for lost in [recorded, remembered].into_iter().filter_map(Result::err) {

@@ -6,7 +6,7 @@ use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::refusals::Refused;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::health::welford::Figures;
-use gateway_core::health::{ModelHealth, Observation, Sight};
+use gateway_core::health::{ModelHealth, Observation, Signal};
 use gateway_core::id::RequestId;
 use gateway_core::limit::gcra::Rate;
 use gateway_core::limit::window::Window;
@@ -183,7 +183,7 @@ fn by_id(mut lost: Vec<Lost>) -> Vec<Lost> {
 
 /// One step with the health of a model.
 #[derive(Debug, Clone)]
-enum Seen {
+enum Observed {
     Answered(f64, Option<f64>, u64),
     Failed(u64),
     CoolDown(u64),
@@ -196,17 +196,17 @@ enum Seen {
     Back(u64),
 }
 
-fn seen() -> impl Strategy<Value = Seen> {
+fn observed() -> impl Strategy<Value = Observed> {
     let age = || prop_oneof![3 => Just(0_u64), 1 => 0..3_000_u64];
     prop_oneof![
-        4 => (0.1..1e5_f64, prop::option::of(1e-3..1e3_f64), age()).prop_map(|(x, y, age)| Seen::Answered(x, y, age)),
-        5 => age().prop_map(Seen::Failed),
-        1 => (0..5_000_u64).prop_map(Seen::CoolDown),
-        1 => age().prop_map(Seen::Nothing),
-        5 => (1..5_u64, 0..2_u64, age()).prop_map(|(request, tenant, age)| Seen::Refused(request, tenant, age)),
-        2 => (1..40_000_u64, 0..2_u64).prop_map(|(lease, tenant)| Seen::Probe(lease, tenant)),
-        1 => (0..40_000_u64).prop_map(Seen::Back),
-        4 => prop_oneof![0..500_u64, 0..25_000_u64].prop_map(Seen::Wait),
+        4 => (0.1..1e5_f64, prop::option::of(1e-3..1e3_f64), age()).prop_map(|(x, y, age)| Observed::Answered(x, y, age)),
+        5 => age().prop_map(Observed::Failed),
+        1 => (0..5_000_u64).prop_map(Observed::CoolDown),
+        1 => age().prop_map(Observed::Nothing),
+        5 => (1..5_u64, 0..2_u64, age()).prop_map(|(request, tenant, age)| Observed::Refused(request, tenant, age)),
+        2 => (1..40_000_u64, 0..2_u64).prop_map(|(lease, tenant)| Observed::Probe(lease, tenant)),
+        1 => (0..40_000_u64).prop_map(Observed::Back),
+        4 => prop_oneof![0..500_u64, 0..25_000_u64].prop_map(Observed::Wait),
     ]
 }
 
@@ -241,7 +241,7 @@ fn statistics_and_breaker_agree() {
     let health = HealthSettings::default();
     let made = Cell::new(0);
     runner(60)
-        .run(&prop::collection::vec(seen(), 1..150), |steps| {
+        .run(&prop::collection::vec(observed(), 1..150), |steps| {
             made.set(made.get() + 1);
             let store = RedisStore::new(&redis.url(), &health, &breaker(), 0).unwrap();
             let store = store.with_prefix(&format!("h{}:", made.get()));
@@ -253,38 +253,38 @@ fn statistics_and_breaker_agree() {
 
 const TENANTS: [&str; 2] = ["acme", "globex"];
 
-async fn watch(steps: &[Seen], memory: &MemoryHealth, redis: &RedisStore) {
+async fn watch(steps: &[Observed], memory: &MemoryHealth, redis: &RedisStore) {
     let model: Arc<str> = "groq/llama-3.3-70b".into();
     let mut now_ms = NOW;
     for (place, step) in steps.iter().enumerate() {
         let at = format!("step {place}: {step:?}");
-        let (sight, age_ms) = match *step {
-            Seen::Wait(ms) => {
+        let (signal, age_ms) = match *step {
+            Observed::Wait(ms) => {
                 now_ms += ms;
                 continue;
             }
-            Seen::Back(ms) => {
+            Observed::Back(ms) => {
                 now_ms -= ms;
                 continue;
             }
-            Seen::Probe(lease_ms, tenant) => {
+            Observed::Probe(lease_ms, tenant) => {
                 let tenant = TENANTS[tenant as usize];
                 let told = redis.try_probe(&model, tenant, lease_ms, now_ms).await.unwrap();
                 assert_eq!(told, memory.try_probe(&model, tenant, lease_ms, now_ms).await.unwrap(), "{at}");
                 continue;
             }
-            Seen::Refused(request, tenant, age_ms) => {
+            Observed::Refused(request, tenant, age_ms) => {
                 let mark = Refused::of(RequestId::new(NOW), TENANTS[tenant as usize]);
-                (Sight::Refused(Refused { request, ..mark }), age_ms)
+                (Signal::Refused(Refused { request, ..mark }), age_ms)
             }
-            Seen::Answered(ttft_ms, ms_per_token, age_ms) => (Sight::Answered { ttft_ms, ms_per_token }, age_ms),
-            Seen::Failed(age_ms) => (Sight::Failed, age_ms),
-            Seen::CoolDown(ms) => (Sight::CoolDown { until_ms: now_ms + ms }, 0),
-            Seen::Nothing(age_ms) => (Sight::Nothing, age_ms),
+            Observed::Answered(ttft_ms, ms_per_token, age_ms) => (Signal::Answered { ttft_ms, ms_per_token }, age_ms),
+            Observed::Failed(age_ms) => (Signal::Failed, age_ms),
+            Observed::CoolDown(ms) => (Signal::CoolDown { until_ms: now_ms + ms }, 0),
+            Observed::Nothing(age_ms) => (Signal::Nothing, age_ms),
         };
-        let seen = [Observation { model: model.clone(), begun_at_ms: now_ms - age_ms, sight }];
-        redis.record(&seen, now_ms).await.unwrap();
-        memory.record(&seen, now_ms).await.unwrap();
+        let observations = [Observation { model: model.clone(), begun_at_ms: now_ms - age_ms, signal }];
+        redis.record(&observations, now_ms).await.unwrap();
+        memory.record(&observations, now_ms).await.unwrap();
         for later_ms in [0, 999, 30_000] {
             let told = redis.snapshot(std::slice::from_ref(&model), now_ms + later_ms).await.unwrap();
             let want = memory.snapshot(std::slice::from_ref(&model), now_ms + later_ms).await.unwrap();
@@ -306,13 +306,13 @@ fn without_decay_mean_and_variance_are_those_of_two_passes() {
             let store = RedisStore::new(&redis.url(), &health, &breaker(), 0).unwrap();
             let store = store.with_prefix(&format!("p{}:", made.get()));
             let samples: Vec<f64> = samples.iter().map(|x| x + offset).collect();
-            let seen = |&ttft_ms: &f64| Observation {
+            let observation = |&ttft_ms: &f64| Observation {
                 model: "m".into(),
                 begun_at_ms: NOW,
-                sight: Sight::Answered { ttft_ms, ms_per_token: None },
+                signal: Signal::Answered { ttft_ms, ms_per_token: None },
             };
-            let seen: Vec<_> = samples.iter().map(seen).collect();
-            runtime.block_on(store.record(&seen, NOW)).unwrap();
+            let observations: Vec<_> = samples.iter().map(observation).collect();
+            runtime.block_on(store.record(&observations, NOW)).unwrap();
             let told = runtime.block_on(store.snapshot(&["m".into()], NOW)).unwrap()[0].measures.ttft_ms;
             let n = samples.len() as f64;
             let mean = samples.iter().sum::<f64>() / n;

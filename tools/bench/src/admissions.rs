@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
-use gateway_core::health::{Observation, Sight};
+use gateway_core::health::{Observation, Signal};
 use gateway_core::id::RequestId;
 use gateway_core::limit::gcra::Rate;
 use gateway_core::limit::window::Window;
@@ -58,7 +58,7 @@ enum Deed {
     /// Its settlement.
     Settle,
     Both,
-    /// Both, with what a gateway sends beside the settlement: the answer to remember and what was seen of its model.
+    /// Both, with what a gateway sends beside the settlement: the answer to remember and what was observed of its model.
     Whole,
     /// An admission that the daily quota of requests refuses, the last limit that is looked at.
     Refuse,
@@ -243,14 +243,14 @@ async fn perform(
             _ => bail!("{deed:?}: {verdict:?}"),
         }
     }
-    let (seen, write) = match deed {
+    let (observations, write) = match deed {
         Deed::Admit | Deed::Refuse | Deed::Hit => return Ok(()),
         Deed::Settle | Deed::Both => (Vec::new(), None),
         Deed::Whole => {
             let model = format!("double/{}", ask.id.draw() % MODELS).into();
-            let sight = Sight::Answered { ttft_ms: 210.0, ms_per_token: Some(7.5) };
+            let signal = Signal::Answered { ttft_ms: 210.0, ms_per_token: Some(7.5) };
             let write = CacheWrite { key: key(&ask.tenant, WRITTEN), value: ANSWER, ttl_ms: TTL_MS };
-            (vec![Observation { model, begun_at_ms: settled_at_ms, sight }], Some(write))
+            (vec![Observation { model, begun_at_ms: settled_at_ms, signal }], Some(write))
         }
     };
     let settlement = Settlement {
@@ -262,7 +262,7 @@ async fn perform(
         lease_until_ms: ask.lease_until_ms,
         token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens, USED.tokens)),
     };
-    let settled = store.settle(&settlement, ticket, &seen, write, settled_at_ms).await?;
+    let settled = store.settle(&settlement, ticket, &observations, write, settled_at_ms).await?;
     // The store sends again what was not answered in time, as when the machine stalls; then it was settled before.
     ensure!(matches!(settled, Settled::Done | Settled::Again), "{deed:?}: {settled:?}");
     Ok(())

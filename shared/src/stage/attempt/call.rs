@@ -2,7 +2,7 @@
 
 use crate::catalog::Model;
 use crate::estimate::{bill, max_output_tokens};
-use crate::health::{Observation, Sight};
+use crate::health::{Observation, Signal};
 use crate::provider::{Call, Chunk, Completion, ProviderError, Reply};
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
 use crate::request::work::Work;
@@ -100,8 +100,8 @@ pub(crate) async fn call(
                     attempt.ttft_ms = Some(completion.first_byte_ms);
                     let bytes = completion.choices.iter().map(|choice| choice.text.len()).sum();
                     bill(&mut attempt, &request.facts, model, completion.usage, bytes);
-                    let sight = Sight::of_whole(latency_ms, attempt.usage.output_tokens);
-                    work.seen.push(Observation { model: model.name.clone(), begun_at_ms, sight });
+                    let signal = Signal::of_whole(latency_ms, attempt.usage.output_tokens);
+                    work.observations.push(Observation { model: model.name.clone(), begun_at_ms, signal });
                 }
                 Response::Stream(head) => attempt.ttft_ms = Some(head.ttft_ms),
             }
@@ -117,8 +117,8 @@ pub(crate) async fn call(
                 bill(&mut attempt, &request.facts, model, usage, head.iter().map(Chunk::answer_bytes).sum());
             }
             work.journal.attempts.push(attempt);
-            let sight = shown(work, &error, patience, begun_at_ms);
-            Err((error, Some(Observation { model: model.name.clone(), begun_at_ms, sight })))
+            let signal = shown(work, &error, patience, begun_at_ms);
+            Err((error, Some(Observation { model: model.name.clone(), begun_at_ms, signal })))
         }
     }
 }
@@ -217,9 +217,9 @@ pub(crate) fn close(
     let ms_per_token = (after_first > 0.0).then(|| (entry.latency_ms - times.ttft_ms).max(0.0) / after_first);
     // A model that is still answering when its time is over has not failed.
     let patience = if work.left_ms() == 0 || ended.ran_out { Patience::Ours } else { Patience::Models };
-    let sight = match &ended.error {
-        None => Sight::Answered { ttft_ms: times.ttft_ms, ms_per_token },
+    let signal = match &ended.error {
+        None => Signal::Answered { ttft_ms: times.ttft_ms, ms_per_token },
         Some(error) => shown(work, error, patience, times.begun_at_ms),
     };
-    work.seen.push(Observation { model: model.name.clone(), begun_at_ms: times.begun_at_ms, sight });
+    work.observations.push(Observation { model: model.name.clone(), begun_at_ms: times.begun_at_ms, signal });
 }

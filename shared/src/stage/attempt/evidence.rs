@@ -5,7 +5,7 @@
 //! only when it comes to three different requests ([`refusals`](crate::health::refusals)). The caller's own fault shows
 //! nothing (A2), nor does a wait that we ended before the model's own time was up.
 
-use crate::health::Sight;
+use crate::health::Signal;
 use crate::health::refusals::Refused;
 use crate::provider::{Fault, ProviderError};
 use crate::receipt::AttemptOutcome;
@@ -24,15 +24,15 @@ pub(crate) enum Patience {
 }
 
 /// What this failure of a call that began then shows of its model.
-pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, begun_at_ms: u64) -> Sight {
-    let refused = || Sight::Refused(Refused::of(work.journal.id, &work.caller.tenant.uid));
+pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, begun_at_ms: u64) -> Signal {
+    let refused = || Signal::Refused(Refused::of(work.journal.id, &work.caller.tenant.uid));
     match (&error.fault, error.outcome) {
-        (Fault::Retryable, AttemptOutcome::Timeout) if patience == Patience::Ours => Sight::Nothing,
+        (Fault::Retryable, AttemptOutcome::Timeout) if patience == Patience::Ours => Signal::Nothing,
         (Fault::Retryable, AttemptOutcome::Malformed) | (Fault::CandidateDown, _) => refused(),
-        (Fault::Retryable, _) => Sight::Failed,
+        (Fault::Retryable, _) => Signal::Failed,
         (Fault::RateLimited { until_ms }, _) => {
-            Sight::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) }
+            Signal::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) }
         }
-        (Fault::ContextOverflow(_) | Fault::CallerFault(_) | Fault::NoRoom, _) => Sight::Nothing,
+        (Fault::ContextOverflow(_) | Fault::CallerFault(_) | Fault::NoRoom, _) => Signal::Nothing,
     }
 }

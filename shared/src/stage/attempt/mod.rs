@@ -15,7 +15,7 @@ use crate::catalog::Model;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::health::score::Reason;
-use crate::health::{Observation, Sight};
+use crate::health::{Observation, Signal};
 use crate::provider::{Fault, ProviderError};
 use crate::receipt::{AttemptKind, AttemptOutcome};
 use crate::request::work::Work;
@@ -31,7 +31,7 @@ struct Attempts<'r> {
     /// How the next call is made.
     options: CallOptions<'r>,
     /// What the last call showed, to be recorded beside the next one.
-    seen: Option<Observation>,
+    observation: Option<Observation>,
     /// Tokens of a window that is too small for the request.
     too_small: u64,
     /// Whether a model that is out was tried for want of another.
@@ -60,9 +60,10 @@ pub(crate) async fn first_that_answers(
     candidates: &[Candidate],
     options: CallOptions<'_>,
 ) -> Result<Winner, Error> {
-    let mut attempts = Attempts { options, seen: None, too_small: 0, had_last_resort: false, failed_at_a_cost: false };
+    let mut attempts =
+        Attempts { options, observation: None, too_small: 0, had_last_resort: false, failed_at_a_cost: false };
     let answered = try_each(work, hold, candidates, &mut attempts).await;
-    record(work.gateway, attempts.seen).await;
+    record(work.gateway, attempts.observation).await;
     answered
 }
 
@@ -144,12 +145,12 @@ async fn try_one(
         if attempts.failed_at_a_cost && !is_covered(work, hold, model, leased_at_ms).await {
             return Ok(None);
         }
-        let (before, options) = (attempts.seen.take(), attempts.options);
+        let (before, options) = (attempts.observation.take(), attempts.options);
         let (_, called) = tokio::join!(record(work.gateway, before), call(work, model, options, leased_at_ms.take()));
         let error = match called {
             Ok(winner) => return Ok(Some(winner)),
-            Err((error, seen)) => {
-                attempts.seen = seen;
+            Err((error, observation)) => {
+                attempts.observation = observation;
                 attempts.failed_at_a_cost |= error.may_bill;
                 error
             }
@@ -169,8 +170,8 @@ async fn is_covered(work: &mut Work<'_>, hold: &mut Hold, model: &Arc<Model>, le
     let Some(why) = extension.why_not(&format!("another attempt, of {}", model.name)) else { return true };
     work.journal.because(why);
     if let Some(begun_at_ms) = leased_at_ms {
-        let sight = Sight::Nothing;
-        record(work.gateway, Some(Observation { model: model.name.clone(), begun_at_ms, sight })).await;
+        let signal = Signal::Nothing;
+        record(work.gateway, Some(Observation { model: model.name.clone(), begun_at_ms, signal })).await;
     }
     false
 }
@@ -219,8 +220,8 @@ async fn probe(work: &Work<'_>, model: &Arc<Model>) -> Option<u64> {
     gateway.health.try_probe(&model.name, tenant, lease_ms, now_ms).await.then_some(now_ms)
 }
 
-async fn record(gateway: &Gateway, seen: Option<Observation>) {
-    if let Some(seen) = seen {
-        gateway.health.record(seen, gateway.clock.now_ms()).await;
+async fn record(gateway: &Gateway, observation: Option<Observation>) {
+    if let Some(observation) = observation {
+        gateway.health.record(observation, gateway.clock.now_ms()).await;
     }
 }

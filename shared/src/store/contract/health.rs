@@ -5,7 +5,7 @@ use crate::health::breaker::{BreakerSettings, BreakerState};
 use crate::health::refusals::Refused;
 use crate::health::score::{HealthSettings, Standing};
 use crate::health::welford::{Figures, Welford};
-use crate::health::{ModelHealth, Observation, Sight};
+use crate::health::{ModelHealth, Observation, Signal};
 use crate::store::HealthStore;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -42,8 +42,8 @@ fn model() -> Arc<str> {
     "groq/llama-3.3-70b".into()
 }
 
-async fn see(store: &Store, sight: Sight, begun_at_ms: u64, now_ms: u64) {
-    store.record(&[Observation { model: model(), begun_at_ms, sight }], now_ms).await.unwrap();
+async fn see(store: &Store, signal: Signal, begun_at_ms: u64, now_ms: u64) {
+    store.record(&[Observation { model: model(), begun_at_ms, signal }], now_ms).await.unwrap();
 }
 
 async fn health(store: &Store, now_ms: u64) -> ModelHealth {
@@ -59,9 +59,9 @@ async fn probe_of(store: &Store, tenant: &str, now_ms: u64) -> bool {
 }
 
 /// The refusal of a tenant's request of this number.
-fn refused(tenant: &str, request: u64) -> Sight {
+fn refused(tenant: &str, request: u64) -> Signal {
     let mark = Refused::of(crate::id::RequestId::new(NOW), tenant);
-    Sight::Refused(Refused { request, ..mark })
+    Signal::Refused(Refused { request, ..mark })
 }
 
 /// Three requests are refused at `now_ms`, of these tenants.
@@ -71,12 +71,12 @@ async fn refuse(store: &Store, tenants: [&str; 3], now_ms: u64) {
     }
 }
 
-const ANSWERED: Sight = Sight::Answered { ttft_ms: 100.0, ms_per_token: Some(10.0) };
+const ANSWERED: Signal = Signal::Answered { ttft_ms: 100.0, ms_per_token: Some(10.0) };
 
 /// Opens the breaker at `now_ms`.
 async fn open(store: &Store, now_ms: u64) {
     for _ in 0..BreakerSettings::default().consecutive_failures {
-        see(store, Sight::Failed, now_ms, now_ms).await;
+        see(store, Signal::Failed, now_ms, now_ms).await;
     }
     assert_eq!(health(store, now_ms).await.breaker, BreakerState::Open);
 }
@@ -94,7 +94,7 @@ async fn health_is_told_in_the_order_asked(store: Store) {
     let cooled = |n: usize| Observation {
         model: names[n].clone(),
         begun_at_ms: NOW,
-        sight: Sight::CoolDown { until_ms: NOW + 1_000 + n as u64 },
+        signal: Signal::CoolDown { until_ms: NOW + 1_000 + n as u64 },
     };
     store.record(&[cooled(0), cooled(1), cooled(2), cooled(3)], NOW).await.unwrap();
     let asked: Vec<Arc<str>> = [2, 0, 0, 3].map(|n: usize| names[n].clone()).to_vec();
@@ -113,7 +113,7 @@ async fn figures_are_those_of_the_decayed_statistics(store: Store) {
         let begun_at_ms = now_ms.saturating_sub(500);
         if step % 5 == 3 {
             failure.record(1.0, now_ms, tau_ms);
-            see(&store, Sight::Failed, begun_at_ms, now_ms).await;
+            see(&store, Signal::Failed, begun_at_ms, now_ms).await;
             continue;
         }
         let ttft_ms = 80.0 + f64::from(step * 37 % 101) / 3.0;
@@ -123,7 +123,7 @@ async fn figures_are_those_of_the_decayed_statistics(store: Store) {
         if let Some(ms_per_token) = ms_per_token {
             per_token.record(ms_per_token, now_ms, tau_ms);
         }
-        see(&store, Sight::Answered { ttft_ms, ms_per_token }, begun_at_ms, now_ms).await;
+        see(&store, Signal::Answered { ttft_ms, ms_per_token }, begun_at_ms, now_ms).await;
     }
     // What is not used fades, and reading changes nothing.
     for later_ms in [0, 1, 30_000, 600_000, 0] {
@@ -151,7 +151,7 @@ async fn figures_are_those_of_the_decayed_statistics(store: Store) {
 
 async fn a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for(store: Store) {
     for until_ms in [NOW + 2_000, NOW + 5_000, NOW + 3_000] {
-        see(&store, Sight::CoolDown { until_ms }, NOW, NOW).await;
+        see(&store, Signal::CoolDown { until_ms }, NOW, NOW).await;
     }
     let told = health(&store, NOW + 4_999).await;
     assert_eq!((told.standing, told.cooldown_until_ms), (Standing::CoolingDown { until_ms: NOW + 5_000 }, NOW + 5_000));
@@ -168,7 +168,7 @@ async fn a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for(store: Store
 async fn five_failures_in_a_row_open_the_breaker_and_four_do_not(store: Store) {
     for round in 0..3 {
         for _ in 0..4 {
-            see(&store, Sight::Failed, NOW, NOW).await;
+            see(&store, Signal::Failed, NOW, NOW).await;
         }
         assert_eq!(health(&store, NOW).await.standing, Standing::Ready, "round {round}");
         for _ in 0..8 {
@@ -190,8 +190,8 @@ async fn a_model_that_fails_most_of_the_time_is_given_up(store: Store) {
     while health(&store, NOW).await.breaker == BreakerState::Closed {
         failures += 1;
         assert!(failures < 100, "four of five calls fail, and nobody minds");
-        let sight = if failures % 5 == 0 { ANSWERED } else { Sight::Failed };
-        see(&store, sight, NOW, NOW).await;
+        let signal = if failures % 5 == 0 { ANSWERED } else { Signal::Failed };
+        see(&store, signal, NOW, NOW).await;
     }
     assert!(failures >= 8, "it takes {} samples to say so", BreakerSettings::default().least_samples);
 }
@@ -223,7 +223,7 @@ async fn a_probe_that_works_closes_the_breaker(store: Store) {
     assert_eq!((told.breaker, told.standing), (BreakerState::Closed, Standing::Ready));
     // Nor does what began before it was closed.
     for _ in 0..10 {
-        see(&store, Sight::Failed, NOW + DUE_MS, NOW + DUE_MS + 200).await;
+        see(&store, Signal::Failed, NOW + DUE_MS, NOW + DUE_MS + 200).await;
     }
     assert_eq!(health(&store, NOW + DUE_MS + 200).await.breaker, BreakerState::Closed);
 }
@@ -233,7 +233,7 @@ async fn a_probe_that_fails_opens_it_for_longer(store: Store) {
     let mut now_ms = NOW + DUE_MS;
     for (least_ms, most_ms) in [(9_000, 11_000), (18_000, 22_000), (18_000, 22_000)] {
         assert!(probe(&store, now_ms).await);
-        see(&store, Sight::Failed, now_ms, now_ms).await;
+        see(&store, Signal::Failed, now_ms, now_ms).await;
         let Standing::BreakerOpen { until_ms } = health(&store, now_ms).await.standing else { panic!("it is closed") };
         assert!((now_ms + least_ms..=now_ms + most_ms).contains(&until_ms), "open for {} ms", until_ms - now_ms);
         now_ms = until_ms;
@@ -242,12 +242,12 @@ async fn a_probe_that_fails_opens_it_for_longer(store: Store) {
 
 async fn a_probe_that_shows_nothing_is_given_back(store: Store) {
     open(&store, NOW).await;
-    for (round, sight) in [Sight::Nothing, Sight::CoolDown { until_ms: NOW }].into_iter().enumerate() {
+    for (round, signal) in [Signal::Nothing, Signal::CoolDown { until_ms: NOW }].into_iter().enumerate() {
         let now_ms = NOW + DUE_MS + round as u64;
         assert!(probe(&store, now_ms).await);
         assert!(!probe(&store, now_ms).await);
-        see(&store, sight, now_ms, now_ms).await;
-        assert_eq!(health(&store, now_ms).await.standing, Standing::ProbeDue, "{sight:?}");
+        see(&store, signal, now_ms, now_ms).await;
+        assert_eq!(health(&store, now_ms).await.standing, Standing::ProbeDue, "{signal:?}");
     }
     assert!(probe(&store, NOW + DUE_MS + 2).await);
 }
@@ -258,7 +258,7 @@ async fn a_probe_whose_lease_is_over_may_be_taken_again(store: Store) {
     assert!(probe(&store, now_ms).await);
     assert!(!probe(&store, now_ms + LEASE_MS - 1).await);
     assert!(probe(&store, now_ms + LEASE_MS).await);
-    see(&store, Sight::Failed, now_ms, now_ms + LEASE_MS).await;
+    see(&store, Signal::Failed, now_ms, now_ms + LEASE_MS).await;
     assert_eq!(
         health(&store, now_ms + LEASE_MS).await.breaker,
         BreakerState::HalfOpen,
@@ -346,10 +346,10 @@ async fn a_model_that_refused_comes_back_by_one_probe(store: Store) {
     assert!(!probe(&store, now_ms).await, "one at a time");
     assert!(matches!(health(&store, now_ms).await.standing, Standing::BreakerOpen { .. }), "the others keep away");
     // Neither a fault of the caller's nor a failure tells whether we are refused.
-    for sight in [Sight::Nothing, Sight::Failed] {
-        see(&store, sight, now_ms, now_ms).await;
+    for signal in [Signal::Nothing, Signal::Failed] {
+        see(&store, signal, now_ms, now_ms).await;
         now_ms += 1;
-        assert!(probe(&store, now_ms).await, "{sight:?}");
+        assert!(probe(&store, now_ms).await, "{signal:?}");
     }
     see(&store, refused("acme", 9), now_ms, now_ms).await;
     let Standing::BreakerOpen { until_ms } = health(&store, now_ms).await.standing else { panic!("it is closed") };
@@ -362,14 +362,14 @@ async fn a_model_that_refused_comes_back_by_one_probe(store: Store) {
 
 async fn a_failure_and_a_refusal_say_nothing_of_each_other(store: Store) {
     for request in 1..=4 {
-        see(&store, Sight::Failed, NOW, NOW).await;
+        see(&store, Signal::Failed, NOW, NOW).await;
         if request <= 2 {
             see(&store, refused("acme", request), NOW, NOW).await;
         }
     }
     let told = health(&store, NOW).await;
     assert_eq!((told.standing_for("acme"), told.measures.failure.weight), (Standing::Ready, 4.0));
-    see(&store, Sight::Failed, NOW, NOW).await;
+    see(&store, Signal::Failed, NOW, NOW).await;
     assert_eq!(health(&store, NOW).await.breaker, BreakerState::Open, "a refusal ends no run of failures");
     see(&store, refused("acme", 3), NOW, NOW).await;
     let told = health(&store, NOW).await;
@@ -380,7 +380,7 @@ async fn a_failure_and_a_refusal_say_nothing_of_each_other(store: Store) {
 async fn what_a_clock_an_hour_ahead_wrote_is_over(store: Store) {
     const HOUR: u64 = 3_600_000;
     let ahead = NOW + HOUR;
-    see(&store, Sight::CoolDown { until_ms: ahead + 5_000 }, ahead, ahead).await;
+    see(&store, Signal::CoolDown { until_ms: ahead + 5_000 }, ahead, ahead).await;
     assert!(matches!(health(&store, ahead).await.standing, Standing::CoolingDown { .. }));
     assert_eq!(health(&store, NOW).await.standing, Standing::Ready, "a pause of five seconds lasts no hour");
     see(&store, ANSWERED, NOW, NOW).await;

@@ -37,9 +37,9 @@ impl HealthStore for MemoryHealth {
         Ok(models.iter().map(|model| known.get(model).unwrap_or(&unknown).snapshot(now_ms, self.tau_ms)).collect())
     }
 
-    async fn record(&self, seen: &[Observation], now_ms: u64) -> Result<(), StoreError> {
+    async fn record(&self, observations: &[Observation], now_ms: u64) -> Result<(), StoreError> {
         let mut models = self.lock();
-        for observation in seen {
+        for observation in observations {
             if !models.contains_key(&observation.model) {
                 models.insert(observation.model.clone(), ModelState::default());
             }

@@ -17,7 +17,7 @@ use super::script::{Step, fit, packed, unpacked, whole};
 use crate::health::breaker::{Breaker, BreakerSettings};
 use crate::health::refusals::{Refusals, Run, mark_of_tenant};
 use crate::health::welford::Welford;
-use crate::health::{ModelHealth, ModelState, Observation, Sight};
+use crate::health::{ModelHealth, ModelState, Observation, Signal};
 use crate::id::jitter;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
@@ -77,14 +77,14 @@ impl Known {
 
     /// Adds an answer to the averages that are kept here.
     fn add(&mut self, Gathered { answer, seen_at_ms }: &Gathered, tau_ms: u64) {
-        if let Sight::Answered { ttft_ms, ms_per_token } = answer.sight {
+        if let Signal::Answered { ttft_ms, ms_per_token } = answer.signal {
             self.kept.answered(ttft_ms, ms_per_token, *seen_at_ms, tau_ms);
         }
     }
 }
 
 fn is_answer(seen: &Observation) -> bool {
-    matches!(seen.sight, Sight::Answered { .. })
+    matches!(seen.signal, Signal::Answered { .. })
 }
 
 /// How soon something is to be recorded.
@@ -145,14 +145,14 @@ pub(super) struct Tuning {
 /// The kind of an answer that was gathered, for the script.
 const GATHERED: f64 = 4.0;
 
-/// A sight as the script takes it.
-fn sight(of: &Observation, seen_at_ms: u64) -> [f64; 6] {
-    let (kind, one, other) = match of.sight {
-        Sight::Nothing => (0.0, 0.0, None),
-        Sight::Answered { ttft_ms, ms_per_token } => (1.0, ttft_ms, ms_per_token),
-        Sight::Failed => (2.0, 0.0, None),
-        Sight::CoolDown { until_ms } => (3.0, number(until_ms), None),
-        Sight::Refused(by) => (5.0, number(by.request), Some(number(by.tenant))),
+/// A signal as the script takes it.
+fn signal(of: &Observation, seen_at_ms: u64) -> [f64; 6] {
+    let (kind, one, other) = match of.signal {
+        Signal::Nothing => (0.0, 0.0, None),
+        Signal::Answered { ttft_ms, ms_per_token } => (1.0, ttft_ms, ms_per_token),
+        Signal::Failed => (2.0, 0.0, None),
+        Signal::CoolDown { until_ms } => (3.0, number(until_ms), None),
+        Signal::Refused(by) => (5.0, number(by.request), Some(number(by.tenant))),
     };
     [kind, number(of.begun_at_ms), one, other.unwrap_or(f64::NAN), number(fit(jitter())), number(seen_at_ms)]
 }
@@ -240,11 +240,11 @@ impl RedisStore {
             jitter_percent.into(),
         ];
         let gathered = gathered.iter().map(|Gathered { answer, seen_at_ms }| {
-            let mut sight = sight(answer, *seen_at_ms);
-            sight[0] = GATHERED;
-            sight
+            let mut signal = signal(answer, *seen_at_ms);
+            signal[0] = GATHERED;
+            signal
         });
-        let sights = gathered.chain(seen.iter().map(|seen| sight(seen, now_ms)));
+        let sights = gathered.chain(seen.iter().map(|seen| signal(seen, now_ms)));
         let numbers = settings.into_iter().map(number).chain(sights.flatten());
         Some(self.scripts.record.call(&[&self.model_key(model)]).arg(packed(numbers)))
     }
@@ -252,10 +252,10 @@ impl RedisStore {
     /// The commands that record what was seen, each with its model.
     pub(super) fn recordings(&self, seen: &[Observation], haste: Haste, now_ms: u64) -> Vec<(Arc<str>, Step<'_>)> {
         let mut models: Vec<(&Arc<str>, Vec<&Observation>)> = Vec::new();
-        for sight in seen {
-            match models.iter_mut().find(|(model, _)| **model == sight.model) {
-                Some((_, of_model)) => of_model.push(sight),
-                None => models.push((&sight.model, vec![sight])),
+        for signal in seen {
+            match models.iter_mut().find(|(model, _)| **model == signal.model) {
+                Some((_, of_model)) => of_model.push(signal),
+                None => models.push((&signal.model, vec![signal])),
             }
         }
         let recording = |(model, seen): (&Arc<str>, Vec<_>)| {

@@ -186,7 +186,7 @@ impl Store for RedisStore {
         &self,
         settlement: &Settlement,
         ticket: &Ticket,
-        seen: &[Observation],
+        observations: &[Observation],
         write: Option<CacheWrite>,
         now_ms: u64,
     ) -> Result<Settled, StoreError> {
@@ -208,7 +208,7 @@ impl Store for RedisStore {
         let charged = batch.push(self.settlement(settlement, ticket, now_ms));
         let set = set.map(|set| batch.push(set.into()));
         let (mut recorded, mut apart) = (Vec::new(), Vec::new());
-        for (model, recording) in self.recordings(seen, Haste::Soon, now_ms) {
+        for (model, recording) in self.recordings(observations, Haste::Soon, now_ms) {
             // In a cluster the models are in other slots.
             match self.connection.is_cluster() {
                 true => apart.push((model, recording)),
@@ -234,7 +234,7 @@ impl Store for RedisStore {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::health::Sight;
+    use crate::health::Signal;
     use test_servers::redis::Redis;
 
     const NOW: u64 = 1_763_820_000_000;
@@ -245,12 +245,12 @@ mod tests {
         let (health, breaker) = (HealthSettings::default(), BreakerSettings::default());
         let store = RedisStore::new(&redis.url(), &health, &breaker, 1 << 20).unwrap();
         let model: Arc<str> = "m".into();
-        let sight = Sight::Answered { ttft_ms: 20.0, ms_per_token: None };
-        let seen = [Observation { model: model.clone(), begun_at_ms: NOW, sight }];
+        let signal = Signal::Answered { ttft_ms: 20.0, ms_per_token: None };
+        let observations = [Observation { model: model.clone(), begun_at_ms: NOW, signal }];
         let weight =
             async || store.snapshot(std::slice::from_ref(&model), NOW).await.unwrap()[0].measures.ttft_ms.weight;
         for expected in [1.0, 2.0] {
-            let (_, step) = store.recordings(&seen, Haste::Now, NOW).remove(0);
+            let (_, step) = store.recordings(&observations, Haste::Now, NOW).remove(0);
             let mut batch = Batch::default();
             let recording = batch.push(step);
             for _ in 0..2 {

@@ -17,6 +17,8 @@ use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::provider::Provider;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::store::Store;
+#[cfg(feature = "redis")]
+use gateway_core::store::redis::RedisStore;
 use gateway_core::tenant::key::KeyHasher;
 use gateway_core::tls;
 use std::path::{Path, PathBuf};
@@ -90,13 +92,24 @@ impl Place {
         })
     }
 
+    /// The directory alone.
+    ///
+    /// # Errors
+    /// If it cannot be opened, as when a gateway has the folder open.
+    pub async fn directory(&self) -> anyhow::Result<Arc<dyn Directory>> {
+        Ok(match self {
+            Self::Folder(folder) => {
+                heed_file_limit()?;
+                Arc::new(EmbeddedDirectory::open(folder)?)
+            }
+            Self::Table(name) => dynamodb(name).await?.0,
+        })
+    }
+
     async fn open(&self) -> anyhow::Result<Kept> {
         match self {
             // The directory first: its file says best that another gateway has the folder.
-            Self::Folder(folder) => {
-                heed_file_limit()?;
-                Ok((Arc::new(EmbeddedDirectory::open(folder)?), self.ledger().await?))
-            }
+            Self::Folder(_) => Ok((self.directory().await?, self.ledger().await?)),
             Self::Table(name) => dynamodb(name).await,
         }
     }
@@ -153,6 +166,11 @@ pub fn config() -> anyhow::Result<(Config, String)> {
     Ok((Config::load(&text, &file, &variable)?, name))
 }
 
+/// What `GATEWAY_STORE` says.
+fn store_name() -> String {
+    variable("GATEWAY_STORE").unwrap_or_else(|| "memory".to_owned())
+}
+
 /// The store of this name; `None` for this process's memory.
 fn store(named: &str, config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
     match named.split(':').next().unwrap_or_default() {
@@ -165,16 +183,29 @@ fn store(named: &str, config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>>
     }
 }
 
-/// The store in Redis.
+/// The store in Redis that `GATEWAY_STORE` names, to be looked into; `None` if that is a process's memory.
+///
+/// # Errors
+/// If it names something else, or the address or its authority cannot be used.
 #[cfg(feature = "redis")]
-fn redis(url: &str, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    use gateway_core::store::redis::RedisStore;
+pub fn redis_store(config: &Config) -> anyhow::Result<Option<RedisStore>> {
+    let named = store_name();
+    if named == "memory" { Ok(None) } else { redis_at(&named, config).map(Some) }
+}
+
+#[cfg(feature = "redis")]
+fn redis_at(url: &str, config: &Config) -> anyhow::Result<RedisStore> {
     let max_entry_bytes = usize::try_from(config.cache.max_entry_bytes).unwrap_or(usize::MAX);
     let authority = variable("GATEWAY_STORE_CA")
         .map(|path| std::fs::read(&path).with_context(|| format!("GATEWAY_STORE_CA: cannot read {path}")));
     let authority = authority.transpose()?;
     let store = RedisStore::trusting(authority.as_deref(), url, &config.health, &config.breaker, max_entry_bytes);
-    Ok(Arc::new(store.context("GATEWAY_STORE")?))
+    store.context("GATEWAY_STORE")
+}
+
+#[cfg(feature = "redis")]
+fn redis(url: &str, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(Arc::new(redis_at(url, config)?))
 }
 
 #[cfg(not(feature = "redis"))]
@@ -211,7 +242,7 @@ fn simulated(name: &str) -> anyhow::Result<Arc<dyn Provider>> {
 /// Says which variable, file or field is to blame.
 pub async fn wire() -> anyhow::Result<Wired> {
     let (config, config_name) = config()?;
-    let store = store(&variable("GATEWAY_STORE").unwrap_or_else(|| "memory".to_owned()), &config)?;
+    let store = store(&store_name(), &config)?;
     let place = Place::from_env()?;
     if store.is_some() && crate::lambda::is_lambda() && matches!(place, Place::Folder(_)) {
         bail!(

@@ -1,6 +1,8 @@
 //! Both planes in one process over plain HTTP: `cargo run --release`, development, containers.
 
 mod demo;
+#[cfg(feature = "redis")]
+mod inspect;
 mod replay;
 
 use anyhow::Context;
@@ -18,6 +20,7 @@ const USAGE: &str = "\
 usage: ai-gateway                    serve both planes on GATEWAY_ADDR (127.0.0.1:8080)
        ai-gateway check FILE         say what is wrong with a configuration file, and which of its keys are not set here
        ai-gateway replay FILE        write the receipts of a log into the ledger, each once; - is standard input
+       ai-gateway inspect NAME       say what the store has of a tenant (its id or uid) or a model
        ai-gateway --help | --version";
 
 const VARIABLES: &str = "\
@@ -64,6 +67,12 @@ async fn start() -> ExitCode {
         [] => run().await,
         ["check", file] => return check_file(file),
         ["replay", file] => replay::run(file).await,
+        #[cfg(feature = "redis")]
+        ["inspect", name] => inspect::run(name).await,
+        #[cfg(not(feature = "redis"))]
+        ["inspect", _] => Err(anyhow::anyhow!(
+            "inspect: this program was built without the cargo feature `redis`; counters live inside the running gateway"
+        )),
         ["--help" | "-h"] => {
             logging::say(&format!("{USAGE}\n\n{VARIABLES}"));
             Ok(())

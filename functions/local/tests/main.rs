@@ -15,6 +15,7 @@ mod first_run;
 mod fleet;
 mod gateway;
 mod hostile_http;
+mod inspecting;
 mod metrics;
 mod secrets;
 mod streaming;

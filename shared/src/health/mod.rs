@@ -87,7 +87,7 @@ impl ModelHealth {
 }
 
 /// What a store keeps of a model.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ModelState {
     pub(crate) ttft_ms: Welford,
     pub(crate) ms_per_token: Welford,
@@ -138,7 +138,7 @@ impl ModelState {
     }
 
     /// Adds an answer to the averages.
-    pub(crate) fn answered(&mut self, ttft_ms: f64, ms_per_token: Option<f64>, now_ms: u64, tau_ms: u64) {
+    fn answered(&mut self, ttft_ms: f64, ms_per_token: Option<f64>, now_ms: u64, tau_ms: u64) {
         self.ttft_ms.record(ttft_ms, now_ms, tau_ms);
         if let Some(ms_per_token) = ms_per_token {
             self.ms_per_token.record(ms_per_token, now_ms, tau_ms);

@@ -350,8 +350,7 @@ pub trait Store: Send + Sync {
         Ok((verdict, remembered))
     }
 
-    /// One batch: the settlement, what was seen of models, and an answer to remember. Others may hear a little later of
-    /// answers of a model that is well.
+    /// One batch: the settlement, what was observed of models, and an answer to remember.
     async fn settle(
         &self,
         settlement: &Settlement,

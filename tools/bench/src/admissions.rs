@@ -31,8 +31,7 @@ const REQUESTS: usize = 16_000;
 /// Rounds in which each kind has its turn. The pass that cost least is reported: whatever disturbs one makes it dearer, and
 /// on a virtual machine not all of that shows as foreign.
 const ROUNDS: usize = 3;
-/// From one settlement of a connection to the next, of the time that is told: long enough that what was seen of a model is
-/// recorded with each, as a function does, which has one request at a time; a busy process gathers it.
+/// From one settlement of a connection to the next, of the time that is told.
 const APART_MS: u64 = 150;
 /// The configured deadline's default, and a minute.
 const LEASE_MS: u64 = 360_000;

@@ -1,30 +1,59 @@
--- A model, one string of packed doubles, eight bytes each; part of the scripts that look at it. By place, of a breaker:
-local OPENED = 1        -- times opened in a row
-local OPEN_UNTIL, PROBE_UNTIL, COUNTS_FROM, CHANGED = 2, 3, 4, 5 -- Unix ms
-local REFUSED = 5       -- how many places further on the same of the breaker for refusals stands
-local FAILURES = 11     -- consecutive failures
-local REQUEST, EARLIER = 12, 13 -- the latest two requests that were refused with no answer in between, 0 for none
-local TENANT = 14       -- the one tenant whom refusals concern, 0 for everybody
-local COOLDOWN_UNTIL, COOLED = 15, 16 -- Unix ms: when the cooldown ends, when it was noted
-local PROBER = 17       -- who has the lease of the probe
-local WRITTEN = 18      -- times written
--- Then w, w2, mean, s and the latest time, in Unix ms, of each measure:
-local TTFT, PER_TOKEN, FAILURE, EVIDENCE = 19, 24, 29, 34 -- of time to first token, ms per token, failures, the breaker
-local BATCHES = 39      -- the latest four batches that were recorded
-local PLACES, BYTES, MODEL = 42, 336, '<dddddddddddddddddddddddddddddddddddddddddd'
+-- A model, one hash at KEYS[1], its numbers as text: part of the scripts that look at it. Here are its fields, and what they
+-- are in a model of which nothing is known; a field that is not in the hash is as it is here. Times are Unix ms.
+local MODEL = {
+  -- Of each measure the decayed sums of welford.rs, and the latest time: of the time to the first token, ms per token after
+  -- it, failures (0 or 1 of each attempt), and failures since the breaker was last closed.
+  ['ttft_ms.w'] = 0, ['ttft_ms.w2'] = 0, ['ttft_ms.mean'] = 0, ['ttft_ms.s'] = 0, ['ttft_ms.t_ms'] = 0,
+  ['ms_per_token.w'] = 0, ['ms_per_token.w2'] = 0, ['ms_per_token.mean'] = 0, ['ms_per_token.s'] = 0,
+  ['ms_per_token.t_ms'] = 0,
+  ['failure.w'] = 0, ['failure.w2'] = 0, ['failure.mean'] = 0, ['failure.s'] = 0, ['failure.t_ms'] = 0,
+  ['breaker.evidence.w'] = 0, ['breaker.evidence.w2'] = 0, ['breaker.evidence.mean'] = 0, ['breaker.evidence.s'] = 0,
+  ['breaker.evidence.t_ms'] = 0,
+  ['breaker.consecutive_failures'] = 0,
+  ['breaker.opened_in_a_row'] = 0, ['breaker.open_until_ms'] = 0, ['breaker.probe_until_ms'] = 0,
+  ['breaker.counts_from_ms'] = 0, ['breaker.changed_at_ms'] = 0,
+  -- The breaker that refusals open.
+  ['refusals.opened_in_a_row'] = 0, ['refusals.open_until_ms'] = 0, ['refusals.probe_until_ms'] = 0,
+  ['refusals.counts_from_ms'] = 0, ['refusals.changed_at_ms'] = 0,
+  -- Marks of the latest two requests that were refused with no answer in between, 0 for none; and of the one tenant whom
+  -- refusals concern, 0 for everybody.
+  ['refusals.latest'] = 0, ['refusals.earlier'] = 0, ['refusals.tenant'] = 0,
+  ['cooldown_until_ms'] = 0, ['cooled_at_ms'] = 0, -- when the cooldown ends, and when it was noted
+  ['probe_leased_to'] = 0, -- a random number
+  ['times_written'] = 0,
+  ['batches'] = '', -- the latest four that were recorded, ",<12 hexadecimal digits>" each
+}
 
--- The model at KEYS[1], without what a clock that was ahead of this one by more than a second wrote: such spans are over.
-local function read_model(packed, now)
-  local model = {struct.unpack(MODEL, packed or string.rep('\0', BYTES))}
-  local latest = now + 1000
-  for at = 0, REFUSED, REFUSED do
-    if model[at + CHANGED] > latest then
-      for place = at + OPEN_UNTIL, at + CHANGED do model[place] = math.min(model[place], now) end
-    end
+-- Ends the spans of the breaker `of`, of which one is yet to begin.
+local function end_spans(model, of, now)
+  for _, field in ipairs({'.open_until_ms', '.probe_until_ms', '.counts_from_ms', '.changed_at_ms'}) do
+    model[of .. field] = math.min(model[of .. field], now)
   end
-  if model[COOLED] > latest then model[COOLDOWN_UNTIL], model[COOLED] = 0, 0 end
-  for of = TTFT, EVIDENCE, 5 do
-    if model[of + 4] > latest then model[of + 4] = now end
-  end
+end
+
+-- The model, without what a clock that was ahead of this one by more than a second wrote: such spans are over. What is set in
+-- it is what `write_model` writes.
+local function read_model(now)
+  local flat = redis.call('HGETALL', KEYS[1])
+  for i = 1, #flat, 2 do MODEL[flat[i]] = tonumber(flat[i + 1]) or flat[i + 1] end
+  local model, latest = setmetatable({}, {__index = MODEL}), now + 1000
+  if model['breaker.changed_at_ms'] > latest then end_spans(model, 'breaker', now) end
+  if model['refusals.changed_at_ms'] > latest then end_spans(model, 'refusals', now) end
+  if model['cooled_at_ms'] > latest then model['cooldown_until_ms'], model['cooled_at_ms'] = 0, 0 end
+  if model['ttft_ms.t_ms'] > latest then model['ttft_ms.t_ms'] = now end
+  if model['ms_per_token.t_ms'] > latest then model['ms_per_token.t_ms'] = now end
+  if model['failure.t_ms'] > latest then model['failure.t_ms'] = now end
+  if model['breaker.evidence.t_ms'] > latest then model['breaker.evidence.t_ms'] = now end
   return model
+end
+
+-- Writes what was set. The server makes text of Lua's numbers that reads back as the same double: with 17 digits, or as many
+-- as it takes.
+local function write_model(model)
+  model['times_written'] = model['times_written'] + 1
+  local fields, last = {}, 0
+  for field, value in pairs(model) do
+    fields[last + 1], fields[last + 2], last = field, value, last + 2
+  end
+  redis.call('HSET', KEYS[1], unpack(fields, 1, last))
 end

@@ -1,141 +1,139 @@
--- Records what was seen of one model: the lines of health/mod.rs, welford.rs, breaker.rs and refusals.rs, in their order,
--- on the same IEEE doubles.
+-- Records what was observed of one model: the lines of health/mod.rs, welford.rs, breaker.rs and refusals.rs, in their
+-- order, on the same IEEE doubles.
 --
 -- A batch that comes again is recognized, unless four others of the model came in between; where so many come at once, one
--- that counts twice says little. A key for each batch, or a longer list, would cost more than the rest.
+-- that counts twice says little.
 --
--- KEYS  1 the model, packed as model.lua says
--- ARGV  1 packed: now_ms; the batch, a random number above 0 and below 2^53; for how many ms the model is remembered;
---         tau_ms, consecutive_failures, failure_percent, least_samples, first_open_ms, longest_open_ms, jitter_percent;
---         then of each sight: 0 nothing, 1 answered, 2 failed, 3 cool, 4 answered and told late or 5 refused; when the
---         attempt began; ttft_ms, cooldown until or the request; ms_per_token or not a number, or the tenant; a random
---         number below 2^53; when it was seen
--- Answers the model as it is then, packed.
+-- KEYS  1 the model
+-- ARGV  1 packed: now_ms; for how many ms the model is remembered; tau_ms, consecutive_failures, failure_percent,
+--         least_samples, first_open_ms, longest_open_ms, jitter_percent;
+--         then of each signal: 0 nothing, 1 answered, 2 failed, 3 cool down or 4 refused; when the attempt began; ttft_ms,
+--         cooldown until or the request; ms_per_token or not a number, or the tenant; a random number below 2^53
+--       2 the batch, 12 random hexadecimal digits
+-- Answers how often the model was written.
 
-local now, batch, kept_ms, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
-  struct.unpack('<dddddddddd', ARGV[1])
-local packed = redis.call('GET', KEYS[1])
+local now, kept_ms, tau, most_failures, percent, least_samples, first_open, longest_open, jitter =
+  struct.unpack('<ddddddddd', ARGV[1])
+local model, batch = read_model(now), ',' .. ARGV[2]
+if string.find(model['batches'], batch, 1, true) then return model['times_written'] end
+model['batches'] = string.sub(model['batches'] .. batch, -52)
 if tau < 1 then tau = 1 end
-local model = read_model(packed, now)
-for place = BATCHES, PLACES do
-  if model[place] == batch then return packed end
-end
-model[WRITTEN] = model[WRITTEN] + 1
-model[BATCHES + model[WRITTEN] % 4] = batch
--- To set a time to live costs the server as much as the rest of the command, and a model that answers is seen often.
-local renew = model[WRITTEN] % 64 == 1
+-- A time to live costs the server as much as a tenth of the rest, and a model that answers is seen often.
+local renew = model['times_written'] % 64 == 0
 
--- Adds `x`, seen at `at`, to the measure at `of`. Functions are made anew at each call, hence it takes all it needs as
--- arguments.
-local function sample(model, of, x, at, tau)
-  local last = model[of + 4]
-  local d = last < at and math.exp((last - at) / tau) or 1
-  local w = d * model[of] + 1
-  local w2 = d * d * model[of + 1] + 1
-  local delta = x - model[of + 2]
-  local mean = model[of + 2] + delta / w
-  local s = d * model[of + 3] + delta * (x - mean)
+-- Adds `x` to the measure `of`. Functions are made anew at each call, hence it takes all it needs as arguments. What stays as
+-- it is is not written.
+local function sample(model, of, x, now, tau)
+  local W, W2, MEAN, S, T = of .. '.w', of .. '.w2', of .. '.mean', of .. '.s', of .. '.t_ms'
+  local last, mean_before, s_before = model[T], model[MEAN], model[S]
+  local d = last < now and math.exp((last - now) / tau) or 1
+  local w = d * model[W] + 1
+  local w2 = d * d * model[W2] + 1
+  local delta = x - mean_before
+  local mean = mean_before + delta / w
+  local s = d * s_before + delta * (x - mean)
   if mean - mean == 0 and s - s == 0 then
-    model[of], model[of + 1], model[of + 2], model[of + 3] = w, w2, mean, s
-    if last < at then model[of + 4] = at end
+    model[W], model[W2] = w, w2
+    if mean ~= mean_before then model[MEAN] = mean end
+    if s ~= s_before then model[S] = s end
+    if last < now then model[T] = now end
   end
 end
 
--- Opens the breaker at `at`.
-local function open(model, at, now, first_open, longest_open, jitter, random)
-  local open_ms = math.min(first_open * 2 ^ math.min(model[at + OPENED], 32), longest_open)
+-- Opens the breaker `of`.
+local function open(model, of, now, first_open, longest_open, jitter, random)
+  local times = model[of .. '.opened_in_a_row']
+  local open_ms = math.min(first_open * 2 ^ math.min(times, 32), longest_open)
   local spread_ms = math.floor(open_ms * math.min(jitter, 100) / 100)
-  model[at + OPENED] = model[at + OPENED] + 1
-  model[at + OPEN_UNTIL] = now + open_ms - spread_ms + random % (spread_ms * 2 + 1)
-  model[at + PROBE_UNTIL], model[at + COUNTS_FROM], model[at + CHANGED] = 0, model[at + OPEN_UNTIL], now
+  local until_ms = now + open_ms - spread_ms + random % (spread_ms * 2 + 1)
+  model[of .. '.opened_in_a_row'], model[of .. '.open_until_ms'] = times + 1, until_ms
+  model[of .. '.probe_until_ms'], model[of .. '.counts_from_ms'], model[of .. '.changed_at_ms'] = 0, until_ms, now
 end
 
--- Closes the breaker at `at`.
-local function close(model, at, now)
-  model[at + OPENED], model[at + OPEN_UNTIL], model[at + PROBE_UNTIL] = 0, 0, 0
-  model[at + COUNTS_FROM], model[at + CHANGED] = now, now
+-- Closes the breaker `of`.
+local function close(model, of, now)
+  model[of .. '.opened_in_a_row'], model[of .. '.open_until_ms'], model[of .. '.probe_until_ms'] = 0, 0, 0
+  model[of .. '.counts_from_ms'], model[of .. '.changed_at_ms'] = now, now
 end
 
--- Gives back the lease of a probe that said nothing to the breaker at `at`.
-local function release(model, at, begun)
-  if model[at + OPENED] > 0 and model[at + COUNTS_FROM] == begun then model[at + PROBE_UNTIL] = 0 end
+-- Gives back the lease of a probe that said nothing to the breaker `of`.
+local function release(model, of, begun)
+  if model[of .. '.opened_in_a_row'] > 0 and model[of .. '.counts_from_ms'] == begun then
+    model[of .. '.probe_until_ms'] = 0
+  end
 end
 
-for place = 81, #ARGV[1], 48 do
-  local kind, begun, one, other, random, at = struct.unpack('<dddddd', ARGV[1], place)
-  local late, failed, refused = kind == 4, kind == 2, kind == 5
-  local answered = kind == 1 or late
+for place = 73, #ARGV[1], 40 do
+  local kind, begun, one, other, random = struct.unpack('<ddddd', ARGV[1], place)
+  local answered, failed, refused = kind == 1, kind == 2, kind == 4
   renew = renew or not answered
   if answered then
-    sample(model, TTFT, one, at, tau)
-    if other == other then sample(model, PER_TOKEN, other, at, tau) end
+    sample(model, 'ttft_ms', one, now, tau)
+    if other == other then sample(model, 'ms_per_token', other, now, tau) end
   end
   if answered or failed then
     local failure, opens = failed and 1 or 0, false
-    sample(model, FAILURE, failure, at, tau)
-    if begun < model[COUNTS_FROM] then
+    sample(model, 'failure', failure, now, tau)
+    if begun < model['breaker.counts_from_ms'] then
       -- It says nothing of the state that the breaker is in.
-    elseif model[OPENED] == 0 then
-      -- Others may have failed since what is told late was seen.
-      if not late then model[FAILURES] = failed and model[FAILURES] + 1 or 0 end
-      sample(model, EVIDENCE, failure, at, tau)
+    elseif model['breaker.opened_in_a_row'] == 0 then
+      local failures = failed and model['breaker.consecutive_failures'] + 1 or 0
+      if model['breaker.consecutive_failures'] ~= failures then model['breaker.consecutive_failures'] = failures end
+      sample(model, 'breaker.evidence', failure, now, tau)
       if failed then
-        local w, w2 = model[EVIDENCE], model[EVIDENCE + 1]
-        local weight = math.exp(-math.max(0, now - model[EVIDENCE + 4]) / tau) * w
-        local p = (model[EVIDENCE + 2] * weight + 5 * 0.02) / (weight + 5)
-        opens = model[FAILURES] >= most_failures
+        local w, w2 = model['breaker.evidence.w'], model['breaker.evidence.w2']
+        local weight = math.exp(-math.max(0, now - model['breaker.evidence.t_ms']) / tau) * w
+        local p = (model['breaker.evidence.mean'] * weight + 5 * 0.02) / (weight + 5)
+        opens = failures >= most_failures
           or w > 0 and w * w / w2 >= least_samples and math.min(math.max(p, 0), 0.95) * 100 > percent
       end
     elseif failed then
       opens = true
-    elseif not late then
-      close(model, 0, now)
-      model[FAILURES] = 0
-      for i = EVIDENCE, BATCHES - 1 do model[i] = 0 end
+    else
+      close(model, 'breaker', now)
+      model['breaker.consecutive_failures'] = 0
+      for _, sum in ipairs({'w', 'w2', 'mean', 's', 't_ms'}) do model['breaker.evidence.' .. sum] = 0 end
     end
-    if opens then open(model, 0, now, first_open, longest_open, jitter, random) end
+    if opens then open(model, 'breaker', now, first_open, longest_open, jitter, random) end
   else
     if kind == 3 then
-      model[COOLDOWN_UNTIL], model[COOLED] = math.max(model[COOLDOWN_UNTIL], one), now
+      model['cooldown_until_ms'], model['cooled_at_ms'] = math.max(model['cooldown_until_ms'], one), now
     end
-    release(model, 0, begun)
+    release(model, 'breaker', begun)
   end
   if refused then
-    if begun >= model[REFUSED + COUNTS_FROM] then
-      local closed = model[REFUSED + OPENED] == 0
+    if begun >= model['refusals.counts_from_ms'] then
+      local latest, earlier, tenant = model['refusals.latest'], model['refusals.earlier'], model['refusals.tenant']
+      local closed = model['refusals.opened_in_a_row'] == 0
       -- Open for one tenant, it opens for the others by three requests of theirs, not by one.
-      local elsewhere = not closed and model[TENANT] ~= 0 and model[TENANT] ~= other
-      local first, opens = closed and model[REQUEST] == 0, not closed and not elsewhere
-      if model[REQUEST] ~= one and model[EARLIER] ~= one then
-        opens = opens or model[EARLIER] > 0
-        model[REQUEST], model[EARLIER] = one, model[REQUEST]
+      local elsewhere = not closed and tenant ~= 0 and tenant ~= other
+      local first, opens = closed and latest == 0, not closed and not elsewhere
+      if latest ~= one and earlier ~= one then
+        opens = opens or earlier > 0
+        model['refusals.latest'], model['refusals.earlier'] = one, latest
       end
       if first then
-        model[TENANT] = other
-      elseif model[TENANT] ~= other and (opens or closed) then
-        model[TENANT] = 0
+        model['refusals.tenant'] = other
+      elseif tenant ~= other and (opens or closed) then
+        model['refusals.tenant'] = 0
       end
       if opens then
-        model[REQUEST], model[EARLIER] = 0, 0
-        open(model, REFUSED, now, first_open, longest_open, jitter, random)
+        model['refusals.latest'], model['refusals.earlier'] = 0, 0
+        open(model, 'refusals', now, first_open, longest_open, jitter, random)
       end
     end
-  elseif answered and not late then
-    if model[REFUSED + OPENED] == 0 then
-      model[REQUEST], model[EARLIER], model[TENANT] = 0, 0, 0
-    elseif begun >= model[REFUSED + COUNTS_FROM] then
-      close(model, REFUSED, now)
-      model[TENANT] = 0
-    end
   elseif not answered then
-    release(model, REFUSED, begun)
+    release(model, 'refusals', begun)
+  elseif model['refusals.opened_in_a_row'] > 0 then
+    if begun >= model['refusals.counts_from_ms'] then
+      close(model, 'refusals', now)
+      model['refusals.tenant'] = 0
+    end
+  elseif model['refusals.latest'] > 0 then
+    model['refusals.latest'], model['refusals.earlier'], model['refusals.tenant'] = 0, 0, 0
   end
 end
 
-packed = struct.pack(MODEL, unpack(model, 1, PLACES))
-if renew then
-  redis.call('SET', KEYS[1], packed, 'PX', kept_ms)
-else
-  redis.call('SET', KEYS[1], packed, 'KEEPTTL')
-end
-return packed
+write_model(model)
+if renew then redis.call('PEXPIRE', KEYS[1], kept_ms) end
+return model['times_written']

@@ -3,8 +3,7 @@
 //! Each operation is one script, hence atomic, and idempotent, hence sent again without a thought when an answer fails to
 //! come ([`connection`]). A request waits for the store twice, on a hit once: [`Store::admit`] reads the remembered answer
 //! beside the admission that depends on it, and [`Store::settle`] sends the settlement, the answer to remember and what was
-//! seen of models in one pipeline; to a cluster what was seen travels beside it, because models are in other slots. What a
-//! busy process sees of a model that is well may travel with a later settlement (`health.rs`).
+//! observed of models in one pipeline; to a cluster that travels beside it, because models are in other slots.
 //!
 //! The admission script looks for itself whether the answer is there, and counts a hit or takes a hold by that; no body
 //! passes through Lua. The answer is read in the same transaction, so that what the script saw is what was read: what is
@@ -21,7 +20,9 @@ mod health;
 mod inspect;
 mod layout;
 mod link;
+mod model;
 mod script;
+mod words;
 
 use super::{
     Admission, CacheKey, CacheWrite, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, Store,
@@ -39,10 +40,11 @@ use cache::answer_of;
 use connection::Connection;
 use counters::Mode;
 use futures_util::future::join_all;
-use health::{Haste, Known, Tuning};
+use health::{CachedModel, Tuning, recordings};
 pub use inspect::{TenantHold, TenantRecord};
 use layout::LAYOUT;
 use lru::LruCache;
+pub use model::ModelRecord;
 use script::{Batch, Scripts, Step};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -63,7 +65,7 @@ pub struct RedisStore {
     /// The version of each tenant's remembered answers.
     cache_versions: Mutex<LruCache<Arc<str>, String>>,
     /// The models' health.
-    models: Mutex<HashMap<Arc<str>, Known>>,
+    models: Mutex<HashMap<Arc<str>, CachedModel>>,
 }
 
 impl std::fmt::Debug for RedisStore {
@@ -207,21 +209,22 @@ impl Store for RedisStore {
         let mut batch = Batch::default();
         let charged = batch.push(self.settlement(settlement, ticket, now_ms));
         let set = set.map(|set| batch.push(set.into()));
+        let (recordings, is_cluster) = (recordings(observations), self.connection.is_cluster());
         let (mut recorded, mut apart) = (Vec::new(), Vec::new());
-        for (model, recording) in self.recordings(observations, Haste::Soon, now_ms) {
+        for recording in &recordings {
+            let step = self.recording(recording, now_ms);
             // In a cluster the models are in other slots.
-            match self.connection.is_cluster() {
-                true => apart.push((model, recording)),
-                false => recorded.push((model, batch.push(recording))),
+            match is_cluster {
+                true => apart.push(async move { (recording, self.ask(step).await) }),
+                false => recorded.push((recording, batch.push(step))),
             }
         }
-        let apart = join_all(apart.into_iter().map(async |(model, recording)| (model, self.ask(recording).await)));
-        let (answers, apart, put) = tokio::join!(self.connection.send(&batch), apart, put);
+        let (answers, apart, put) = tokio::join!(self.connection.send(&batch), join_all(apart), put);
         let mut answers = answers?;
         let mut outcomes = vec![put, set.map_or(Ok(()), |set| answers.take(set).map(drop))];
-        outcomes.extend(apart.into_iter().map(|(model, answer)| self.recorded(&model, answer, now_ms)));
-        for (model, recording) in recorded {
-            outcomes.push(self.recorded(&model, answers.take(recording), now_ms));
+        outcomes.extend(apart.into_iter().map(|(recording, answer)| self.recorded(recording, answer, now_ms)));
+        for (recording, place) in recorded {
+            outcomes.push(self.recorded(recording, answers.take(place), now_ms));
         }
         for lost in outcomes.into_iter().filter_map(Result::err) {
             tracing::warn!(error = %lost, "what was learnt of a request is lost");
@@ -239,25 +242,52 @@ mod tests {
 
     const NOW: u64 = 1_763_820_000_000;
 
-    #[tokio::test]
-    async fn a_batch_of_sights_that_comes_again_counts_once() {
-        let redis = Redis::start(&[]).await.unwrap();
+    fn store_at(redis: &Redis) -> RedisStore {
         let (health, breaker) = (HealthSettings::default(), BreakerSettings::default());
-        let store = RedisStore::new(&redis.url(), &health, &breaker, 1 << 20).unwrap();
-        let model: Arc<str> = "m".into();
+        RedisStore::new(&redis.url(), &health, &breaker, 1 << 20).unwrap()
+    }
+
+    fn answered() -> [Observation; 1] {
         let signal = Signal::Answered { ttft_ms: 20.0, ms_per_token: None };
-        let observations = [Observation { model: model.clone(), begun_at_ms: NOW, signal }];
-        let weight =
-            async || store.snapshot(std::slice::from_ref(&model), NOW).await.unwrap()[0].measures.ttft_ms.weight;
+        [Observation { model: "m".into(), begun_at_ms: NOW, signal }]
+    }
+
+    async fn weight(store: &RedisStore) -> f64 {
+        store.snapshot(&["m".into()], NOW).await.unwrap()[0].measures.ttft_ms.weight
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_comes_again_counts_once() {
+        let redis = Redis::start(&[]).await.unwrap();
+        let (store, observations) = (store_at(&redis), answered());
         for expected in [1.0, 2.0] {
-            let (_, step) = store.recordings(&observations, Haste::Now, NOW).remove(0);
+            let recording = recordings(&observations).remove(0);
             let mut batch = Batch::default();
-            let recording = batch.push(step);
+            let place = batch.push(store.recording(&recording, NOW));
             for _ in 0..2 {
                 let mut sent = store.connection.send(&batch).await.unwrap();
-                store.recorded(&model, sent.take(recording), NOW).unwrap();
-                assert_eq!(weight().await, expected);
+                store.recorded(&recording, sent.take(place), NOW).unwrap();
+                store.models.lock().unwrap().clear();
+                assert_eq!(weight(&store).await, expected);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_read_before_a_recording_is_answered_is_not_counted_twice() {
+        let redis = Redis::start(&[]).await.unwrap();
+        let (store, observations) = (store_at(&redis), answered());
+        let recording = recordings(&observations).remove(0);
+        for expected in [1.0, 2.0] {
+            let answer = store.ask(store.recording(&recording, NOW)).await;
+            // By another request, whose answer comes first.
+            store.models.lock().unwrap().clear();
+            assert_eq!(weight(&store).await, expected);
+            store.recorded(&recording, answer, NOW).unwrap();
+            assert_eq!(weight(&store).await, expected);
+        }
+        let answer = store.ask(store.recording(&recording, NOW)).await;
+        store.recorded(&recording, answer, NOW).unwrap();
+        assert_eq!(weight(&store).await, 3.0, "nor is what was read before it forgotten");
     }
 }

@@ -6,17 +6,21 @@
 //! of the input, so that a slow input is found while it is small.
 
 use allocation_counter::measure;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gateway_core::config::{self, Config};
 use gateway_core::error::Error;
-use gateway_core::provider::{Chunk, Completion};
+use gateway_core::id::RequestId;
 use gateway_core::request::instructions::{Instructions, key_of};
 use gateway_core::steps;
 use gateway_core::tenant::key::{ApiKey, KeyHasher};
 use gateway_core::wire::openai::CHAT;
+use gateway_core::wire::openai::answer::{chunk as read_chunk, completion as read_completion};
+use gateway_core::wire::openai::writer::ChatWriter;
+use gateway_core::wire::piece::choices;
 use gateway_core::wire::request::Request;
 use gateway_core::wire::schema::{MAX_STEPS, Schema};
 use gateway_core::wire::sse::SseParser;
+use gateway_core::wire::writer::{Hide, Writer};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::IgnoredAny;
 
@@ -125,34 +129,44 @@ pub fn key(bytes: &[u8]) {
 
 /// What the client gets of a whole answer is the same answer under another name.
 pub fn completion(bytes: &[u8]) {
-    let read = bounded(bytes.len(), || Completion::parse(Bytes::copy_from_slice(bytes), N, 0.0));
+    let read = bounded(bytes.len(), || read_completion(Bytes::copy_from_slice(bytes), N, 0.0));
     let Ok(answer) = read else { return };
-    assert!((1..=N).contains(&(answer.choices.len() as u64)));
-    assert!(answer.choices.iter().all(|choice| choice.finish.is_some()));
-    let shown = Completion::parse(answer.rewritten("a/\"b", false), N, 0.0).expect("still an answer");
-    assert_eq!((&shown.choices, shown.usage), (&answer.choices, answer.usage));
-    let hidden = Completion::parse(answer.rewritten("a/\"b", true), N, 0.0).expect("still an answer");
-    assert!(hidden.choices.iter().all(|choice| choice.logprobs.is_none()));
-    assert_eq!(hidden.choices.len(), answer.choices.len());
+    let read = choices(&answer.pieces);
+    assert!((1..=N).contains(&(read.len() as u64)));
+    assert!(read.iter().all(|choice| choice.finish.is_some()));
+    let written = |logprobs| {
+        let whole = ChatWriter::new(RequestId::new(0)).whole(&answer, "a/\"b", Hide { logprobs, usage: false });
+        read_completion(whole, N, 0.0).expect("still an answer")
+    };
+    let shown = written(false);
+    assert_eq!((&choices(&shown.pieces), shown.usage), (&read, answer.usage));
+    assert_eq!(shown.pieces.len(), answer.pieces.len());
+    let hidden = written(true);
+    let hidden = choices(&hidden.pieces);
+    assert!(hidden.iter().all(|choice| choice.logprobs.is_none()));
+    assert_eq!(hidden.len(), read.len());
 }
 
 /// A chunk leaves as one event, whatever line ends stood in it, and says the same.
 pub fn chunk(bytes: &[u8]) {
-    let read = bounded(bytes.len(), || Chunk::parse(Bytes::copy_from_slice(bytes), N));
+    let read = bounded(bytes.len(), || read_chunk(Bytes::copy_from_slice(bytes), N));
     let Ok(chunk) = read else { return };
-    assert!(chunk.choices.len() as u64 <= N);
+    assert!(choices(&chunk.pieces).len() as u64 <= N);
     for hide_logprobs in [false, true] {
-        let wire = chunk.event("a/\"b", hide_logprobs);
+        let mut wire = BytesMut::new();
+        let hide = Hide { logprobs: hide_logprobs, usage: false };
+        ChatWriter::new(RequestId::new(0)).chunk(&chunk, "a/\"b", hide, &mut wire);
         let line = wire.strip_suffix(b"\n\n").expect("it ends as an event");
         assert!(!line.iter().any(|byte| matches!(byte, b'\r' | b'\n')), "a line end would cut the event in two");
         let mut parser = SseParser::default();
         parser.feed(&wire);
         let event = parser.next_event().expect("small").expect("one event");
         assert_eq!(parser.next_event(), Ok(None));
-        let again = Chunk::parse(event, N).expect("still a chunk");
-        assert_eq!((again.choices.len(), again.usage), (chunk.choices.len(), chunk.usage));
+        let again = read_chunk(event, N).expect("still a chunk");
+        assert_eq!((choices(&again.pieces).len(), again.usage), (choices(&chunk.pieces).len(), chunk.usage));
         assert_eq!((again.has_content(), again.is_usage_only()), (chunk.has_content(), chunk.is_usage_only()));
-        assert!(hide_logprobs || again.choices == chunk.choices);
+        assert!(hide_logprobs || choices(&again.pieces) == choices(&chunk.pieces));
+        assert!(hide_logprobs || again.pieces.len() == chunk.pieces.len());
     }
 }
 

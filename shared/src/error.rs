@@ -7,7 +7,6 @@
 use crate::limit::window::time_utc;
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
 use crate::tenant::{Quota, RateKind};
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// A request that is not answered.
@@ -91,8 +90,8 @@ pub enum Error {
     Provider {
         /// The provider's status.
         status: u16,
-        /// The provider's `error` object.
-        error: Value,
+        /// What it finds wrong.
+        objection: Objection,
     },
     /// The request is longer than the window of any model that could serve it.
     #[error("about {tokens} tokens are more than a window of {window_tokens}")]
@@ -150,15 +149,45 @@ pub enum Error {
     Internal(String),
 }
 
-/// An error as its caller is told it.
+/// What a provider finds wrong with the caller's request, as far as it says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Objection {
+    /// Its word for it.
+    pub code: Option<String>,
+    /// For the caller's eyes.
+    pub message: Option<String>,
+    /// The field that is to blame.
+    pub param: Option<String>,
+}
+
+/// What kind of error a caller is told. Each format has its own word for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// The request is not what it must be.
+    InvalidRequest,
+    /// Nobody knows who asks.
+    Authentication,
+    /// Who asks may not do this.
+    Permission,
+    /// Too many requests at a time.
+    RequestRate,
+    /// Too many tokens at a time.
+    TokenRate,
+    /// What may be used until a window ends is used up.
+    Quota,
+    /// The gateway, or what is behind it, cannot serve the request now.
+    Server,
+}
+
+/// An error as its caller is told it, in no format's words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Told {
     /// The HTTP status.
     pub status: u16,
     /// The contract's word for it.
     pub code: String,
-    /// The family of errors, as OpenAI's clients know them.
-    pub kind: &'static str,
+    /// What kind of error it is.
+    pub family: Family,
     /// For the caller's eyes.
     pub message: String,
     /// The field that is to blame.
@@ -180,17 +209,17 @@ impl Error {
     /// Status, code and words for the caller: the one place where errors become HTTP.
     #[must_use]
     pub fn told(&self) -> Told {
-        let told = |status, code: &str, kind, message: String| Told {
+        let told = |status, code: &str, family, message: String| Told {
             status,
             code: code.to_owned(),
-            kind,
+            family,
             message,
             param: None,
             retry_after_ms: None,
             details: None,
             should_retry: None,
         };
-        const INVALID: &str = "invalid_request_error";
+        const INVALID: Family = Family::InvalidRequest;
         match self {
             Self::InvalidRequest { param, message } => {
                 Told { param: param.clone(), ..told(400, "invalid_request", INVALID, message.clone()) }
@@ -210,14 +239,14 @@ impl Error {
                     format!("The content-encoding `{name}` is not supported; send the body as gzip, or plain."),
                 )
             },
-            Self::InvalidApiKey(why) => told(401, "invalid_api_key", "authentication_error", (*why).to_owned()),
-            Self::TenantDisabled => told(403, "tenant_disabled", "permission_error", "This tenant is disabled.".into()),
+            Self::InvalidApiKey(why) => told(401, "invalid_api_key", Family::Authentication, (*why).to_owned()),
+            Self::TenantDisabled => told(403, "tenant_disabled", Family::Permission, "This tenant is disabled.".into()),
             Self::ModelNotAllowed(model) => Told {
                 param: Some("model".into()),
                 ..told(
                     403,
                     "model_not_allowed",
-                    "permission_error",
+                    Family::Permission,
                     format!("This key may not use the model `{model}`."),
                 )
             },
@@ -231,23 +260,23 @@ impl Error {
             Self::MethodNotAllowed(why) => told(405, "method_not_allowed", INVALID, why.clone()),
             Self::Conflict(why) => told(409, "conflict", INVALID, (*why).to_owned()),
             Self::RateLimited { kind, retry_after_ms } => {
-                let (name, kind) = match kind {
-                    RateKind::Requests => ("requests_per_minute", "requests"),
-                    RateKind::Tokens => ("tokens_per_minute", "tokens"),
+                let (name, family) = match kind {
+                    RateKind::Requests => ("requests_per_minute", Family::RequestRate),
+                    RateKind::Tokens => ("tokens_per_minute", Family::TokenRate),
                 };
                 Told {
                     retry_after_ms: Some(*retry_after_ms),
                     ..told(
                         429,
                         "rate_limited",
-                        kind,
+                        family,
                         format!("The limit {name} is reached; try again in {retry_after_ms} ms."),
                     )
                 }
             }
             Self::ConcurrencyLimited { retry_after_ms } => Told {
                 retry_after_ms: Some(*retry_after_ms),
-                ..told(429, "concurrency_limited", "requests", "Too many requests are in flight.".into())
+                ..told(429, "concurrency_limited", Family::RequestRate, "Too many requests are in flight.".into())
             },
             Self::QuotaExceeded { quota, resets_at_ms, resets_in_ms } => Told {
                 retry_after_ms: Some(*resets_in_ms),
@@ -256,7 +285,7 @@ impl Error {
                 ..told(
                     429,
                     "quota_exceeded",
-                    "insufficient_quota",
+                    Family::Quota,
                     format!(
                         "The quota {} has not enough left for this request; it resets at {}.",
                         quota.limit_name(),
@@ -264,18 +293,10 @@ impl Error {
                     ),
                 )
             },
-            Self::Provider { status, error } => {
-                let text = |name: &str| error.get(name).and_then(Value::as_str);
-                let code = text("code").or_else(|| text("type")).unwrap_or("invalid_request");
-                Told {
-                    param: text("param").map(str::to_owned),
-                    ..told(
-                        *status,
-                        code,
-                        INVALID,
-                        text("message").unwrap_or("The provider refused the request.").to_owned(),
-                    )
-                }
+            Self::Provider { status, objection: Objection { code, message, param } } => {
+                let message = message.as_deref().unwrap_or("The provider refused the request.").to_owned();
+                let code = code.as_deref().unwrap_or("invalid_request");
+                Told { param: param.clone(), ..told(*status, code, INVALID, message) }
             }
             Self::ContextTooLong { tokens, window_tokens, field } => {
                 let message = format!("The request has about {tokens} tokens; the model's window is {window_tokens}.");
@@ -287,7 +308,7 @@ impl Error {
                 ..told(
                     502,
                     "all_candidates_failed",
-                    "server_error",
+                    Family::Server,
                     "Every model that could have answered failed.".into(),
                 )
             },
@@ -296,7 +317,7 @@ impl Error {
                 ..told(
                     504,
                     "not_cached",
-                    "server_error",
+                    Family::Server,
                     "Nothing is remembered for this request, and only-if-cached was asked.".into(),
                 )
             },
@@ -305,7 +326,7 @@ impl Error {
                 ..told(
                     503,
                     "store_unavailable",
-                    "server_error",
+                    Family::Server,
                     "The gateway cannot check this request's limits now.".into(),
                 )
             },
@@ -314,12 +335,12 @@ impl Error {
                 ..told(
                     503,
                     "overloaded",
-                    "server_error",
+                    Family::Server,
                     "The gateway has no memory left for this request now; try again.".into(),
                 )
             },
             Self::NotWritten { message, .. } => {
-                Told { retry_after_ms: Some(1000), ..told(503, "store_unavailable", "server_error", message.clone()) }
+                Told { retry_after_ms: Some(1000), ..told(503, "store_unavailable", Family::Server, message.clone()) }
             }
             Self::NotRead => {
                 told(408, "stream_not_read", INVALID, "The stream was not read for too long and was given up.".into())
@@ -329,7 +350,7 @@ impl Error {
                 ..told(
                     503,
                     "store_unavailable",
-                    "server_error",
+                    Family::Server,
                     "What this tenant has used today is being made certain; no request is served until then.".into(),
                 )
             },
@@ -353,10 +374,10 @@ impl Error {
                 )
             },
             Self::DeadlineExceeded => {
-                told(504, "deadline_exceeded", "server_error", "The answer did not come before the deadline.".into())
+                told(504, "deadline_exceeded", Family::Server, "The answer did not come before the deadline.".into())
             }
             Self::Internal(_) => {
-                told(500, "internal", "server_error", "Something is wrong in the gateway itself.".into())
+                told(500, "internal", Family::Server, "Something is wrong in the gateway itself.".into())
             }
         }
     }
@@ -385,18 +406,6 @@ fn told_attempt(attempt: &Attempt) -> Value {
         told["cause"] = cause.as_str().into();
     }
     told
-}
-
-impl Told {
-    /// OpenAI's envelope.
-    #[must_use]
-    pub fn body(&self, request_id: Option<&str>) -> Bytes {
-        let mut error = json!({"message": self.message, "type": self.kind, "param": self.param, "code": self.code});
-        if let Some(details) = &self.details {
-            error["details"] = details.clone();
-        }
-        Bytes::from(json!({"error": error, "request_id": request_id}).to_string())
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ use std::sync::Arc;
 /// Serves a request that is in this format on a task of its own.
 pub(crate) async fn run(gateway: &Arc<Gateway>, format: &'static dyn Format, incoming: Incoming) -> Answer {
     let journal = Journal::open(gateway.clock.now_ms());
-    let (reply, answer) = Reply::new();
+    let (reply, answer) = Reply::new(format.writer(journal.id));
     let (gateway, counted) = (gateway.clone(), gateway.running.begin());
     // The request outlives its client: whoever disconnects still pays for what the provider bills (M4). Under Lambda
     // the process lives on until the answer's last byte, which this task sends.
@@ -56,7 +56,10 @@ pub(crate) async fn run(gateway: &Arc<Gateway>, format: &'static dyn Format, inc
         let _counted = counted;
         serve(&gateway, format, incoming, journal, reply).await;
     }));
-    answer.await.unwrap_or_else(|_| Answer::of_error(&Error::Internal("a request ended without an answer".into())))
+    answer.await.unwrap_or_else(|_| {
+        let told = Error::Internal("a request ended without an answer".into()).told();
+        Answer::of_error(&told, format.error(&told, None))
+    })
 }
 
 async fn serve(
@@ -111,7 +114,7 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
         }
         Err(error) => Outcome::failed(error),
     };
-    settle(work, hold, &outcome).await;
+    settle(work, hold, &outcome, reply).await;
     // Whoever reads the last byte finds all of it counted.
     last_byte(work, outcome, reply);
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::rig::{Got, two_tiers};
 use crate::rig::{NOW, ask, ask_with, cheap, name_of, streamed, with_key};
-use gateway_core::request::reply::Answer;
+use gateway_core::door::refusal;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn a_receipt_is_its_tenants_alone() {
         ("gw_live_nobody", id, 401, "invalid_api_key"),
     ] {
         let answer = Got::all_of(
-            rig.gateway.receipt(&with_key(key, &[]), id).await.unwrap_or_else(|error| Answer::of_error(&error)),
+            rig.gateway.receipt(&with_key(key, &[]), id).await.unwrap_or_else(|error| refusal(&error, None)),
         )
         .await;
         assert_eq!((answer.status, answer.error_code().as_str()), (status, code), "{id}");
@@ -241,7 +241,7 @@ async fn models_are_listed_as_this_key_may_use_them() {
     let few = rig.add_tenant("few", json!({"allowed_models": ["cheap", "up/ok@*"]})).await;
     let list = async |key: &str| {
         let got =
-            Got::all_of(rig.gateway.models(&with_key(key, &[])).await.unwrap_or_else(|error| Answer::of_error(&error)))
+            Got::all_of(rig.gateway.models(&with_key(key, &[])).await.unwrap_or_else(|error| refusal(&error, None)))
                 .await;
         let ids: Vec<String> = got.json()["data"]
             .as_array()
@@ -257,7 +257,7 @@ async fn models_are_listed_as_this_key_may_use_them() {
         [(&rig.key, "up/ok", 200), (&rig.key, "up/none", 404), (&few, "up/ok", 404), (&few, "cheap", 200)]
     {
         let got = Got::all_of(
-            rig.gateway.model(&with_key(key, &[]), name).await.unwrap_or_else(|error| Answer::of_error(&error)),
+            rig.gateway.model(&with_key(key, &[]), name).await.unwrap_or_else(|error| refusal(&error, None)),
         )
         .await;
         assert_eq!(got.status, status, "{name}");

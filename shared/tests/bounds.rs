@@ -3,14 +3,18 @@
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use gateway_core::provider::{Answers, Chunk, Completion, NotACompletion};
+use gateway_core::id::RequestId;
+use gateway_core::provider::{Chunk, NotACompletion};
 use gateway_core::request::instructions::Instructions;
 use gateway_core::steps;
 use gateway_core::tenant::{TenantRecord, TenantSettings};
 use gateway_core::wire::openai::CHAT;
+use gateway_core::wire::openai::answer::{Answers, chunk, completion};
+use gateway_core::wire::openai::writer::ChatWriter;
 use gateway_core::wire::request::Request;
 use gateway_core::wire::schema::{MAX_STEPS, Schema};
 use gateway_core::wire::sse::SseParser;
+use gateway_core::wire::writer::{Hide, Writer};
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
@@ -115,15 +119,15 @@ fn names_of_fields_are_told_apart_without_comparing_each_with_each() {
 fn more_answers_than_were_asked_for_end_the_reading() {
     for (choices, n, fine) in [(1, 1, true), (2, 1, false), (128, 128, true), (129, 128, false)] {
         let whole = format!(r#"{{"choices":{}}}"#, list(r#"{"finish_reason":"stop"}"#, choices));
-        assert_eq!(Completion::parse(whole.clone().into(), n, 0.0).is_ok(), fine, "{choices} of {n}");
-        assert_eq!(Chunk::parse(whole.into(), n).is_ok(), fine, "{choices} of {n}");
+        assert_eq!(completion(whole.clone().into(), n, 0.0).is_ok(), fine, "{choices} of {n}");
+        assert_eq!(chunk(whole.into(), n).is_ok(), fine, "{choices} of {n}");
     }
     // 12 MB took 1.7 GB.
     let whole = Bytes::from(format!(r#"{{"choices":{}}}"#, list("{}", 4 << 20)));
     for n in [1, 128] {
         let cost = cost(whole.clone(), &|whole: &Bytes| {
-            assert!(Completion::parse(whole.clone(), n, 0.0).is_err());
-            assert!(Chunk::parse(whole.clone(), n).is_err());
+            assert!(completion(whole.clone(), n, 0.0).is_err());
+            assert!(chunk(whole.clone(), n).is_err());
         });
         assert!(cost.allocated_bytes < 256 << 10 && cost.steps < 300, "{cost:?}");
     }
@@ -159,7 +163,8 @@ fn an_answer_costs_what_its_bytes_cost() {
         let whole =
             |size| format!(r#"{{"choices":[{{"finish_reason":"stop",{}}}]}}"#, around(&list(item, size))).into();
         let cost = at_most_twice(what, whole, |whole| {
-            let _ = Completion::parse(whole.clone(), 1, 0.0).unwrap().rewritten("a/b", true);
+            let answer = completion(whole.clone(), 1, 0.0).unwrap();
+            let _ = ChatWriter::new(RequestId::new(0)).whole(&answer, "a/b", Hide { logprobs: true, usage: false });
         });
         assert!(cost.peak_bytes <= 3 * cost.input_bytes + 4_096, "{what}: {cost:?}");
     }

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use gateway_core::error::Error;
 use gateway_core::limit::budget::{COPIES, REQUEST_BYTES, Room, STREAM_BYTES};
-use gateway_core::provider::{Call, Chunk, Chunks, Completion, Provider, ProviderError, Reply};
+use gateway_core::provider::{Call, Chunk, Chunks, Provider, ProviderError, Reply};
 use gateway_core::request::events::Events;
 use gateway_core::request::incoming::{Incoming, RequestBody};
 use gateway_core::request::reply::{Answer, AnswerBody};
+use gateway_core::wire::openai::answer::{chunk, completion};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -141,7 +142,7 @@ impl Provider for Long {
         self.asked.fetch_add(1, Relaxed);
         let body = json!({"choices": [{"message": {"content": "x".repeat(self.text_bytes)}, "finish_reason": "stop"}]});
         call.room.grow(self.text_bytes * COPIES)?;
-        Ok(Reply::Whole(Box::new(Completion::parse(body.to_string().into(), 1, 1.0).unwrap())))
+        Ok(Reply::Whole(Box::new(completion(body.to_string().into(), 1, 1.0).unwrap())))
     }
 }
 
@@ -162,7 +163,7 @@ impl Chunks for LongStream {
             Some(1) => json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage}),
             _ => return Ok(None),
         };
-        Ok(Some(vec![Chunk::parse(event.to_string().into(), 1).unwrap()]))
+        Ok(Some(vec![chunk(event.to_string().into(), 1).unwrap()]))
     }
 }
 

@@ -12,6 +12,7 @@ use gateway_core::clock::{Clock, ManualClock};
 use gateway_core::config::{ApiKey, Config, ProviderKind};
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::directory::{AuditEntry, Directory, KeyRecord};
+use gateway_core::door::refusal;
 use gateway_core::gateway::Gateway;
 use gateway_core::gateway::builder::Builder;
 use gateway_core::ledger::Ledger;
@@ -442,7 +443,7 @@ impl Rig {
     /// The receipt of an answer, as its tenant reads it.
     pub async fn receipt(&self, got: &Got) -> Value {
         let answer = self.gateway.receipt(&with_key(&self.key, &[]), got.header("x-request-id")).await;
-        Got::all_of(answer.unwrap_or_else(|error| Answer::of_error(&error))).await.json()
+        Got::all_of(answer.unwrap_or_else(|error| refusal(&error, None))).await.json()
     }
 
     /// Waits until the ledger has heard of this many requests, and not for ever.

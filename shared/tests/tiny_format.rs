@@ -4,9 +4,11 @@
 //! It is one line of text a turn, and next to nothing beside: `{"to": MODEL, "says": ["u Hello", "a Hi."], "most": 9}`.
 
 use crate::rig::{Got, Rig, ask, ask_with, cheap, name_of, with_key};
+use crate::tiny_answers::{NAME, TinyWriter, error};
 use async_trait::async_trait;
 use bytes::Bytes;
-use gateway_core::error::Error;
+use gateway_core::error::{Error, Told};
+use gateway_core::id::RequestId;
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::request::incoming::Incoming;
 use gateway_core::wire::body::Body;
@@ -14,6 +16,7 @@ use gateway_core::wire::conversation::{Conversation, Json, Part, Role, Turn, Unt
 use gateway_core::wire::facts::Facts;
 use gateway_core::wire::format::{FieldNames, Format, Overrides, Written};
 use gateway_core::wire::openai::CHAT;
+use gateway_core::wire::writer::Writer;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -53,7 +56,7 @@ fn say(mut body: Value, overrides: &Overrides<'_>) -> Bytes {
 
 impl Format for TinyFormat {
     fn name(&self) -> &'static str {
-        "tiny"
+        NAME
     }
 
     fn fields(&self) -> &'static FieldNames {
@@ -106,6 +109,14 @@ impl Format for TinyFormat {
         let left_out = conversation.rest.iter().map(|(name, _)| format!("`{name}`")).collect();
         Ok(Written { body: say(json!({"says": says}), overrides), left_out })
     }
+
+    fn writer(&self, _request: RequestId) -> Box<dyn Writer> {
+        Box::new(TinyWriter::default())
+    }
+
+    fn error(&self, told: &Told, _request: Option<&str>) -> Bytes {
+        error(told)
+    }
 }
 
 /// A provider that speaks this format, and keeps what it is sent. It answers as the simulated one does.
@@ -137,7 +148,7 @@ async fn rig(format: &'static dyn Format) -> (Rig, Arc<Mutex<Vec<Value>>>) {
 }
 
 /// Sends a request through the door of the tiny format.
-async fn tiny(rig: &Rig, headers: &[(&'static str, &str)], body: &Value) -> Got {
+pub async fn tiny(rig: &Rig, headers: &[(&'static str, &str)], body: &Value) -> Got {
     let body = Box::new(Bytes::from(body.to_string()));
     let incoming = Incoming { headers: with_key(&rig.key, headers), body, time_left: None };
     Got::all_of(rig.gateway.serve(&TINY, incoming).await).await

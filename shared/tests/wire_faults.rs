@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::gateway::builder::Builder;
 use gateway_core::provider::{Call, Chunk, Chunks, Provider, ProviderError, Reply};
+use gateway_core::wire::openai::answer::chunk;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use upstream_double::LEAK;
@@ -105,7 +106,7 @@ impl Provider for SaysItIsDone {
 #[async_trait]
 impl Chunks for Events {
     async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
-        Ok(self.0.next().map(|event| vec![Chunk::parse(Bytes::from_static(event.as_bytes()), 1).unwrap()]))
+        Ok(self.0.next().map(|event| vec![chunk(Bytes::from_static(event.as_bytes()), 1).unwrap()]))
     }
 }
 

@@ -16,9 +16,9 @@ use answer::Answer;
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::catalog::Behaviour;
-use gateway_core::provider::{Answers, Call, Chunk, Chunks, Completion, Fault, Provider, ProviderError, Reply};
+use gateway_core::provider::{Call, Chunk, Chunks, Fault, NotACompletion, Provider, ProviderError, Reply};
 use gateway_core::receipt::AttemptOutcome;
-use gateway_core::wire::openai::answer::NotACompletion;
+use gateway_core::wire::openai::answer::{Answers, completion};
 use gateway_core::wire::request::Request;
 use std::future::pending;
 use std::pin::Pin;
@@ -111,9 +111,8 @@ impl Simulated {
         match end {
             End::Whole => {
                 let whole = Bytes::from(wire::whole(&call, &answer).to_string());
-                Ok(Reply::Whole(Box::new(
-                    Completion::parse(whole, call.request.facts.n, first_token_ms as f64).map_err(malformed)?,
-                )))
+                let n = call.request.facts.n;
+                Ok(Reply::Whole(Box::new(completion(whole, n, first_token_ms as f64).map_err(malformed)?)))
             }
             End::Cut => Err(cut()),
             End::Silence => pending().await,

@@ -3,7 +3,9 @@ use super::*;
 use gateway_core::catalog::{Model, Timeouts};
 use gateway_core::id::RequestId;
 use gateway_core::limit::budget::{Budget, Room};
+use gateway_core::provider::Completion;
 use gateway_core::wire::openai::CHAT;
+use gateway_core::wire::piece::{Choice, Finish, Piece, choices};
 use gateway_core::wire::request::Request;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -66,17 +68,30 @@ async fn read(mut stream: Box<dyn Chunks>) -> (Vec<Chunk>, Option<ProviderError>
 }
 
 fn text(chunks: &[Chunk], index: u64) -> String {
-    let choices = chunks.iter().flat_map(|chunk| &chunk.choices);
-    choices.filter(|choice| choice.index == index).map(|choice| choice.text.as_str()).collect()
+    let choices = choices(pieces(chunks));
+    choices.into_iter().find(|choice| choice.index == index).map_or_else(String::new, |choice| choice.text.into_owned())
+}
+
+fn pieces(chunks: &[Chunk]) -> impl Iterator<Item = &Piece> {
+    chunks.iter().flat_map(|chunk| &chunk.pieces)
+}
+
+/// The first of the answers.
+fn first(answer: &Completion) -> Choice<'_> {
+    choices(&answer.pieces).remove(0)
+}
+
+fn has_finish(chunks: &[Chunk]) -> bool {
+    pieces(chunks).any(|piece| matches!(piece, Piece::Finish { .. }))
 }
 
 #[tokio::test]
 async fn a_cheap_answer_names_what_was_asked_and_counts_its_words() {
     let (answer, body) = whole("cheap", json!({})).await.unwrap();
-    let said = &answer.choices[0].text;
+    let said = first(&answer).text;
     assert!(said.contains("What is an API") && said.ends_with('.'), "{said}");
-    assert_eq!(answer.choices[0].finish.as_deref(), Some("stop"));
-    assert_eq!(answer.choices[0].logprobs, None);
+    assert_eq!(first(&answer).finish, Some(Finish::Stop));
+    assert_eq!(first(&answer).logprobs, None);
     let usage = answer.usage.unwrap();
     assert_eq!((usage.input_tokens, usage.reasoning_tokens), (4 + 3, 0));
     assert_eq!(usage.output_tokens, said.split_whitespace().count() as u64);
@@ -103,8 +118,8 @@ async fn input_tokens_count_the_bytes_of_all_texts_and_each_message() {
 async fn reasoning_says_more_and_uses_tokens_to_think() {
     let (cheap, _) = whole("cheap", json!({})).await.unwrap();
     let (reasoning, _) = whole("reasoning", json!({})).await.unwrap();
-    assert!(reasoning.choices[0].text.len() > 2 * cheap.choices[0].text.len());
-    assert!(reasoning.choices[0].text.contains("\n1. "));
+    assert!(first(&reasoning).text.len() > 2 * first(&cheap).text.len());
+    assert!(first(&reasoning).text.contains("\n1. "));
     let usage = reasoning.usage.unwrap();
     assert!(usage.reasoning_tokens > 0 && usage.output_tokens > usage.reasoning_tokens, "{usage:?}");
     let (three, _) = whole("reasoning", json!({"n": 3})).await.unwrap();
@@ -115,7 +130,7 @@ async fn reasoning_says_more_and_uses_tokens_to_think() {
 #[tokio::test]
 async fn log_probabilities_come_when_asked_for_and_tell_who_is_sure() {
     let mean = |answer: &Completion| {
-        let logprobs = answer.choices[0].logprobs.unwrap();
+        let logprobs = first(answer).logprobs.unwrap();
         assert_eq!(logprobs.tokens, answer.usage.unwrap().output_tokens);
         logprobs.sum / logprobs.tokens as f64
     };
@@ -124,12 +139,12 @@ async fn log_probabilities_come_when_asked_for_and_tell_who_is_sure() {
     assert_eq!(body["choices"][0]["logprobs"]["content"][0]["top_logprobs"][0]["token"], "You");
     let (unsure, _) = whole("unsure", json!({"logprobs": true})).await.unwrap();
     assert!(mean(&unsure) < -2.0);
-    assert!(unsure.choices[0].text.starts_with("I'm not sure"));
+    assert!(first(&unsure).text.starts_with("I'm not sure"));
 
     let (model, request) = (model("cheap"), request(json!({})));
     let asked = Call { ask_logprobs: true, ..call(&model, &request, false) };
     let Ok(Reply::Whole(answer)) = Simulated::new().chat(asked).await else { panic!("no answer") };
-    assert!(answer.choices[0].logprobs.is_some());
+    assert!(first(&answer).logprobs.is_some());
 }
 
 #[tokio::test]
@@ -140,15 +155,14 @@ async fn a_stream_is_the_whole_answer_in_words_with_role_end_and_usage() {
         let (chunks, error) = read(stream(name, fields).await).await;
         assert_eq!(error, None);
         assert!(!chunks[0].has_content() && chunks[1].has_content());
-        let words = answer.choices[0].logprobs.unwrap().tokens as usize;
+        let words = first(&answer).logprobs.unwrap().tokens as usize;
         assert_eq!(chunks.len(), 2 * (1 + words + 1) + 1, "{name}");
         for index in 0..2 {
-            assert_eq!(text(&chunks, index), answer.choices[0].text);
-            let of_choice = chunks.iter().flat_map(|chunk| &chunk.choices).filter(|choice| choice.index == index);
-            let logprobs = of_choice.clone().filter_map(|choice| choice.logprobs).reduce(|a, b| a.plus(b)).unwrap();
-            assert_eq!(Some(logprobs), answer.choices[0].logprobs);
-            let finishes: Vec<_> = of_choice.filter_map(|choice| choice.finish.as_deref()).collect();
-            assert_eq!(finishes, ["stop"]);
+            assert_eq!(text(&chunks, index), first(&answer).text);
+            let of_choice: Vec<&Piece> = pieces(&chunks).filter(|piece| piece.choice() == index).collect();
+            assert_eq!(choices(of_choice.clone())[0].logprobs, first(&answer).logprobs);
+            let finishes = of_choice.into_iter().filter(|piece| matches!(piece, Piece::Finish { .. }));
+            assert_eq!(finishes.collect::<Vec<_>>(), [&Piece::Finish { choice: index, why: Finish::Stop }]);
         }
         let (last, before) = chunks.split_last().unwrap();
         assert!(last.is_usage_only() && before.iter().all(|chunk| chunk.usage.is_none()));
@@ -212,7 +226,7 @@ async fn a_cut_answer_is_an_error_and_never_looks_whole() {
     let (chunks, error) = read(stream("cut", json!({})).await).await;
     assert_eq!(error.unwrap().outcome, AttemptOutcome::Truncated);
     assert!(chunks.iter().any(Chunk::has_content));
-    assert!(chunks.iter().all(|chunk| chunk.usage.is_none() && chunk.choices[0].finish.is_none()));
+    assert!(chunks.iter().all(|chunk| chunk.usage.is_none()) && !has_finish(&chunks));
 }
 
 #[tokio::test]
@@ -222,7 +236,7 @@ async fn another_model_goes_on_exactly_where_a_cut_one_stopped() {
     let messages = json!([{"role": "user", "content": "What is an API?"}, {"role": "assistant", "content": begun}]);
     let (rest, _) = whole("cheap", json!({"messages": messages})).await.unwrap();
     let (all, _) = whole("cheap", json!({})).await.unwrap();
-    assert_eq!(begun + &rest.choices[0].text, all.choices[0].text);
+    assert_eq!(begun + &first(&rest).text, first(&all).text);
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,7 +265,7 @@ async fn a_stalled_model_begins_and_is_then_silent_for_ever() {
         begun.extend(next.unwrap().unwrap());
     }
     assert!(begun.iter().any(Chunk::has_content));
-    assert!(begun.iter().all(|chunk| chunk.usage.is_none() && chunk.choices[0].finish.is_none()));
+    assert!(begun.iter().all(|chunk| chunk.usage.is_none()) && !has_finish(&begun));
     assert!(timeout(day, chunks.next()).await.is_err());
 }
 
@@ -265,16 +279,16 @@ async fn a_model_that_does_not_exist_is_down() {
 #[tokio::test]
 async fn an_answer_ends_where_the_caller_says() {
     for (fields, ending, finish) in [
-        (json!({"max_tokens": 3}), "You asked about", "length"),
-        (json!({"max_tokens": 1}), "You", "length"),
-        (json!({"stop": " about"}), "You asked", "stop"),
-        (json!({"stop": ["API", "asked", "", "nowhere"]}), "You ", "stop"),
-        (json!({"stop": "You"}), "", "stop"),
-        (json!({"stop": ["about"], "max_tokens": 1}), "You", "length"),
+        (json!({"max_tokens": 3}), "You asked about", Finish::Length),
+        (json!({"max_tokens": 1}), "You", Finish::Length),
+        (json!({"stop": " about"}), "You asked", Finish::Stop),
+        (json!({"stop": ["API", "asked", "", "nowhere"]}), "You ", Finish::Stop),
+        (json!({"stop": "You"}), "", Finish::Stop),
+        (json!({"stop": ["about"], "max_tokens": 1}), "You", Finish::Length),
     ] {
         let (answer, _) = whole("cheap", fields.clone()).await.unwrap();
-        let choice = &answer.choices[0];
-        assert_eq!((choice.text.as_str(), choice.finish.as_deref()), (ending, Some(finish)), "{fields}");
+        let choice = &first(&answer);
+        assert_eq!((&*choice.text, choice.finish), (ending, Some(finish)), "{fields}");
         assert!(answer.usage.unwrap().output_tokens >= 1);
     }
 }
@@ -309,10 +323,7 @@ async fn a_tool_is_called_when_it_is_required_named_or_spoken_of() {
         let called = function["name"].as_str().zip(function["arguments"].as_str());
         assert_eq!(called, expected, "{prompt}");
         let finish = if expected.is_some() { "tool_calls" } else { "stop" };
-        assert_eq!(
-            (choice["finish_reason"].as_str(), answer.choices[0].calls_tools),
-            (Some(finish), expected.is_some())
-        );
+        assert_eq!((choice["finish_reason"].as_str(), first(&answer).calls_tools), (Some(finish), expected.is_some()));
         assert_eq!(
             (choice["message"]["content"].is_null(), choice["logprobs"].is_null()),
             (expected.is_some(), expected.is_some())
@@ -328,7 +339,7 @@ async fn a_result_of_a_tool_is_answered_in_text() {
         {"role": "tool", "tool_call_id": "1", "content": "sunny"},
     ]);
     let (answer, _) = whole("cheap", json!({"tools": tools(), "messages": messages})).await.unwrap();
-    assert!(!answer.choices[0].calls_tools && answer.choices[0].text.contains("Weather in Paris"));
+    assert!(!first(&answer).calls_tools && first(&answer).text.contains("Weather in Paris"));
 }
 
 #[tokio::test]
@@ -370,7 +381,7 @@ async fn json_is_answered_where_json_is_asked_for() {
     ] {
         for name in ["cheap", "reasoning", "unsure"] {
             let (answer, _) = whole(name, json!({"messages": prompt, "response_format": format})).await.unwrap();
-            assert_eq!(serde_json::from_str::<Value>(&answer.choices[0].text).unwrap(), expected);
+            assert_eq!(serde_json::from_str::<Value>(&first(&answer).text).unwrap(), expected);
         }
     }
 }
@@ -419,9 +430,10 @@ proptest! {
         let usage = answer.usage.unwrap();
         prop_assert!(usage.output_tokens <= max * n && usage.output_tokens >= n, "{:?}", usage);
         prop_assert_eq!((error, chunks.last().unwrap().usage), (None, answer.usage));
-        prop_assert_eq!(answer.choices.len() as u64, n);
-        for choice in &answer.choices {
-            prop_assert_eq!(&text(&chunks, choice.index), &choice.text);
+        let choices = choices(&answer.pieces);
+        prop_assert_eq!(choices.len() as u64, n);
+        for choice in choices {
+            prop_assert_eq!(text(&chunks, choice.index), choice.text);
         }
     }
 

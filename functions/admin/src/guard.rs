@@ -16,6 +16,7 @@ use gateway_core::id::RequestId;
 use gateway_core::ledger::LedgerError;
 use gateway_core::request::reply::Answer;
 use gateway_core::tenant::InvalidTenant;
+use gateway_core::wire::openai::error::envelope;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde_json::Value;
@@ -120,9 +121,11 @@ fn tell(error: &Error, id: &str, response: &mut Response) {
     if let Error::Internal(why) | Error::Unavailable(why) | Error::NotWritten { why, .. } = error {
         tracing::error!(request = id, why, "an admin's request could not be served");
     }
-    let Answer { status, headers, body: _ } = Answer::of_error(error);
+    let told = error.told();
+    let body = envelope(&told, Some(id));
+    let Answer { status, headers, body: _ } = Answer::of_error(&told, body.clone());
     *response.status_mut() = status;
-    *response.body_mut() = Body::from(error.told().body(Some(id)));
+    *response.body_mut() = Body::from(body);
     response.headers_mut().remove(CONTENT_LENGTH);
     response.headers_mut().extend(headers);
     if status == StatusCode::UNAUTHORIZED {

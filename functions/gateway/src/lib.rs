@@ -15,6 +15,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use body::{EventBody, JsonBody, Unread};
 use cors::{Origins, cors};
+use gateway_core::door;
 use gateway_core::error::Error;
 use gateway_core::gateway::Gateway;
 use gateway_core::id::RequestId;
@@ -149,10 +150,7 @@ fn call(gateway: &Gateway, request: Request) -> (Incoming, Unread) {
 /// An answer that leaves no receipt. It has an id all the same, as every answer has.
 fn told(gateway: &Gateway, answer: Result<Answer, Error>) -> Response {
     let id = RequestId::new(gateway.clock.now_ms()).to_string();
-    let mut answer = answer.unwrap_or_else(|error| {
-        let body = AnswerBody::Whole(error.told().body(Some(&id)));
-        Answer { body, ..Answer::of_error(&error) }
-    });
+    let mut answer = answer.unwrap_or_else(|error| door::refusal(&error, Some(&id)));
     answer.headers.extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     response(answer)
 }

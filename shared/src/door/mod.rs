@@ -14,6 +14,7 @@ use crate::request::incoming::Incoming;
 use crate::request::instructions::key_of;
 use crate::request::reply::Answer;
 use crate::wire::format::Format;
+use crate::wire::openai::CHAT;
 use http::HeaderMap;
 use std::sync::Arc;
 
@@ -27,4 +28,11 @@ impl Gateway {
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
         self.authenticator.authenticate(key_of(headers), self.clock.now_ms()).await
     }
+}
+
+/// An error outside of any request's way to a model. The gateway's own endpoints lie beside OpenAI's and speak as they do.
+#[must_use]
+pub fn refusal(error: &Error, request_id: Option<&str>) -> Answer {
+    let told = error.told();
+    Answer::of_error(&told, CHAT.error(&told, request_id))
 }

@@ -12,6 +12,7 @@ use crate::stage::admit::rate::admit_rate;
 use crate::stage::deliver::refuse;
 use crate::stage::rank::{Candidate, candidates};
 use crate::stage::read::read;
+use crate::wire::format::Format;
 use crate::wire::openai::CHAT;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -27,7 +28,7 @@ impl Gateway {
 /// The decision about a request, with nothing dispatched, for `POST /v1/route`.
 async fn route(gateway: &Gateway, incoming: Incoming) -> Answer {
     let mut journal = Journal::open(gateway.clock.now_ms());
-    let (mut reply, answer) = Reply::new();
+    let (mut reply, answer) = Reply::new(CHAT.writer(journal.id));
     match decided(gateway, incoming, &mut journal).await {
         Ok(body) => reply.whole(&journal, 200, Bytes::from(body.to_string())),
         Err(error) => refuse(gateway, &mut journal, &mut reply, error),

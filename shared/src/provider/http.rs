@@ -10,6 +10,7 @@ use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
 use crate::limit::budget::{COPIES, Room};
 use crate::receipt::{AttemptOutcome, Cause};
+use crate::wire::openai::error::objection;
 use crate::wire::sse::SseParser;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -215,12 +216,12 @@ async fn refusal(response: Response, now_ms: u64) -> ProviderError {
     let code = error.as_ref().and_then(|error| error.get("code")).and_then(Value::as_str).unwrap_or("");
     let (fault, outcome, detail) = match status {
         400 | 413 | 422 => {
-            let error = error.clone().unwrap_or(Value::Null);
+            let objection = error.as_ref().map(objection).unwrap_or_default();
             match code {
                 "context_length_exceeded" => {
-                    (Fault::ContextOverflow(error), AttemptOutcome::HttpError, "longer than the model's window")
+                    (Fault::ContextOverflow(objection), AttemptOutcome::HttpError, "longer than the model's window")
                 }
-                _ => (Fault::CallerFault(error), AttemptOutcome::HttpError, "the provider refused the request"),
+                _ => (Fault::CallerFault(objection), AttemptOutcome::HttpError, "the provider refused the request"),
             }
         }
         429 if code == "insufficient_quota" => {

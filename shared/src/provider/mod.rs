@@ -1,7 +1,7 @@
 //! Providers: one call to one model, whole or streamed.
 //!
-//! Whatever a provider's own wire format is, what crosses this border is OpenAI's chat completion, as the bytes that the
-//! client will get plus the few facts that the gateway needs of them. A provider reports a whole answer only when it saw
+//! What crosses this border is the provider's bytes, whose format they are in, and what they say in no format's words; who
+//! writes for the client makes of it what that client reads. A provider reports a whole answer only when it saw
 //! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
 
 mod http;
@@ -11,16 +11,16 @@ pub mod retry_after;
 pub(crate) mod unknown;
 
 use crate::catalog::Model;
+use crate::error::Objection;
 use crate::id::RequestId;
 use crate::limit::budget::{Full, Room};
 use crate::receipt::{AttemptOutcome, Cause};
+pub use crate::wire::answer::{Chunk, Completion, NotACompletion};
 use crate::wire::format::{Format, Overrides};
 use crate::wire::openai::CHAT;
-pub use crate::wire::openai::answer::{Answers, Choice, Chunk, Completion, NotACompletion, TokenLogprobs};
 use crate::wire::request::Request;
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::Value;
 
 /// One call to one candidate.
 #[derive(Debug, Clone, Copy)]
@@ -98,9 +98,9 @@ pub enum Fault {
     /// Our key, our bill or our model id was refused, or this one request: three different ones tell which.
     CandidateDown,
     /// The request is too long for this model; one with a larger window may take it.
-    ContextOverflow(Value),
+    ContextOverflow(Objection),
     /// The caller's own; never tried again, told as the provider told it.
-    CallerFault(Value),
+    CallerFault(Objection),
     /// Nobody's but ours: there is no memory for the answer. What was begun of it is billed.
     NoRoom,
 }

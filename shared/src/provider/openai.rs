@@ -1,12 +1,13 @@
 //! Providers that speak OpenAI's chat format: OpenAI, Groq, Together, OpenRouter, vLLM, Ollama and many others.
 
 use super::http::{Endpoint, Events, stream, whole};
-use super::{Answers, Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
+use super::{Call, Chunk, NotACompletion, Provider, ProviderError, Reply};
 use crate::apart::{ANSWERS, apart};
 use crate::config::{OpenAiSpec, Secret};
 use crate::receipt::AttemptOutcome;
 use crate::wire::format::Format;
 use crate::wire::openai::OpenAiChat;
+use crate::wire::openai::answer::{Answers, completion};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -72,7 +73,7 @@ impl Events for Answers {
 /// Reads a whole answer.
 async fn read(body: Bytes, call: &Call<'_>, first_byte_ms: f64) -> Result<Reply, ProviderError> {
     let n = call.request.facts.n;
-    match apart(&ANSWERS, body.len(), move || Completion::parse(body, n, first_byte_ms)).await {
+    match apart(&ANSWERS, body.len(), move || completion(body, n, first_byte_ms)).await {
         Ok(completion) => Ok(Reply::Whole(Box::new(completion))),
         Err(NotACompletion::Error) => {
             Err(ProviderError::retryable(AttemptOutcome::HttpError, "an error object with a good status"))

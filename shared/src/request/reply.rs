@@ -1,12 +1,13 @@
 //! What goes back to the client: status, headers and body; whole, or event by event.
 
-use crate::error::Error;
+use crate::error::{Error, Told};
 use crate::money::format_usd;
 use crate::receipt::CacheStatus;
 use crate::request::events::{Events, Sender, events, pieces};
 use crate::request::journal::Journal;
 use crate::running::Deadline;
 use crate::store::RateStanding;
+use crate::wire::writer::{JSON, Writer};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
@@ -35,56 +36,77 @@ pub enum AnswerBody {
 }
 
 impl Answer {
-    /// An error as the client is told it, outside of any request's way.
+    /// An error, with a body that tells it.
     #[must_use]
-    pub fn of_error(error: &Error) -> Self {
-        let told = error.told();
+    pub fn of_error(told: &Told, body: Bytes) -> Self {
         let mut headers = HeaderMap::new();
-        put(&mut headers, CONTENT_TYPE, "application/json");
-        error_headers(&mut headers, &told);
+        put(&mut headers, CONTENT_TYPE, JSON);
+        error_headers(&mut headers, told);
         let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, headers, body: AnswerBody::Whole(told.body(None)) }
+        Self { status, headers, body: AnswerBody::Whole(body) }
     }
 
     /// A JSON answer.
     #[must_use]
     pub fn json(status: StatusCode, body: &serde_json::Value) -> Self {
         let mut headers = HeaderMap::new();
-        put(&mut headers, CONTENT_TYPE, "application/json");
+        put(&mut headers, CONTENT_TYPE, JSON);
         Self { status, headers, body: AnswerBody::Whole(Bytes::from(body.to_string())) }
     }
 }
 
-/// Where a request's answer goes: once as a whole, or once a head and then events.
+/// Where a request's answer goes: once as a whole, or once a head and then events. How it is written is the door's to say.
 #[derive(Debug)]
 pub(crate) struct Reply {
+    pub(crate) writer: Box<dyn Writer>,
     head: Option<oneshot::Sender<Answer>>,
     events: Option<Sender>,
 }
 
 impl Reply {
-    /// A reply and the end where its answer comes out.
-    pub(crate) fn new() -> (Self, oneshot::Receiver<Answer>) {
+    /// A reply, written so, and the end where its answer comes out.
+    pub(crate) fn new(writer: Box<dyn Writer>) -> (Self, oneshot::Receiver<Answer>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { head: Some(sender), events: None }, receiver)
+        (Self { writer, head: Some(sender), events: None }, receiver)
     }
 
     /// Sends a whole answer.
     pub(crate) fn whole(&mut self, journal: &Journal, status: u16, body: Bytes) {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let headers = final_headers(journal, JSON);
+        let headers = self.whole_headers(journal);
         self.send(Answer { status, headers, body: AnswerBody::Whole(body) });
+    }
+
+    /// The headers of a whole answer.
+    pub(crate) fn whole_headers(&self, journal: &Journal) -> HeaderMap {
+        final_headers(journal, self.writer.whole_type())
+    }
+
+    /// The headers of a stream that came to its end before it is sent.
+    pub(crate) fn stream_headers(&self, journal: &Journal) -> HeaderMap {
+        final_headers(journal, self.writer.stream_type())
+    }
+
+    /// What follows the last event of a stream that is whole: the final values of all that the headers could not know yet,
+    /// and its end.
+    pub(crate) fn stream_end(&self, journal: &Journal) -> Bytes {
+        let mut values = serde_json::Map::new();
+        for (name, value) in &headers(journal, HeaderTime::Final) {
+            values.insert(name.as_str().to_owned(), value.to_str().unwrap_or_default().into());
+        }
+        self.writer.end(&serde_json::Value::Object(values).to_string())
     }
 
     /// Sends an error: as a whole answer, or as the last event of a stream that has begun (A5).
     pub(crate) fn error(&mut self, journal: &Journal, error: &Error) {
         let told = error.told();
-        let body = told.body(Some(&journal.id.to_string()));
         if self.events.is_some() {
-            return self.last([b"data: ", &body[..], b"\n\n"].concat().into());
+            let end = self.writer.stream_error(&told);
+            return self.last(end);
         }
+        let body = self.writer.error(&told);
         let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut headers = final_headers(journal, JSON);
+        let mut headers = self.whole_headers(journal);
         error_headers(&mut headers, &told);
         self.send(Answer { status, headers, body: AnswerBody::Whole(body) });
     }
@@ -93,7 +115,7 @@ impl Reply {
     pub(crate) fn begin(&mut self, journal: &Journal) {
         let (sender, receiver) = events();
         let mut headers = headers(journal, HeaderTime::FirstByte);
-        put(&mut headers, CONTENT_TYPE, EVENTS);
+        put(&mut headers, CONTENT_TYPE, self.writer.stream_type());
         put(&mut headers, http::header::CACHE_CONTROL, "no-cache");
         // Asks nginx and its kin not to collect the events before passing them on.
         put(&mut headers, HeaderName::from_static("x-accel-buffering"), "no");
@@ -121,7 +143,7 @@ impl Reply {
     /// Tells the client that its stream is alive, unless it has enough to read.
     pub(crate) fn keep_alive(&mut self) {
         if let Some(events) = &self.events {
-            events.send_if_free(Bytes::from_static(b": keep-alive\n\n"));
+            events.send_if_free(self.writer.keep_alive());
         }
     }
 
@@ -130,6 +152,12 @@ impl Reply {
         if let Some(events) = &self.events {
             events.send_last(bytes);
         }
+    }
+
+    /// Ends a stream that is whole.
+    pub(crate) fn end(&mut self, journal: &Journal) {
+        let end = self.stream_end(journal);
+        self.last(end);
     }
 
     /// Whether a client waits for this reply still.
@@ -150,13 +178,8 @@ impl Reply {
     }
 }
 
-/// The content type of whole answers.
-pub(crate) const JSON: &str = "application/json";
-/// The content type of streams.
-pub(crate) const EVENTS: &str = "text/event-stream; charset=utf-8";
-
 /// The headers of an answer that is whole.
-pub(crate) fn final_headers(journal: &Journal, content_type: &str) -> HeaderMap {
+fn final_headers(journal: &Journal, content_type: &str) -> HeaderMap {
     let mut headers = headers(journal, HeaderTime::Final);
     put(&mut headers, CONTENT_TYPE, content_type);
     headers
@@ -176,7 +199,7 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn error_headers(headers: &mut HeaderMap, told: &crate::error::Told) {
+fn error_headers(headers: &mut HeaderMap, told: &Told) {
     if let Some(ms) = told.retry_after_ms {
         put(headers, http::header::RETRY_AFTER, &ms.div_ceil(1000).max(1).to_string());
     }
@@ -242,15 +265,6 @@ fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
         }
     }
     headers
-}
-
-/// The last comment of a stream: the final values of all that the headers could not know yet.
-pub(crate) fn final_comment(journal: &Journal) -> Bytes {
-    let mut values = serde_json::Map::new();
-    for (name, value) in &headers(journal, HeaderTime::Final) {
-        values.insert(name.as_str().to_owned(), value.to_str().unwrap_or_default().into());
-    }
-    Bytes::from(format!(": gateway {}\n\n", serde_json::Value::Object(values)))
 }
 
 /// A span as OpenAI writes it: `6m0s`, `1.5s`, `20ms`.

@@ -80,7 +80,7 @@ async fn ask(work: &mut Work<'_>, health: &KnownHealth) -> Option<String> {
     };
     match call(work, &best.model, options, None).await {
         Ok(winner) => match winner.answer {
-            Response::Whole(completion) => completion.choices.first().map(|choice| Classifier::word(&choice.text)),
+            Response::Whole(completion) => Some(Classifier::word(&completion.first_text())),
             Response::Stream(_) => None,
         },
         Err((_, observation)) => {

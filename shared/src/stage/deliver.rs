@@ -13,8 +13,9 @@ use crate::request::work::Work;
 use crate::stage::admit::hold::Hold;
 use crate::stage::admit::remembered::Remembered;
 use crate::stage::attempt::call::{Response, Winner, close};
-use crate::stage::attempt::stream::{Keep, Sink, Writing, ended_by_itself, read_on};
-use crate::stage::settle::{Outcome, settle_hit, stream_end};
+use crate::stage::attempt::stream::{Keep, Sink, read_on};
+use crate::stage::settle::{Outcome, settle_hit};
+use crate::wire::writer::Hide;
 use std::time::Duration;
 
 /// How long a client that does not read is waited for with a remembered stream: as long as models may be silent.
@@ -30,6 +31,7 @@ pub(crate) async fn deliver(
 ) -> Outcome {
     let model = winner.model;
     work.journal.model = Some(model.name.clone());
+    let hide = Hide { logprobs: winner.hide_logprobs, usage: !work.request.facts.include_usage };
     let opened = match winner.answer {
         Response::Whole(completion) => {
             if !reply.client_is_there()
@@ -37,8 +39,8 @@ pub(crate) async fn deliver(
             {
                 attempt.outcome = AttemptOutcome::ClientGone;
             }
-            let stopped = completion.choices.iter().all(|choice| choice.finish.as_deref().is_some_and(ended_by_itself));
-            return Outcome::whole(completion.rewritten(&model.name, winner.hide_logprobs), stopped && doubt.is_none());
+            let body = reply.writer.whole(&completion, &model.name, hide);
+            return Outcome::whole(body, completion.is_complete() && doubt.is_none());
         }
         Response::Stream(opened) => opened,
     };
@@ -53,9 +55,8 @@ pub(crate) async fn deliver(
         most_bytes if is_cached => Keep::Wanted(usize::try_from(most_bytes).unwrap_or(usize::MAX)),
         _ => Keep::No,
     };
-    let write = Writing { include_usage: work.request.facts.include_usage, hide_logprobs: winner.hide_logprobs };
-    let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, keep };
-    let (ended, waited) = read_on(opened, &model, write, &work.deadline, sink).await;
+    let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, keep, hide };
+    let (ended, waited) = read_on(opened, &model, &work.deadline, sink).await;
     work.journal.waited_for(waited);
     close(work, winner.attempt, &model, times, &ended, !reply.client_is_there());
     match ended.error {
@@ -75,13 +76,13 @@ pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, rep
     work.journal.tier = remembered.tier;
     let body = work.room.grow(remembered.body.len()).map(|()| remembered.body);
     let body = body.map_err(Error::from);
-    settle_hit(work, &body).await;
+    settle_hit(work, &body, reply).await;
     match body {
         Err(error) => reply.error(&work.journal, &error),
         Ok(body) if work.request.facts.stream => {
             reply.begin(&work.journal);
             reply.event(&work.journal, work.room.keep(body), HIT_PATIENCE, &work.deadline).await;
-            reply.last(stream_end(work));
+            reply.end(&work.journal);
         }
         Ok(body) => reply.whole(&work.journal, 200, work.room.keep(body)),
     }
@@ -97,7 +98,7 @@ pub(crate) fn last_byte(work: &mut Work<'_>, outcome: Outcome, reply: &mut Reply
             reply.error(&work.journal, &error);
         }
         (None, Some(body)) if !outcome.streamed => reply.whole(&work.journal, 200, work.room.keep(body)),
-        (None, _) => reply.last(stream_end(work)),
+        (None, _) => reply.end(&work.journal),
     }
 }
 

@@ -6,8 +6,8 @@
 //! an answer about hedging is no hedge.
 
 use crate::config::UpgradeSettings;
-use crate::provider::{Choice, TokenLogprobs};
 use crate::wire::facts::{AnswerFormat, Facts};
+use crate::wire::piece::{Choice, Finish, TokenLogprobs};
 use crate::wire::schema::Schema;
 use serde::de::IgnoredAny;
 
@@ -51,7 +51,7 @@ pub enum Extent {
 
 /// Why an answer is unreliable; `None` if nothing speaks against it.
 #[must_use]
-pub fn unreliable(choices: &[Choice], extent: Extent, facts: &Facts, settings: &UpgradeSettings) -> Option<String> {
+pub fn unreliable(choices: &[Choice<'_>], extent: Extent, facts: &Facts, settings: &UpgradeSettings) -> Option<String> {
     let mut form = match &facts.answer_format {
         AnswerFormat::Text => Form::Any,
         AnswerFormat::JsonObject => Form::Object,
@@ -80,7 +80,7 @@ impl Form {
 }
 
 fn judge(
-    choice: &Choice,
+    choice: &Choice<'_>,
     extent: Extent,
     form: &mut Form,
     facts: &Facts,
@@ -94,7 +94,7 @@ fn judge(
         if text.is_empty() && !choice.calls_tools {
             return Some("the answer is empty".into());
         }
-        if choice.finish.as_deref() == Some("length") && facts.max_output_tokens.is_none() {
+        if choice.finish == Some(Finish::Length) && facts.max_output_tokens.is_none() {
             return Some("the answer was cut by its length".into());
         }
         if !choice.calls_tools && !form.holds(text) {
@@ -144,8 +144,8 @@ mod tests {
         UpgradeSettings { min_mean_logprob: -1.0, min_token_logprob: -9.0, stream_holdback_bytes: 256 }
     }
 
-    fn answer(text: &str, finish: &str) -> Choice {
-        Choice { text: text.into(), finish: Some(finish.into()), ..Choice::default() }
+    fn answer(text: &str, finish: Finish) -> Choice<'_> {
+        Choice { text: text.into(), finish: Some(finish), ..Choice::default() }
     }
 
     #[test]
@@ -153,22 +153,22 @@ mod tests {
         let schema = r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object","required":["a"]}}}"#;
         let likely = |sum, lowest| Choice {
             logprobs: Some(TokenLogprobs { tokens: 10, sum, lowest }),
-            ..answer("Fine.", "stop")
+            ..answer("Fine.", Finish::Stop)
         };
         for (choice, more, good) in [
-            (answer("An API is an interface.", "stop"), "", true),
-            (answer("", "stop"), "", false),
-            (answer("  \n", "stop"), "", false),
-            (Choice { calls_tools: true, ..answer("", "tool_calls") }, "", true),
-            (answer("Half an answ", "length"), "", false),
-            (answer("Half an answ", "length"), r#","max_tokens":3"#, true),
-            (answer("I’m sorry, but I can’t help with that.", "stop"), "", false),
-            (answer("I'm not sure, but perhaps it is 4.", "stop"), "", false),
-            (answer("People say \u{201c}well\u{201d}.", "stop"), "", true),
-            (Choice { refused: true, ..answer("No.", "stop") }, "", false),
-            (answer(r#"{"a":1}"#, "stop"), schema, true),
-            (answer(r#"{"b":1}"#, "stop"), schema, false),
-            (answer("[]", "stop"), r#","response_format":{"type":"json_object"}"#, false),
+            (answer("An API is an interface.", Finish::Stop), "", true),
+            (answer("", Finish::Stop), "", false),
+            (answer("  \n", Finish::Stop), "", false),
+            (Choice { calls_tools: true, ..answer("", Finish::ToolCalls) }, "", true),
+            (answer("Half an answ", Finish::Length), "", false),
+            (answer("Half an answ", Finish::Length), r#","max_tokens":3"#, true),
+            (answer("I’m sorry, but I can’t help with that.", Finish::Stop), "", false),
+            (answer("I'm not sure, but perhaps it is 4.", Finish::Stop), "", false),
+            (answer("People say \u{201c}well\u{201d}.", Finish::Stop), "", true),
+            (Choice { refused: true, ..answer("No.", Finish::Stop) }, "", false),
+            (answer(r#"{"a":1}"#, Finish::Stop), schema, true),
+            (answer(r#"{"b":1}"#, Finish::Stop), schema, false),
+            (answer("[]", Finish::Stop), r#","response_format":{"type":"json_object"}"#, false),
             (likely(-5.0, -2.0), "", true),
             (likely(-15.0, -2.0), "", false),
             (likely(-9.5, -9.4), "", false),
@@ -181,11 +181,11 @@ mod tests {
     #[test]
     fn a_long_answer_that_quotes_a_hedge_later_passes() {
         let text = format!("{} I'm not sure", "A sure sentence. ".repeat(30));
-        assert_eq!(unreliable(&[answer(&text, "stop")], Extent::Whole, &facts(""), &settings()), None);
+        assert_eq!(unreliable(&[answer(&text, Finish::Stop)], Extent::Whole, &facts(""), &settings()), None);
     }
 
     #[test]
     fn an_opening_is_not_blamed_for_what_may_still_come() {
-        assert_eq!(unreliable(&[answer("", "")], Extent::Opening, &facts(""), &settings()), None);
+        assert_eq!(unreliable(&[Choice::default()], Extent::Opening, &facts(""), &settings()), None);
     }
 }

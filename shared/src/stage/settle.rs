@@ -10,7 +10,7 @@ use crate::gateway::outage::Owed;
 use crate::ledger::LedgerError;
 use crate::money::Amounts;
 use crate::receipt::Receipt;
-use crate::request::reply::{EVENTS, JSON, final_comment, final_headers};
+use crate::request::reply::Reply;
 use crate::request::work::{Label, Work};
 use crate::stage::admit::hold::{Hold, release};
 use crate::stage::admit::remembered::cache_write;
@@ -49,7 +49,7 @@ impl Outcome {
 }
 
 /// Settles a request that was held for.
-pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome) {
+pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, reply: &Reply) {
     let gateway = work.gateway;
     let status = outcome.error.as_ref().map_or(200, |error| error.told().status);
     let receipt = work.journal.receipt(status, gateway.config.version);
@@ -70,7 +70,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome) {
         };
         let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
         let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
-        let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, body, outcome.streamed));
+        let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, reply, body, outcome.streamed));
         let (charged, (), (), (), (), recorded) = tokio::join!(
             charge(work, &settlement, &hold.ticket, write, now_ms),
             gateway.health.note(&work.observations, now_ms),
@@ -106,16 +106,17 @@ async fn remember_label(work: &Work<'_>) {
 }
 
 /// An answer as it is kept under an idempotency key.
-fn kept(work: &Work<'_>, body: Bytes, streamed: bool) -> (HeaderMap, Bytes) {
+fn kept(work: &Work<'_>, reply: &Reply, body: Bytes, streamed: bool) -> (HeaderMap, Bytes) {
     if !streamed {
-        return (final_headers(&work.journal, JSON), body);
+        return (reply.whole_headers(&work.journal), body);
     }
-    (final_headers(&work.journal, EVENTS), [&body[..], &stream_end(work)].concat().into())
+    let end = reply.stream_end(&work.journal);
+    (reply.stream_headers(&work.journal), [&body[..], &end].concat().into())
 }
 
 /// Writes down that a remembered answer served a request, or why it did not. It waits for neither store nor ledger, unless
 /// it came with an idempotency key: it was counted when it was admitted.
-pub(crate) async fn settle_hit(work: &mut Work<'_>, body: &Result<Bytes, Error>) {
+pub(crate) async fn settle_hit(work: &mut Work<'_>, body: &Result<Bytes, Error>, reply: &Reply) {
     let gateway = work.gateway;
     work.journal.ttft_ms = Some(work.journal.latency_ms());
     let status = body.as_ref().err().map_or(200, |error| error.told().status);
@@ -125,14 +126,9 @@ pub(crate) async fn settle_hit(work: &mut Work<'_>, body: &Result<Bytes, Error>)
         log_for_replay(gateway, &receipt, &error);
     }
     if work.claim.is_some() {
-        let answer = body.as_ref().ok().map(|body| kept(work, body.clone(), work.request.facts.stream));
+        let answer = body.as_ref().ok().map(|body| kept(work, reply, body.clone(), work.request.facts.stream));
         finish(work, answer).await;
     }
-}
-
-/// What follows the last event of a stream that is whole.
-pub(crate) fn stream_end(work: &Work<'_>) -> Bytes {
-    [&final_comment(&work.journal)[..], b"data: [DONE]\n\n"].concat().into()
 }
 
 /// Replaces the hold in the counters that made it; answers whether they heard of it.

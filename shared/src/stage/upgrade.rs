@@ -14,9 +14,10 @@ use crate::stage::admit::afford::{SoFar, bound, extend};
 use crate::stage::admit::hold::Hold;
 use crate::stage::attempt::call::{CallOptions, Produced, Response, Winner, close};
 use crate::stage::attempt::first_that_answers;
-use crate::stage::attempt::stream::{Drained, Sink, Writing, read_on};
+use crate::stage::attempt::stream::{Drained, Sink, read_on};
 use crate::stage::judge::{Extent, unreliable};
 use crate::stage::rank::candidates;
+use crate::wire::piece::choices;
 use std::sync::Arc;
 
 /// How the first tier is called: with what the judge needs to know, if its answer may be replaced.
@@ -46,7 +47,9 @@ pub(crate) fn stronger_tier(work: &Work<'_>, decision: &Decision) -> Option<Arc<
 pub(crate) fn judge(work: &Work<'_>, winner: &Winner) -> Option<String> {
     let settings = &work.gateway.config.upgrade;
     match &winner.answer {
-        Response::Whole(completion) => unreliable(&completion.choices, Extent::Whole, &work.request.facts, settings),
+        Response::Whole(completion) => {
+            unreliable(&choices(&completion.pieces), Extent::Whole, &work.request.facts, settings)
+        }
         Response::Stream(opened) => {
             let extent = if opened.rest.is_none() { Extent::Whole } else { Extent::Opening };
             unreliable(&opened.answers(), extent, &work.request.facts, settings)
@@ -103,10 +106,9 @@ pub(crate) async fn upgrade(
 fn set_aside(work: &Work<'_>, first: Winner) -> Option<Drained> {
     let Response::Stream(opened) = first.answer else { return None };
     let (times, model, deadline) = (opened.times(), first.model.clone(), work.deadline.clone());
-    let silent = Writing { include_usage: false, hide_logprobs: false };
     // Awaited in `drain`, before the request is settled.
     #[allow(clippy::disallowed_methods)]
-    let reading = tokio::spawn(async move { read_on(opened, &model, silent, &deadline, Sink::Nowhere).await.0 });
+    let reading = tokio::spawn(async move { read_on(opened, &model, &deadline, Sink::Nowhere).await.0 });
     Some(Drained { attempt: first.attempt, model: first.model, times, reading })
 }
 

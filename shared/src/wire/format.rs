@@ -7,10 +7,12 @@
 //! Formats are told apart by their names, for one format may be spoken in several dialects (OpenAI's bound on the output
 //! has two names), and what one dialect says is understood by another.
 
-use crate::error::Error;
+use crate::error::{Error, Told};
+use crate::id::RequestId;
 use crate::wire::body::Body;
 use crate::wire::conversation::{Conversation, Untranslatable};
 use crate::wire::facts::Facts;
+use crate::wire::writer::Writer;
 use bytes::Bytes;
 use std::fmt::Debug;
 
@@ -80,6 +82,12 @@ pub trait Format: Debug + Send + Sync {
     /// # Errors
     /// What this format cannot say, and what cannot be left out.
     fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable>;
+
+    /// Who writes the answer to this request for a client that speaks this format.
+    fn writer(&self, request: RequestId) -> Box<dyn Writer>;
+
+    /// An error, as a client that speaks this format reads it, with the request's id where there is one.
+    fn error(&self, told: &Told, request: Option<&str>) -> Bytes;
 }
 
 impl PartialEq for dyn Format {

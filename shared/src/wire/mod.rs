@@ -1,11 +1,14 @@
 //! Wire formats: how requests and answers are written, and what the gateway reads in them.
 
+pub mod answer;
 pub mod body;
 pub mod conversation;
 pub mod facts;
 pub mod format;
 pub mod json;
 pub mod openai;
+pub mod piece;
 pub mod request;
 pub mod schema;
 pub mod sse;
+pub mod writer;

@@ -8,8 +8,9 @@ use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use gateway_core::error::{Error, Told};
+use gateway_core::error::{Error, Family, Told};
 use gateway_core::id::RequestId;
+use gateway_core::wire::openai::error::envelope;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::Serialize;
@@ -102,7 +103,7 @@ pub(super) async fn document(answer: Response<Body>, transport: Transport) -> Ve
             Error::Internal(error.to_string()).told()
         }
     };
-    let body = told.body(head.headers.get("x-request-id").and_then(|id| id.to_str().ok()));
+    let body = envelope(&told, head.headers.get("x-request-id").and_then(|id| id.to_str().ok()));
     head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.headers.remove(header::CONTENT_ENCODING);
     let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -120,7 +121,7 @@ fn write(status: StatusCode, headers: &HeaderMap, body: &[u8], transport: Transp
 /// The answer of a handler that panicked.
 pub(super) fn internal_error() -> Response<Body> {
     let told = Error::Internal("a handler panicked".into()).told();
-    let mut answer = Response::new(Body::from(told.body(None)));
+    let mut answer = Response::new(Body::from(envelope(&told, None)));
     *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
@@ -129,7 +130,7 @@ pub(super) fn internal_error() -> Response<Body> {
 /// The answer to a request that the router cannot be asked.
 pub(super) fn refusal(error: &Error, now_ms: u64) -> Response<Body> {
     let (told, id) = (error.told(), RequestId::new(now_ms).to_string());
-    let mut answer = Response::new(Body::from(told.body(Some(&id))));
+    let mut answer = Response::new(Body::from(envelope(&told, Some(&id))));
     *answer.status_mut() = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
@@ -155,7 +156,7 @@ fn too_large() -> Told {
     Told {
         status: 502,
         code: "answer_too_large".into(),
-        kind: "server_error",
+        family: Family::Server,
         message: format!(
             "The answer is complete, but larger than the {LIMIT_BYTES} bytes that this endpoint can carry. \
              Ask for less (max_tokens, n), or use an endpoint that streams."

@@ -17,7 +17,7 @@ pub(crate) struct Remembered {
     pub(crate) model: Arc<str>,
     pub(crate) tier: Option<Arc<str>>,
     pub(crate) created_at_ms: u64,
-    /// JSON, or the events of a stream without its last comment and `[DONE]`.
+    /// As its door writes it: a whole answer, or the events of a stream without its end.
     #[serde(skip)]
     pub(crate) body: Bytes,
 }

@@ -98,8 +98,7 @@ pub(crate) async fn call(
             match &answer {
                 Response::Whole(completion) => {
                     attempt.ttft_ms = Some(completion.first_byte_ms);
-                    let bytes = completion.choices.iter().map(|choice| choice.text.len()).sum();
-                    bill(&mut attempt, &request.facts, model, completion.usage, bytes);
+                    bill(&mut attempt, &request.facts, model, completion.usage, completion.text_bytes());
                     let signal = Signal::of_whole(latency_ms, attempt.usage.output_tokens);
                     work.observations.push(Observation { model: model.name.clone(), begun_at_ms, signal });
                 }

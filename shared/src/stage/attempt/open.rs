@@ -3,7 +3,7 @@
 use crate::limit::budget::Room;
 use crate::provider::{Chunk, Chunks, ProviderError};
 use crate::receipt::AttemptOutcome;
-use crate::stage::attempt::stream::{Finishes, StreamHead};
+use crate::stage::attempt::stream::{ChoiceTracker, StreamHead};
 use crate::wire::sse::MAX_EVENT_BYTES;
 use bytes::Bytes;
 use std::time::Duration;
@@ -51,8 +51,8 @@ pub(crate) async fn open(
         let left = options.ends.saturating_duration_since(Instant::now());
         let ttft = options.begun.elapsed().as_secs_f64() * 1000.0;
         let Some(came) = came else {
-            let mut choices = Finishes::default();
-            head.iter().for_each(|chunk| choices.take(&chunk.choices));
+            let mut choices = ChoiceTracker::default();
+            head.iter().for_each(|chunk| choices.take(&chunk.pieces));
             if !choices.whole() {
                 return Err(ProviderError::retryable(
                     AttemptOutcome::Truncated,
@@ -79,7 +79,7 @@ pub(crate) async fn open(
                 ttft_ms = ttft_ms.or(Some(ttft));
                 bytes += chunk.answer_bytes();
                 // Neither thoughts nor a call of a tool are judged by their opening, and neither is held back for it.
-                bytes += if chunk.choices.iter().any(|choice| choice.calls_tools) { options.bytes } else { 0 };
+                bytes += if chunk.calls_tools() { options.bytes } else { 0 };
             }
             head.push(chunk);
         }

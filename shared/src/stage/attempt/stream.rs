@@ -9,15 +9,16 @@ use crate::catalog::Model;
 use crate::error::Error;
 use crate::limit::budget::{COPIES, Room};
 use crate::money::Usage;
-use crate::provider::{Choice, Chunk, Chunks, ProviderError, TokenLogprobs};
+use crate::provider::{Chunk, Chunks, ProviderError};
 use crate::receipt::AttemptOutcome;
 use crate::request::journal::Journal;
 use crate::request::reply::Reply;
 use crate::running::Deadline;
 use crate::steps;
+use crate::wire::piece::{Choice, Piece, choices};
+use crate::wire::writer::Hide;
 use bytes::BytesMut;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -47,25 +48,25 @@ pub(crate) struct StreamHead {
     pub(crate) left: Duration,
 }
 
-/// Which of a stream's answers have ended, and how (A1).
+/// Which of a stream's answers have begun, which have ended, and how (A1).
 #[derive(Debug, Default)]
-pub(crate) struct Finishes {
+pub(crate) struct ChoiceTracker {
     /// The answers that have begun, by index, and whether each has ended.
     ended: BTreeMap<u64, bool>,
     /// Whether one of them ended by a bound or a filter.
     stopped_short: bool,
 }
 
-impl Finishes {
-    pub(crate) fn take(&mut self, pieces: &[Choice]) {
+impl ChoiceTracker {
+    pub(crate) fn take(&mut self, pieces: &[Piece]) {
         for piece in pieces {
             steps::count(1);
-            let ended = self.ended.entry(piece.index).or_default();
-            if let Some(why) = piece.finish.as_deref()
+            let ended = self.ended.entry(piece.choice()).or_default();
+            if let Piece::Finish { why, .. } = piece
                 && !*ended
             {
                 *ended = true;
-                self.stopped_short |= !ended_by_itself(why);
+                self.stopped_short |= !why.is_complete();
             }
         }
     }
@@ -74,11 +75,6 @@ impl Finishes {
     pub(crate) fn whole(&self) -> bool {
         !self.ended.is_empty() && self.ended.values().all(|ended| *ended)
     }
-}
-
-/// Whether a finish reason says that the answer is all the model had to say.
-pub(crate) fn ended_by_itself(finish: &str) -> bool {
-    matches!(finish, "stop" | "tool_calls" | "function_call")
 }
 
 /// What a stream came to.
@@ -103,7 +99,7 @@ pub(crate) struct StreamEnd {
 /// Where a stream's events go.
 pub(crate) enum Sink<'a> {
     /// To the client, and perhaps beside it.
-    Client { reply: &'a mut Reply, journal: &'a Journal, room: &'a Room, keep: Keep },
+    Client { reply: &'a mut Reply, journal: &'a Journal, room: &'a Room, keep: Keep, hide: Hide },
     /// Nowhere: it is read for its usage.
     Nowhere,
 }
@@ -115,6 +111,36 @@ impl Sink<'_> {
             Self::Client { reply, .. } => reply.client_is_there() || ended.kept.is_some(),
             Self::Nowhere => false,
         }
+    }
+
+    /// Writes events for whoever has a use for them: those of a chunk, or what remains to be said after the last one.
+    fn write(&mut self, chunk: Option<&Chunk>, model: &Model, ended: &StreamEnd, out: &mut BytesMut) {
+        if !self.is_open(ended) {
+            return;
+        }
+        let Self::Client { reply, hide, .. } = self else { return };
+        match chunk {
+            Some(chunk) => reply.writer.chunk(chunk, &model.name, *hide, out),
+            None => reply.writer.rest(&model.name, *hide, out),
+        }
+    }
+
+    /// Keeps and sends events; answers how long the client took for them.
+    async fn send(
+        &mut self,
+        out: BytesMut,
+        ended: &mut StreamEnd,
+        patience: Duration,
+        deadline: &Deadline,
+    ) -> Duration {
+        let Self::Client { reply, journal, room, keep, .. } = self else { return Duration::ZERO };
+        if keep.add(&mut ended.kept, &out, room) {
+            ended.no_room = true;
+            reply.give_up(journal, &Error::Overloaded);
+        }
+        let from = Instant::now();
+        reply.event(journal, out.freeze(), patience, deadline).await;
+        from.elapsed()
     }
 }
 
@@ -148,14 +174,13 @@ impl Keep {
 pub(crate) async fn read_on(
     opened: StreamHead,
     model: &Model,
-    write: Writing,
     deadline: &Deadline,
     mut sink: Sink<'_>,
 ) -> (StreamEnd, Duration) {
     let keeps = matches!(sink, Sink::Client { keep: Keep::Wanted(_) | Keep::Needed, .. });
     let mut ended = StreamEnd { kept: keeps.then(BytesMut::new), ..StreamEnd::default() };
     let patience = Duration::from_millis(model.timeouts.idle_ms);
-    let mut choices = Finishes::default();
+    let mut tracker = ChoiceTracker::default();
     let (mut bytes, mut events) = (0, 0);
     let mut waited = Duration::ZERO;
     // The attempt's time is the provider's: what the client takes, and another attempt took meanwhile, is not counted.
@@ -167,22 +192,12 @@ pub(crate) async fn read_on(
         for chunk in &came {
             ended.usage = chunk.usage.or(ended.usage);
             ended.answer_bytes += chunk.answer_bytes();
-            choices.take(&chunk.choices);
+            tracker.take(&chunk.pieces);
             (bytes, events) = (bytes + chunk.payload.len(), events + 1);
-            if sink.is_open(&ended) && (!chunk.is_usage_only() || write.include_usage) {
-                out.extend_from_slice(&chunk.event(&model.name, write.hide_logprobs));
-            }
+            sink.write(Some(chunk), model, &ended, &mut out);
         }
-        if let Sink::Client { reply, journal, room, keep } = &mut sink {
-            if keep.add(&mut ended.kept, &out, room) {
-                ended.no_room = true;
-                reply.give_up(journal, &Error::Overloaded);
-            }
-            let from = Instant::now();
-            reply.event(journal, out.freeze(), patience, deadline).await;
-            let taken = from.elapsed();
-            (waited, ends) = (waited + taken, ends + taken);
-        }
+        let taken = sink.send(out, &mut ended, patience, deadline).await;
+        (waited, ends) = (waited + taken, ends + taken);
         if bytes > MAX_STREAM_BYTES || events > MAX_STREAM_EVENTS {
             ended.error = Some(ProviderError::retryable(AttemptOutcome::Malformed, "the stream is too large"));
             break;
@@ -202,19 +217,17 @@ pub(crate) async fn read_on(
             }
         }
     }
-    if !choices.whole() && ended.error.is_none() {
+    if !tracker.whole() && ended.error.is_none() {
         ended.error =
             Some(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without a finish reason"));
     }
-    ended.stopped = choices.whole() && !choices.stopped_short;
+    if ended.error.is_none() {
+        let mut out = BytesMut::new();
+        sink.write(None, model, &ended, &mut out);
+        waited += sink.send(out, &mut ended, patience, deadline).await;
+    }
+    ended.stopped = tracker.whole() && !tracker.stopped_short;
     (ended, waited)
-}
-
-/// How events are written for the client.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Writing {
-    pub(crate) include_usage: bool,
-    pub(crate) hide_logprobs: bool,
 }
 
 /// The next chunks; comments keep the client's connection alive while none come.
@@ -258,28 +271,9 @@ impl StreamHead {
         Times { begun: self.begun, begun_at_ms: self.begun_at_ms, ttft_ms: self.ttft_ms }
     }
 
-    /// What it has answered so far, each of the `n` answers put together, for the judge.
-    pub(crate) fn answers(&self) -> Vec<Choice> {
-        let mut answers = BTreeMap::<u64, Choice>::new();
-        for piece in self.head.iter().flat_map(|chunk| &chunk.choices) {
-            steps::count(1);
-            let answer = match answers.entry(piece.index) {
-                Entry::Vacant(place) => {
-                    place.insert(piece.clone());
-                    continue;
-                }
-                Entry::Occupied(answer) => answer.into_mut(),
-            };
-            answer.text.push_str(&piece.text);
-            answer.refused |= piece.refused;
-            answer.calls_tools |= piece.calls_tools;
-            answer.finish = piece.finish.clone().or(answer.finish.take());
-            answer.logprobs = match (answer.logprobs, piece.logprobs) {
-                (Some(a), Some(b)) => Some(TokenLogprobs::plus(a, b)),
-                (a, b) => a.or(b),
-            };
-        }
-        answers.into_values().collect()
+    /// What it has answered so far, for the judge.
+    pub(crate) fn answers(&self) -> Vec<Choice<'_>> {
+        choices(self.head.iter().flat_map(|chunk| &chunk.pieces))
     }
 }
 
@@ -293,41 +287,21 @@ pub(crate) struct Drained {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::provider::Answers;
-
-    /// `rounds` pieces of each of 128 answers, and the steps that putting them together takes.
-    fn steps_for(rounds: usize) -> u64 {
-        let mut answers = Answers::of(128);
-        let events = (0..rounds * 128).map(|i| {
-            let index = i % 128;
-            let event = format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":"{index},"}}}}]}}"#);
-            answers.read(event.into()).unwrap()
-        });
-        let now = Instant::now();
-        let opened = StreamHead {
-            head: events.collect(),
-            rest: None,
-            begun: now,
-            begun_at_ms: 0,
-            ttft_ms: 0.0,
-            left: Duration::from_secs(60),
-        };
-        let (put_together, steps) = steps::of(u64::MAX, || {
-            let mut finishes = Finishes::default();
-            opened.head.iter().for_each(|chunk| finishes.take(&chunk.choices));
-            assert!(!finishes.whole());
-            opened.answers()
-        });
-        for (index, answer) in put_together.iter().enumerate() {
-            assert_eq!((answer.index, &answer.text), (index as u64, &format!("{index},").repeat(rounds)));
-        }
-        steps
-    }
+    use crate::wire::piece::Finish;
 
     #[test]
-    fn pieces_of_many_answers_are_put_together_in_a_step_each() {
-        assert_eq!((steps_for(10), steps_for(20)), (2 * 1_280, 2 * 2_560));
+    fn pieces_of_many_answers_are_tracked_in_a_step_each() {
+        let pieces: Vec<Piece> = (0..1_280).map(|i| Piece::Text { choice: i % 128, text: "x".into() }).collect();
+        let ends: Vec<Piece> = (0..128).map(|choice| Piece::Finish { choice, why: Finish::Stop }).collect();
+        let mut tracker = ChoiceTracker::default();
+        let ((), steps) = steps::of(u64::MAX, || tracker.take(&pieces));
+        assert_eq!((steps, tracker.whole()), (1_280, false));
+        tracker.take(&ends[1..]);
+        assert!(!tracker.whole());
+        tracker.take(&ends);
+        assert!(tracker.whole() && !tracker.stopped_short);
+        tracker.take(&[Piece::Finish { choice: 200, why: Finish::Length }]);
+        assert!(tracker.whole() && tracker.stopped_short);
     }
 }

@@ -1,15 +1,18 @@
-//! OpenAI's chat completion, whole or as a chunk: the bytes, and what the gateway needs to know of them.
+//! Reads OpenAI's chat completion, whole or as a chunk.
 //!
-//! One borrowed parse finds both the facts and the places in the bytes where the gateway writes something of its own (the
-//! model's catalog name, log-probabilities that it asked for and the client did not). All else passes to the client
-//! byte for byte.
+//! One borrowed parse finds the pieces, the usage, and the places in the bytes where the gateway writes something of its
+//! own (the model's catalog name, log-probabilities that it asked for and the client did not).
 //!
 //! Three bytes can be a choice, and a choice takes a hundred in memory. So no more choices are read than answers were
-//! asked for (B1, B2): the first one too many ends the reading.
+//! asked for (B1, B2): the first one too many ends the reading. A call of a tool is as small, and there may be any number
+//! of them; so only the first [`MAX_TOOL_CALLS`] are told apart.
 
 use crate::money::Usage;
 use crate::steps;
+use crate::wire::answer::{Chunk, Completion, NotACompletion, Places};
+use crate::wire::json::items;
 use crate::wire::openai::request::MAX_ANSWERS;
+use crate::wire::piece::{Finish, Piece, Place, TokenLogprobs};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -17,81 +20,6 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::Range;
-
-/// How likely the tokens of an answer were, as natural logarithms.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TokenLogprobs {
-    /// How many tokens.
-    pub tokens: u64,
-    /// The sum over them.
-    pub sum: f64,
-    /// The least likely one.
-    pub lowest: f64,
-}
-
-/// One of the answers to a request.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Choice {
-    /// Which of the `n` answers.
-    pub index: u64,
-    /// Its text.
-    pub text: String,
-    /// Bytes of the thoughts that some providers tell beside the answer (`reasoning`, `reasoning_content`).
-    pub thought_bytes: usize,
-    /// Whether the model refused, in so many words.
-    pub refused: bool,
-    /// Whether it calls tools.
-    pub calls_tools: bool,
-    /// Why it ended, if it has: `stop`, `length`, `tool_calls`, `content_filter`.
-    pub finish: Option<String>,
-    /// How likely its tokens were, where the provider tells.
-    pub logprobs: Option<TokenLogprobs>,
-}
-
-/// A whole answer.
-#[derive(Debug, Clone)]
-pub struct Completion {
-    /// As it came from the provider.
-    pub body: Bytes,
-    /// The answers.
-    pub choices: Vec<Choice>,
-    /// What it used, if the provider says.
-    pub usage: Option<Usage>,
-    /// Milliseconds from the call to the first byte of the answer's body.
-    pub first_byte_ms: f64,
-    places: Places,
-}
-
-/// A piece of a streamed answer.
-#[derive(Debug, Clone)]
-pub struct Chunk {
-    /// The event's data as it came from the provider.
-    pub payload: Bytes,
-    /// What it adds to the answers.
-    pub choices: Vec<Choice>,
-    /// What the whole answer used, if this chunk says.
-    pub usage: Option<Usage>,
-    places: Places,
-}
-
-/// Where in the bytes stands what the gateway may replace.
-#[derive(Debug, Clone, Default)]
-struct Places {
-    model: Option<Range<usize>>,
-    logprobs: Vec<Range<usize>>,
-}
-
-/// The bytes are not a chat completion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotACompletion {
-    /// They are an `error` object.
-    #[error("an error object")]
-    Error,
-    /// They are something else.
-    #[error("not a chat completion")]
-    Malformed,
-}
 
 #[derive(Deserialize)]
 struct Wire<'a> {
@@ -164,6 +92,24 @@ struct WireMessage<'a> {
     function_call: Option<&'a RawValue>,
 }
 
+#[derive(Deserialize, Default)]
+struct WireCall<'a> {
+    #[serde(default)]
+    index: Option<u64>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    function: Option<WireFunction<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+struct WireFunction<'a> {
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+}
+
 #[derive(Deserialize)]
 struct WireLogprobs {
     #[serde(default)]
@@ -214,129 +160,33 @@ fn usage_of(raw: &RawValue) -> Option<Usage> {
     })
 }
 
-/// Parses the bytes into at most `most` answers, usage and places.
-fn read(bytes: &Bytes, most: u64) -> Result<(Vec<Choice>, Option<Usage>, Places), NotACompletion> {
-    let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|_| NotACompletion::Malformed)?;
-    let present = |raw: Option<&RawValue>| raw.is_some_and(|raw| !matches!(raw.get(), "null" | "[]"));
-    if present(wire.error) {
-        return Err(NotACompletion::Error);
-    }
-    let Some(WireChoices(wire_choices)) = wire.choices else { return Err(NotACompletion::Malformed) };
-    if wire_choices.len() as u64 > most {
+/// The format's name.
+pub(crate) const NAME: &str = "openai-chat";
+
+/// Most calls of tools in one message that are told apart; OpenAI takes no more tools than these in a request. Those after
+/// them pass on in this format, and are left out elsewhere.
+const MAX_TOOL_CALLS: usize = 128;
+
+/// Reads a whole answer to a request for `n`. One without any choice, or with a choice that has not ended, is not
+/// whole (A1).
+///
+/// # Errors
+/// Says whether the bytes are an error object or nothing that is known; more than `n` choices are not.
+pub fn completion(body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
+    let Read { choices, ended, pieces, usage, places } = read(&body, n)?;
+    if choices == 0 || ended < choices {
         return Err(NotACompletion::Malformed);
     }
-    let place = |raw: &RawValue| {
-        let start = raw.get().as_ptr() as usize - bytes.as_ptr() as usize;
-        start..start + raw.get().len()
-    };
-    let mut places = Places { model: wire.model.map(place), logprobs: Vec::new() };
-    let choices = wire_choices.into_iter().map(|choice| {
-        let logprobs = choice.logprobs.filter(|raw| raw.get() != "null");
-        if let Some(raw) = logprobs {
-            places.logprobs.push(place(raw));
-        }
-        let message = choice.message.or(choice.delta);
-        let mut read = Choice {
-            index: choice.index,
-            finish: choice.finish_reason.map(Cow::into_owned),
-            logprobs: logprobs.and_then(logprobs_of),
-            ..Choice::default()
-        };
-        if let Some(message) = message {
-            read.refused = message.refusal.as_deref().is_some_and(|text| !text.is_empty());
-            let thought = |raw: Option<&RawValue>| {
-                raw.filter(|raw| raw.get() != "null").map_or(0, |raw| raw.get().len().saturating_sub(2))
-            };
-            read.thought_bytes = thought(message.reasoning).max(thought(message.reasoning_content));
-            read.calls_tools = present(message.tool_calls) || present(message.function_call);
-            read.text = message.content.or(message.refusal).map(Cow::into_owned).unwrap_or_default();
-        }
-        read
-    });
-    let choices = choices.collect();
-    Ok((choices, wire.usage.and_then(usage_of), places))
+    Ok(Completion { format: NAME, body, pieces, usage, first_byte_ms, places })
 }
 
-fn logprobs_of(raw: &RawValue) -> Option<TokenLogprobs> {
-    let wire: WireLogprobs = serde_json::from_str(raw.get()).ok()?;
-    let content = wire.content.filter(|content| !content.is_empty())?;
-    Some(TokenLogprobs {
-        tokens: content.len() as u64,
-        sum: content.iter().map(|token| token.logprob).sum(),
-        lowest: content.iter().map(|token| token.logprob).fold(0.0, f64::min),
-    })
-}
-
-impl TokenLogprobs {
-    /// Both together.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self { tokens: self.tokens + other.tokens, sum: self.sum + other.sum, lowest: self.lowest.min(other.lowest) }
-    }
-}
-
-impl Completion {
-    /// Reads a whole answer to a request for `n`. One without any choice, or with a choice that has not ended, is not
-    /// whole (A1).
-    ///
-    /// # Errors
-    /// Says whether the bytes are an error object or nothing that is known; more than `n` choices are not.
-    pub fn parse(body: Bytes, n: u64, first_byte_ms: f64) -> Result<Self, NotACompletion> {
-        let (choices, usage, places) = read(&body, n)?;
-        if choices.is_empty() || choices.iter().any(|choice| choice.finish.is_none()) {
-            return Err(NotACompletion::Malformed);
-        }
-        Ok(Self { body, choices, usage, first_byte_ms, places })
-    }
-
-    /// The answer for the client: its model is `model`, and log-probabilities are left out if `hide_logprobs`.
-    #[must_use]
-    pub fn rewritten(&self, model: &str, hide_logprobs: bool) -> Bytes {
-        self.places.rewrite(&self.body, model, hide_logprobs, "", "")
-    }
-}
-
-impl Chunk {
-    /// Bytes of answers and thoughts in it.
-    #[must_use]
-    pub fn answer_bytes(&self) -> usize {
-        self.choices.iter().map(|choice| choice.text.len() + choice.thought_bytes).sum()
-    }
-
-    /// Reads the data of one event of the answers to a request for `n`.
-    ///
-    /// # Errors
-    /// Says whether the bytes are an error object or nothing that is known; more than `n` choices are not.
-    pub fn parse(payload: Bytes, n: u64) -> Result<Self, NotACompletion> {
-        let (choices, usage, places) = read(&payload, n)?;
-        Ok(Self { payload, choices, usage, places })
-    }
-
-    /// Whether this chunk carries something of an answer or of the thoughts before it, and not only a role or an end.
-    #[must_use]
-    pub fn has_content(&self) -> bool {
-        self.choices.iter().any(|choice| !choice.text.is_empty() || choice.thought_bytes > 0 || choice.calls_tools)
-    }
-
-    /// Bytes that it takes in memory.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        let choice =
-            |choice: &Choice| size_of::<Choice>() + choice.text.len() + choice.finish.as_ref().map_or(0, String::len);
-        size_of::<Self>() + self.payload.len() + self.choices.iter().map(choice).sum::<usize>()
-    }
-
-    /// Whether this is the chunk that `include_usage` adds: no choices, only usage.
-    #[must_use]
-    pub fn is_usage_only(&self) -> bool {
-        self.choices.is_empty() && self.usage.is_some()
-    }
-
-    /// The event for the client: its model is `model`, and log-probabilities are left out if `hide_logprobs`.
-    #[must_use]
-    pub fn event(&self, model: &str, hide_logprobs: bool) -> Bytes {
-        self.places.rewrite(&self.payload, model, hide_logprobs, "data: ", "\n\n")
-    }
+/// Reads the data of one event of the answers to a request for `n`.
+///
+/// # Errors
+/// Says whether the bytes are an error object or nothing that is known; more than `n` choices are not.
+pub fn chunk(payload: Bytes, n: u64) -> Result<Chunk, NotACompletion> {
+    let Read { pieces, usage, places, .. } = read(&payload, n)?;
+    Ok(Chunk { format: NAME, payload, pieces, usage, places })
 }
 
 /// The answers of a stream, of which there may be `n`.
@@ -357,39 +207,139 @@ impl Answers {
     /// Reads the data of the stream's next event.
     ///
     /// # Errors
-    /// As [`Chunk::parse`]; that more than `n` answers have begun is malformed.
+    /// As [`chunk`]; that more than `n` answers have begun is malformed.
     pub fn read(&mut self, payload: Bytes) -> Result<Chunk, NotACompletion> {
-        let chunk = Chunk::parse(payload, self.n)?;
-        self.indices.extend(chunk.choices.iter().map(|choice| choice.index));
+        let chunk = chunk(payload, self.n)?;
+        self.indices.extend(chunk.pieces.iter().map(Piece::choice));
         if self.indices.len() as u64 > self.n { Err(NotACompletion::Malformed) } else { Ok(chunk) }
     }
 }
 
-impl Places {
-    fn rewrite(&self, bytes: &[u8], model: &str, hide_logprobs: bool, before: &str, after: &str) -> Bytes {
-        let name = serde_json::to_string(model).unwrap_or_default();
-        let mut edits: Vec<(&Range<usize>, &str)> = self.model.iter().map(|place| (place, name.as_str())).collect();
-        if hide_logprobs {
-            edits.extend(self.logprobs.iter().map(|place| (place, "null")));
-            edits.sort_unstable_by_key(|(place, _)| place.start);
-        }
-        let mut out = Vec::with_capacity(bytes.len() + name.len() + before.len() + after.len());
-        out.extend_from_slice(before.as_bytes());
-        let mut done = 0;
-        for (place, text) in edits {
-            out.extend_from_slice(&bytes[done..place.start]);
-            out.extend_from_slice(text.as_bytes());
-            done = place.end;
-        }
-        out.extend_from_slice(&bytes[done..]);
-        if !after.is_empty() {
-            // A line end inside the JSON would end the event's line early for the client; there it is only space. The format
-            // has three: our own parser does not end a line at a lone CR, a client may.
-            out.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
-        }
-        out.extend_from_slice(after.as_bytes());
-        out.into()
+/// What is read of an answer or an event.
+struct Read {
+    /// How many choices stand in it.
+    choices: usize,
+    /// How many of them tell that they have ended.
+    ended: usize,
+    pieces: Vec<Piece>,
+    usage: Option<Usage>,
+    places: Places,
+}
+
+/// Reads the bytes, in which at most `most` choices may stand.
+fn read(bytes: &Bytes, most: u64) -> Result<Read, NotACompletion> {
+    let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|_| NotACompletion::Malformed)?;
+    if is_there(wire.error) {
+        return Err(NotACompletion::Error);
     }
+    let Some(WireChoices(choices)) = wire.choices else { return Err(NotACompletion::Malformed) };
+    if choices.len() as u64 > most {
+        return Err(NotACompletion::Malformed);
+    }
+    let places = Places { model: wire.model.map(|raw| place(bytes, raw)), logprobs: Vec::new() };
+    let (usage, pieces) = (wire.usage.and_then(usage_of), Vec::with_capacity(choices.len()));
+    let mut read = Read { choices: choices.len(), ended: 0, pieces, usage, places };
+    for choice in choices {
+        read.add(bytes, choice);
+    }
+    Ok(read)
+}
+
+impl Read {
+    fn add(&mut self, bytes: &Bytes, wire: WireChoice<'_>) {
+        let (choice, before) = (wire.index, self.pieces.len());
+        if let Some(message) = wire.message.or(wire.delta) {
+            self.add_message(bytes, choice, message);
+        }
+        if let Some(raw) = wire.logprobs.filter(|raw| raw.get() != "null") {
+            self.places.logprobs.push(place(bytes, raw));
+            self.pieces.extend(logprobs_of(raw).map(|logprobs| Piece::Logprobs { choice, logprobs }));
+        }
+        if let Some(reason) = wire.finish_reason {
+            self.ended += 1;
+            self.pieces.push(Piece::Finish { choice, why: finish_of(&reason) });
+        }
+        if self.pieces.len() == before {
+            self.pieces.push(Piece::Begin { choice });
+        }
+    }
+
+    fn add_message(&mut self, bytes: &Bytes, choice: u64, message: WireMessage<'_>) {
+        let thoughts = [message.reasoning, message.reasoning_content].into_iter().flatten();
+        let thought = thoughts.filter(|raw| raw.get() != "null").max_by_key(|raw| raw.get().len());
+        let thought = thought.map(|raw| Piece::Thought { choice, text: place(bytes, raw) });
+        self.pieces.extend(thought.filter(|thought| thought.thought_bytes() > 0));
+        if let Some(text) = message.content.filter(|text| !text.is_empty()) {
+            self.pieces.push(Piece::Text { choice, text: text.into_owned() });
+        }
+        if let Some(text) = message.refusal.filter(|text| !text.is_empty()) {
+            self.pieces.push(Piece::Refusal { choice, text: text.into_owned() });
+        }
+        if let Some(raw) = message.tool_calls.filter(|raw| is_there(Some(raw))) {
+            self.add_tool_calls(bytes, choice, raw);
+        }
+        if let Some(raw) = message.function_call.filter(|raw| is_there(Some(raw))) {
+            let function = serde_json::from_str(raw.get()).unwrap_or_default();
+            self.pieces.push(tool_call(bytes, choice, 0, WireCall { function: Some(function), ..WireCall::default() }));
+        }
+    }
+
+    fn add_tool_calls(&mut self, bytes: &Bytes, choice: u64, list: &RawValue) {
+        let whole = items(list.get(), |i, item| {
+            if i == MAX_TOOL_CALLS {
+                return Err(());
+            }
+            let call: WireCall<'_> = serde_json::from_str(item.get()).unwrap_or_default();
+            self.pieces.push(tool_call(bytes, choice, i as u64, call));
+            Ok(())
+        });
+        if whole.is_err() {
+            // More of them, or none that this format knows: it calls tools all the same.
+            self.pieces.push(Piece::ToolCall {
+                choice,
+                call: MAX_TOOL_CALLS as u64,
+                id: 0..0,
+                name: 0..0,
+                arguments: 0..0,
+            });
+        }
+    }
+}
+
+fn tool_call(bytes: &Bytes, choice: u64, place_in_list: u64, wire: WireCall<'_>) -> Piece {
+    let place = |raw: Option<&RawValue>| raw.filter(|raw| raw.get() != "null").map_or(0..0, |raw| place(bytes, raw));
+    let function = wire.function.unwrap_or_default();
+    let (id, name, arguments) = (place(wire.id), place(function.name), place(function.arguments));
+    Piece::ToolCall { choice, call: wire.index.unwrap_or(place_in_list), id, name, arguments }
+}
+
+fn place(bytes: &Bytes, raw: &RawValue) -> Place {
+    let start = raw.get().as_ptr() as usize - bytes.as_ptr() as usize;
+    start..start + raw.get().len()
+}
+
+fn is_there(raw: Option<&RawValue>) -> bool {
+    raw.is_some_and(|raw| !matches!(raw.get(), "null" | "[]"))
+}
+
+fn finish_of(reason: &str) -> Finish {
+    match reason {
+        "stop" => Finish::Stop,
+        "tool_calls" | "function_call" => Finish::ToolCalls,
+        "length" => Finish::Length,
+        "content_filter" => Finish::Filter,
+        _ => Finish::Other,
+    }
+}
+
+fn logprobs_of(raw: &RawValue) -> Option<TokenLogprobs> {
+    let wire: WireLogprobs = serde_json::from_str(raw.get()).ok()?;
+    let content = wire.content.filter(|content| !content.is_empty())?;
+    Some(TokenLogprobs {
+        tokens: content.len() as u64,
+        sum: content.iter().map(|token| token.logprob).sum(),
+        lowest: content.iter().map(|token| token.logprob).fold(0.0, f64::min),
+    })
 }
 
 #[cfg(test)]
@@ -404,21 +354,15 @@ mod tests {
 
     #[test]
     fn the_facts_of_a_whole_answer_are_read() {
-        let answer = Completion::parse(Bytes::from_static(WHOLE.as_bytes()), 1, 1.0).unwrap();
+        let answer = completion(Bytes::from_static(WHOLE.as_bytes()), 1, 1.0).unwrap();
         let usage = Usage { input_tokens: 9, cached_input_tokens: 4, output_tokens: 2, reasoning_tokens: 1 };
         assert_eq!(answer.usage, Some(usage));
-        assert_eq!(answer.choices[0].logprobs, Some(TokenLogprobs { tokens: 2, sum: -2.0, lowest: -1.5 }));
-        assert_eq!((answer.choices[0].text.as_str(), answer.choices[0].finish.as_deref()), ("Hi.", Some("stop")));
-    }
-
-    #[test]
-    fn only_the_model_and_what_the_client_did_not_ask_for_are_rewritten() {
-        let answer = Completion::parse(Bytes::from_static(WHOLE.as_bytes()), 1, 1.0).unwrap();
-        assert_eq!(answer.rewritten("a/b", false), WHOLE.replace("gpt-4o-mini", "a/b"));
-        let hidden = WHOLE
-            .replace("gpt-4o-mini", "a/b")
-            .replace(r#"{"content":[{"token":"Hi","logprob":-0.5},{"token":".","logprob":-1.5}]}"#, "null");
-        assert_eq!(answer.rewritten("a/b", true), hidden);
+        let pieces = [
+            Piece::Text { choice: 0, text: "Hi.".into() },
+            Piece::Logprobs { choice: 0, logprobs: TokenLogprobs { tokens: 2, sum: -2.0, lowest: -1.5 } },
+            Piece::Finish { choice: 0, why: Finish::Stop },
+        ];
+        assert_eq!(answer.pieces, pieces);
     }
 
     #[test]
@@ -432,7 +376,7 @@ mod tests {
             (r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]"#, NotACompletion::Malformed),
             (r#"{"error":{"message":"no"}}"#, NotACompletion::Error),
         ] {
-            assert_eq!(Completion::parse(Bytes::from_static(body.as_bytes()), 1, 0.0).err(), Some(why), "{body}");
+            assert_eq!(completion(Bytes::from_static(body.as_bytes()), 1, 0.0).err(), Some(why), "{body}");
         }
     }
 
@@ -442,7 +386,7 @@ mod tests {
             ["{}", r#"{"prompt_tokens":-1}"#, r#"{"prompt_tokens":1e30}"#, r#"{"prompt_tokens":99999999999999}"#, "5"]
         {
             let body = format!(r#"{{"choices":[],"usage":{usage}}}"#);
-            assert_eq!(Chunk::parse(body.clone().into(), 1).unwrap().usage, None, "{body}");
+            assert_eq!(chunk(body.clone().into(), 1).unwrap().usage, None, "{body}");
         }
     }
 
@@ -456,22 +400,47 @@ mod tests {
             (r#"{"reasoning_content":""}"#, false),
             (r#"{"reasoning_content":5}"#, false),
         ] {
-            let chunk = Chunk::parse(format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#).into(), 1).unwrap();
+            let chunk = chunk(format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#).into(), 1).unwrap();
             assert_eq!(chunk.has_content(), content, "{delta}");
         }
     }
 
     #[test]
-    fn an_event_of_several_lines_leaves_as_one() {
-        let chunk = Chunk::parse(Bytes::from_static(b"{\r\"choices\":\n[]}"), 1).unwrap();
-        assert_eq!(chunk.event("m", false), "data: { \"choices\": []}\n\n");
+    fn calls_of_tools_are_told_apart_and_odd_ones_are_calls_all_the_same() {
+        let calls =
+            r#"{"tool_calls":[{"index":2,"id":"c","type":"function","function":{"name":"f","arguments":"{\"a\""}}]}"#;
+        let old = r#"{"function_call":{"name":"f","arguments":"{}"}}"#;
+        for (delta, expected) in [
+            (calls, vec![(2, "c", "f", "{\"a\"")]),
+            (r#"{"tool_calls":[{"function":{"arguments":":1}"}},{}]}"#, vec![(0, "", "", ":1}"), (1, "", "", "")]),
+            (r#"{"tool_calls":[5,{"id":null,"function":null}]}"#, vec![(0, "", "", ""), (1, "", "", "")]),
+            (r#"{"tool_calls":{"x":5}}"#, vec![(128, "", "", "")]),
+            (r#"{"tool_calls":[],"function_call":null}"#, vec![]),
+            (old, vec![(0, "", "f", "{}")]),
+        ] {
+            let chunk = chunk(format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#).into(), 1).unwrap();
+            let calls = chunk.pieces.iter().filter_map(|piece| match piece {
+                Piece::ToolCall { call, id, name, arguments, .. } => {
+                    Some((*call, chunk.said(id), chunk.said(name), chunk.said(arguments)))
+                }
+                _ => None,
+            });
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(call, id, name, said)| (call, id.into(), name.into(), said.into()))
+                .collect();
+            assert_eq!(calls.collect::<Vec<_>>(), expected, "{delta}");
+            assert_eq!(chunk.calls_tools(), !expected.is_empty(), "{delta}");
+        }
+        let many = format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{}{{}}]}}}}]}}"#, "{},".repeat(5_000));
+        assert_eq!(chunk(many.into(), 1).unwrap().pieces.len(), MAX_TOOL_CALLS + 1);
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in ".{0,60}") {
-            let _ = Completion::parse(Bytes::from(bytes), 1, 0.0);
-            let _ = Chunk::parse(Bytes::from(format!(r#"{{"choices":[{text}],"usage":{text}}}"#)), 1);
+            let _ = completion(Bytes::from(bytes), 1, 0.0);
+            let _ = chunk(Bytes::from(format!(r#"{{"choices":[{text}],"usage":{text}}}"#)), 1);
         }
     }
 }

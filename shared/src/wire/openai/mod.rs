@@ -2,16 +2,21 @@
 
 pub mod answer;
 mod conversation;
+pub mod error;
 pub(crate) mod paid;
 pub mod request;
 mod upstream;
 mod write;
+pub mod writer;
 
-use crate::error::Error;
+use crate::error::{Error, Told};
+use crate::id::RequestId;
 use crate::wire::body::Body;
 use crate::wire::conversation::{Conversation, Untranslatable};
 use crate::wire::facts::Facts;
 use crate::wire::format::{FieldNames, Format, Overrides, Written};
+use crate::wire::writer::Writer;
+use answer::NAME;
 use bytes::Bytes;
 
 /// What a provider calls the bound on the answer's tokens.
@@ -57,7 +62,7 @@ impl OpenAiChat {
 
 impl Format for OpenAiChat {
     fn name(&self) -> &'static str {
-        "openai-chat"
+        NAME
     }
 
     fn fields(&self) -> &'static FieldNames {
@@ -84,6 +89,14 @@ impl Format for OpenAiChat {
 
     fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
         write::write(self.name(), conversation, overrides, self.max_tokens_field)
+    }
+
+    fn writer(&self, request: RequestId) -> Box<dyn Writer> {
+        Box::new(writer::ChatWriter::new(request))
+    }
+
+    fn error(&self, told: &Told, request: Option<&str>) -> Bytes {
+        error::envelope(told, request)
     }
 }
 

@@ -1,0 +1,225 @@
+//! Writes answers as OpenAI's chat completions, whole or in chunks.
+//!
+//! What a provider of this very format sent passes on byte for byte, but for the model's name and what the client did not
+//! ask for. Anything else is written from its pieces: then the ids and the time are the gateway's own, each answer begins
+//! with its role, and the usage comes last and in a chunk of its own, if it was asked for.
+
+use crate::error::Told;
+use crate::id::RequestId;
+use crate::money::Usage;
+use crate::wire::answer::{Chunk, Completion};
+use crate::wire::openai::answer::NAME;
+use crate::wire::openai::error::envelope;
+use crate::wire::piece::{Finish, Piece};
+use crate::wire::writer::{Hide, Writer};
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What an event of a stream calls itself.
+const CHUNK: &str = "chat.completion.chunk";
+
+/// Writes the answer to one request.
+#[derive(Debug)]
+pub struct ChatWriter {
+    id: RequestId,
+    /// The answers that have had their role.
+    begun: BTreeSet<u64>,
+    /// The calls of tools that have had their head, by answer and call.
+    called: BTreeSet<(u64, u64)>,
+    /// What the answers used, where it is still to be told.
+    usage: Option<Usage>,
+}
+
+impl ChatWriter {
+    /// Writes the answer to this request.
+    #[must_use]
+    pub fn new(id: RequestId) -> Self {
+        Self { id, begun: BTreeSet::new(), called: BTreeSet::new(), usage: None }
+    }
+}
+
+impl Writer for ChatWriter {
+    fn whole(&mut self, answer: &Completion, model: &str, hide: Hide) -> Bytes {
+        if answer.format == NAME {
+            let mut out = Vec::with_capacity(answer.body.len() + model.len());
+            answer.places.rewrite(&answer.body, model, hide.logprobs, &mut out);
+            return out.into();
+        }
+        let mut messages = BTreeMap::<u64, Message>::new();
+        for piece in &answer.pieces {
+            messages.entry(piece.choice()).or_default().add(piece, answer);
+        }
+        let choices: Vec<Value> = messages.into_iter().map(|(index, message)| message.choice(index, self.id)).collect();
+        let mut whole = self.envelope("chat.completion", model, choices);
+        whole["usage"] = answer.usage.map_or(Value::Null, usage_json);
+        Bytes::from(whole.to_string())
+    }
+
+    fn chunk(&mut self, chunk: &Chunk, model: &str, hide: Hide, out: &mut BytesMut) {
+        if chunk.format != NAME {
+            self.usage = chunk.usage.or(self.usage);
+            for piece in &chunk.pieces {
+                self.piece(piece, chunk, model, out);
+            }
+            return;
+        }
+        if hide.usage && chunk.is_usage_only() {
+            return;
+        }
+        out.put_slice(b"data: ");
+        let begin = out.len();
+        chunk.places.rewrite(&chunk.payload, model, hide.logprobs, out);
+        // A line end inside the JSON would end the event's line early for the client; there it is only space. The format
+        // has three: our own parser does not end a line at a lone CR, a client may.
+        out[begin..].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
+        out.put_slice(b"\n\n");
+    }
+
+    fn rest(&mut self, model: &str, hide: Hide, out: &mut BytesMut) {
+        if let Some(used) = self.usage.take().filter(|_| !hide.usage) {
+            let mut chunk = self.envelope(CHUNK, model, Vec::new());
+            chunk["usage"] = usage_json(used);
+            put_event(&chunk, out);
+        }
+    }
+
+    fn end(&self, headers: &str) -> Bytes {
+        Bytes::from(format!(": gateway {headers}\n\ndata: [DONE]\n\n"))
+    }
+
+    fn error(&mut self, told: &Told) -> Bytes {
+        envelope(told, Some(&self.id.to_string()))
+    }
+
+    fn stream_error(&mut self, told: &Told) -> Bytes {
+        [b"data: ", &self.error(told)[..], b"\n\n"].concat().into()
+    }
+}
+
+impl ChatWriter {
+    fn envelope(&self, object: &str, model: &str, choices: Vec<Value>) -> Value {
+        let (id, created) = (format!("chatcmpl-{}", self.id), self.id.created_at_ms() / 1000);
+        json!({"id": id, "object": object, "created": created, "model": model, "choices": choices})
+    }
+
+    /// Writes the events that a piece comes to.
+    fn piece(&mut self, piece: &Piece, chunk: &Chunk, model: &str, out: &mut BytesMut) {
+        let choice = piece.choice();
+        let begins = self.begun.insert(choice);
+        let tool = match piece {
+            Piece::ToolCall { call, id, name, arguments, .. } => {
+                let begins = self.called.insert((choice, *call));
+                let function = json!({"arguments": chunk.said(arguments)});
+                let mut tool = json!({"index": call, "function": function});
+                if begins {
+                    tool["id"] = call_id(self.id, choice, *call, &chunk.said(id)).into();
+                    tool["type"] = "function".into();
+                    tool["function"]["name"] = chunk.said(name).into();
+                }
+                tool
+            }
+            _ => Value::Null,
+        };
+        let mut event = |delta: Value, finish: Option<&str>| {
+            let choice = json!({"index": choice, "delta": delta, "logprobs": null, "finish_reason": finish});
+            put_event(&self.envelope(CHUNK, model, vec![choice]), out);
+        };
+        if begins {
+            event(json!({"role": "assistant", "content": ""}), None);
+        }
+        match piece {
+            Piece::Begin { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
+            Piece::Text { text, .. } => event(json!({"content": text}), None),
+            Piece::Refusal { text, .. } => event(json!({"refusal": text}), None),
+            Piece::Thought { text, .. } => event(json!({"reasoning_content": chunk.said(text)}), None),
+            Piece::ToolCall { .. } => event(json!({"tool_calls": [tool]}), None),
+            Piece::Finish { why, .. } => event(json!({}), Some(reason(*why))),
+        }
+    }
+}
+
+/// One of the whole answers, as its pieces are put together.
+#[derive(Default)]
+struct Message {
+    text: Option<String>,
+    refusal: Option<String>,
+    thoughts: Option<String>,
+    calls: BTreeMap<u64, Called>,
+    finish: Option<Finish>,
+}
+
+/// A call of a tool in it.
+#[derive(Default)]
+struct Called {
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+impl Message {
+    fn add(&mut self, piece: &Piece, answer: &Completion) {
+        match piece {
+            Piece::Begin { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
+            Piece::Text { text, .. } => self.text.get_or_insert_default().push_str(text),
+            Piece::Refusal { text, .. } => self.refusal.get_or_insert_default().push_str(text),
+            Piece::Thought { text, .. } => self.thoughts.get_or_insert_default().push_str(&answer.said(text)),
+            Piece::ToolCall { call, id, name, arguments, .. } => {
+                let called = self.calls.entry(*call).or_default();
+                called.id.push_str(&answer.said(id));
+                called.name.push_str(&answer.said(name));
+                called.arguments.push_str(&answer.said(arguments));
+            }
+            Piece::Finish { why, .. } => self.finish = Some(*why),
+        }
+    }
+
+    fn choice(self, index: u64, request: RequestId) -> Value {
+        let mut message = json!({"role": "assistant", "content": self.text, "refusal": self.refusal});
+        if let Some(thoughts) = self.thoughts {
+            message["reasoning_content"] = thoughts.into();
+        }
+        if !self.calls.is_empty() {
+            let call = |(call, Called { id, name, arguments })| {
+                let function = json!({"name": name, "arguments": arguments});
+                json!({"id": call_id(request, index, call, &id), "type": "function", "function": function})
+            };
+            message["tool_calls"] = self.calls.into_iter().map(call).collect();
+        }
+        json!({"index": index, "message": message, "logprobs": null, "finish_reason": self.finish.map(reason)})
+    }
+}
+
+/// The provider's id of a call of a tool, or one of the gateway's: a client names it when it tells what the tool said.
+fn call_id(request: RequestId, choice: u64, call: u64, told: &str) -> String {
+    if told.is_empty() { format!("call_{request}_{choice}_{call}") } else { told.to_owned() }
+}
+
+fn reason(finish: Finish) -> &'static str {
+    match finish {
+        // The format has no word for something else.
+        Finish::Stop | Finish::Other => "stop",
+        Finish::ToolCalls => "tool_calls",
+        Finish::Length => "length",
+        Finish::Filter | Finish::Refusal => "content_filter",
+    }
+}
+
+fn usage_json(usage: Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens(),
+        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    })
+}
+
+fn put_event(event: &Value, out: &mut BytesMut) {
+    out.put_slice(b"data: ");
+    out.put_slice(event.to_string().as_bytes());
+    out.put_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! Pieces: what an event of a stream, or a whole answer, adds to the answers, in no format's words.
+//!
+//! The pipeline reads these and nothing else of an answer: whether it has begun, what it says, how it ended. A writer of
+//! another format than the provider's writes from them. What only such a writer needs (thoughts, the parts of a call of a
+//! tool) is a place in the payload's JSON and no text, so that an answer which passes on as it came pays for none of it.
+
+use crate::steps;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Where a JSON value stands in a payload; nowhere if it is empty.
+pub type Place = Range<usize>;
+
+/// What is added to one of the answers to a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Piece {
+    /// Nothing yet: the answer has begun.
+    Begin {
+        /// Which of the `n` answers; not all providers count from 0.
+        choice: u64,
+    },
+    /// Some of its text.
+    Text {
+        /// Which of the `n` answers.
+        choice: u64,
+        /// The text.
+        text: String,
+    },
+    /// The model refuses, in so many words.
+    Refusal {
+        /// Which of the `n` answers.
+        choice: u64,
+        /// The words.
+        text: String,
+    },
+    /// Some of the thoughts that are told beside the answer.
+    Thought {
+        /// Which of the `n` answers.
+        choice: u64,
+        /// Where they stand.
+        text: Place,
+    },
+    /// A call of a tool, or more of one that has begun.
+    ToolCall {
+        /// Which of the `n` answers.
+        choice: u64,
+        /// Which of its calls.
+        call: u64,
+        /// The call's name for the tool's result, told once, if at all.
+        id: Place,
+        /// The tool's name, told once.
+        name: Place,
+        /// Some of the arguments, which are JSON.
+        arguments: Place,
+    },
+    /// How likely its tokens were, where the provider tells.
+    Logprobs {
+        /// Which of the `n` answers.
+        choice: u64,
+        /// Of these tokens.
+        logprobs: TokenLogprobs,
+    },
+    /// Its end.
+    Finish {
+        /// Which of the `n` answers.
+        choice: u64,
+        /// Why it ended.
+        why: Finish,
+    },
+    /// Something that only its own format knows: it passes on there, and is left out elsewhere.
+    Native {
+        /// Which of the `n` answers.
+        choice: u64,
+    },
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The model had said all.
+    Stop,
+    /// It waits for the results of tools.
+    ToolCalls,
+    /// It was cut by a bound on its length.
+    Length,
+    /// It was cut by a filter.
+    Filter,
+    /// The model refused.
+    Refusal,
+    /// Something else.
+    Other,
+}
+
+impl Finish {
+    /// Whether the answer is all that the model had to say.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        matches!(self, Self::Stop | Self::ToolCalls)
+    }
+}
+
+/// How likely the tokens of an answer were, as natural logarithms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TokenLogprobs {
+    /// How many tokens.
+    pub tokens: u64,
+    /// The sum over them.
+    pub sum: f64,
+    /// The least likely one.
+    pub lowest: f64,
+}
+
+impl TokenLogprobs {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { tokens: self.tokens + other.tokens, sum: self.sum + other.sum, lowest: self.lowest.min(other.lowest) }
+    }
+}
+
+impl Piece {
+    /// Which of the `n` answers it belongs to.
+    #[must_use]
+    pub fn choice(&self) -> u64 {
+        match self {
+            Self::Begin { choice }
+            | Self::Text { choice, .. }
+            | Self::Refusal { choice, .. }
+            | Self::Thought { choice, .. }
+            | Self::ToolCall { choice, .. }
+            | Self::Logprobs { choice, .. }
+            | Self::Finish { choice, .. }
+            | Self::Native { choice } => *choice,
+        }
+    }
+
+    /// Bytes of text in it.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Text { text, .. } | Self::Refusal { text, .. } => text.len(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of thoughts in it, as they stand in the payload.
+    #[must_use]
+    pub fn thought_bytes(&self) -> usize {
+        let quotes = 2;
+        if let Self::Thought { text, .. } = self { text.len().saturating_sub(quotes) } else { 0 }
+    }
+
+    /// Whether it says something, and does not only begin or end.
+    #[must_use]
+    pub fn has_content(&self) -> bool {
+        match self {
+            Self::Text { text, .. } | Self::Refusal { text, .. } => !text.is_empty(),
+            Self::Thought { .. } | Self::ToolCall { .. } | Self::Native { .. } => true,
+            Self::Begin { .. } | Self::Logprobs { .. } | Self::Finish { .. } => false,
+        }
+    }
+}
+
+/// What the JSON at a place of a payload says: the text of a string, anything else as it is written.
+#[must_use]
+pub fn said<'a>(payload: &'a [u8], place: &Place) -> Cow<'a, str> {
+    let json = payload.get(place.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+    match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(text) if !text.contains('\\') => Cow::Borrowed(text),
+        Some(_) => Cow::Owned(serde_json::from_str(json).unwrap_or_default()),
+        None => Cow::Borrowed(json),
+    }
+}
+
+/// One of the answers to a request, put together from its pieces, for the judge.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Choice<'a> {
+    /// Which of the `n` answers.
+    pub index: u64,
+    /// Its text.
+    pub text: Cow<'a, str>,
+    /// Whether the model refused, in so many words.
+    pub refused: bool,
+    /// Whether it calls tools.
+    pub calls_tools: bool,
+    /// Why it ended, if it has.
+    pub finish: Option<Finish>,
+    /// How likely its tokens were, where the provider tells.
+    pub logprobs: Option<TokenLogprobs>,
+}
+
+impl<'a> Choice<'a> {
+    fn add(&mut self, piece: &'a Piece) {
+        match piece {
+            Piece::Text { text, .. } if self.text.is_empty() => self.text = Cow::Borrowed(text),
+            Piece::Text { text, .. } => self.text.to_mut().push_str(text),
+            Piece::Refusal { .. } => self.refused = true,
+            Piece::ToolCall { .. } => self.calls_tools = true,
+            Piece::Logprobs { logprobs, .. } => {
+                self.logprobs = Some(self.logprobs.map_or(*logprobs, |before| before.plus(*logprobs)));
+            }
+            Piece::Finish { why, .. } => {
+                self.finish = Some(*why);
+                self.refused |= *why == Finish::Refusal;
+            }
+            Piece::Begin { .. } | Piece::Thought { .. } | Piece::Native { .. } => {}
+        }
+    }
+}
+
+/// Puts answers together from their pieces, each of the `n` for itself, in the order of their numbers.
+pub fn choices<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> Vec<Choice<'a>> {
+    let mut choices = BTreeMap::<u64, Choice<'a>>::new();
+    for piece in pieces {
+        steps::count(1);
+        let index = piece.choice();
+        choices.entry(index).or_insert_with(|| Choice { index, ..Choice::default() }).add(piece);
+    }
+    choices.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The steps that putting `rounds` pieces of each of 128 answers together takes.
+    fn steps_for(rounds: u64) -> u64 {
+        let piece = |i| Piece::Text { choice: i % 128, text: format!("{},", i % 128) };
+        let pieces: Vec<Piece> = (0..rounds * 128).map(piece).collect();
+        let (put_together, steps) = steps::of(u64::MAX, || choices(&pieces));
+        let times = usize::try_from(rounds).unwrap_or_default();
+        for (index, choice) in (0_u64..).zip(&put_together) {
+            assert_eq!((choice.index, &*choice.text), (index, &*format!("{index},").repeat(times)));
+        }
+        steps
+    }
+
+    #[test]
+    fn pieces_of_many_answers_are_put_together_in_a_step_each() {
+        assert_eq!((steps_for(10), steps_for(20)), (1_280, 2_560));
+    }
+
+    #[test]
+    fn what_the_pieces_say_is_said_of_their_answer() {
+        let logprobs = |sum, lowest| Piece::Logprobs { choice: 3, logprobs: TokenLogprobs { tokens: 2, sum, lowest } };
+        let pieces = [
+            Piece::Begin { choice: 3 },
+            Piece::Text { choice: 3, text: "On".into() },
+            logprobs(-1.0, -0.75),
+            Piece::Text { choice: 3, text: "ce.".into() },
+            logprobs(-3.0, -2.5),
+            Piece::Finish { choice: 3, why: Finish::Length },
+            Piece::Refusal { choice: 1, text: "No.".into() },
+            Piece::ToolCall { choice: 0, call: 0, id: 0..0, name: 0..0, arguments: 0..0 },
+            Piece::Finish { choice: 2, why: Finish::Refusal },
+        ];
+        let of = |index| Choice { index, ..Choice::default() };
+        let logprobs = Some(TokenLogprobs { tokens: 4, sum: -4.0, lowest: -2.5 });
+        let expected = [
+            Choice { calls_tools: true, ..of(0) },
+            Choice { refused: true, ..of(1) },
+            Choice { refused: true, finish: Some(Finish::Refusal), ..of(2) },
+            Choice { text: "Once.".into(), finish: Some(Finish::Length), logprobs, ..of(3) },
+        ];
+        assert_eq!(choices(&pieces), expected);
+    }
+
+    #[test]
+    fn a_place_says_the_text_of_a_string_and_anything_else_as_it_is_written() {
+        for (json, place, text) in [
+            (r#"{"a":"b c"}"#, 5..10, "b c"),
+            (r#"{"a":"b\nc"}"#, 5..11, "b\nc"),
+            (r#"{"a":{"b":"c"}}"#, 5..14, r#"{"b":"c"}"#),
+            (r#"{"a":1}"#, 0..0, ""),
+            (r#"{"a":1}"#, 5..99, ""),
+            ("\"\u{e4}\"", 0..2, ""),
+        ] {
+            assert_eq!(said(json.as_bytes(), &place), text, "{json} {place:?}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How answers are written for one client: the other side of its door.
+//!
+//! A writer has state, for what an event says depends on those before it: a role comes once, a format may open and close its
+//! blocks. It is given whatever a provider sent. What is in the door's own format passes on as it came but for a few places;
+//! all else is written from its pieces. The gateway's headers are no format's and stand elsewhere.
+//!
+//! A stream is any number of [`chunk`](Writer::chunk)s, then [`rest`](Writer::rest) where the provider's was whole, and
+//! [`end`](Writer::end) once it is settled. What the first two write may be remembered and sent again; then a new writer
+//! writes the end.
+
+use crate::error::Told;
+use crate::wire::answer::{Chunk, Completion};
+use bytes::{Bytes, BytesMut};
+use std::fmt::Debug;
+
+/// The content type of JSON.
+pub const JSON: &str = "application/json";
+/// The content type of server-sent events.
+pub const EVENTS: &str = "text/event-stream; charset=utf-8";
+
+/// What a provider tells and the client did not ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hide {
+    /// Log-probabilities.
+    pub logprobs: bool,
+    /// The usage of a stream.
+    pub usage: bool,
+}
+
+/// Writes the answer to one request.
+pub trait Writer: Send + Sync + Debug {
+    /// The content type of whole answers.
+    fn whole_type(&self) -> &'static str {
+        JSON
+    }
+
+    /// The content type of streams.
+    fn stream_type(&self) -> &'static str {
+        EVENTS
+    }
+
+    /// A whole answer, of a model of this name.
+    fn whole(&mut self, answer: &Completion, model: &str, hide: Hide) -> Bytes;
+
+    /// Writes what an event of a provider's stream comes to: nothing, or some events.
+    fn chunk(&mut self, chunk: &Chunk, model: &str, hide: Hide, out: &mut BytesMut);
+
+    /// Writes what remains to be said once a provider's stream has come to its end and was whole.
+    fn rest(&mut self, model: &str, hide: Hide, out: &mut BytesMut);
+
+    /// The end of a stream that is whole. Before it come the final values of the gateway's headers, a JSON object, where no
+    /// client of the format takes them for something else.
+    fn end(&self, headers: &str) -> Bytes;
+
+    /// A whole answer that is an error.
+    fn error(&mut self, told: &Told) -> Bytes;
+
+    /// The end of a stream that is not whole (A1, A5).
+    fn stream_error(&mut self, told: &Told) -> Bytes;
+
+    /// What shows that a silent stream is alive.
+    fn keep_alive(&self) -> Bytes {
+        Bytes::from_static(b": keep-alive\n\n")
+    }
+}

@@ -76,7 +76,7 @@ async fn serve(
     let mut work = Work::new(gateway, asked, journal);
     if let Err(error) = answer(&mut work, &mut reply).await {
         finish(&work, None).await;
-        gateway.write_lost(&work.caller.tenant.uid).await;
+        gateway.record_expired_holds(&work.caller.tenant.uid).await;
         refuse(gateway, &mut work.journal, &mut reply, error);
     }
 }

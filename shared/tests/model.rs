@@ -30,7 +30,7 @@ use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, Counters, Lost, Settlement, Ticket};
+use gateway_core::store::{Admission, Counters, ExpiredHold, Settlement, Ticket};
 use mirror::Mirror;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -161,7 +161,7 @@ enum Message {
         window: Window,
         until_ms: u64,
     },
-    Acknowledge(Vec<Lost>),
+    Acknowledge(Vec<ExpiredHold>),
 }
 
 impl Message {

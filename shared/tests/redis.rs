@@ -310,7 +310,7 @@ async fn a_request_in_flight_at_midnight_keeps_its_place() {
     assert!(matches!(verdict, Verdict::Refused { .. }), "its place is taken: {verdict:?}");
     let verdict = admit(&later, midnight + 59_999).await;
     assert!(matches!(verdict, Verdict::Admitted { .. }), "its lease is over: {verdict:?}");
-    let lost: Vec<_> = store.lost("acme").into_iter().map(|lost| lost.id).collect();
+    let lost: Vec<_> = store.take_expired("acme").into_iter().map(|lost| lost.id).collect();
     assert_eq!(lost, [before.id], "the sweep finds what is of yesterday");
 }
 
@@ -325,7 +325,7 @@ async fn a_hold_that_was_lost_days_ago_is_told_when_its_tenant_comes_again() {
     let later_ms = NOW + 5 * 86_400_000;
     let window = Window::day(later_ms, 0);
     refill(&store, "acme", VERSION, &[(window, ZERO.into())], later_ms).await;
-    let told = store.lost("acme");
+    let told = store.take_expired("acme");
     assert_eq!(told.iter().map(|lost| (lost.id, lost.held)).collect::<Vec<_>>(), [(lost.id, HOLD)]);
     let counted = store.usage("acme", &[day(), window], later_ms).await.unwrap();
     assert_eq!(counted.iter().map(|counted| counted.unwrap().used).collect::<Vec<_>>(), [HOLD, ZERO]);

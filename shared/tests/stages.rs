@@ -12,8 +12,8 @@ use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::routing::intent::HashedNgrams;
 use gateway_core::store::memory::{MemoryCache, MemoryCounters, MemoryHealth};
 use gateway_core::store::{
-    Admission, CacheKey, Counters, Lost, ResponseCache, Separate, Settled, Settlement, StoreError, Ticket, Verdict,
-    WindowUse,
+    Admission, CacheKey, Counters, ExpiredHold, ResponseCache, Separate, Settled, Settlement, StoreError, Ticket,
+    Verdict, WindowUse,
 };
 use serde_json::json;
 use simulated_provider::Simulated;
@@ -310,11 +310,11 @@ impl Counters for Watch {
         self.counters.forget(tenant).await
     }
 
-    fn lost(&self, tenant: &str) -> Vec<Lost> {
-        self.counters.lost(tenant)
+    fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold> {
+        self.counters.take_expired(tenant)
     }
 
-    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
+    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
         self.counters.acknowledge(tenant, lost, now_ms).await
     }
 

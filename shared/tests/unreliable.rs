@@ -13,8 +13,8 @@ use gateway_core::money::{Amounts, Charged};
 use gateway_core::receipt::Receipt;
 use gateway_core::routing::intent::{EmbedError, Embedder};
 use gateway_core::store::{
-    Admission, CacheKey, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, StoreError, Ticket, Verdict,
-    WindowUse,
+    Admission, CacheKey, Counters, ExpiredHold, HealthStore, ResponseCache, Settled, Settlement, StoreError, Ticket,
+    Verdict, WindowUse,
 };
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::KeyHash;
@@ -249,11 +249,11 @@ impl<T: Counters> Counters for Unreliable<T> {
         self.up(StoreError)?.close(tenant, incarnation, window, until_ms, now_ms).await
     }
 
-    fn lost(&self, tenant: &str) -> Vec<Lost> {
-        self.up(StoreError).map(|store| store.lost(tenant)).unwrap_or_default()
+    fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold> {
+        self.up(StoreError).map(|store| store.take_expired(tenant)).unwrap_or_default()
     }
 
-    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
+    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
         self.up(StoreError)?.acknowledge(tenant, lost, now_ms).await
     }
 

@@ -54,7 +54,7 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<Strin
         tracing::warn!(why, "the live windows are not to be had; the ledger's are shown");
         true
     });
-    plane.gateway.write_lost(uid).await;
+    plane.gateway.record_expired_holds(uid).await;
     let live = live.unwrap_or_default();
     let live_of = |place: usize| live.get(place).copied().flatten();
     let [day, month] =

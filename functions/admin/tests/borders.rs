@@ -8,7 +8,8 @@ use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
 use gateway_core::store::{
-    Admission, Counters, HealthStore, Lost, Separate, Settled, Settlement, StoreError, Ticket, Verdict, WindowUse,
+    Admission, Counters, ExpiredHold, HealthStore, Separate, Settled, Settlement, StoreError, Ticket, Verdict,
+    WindowUse,
 };
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::KeyHash;
@@ -54,10 +55,10 @@ impl Counters for Down {
         down()
     }
 
-    fn lost(&self, _: &str) -> Vec<Lost> {
+    fn take_expired(&self, _: &str) -> Vec<ExpiredHold> {
         Vec::new()
     }
-    async fn acknowledge(&self, _: &str, _: &[Lost], _: u64) -> Result<(), StoreError> {
+    async fn acknowledge(&self, _: &str, _: &[ExpiredHold], _: u64) -> Result<(), StoreError> {
         down()
     }
     async fn usage(&self, _: &str, _: &[Window], _: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {

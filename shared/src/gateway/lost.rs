@@ -4,7 +4,7 @@ use crate::gateway::Gateway;
 use crate::limit::window::{Window, WindowKind};
 use crate::money::Usage;
 use crate::receipt::{CacheStatus, Receipt};
-use crate::store::Lost;
+use crate::store::ExpiredHold;
 use crate::tenant::{id_of, uid_apart};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -18,8 +18,8 @@ const AT_ONCE: usize = 32;
 impl Gateway {
     /// Writes the receipts of holds that expired: their processes were lost, and what they may have been billed is
     /// charged in full (M2). Without them a refill would forget it.
-    pub async fn write_lost(&self, uid: &str) {
-        let (lost, tenant) = (self.store.counters().lost(uid), id_of(uid));
+    pub async fn record_expired_holds(&self, uid: &str) {
+        let (lost, tenant) = (self.store.counters().take_expired(uid), id_of(uid));
         if lost.is_empty() {
             return;
         }
@@ -42,7 +42,7 @@ impl Gateway {
 }
 
 /// The receipt of a request whose process was lost: all that was held for it, as an estimate (M2).
-fn receipt_of(uid: &str, lost: &Lost, config_version: u64) -> Receipt {
+fn receipt_of(uid: &str, lost: &ExpiredHold, config_version: u64) -> Receipt {
     let mut windows = lost.windows.clone();
     if windows.iter().all(|window| window.kind != WindowKind::Month) {
         windows.push(Window::month(lost.id.created_at_ms()));
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_request_whose_process_was_lost_counts_and_took_no_known_time() {
         let mut tally = Tally::default();
-        let lost = Lost { id: RequestId::new(MIDNIGHT_MS), held: ONE, windows: vec![] };
+        let lost = ExpiredHold { id: RequestId::new(MIDNIGHT_MS), held: ONE, windows: vec![] };
         tally.count(&receipt_of("acme", &lost, 1));
         tally.count(&receipt("acme", MIDNIGHT_MS));
         assert_eq!((tally.counts.requests, tally.counts.errors, tally.latency.count()), (2, 1, 1));

@@ -75,7 +75,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
             charge(work, &settlement, &hold.ticket, write, now_ms),
             gateway.health.note(&work.observations, now_ms),
             remember_label(work),
-            gateway.write_lost(&settlement.tenant),
+            gateway.record_expired_holds(&settlement.tenant),
             finish(work, whole),
             record(gateway, &receipt),
         );

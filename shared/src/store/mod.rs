@@ -191,7 +191,7 @@ pub struct WindowUse {
 
 /// A hold whose lease ended: its process was lost, and it is charged in full (M2). The ledger has yet to hear of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
+pub struct ExpiredHold {
     /// The request.
     pub id: RequestId,
     /// What was held for it, and is charged.
@@ -253,10 +253,10 @@ pub trait Counters: Send + Sync {
 
     /// The holds that latest calls found expired and nobody has [acknowledged](Self::acknowledge); each is told to one
     /// caller, and again after a minute.
-    fn lost(&self, tenant: &str) -> Vec<Lost>;
+    fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold>;
 
     /// The ledger has heard of these.
-    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError>;
+    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError>;
 
     /// Forgets a tenant: windows, holds, rates and settings.
     async fn forget(&self, tenant: &str) -> Result<(), StoreError>;

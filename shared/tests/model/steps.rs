@@ -29,7 +29,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
             79..82 => self.deliver().await,
             82 => self.tell_the_ledger_what_expired(),
             // Told to a process that is killed before it can write: it is told again, to another.
-            83 if self.deadly => drop(self.store.lost("acme")),
+            83 if self.deadly => drop(self.store.take_expired("acme")),
             83 => self.store_is_back(),
             84..95 => {
                 let ms = self.dice.below(100);
@@ -275,7 +275,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
 
     /// Some process is told of expired holds, and writes their estimates.
     pub(super) fn tell_the_ledger_what_expired(&mut self) {
-        let lost = self.store.lost("acme");
+        let lost = self.store.take_expired("acme");
         for lost in &lost {
             let of = self.requests.iter().position(|request| request.ask.id == lost.id).expect("it was asked for");
             assert_eq!(lost.windows, [self.window(of)], "the hold's own window");

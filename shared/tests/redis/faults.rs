@@ -95,7 +95,7 @@ async fn a_full_memory_refuses_admissions_and_takes_settlements() {
     store.release_unticketed(&released, NOW).await.unwrap();
     let told = store.usage("acme", &[super::day()], NOW + 1).await.unwrap()[0].unwrap();
     assert_eq!((told.used, told.held), (HOLD.plus(HOLD), ZERO), "the lost one is charged, the refused took nothing");
-    let lost = store.lost("acme");
+    let lost = store.take_expired("acme");
     store.acknowledge("acme", &lost, NOW + 1).await.unwrap();
     redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
     assert!(matches!(admit(&store, &late).await, Verdict::Admitted { .. }));

@@ -14,7 +14,7 @@ use gateway_core::money::Amounts;
 use gateway_core::store::contract::{Unticketed, refill};
 use gateway_core::store::memory::{MemoryCounters, MemoryHealth};
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, Counters, HealthStore, Lost, QuotaAsk, Ticket};
+use gateway_core::store::{Admission, Counters, ExpiredHold, HealthStore, QuotaAsk, Ticket};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
@@ -172,11 +172,11 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
         }
         let told = redis.usage("acme", &windows, now_ms).await.unwrap();
         assert_eq!(told, memory.usage("acme", &windows, now_ms).await.unwrap(), "{at}");
-        assert_eq!(by_id(redis.lost("acme")), by_id(memory.lost("acme")), "{at}");
+        assert_eq!(by_id(redis.take_expired("acme")), by_id(memory.take_expired("acme")), "{at}");
     }
 }
 
-fn by_id(mut lost: Vec<Lost>) -> Vec<Lost> {
+fn by_id(mut lost: Vec<ExpiredHold>) -> Vec<ExpiredHold> {
     lost.sort_by_key(|lost| lost.id);
     lost
 }

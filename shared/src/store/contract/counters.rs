@@ -6,7 +6,7 @@ use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
 use crate::money::{Amounts, Charged};
 use crate::store::{
-    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, Ticket, Verdict,
+    Admission, Counters, ExpiredHold, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, Ticket, Verdict,
     WindowUse,
 };
 use crate::tenant::{Quota, RateKind};
@@ -257,19 +257,19 @@ async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
     let look = async |now_ms| {
         let next = Admission { lease_until_ms: now_ms + 600_000, ..ask() };
         let _ = store.admit_unticketed(&next, false, now_ms).await.unwrap();
-        store.lost("acme")
+        store.take_expired("acme")
     };
     assert_eq!(look(lost.lease_until_ms - 1).await, []);
-    let expected = [Lost { id: lost.id, held: HOLD, windows: vec![day(), month] }];
+    let expected = [ExpiredHold { id: lost.id, held: HOLD, windows: vec![day(), month] }];
     assert_eq!(look(lost.lease_until_ms).await, expected);
-    assert_eq!(store.lost("acme"), [], "it is told to one");
+    assert_eq!(store.take_expired("acme"), [], "it is told to one");
     assert_eq!(look(lost.lease_until_ms + 59_999).await, [], "for a minute");
     assert_eq!(look(lost.lease_until_ms + 60_000).await, expected, "then to another");
     store.acknowledge("acme", &expected, lost.lease_until_ms + 60_001).await.unwrap();
     assert_eq!(look(lost.lease_until_ms + 200_000).await, []);
     let thawed = store.settle_unticketed(&settlement(&lost, HOLD), lost.lease_until_ms + 200_000).await.unwrap();
     assert_eq!(thawed, Settled::Again, "it is charged already");
-    assert_eq!(store.lost("nobody"), []);
+    assert_eq!(store.take_expired("nobody"), []);
 }
 
 async fn a_request_that_is_released_before_its_admission_comes_takes_nothing(store: Store) {

@@ -12,8 +12,8 @@ use crate::limit::gcra::{self, Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
 use crate::money::{Amounts, Charged};
 use crate::store::{
-    Admission, Counters, Lost, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError, Ticket,
-    Verdict, WindowUse,
+    Admission, Counters, ExpiredHold, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError,
+    Ticket, Verdict, WindowUse,
 };
 use crate::tenant::{Quota, RateKind};
 use async_trait::async_trait;
@@ -50,7 +50,7 @@ struct TenantCounters {
     settled: HashSet<RequestId>,
     settled_order: VecDeque<RequestId>,
     /// Expired holds that the ledger has not heard of, and when they were last told to somebody.
-    lost: Vec<(Lost, u64)>,
+    lost: Vec<(ExpiredHold, u64)>,
     /// The time as of the latest call.
     now_ms: u64,
     /// No lease ends before this, so that a sweep looks at all holds only when one may have.
@@ -90,7 +90,7 @@ impl TenantCounters {
             let Some(hold) = self.holds.get(&id) else { continue };
             let held = hold.amounts;
             tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
-            self.lost.push((Lost { id, held, windows: hold.windows.clone() }, 0));
+            self.lost.push((ExpiredHold { id, held, windows: hold.windows.clone() }, 0));
             self.end(id, held);
         }
         self.next_lease_ends_ms = self.holds.values().map(|hold| hold.lease_until_ms).min().unwrap_or(0);
@@ -412,7 +412,7 @@ impl Counters for MemoryCounters {
         Ok(())
     }
 
-    fn lost(&self, tenant: &str) -> Vec<Lost> {
+    fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold> {
         let mut tenants = self.lock();
         let Some(counters) = tenants.get_mut(tenant) else { return Vec::new() };
         let now_ms = counters.now_ms;
@@ -420,7 +420,7 @@ impl Counters for MemoryCounters {
         untold.map(|(lost, told_at_ms)| (lost.clone(), *told_at_ms = now_ms).0).collect()
     }
 
-    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
+    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
         self.with(&Arc::from(tenant), now_ms, |counters| {
             counters.lost.retain(|(kept, _)| lost.iter().all(|known| known.id != kept.id));
         });

@@ -7,7 +7,7 @@ use crate::id::RequestId;
 use crate::limit::gcra::{Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
 use crate::money::Amounts;
-use crate::store::{Admission, Lost, RateStanding, Refusal, Settled, Standing, StoreError, Ticket, Verdict};
+use crate::store::{Admission, ExpiredHold, RateStanding, Refusal, Settled, Standing, StoreError, Ticket, Verdict};
 use crate::tenant::{Quota, RateKind};
 use redis::Value;
 
@@ -34,17 +34,17 @@ pub(super) fn parse_windows(text: &str) -> Option<Vec<Window>> {
 }
 
 /// What stands before the lost holds that a script tells, and they, a line for each.
-pub(super) fn split_lost(text: &str) -> (&str, &str) {
+pub(super) fn split_expired(text: &str) -> (&str, &str) {
     text.split_at(text.find('\n').unwrap_or(text.len()))
 }
 
 /// `request requests tokens nusd windows`.
-fn parse_lost(text: &str) -> Option<Lost> {
+fn parse_expired(text: &str) -> Option<ExpiredHold> {
     let mut parts = text.split(' ');
     let id: RequestId = parts.next()?.parse().ok()?;
     let mut next = || parts.next()?.parse().ok();
     let held = Amounts { requests: next()?, tokens: next()?, cost_nusd: next()? };
-    Some(Lost { id, held, windows: parse_windows(parts.next()?)? })
+    Some(ExpiredHold { id, held, windows: parse_windows(parts.next()?)? })
 }
 
 pub(super) fn unexpected(answer: &Value) -> StoreError {
@@ -84,8 +84,8 @@ impl RedisStore {
             let Value::BulkString(packed) = answer else { return None };
             let (packed, rest) = packed.split_at_checked(Answer::BYTES)?;
             let answer = Answer::read(packed)?;
-            let (cache_version, lost) = split_lost(std::str::from_utf8(rest).ok()?);
-            self.keep_lost(&ask.tenant, lost);
+            let (cache_version, lost) = split_expired(std::str::from_utf8(rest).ok()?);
+            self.keep_expired(&ask.tenant, lost);
             let standing = standing_of(ask, &answer, now_ms);
             let refused = |refusal| Verdict::Refused { refusal, standing };
             let (which, windows) = (whole(answer.which), whole(answer.windows));
@@ -125,14 +125,14 @@ impl RedisStore {
         read().ok_or_else(|| unexpected(answer))
     }
 
-    pub(super) fn keep_lost(&self, tenant: &str, told: &str) {
+    pub(super) fn keep_expired(&self, tenant: &str, told: &str) {
         if told.is_empty() {
             return;
         }
-        let lost = told.lines().filter_map(parse_lost);
+        let lost = told.lines().filter_map(parse_expired);
         let mut kept = self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for lost in lost {
-            let Lost { id, held, .. } = &lost;
+            let ExpiredHold { id, held, .. } = &lost;
             tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
             let known = kept.entry(tenant.to_owned()).or_default();
             if known.iter().all(|known| known.id != lost.id) {

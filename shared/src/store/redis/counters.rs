@@ -20,14 +20,16 @@
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
 
 use super::RedisStore;
-use super::answers::{list, settled, split_lost, text, unexpected};
+use super::answers::{list, settled, split_expired, text, unexpected};
 use super::layout::{self, Ask, Ending, Layout, MOST, RateLimit, Units, limit, mode, number};
 use super::script::{Batch, Step};
 use crate::id::{RequestId, random_u64};
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
 use crate::money::{Amounts, Charged};
-use crate::store::{Admission, Counters, Lost, QuotaAsk, Settled, Settlement, StoreError, Ticket, Verdict, WindowUse};
+use crate::store::{
+    Admission, Counters, ExpiredHold, QuotaAsk, Settled, Settlement, StoreError, Ticket, Verdict, WindowUse,
+};
 use async_trait::async_trait;
 use redis::Value;
 
@@ -198,8 +200,8 @@ impl Counters for RedisStore {
             call = call.arg(window.key()).arg(packed_amounts(*used)).arg(packed_amounts(*outage));
         }
         let answer = self.ask(call).await?;
-        let (heeded, lost) = text(&answer).map(split_lost).ok_or_else(|| unexpected(&answer))?;
-        self.keep_lost(tenant, lost);
+        let (heeded, lost) = text(&answer).map(split_expired).ok_or_else(|| unexpected(&answer))?;
+        self.keep_expired(tenant, lost);
         Ok(heeded == "1")
     }
 
@@ -216,12 +218,12 @@ impl Counters for RedisStore {
         self.ask(call.arg(incarnation)).await.map(drop)
     }
 
-    fn lost(&self, tenant: &str) -> Vec<Lost> {
+    fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold> {
         self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(tenant).unwrap_or_default()
     }
 
-    async fn acknowledge(&self, tenant: &str, lost: &[Lost], now_ms: u64) -> Result<(), StoreError> {
-        let acknowledged = lost.iter().map(async |Lost { id, .. }| {
+    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
+        let acknowledged = lost.iter().map(async |ExpiredHold { id, .. }| {
             let [tenant, tombstone, id] = self.keys_of(tenant, *id);
             let call = self.scripts.acknowledge.call(&[&tenant, &tombstone]);
             self.ask(call.arg(now_ms).arg(id).arg(EXPIRED_TOMBSTONE_MS)).await
@@ -243,7 +245,7 @@ impl Counters for RedisStore {
         let answer = self.ask(call.arg(now_ms).arg(fields(windows.iter()))).await?;
         let read = || {
             let [told @ .., lost] = list(&answer)? else { return None };
-            self.keep_lost(tenant, text(lost)?);
+            self.keep_expired(tenant, text(lost)?);
             let window = |window: &Value| {
                 let Value::BulkString(packed) = window else { return None };
                 layout::Window::read(packed).map(|window| WindowUse { used: window.used(), held: window.held() })

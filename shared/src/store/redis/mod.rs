@@ -25,7 +25,7 @@ mod script;
 mod words;
 
 use super::{
-    Admission, CacheKey, CacheWrite, Counters, HealthStore, Lost, ResponseCache, Settled, Settlement, Store,
+    Admission, CacheKey, CacheWrite, Counters, ExpiredHold, HealthStore, ResponseCache, Settled, Settlement, Store,
     StoreError, Ticket, Verdict,
 };
 use crate::health::Observation;
@@ -60,8 +60,8 @@ pub struct RedisStore {
     prefix: String,
     tuning: Tuning,
     max_entry_bytes: usize,
-    /// Lost holds that were told to this process, and that nobody has asked for.
-    lost: Mutex<HashMap<String, Vec<Lost>>>,
+    /// ExpiredHold holds that were told to this process, and that nobody has asked for.
+    lost: Mutex<HashMap<String, Vec<ExpiredHold>>>,
     /// The version of each tenant's remembered answers.
     cache_versions: Mutex<LruCache<Arc<str>, String>>,
     /// The models' health.

@@ -22,7 +22,7 @@ use gateway_core::money::{Amounts, Usage};
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::{Answer, AnswerBody};
-use gateway_core::store::{Counters, Separate};
+use gateway_core::store::{Composed, Counters};
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::{ApiKey as TenantKey, KeyHasher};
 use gateway_core::tls::client_config;
@@ -54,7 +54,7 @@ pub struct Scene {
     tables: String,
     tenant: Value,
     inject: Vec<Box<dyn FnOnce(Builder) -> Builder>>,
-    store: Option<Box<dyn FnOnce(Separate) -> Separate>>,
+    store: Option<Box<dyn FnOnce(Composed) -> Composed>>,
     intents: &'static str,
     health: &'static str,
 }
@@ -166,14 +166,14 @@ impl Scene {
     }
 
     /// Replaces a part of the store.
-    pub fn store(mut self, change: impl FnOnce(Separate) -> Separate + 'static) -> Self {
+    pub fn store(mut self, change: impl FnOnce(Composed) -> Composed + 'static) -> Self {
         self.store = Some(Box::new(change));
         self
     }
 
     /// Replaces the counters.
     pub fn counters(self, counters: Arc<dyn Counters>) -> Self {
-        self.store(|memory| Separate { counters, ..memory })
+        self.store(|memory| Composed { counters, ..memory })
     }
 
     fn config(&self, base_url: &str) -> String {
@@ -229,7 +229,7 @@ impl Scene {
             }
         }
         if let Some(change) = self.store {
-            builder = builder.store(Arc::new(change(Separate::in_memory(&config))));
+            builder = builder.store(Arc::new(change(Composed::in_memory(&config))));
         }
         for inject in self.inject {
             builder = inject(builder);

@@ -12,7 +12,7 @@ use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::routing::intent::HashedNgrams;
 use gateway_core::store::memory::{MemoryCache, MemoryCounters, MemoryHealth};
 use gateway_core::store::{
-    Admission, CacheKey, Counters, ExpiredHold, ResponseCache, Separate, Settled, Settlement, StoreError, Ticket,
+    Admission, CacheKey, Composed, Counters, ExpiredHold, ResponseCache, Settled, Settlement, StoreError, Ticket,
     Verdict, WindowUse,
 };
 use serde_json::json;
@@ -68,7 +68,7 @@ async fn counters_that_fail_after_the_call_take_no_answer_from_the_client_and_th
 async fn with_the_cache_down_requests_are_served_as_misses() {
     let cache = Arc::new(Unreliable::new(MemoryCache::new(1_000, 1 << 20, 1 << 20)));
     let given = cache.clone();
-    let rig = cheap(["ok"]).store(|memory| Separate { cache: given, ..memory }).build().await;
+    let rig = cheap(["ok"]).store(|memory| Composed { cache: given, ..memory }).build().await;
     cache.set_down(true);
     for _ in 0..2 {
         let got = rig.chat(ask("cheap")).await;
@@ -104,7 +104,7 @@ async fn what_cannot_be_read_in_the_cache_is_a_miss_and_is_held_for_like_one() {
     let (spy, provider) = (watch.clone(), watch.clone());
     let scene = two_tiers(["sim/cheap"], ["sim/reasoning"]).limits(json!({"daily_tokens": 10}));
     let rig = scene
-        .store(|memory| Separate { counters: spy, cache: Arc::new(Gibberish), ..memory })
+        .store(|memory| Composed { counters: spy, cache: Arc::new(Gibberish), ..memory })
         .with(move |builder| builder.provider("sim", Arc::new(Spied(Simulated::new(), provider))))
         .build()
         .await;
@@ -122,7 +122,7 @@ async fn with_the_health_store_down_a_process_goes_by_what_it_has_seen_and_the_a
     let health = MemoryHealth::new(&HealthSettings::default(), BreakerSettings::default());
     let health = Arc::new(Unreliable::new(health));
     let given = health.clone();
-    let rig = cheap(["status-500", "ok"]).store(|memory| Separate { health: given, ..memory }).build().await;
+    let rig = cheap(["status-500", "ok"]).store(|memory| Composed { health: given, ..memory }).build().await;
     health.set_down(true);
     for _ in 0..8 {
         let got = rig.chat_with(&[("x-gateway-cache", "no-store")], ask("cheap")).await;

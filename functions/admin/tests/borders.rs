@@ -8,7 +8,7 @@ use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
 use gateway_core::store::{
-    Admission, Counters, ExpiredHold, HealthStore, Separate, Settled, Settlement, StoreError, Ticket, Verdict,
+    Admission, Composed, Counters, ExpiredHold, HealthStore, Settled, Settlement, StoreError, Ticket, Verdict,
     WindowUse,
 };
 use gateway_core::tenant::TenantRecord;
@@ -245,8 +245,8 @@ async fn a_directory_that_is_down_is_503_and_tells_nothing_of_itself() {
 
 #[tokio::test]
 async fn with_the_store_down_tenants_are_changed_and_the_ledgers_figures_are_shown() {
-    let memory = Separate::in_memory(&Config::load(SHIPPED, "gateway.toml", &|_| None).unwrap());
-    let store = Separate { counters: Arc::new(Down), health: Arc::new(Down), ..memory };
+    let memory = Composed::in_memory(&Config::load(SHIPPED, "gateway.toml", &|_| None).unwrap());
+    let store = Composed { counters: Arc::new(Down), health: Arc::new(Down), ..memory };
     let house = House::built(|builder| builder.store(Arc::new(store)), |directory| directory).await;
     let made = house.acme().await;
     let patched = house.ask("PATCH", "/admin/tenants/acme", Some(json!({"limits": {"daily_requests": 7}}))).await;

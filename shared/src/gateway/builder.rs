@@ -19,7 +19,7 @@ use crate::provider::Provider;
 use crate::routing::intent::{EmbedError, Embedder, HashedNgrams};
 use crate::routing::intents::Intents;
 use crate::store::memory::{MemoryCache, MemoryHealth};
-use crate::store::{Separate, Store};
+use crate::store::{Composed, Store};
 use crate::telemetry::losses::LogLosses;
 use crate::telemetry::metrics::Metrics;
 use crate::tenant::key::KeyHasher;
@@ -117,7 +117,7 @@ impl Builder {
             let entries = usize::try_from(config.intent.remember_entries).unwrap_or(usize::MAX);
             MemoryCache::new(entries, usize::MAX, usize::MAX)
         });
-        let store = self.store.unwrap_or_else(|| Arc::new(Separate::in_memory(&config)));
+        let store = self.store.unwrap_or_else(|| Arc::new(Composed::in_memory(&config)));
         let intents = Intents::learn(&config.intents, self.embedder).await?;
         Ok(Gateway {
             classifier: Classifier::new(&config, &intents),

@@ -1,7 +1,7 @@
 //! The store: counters, response cache and health — fast, shared, and disposable.
 //!
 //! Three borders, because three different things are needed; and one batch over them, because a request may wait for the
-//! store only twice: [`Store::admit`] before the call and [`Store::settle`] after it. [`Separate`] makes the batch out of
+//! store only twice: [`Store::admit`] before the call and [`Store::settle`] after it. [`Composed`] makes the batch out of
 //! any three parts; a backend that can do better (one pipeline to Redis) implements [`Store`] itself.
 //!
 //! The store may be flushed at any moment (M5): an admission that finds a window or the settings version missing says
@@ -378,7 +378,7 @@ pub trait Store: Send + Sync {
 }
 
 /// A store out of three parts.
-pub struct Separate {
+pub struct Composed {
     /// Rates, concurrency, quotas.
     pub counters: Arc<dyn Counters>,
     /// Remembered answers.
@@ -389,7 +389,7 @@ pub struct Separate {
     pub kind: &'static str,
 }
 
-impl Store for Separate {
+impl Store for Composed {
     fn counters(&self) -> &dyn Counters {
         &*self.counters
     }

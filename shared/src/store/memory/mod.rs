@@ -9,10 +9,10 @@ pub use counters::MemoryCounters;
 pub use health::MemoryHealth;
 
 use crate::config::{CacheSettings, Config};
-use crate::store::Separate;
+use crate::store::Composed;
 use std::sync::Arc;
 
-impl Separate {
+impl Composed {
     /// A store whose three parts are in this process's memory, bounded as the configuration says.
     #[must_use]
     pub fn in_memory(config: &Config) -> Self {

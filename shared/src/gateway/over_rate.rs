@@ -96,7 +96,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::id::RequestId;
-    use crate::limit::gcra::{Refusal, Tat};
+    use crate::limit::gcra::{Denied, Tat};
     use crate::money::Amounts;
     use proptest::prelude::*;
 
@@ -145,7 +145,7 @@ mod tests {
             let rate = Rate::new(limit, 60_000, limit).unwrap();
             let stored = Tat { ms: NOW + backlog_ms, ticks: 0 };
             let units = |tokens: u64| tokens.min(rate.capacity());
-            let Err(Refusal::Denied { retry_after_ms }) = rate.check(stored, NOW, units(asked)) else { return Ok(()) };
+            let Err(Denied::ForNow { retry_after_ms }) = rate.check(stored, NOW, units(asked)) else { return Ok(()) };
             let over_rate = OverRate::default();
             over_rate.note(&ask(Some(rate), asked), RateKind::Tokens, retry_after_ms, Standing::default(), NOW);
             if over_rate.of("t", 1, Some(asks), NOW + after_ms).is_some() {

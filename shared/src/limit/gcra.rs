@@ -47,9 +47,9 @@ pub struct Tat {
 
 /// Why a request does not pass. Nothing was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Denied {
     /// It passes after `retry_after_ms` (at least 1), if nothing else is taken meanwhile.
-    Denied {
+    ForNow {
         /// Milliseconds to wait, rounded up.
         retry_after_ms: u64,
     },
@@ -98,14 +98,14 @@ impl Rate {
     ///
     /// # Errors
     /// The units do not pass now, or ever; the stored state stays as it is.
-    pub fn check(&self, stored: Tat, now_ms: u64, units: u64) -> Result<Tat, Refusal> {
+    pub fn check(&self, stored: Tat, now_ms: u64, units: u64) -> Result<Tat, Denied> {
         if units > self.capacity {
-            return Err(Refusal::Never);
+            return Err(Denied::Never);
         }
         let backlog = self.backlog(stored, now_ms) + u128::from(units) * self.unit();
         let excess = backlog.saturating_sub(self.full());
         if excess > 0 {
-            return Err(Refusal::Denied { retry_after_ms: self.ms_rounded_up(excess) });
+            return Err(Denied::ForNow { retry_after_ms: self.ms_rounded_up(excess) });
         }
         Ok(self.tat(now_ms, backlog))
     }
@@ -190,7 +190,7 @@ mod tests {
     fn a_burst_passes_then_units_come_back_one_by_one() {
         // Four per second with a burst of three: T = 250 ms.
         let rate = rate(4, 1_000, 3);
-        let denied = |retry_after_ms| Err(Refusal::Denied { retry_after_ms });
+        let denied = |retry_after_ms| Err(Denied::ForNow { retry_after_ms });
         let table = [
             // after_ms, units, passes, remaining, reset_ms
             (0, 1, Ok(()), 2, 250),
@@ -204,7 +204,7 @@ mod tests {
             (499, 2, denied(251), 0, 501),
             (749, 2, denied(1), 1, 251),
             (750, 2, Ok(()), 0, 750),
-            (750, 4, Err(Refusal::Never), 0, 750),
+            (750, 4, Err(Denied::Never), 0, 750),
             (1_500, 3, Ok(()), 0, 750),
             (9_000, 0, Ok(()), 3, 0),
             (9_000, 3, Ok(()), 0, 750),
@@ -248,7 +248,7 @@ mod tests {
         let tat = rate.correct(Tat::default(), NOW, 150);
         assert_eq!(rate.remaining(tat, NOW), 0);
         assert_eq!(rate.reset_ms(tat, NOW), 90_000);
-        assert_eq!(rate.check(tat, NOW, 1), Err(Refusal::Denied { retry_after_ms: 30_600 }));
+        assert_eq!(rate.check(tat, NOW, 1), Err(Denied::ForNow { retry_after_ms: 30_600 }));
         assert!(rate.check(tat, NOW + 30_600, 1).is_ok());
     }
 
@@ -258,7 +258,7 @@ mod tests {
         let used_up = rate.check(Tat::default(), NOW, 100).unwrap();
         let back = NOW - 3_600_000;
         assert_eq!((rate.remaining(used_up, back), rate.reset_ms(used_up, back)), (0, 60_000));
-        assert_eq!(rate.check(used_up, back, 1), Err(Refusal::Denied { retry_after_ms: 600 }));
+        assert_eq!(rate.check(used_up, back, 1), Err(Denied::ForNow { retry_after_ms: 600 }));
         let stored = rate.brought_back(used_up, back);
         assert!(rate.check(stored, back + 600, 1).is_ok());
         assert_eq!(rate.remaining(stored, back + 60_000), 100);
@@ -326,7 +326,7 @@ mod tests {
             let stored = rate.brought_back(tat, set_ms);
             prop_assert!(rate.reset_ms(stored, set_ms) <= 2 * burst_ms);
             prop_assert_eq!(rate.remaining(stored, set_ms), rate.remaining(tat, set_ms));
-            if let Err(Refusal::Denied { retry_after_ms }) = rate.check(tat, set_ms, units) {
+            if let Err(Denied::ForNow { retry_after_ms }) = rate.check(tat, set_ms, units) {
                 prop_assert!(retry_after_ms <= 2 * burst_ms);
                 prop_assert!(rate.check(stored, set_ms + retry_after_ms, units).is_ok());
             }
@@ -376,7 +376,7 @@ mod tests {
         fn retry_after_is_the_first_millisecond_that_passes(
             (rate, tat, units) in any_rate().prop_flat_map(|rate| (Just(rate), any_tat(rate), 1..=rate.capacity)),
         ) {
-            if let Err(Refusal::Denied { retry_after_ms }) = rate.check(tat, NOW, units) {
+            if let Err(Denied::ForNow { retry_after_ms }) = rate.check(tat, NOW, units) {
                 prop_assert!(rate.check(tat, NOW + retry_after_ms, units).is_ok());
                 prop_assert!(rate.check(tat, NOW + retry_after_ms - 1, units).is_err());
             }

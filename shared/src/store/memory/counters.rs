@@ -217,8 +217,8 @@ impl TenantCounters {
             Some(rate) => rate.check(tat, now_ms, units.min(rate.capacity())).map_err(|refusal| Refusal::Rate {
                 kind,
                 retry_after_ms: match refusal {
-                    gcra::Refusal::Denied { retry_after_ms } => retry_after_ms,
-                    gcra::Refusal::Never => rate.reset_ms(tat, now_ms),
+                    gcra::Denied::ForNow { retry_after_ms } => retry_after_ms,
+                    gcra::Denied::Never => rate.reset_ms(tat, now_ms),
                 },
             }),
         };

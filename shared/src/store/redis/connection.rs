@@ -52,7 +52,7 @@ impl Answers {
 #[derive(Default)]
 struct Live {
     link: Option<Link>,
-    generation: u64,
+    number: u64,
     is_suspect: bool,
 }
 
@@ -167,7 +167,7 @@ impl Connection {
     }
 
     async fn attempt(&self, batch: &Batch<'_>, shape: Shape) -> Result<Vec<Value>, StoreError> {
-        let (link, generation) = match self.good(shape) {
+        let (link, number) = match self.good(shape) {
             Some(good) => good,
             None => match timeout(CONNECT_TIMEOUT, Box::pin(self.link(shape))).await {
                 Ok(made) => made?,
@@ -188,12 +188,12 @@ impl Connection {
             Some(Ok(answers)) => return Ok(answers),
             Some(Err(error)) => error,
             None => {
-                self.suspect(generation);
+                self.suspect(number);
                 return Err(StoreError(format!("no answer in {} ms", CALL_TIMEOUT.as_millis())));
             }
         };
         // A server that has become a replica, or is loading, may not be the one that the name stands for any more.
-        self.suspect(generation);
+        self.suspect(number);
         Err(told(&error))
     }
 
@@ -205,9 +205,9 @@ impl Connection {
         }
         let link = self.address.connect().await.map_err(|error| told(&error))?;
         let mut live = lock(&self.live);
-        let generation = live.generation + 1;
-        *live = Live { link: Some(link.clone()), generation, is_suspect: false };
-        Ok((link, generation))
+        let number = live.number + 1;
+        *live = Live { link: Some(link.clone()), number, is_suspect: false };
+        Ok((link, number))
     }
 
     /// The connection, if it has not failed. To a cluster it is tried all the same, but not twice by the same call: it may
@@ -215,12 +215,12 @@ impl Connection {
     fn good(&self, shape: Shape) -> Option<(Link, u64)> {
         let live = lock(&self.live);
         let is_usable = !live.is_suspect || (self.is_cluster() && matches!(shape, Shape::Pipeline));
-        live.link.clone().filter(|_| is_usable).map(|link| (link, live.generation))
+        live.link.clone().filter(|_| is_usable).map(|link| (link, live.number))
     }
 
-    fn suspect(&self, generation: u64) {
+    fn suspect(&self, number: u64) {
         let mut live = lock(&self.live);
-        if live.generation == generation {
+        if live.number == number {
             live.is_suspect = true;
         }
     }

@@ -15,7 +15,7 @@
 
 use crate::error::Error;
 use crate::limit::gcra::Rate;
-use crate::store::{Admission, RateStanding, Standing};
+use crate::store::{Admission, RateRemaining, RateStatus};
 use crate::tenant::RateKind;
 use lru::LruCache;
 use std::num::NonZeroUsize;
@@ -40,7 +40,7 @@ struct Refused {
     retry_after_ms: u64,
     /// The rate of tokens, and how many were asked for.
     tokens: Option<(Rate, u64)>,
-    standing: Standing,
+    rates: RateStatus,
 }
 
 impl Default for OverRate {
@@ -51,10 +51,10 @@ impl Default for OverRate {
 
 impl OverRate {
     /// Notes that the store refused `ask`.
-    pub(crate) fn note(&self, ask: &Admission, kind: RateKind, retry_after_ms: u64, standing: Standing, now_ms: u64) {
+    pub(crate) fn note(&self, ask: &Admission, kind: RateKind, retry_after_ms: u64, rates: RateStatus, now_ms: u64) {
         let tokens = ask.token_rate.filter(|_| kind == RateKind::Tokens);
         let tokens = tokens.map(|rate| (rate, ask.rate_tokens.min(rate.capacity())));
-        let refused = Refused { version: ask.settings_version, at_ms: now_ms, kind, retry_after_ms, tokens, standing };
+        let refused = Refused { version: ask.settings_version, at_ms: now_ms, kind, retry_after_ms, tokens, rates };
         self.lock().put(ask.tenant.clone(), refused);
     }
 
@@ -65,7 +65,13 @@ impl OverRate {
 
     /// Why a request of a tenant whose settings are of this version is refused, and how its rates stand; `tokens` is what it
     /// asks for at least, `None` for one that a remembered answer may serve.
-    pub(crate) fn of(&self, tenant: &str, version: u64, tokens: Option<u64>, now_ms: u64) -> Option<(Error, Standing)> {
+    pub(crate) fn of(
+        &self,
+        tenant: &str,
+        version: u64,
+        tokens: Option<u64>,
+        now_ms: u64,
+    ) -> Option<(Error, RateStatus)> {
         let refused = *self.lock().get(tenant)?;
         let passed_ms = now_ms.checked_sub(refused.at_ms)?;
         let wait_ms = match refused.tokens {
@@ -79,11 +85,11 @@ impl OverRate {
         if refused.version != version || passed_ms >= wait_ms.min(LONGEST_MS) {
             return None;
         }
-        let later = |standing: Option<RateStanding>| {
-            standing.map(|standing| RateStanding { reset_ms: standing.reset_ms.saturating_sub(passed_ms), ..standing })
+        let later = |rates: Option<RateRemaining>| {
+            rates.map(|rates| RateRemaining { reset_ms: rates.reset_ms.saturating_sub(passed_ms), ..rates })
         };
-        let standing = Standing { requests: later(refused.standing.requests), tokens: later(refused.standing.tokens) };
-        Some((Error::RateLimited { kind: refused.kind, retry_after_ms: wait_ms - passed_ms }, standing))
+        let rates = RateStatus { requests: later(refused.rates.requests), tokens: later(refused.rates.tokens) };
+        Some((Error::RateLimited { kind: refused.kind, retry_after_ms: wait_ms - passed_ms }, rates))
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<Arc<str>, Refused>> {
@@ -122,7 +128,7 @@ mod tests {
     fn a_refusal_is_remembered_for_its_time_its_settings_and_until_something_is_given_back() {
         let over_rate = OverRate::default();
         let known = |version, after_ms: i64| over_rate.of("t", version, None, NOW.saturating_add_signed(after_ms));
-        let note = |ms| over_rate.note(&ask(None, 1), RateKind::Requests, ms, Standing::default(), NOW);
+        let note = |ms| over_rate.note(&ask(None, 1), RateKind::Requests, ms, RateStatus::default(), NOW);
         note(500);
         for (version, after_ms, waits_ms) in
             [(1, 0, Some(500)), (1, 499, Some(1)), (1, 500, None), (1, -1, None), (2, 0, None)]
@@ -147,7 +153,7 @@ mod tests {
             let units = |tokens: u64| tokens.min(rate.capacity());
             let Err(Denied::ForNow { retry_after_ms }) = rate.check(stored, NOW, units(asked)) else { return Ok(()) };
             let over_rate = OverRate::default();
-            over_rate.note(&ask(Some(rate), asked), RateKind::Tokens, retry_after_ms, Standing::default(), NOW);
+            over_rate.note(&ask(Some(rate), asked), RateKind::Tokens, retry_after_ms, RateStatus::default(), NOW);
             if over_rate.of("t", 1, Some(asks), NOW + after_ms).is_some() {
                 prop_assert!(rate.check(stored, NOW + after_ms, units(asks)).is_err());
             }

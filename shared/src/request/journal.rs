@@ -8,7 +8,7 @@ use crate::id::RequestId;
 use crate::limit::window::Window;
 use crate::money::Usage;
 use crate::receipt::{Attempt, AttemptKind, CacheStatus, Intent, Receipt};
-use crate::store::Standing;
+use crate::store::RateStatus;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) struct Journal {
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) reasons: Vec<String>,
     pub(crate) ttft_ms: Option<f64>,
-    pub(crate) standing: Standing,
+    pub(crate) rates: RateStatus,
     pub(crate) degraded: Vec<&'static str>,
     pub(crate) windows: Vec<Window>,
     /// Whether it was admitted without the store.
@@ -68,7 +68,7 @@ impl Journal {
             attempts: Vec::new(),
             reasons: Vec::new(),
             ttft_ms: None,
-            standing: Standing::default(),
+            rates: RateStatus::default(),
             degraded: Vec::new(),
             windows: Vec::new(),
             outage: false,

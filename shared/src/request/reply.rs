@@ -6,7 +6,7 @@ use crate::receipt::CacheStatus;
 use crate::request::events::{Events, Sender, events, pieces};
 use crate::request::journal::Journal;
 use crate::running::Deadline;
-use crate::store::RateStanding;
+use crate::store::RateRemaining;
 use crate::wire::writer::{JSON, Writer};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -248,17 +248,12 @@ fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
             "x-ratelimit-limit-requests",
             "x-ratelimit-remaining-requests",
             "x-ratelimit-reset-requests",
-            journal.standing.requests,
+            journal.rates.requests,
         ),
-        (
-            "x-ratelimit-limit-tokens",
-            "x-ratelimit-remaining-tokens",
-            "x-ratelimit-reset-tokens",
-            journal.standing.tokens,
-        ),
+        ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", journal.rates.tokens),
     ];
     for (limit, remaining, reset, standing) in rates {
-        if let Some(RateStanding { limit: units, remaining: left, reset_ms }) = standing {
+        if let Some(RateRemaining { limit: units, remaining: left, reset_ms }) = standing {
             set(limit, &units.to_string());
             set(remaining, &left.to_string());
             set(reset, &span(reset_ms));

@@ -70,7 +70,7 @@ pub struct Admission {
 
 /// Where a rate stands after an admission; for the `x-ratelimit-*` headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateStanding {
+pub struct RateRemaining {
     /// Units a minute.
     pub limit: u64,
     /// Units that would pass now.
@@ -81,11 +81,11 @@ pub struct RateStanding {
 
 /// Where a tenant's rates stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateStatus {
     /// Requests per minute.
-    pub requests: Option<RateStanding>,
+    pub requests: Option<RateRemaining>,
     /// Tokens per minute.
-    pub tokens: Option<RateStanding>,
+    pub tokens: Option<RateRemaining>,
 }
 
 /// Why an admission was refused. Nothing was taken.
@@ -122,14 +122,14 @@ pub enum Verdict {
         /// What was taken from the quotas.
         held: Amounts,
         /// Where the rates stand now.
-        standing: Standing,
+        rates: RateStatus,
     },
     /// It may not. Nothing was taken.
     Refused {
         /// Why.
         refusal: Refusal,
         /// Where the rates stand.
-        standing: Standing,
+        rates: RateStatus,
     },
     /// The store does not know the tenant's settings version, knows another, or misses windows. Nothing was taken.
     Stale {

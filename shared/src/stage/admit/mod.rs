@@ -145,8 +145,8 @@ async fn let_in(
     admitting: &mut Admitting<'_>,
 ) -> Result<Option<Admitted>, Refused> {
     let Asked { ask, verdict, remembered, health, health_is_shared, label } = asked;
-    let Verdict::Admitted { held, standing } = verdict else { return Ok(None) };
-    work.journal.standing = standing;
+    let Verdict::Admitted { held, rates } = verdict else { return Ok(None) };
+    work.journal.rates = rates;
     let ticket = admitting.let_in();
     match remembered.as_ref().map(Remembered::from_bytes) {
         Some(Some(remembered)) => return Ok(Some(Admitted::Hit(remembered))),
@@ -180,8 +180,8 @@ async fn refused(
     now_ms: u64,
 ) -> Result<(), Refused> {
     let Asked { ask, verdict, .. } = asked;
-    let Verdict::Refused { refusal, standing } = verdict else { return Ok(()) };
-    work.journal.standing = standing;
+    let Verdict::Refused { refusal, rates } = verdict else { return Ok(()) };
+    work.journal.rates = rates;
     if let Refusal::Quota { quota, .. } = refusal
         && !std::mem::replace(&mut admitting.has_left_out, true)
         && leave_out(work, decision, quota, &ask.quotas, now_ms).await?
@@ -191,7 +191,7 @@ async fn refused(
         admitting.begin_anew(work.journal.id);
         return Ok(());
     }
-    note_refusal(work.gateway, &ask, refusal, standing, now_ms);
+    note_refusal(work.gateway, &ask, refusal, rates, now_ms);
     Err(refusal_to_error(refusal, now_ms).into())
 }
 

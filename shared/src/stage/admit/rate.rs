@@ -14,7 +14,7 @@ use crate::stage::admit::ask::admission;
 use crate::stage::admit::hold::{Refused, refusal_to_error};
 use crate::stage::admit::refill::{Settings, Stale, learn};
 use crate::stage::admit::remembered::is_cacheable;
-use crate::store::{Admission, Counters, Refusal, Standing, Verdict};
+use crate::store::{Admission, Counters, RateStatus, Refusal, Verdict};
 
 /// Refuses a request whose tenant is known to be over a rate, without asking the store.
 pub(crate) fn refuse_known(work: &mut Work<'_>) -> Result<(), Error> {
@@ -35,8 +35,8 @@ pub(crate) fn refuse_early(
 ) -> Result<(), Error> {
     let (uid, version) = (&caller.tenant.uid, caller.tenant.version);
     let known = gateway.over_rate.of(uid, version, tokens, gateway.clock.now_ms());
-    let Some((error, standing)) = known else { return Ok(()) };
-    journal.standing = standing;
+    let Some((error, rates)) = known else { return Ok(()) };
+    journal.rates = rates;
     Err(error)
 }
 
@@ -60,14 +60,14 @@ pub(crate) async fn admit_rate(
             continue;
         };
         match verdict {
-            Verdict::Admitted { standing, .. } => {
-                work.journal.standing = standing;
+            Verdict::Admitted { rates, .. } => {
+                work.journal.rates = rates;
                 return Ok(Settings::Current);
             }
-            Verdict::Refused { refusal, standing } => {
-                work.journal.standing = standing;
+            Verdict::Refused { refusal, rates } => {
+                work.journal.rates = rates;
                 admitting.note(&ask);
-                note_refusal(gateway, &ask, refusal, standing, now_ms);
+                note_refusal(gateway, &ask, refusal, rates, now_ms);
                 return Err(refusal_to_error(refusal, now_ms));
             }
             Verdict::Stale { incarnation, .. } if down => {
@@ -86,8 +86,8 @@ pub(crate) async fn admit_rate(
 }
 
 /// Remembers a refusal by a rate, so that the next request need not ask.
-pub(crate) fn note_refusal(gateway: &Gateway, ask: &Admission, refusal: Refusal, standing: Standing, now_ms: u64) {
+pub(crate) fn note_refusal(gateway: &Gateway, ask: &Admission, refusal: Refusal, rates: RateStatus, now_ms: u64) {
     if let Refusal::Rate { kind, retry_after_ms } = refusal {
-        gateway.over_rate.note(ask, kind, retry_after_ms, standing, now_ms);
+        gateway.over_rate.note(ask, kind, retry_after_ms, rates, now_ms);
     }
 }

@@ -36,8 +36,8 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
         let here = granted(gateway, &ask);
         let mut ticket = Ticket::new(here.id);
         match counters.admit(&here, &mut ticket, false, now_ms).await.map_err(unavailable)? {
-            Verdict::Admitted { held, standing } => {
-                work.journal.standing = standing;
+            Verdict::Admitted { held, rates } => {
+                work.journal.rates = rates;
                 work.journal.outage = true;
                 gateway.outage.note_uncharged(&ask.tenant);
                 return Ok(Hold { ask: here, held, ticket, cache_key: None, health: Vec::new(), label: None });
@@ -55,8 +55,8 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
                     return Err(why.into());
                 }
             }
-            Verdict::Refused { refusal, standing } => {
-                work.journal.standing = standing;
+            Verdict::Refused { refusal, rates } => {
+                work.journal.rates = rates;
                 return Err(Refused::Told(refusal_to_error(refusal, now_ms)));
             }
         }

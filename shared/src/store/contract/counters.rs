@@ -6,8 +6,8 @@ use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
 use crate::money::{Amounts, Charged};
 use crate::store::{
-    Admission, Counters, ExpiredHold, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, Ticket, Verdict,
-    WindowUse,
+    Admission, Counters, ExpiredHold, QuotaAsk, RateRemaining, RateStatus, Refusal, Settled, Settlement, Ticket,
+    Verdict, WindowUse,
 };
 use crate::tenant::{Quota, RateKind};
 use futures_util::future::join_all;
@@ -126,9 +126,9 @@ async fn hit(store: &Store, ask: &Admission) -> Verdict {
 }
 
 /// What an admission that must pass holds.
-async fn held(store: &Store, ask: &Admission) -> (Amounts, Standing) {
+async fn held(store: &Store, ask: &Admission) -> (Amounts, RateStatus) {
     match admit(store, ask).await {
-        Verdict::Admitted { held, standing, .. } => (held, standing),
+        Verdict::Admitted { held, rates, .. } => (held, rates),
         other => panic!("should be admitted, but: {other:?}"),
     }
 }
@@ -339,8 +339,8 @@ async fn a_denial_by_one_limit_takes_nothing_of_the_others(store: Store, tight: 
         assert_eq!(got, expected, "{tight}");
     }
     // All limits are such that exactly two requests pass: had one of the denied ones left a trace, this would not.
-    let (_, standing) = held(&store, &ask("")).await;
-    let taken = [standing.requests, standing.tokens].map(|rate| rate.map(|rate| rate.limit - rate.remaining));
+    let (_, rates) = held(&store, &ask("")).await;
+    let taken = [rates.requests, rates.tokens].map(|rate| rate.map(|rate| rate.limit - rate.remaining));
     assert_eq!(taken, [Some(2), Some(200)], "{tight}: the rates");
     let both = HOLD.plus(HOLD);
     for window in [day(), month] {
@@ -352,8 +352,8 @@ async fn requests_beyond_the_rate_are_told_when_to_come_again(store: Store) {
     let ask = || Admission { request_rate: rate(2), ..ask() };
     introduce(&store, &ask()).await;
     held(&store, &ask()).await;
-    let (_, standing) = held(&store, &ask()).await;
-    assert_eq!(standing.requests, Some(RateStanding { limit: 2, remaining: 0, reset_ms: 60_000 }));
+    let (_, rates) = held(&store, &ask()).await;
+    assert_eq!(rates.requests, Some(RateRemaining { limit: 2, remaining: 0, reset_ms: 60_000 }));
     for (after_ms, wait_ms) in [(0, 30_000), (1, 29_999), (29_999, 1)] {
         let refused = refusal(store.admit_unticketed(&ask(), false, NOW + after_ms).await.unwrap());
         assert_eq!(refused, Refusal::Rate { kind: RateKind::Requests, retry_after_ms: wait_ms }, "after {after_ms} ms");
@@ -365,8 +365,8 @@ async fn requests_beyond_the_rate_are_told_when_to_come_again(store: Store) {
 async fn tokens_beyond_the_rate_are_told_when_to_come_again(store: Store) {
     let ask = |rate_tokens| Admission { token_rate: rate(100), rate_tokens, ..ask() };
     introduce(&store, &ask(0)).await;
-    let (_, standing) = held(&store, &ask(60)).await;
-    assert_eq!(standing.tokens, Some(RateStanding { limit: 100, remaining: 40, reset_ms: 36_000 }));
+    let (_, rates) = held(&store, &ask(60)).await;
+    assert_eq!(rates.tokens, Some(RateRemaining { limit: 100, remaining: 40, reset_ms: 36_000 }));
     // A token comes back every 600 ms, and 20 are missing.
     let refused = refusal(admit(&store, &ask(60)).await);
     assert_eq!(refused, Refusal::Rate { kind: RateKind::Tokens, retry_after_ms: 12_000 });
@@ -387,7 +387,7 @@ async fn the_token_rate_is_corrected_at_settlement(store: Store) {
     let ask = |rate_tokens| Admission { token_rate: rate(1_000), rate_tokens, ..ask() };
     introduce(&store, &ask(0)).await;
     let used = |tokens| Amounts { requests: 1, tokens, cost_nusd: 1 };
-    let remaining = |standing: Standing| standing.tokens.unwrap().remaining;
+    let remaining = |rates: RateStatus| rates.tokens.unwrap().remaining;
     let less = ask(600);
     assert_eq!(remaining(held(&store, &less).await.1), 400);
     store.settle_unticketed(&settlement(&less, used(100)), NOW).await.unwrap();
@@ -424,8 +424,8 @@ async fn a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(store
         .await
         .unwrap();
     let verdict = asked(by_tokens(), back + 36_000).await;
-    let Verdict::Refused { standing, .. } = verdict else { panic!("{verdict:?}") };
-    assert_eq!(standing.tokens.unwrap().remaining, 500);
+    let Verdict::Refused { rates, .. } = verdict else { panic!("{verdict:?}") };
+    assert_eq!(rates.tokens.unwrap().remaining, 500);
 }
 
 async fn a_place_in_flight_is_free_after_settlement_and_after_release(store: Store) {
@@ -686,9 +686,9 @@ async fn a_hit_holds_nothing_and_counts_one_request(store: Store) {
     introduce(&store, &ask()).await;
     for hits in 1..=3 {
         let verdict = hit(&store, &ask()).await;
-        let Verdict::Admitted { held: ZERO, standing, .. } = verdict else { panic!("{verdict:?}") };
-        assert_eq!(standing.requests.unwrap().remaining, 10 - hits);
-        assert_eq!(standing.tokens.unwrap().remaining, 1_000, "the rate of tokens is not asked");
+        let Verdict::Admitted { held: ZERO, rates, .. } = verdict else { panic!("{verdict:?}") };
+        assert_eq!(rates.requests.unwrap().remaining, 10 - hits);
+        assert_eq!(rates.tokens.unwrap().remaining, 1_000, "the rate of tokens is not asked");
         let used = Amounts { requests: hits, ..ZERO };
         assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
     }

@@ -12,7 +12,7 @@ use crate::limit::gcra::{self, Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
 use crate::money::{Amounts, Charged};
 use crate::store::{
-    Admission, Counters, ExpiredHold, QuotaAsk, RateStanding, Refusal, Settled, Settlement, Standing, StoreError,
+    Admission, Counters, ExpiredHold, QuotaAsk, RateRemaining, RateStatus, Refusal, Settled, Settlement, StoreError,
     Ticket, Verdict, WindowUse,
 };
 use crate::tenant::{Quota, RateKind};
@@ -121,15 +121,18 @@ impl TenantCounters {
         }
     }
 
-    fn standing(&self, ask: &Admission, now_ms: u64) -> Standing {
+    fn rates(&self, ask: &Admission, now_ms: u64) -> RateStatus {
         let stand = |rate: Option<Rate>, tat: Tat| {
-            rate.map(|rate| RateStanding {
+            rate.map(|rate| RateRemaining {
                 limit: rate.limit(),
                 remaining: rate.remaining(tat, now_ms),
                 reset_ms: rate.reset_ms(tat, now_ms),
             })
         };
-        Standing { requests: stand(ask.request_rate, self.request_tat), tokens: stand(ask.token_rate, self.token_tat) }
+        RateStatus {
+            requests: stand(ask.request_rate, self.request_tat),
+            tokens: stand(ask.token_rate, self.token_tat),
+        }
     }
 
     fn window_use(&self, window: &Window) -> WindowUse {
@@ -172,11 +175,11 @@ impl TenantCounters {
 
     fn admit(&mut self, ask: &Admission, hit: bool, now_ms: u64) -> Verdict {
         if let Some(hold) = self.holds.get(&ask.id) {
-            return Verdict::Admitted { held: hold.amounts, standing: self.standing(ask, now_ms) };
+            return Verdict::Admitted { held: hold.amounts, rates: self.rates(ask, now_ms) };
         }
         // A late repetition of an admission that is done with, or of a hit that is counted, takes nothing more.
         if self.settled.contains(&ask.id) {
-            return Verdict::Admitted { held: Amounts::default(), standing: self.standing(ask, now_ms) };
+            return Verdict::Admitted { held: Amounts::default(), rates: self.rates(ask, now_ms) };
         }
         let settings = self.settings_version != Some(ask.settings_version);
         let missing = |quota: &&QuotaAsk| !self.windows.contains_key(&id_of(&quota.window));
@@ -184,7 +187,7 @@ impl TenantCounters {
         let closed_until_ms = windows.iter().filter_map(|window| self.closed.get(&id_of(window))).max();
         if let Some(until_ms) = closed_until_ms.filter(|&&until_ms| until_ms > now_ms) {
             let refusal = Refusal::Closed { retry_after_ms: until_ms - now_ms };
-            return Verdict::Refused { refusal, standing: self.standing(ask, now_ms) };
+            return Verdict::Refused { refusal, rates: self.rates(ask, now_ms) };
         }
         if settings || !windows.is_empty() {
             let incarnation = *self.incarnation.get_or_insert_with(random_u64);
@@ -194,14 +197,14 @@ impl TenantCounters {
         match self.check(ask, held, hit, now_ms) {
             Err(refusal) => {
                 self.bring_back(ask, refusal, now_ms);
-                Verdict::Refused { refusal, standing: self.standing(ask, now_ms) }
+                Verdict::Refused { refusal, rates: self.rates(ask, now_ms) }
             }
             Ok((request_tat, token_tat)) => {
                 (self.request_tat, self.token_tat) = (request_tat, token_tat);
                 self.take(ask, held, hit);
                 self.assert_within(&ask.quotas, held);
                 let held = if hit { Amounts::default() } else { held };
-                Verdict::Admitted { held, standing: self.standing(ask, now_ms) }
+                Verdict::Admitted { held, rates: self.rates(ask, now_ms) }
             }
         }
     }

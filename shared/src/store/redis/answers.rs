@@ -7,7 +7,7 @@ use crate::id::RequestId;
 use crate::limit::gcra::{Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
 use crate::money::Amounts;
-use crate::store::{Admission, ExpiredHold, RateStanding, Refusal, Settled, Standing, StoreError, Ticket, Verdict};
+use crate::store::{Admission, ExpiredHold, RateRemaining, RateStatus, Refusal, Settled, StoreError, Ticket, Verdict};
 use crate::tenant::{Quota, RateKind};
 use redis::Value;
 
@@ -86,8 +86,8 @@ impl RedisStore {
             let answer = Answer::read(packed)?;
             let (cache_version, lost) = split_expired(std::str::from_utf8(rest).ok()?);
             self.keep_expired(&ask.tenant, lost);
-            let standing = standing_of(ask, &answer, now_ms);
-            let refused = |refusal| Verdict::Refused { refusal, standing };
+            let rates = rate_status_of(ask, &answer, now_ms);
+            let refused = |refusal| Verdict::Refused { refusal, rates };
             let (which, windows) = (whole(answer.which), whole(answer.windows));
             let (wait_ms, incarnation) = (whole(answer.wait_ms), whole(answer.incarnation));
             let is_hit = answer.is_hit == 1.0;
@@ -95,7 +95,7 @@ impl RedisStore {
                 verdict::ADMITTED => {
                     ticket.admitted_in(Some(incarnation).filter(|&known| known > 0 && !is_hit));
                     let Answer { requests, tokens, cost_nusd, .. } = answer;
-                    Verdict::Admitted { held: Units { requests, tokens, cost_nusd }.into(), standing }
+                    Verdict::Admitted { held: Units { requests, tokens, cost_nusd }.into(), rates }
                 }
                 verdict::RATE_LIMITED => {
                     let kind = if which == 1 { RateKind::Requests } else { RateKind::Tokens };
@@ -143,14 +143,14 @@ impl RedisStore {
 }
 
 /// Where the rates of a tenant stand, from their states.
-fn standing_of(ask: &Admission, answer: &Answer, now_ms: u64) -> Standing {
+fn rate_status_of(ask: &Admission, answer: &Answer, now_ms: u64) -> RateStatus {
     let &Answer { request_ms, request_ticks, token_ms, token_ticks, .. } = answer;
     let stand = |rate: Rate, ms, ticks| {
         let tat = Tat { ms: whole(ms), ticks: whole(ticks) };
         let (remaining, reset_ms) = (rate.remaining(tat, now_ms), rate.reset_ms(tat, now_ms));
-        RateStanding { limit: rate.limit(), remaining, reset_ms }
+        RateRemaining { limit: rate.limit(), remaining, reset_ms }
     };
-    Standing {
+    RateStatus {
         requests: ask.request_rate.map(|rate| stand(rate, request_ms, request_ticks)),
         tokens: ask.token_rate.map(|rate| stand(rate, token_ms, token_ticks)),
     }

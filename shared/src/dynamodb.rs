@@ -1,6 +1,6 @@
 //! The DynamoDB table that the directory and the ledger share: one table, one client, and the few ways in which they use it.
 //!
-//! Reads are strongly consistent: a key that was revoked must not be found (T2), and a refill must see every receipt that
+//! Reads are strongly consistent: a key that was revoked must not be found (T2), and a rebuild must see every receipt that
 //! was recorded (M5). Writes are conditional or transactions, so that whatever is sent twice happens once (M2).
 //!
 //! Nothing hangs. An attempt has a second and an operation three, retries and pauses included, after which the caller is

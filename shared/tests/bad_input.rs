@@ -256,7 +256,7 @@ async fn a_revoked_key_stops_at_its_next_request_and_an_expired_one_on_time() {
     let version = rig.directory.inner.expire_key("acme", "main", expiry, entry("key.expire")).await.unwrap();
     let revoked = rig.directory.inner.delete_key("acme", "second", entry("key.revoke")).await.unwrap();
     assert_eq!(revoked, version + 1);
-    rig.gateway.store.counters().refill(&rig.uid().await, None, revoked, &[], rig.clock_now()).await.unwrap();
+    rig.gateway.store.counters().rebuild(&rig.uid().await, None, revoked, &[], rig.clock_now()).await.unwrap();
     let got = rig.chat_as(&second, &[], ask("cheap")).await;
     assert_eq!((got.status, got.error_code().as_str()), (401, "invalid_api_key"), "it was revoked");
     rig.clock.advance(4_999);

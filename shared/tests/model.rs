@@ -16,7 +16,7 @@
 //! steps and the calm after it show already. `MODEL_STEPS` says how many steps are taken (`make torture`: 1,000,000).
 //!
 //! What tells the store something that was read or found before outlives a loss of it: a settlement, which is owed, and a
-//! refill or a closing, which come as late as a network brings them. What the model leaves out: of the rest nothing outlives
+//! rebuild or a closing, which come as late as a network brings them. What the model leaves out: of the rest nothing outlives
 //! a loss but by being sent again, as its connection dies with the server. Rates and concurrency have properties of their own.
 
 mod arrivals;
@@ -149,7 +149,7 @@ enum Message {
     Settle(usize, Settlement, Ticket),
     Release(usize),
     /// The ledger's entries of a window, for the counters of an incarnation, and the request that waits for them.
-    Refill {
+    Rebuild {
         of: Option<usize>,
         incarnation: Option<u64>,
         window: Window,
@@ -168,7 +168,7 @@ impl Message {
     fn request(&self) -> Option<usize> {
         match self {
             Self::Admit(of) | Self::Extend(of, _) | Self::Release(of) | Self::Settle(of, ..) => Some(*of),
-            Self::Refill { .. } | Self::Close { .. } | Self::Acknowledge(_) => None,
+            Self::Rebuild { .. } | Self::Close { .. } | Self::Acknowledge(_) => None,
         }
     }
 }
@@ -288,7 +288,7 @@ const HAPPENS: [&str; 21] = [
     "expired",
     "granted",
     "store lost",
-    "refill refused",
+    "rebuild refused",
     "closing refused",
     "charged later",
     "request equal in all books",

@@ -12,7 +12,7 @@ use gateway_core::health::{Observation, Signal};
 use gateway_core::id::RequestId;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
-use gateway_core::store::contract::{Unticketed, incarnation_of, refill};
+use gateway_core::store::contract::{Unticketed, incarnation_of, rebuild};
 use gateway_core::store::redis::{RedisStore, TenantHold};
 use gateway_core::store::{
     Admission, CacheKey, CacheWrite, Counters, HealthStore, QuotaAsk, ResponseCache, Settled, Settlement, Store,
@@ -93,7 +93,7 @@ fn settlement(ask: &Admission, used: Amounts) -> Settlement {
 /// Tells the store all that a request needs it to know, with nothing used.
 async fn introduce(store: &RedisStore, ask: &Admission) {
     let windows: Vec<_> = ask.quotas.iter().map(|quota| (quota.window, ZERO.into())).collect();
-    refill(store, &ask.tenant, ask.settings_version, &windows, NOW).await;
+    rebuild(store, &ask.tenant, ask.settings_version, &windows, NOW).await;
 }
 
 async fn used_and_held(store: &RedisStore, tenant: &str) -> (Amounts, Amounts) {
@@ -252,7 +252,7 @@ async fn a_request_that_is_done_leaves_nothing_or_a_mark_for_a_time() {
     assert!(matches!(verdict, Verdict::Stale { settings: true, .. }), "{verdict:?}");
     introduce(&store, &lone).await;
     let verdict = store.counters().admit_unticketed(&lone, false, NOW).await.unwrap();
-    assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "the mark outlives the refill: {verdict:?}");
+    assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "the mark outlives the rebuild: {verdict:?}");
     let left = async || {
         let fields = redis.ask(&["HLEN", "gw:2:{acme}"]).await.unwrap().parse::<u64>().unwrap();
         (fields, redis.ask(&["DBSIZE"]).await.unwrap().parse::<u64>().unwrap())
@@ -324,7 +324,7 @@ async fn a_hold_that_was_lost_days_ago_is_told_when_its_tenant_comes_again() {
     store.counters().admit_unticketed(&lost, false, NOW).await.unwrap();
     let later_ms = NOW + 5 * 86_400_000;
     let window = Window::day(later_ms, 0);
-    refill(&store, "acme", VERSION, &[(window, ZERO.into())], later_ms).await;
+    rebuild(&store, "acme", VERSION, &[(window, ZERO.into())], later_ms).await;
     let told = store.take_expired("acme");
     assert_eq!(told.iter().map(|lost| (lost.id, lost.held)).collect::<Vec<_>>(), [(lost.id, HOLD)]);
     let counted = store.usage("acme", &[day(), window], later_ms).await.unwrap();

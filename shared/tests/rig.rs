@@ -345,7 +345,7 @@ impl Rig {
         self.gateway
             .store
             .counters()
-            .refill(record.uid(), None, record.version, &[], self.clock.now_ms())
+            .rebuild(record.uid(), None, record.version, &[], self.clock.now_ms())
             .await
             .unwrap();
     }

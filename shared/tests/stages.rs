@@ -283,7 +283,7 @@ impl Counters for Watch {
         self.counters.release(ask, ticket, now_ms).await
     }
 
-    async fn refill(
+    async fn rebuild(
         &self,
         tenant: &str,
         incarnation: Option<u64>,
@@ -291,8 +291,8 @@ impl Counters for Watch {
         windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<bool, StoreError> {
-        self.note("refill");
-        self.counters.refill(tenant, incarnation, version, windows, now_ms).await
+        self.note("rebuild");
+        self.counters.rebuild(tenant, incarnation, version, windows, now_ms).await
     }
 
     async fn close(
@@ -370,7 +370,7 @@ async fn no_call_is_made_before_the_hold_and_none_after_the_settlement() {
         let (rig, watch) = watched(scene).await;
         let got = rig.chat(body.clone()).await;
         assert_eq!(got.status, 200, "{body}");
-        let expected: Vec<&str> = ["stale", "refill", "hold"].into_iter().chain(then).chain(["settle"]).collect();
+        let expected: Vec<&str> = ["stale", "rebuild", "hold"].into_iter().chain(then).chain(["settle"]).collect();
         assert_eq!(watch.log(), expected, "{body}");
     }
 }
@@ -383,7 +383,7 @@ async fn the_classifier_is_asked_within_the_hold_too() {
     let got = rig.chat(ask_with("auto", design)).await;
     assert_eq!((got.status, got.header("x-gateway-intent-source")), (200, "classifier"), "{got:?}");
     let log = watch.log();
-    assert_eq!(log[..4], ["stale", "refill", "hold", "call sim/cheap"], "{log:?}");
+    assert_eq!(log[..4], ["stale", "rebuild", "hold", "call sim/cheap"], "{log:?}");
     assert_eq!(log.last().unwrap(), "settle", "{log:?}");
 }
 
@@ -392,7 +392,7 @@ async fn a_request_of_which_nothing_was_dispatched_gives_its_hold_back() {
     let (rig, watch) = watched(two_tiers(["sim/cheap"], ["sim/reasoning"])).await;
     let got = rig.chat_with(&[("x-gateway-cache", "only-if-cached")], ask("cheap")).await;
     assert_eq!((got.status, got.error_code().as_str()), (504, "not_cached"));
-    assert_eq!(watch.log(), ["stale", "refill", "hold", "release"]);
+    assert_eq!(watch.log(), ["stale", "rebuild", "hold", "release"]);
     assert_eq!((rig.counted().await, rig.totals().await), (Amounts::default(), Amounts::default()));
 }
 
@@ -405,7 +405,7 @@ async fn the_counters_are_told_of_which_requests_no_copy_may_come() {
             let (rig, watch) = watched(two_tiers(["sim/cheap"], ["sim/reasoning"])).await;
             watch.sends_twice.store(sends_twice, Relaxed);
             rig.chat_with(&[("x-gateway-cache", cache)], ask("cheap")).await;
-            assert_eq!(watch.log(), [&["stale", "refill", "hold"], ended].concat());
+            assert_eq!(watch.log(), [&["stale", "rebuild", "hold"], ended].concat());
         }
     }
 }
@@ -419,7 +419,7 @@ async fn a_refused_request_of_which_a_copy_may_come_gives_back_what_that_would_h
         for _ in 0..2 {
             assert_eq!(rig.chat(ask("cheap")).await.error_code(), "quota_exceeded");
         }
-        let expected: Vec<_> = ["stale", "refill", "refuse"].into_iter().chain(then).chain(["refuse"]).collect();
+        let expected: Vec<_> = ["stale", "rebuild", "refuse"].into_iter().chain(then).chain(["refuse"]).collect();
         assert_eq!(watch.log(), expected);
     }
 }

@@ -227,7 +227,7 @@ impl<T: Counters> Counters for Unreliable<T> {
         self.up(StoreError)?.release(ask, ticket, now_ms).await
     }
 
-    async fn refill(
+    async fn rebuild(
         &self,
         tenant: &str,
         incarnation: Option<u64>,
@@ -235,7 +235,7 @@ impl<T: Counters> Counters for Unreliable<T> {
         windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<bool, StoreError> {
-        self.up(StoreError)?.refill(tenant, incarnation, version, windows, now_ms).await
+        self.up(StoreError)?.rebuild(tenant, incarnation, version, windows, now_ms).await
     }
 
     async fn close(

@@ -25,7 +25,7 @@ impl Plane {
     /// effective as fast as each process asks the directory again by itself, which is within ten seconds.
     pub(crate) async fn tell_store(&self, uid: &str, version: u64) {
         let now_ms = self.gateway.clock.now_ms();
-        if let Err(error) = self.gateway.store.counters().refill(uid, None, version, &[], now_ms).await {
+        if let Err(error) = self.gateway.store.counters().rebuild(uid, None, version, &[], now_ms).await {
             tracing::warn!(tenant = id_of(uid), %error, "the store was not told of a change; it may take ten seconds to be effective");
         }
     }

@@ -38,7 +38,7 @@ impl Counters for Down {
     async fn release(&self, _: &Admission, _: &Ticket, _: u64) -> Result<(), StoreError> {
         down()
     }
-    async fn refill(
+    async fn rebuild(
         &self,
         _: &str,
         _: Option<u64>,

@@ -74,7 +74,7 @@ async fn what_is_held_for_a_request_in_flight_is_told_apart() {
         panic!()
     };
     let used = [(window, Amounts { requests: 2, tokens: 10, cost_nusd: 5 }.into())];
-    assert!(counters.refill(&uid, Some(incarnation), NOON_MS, &used, NOON_MS).await.unwrap());
+    assert!(counters.rebuild(&uid, Some(incarnation), NOON_MS, &used, NOON_MS).await.unwrap());
     let verdict = counters.admit(&ask, &mut Ticket::new(ask.id), false, NOON_MS).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
     let seen = house.get("/admin/tenants/acme/usage").await.body;

@@ -246,7 +246,7 @@ pub async fn wire() -> anyhow::Result<Wired> {
     let place = Place::from_env()?;
     if store.is_some() && crate::lambda::is_lambda() && matches!(place, Place::Folder(_)) {
         bail!(
-            "GATEWAY_DIRECTORY: must be dynamodb:TABLE where GATEWAY_STORE is shared: a window that is lost is refilled from the ledger, and a folder is one instance's own"
+            "GATEWAY_DIRECTORY: must be dynamodb:TABLE where GATEWAY_STORE is shared: a window that is lost is rebuilt from the ledger, and a folder is one instance's own"
         );
     }
     let folder = match &place {

@@ -77,7 +77,7 @@ async fn what_one_process_changes_all_others_go_by_with_their_next_request() {
 }
 
 #[tokio::test]
-async fn a_flushed_store_is_refilled_and_a_killed_one_leaves_the_outage_share() {
+async fn a_flushed_store_is_rebuilt_and_a_killed_one_leaves_the_outage_share() {
     let mut fleet = Fleet::start().await;
     let mut gateway = fleet.gateway().await;
     let tenant = r#"{"id":"acme","limits":{"daily_requests":30},"outage_share":0.1}"#;

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 32;
 
 impl Gateway {
     /// Writes the receipts of holds that expired: their processes were lost, and what they may have been billed is
-    /// charged in full (M2). Without them a refill would forget it.
+    /// charged in full (M2). Without them a rebuild would forget it.
     pub async fn record_expired_holds(&self, uid: &str) {
         let (lost, tenant) = (self.store.counters().take_expired(uid), id_of(uid));
         if lost.is_empty() {

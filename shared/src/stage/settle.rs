@@ -83,7 +83,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
             work.journal.degrade("ledger");
         }
         if !charged {
-            // Once the ledger has it, it may come with a refill.
+            // Once the ledger has it, it may come with a rebuild.
             gateway.outage.owe(Owed::Settle(Settlement { only_held: recorded, ..settlement.clone() }, hold.ticket));
         }
         if work.journal.outage {

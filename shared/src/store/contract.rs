@@ -85,7 +85,7 @@ impl<T: Counters + ?Sized> Unticketed for T {
 ///
 /// # Panics
 /// If they do not heed it.
-pub async fn refill(
+pub async fn rebuild(
     counters: &dyn Counters,
     tenant: &str,
     settings_version: u64,
@@ -93,7 +93,7 @@ pub async fn refill(
     now_ms: u64,
 ) {
     let incarnation = incarnation_of(counters, tenant, now_ms).await;
-    assert!(counters.refill(tenant, Some(incarnation), settings_version, windows, now_ms).await.unwrap());
+    assert!(counters.rebuild(tenant, Some(incarnation), settings_version, windows, now_ms).await.unwrap());
 }
 
 /// Runs every case of the response cache, each on a cache of its own that `fresh` makes: empty, with room for 4 MiB, and

@@ -5,10 +5,10 @@
 //! any three parts; a backend that can do better (one pipeline to Redis) implements [`Store`] itself.
 //!
 //! The store may be flushed at any moment (M5): an admission that finds a window or the settings version missing says
-//! [`Verdict::Stale`], the pipeline reads the truth from directory and ledger, calls [`Counters::refill`] and asks again.
-//! What is read meanwhile may be old when it is told: the store may have been lost once more, and others have refilled and
+//! [`Verdict::Stale`], the pipeline reads the truth from directory and ledger, calls [`Counters::rebuild`] and asks again.
+//! What is read meanwhile may be old when it is told: the store may have been lost once more, and others have rebuilt and
 //! spent. So a tenant has an *incarnation*, a random number that the first admission after a loss gives it, before anybody reads
-//! the ledger; it is lost with the tenant, and a refill that names another one is refused.
+//! the ledger; it is lost with the tenant, and a rebuild that names another one is refused.
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
@@ -157,7 +157,7 @@ pub struct Settlement {
     /// When its hold expires, in Unix milliseconds: until then it may be sent again.
     pub lease_until_ms: u64,
     /// Whether it is charged only in place of its hold. Sent late, when the ledger has its receipt, a settlement whose
-    /// window was lost meanwhile must not be charged to one that was refilled with it.
+    /// window was lost meanwhile must not be charged to one that was rebuilt with it.
     pub only_held: bool,
     /// The rate of tokens, what was taken from it, and what should have been.
     pub token_rate: Option<(Rate, u64, u64)>,
@@ -230,7 +230,7 @@ pub trait Counters: Send + Sync {
     /// `incarnation` is the one that [`Verdict::Stale`] told before directory and ledger were read. Without one, no window that is
     /// missing is begun. Answers whether it was heeded: a tenant of another incarnation, or of none, stays as it is (M5), and is to
     /// be asked, and the ledger read, again.
-    async fn refill(
+    async fn rebuild(
         &self,
         tenant: &str,
         incarnation: Option<u64>,

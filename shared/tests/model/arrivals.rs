@@ -16,7 +16,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         if !self.dice.one_in(3) {
             self.network.swap_remove(place);
         } else if let Message::Settle(of, again, _) = &mut self.network[place] {
-            // It is owed, as no answer came; what the ledger has by now may come with a refill.
+            // It is owed, as no answer came; what the ledger has by now may come with a rebuild.
             again.only_held |= self.ledger.contains_key(of);
         }
         self.arrive(message).await;
@@ -64,19 +64,19 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                     self.requests[of].late |= too_late && settled == Settled::WithoutHold;
                 }
             }
-            Message::Refill { of, incarnation, window, entries } if now_ms < window.resets_at_ms => {
+            Message::Rebuild { of, incarnation, window, entries } if now_ms < window.resets_at_ms => {
                 let charged = entries.iter().fold(Charged::default(), |sum, (_, entry)| {
                     let outage = if entry.outage { entry.used } else { ZERO };
                     sum.plus(Charged { used: entry.used, outage })
                 });
                 let heeded =
-                    self.store.refill("acme", incarnation, VERSION, &[(window, charged)], now_ms).await.unwrap();
-                assert_eq!(heeded, self.mirror.heeds(incarnation), "a refill of incarnation {incarnation:?}");
+                    self.store.rebuild("acme", incarnation, VERSION, &[(window, charged)], now_ms).await.unwrap();
+                assert_eq!(heeded, self.mirror.heeds(incarnation), "a rebuild of incarnation {incarnation:?}");
                 if heeded {
-                    let owed = self.mirror.refill(incarnation, &window, &entries);
-                    self.note(if owed { "charged later" } else { "refilled" });
+                    let owed = self.mirror.rebuild(incarnation, &window, &entries);
+                    self.note(if owed { "charged later" } else { "rebuilt" });
                 } else {
-                    self.note("refill refused");
+                    self.note("rebuild refused");
                 }
                 if let Some(of) = of.filter(|of| self.requests[*of].stage == Stage::Stale) {
                     self.requests[of].stage = Stage::Asking;
@@ -90,7 +90,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                 }
             }
             Message::Acknowledge(lost) => self.store.acknowledge("acme", &lost, now_ms).await.unwrap(),
-            Message::Admit(_) | Message::Extend(..) | Message::Release(_) | Message::Refill { .. } => {}
+            Message::Admit(_) | Message::Extend(..) | Message::Release(_) | Message::Rebuild { .. } => {}
         }
     }
 
@@ -112,7 +112,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         if let Some(incarnation) = stale(&verdict).filter(|_| self.strict)
             && self.opened.insert(window.starts_at_ms, ()).is_some()
         {
-            // A strict tenant's lost window is closed for one lease; one that was closed and is still missing is refilled.
+            // A strict tenant's lost window is closed for one lease; one that was closed and is still missing is rebuilt.
             let close = Message::Close { incarnation, window, until_ms: now_ms + LEASE_MS };
             self.network.push(close.clone());
             Box::pin(self.arrive(close)).await;

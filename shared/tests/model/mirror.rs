@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// What is used of a window.
 #[derive(Default)]
 pub(super) struct Counted {
-    /// By whom, whether it was charged or came with a refill.
+    /// By whom, whether it was charged or came with a rebuild.
     by: BTreeMap<usize, Amounts>,
     /// Those of them that were admitted without the store.
     outage: BTreeSet<usize>,
@@ -100,7 +100,7 @@ impl Mirror {
     }
 
     /// Answers whether something was charged that the store had not admitted.
-    pub(super) fn refill(&mut self, incarnation: Option<u64>, window: &Window, entries: &[(usize, Entry)]) -> bool {
+    pub(super) fn rebuild(&mut self, incarnation: Option<u64>, window: &Window, entries: &[(usize, Entry)]) -> bool {
         self.knows_version = true;
         let is_known = self.windows.contains_key(&window.starts_at_ms);
         if incarnation.is_none() && !is_known {

@@ -217,14 +217,14 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
     /// Reads the ledger for a store that knows too little, and tells it later.
     pub(super) fn learn(&mut self, of: usize) {
         let (window, incarnation) = (self.window(of), Some(self.requests[of].stale_in));
-        self.network.push(Message::Refill { of: Some(of), incarnation, window, entries: self.entries(&window) });
+        self.network.push(Message::Rebuild { of: Some(of), incarnation, window, entries: self.entries(&window) });
     }
 
     /// What was used without the store is charged to the windows that it has.
     pub(super) fn store_is_back(&mut self) {
         let today = self.today();
         if self.reachable && self.mirror.counted(&today).is_some() {
-            self.network.push(Message::Refill {
+            self.network.push(Message::Rebuild {
                 of: None,
                 incarnation: None,
                 window: today,
@@ -264,11 +264,11 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         // its way is lost with its connection.
         self.network.retain_mut(|message| match message {
             Message::Settle(of, settlement, _) => {
-                // What the ledger has may come with a refill.
+                // What the ledger has may come with a rebuild.
                 settlement.only_held = self.ledger.contains_key(of);
                 true
             }
-            Message::Refill { .. } | Message::Close { .. } => true,
+            Message::Rebuild { .. } | Message::Close { .. } => true,
             Message::Admit(_) | Message::Extend(..) | Message::Release(_) | Message::Acknowledge(_) => false,
         });
     }

@@ -11,7 +11,7 @@ use gateway_core::id::RequestId;
 use gateway_core::limit::gcra::Rate;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
-use gateway_core::store::contract::{Unticketed, refill};
+use gateway_core::store::contract::{Unticketed, rebuild};
 use gateway_core::store::memory::{MemoryCounters, MemoryHealth};
 use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{Admission, Counters, ExpiredHold, HealthStore, QuotaAsk, Ticket};
@@ -104,7 +104,7 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
     ];
     let charged = windows.map(|window| (window, Amounts::default().into()));
     for store in [memory as &dyn Counters, redis] {
-        refill(store, "acme", 7, &charged, NOW).await;
+        rebuild(store, "acme", 7, &charged, NOW).await;
     }
     let mut now_ms = NOW;
     let mut asked: Vec<(Admission, bool, Ticket)> = Vec::new();

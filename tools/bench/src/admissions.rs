@@ -154,7 +154,7 @@ impl Rig {
             let verdict = store.counters().admit(ask, &mut Ticket::new(ask.id), false, now_ms).await?;
             let Verdict::Stale { incarnation, .. } = verdict else { bail!("a new server knows a tenant: {verdict:?}") };
             let windows = windows(now_ms).map(|window| (window, Amounts::default().into()));
-            store.counters().refill(&ask.tenant, Some(incarnation), 1, &windows, now_ms).await?;
+            store.counters().rebuild(&ask.tenant, Some(incarnation), 1, &windows, now_ms).await?;
             store.cache().put(&key(&ask.tenant, FOUND), ANSWER, TTL_MS, now_ms).await?;
         }
         Ok(rig)

@@ -34,7 +34,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         }),
         short(
             "Redis: kill -9, empty restart after 1 s",
-            "served degraded to 10 % of the limit, then 503; refilled",
+            "served degraded to 10 % of the limit, then 503; rebuilt",
             |rig| {
                 Box::pin(play(rig, Kind::Redis, SHORT_S, lost, async |stage| {
                     stage.redis()?.kill()?;
@@ -75,7 +75,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
                 Ok(())
             }))
         }),
-        long("Redis: full, volatile-lru, others write on", "served; a window that is evicted is refilled", |rig| {
+        long("Redis: full, volatile-lru, others write on", "served; a window that is evicted is rebuilt", |rig| {
             Box::pin(play(rig, Kind::Redis, LONG_S, evicted, async |stage| {
                 let redis = stage.redis()?;
                 redis.ask(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]).await?;

@@ -61,7 +61,7 @@ impl Played {
             Ok(receipts) => notes.push(format!("{receipts} receipts replayed from the log")),
             Err(error) => problems.push(format!("no replay: {error:#}")),
         }
-        // The holds that are lost with a store are charged neither by the refill nor to the new window, or by both.
+        // The holds that are lost with a store are charged neither by the rebuild nor to the new window, or by both.
         let wrong = |books: &Books| {
             let differs = || books.store_differs(allowed.overspend).filter(|_| !allowed.killed);
             books.wrong(allowed.killed).or_else(differs)

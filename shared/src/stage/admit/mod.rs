@@ -9,7 +9,7 @@ pub(crate) mod afford;
 pub(crate) mod ask;
 pub(crate) mod hold;
 pub(crate) mod rate;
-mod refill;
+mod rebuild;
 pub(crate) mod remembered;
 mod without_store;
 
@@ -24,7 +24,7 @@ use crate::stage::admit::afford::{leave_out, leave_out_all_but_the_cheapest};
 use crate::stage::admit::ask::{Asked, admission, ask, receipt_windows};
 use crate::stage::admit::hold::{Hold, Refused, refusal_to_error, release};
 use crate::stage::admit::rate::note_refusal;
-use crate::stage::admit::refill::{Stale, learn, recover};
+use crate::stage::admit::rebuild::{Stale, learn, recover};
 use crate::stage::admit::remembered::{Remembered, cache_key};
 use crate::store::{CacheKey, Refusal, StoreError, Verdict};
 use std::sync::Arc;

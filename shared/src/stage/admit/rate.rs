@@ -12,7 +12,7 @@ use crate::routing::decide::Decision;
 use crate::stage::admit::admitting::{Admitting, stale_at_each_try};
 use crate::stage::admit::ask::admission;
 use crate::stage::admit::hold::{Refused, refusal_to_error};
-use crate::stage::admit::refill::{Settings, Stale, learn};
+use crate::stage::admit::rebuild::{Settings, Stale, learn};
 use crate::stage::admit::remembered::is_cacheable;
 use crate::store::{Admission, Counters, RateStatus, Refusal, Verdict};
 
@@ -71,8 +71,8 @@ pub(crate) async fn admit_rate(
                 return Err(refusal_to_error(refusal, now_ms));
             }
             Verdict::Stale { incarnation, .. } if down => {
-                let refilled = counters.refill(&ask.tenant, Some(incarnation), ask.settings_version, &[], now_ms).await;
-                refilled.map_err(Refused::from)?;
+                let rebuilt = counters.rebuild(&ask.tenant, Some(incarnation), ask.settings_version, &[], now_ms).await;
+                rebuilt.map_err(Refused::from)?;
             }
             Verdict::Stale { settings, windows, incarnation } => {
                 let stale = Stale { settings, windows: &windows, incarnation };

@@ -44,8 +44,8 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
             }
             Verdict::Stale { windows, incarnation, .. } => {
                 let empty: Vec<_> = windows.into_iter().map(|window| (window, Amounts::default().into())).collect();
-                let refilled = counters.refill(&ask.tenant, Some(incarnation), NO_VERSION, &empty, now_ms);
-                refilled.await.map_err(unavailable)?;
+                let rebuilt = counters.rebuild(&ask.tenant, Some(incarnation), NO_VERSION, &empty, now_ms);
+                rebuilt.await.map_err(unavailable)?;
             }
             Verdict::Refused { refusal: Refusal::Quota { .. }, .. } => {
                 if !ask_for_more(work, &ask, now_ms)

@@ -1,6 +1,6 @@
 //! Rates, concurrency, quotas and holds, one rule after the other.
 
-use super::{NOW, Unticketed, incarnation_of, refill};
+use super::{NOW, Unticketed, incarnation_of, rebuild};
 use crate::id::RequestId;
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
@@ -25,8 +25,8 @@ type Store = Arc<dyn Counters>;
 pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
     what_is_not_known_is_stale_and_takes_nothing(fresh().await).await;
     an_older_version_does_not_replace_a_newer_one(fresh().await).await;
-    a_refill_keeps_what_is_counted_already(fresh().await).await;
-    many_who_refill_at_once_lose_nothing(fresh().await).await;
+    a_rebuild_keeps_what_is_counted_already(fresh().await).await;
+    many_who_rebuild_at_once_lose_nothing(fresh().await).await;
     what_was_used_without_the_store_is_charged_once(fresh().await).await;
     a_closed_window_refuses_until_its_time_and_is_then_missing(fresh().await).await;
     an_expired_hold_is_told_until_it_is_acknowledged(fresh().await).await;
@@ -110,7 +110,7 @@ pub(super) fn settlement(ask: &Admission, used: Amounts) -> Settlement {
 /// Tells the store all that `ask` needs it to know, with nothing used.
 pub(super) async fn introduce(store: &Store, ask: &Admission) {
     let windows: Vec<_> = ask.quotas.iter().map(|quota| (quota.window, ZERO.into())).collect();
-    refill(&**store, &ask.tenant, ask.settings_version, &windows, NOW).await;
+    rebuild(&**store, &ask.tenant, ask.settings_version, &windows, NOW).await;
 }
 
 pub(super) async fn used_and_held(store: &Store, tenant: &str, window: Window) -> WindowUse {
@@ -152,11 +152,11 @@ async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
     let stale = |settings, windows| Verdict::Stale { settings, windows, incarnation };
     assert_eq!(admit(&store, &ask).await, stale(true, vec![day(), month]), "an empty store");
     assert_eq!(hit(&store, &ask).await, stale(true, vec![day(), month]), "a hit asks no less");
-    refill(&*store, "acme", VERSION, &[], NOW).await;
+    rebuild(&*store, "acme", VERSION, &[], NOW).await;
     assert_eq!(admit(&store, &ask).await, stale(false, vec![day(), month]), "the version alone");
-    refill(&*store, "acme", VERSION, &[(day(), ZERO.into())], NOW).await;
+    rebuild(&*store, "acme", VERSION, &[(day(), ZERO.into())], NOW).await;
     assert_eq!(admit(&store, &ask).await, stale(false, vec![month]), "one window of two");
-    refill(&*store, "acme", VERSION, &[(month, ZERO.into())], NOW).await;
+    rebuild(&*store, "acme", VERSION, &[(month, ZERO.into())], NOW).await;
     let newer = Admission { settings_version: VERSION + 1, ..ask.clone() };
     assert_eq!(admit(&store, &newer).await, stale(true, vec![]), "settings that the store has not heard of");
     for window in [day(), month] {
@@ -167,7 +167,7 @@ async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
 
 async fn an_older_version_does_not_replace_a_newer_one(store: Store) {
     for version in [5, 3, 9, 8] {
-        refill(&*store, "acme", version, &[(day(), ZERO.into())], NOW).await;
+        rebuild(&*store, "acme", version, &[(day(), ZERO.into())], NOW).await;
     }
     for (version, stale) in [(3, true), (5, true), (8, true), (10, true), (9, false)] {
         let verdict = admit(&store, &Admission { settings_version: version, ..ask() }).await;
@@ -175,16 +175,16 @@ async fn an_older_version_does_not_replace_a_newer_one(store: Store) {
     }
 }
 
-async fn a_refill_keeps_what_is_counted_already(store: Store) {
+async fn a_rebuild_keeps_what_is_counted_already(store: Store) {
     let used = Amounts { requests: 3, tokens: 30, cost_nusd: 300 };
-    refill(&*store, "acme", VERSION, &[(day(), used.into())], NOW).await;
+    rebuild(&*store, "acme", VERSION, &[(day(), used.into())], NOW).await;
     held(&store, &ask()).await;
     let other = Amounts { requests: 9, tokens: 90, cost_nusd: 900 };
-    refill(&*store, "acme", VERSION, &[(day(), other.into())], NOW).await;
+    rebuild(&*store, "acme", VERSION, &[(day(), other.into())], NOW).await;
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: HOLD });
 }
 
-async fn many_who_refill_at_once_lose_nothing(store: Store) {
+async fn many_who_rebuild_at_once_lose_nothing(store: Store) {
     let before = Amounts { requests: 7, tokens: 70, cost_nusd: 700 };
     let mut tasks = JoinSet::new();
     for _ in 0..32 {
@@ -193,7 +193,7 @@ async fn many_who_refill_at_once_lose_nothing(store: Store) {
             let ask = ask();
             if let Verdict::Stale { incarnation, .. } = admit(&store, &ask).await {
                 let windows = [(day(), before.into())];
-                assert!(store.refill("acme", Some(incarnation), VERSION, &windows, NOW).await.unwrap());
+                assert!(store.rebuild("acme", Some(incarnation), VERSION, &windows, NOW).await.unwrap());
                 held(&store, &ask).await;
             }
             store
@@ -212,7 +212,7 @@ async fn many_who_refill_at_once_lose_nothing(store: Store) {
 async fn what_was_used_without_the_store_is_charged_once(store: Store) {
     let outage = |requests| Amounts { requests, tokens: requests * 10, cost_nusd: requests * 100 };
     let told = |used, by| Charged { used: outage(used), outage: outage(by) };
-    refill(&*store, "acme", VERSION, &[(day(), told(5, 2))], NOW).await;
+    rebuild(&*store, "acme", VERSION, &[(day(), told(5, 2))], NOW).await;
     assert_eq!(used_and_held(&store, "acme", day()).await.used, outage(5), "a new window has all of it");
     held(&store, &ask()).await;
     let incarnation = incarnation_of(&*store, "acme", NOW).await;
@@ -220,14 +220,14 @@ async fn what_was_used_without_the_store_is_charged_once(store: Store) {
     for (place, (charged, expected)) in table.into_iter().enumerate() {
         // Whoever has served without the store names no incarnation.
         let named = [None, Some(incarnation)][place % 2];
-        assert!(store.refill("acme", named, VERSION, &[(day(), charged)], NOW).await.unwrap());
+        assert!(store.rebuild("acme", named, VERSION, &[(day(), charged)], NOW).await.unwrap());
         let expected = WindowUse { used: outage(expected), held: HOLD };
         assert_eq!(used_and_held(&store, "acme", day()).await, expected, "{charged:?}");
     }
 }
 
 async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: Store) {
-    refill(&*store, "acme", VERSION, &[], NOW).await;
+    rebuild(&*store, "acme", VERSION, &[], NOW).await;
     let incarnation = incarnation_of(&*store, "acme", NOW).await;
     let until_ms = NOW + 90_000;
     store.close("acme", incarnation, &day(), until_ms, NOW).await.unwrap();
@@ -238,7 +238,7 @@ async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: Store
     }
     let stale = Verdict::Stale { settings: false, windows: vec![day()], incarnation };
     assert_eq!(store.admit_unticketed(&ask(), false, until_ms).await.unwrap(), stale);
-    refill(&*store, "acme", VERSION, &[(day(), HOLD.into())], until_ms).await;
+    rebuild(&*store, "acme", VERSION, &[(day(), HOLD.into())], until_ms).await;
     let admitted = store.admit_unticketed(&ask(), false, until_ms).await.unwrap();
     assert!(matches!(admitted, Verdict::Admitted { .. }), "{admitted:?}");
     store.close("acme", incarnation, &day(), until_ms + 90_000, until_ms).await.unwrap();
@@ -716,7 +716,7 @@ async fn usage_is_told_per_window_in_the_order_asked(store: Store) {
     let windows = [month, day(), Window::day(NOW + DAY_MS, 0)];
     assert_eq!(store.usage("acme", &windows, NOW).await.unwrap(), [None, None, None], "nobody has been here");
     let used = |requests| Amounts { requests, tokens: 0, cost_nusd: 0 };
-    refill(&*store, "acme", VERSION, &[(day(), used(2).into()), (month, used(9).into())], NOW).await;
+    rebuild(&*store, "acme", VERSION, &[(day(), used(2).into()), (month, used(9).into())], NOW).await;
     let of = |requests| Some(WindowUse { used: used(requests), held: ZERO });
     assert_eq!(store.usage("acme", &windows, NOW).await.unwrap(), [of(9), of(2), None]);
     assert_eq!(store.usage("other", &windows, NOW).await.unwrap(), [None, None, None]);
@@ -732,7 +732,7 @@ async fn a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(store: S
     let verdict = store.admit_unticketed(&next, false, later).await.unwrap();
     let incarnation = incarnation_of(&*store, "acme", later).await;
     assert_eq!(verdict, Verdict::Stale { settings: false, windows: vec![tomorrow], incarnation });
-    refill(&*store, "acme", VERSION, &[(tomorrow, ZERO.into())], later).await;
+    rebuild(&*store, "acme", VERSION, &[(tomorrow, ZERO.into())], later).await;
     assert!(matches!(store.admit_unticketed(&next, false, later).await.unwrap(), Verdict::Admitted { .. }));
     store.settle_unticketed(&settlement(&yesterday, HOLD), later).await.unwrap();
     let of = |used, held| Some(WindowUse { used, held });

@@ -18,7 +18,7 @@ const SEEDS: u64 = 30;
 const STEPS: usize = 250;
 
 pub(super) async fn suite(fresh: &impl AsyncFn() -> Arc<dyn Counters>) {
-    for told in [Told::First, Told::Begun, Told::Refilled] {
+    for told in [Told::First, Told::Begun, Told::Rebuilt] {
         what_was_read_before_the_store_was_lost_is_refused(fresh, told).await;
     }
     what_lacks_the_store_begins_no_window(fresh().await).await;
@@ -116,7 +116,7 @@ enum Told {
     /// After somebody who has asked, and has yet to read the ledger.
     Begun,
     /// After somebody who has told what the ledger says by then.
-    Refilled,
+    Rebuilt,
 }
 
 /// As a process does: asks, and where that is stale reads the ledger and tells the store. Answers whether it was served; what
@@ -134,14 +134,14 @@ async fn serve(store: &Arc<dyn Counters>, ledger: &mut u64) -> bool {
             Verdict::Refused { .. } => return false,
             Verdict::Stale { incarnation, .. } => {
                 let used = Amounts { requests: *ledger, ..ZERO };
-                assert!(store.refill("acme", Some(incarnation), 7, &[(day(), used.into())], NOW).await.unwrap());
+                assert!(store.rebuild("acme", Some(incarnation), 7, &[(day(), used.into())], NOW).await.unwrap());
             }
         }
     }
-    panic!("a window that was just refilled is missing");
+    panic!("a window that was just rebuilt is missing");
 }
 
-/// Somebody reads the ledger; the store is lost; others refill it and serve; it is lost again; and only then is heard what
+/// Somebody reads the ledger; the store is lost; others rebuild it and serve; it is lost again; and only then is heard what
 /// the ledger said at first. With that, 40 of 25 were served.
 async fn what_was_read_before_the_store_was_lost_is_refused(fresh: &impl AsyncFn() -> Arc<dyn Counters>, told: Told) {
     let mut ledger = 0;
@@ -161,10 +161,10 @@ async fn what_was_read_before_the_store_was_lost_is_refused(fresh: &impl AsyncFn
         Told::Begun => {
             assert!(matches!(third.admit_unticketed(&one_of_few(), false, NOW).await.unwrap(), Verdict::Stale { .. }))
         }
-        Told::Refilled => assert!(serve(&third, &mut ledger).await),
+        Told::Rebuilt => assert!(serve(&third, &mut ledger).await),
     }
     for _ in 0..2 {
-        assert!(!third.refill("acme", Some(old), 7, &read, NOW).await.unwrap(), "{told:?}");
+        assert!(!third.rebuild("acme", Some(old), 7, &read, NOW).await.unwrap(), "{told:?}");
     }
     while serve(&third, &mut ledger).await {}
     assert_eq!(ledger, FEW, "{told:?}");
@@ -174,10 +174,10 @@ async fn what_was_read_before_the_store_was_lost_is_refused(fresh: &impl AsyncFn
 /// What was served without the store is told to the windows that it has; it is no reason to begin one.
 async fn what_lacks_the_store_begins_no_window(store: Arc<dyn Counters>) {
     let read = [(day(), Amounts { requests: 3, ..ZERO }.into())];
-    assert!(!store.refill("acme", None, 7, &read, NOW).await.unwrap(), "a tenant that is not known");
+    assert!(!store.rebuild("acme", None, 7, &read, NOW).await.unwrap(), "a tenant that is not known");
     let Verdict::Stale { windows, .. } = store.admit_unticketed(&ask(), false, NOW).await.unwrap() else { panic!() };
     assert_eq!(windows, [day()]);
-    assert!(store.refill("acme", None, 7, &read, NOW).await.unwrap());
+    assert!(store.rebuild("acme", None, 7, &read, NOW).await.unwrap());
     let Verdict::Stale { settings, windows, .. } = store.admit_unticketed(&ask(), false, NOW).await.unwrap() else {
         panic!()
     };

@@ -305,7 +305,7 @@ impl TenantCounters {
         Settled::WithoutHold
     }
 
-    fn refill(&mut self, incarnation: Option<u64>, settings_version: u64, windows: &[(Window, Charged)]) -> bool {
+    fn rebuild(&mut self, incarnation: Option<u64>, settings_version: u64, windows: &[(Window, Charged)]) -> bool {
         if self.incarnation.is_none() || incarnation.is_some() && incarnation != self.incarnation {
             return false;
         }
@@ -388,7 +388,7 @@ impl Counters for MemoryCounters {
         Ok(())
     }
 
-    async fn refill(
+    async fn rebuild(
         &self,
         tenant: &str,
         incarnation: Option<u64>,
@@ -396,7 +396,7 @@ impl Counters for MemoryCounters {
         windows: &[(Window, Charged)],
         now_ms: u64,
     ) -> Result<bool, StoreError> {
-        Ok(self.with(&Arc::from(tenant), now_ms, |counters| counters.refill(incarnation, settings_version, windows)))
+        Ok(self.with(&Arc::from(tenant), now_ms, |counters| counters.rebuild(incarnation, settings_version, windows)))
     }
 
     async fn close(

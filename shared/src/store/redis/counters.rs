@@ -184,7 +184,7 @@ impl Counters for RedisStore {
         self.ask(call.arg(fields(windows_of(&ask.quotas)))).await.map(drop)
     }
 
-    async fn refill(
+    async fn rebuild(
         &self,
         tenant: &str,
         incarnation: Option<u64>,

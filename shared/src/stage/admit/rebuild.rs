@@ -1,6 +1,6 @@
 //! What the store does not know, read from the directory and the ledger and told to it.
 //!
-//! A window that is missing is refilled before the next admission, and one that lacks what was admitted without the store is
+//! A window that is missing is rebuilt before the next admission, and one that lacks what was admitted without the store is
 //! charged with it (M5). The settings version rides along (T2). What is told names the incarnation of the admission that asked for
 //! it: a store that was lost again since refuses it, and says so to the admission that follows.
 
@@ -26,7 +26,7 @@ pub(crate) async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
     let now_ms = gateway.clock.now_ms();
     let windows = quota_windows(&work.caller.tenant, now_ms);
     let charged = async {
-        // Whether it is back at all, before the ledger is asked for nothing. A window that it lost is refilled with all that
+        // Whether it is back at all, before the ledger is asked for nothing. A window that it lost is rebuilt with all that
         // was used of it, in its turn: a strict tenant's stays closed first.
         let known = gateway.store.counters().usage(&tenant, &windows, now_ms).await?;
         let kept: Vec<Window> =
@@ -116,7 +116,7 @@ async fn tell(work: &Work<'_>, incarnation: Option<u64>, windows: &[Window], now
     for window in windows {
         totals.push((*window, gateway.ledger.totals(&tenant.uid, window).await.map_err(ledger_is_down)?));
     }
-    gateway.store.counters().refill(&tenant.uid, incarnation, tenant.version, &totals, now_ms).await?;
+    gateway.store.counters().rebuild(&tenant.uid, incarnation, tenant.version, &totals, now_ms).await?;
     Ok(())
 }
 

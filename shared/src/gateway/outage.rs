@@ -1,6 +1,6 @@
 //! What this process keeps while the store is down, and what the store is sent when it is back.
 //!
-//! A call to the store that failed may have been heard. An admission is therefore taken back when the store is back, and
+//! A call to the store that failed may have arrived. An admission is therefore taken back when the store is back, and
 //! a settlement sent again: both are idempotent, in any order (M2). What could never be sent expires by its lease, and is
 //! charged in full.
 
@@ -24,7 +24,7 @@ const PAID_AT_ONCE: usize = 64;
 /// For how long one request goes on sending them.
 const PAYING: Duration = Duration::from_millis(250);
 
-/// A call that the store may not have heard.
+/// A call that may not have reached the store.
 #[derive(Debug, Clone)]
 pub(crate) enum Owed {
     /// What a request used.

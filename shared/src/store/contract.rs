@@ -34,7 +34,7 @@ pub async fn counters(fresh: impl AsyncFn() -> Arc<dyn Counters>) {
     interleavings::suite(&fresh).await;
 }
 
-/// The incarnation of a tenant's counters, as a request is told it whose settings the store has not heard of.
+/// The incarnation of a tenant's counters, as a request is told it whose settings the store was not told.
 ///
 /// # Panics
 /// If such a request is not told that it is stale.

@@ -255,7 +255,7 @@ pub trait Counters: Send + Sync {
     /// caller, and again after a minute.
     fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold>;
 
-    /// The ledger has heard of these.
+    /// These are recorded in the ledger.
     async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError>;
 
     /// Forgets a tenant: windows, holds, rates and settings.

@@ -49,7 +49,7 @@ struct TenantCounters {
     holds: HashMap<RequestId, Hold>,
     settled: HashSet<RequestId>,
     settled_order: VecDeque<RequestId>,
-    /// Expired holds that the ledger has not heard of, and when they were last told to somebody.
+    /// Expired holds that the ledger has not recorded, and when they were last told to somebody.
     lost: Vec<(ExpiredHold, u64)>,
     /// The time as of the latest call.
     now_ms: u64,

@@ -35,7 +35,7 @@ const SKIP_MS: u64 = 1_000;
 pub(super) struct Answers {
     /// One for each command.
     values: Vec<Value>,
-    /// Whether the batch was sent twice; then what was sent first may yet be heard, after what is answered here.
+    /// Whether the batch was sent twice; then a copy of it may arrive after what is answered here.
     pub(super) again: bool,
 }
 

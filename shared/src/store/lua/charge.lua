@@ -1,4 +1,4 @@
--- Charges windows; prelude of the scripts that end a request.
+-- Charges windows; prelude of the scripts that end a request. See ADR 9.
 
 -- Adds to `write`, for HSET, the windows that are known, whose fields are ARGV[5] and following and whose values kept[3] and
 -- following: what `hold` held of them, if there is one, is replaced by what was used, AMOUNTS unpacked.

@@ -1,4 +1,4 @@
--- The generic cell rate algorithm, as limit/gcra.rs has it; prelude of the scripts that take from a rate or correct it.
+-- The generic cell rate algorithm, as limit/gcra.rs has it; prelude of the scripts that take from a rate or correct it. See ADR 9.
 -- The state of a rate is an instant, in ms, and ticks of 1/limit ms on top; a limit of 0 is none. All is done on the
 -- backlog, max(0, state - now) in ticks, whose numbers are whole and below 2^53 while burst * period is; so nothing is
 -- rounded but what the caller is told. A backlog of more than twice the burst is a clock that was set back, and counts as

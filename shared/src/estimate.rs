@@ -22,7 +22,7 @@ const USUAL_OUTPUT_TOKENS: u64 = 256;
 /// The least that any request takes of the token rate.
 pub(crate) const LEAST_TOKENS: u64 = MESSAGE_TOKENS / 2;
 
-/// Input tokens of a facts.
+/// Input tokens of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputEstimate {
     /// Seldom exceeded.
@@ -32,7 +32,7 @@ pub struct InputEstimate {
 }
 
 impl InputEstimate {
-    /// Estimates the input of a facts.
+    /// Estimates the input of a request.
     #[must_use]
     pub fn of(facts: &Facts) -> Self {
         let text_bytes = facts.body_bytes.saturating_sub(facts.image_bytes) as u64;

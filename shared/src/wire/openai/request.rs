@@ -105,25 +105,28 @@ impl Reader {
             "stop" if !value.get().starts_with(['"', '[']) => {
                 return Err(Error::invalid(name, "`stop` must be a string or a list of strings."));
             }
-            "tools" | "functions" => {
-                let tools = each(name, value, "must be a list of objects", |i, tool| {
-                    let path = || format!("{name}[{i}]");
-                    if !tool.get().starts_with('{') {
-                        return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
-                    }
-                    let tool: WireTool<'_> = serde_json::from_str(tool.get()).map_err(|_| {
-                        Error::invalid(path() + ".type", format!("`{}.type` must be a string, given once.", path()))
-                    })?;
-                    if tool.kind.is_some_and(|kind| paid::tool_changes_price(&kind)) {
-                        self.facts.paid_extra.get_or_insert_with(|| (path() + ".type").into());
-                    }
-                    Ok(())
-                })?;
-                self.facts.needs.tools = tools > 0;
-            }
+            "tools" | "functions" => self.read_tools(name, value)?,
             "response_format" => self.facts.answer_format = answer_format(value)?,
             _ => {}
         }
+        Ok(())
+    }
+
+    fn read_tools(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        let tools = each(name, value, "must be a list of objects", |i, tool| {
+            let path = || format!("{name}[{i}]");
+            if !tool.get().starts_with('{') {
+                return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
+            }
+            let tool: WireTool<'_> = serde_json::from_str(tool.get()).map_err(|_| {
+                Error::invalid(path() + ".type", format!("`{}.type` must be a string, given once.", path()))
+            })?;
+            if tool.kind.is_some_and(|kind| paid::tool_changes_price(&kind)) {
+                self.facts.paid_extra.get_or_insert_with(|| (path() + ".type").into());
+            }
+            Ok(())
+        })?;
+        self.facts.needs.tools = tools > 0;
         Ok(())
     }
 

@@ -45,7 +45,7 @@ use std::sync::Arc;
 /// Serves a request that is in this format on a task of its own.
 pub(crate) async fn run(gateway: &Arc<Gateway>, format: &'static dyn Format, incoming: Incoming) -> Answer {
     let journal = Journal::open(gateway.clock.now_ms());
-    let (reply, answer) = Reply::new(format.writer(journal.id));
+    let (reply, answer) = Reply::new(format.writer(journal.receipt.id));
     let (gateway, counted) = (gateway.clone(), gateway.running.begin());
     // The request outlives its client: whoever disconnects still pays for what the provider bills (M4). Under Lambda
     // the process lives on until the answer's last byte, which this task sends.
@@ -85,7 +85,7 @@ async fn serve(
 async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     let mut decision = decided(work).await?;
     refuse_known(work)?;
-    let mut admitting = Admitting::new(work.gateway, work.journal.id);
+    let mut admitting = Admitting::new(work.gateway, work.journal.receipt.id);
     if let Some(kept) = claim(work).await? {
         // What was answered once is limited by the rates like any request, and by what the key may do now.
         while admit_rate(work, &decision, &mut admitting).await?.is_stale() {

@@ -268,6 +268,39 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// The receipt of a request that has only begun.
+    #[must_use]
+    pub fn begun(id: RequestId, created_at_ms: u64) -> Self {
+        Self {
+            id,
+            tenant: "".into(),
+            tenant_uid: None,
+            key_last4: "".into(),
+            created_at_ms,
+            status: 0,
+            requested_model: "".into(),
+            model: None,
+            tier: None,
+            intent: None,
+            difficulty: None,
+            cache: CacheStatus::Bypass,
+            streamed: false,
+            upgraded: false,
+            config_version: 0,
+            tags: BTreeMap::new(),
+            usage: Usage::default(),
+            cost_nusd: 0,
+            estimated: false,
+            latency_ms: 0.0,
+            overhead_ms: 0.0,
+            ttft_ms: None,
+            reasons: Vec::new(),
+            attempts: Vec::new(),
+            windows: Vec::new(),
+            outage: false,
+        }
+    }
+
     /// What it, and all that it adds to, is kept under.
     #[must_use]
     pub fn uid(&self) -> &Arc<str> {

@@ -28,7 +28,7 @@ impl Gateway {
 /// The decision about a request, with nothing dispatched, for `POST /v1/route`.
 async fn route(gateway: &Gateway, incoming: Incoming) -> Answer {
     let mut journal = Journal::open(gateway.clock.now_ms());
-    let (mut reply, answer) = Reply::new(CHAT.writer(journal.id));
+    let (mut reply, answer) = Reply::new(CHAT.writer(journal.receipt.id));
     match decided(gateway, incoming, &mut journal).await {
         Ok(body) => reply.whole(&journal, 200, Bytes::from(body.to_string())),
         Err(error) => refuse(gateway, &mut journal, &mut reply, error),
@@ -42,11 +42,11 @@ async fn route(gateway: &Gateway, incoming: Incoming) -> Answer {
 
 async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -> Result<Value, Error> {
     let asked = read(gateway, &CHAT, incoming, journal).await?;
-    let own = std::mem::replace(journal, Journal::open(journal.created_at_ms));
+    let own = std::mem::replace(journal, Journal::open(journal.receipt.created_at_ms));
     let mut work = Work::new(gateway, asked, own);
     let told = async {
         let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
-        let mut admitting = Admitting::new(gateway, work.journal.id);
+        let mut admitting = Admitting::new(gateway, work.journal.receipt.id);
         while admit_rate(&mut work, &decision, &mut admitting).await?.is_stale() {
             decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
         }

@@ -3,11 +3,10 @@
 use crate::gateway::Gateway;
 use crate::limit::window::{Window, WindowKind};
 use crate::money::Usage;
-use crate::receipt::{CacheStatus, Receipt};
+use crate::receipt::Receipt;
 use crate::store::ExpiredHold;
 use crate::tenant::{id_of, uid_apart};
 use futures_util::future::join_all;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -48,33 +47,17 @@ fn receipt_of(uid: &str, lost: &ExpiredHold, config_version: u64) -> Receipt {
         windows.push(Window::month(lost.id.created_at_ms()));
     }
     Receipt {
-        id: lost.id,
         tenant: id_of(uid).into(),
         tenant_uid: uid_apart(&uid.into()),
-        key_last4: "".into(),
-        created_at_ms: lost.id.created_at_ms(),
         status: 500,
-        requested_model: "".into(),
-        model: None,
-        tier: None,
-        intent: None,
-        difficulty: None,
-        cache: CacheStatus::Bypass,
-        streamed: false,
-        upgraded: false,
         config_version,
-        tags: BTreeMap::new(),
         // Which of its tokens were input is not known any more.
         usage: Usage { input_tokens: lost.held.tokens, ..Usage::default() },
         cost_nusd: lost.held.cost_nusd,
         estimated: true,
-        latency_ms: 0.0,
-        overhead_ms: 0.0,
-        ttft_ms: None,
         reasons: vec!["its process was lost: all that was held for it is charged".to_owned()],
-        attempts: Vec::new(),
         windows,
-        outage: false,
+        ..Receipt::begun(lost.id, lost.id.created_at_ms())
     }
 }
 

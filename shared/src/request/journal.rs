@@ -5,42 +5,22 @@
 //! waited for.
 
 use crate::id::RequestId;
-use crate::limit::window::Window;
 use crate::money::Usage;
-use crate::receipt::{Attempt, AttemptKind, CacheStatus, Intent, Receipt};
+use crate::receipt::{AttemptKind, Receipt};
 use crate::store::RateStatus;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    pub(crate) id: RequestId,
-    pub(crate) created_at_ms: u64,
+    /// What is to be kept of it; what only the end can tell is missing until [`Journal::close`].
+    pub(crate) receipt: Receipt,
     pub(crate) started: Instant,
-    pub(crate) tenant: Arc<str>,
-    pub(crate) tenant_uid: Option<Arc<str>>,
-    pub(crate) key_last4: Arc<str>,
-    pub(crate) requested_model: Arc<str>,
-    pub(crate) model: Option<Arc<str>>,
-    pub(crate) tier: Option<Arc<str>>,
-    pub(crate) intent: Option<Intent>,
-    pub(crate) difficulty: Option<f32>,
-    pub(crate) cache: CacheStatus,
+    /// How old the remembered answer is.
     pub(crate) age_ms: Option<u64>,
-    pub(crate) streamed: bool,
-    pub(crate) upgraded: bool,
-    pub(crate) tags: BTreeMap<String, String>,
-    pub(crate) attempts: Vec<Attempt>,
-    pub(crate) reasons: Vec<String>,
-    pub(crate) ttft_ms: Option<f64>,
     pub(crate) rates: RateStatus,
     pub(crate) degraded: Vec<&'static str>,
-    pub(crate) windows: Vec<Window>,
-    /// Whether it was admitted without the store.
-    pub(crate) outage: bool,
     /// How long providers were waited for.
     waited: Duration,
 }
@@ -49,29 +29,11 @@ impl Journal {
     /// A journal for a request that came in now.
     pub(crate) fn open(now_ms: u64) -> Self {
         Self {
-            id: RequestId::new(now_ms),
-            created_at_ms: now_ms,
+            receipt: Receipt::begun(RequestId::new(now_ms), now_ms),
             started: Instant::now(),
-            tenant: "".into(),
-            tenant_uid: None,
-            key_last4: "".into(),
-            requested_model: "".into(),
-            model: None,
-            tier: None,
-            intent: None,
-            difficulty: None,
-            cache: CacheStatus::Bypass,
             age_ms: None,
-            streamed: false,
-            upgraded: false,
-            tags: BTreeMap::new(),
-            attempts: Vec::new(),
-            reasons: Vec::new(),
-            ttft_ms: None,
             rates: RateStatus::default(),
             degraded: Vec::new(),
-            windows: Vec::new(),
-            outage: false,
             waited: Duration::ZERO,
         }
     }
@@ -98,7 +60,7 @@ impl Journal {
 
     /// Why something was done.
     pub(crate) fn because(&mut self, reason: impl Into<String>) {
-        self.reasons.push(reason.into());
+        self.receipt.reasons.push(reason.into());
     }
 
     pub(crate) fn latency_ms(&self) -> f64 {
@@ -112,49 +74,29 @@ impl Journal {
     /// What all attempts used.
     pub(crate) fn usage(&self) -> Usage {
         let mut usage = Usage::default();
-        self.attempts.iter().for_each(|attempt| usage.plus(&attempt.usage));
+        self.receipt.attempts.iter().for_each(|attempt| usage.plus(&attempt.usage));
         usage
     }
 
     /// What all attempts cost.
     pub(crate) fn cost_nusd(&self) -> u64 {
-        self.attempts.iter().fold(0, |sum, attempt| sum.saturating_add(attempt.cost_nusd))
+        self.receipt.attempts.iter().fold(0, |sum, attempt| sum.saturating_add(attempt.cost_nusd))
     }
 
     pub(crate) fn failed_over(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.kind == AttemptKind::Failover)
+        self.receipt.attempts.iter().any(|attempt| attempt.kind == AttemptKind::Failover)
     }
 
-    /// The receipt, as of now.
-    pub(crate) fn receipt(&self, status: u16, config_version: u64) -> Receipt {
+    /// Completes the receipt, as of now.
+    pub(crate) fn close(&mut self, status: u16, config_version: u64) {
         let round = |ms: f64| (ms * 1000.0).round() / 1000.0;
-        Receipt {
-            id: self.id,
-            tenant: self.tenant.clone(),
-            tenant_uid: self.tenant_uid.clone(),
-            key_last4: self.key_last4.clone(),
-            created_at_ms: self.created_at_ms,
-            status,
-            requested_model: self.requested_model.clone(),
-            model: self.model.clone(),
-            tier: self.tier.clone(),
-            intent: self.intent.clone(),
-            difficulty: self.difficulty,
-            cache: self.cache,
-            streamed: self.streamed,
-            upgraded: self.upgraded,
-            config_version,
-            tags: self.tags.clone(),
-            usage: self.usage(),
-            cost_nusd: self.cost_nusd(),
-            estimated: self.attempts.iter().any(|attempt| attempt.estimated),
-            latency_ms: round(self.latency_ms()),
-            overhead_ms: round(self.overhead_ms()),
-            ttft_ms: self.ttft_ms.map(round),
-            reasons: self.reasons.clone(),
-            attempts: self.attempts.clone(),
-            windows: self.windows.clone(),
-            outage: self.outage,
-        }
+        let (usage, cost_nusd) = (self.usage(), self.cost_nusd());
+        let (latency_ms, overhead_ms) = (round(self.latency_ms()), round(self.overhead_ms()));
+        let receipt = &mut self.receipt;
+        (receipt.status, receipt.config_version) = (status, config_version);
+        (receipt.usage, receipt.cost_nusd) = (usage, cost_nusd);
+        receipt.estimated = receipt.attempts.iter().any(|attempt| attempt.estimated);
+        (receipt.latency_ms, receipt.overhead_ms) = (latency_ms, overhead_ms);
+        receipt.ttft_ms = receipt.ttft_ms.map(round);
     }
 }

@@ -212,30 +212,30 @@ fn error_headers(headers: &mut HeaderMap, told: &Told) {
 fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(24);
     let mut set = |name: &'static str, value: &str| put(&mut headers, HeaderName::from_static(name), value);
-    set("x-request-id", &journal.id.to_string());
-    if let Some(model) = &journal.model {
+    set("x-request-id", &journal.receipt.id.to_string());
+    if let Some(model) = &journal.receipt.model {
         set("x-gateway-model", model);
     }
-    if let Some(tier) = &journal.tier {
+    if let Some(tier) = &journal.receipt.tier {
         set("x-gateway-tier", tier);
     }
-    if let Some(intent) = &journal.intent {
+    if let Some(intent) = &journal.receipt.intent {
         set("x-gateway-intent", &intent.name);
         set("x-gateway-intent-confidence", &format!("{:.3}", intent.confidence));
         set("x-gateway-intent-source", intent.source.as_str());
-    } else if !journal.requested_model.is_empty() {
+    } else if !journal.receipt.requested_model.is_empty() {
         set("x-gateway-intent-source", "pinned");
     }
-    set("x-gateway-cache", journal.cache.as_str());
+    set("x-gateway-cache", journal.receipt.cache.as_str());
     if let Some(age_ms) =
-        journal.age_ms.filter(|_| matches!(journal.cache, CacheStatus::Hit | CacheStatus::HitSemantic))
+        journal.age_ms.filter(|_| matches!(journal.receipt.cache, CacheStatus::Hit | CacheStatus::HitSemantic))
     {
         set("age", &(age_ms / 1000).to_string());
     }
     let truth = |yes: bool| if yes { "true" } else { "false" };
-    set("x-gateway-attempts", &journal.attempts.len().to_string());
+    set("x-gateway-attempts", &journal.receipt.attempts.len().to_string());
     set("x-gateway-failover", truth(journal.failed_over()));
-    set("x-gateway-upgraded", truth(journal.upgraded));
+    set("x-gateway-upgraded", truth(journal.receipt.upgraded));
     if time == HeaderTime::Final {
         set("x-gateway-cost-usd", &format_usd(journal.cost_nusd()));
         set("x-gateway-overhead-ms", &format!("{:.3}", journal.overhead_ms()));

@@ -89,8 +89,8 @@ impl<'a> Work<'a> {
 
     /// Writes a decision into the journal.
     pub(crate) fn note(&mut self, decision: &Decision) {
-        self.journal.tier = decision.tier.as_ref().map(|tier| tier.name.clone());
-        self.journal.intent.clone_from(&decision.intent);
-        self.journal.difficulty = decision.difficulty;
+        self.journal.receipt.tier = decision.tier.as_ref().map(|tier| tier.name.clone());
+        self.journal.receipt.intent.clone_from(&decision.intent);
+        self.journal.receipt.difficulty = decision.difficulty;
     }
 }

@@ -29,7 +29,7 @@ pub(crate) async fn claim(work: &mut Work<'_>) -> Result<Option<Bytes>, Error> {
     let key = IdempotencyKey { tenant: work.caller.tenant.uid.clone(), hash };
     let now_ms = work.gateway.clock.now_ms();
     let lease_until_ms = work.lease_until_ms(now_ms);
-    let id = work.journal.id;
+    let id = work.journal.receipt.id;
     let begun = work.gateway.ledger.begin(&key, work.request.hash(), id, lease_until_ms, now_ms).await;
     let claimed = match begun {
         Ok(Begun::Fresh) => Ok(None),
@@ -61,7 +61,7 @@ pub(crate) async fn finish(work: &Work<'_>, answer: Option<(HeaderMap, Bytes)>) 
     });
     let now_ms = work.gateway.clock.now_ms();
     if let Err(error) = work.gateway.ledger.finish(key, *id, kept, now_ms).await {
-        tracing::error!(request = %work.journal.id, %error, "an idempotency key stays claimed until its lease ends");
+        tracing::error!(request = %work.journal.receipt.id, %error, "an idempotency key stays claimed until its lease ends");
     }
 }
 

@@ -30,12 +30,12 @@ pub(crate) async fn deliver(
     reply: &mut Reply,
 ) -> Outcome {
     let model = winner.model;
-    work.journal.model = Some(model.name.clone());
+    work.journal.receipt.model = Some(model.name.clone());
     let hide = Hide { logprobs: winner.hide_logprobs, usage: !work.request.facts.include_usage };
     let opened = match winner.answer {
         Response::Whole(completion) => {
             if !reply.client_is_there()
-                && let Some(attempt) = work.journal.attempts.get_mut(winner.attempt)
+                && let Some(attempt) = work.journal.receipt.attempts.get_mut(winner.attempt)
             {
                 attempt.outcome = AttemptOutcome::ClientGone;
             }
@@ -45,11 +45,11 @@ pub(crate) async fn deliver(
         Response::Stream(opened) => opened,
     };
     let times = opened.times();
-    work.journal.ttft_ms = Some(work.journal.latency_ms());
+    work.journal.receipt.ttft_ms = Some(work.journal.latency_ms());
     reply.begin(&work.journal);
     let is_cached = hold.cache_key.is_some()
         && doubt.is_none()
-        && (work.journal.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache);
+        && (work.journal.receipt.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache);
     let keep = match work.gateway.config.cache.max_entry_bytes {
         _ if work.claim.is_some() => Keep::Needed,
         most_bytes if is_cached => Keep::Wanted(usize::try_from(most_bytes).unwrap_or(usize::MAX)),
@@ -63,17 +63,17 @@ pub(crate) async fn deliver(
         _ if ended.no_room => Outcome::failed(Error::Overloaded),
         Some(error) if error.fault == Fault::NoRoom => Outcome::failed(Error::Overloaded),
         Some(_) if work.left_ms() == 0 => Outcome::failed(Error::DeadlineExceeded),
-        Some(_) => Outcome::failed(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() }),
+        Some(_) => Outcome::failed(Error::AllCandidatesFailed { attempts: work.journal.receipt.attempts.clone() }),
         None => Outcome::streamed(ended.kept.map(Into::into), ended.stopped && doubt.is_none()),
     }
 }
 
 /// Sends a remembered answer.
 pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, reply: &mut Reply) {
-    work.journal.cache = CacheStatus::Hit;
-    work.journal.age_ms = Some(work.journal.created_at_ms.saturating_sub(remembered.created_at_ms));
-    work.journal.model = Some(remembered.model);
-    work.journal.tier = remembered.tier;
+    work.journal.receipt.cache = CacheStatus::Hit;
+    work.journal.age_ms = Some(work.journal.receipt.created_at_ms.saturating_sub(remembered.created_at_ms));
+    work.journal.receipt.model = Some(remembered.model);
+    work.journal.receipt.tier = remembered.tier;
     let body = work.room.grow(remembered.body.len()).map(|()| remembered.body);
     let body = body.map_err(Error::from);
     settle_hit(work, &body, reply).await;
@@ -93,7 +93,7 @@ pub(crate) fn last_byte(work: &mut Work<'_>, outcome: Outcome, reply: &mut Reply
     match (outcome.error, outcome.body) {
         (Some(error), _) => {
             if matches!(error, Error::Internal(_)) {
-                tracing::error!(request = %work.journal.id, %error, "a bug of ours");
+                tracing::error!(request = %work.journal.receipt.id, %error, "a bug of ours");
             }
             reply.error(&work.journal, &error);
         }
@@ -105,11 +105,11 @@ pub(crate) fn last_byte(work: &mut Work<'_>, outcome: Outcome, reply: &mut Reply
 /// Tells the client no. Nothing was held any more; what the gateway itself refuses counts nothing (M7).
 pub(crate) fn refuse(gateway: &Gateway, journal: &mut Journal, reply: &mut Reply, error: Error) {
     if let Error::Internal(why) | Error::Unavailable(why) = &error {
-        tracing::error!(request = %journal.id, why, "a request could not be served");
+        tracing::error!(request = %journal.receipt.id, why, "a request could not be served");
     }
     if matches!(error, Error::Overloaded) && gateway.budget.is_to_be_told(gateway.clock.now_ms()) {
         let (taken_bytes, most_bytes) = (gateway.budget.taken().0, gateway.budget.most());
-        tracing::warn!(tenant = %journal.tenant, taken_bytes, most_bytes, "no memory is left for a request; see [server] memory_bytes");
+        tracing::warn!(tenant = %journal.receipt.tenant, taken_bytes, most_bytes, "no memory is left for a request; see [server] memory_bytes");
     }
     gateway.metrics.refused();
     reply.error(journal, &error);

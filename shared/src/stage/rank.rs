@@ -62,5 +62,5 @@ pub(crate) async fn candidates(work: &mut Work<'_>, decision: &Decision, known: 
         }
     };
     let (tenant, most) = (&work.caller.tenant.uid, work.request.facts.max_output_tokens);
-    rank(&decision.candidates, &health, tenant, most, work.journal.id.draw(), &gateway.config.health)
+    rank(&decision.candidates, &health, tenant, most, work.journal.receipt.id.draw(), &gateway.config.health)
 }

@@ -30,12 +30,12 @@ pub(crate) async fn read(
     let limit = Duration::from_millis(gateway.config.request_deadline_ms);
     let end = incoming.time_left.map(|left| journal.started + (left - SETTLE_TIME.min(left / 4)));
     let deadline = |begun: Instant| gateway.running.deadline(end.map_or(begun + limit, |end| end.min(begun + limit)));
-    let caller = gateway.authenticator.authenticate(key_of(&incoming.headers), journal.created_at_ms).await?;
-    journal.tenant = caller.tenant.id.clone();
-    journal.tenant_uid = uid_apart(&caller.tenant.uid);
-    journal.key_last4 = caller.key_last4.clone();
+    let caller = gateway.authenticator.authenticate(key_of(&incoming.headers), journal.receipt.created_at_ms).await?;
+    journal.receipt.tenant = caller.tenant.id.clone();
+    journal.receipt.tenant_uid = uid_apart(&caller.tenant.uid);
+    journal.receipt.key_last4 = caller.key_last4.clone();
     let wants = Instructions::read(&incoming.headers)?;
-    journal.tags = wants.tags.clone();
+    journal.receipt.tags = wants.tags.clone();
     // One that a remembered answer may serve takes no tokens.
     let reads_cache = !matches!(wants.cache, CacheUse::NoStore | CacheUse::NoCache);
     let may_hit = caller.tenant.settings.cache.enabled && reads_cache || wants.idempotency_key.is_some();
@@ -51,7 +51,8 @@ pub(crate) async fn read(
     let request = deadline.bound(parsed).await.map_err(|_| Error::DeadlineExceeded)??;
     let facts = &request.facts;
     room.grow(if facts.stream { STREAM_BYTES } else { 0 })?;
-    journal.requested_model = if facts.model.is_empty() { facts.models[0].clone() } else { facts.model.clone() };
-    journal.streamed = facts.stream;
+    journal.receipt.requested_model =
+        if facts.model.is_empty() { facts.models[0].clone() } else { facts.model.clone() };
+    journal.receipt.streamed = facts.stream;
     Ok(Asked { caller, request, wants, room, deadline })
 }

@@ -52,8 +52,9 @@ impl Outcome {
 pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, reply: &Reply) {
     let gateway = work.gateway;
     let status = outcome.error.as_ref().map_or(200, |error| error.told().status);
-    let receipt = work.journal.receipt(status, gateway.config.version);
-    if work.journal.attempts.is_empty() {
+    work.journal.close(status, gateway.config.version);
+    let receipt = &work.journal.receipt;
+    if work.journal.receipt.attempts.is_empty() {
         gateway.metrics.refused();
         tokio::join!(release(work, &hold), finish(work, None), remember_label(work));
     } else {
@@ -61,7 +62,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
         let used = receipt.amounts();
         let settlement = Settlement {
             tenant: hold.ask.tenant.clone(),
-            id: work.journal.id,
+            id: work.journal.receipt.id,
             windows: hold.ask.quotas.iter().map(|quota| quota.window).collect(),
             used,
             lease_until_ms: hold.ask.lease_until_ms,
@@ -77,7 +78,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
             remember_label(work),
             gateway.record_expired_holds(&settlement.tenant),
             finish(work, whole),
-            record(gateway, &receipt),
+            record(gateway, receipt),
         );
         if !recorded {
             work.journal.degrade("ledger");
@@ -86,12 +87,12 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
             // Once the ledger has it, it may come with a rebuild.
             gateway.outage.owe(Owed::Settle(Settlement { only_held: recorded, ..settlement.clone() }, hold.ticket));
         }
-        if work.journal.outage {
+        if work.journal.receipt.outage {
             // Only now can the ledger tell what there is to charge.
             gateway.outage.note_uncharged(&settlement.tenant);
         }
         if exceeds(used, hold.held) {
-            tracing::warn!(request = %work.journal.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
+            tracing::warn!(request = %work.journal.receipt.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
         }
     }
 }
@@ -118,12 +119,13 @@ fn kept(work: &Work<'_>, reply: &Reply, body: Bytes, streamed: bool) -> (HeaderM
 /// it came with an idempotency key: it was counted when it was admitted.
 pub(crate) async fn settle_hit(work: &mut Work<'_>, body: &Result<Bytes, Error>, reply: &Reply) {
     let gateway = work.gateway;
-    work.journal.ttft_ms = Some(work.journal.latency_ms());
+    work.journal.receipt.ttft_ms = Some(work.journal.latency_ms());
     let status = body.as_ref().err().map_or(200, |error| error.told().status);
-    let receipt = work.journal.receipt(status, gateway.config.version);
-    log(&receipt);
-    if let Err(error) = gateway.record_hit(&receipt) {
-        log_for_replay(gateway, &receipt, &error);
+    work.journal.close(status, gateway.config.version);
+    let receipt = &work.journal.receipt;
+    log(receipt);
+    if let Err(error) = gateway.record_hit(receipt) {
+        log_for_replay(gateway, receipt, &error);
     }
     if work.claim.is_some() {
         let answer = body.as_ref().ok().map(|body| kept(work, reply, body.clone(), work.request.facts.stream));
@@ -140,7 +142,7 @@ async fn charge(
     now_ms: u64,
 ) -> bool {
     let (gateway, id) = (work.gateway, settlement.id);
-    let settled = match work.journal.outage {
+    let settled = match work.journal.receipt.outage {
         true => gateway.outage.counters.settle(settlement, ticket, now_ms).await,
         false => gateway.store.settle(settlement, ticket, &work.observations, write, now_ms).await,
     };
@@ -157,7 +159,7 @@ async fn charge(
     if settlement.token_rate.is_some_and(|(_, taken, used)| used < taken) {
         gateway.over_rate.forget(&settlement.tenant);
     }
-    if !work.journal.outage {
+    if !work.journal.receipt.outage {
         gateway.pay().await;
     }
     true

@@ -67,7 +67,7 @@ pub(crate) async fn upgrade(
     doubt: String,
 ) -> Produced {
     work.journal.because(format!("{}: {doubt}", first.model.name));
-    if let Some(attempt) = work.journal.attempts.get_mut(first.attempt) {
+    if let Some(attempt) = work.journal.receipt.attempts.get_mut(first.attempt) {
         attempt.outcome = AttemptOutcome::LowConfidence;
     }
     let (models, _, _) =
@@ -91,8 +91,8 @@ pub(crate) async fn upgrade(
     work.running = Amounts::default();
     match answered {
         Ok(better) => {
-            work.journal.upgraded = true;
-            work.journal.tier = Some(stronger.name.clone());
+            work.journal.receipt.upgraded = true;
+            work.journal.receipt.tier = Some(stronger.name.clone());
             Produced { set_aside: set_aside(work, first), ..Produced::good(better) }
         }
         Err(error) => {

@@ -191,7 +191,7 @@ pub(crate) async fn extend(
 pub(crate) async fn extend_for_attempt(work: &mut Work<'_>, hold: &mut Hold, model: &Arc<Model>) -> Extension {
     let mut models = vec![model.clone()];
     let extension = extend(work, hold, &mut models, SoFar::Ended).await;
-    if extension == Extension::Covered || extension == Extension::Exhausted && !work.journal.outage {
+    if extension == Extension::Covered || extension == Extension::Exhausted && !work.journal.receipt.outage {
         return extension;
     }
     let more = target(work, hold, &models, SoFar::Ended).minus(hold.held);

@@ -84,7 +84,7 @@ pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Ad
     let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
     Admission {
         tenant: tenant.uid.clone(),
-        id: work.journal.id,
+        id: work.journal.receipt.id,
         settings_version: tenant.version,
         request_rate: rate(limits.requests_per_minute),
         token_rate: rate(limits.tokens_per_minute),

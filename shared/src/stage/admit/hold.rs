@@ -63,7 +63,7 @@ pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
     gateway.over_rate.forget(&hold.ask.tenant);
     let released = counters(work).release(&hold.ask, &hold.ticket, gateway.clock.now_ms()).await;
     if let Err(error) = released {
-        tracing::warn!(request = %work.journal.id, %error, "a hold is not released yet");
+        tracing::warn!(request = %work.journal.receipt.id, %error, "a hold is not released yet");
         gateway.outage.owe(Owed::Release(Box::new(hold.ask.clone()), hold.ticket));
     }
 }
@@ -71,7 +71,7 @@ pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
 /// The counters that a request was admitted by.
 pub(crate) fn counters<'a>(work: &Work<'a>) -> &'a dyn Counters {
     let gateway = work.gateway;
-    if work.journal.outage { &gateway.outage.counters } else { gateway.store.counters() }
+    if work.journal.receipt.outage { &gateway.outage.counters } else { gateway.store.counters() }
 }
 
 /// A refusal of the store, as the client is told it.

@@ -73,10 +73,10 @@ async fn admit_without_store(work: &mut Work<'_>, decision: &mut Decision, why: 
         return Err(Error::Unavailable(why.0));
     }
     gateway.metrics.store_failed();
-    work.journal.cache = CacheStatus::Bypass;
+    work.journal.receipt.cache = CacheStatus::Bypass;
     let now_ms = gateway.clock.now_ms();
     let ask = admission(work, decision, now_ms);
-    work.journal.windows = receipt_windows(&work.caller, now_ms);
+    work.journal.receipt.windows = receipt_windows(&work.caller, now_ms);
     let mut admitted = without_store::admit(work, ask, why.clone()).await;
     if let Err(Refused::Down(_)) = &admitted
         && leave_out_all_but_the_cheapest(work, decision)
@@ -110,12 +110,13 @@ async fn admit_by_store(
     let wanted = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     while admitting.has_try_left() {
         let cache_key = cache_key(work);
-        work.journal.cache = if cache_key.is_some() && wanted { CacheStatus::Miss } else { CacheStatus::Bypass };
+        work.journal.receipt.cache =
+            if cache_key.is_some() && wanted { CacheStatus::Miss } else { CacheStatus::Bypass };
         if work.wants.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
             return Err(Error::NotCached.into());
         }
         let now_ms = work.gateway.clock.now_ms();
-        work.journal.windows = receipt_windows(&work.caller, now_ms);
+        work.journal.receipt.windows = receipt_windows(&work.caller, now_ms);
         let reads = cache_key.as_ref().filter(|_| wanted && admitting.is_readable);
         let asked = ask(work, decision, reads, &mut admitting.ticket, now_ms).await.map_err(|(ask, error)| {
             admitting.note(&ask);
@@ -153,8 +154,8 @@ async fn let_in(
         // Another version wrote it. A hit was counted and nothing is held: what follows is another request.
         Some(None) => {
             admitting.is_readable = false;
-            work.journal.id = RequestId::new(work.gateway.clock.now_ms());
-            admitting.begin_anew(work.journal.id);
+            work.journal.receipt.id = RequestId::new(work.gateway.clock.now_ms());
+            admitting.begin_anew(work.journal.receipt.id);
             return Ok(None);
         }
         None => {}
@@ -187,8 +188,8 @@ async fn refused(
         && leave_out(work, decision, quota, &ask.quotas, now_ms).await?
     {
         // A copy of what was refused may still arrive: what follows is another request.
-        work.journal.id = RequestId::new(now_ms);
-        admitting.begin_anew(work.journal.id);
+        work.journal.receipt.id = RequestId::new(now_ms);
+        admitting.begin_anew(work.journal.receipt.id);
         return Ok(());
     }
     note_refusal(work.gateway, &ask, refusal, rates, now_ms);

@@ -82,10 +82,14 @@ pub(crate) fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
 
 /// What is to be remembered of an answer, if it is.
 pub(crate) fn cache_write(work: &Work<'_>, hold: &Hold, keep: Option<Bytes>) -> Option<CacheWrite> {
-    let wanted = work.journal.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache;
-    let (key, body, model) = (hold.cache_key.clone()?, keep?, work.journal.model.clone()?);
+    let wanted = work.journal.receipt.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache;
+    let (key, body, model) = (hold.cache_key.clone()?, keep?, work.journal.receipt.model.clone()?);
     let seconds = work.wants.cache_ttl_seconds.unwrap_or(work.caller.tenant.settings.cache.ttl_seconds);
-    let remembered =
-        Remembered { model, tier: work.journal.tier.clone(), created_at_ms: work.journal.created_at_ms, body };
+    let remembered = Remembered {
+        model,
+        tier: work.journal.receipt.tier.clone(),
+        created_at_ms: work.journal.receipt.created_at_ms,
+        body,
+    };
     wanted.then(|| CacheWrite { key, value: remembered.to_bytes(), ttl_ms: seconds * 1000 })
 }

@@ -38,7 +38,7 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
         match counters.admit(&here, &mut ticket, false, now_ms).await.map_err(unavailable)? {
             Verdict::Admitted { held, rates } => {
                 work.journal.rates = rates;
-                work.journal.outage = true;
+                work.journal.receipt.outage = true;
                 gateway.outage.note_uncharged(&ask.tenant);
                 return Ok(Hold { ask: here, held, ticket, cache_key: None, health: Vec::new(), label: None });
             }

@@ -92,7 +92,7 @@ pub(crate) async fn call(
     let request = options.question.unwrap_or(&work.request);
     let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let mut attempt = Attempt::of(model.name.clone(), options.kind, latency_ms);
-    let place = work.journal.attempts.len();
+    let place = work.journal.receipt.attempts.len();
     match answered {
         Ok(answer) => {
             match &answer {
@@ -104,18 +104,18 @@ pub(crate) async fn call(
                 }
                 Response::Stream(head) => attempt.ttft_ms = Some(head.ttft_ms),
             }
-            work.journal.attempts.push(attempt);
+            work.journal.receipt.attempts.push(attempt);
             Ok(Winner { model: model.clone(), answer, attempt: place, hide_logprobs })
         }
         Err((error, patience)) => {
             work.gateway.warn_of(model, &error);
-            tracing::info!(request = %work.journal.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
+            tracing::info!(request = %work.journal.receipt.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
             (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
             if error.may_bill {
                 let usage = head.iter().rev().find_map(|chunk| chunk.usage);
                 bill(&mut attempt, &request.facts, model, usage, head.iter().map(Chunk::answer_bytes).sum());
             }
-            work.journal.attempts.push(attempt);
+            work.journal.receipt.attempts.push(attempt);
             let signal = shown(work, &error, patience, begun_at_ms);
             Err((error, Some(Observation { model: model.name.clone(), begun_at_ms, signal })))
         }
@@ -161,7 +161,7 @@ async fn ask(
         stream: request.facts.stream,
         ask_logprobs: options.ask_logprobs && model.capabilities.logprobs,
         now_ms: begun_at_ms,
-        id: work.journal.id,
+        id: work.journal.receipt.id,
         room,
     };
     let provider = work.gateway.provider(model);
@@ -203,7 +203,7 @@ pub(crate) fn close(
     ended: &StreamEnd,
     client_left: bool,
 ) {
-    let Some(entry) = work.journal.attempts.get_mut(attempt) else { return };
+    let Some(entry) = work.journal.receipt.attempts.get_mut(attempt) else { return };
     bill(entry, &work.request.facts, model, ended.usage, ended.answer_bytes);
     entry.latency_ms = times.begun.elapsed().as_secs_f64() * 1000.0;
     entry.outcome = match (&ended.error, client_left) {

@@ -25,7 +25,7 @@ pub(crate) enum Patience {
 
 /// What this failure of a call that began then shows of its model.
 pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, begun_at_ms: u64) -> Signal {
-    let refused = || Signal::Refused(Refused::of(work.journal.id, &work.caller.tenant.uid));
+    let refused = || Signal::Refused(Refused::of(work.journal.receipt.id, &work.caller.tenant.uid));
     match (&error.fault, error.outcome) {
         (Fault::Retryable, AttemptOutcome::Timeout) if patience == Patience::Ours => Signal::Nothing,
         (Fault::Retryable, AttemptOutcome::Malformed) | (Fault::CandidateDown, _) => refused(),

@@ -90,7 +90,7 @@ async fn try_each(
     }
     match work.left_ms() {
         0 => Err(Error::DeadlineExceeded),
-        _ => Err(Error::AllCandidatesFailed { attempts: work.journal.attempts.clone() }),
+        _ => Err(Error::AllCandidatesFailed { attempts: work.journal.receipt.attempts.clone() }),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the counters' scripts answer, read.
 
-use super::RedisStore;
 use super::layout::{Answer, Layout, Units, verdict};
 use super::script::whole;
+use super::store::RedisStore;
 use crate::id::RequestId;
 use crate::limit::gcra::{Rate, Tat};
 use crate::limit::window::{Window, WindowKind};

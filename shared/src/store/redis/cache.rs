@@ -9,10 +9,10 @@
 //!
 //! What was purged is out of sight at once, and out of memory when its time is over.
 
-use super::RedisStore;
 use super::answers::text;
 use super::counters::fresh_cache_version;
 use super::script::Batch;
+use super::store::RedisStore;
 use crate::store::{CacheKey, ResponseCache, StoreError};
 use crate::tenant::key::hex;
 use async_trait::async_trait;

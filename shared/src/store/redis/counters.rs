@@ -19,10 +19,10 @@
 //! Times cross as `now_ms`; the server's clock collects garbage alone, by times to live that are counted from `now_ms`.
 //! Amounts and limits above 2^53 count as 2^53 (nine million dollars in a window), where Lua's numbers begin to have gaps.
 
-use super::RedisStore;
 use super::answers::{list, settled, split_expired, text, unexpected};
 use super::layout::{self, Ask, Ending, Layout, MOST, RateLimit, Units, limit, mode, number};
 use super::script::{Batch, Step};
+use super::store::RedisStore;
 use crate::id::{RequestId, random_u64};
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;

@@ -6,11 +6,12 @@
 //! first, so every write is exact however old the figures are that a request was ranked by. The probe is leased by the server,
 //! to one of the fleet (A6). See ADR 20.
 
-use super::RedisStore;
 use super::answers::unexpected;
+use super::cached_model::CachedModel;
 use super::layout::number;
 use super::model::StoredModel;
 use super::script::{Step, fit, packed};
+use super::store::RedisStore;
 use crate::health::breaker::BreakerSettings;
 use crate::health::refusals::mark_of_tenant;
 use crate::health::{ModelHealth, ModelState, Observation, Signal};
@@ -22,45 +23,8 @@ use redis::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-/// How old, in milliseconds, what is kept in process may be.
-const CACHED_MS: u64 = 1_000;
 /// How long a model is remembered since it last failed, or at the latest 64 recordings ago.
 const MODEL_KEPT_MS: u64 = 86_400_000;
-
-/// What this process knows of a model.
-#[derive(Debug, Clone, Default)]
-pub(super) struct CachedModel {
-    state: ModelState,
-    /// When it was read, 0 if it is to be read anew; and how often the model had been written then.
-    read_at_ms: u64,
-    read_at_times: u64,
-    /// The most often that the server said it was written, and when it last said so.
-    times_written: u64,
-    heard_at_ms: u64,
-}
-
-impl CachedModel {
-    fn is_fresh(&self, now_ms: u64) -> bool {
-        self.read_at_ms.abs_diff(now_ms) < CACHED_MS
-    }
-
-    /// Takes in how often the model was written; answers whether the server has said of a later time already. A store that
-    /// was lost begins anew.
-    fn is_overtaken(&mut self, times_written: u64, now_ms: u64) -> bool {
-        let overtaken = times_written < self.times_written && self.heard_at_ms.abs_diff(now_ms) < CACHED_MS;
-        if !overtaken {
-            (self.times_written, self.heard_at_ms) = (times_written, now_ms);
-        }
-        overtaken
-    }
-}
-
-/// Settings of the statistics and the breaker, as the scripts take them.
-#[derive(Debug)]
-pub(super) struct Tuning {
-    pub(super) tau_ms: u64,
-    pub(super) breaker: BreakerSettings,
-}
 
 /// What is to be recorded of one model.
 pub(super) struct Recording<'a> {

@@ -2,10 +2,10 @@
 //!
 //! A look changes nothing: holds whose lease is over are told as they stand, not ended.
 
-use super::RedisStore;
 use super::answers::{parse_windows, unexpected};
 use super::layout::{Hold, LAYOUT, Layout, State, Units, Window};
 use super::script::whole;
+use super::store::RedisStore;
 use crate::limit::window;
 use crate::money::Amounts;
 use crate::store::{StoreError, WindowUse};

@@ -3,9 +3,9 @@
 //! A hash with a field for each number, as text, is what an operator looks at in an incident (`HGETALL`). The scripts know
 //! the fields by name, and so does [`field`]; a test holds each of the one against the other.
 
-use super::RedisStore;
 use super::answers::{list, text};
 use super::script::whole;
+use super::store::RedisStore;
 use crate::health::ModelState;
 use crate::health::breaker::Breaker;
 use crate::health::welford::Welford;

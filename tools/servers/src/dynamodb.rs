@@ -7,6 +7,7 @@
 //! DynamoDB Local has no option to listen on loopback alone. It runs under a Java security policy that lets it accept
 //! connections from this machine and no others.
 
+use crate::shared::end_with_this_process;
 use anyhow::{Context, Result, bail, ensure};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
 /// How long an emulator may take to answer; a Java machine on a busy computer takes its time.
@@ -49,6 +51,20 @@ impl DynamoDbLocal {
             command
         };
         Server::start(launch).await.context("DynamoDB Local").map(Self)
+    }
+
+    /// One for all tests of this process, started by the first that asks for it, which ends with the process.
+    ///
+    /// # Errors
+    /// As [`DynamoDbLocal::start`]; the next who asks tries again.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<DynamoDbLocal> = OnceCell::const_new();
+        let start = async || {
+            let server = Self::start().await?;
+            end_with_this_process(&[server.0.process.id()], &[])?;
+            Ok(server)
+        };
+        SHARED.get_or_try_init(start).await
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -94,6 +110,20 @@ impl Ministack {
             command
         };
         Server::start(launch).await.context("ministack").map(Self)
+    }
+
+    /// One for all tests of this process, started by the first that asks for it, which ends with the process.
+    ///
+    /// # Errors
+    /// As [`Ministack::start`]; the next who asks tries again.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<Ministack> = OnceCell::const_new();
+        let start = async || {
+            let server = Self::start().await?;
+            end_with_this_process(&[server.0.process.id()], &[])?;
+            Ok(server)
+        };
+        SHARED.get_or_try_init(start).await
     }
 
     /// `http://127.0.0.1:PORT`.

@@ -5,6 +5,7 @@
 //! when the value that stands for it is dropped. Its port lies below the range of outgoing connections, of which none can
 //! thus take it between the test that it is free and the server's start.
 
+use crate::shared::end_with_this_process;
 use anyhow::{Context, Result, bail, ensure};
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
 /// How long a server may take to answer, and a cluster to agree.
@@ -44,6 +46,20 @@ impl Redis {
             }
         }
         bail!("redis-server does not answer")
+    }
+
+    /// One for all tests of this process, started by the first that asks for it, which ends with the process.
+    ///
+    /// # Errors
+    /// As [`Redis::start`]; the next who asks tries again.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<Redis> = OnceCell::const_new();
+        let start = async || {
+            let redis = Self::start(&[]).await?;
+            end_with_this_process(&[redis.pid()], &[&redis.folder])?;
+            Ok(redis)
+        };
+        SHARED.get_or_try_init(start).await
     }
 
     fn launch(port: u16, args: &[&str]) -> Result<Self> {
@@ -166,6 +182,22 @@ impl RedisCluster {
         let cluster = Self { nodes };
         cluster.wait_until_ready().await?;
         Ok(cluster)
+    }
+
+    /// One of three primaries for all tests of this process, as [`Redis::shared`].
+    ///
+    /// # Errors
+    /// As [`RedisCluster::start`]; the next who asks tries again.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<RedisCluster> = OnceCell::const_new();
+        let start = async || {
+            let cluster = Self::start(3, 0).await?;
+            let pids: Vec<_> = cluster.nodes.iter().map(Redis::pid).collect();
+            let folders: Vec<_> = cluster.nodes.iter().map(|node| node.folder.as_path()).collect();
+            end_with_this_process(&pids, &folders)?;
+            Ok(cluster)
+        };
+        SHARED.get_or_try_init(start).await
     }
 
     /// Waits until all nodes say that all slots are served, and every replica follows its primary.

@@ -4,30 +4,27 @@
 //! A data folder belongs to one process at a time, so the processes of a test come one after the other, and each finds
 //! what those before it wrote. Nothing sleeps: what a test waits for is an answer or the end of a process.
 
-use super::runtime_double::{Answer, Moment, RuntimeDouble, Taking};
+mod books;
+mod streams;
+
+use super::runtime_double::{Answer, Moment, RuntimeDouble};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 
 const EVENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events");
 const OWNER_TOKEN: &str = "the-owner-token-of-a-test-that-is-long-enough";
 /// What can stream, streams.
 const AUTO: (&str, &str) = ("GATEWAY_RESPONSE_MODE", "auto");
-const FAR_FUTURE_MS: u64 = 4_102_444_800_000;
 
 /// A fault must fail a test, not hang it.
 async fn within<T>(test: impl Future<Output = T>) -> T {
@@ -258,186 +255,6 @@ fn can_stream(event: &Value) -> bool {
     event["httpMethod"].is_string() || domain.contains(".lambda-url.")
 }
 
-fn nusd(usd: &Value) -> u64 {
-    let (whole, billionths) = usd.as_str().unwrap().split_once('.').unwrap();
-    assert_eq!(billionths.len(), 9);
-    format!("{whole}{billionths}").parse().unwrap()
-}
-
-/// What some requests came to.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Bill {
-    requests: u64,
-    hits: u64,
-    tokens: u64,
-    cost_nusd: u64,
-}
-
-impl Bill {
-    /// Adds an answer with these headers; `whole` is what has its `usage`. A hit costs no tokens (M7).
-    fn add(&mut self, headers: &Value, whole: &Value) {
-        let is_hit = headers["x-gateway-cache"] == "hit";
-        self.requests += 1;
-        self.hits += u64::from(is_hit);
-        self.tokens += if is_hit { 0 } else { whole["usage"]["total_tokens"].as_u64().unwrap() };
-        self.cost_nusd += nusd(&headers["x-gateway-cost-usd"]);
-    }
-
-    /// What the ledger says, of all days.
-    async fn in_the_books(admin: &Function) -> Self {
-        let usage = admin.ask(&at("/admin/usage", event("admin-metrics", ""))).await.json();
-        let mut bill = Self::default();
-        for row in usage["data"].as_array().unwrap() {
-            let count = |name: &str| row[name].as_u64().unwrap();
-            bill.requests += count("requests");
-            bill.hits += count("cache_hits");
-            bill.tokens += count("input_tokens") + count("output_tokens");
-            bill.cost_nusd += nusd(&row["cost_usd"]);
-        }
-        bill
-    }
-}
-
-/// Drives one life of the gateway through every event and a few bad requests; answers the ids of what has a receipt.
-async fn drive(gateway: &Function, key: &str, bill: &mut Bill) -> Vec<String> {
-    let (mut ids, mut asked) = (Vec::new(), HashSet::new());
-    for name in data_plane_events() {
-        let event = event(&name, key);
-        let told = gateway.ask(&event).await;
-        assert_eq!(told.status, 200, "{name}: {told:?}");
-        match name.as_str() {
-            "rest-health" | "http-api-health" => assert_eq!(told.json(), json!({"status": "ok"})),
-            "rest-models" | "rest-stage-named-v1" | "function-url-models" => {
-                let models = told.json()["data"].as_array().unwrap().clone();
-                for expected in ["auto", "cheap", "reasoning", "sim/cheap"] {
-                    assert!(models.iter().any(|model| model["id"] == expected), "{name}: no {expected}");
-                }
-            }
-            "http-api-stage-route" => {
-                let decision = told.json();
-                assert_eq!(decision["intent"]["name"], "architecture_review");
-                assert_eq!(
-                    (&decision["tier"], &decision["candidates"][0]["model"]),
-                    (&json!("reasoning"), &json!("sim/reasoning"))
-                );
-            }
-            "rest-chat"
-            | "rest-chat-stream"
-            | "rest-base64"
-            | "http-api-chat"
-            | "http-api-chat-stream"
-            | "function-url-chat"
-            | "function-url-chat-stream" => {
-                let is_hard = name == "rest-base64";
-                let (tier, intent) =
-                    if is_hard { ("reasoning", "architecture_review") } else { ("cheap", "simple_question") };
-                // Which transport brought a question does not matter to its answer's being remembered.
-                let cache = if asked.insert(event["body"].to_string()) { "miss" } else { "hit" };
-                for (header, expected) in [
-                    ("x-gateway-tier", tier),
-                    ("x-gateway-model", &format!("sim/{tier}")),
-                    ("x-gateway-intent", intent),
-                    ("x-gateway-intent-source", "embedding"),
-                    ("x-gateway-cache", cache),
-                    ("x-gateway-attempts", if cache == "hit" { "0" } else { "1" }),
-                    ("x-gateway-failover", "false"),
-                    ("x-gateway-upgraded", "false"),
-                    ("x-ratelimit-limit-requests", "600"),
-                ] {
-                    assert_eq!(told.header(header), expected, "{name}: {header}");
-                }
-                let text = if name.ends_with("stream") {
-                    let (chunks, last) = told.events();
-                    for (header, value) in told.headers.as_object().unwrap() {
-                        let is_final = header.starts_with("x-gateway-") || header == "x-request-id";
-                        assert!(!is_final || last[header] == *value, "{name}: {header} in {last}");
-                    }
-                    bill.add(&last, chunks.last().unwrap());
-                    let delta = |chunk: &Value| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
-                    chunks.iter().filter_map(delta).collect()
-                } else {
-                    let answer = told.json();
-                    assert_eq!(answer["model"], told.headers["x-gateway-model"]);
-                    bill.add(&told.headers, &answer);
-                    answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
-                };
-                let topic = if is_hard { "scalable chat system" } else { "What is an API" };
-                assert!(text.contains(topic), "{name}: {text}");
-                ids.push(told.header("x-request-id").to_owned());
-            }
-            new => panic!("nothing is expected of events/{new}.json"),
-        }
-    }
-    let mut no_key = event("rest-chat", key);
-    for headers in ["headers", "multiValueHeaders"] {
-        no_key[headers].as_object_mut().unwrap().remove("Authorization").unwrap();
-    }
-    for (bad, status, code) in [
-        (no_key, 401, "invalid_api_key"),
-        (event("function-url-chat", "gw_live_x"), 401, "invalid_api_key"),
-        (at("/v1/nothing", event("rest-models", key)), 404, "not_found"),
-        (at("/v1/models", event("rest-chat", key)), 405, "method_not_allowed"),
-        (with_body("{", event("rest-chat-stream", key)), 400, "invalid_request"),
-        (with_body("{", event("http-api-chat", key)), 400, "invalid_request"),
-    ] {
-        let told = gateway.ask(&bad).await;
-        let body = told.json();
-        assert_eq!((told.status, &body["error"]["code"]), (status, &json!(code)), "{body}");
-        assert_eq!(body["request_id"], told.headers["x-request-id"]);
-    }
-    ids
-}
-
-#[tokio::test]
-async fn both_functions_answer_every_event_and_what_one_life_wrote_the_next_one_reads() {
-    within(async {
-        let folder = Folder::new();
-
-        let admin = folder.start("admin", &[AUTO]).await;
-        let tenant = admin.ask(&event("admin-create-tenant", "")).await;
-        assert_eq!((tenant.status, &tenant.json()["limits"]["daily_requests"]), (201, &json!(1000)), "{tenant:?}");
-        let made = admin.ask(&new_key()).await;
-        assert_eq!(made.status, 201, "{made:?}");
-        let key = made.json()["key"].as_str().unwrap().to_owned();
-        let metrics = admin.ask(&event("admin-metrics", "")).await.json();
-        assert_eq!(
-            (&metrics["requests_total"], &metrics["models"]["sim/cheap"]["breaker"]),
-            (&json!(0), &json!("closed"))
-        );
-        let stranger = admin.ask(&event("rest-models", &key)).await;
-        assert_eq!(stranger.status, 401, "a tenant's key opens nothing here: {stranger:?}");
-        admin.stop().await;
-
-        let mut bill = Bill::default();
-        let gateway = folder.start("gateway", &[AUTO]).await;
-        let ids = drive(&gateway, &key, &mut bill).await;
-        gateway.stop().await;
-
-        // The mode that nobody set is `buffered`: now the same events are answered whole, streams too.
-        let gateway = folder.start("gateway", &[]).await;
-        for id in &ids {
-            let told = gateway.ask(&at(&format!("/v1/receipts/{id}"), event("rest-models", &key))).await;
-            let receipt = told.json();
-            assert_eq!(
-                (told.status, &receipt["id"], &receipt["tenant"]),
-                (200, &json!(id), &json!("acme")),
-                "{receipt}"
-            );
-        }
-        drive(&gateway, &key, &mut bill).await;
-        gateway.stop().await;
-
-        let admin = folder.start("admin", &[]).await;
-        assert_eq!(Bill::in_the_books(&admin).await, bill, "what clients were told is what the books say");
-        admin.stop().await;
-        assert_eq!((bill.requests, bill.hits), (14, 8));
-
-        let secrets = [key.as_str(), OWNER_TOKEN, "What is an API", "scalable chat system"];
-        assert_eq!(folder.receipts_in_log(&secrets).len(), 14);
-    })
-    .await;
-}
-
 /// The same request, its body in this coding.
 fn coded(coding: &str, body: &[u8], mut event: Value) -> Value {
     event["headers"]["Content-Encoding"] = json!(coding);
@@ -470,99 +287,6 @@ async fn a_gzip_body_is_read_within_the_limit_and_other_codings_are_told() {
         let create = coded("gzip", &gzip(br#"{"id":"other"}"#), event("admin-create-tenant", ""));
         assert_eq!(admin.ask(&create).await.status, 201);
         admin.stop().await;
-    })
-    .await;
-}
-
-/// What the upstream says, one event for each permit. The first is longer than what the gateway holds back to judge it.
-const SAID: [&str; 5] = [
-    r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"The first half of an answer, which is long enough for a judge, "}}]}"#,
-    r#"{"choices":[{"index":0,"delta":{"content":"and the other half."}}]}"#,
-    r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
-    r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":11,"total_tokens":18}}"#,
-    "[DONE]",
-];
-
-/// Starts an upstream, and a gateway whose only model it serves.
-async fn with_upstream(folder: &Folder) -> (Function, Arc<Semaphore>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = format!(
-        "[providers.upstream]\nkind = \"openai\"\nbase_url = \"http://{}/v1\"\n\
-         [models.\"upstream/gated\"]\nprovider = \"upstream\"\nusd_per_million = {{ input = 1, output = 2 }}\n\
-         [tiers]\ncheap = [\"upstream/gated\"]\n",
-        listener.local_addr().unwrap()
-    );
-    let gate = Arc::new(Semaphore::new(0));
-    let permits = Arc::clone(&gate);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(speak(BufReader::new(stream), Arc::clone(&permits)));
-        }
-    });
-    let config = folder.file("gateway.toml", &config);
-    (folder.start("gateway", &[AUTO, ("GATEWAY_CONFIG", &config)]).await, gate)
-}
-
-async fn speak(mut stream: BufReader<TcpStream>, permits: Arc<Semaphore>) -> std::io::Result<()> {
-    let (mut line, mut length) = (String::new(), 0);
-    while stream.read_line(&mut line).await? > 2 {
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        line.clear();
-    }
-    stream.read_exact(&mut vec![0; length]).await?;
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n").await?;
-    for event in SAID {
-        permits.acquire().await.unwrap().forget();
-        stream.write_all(format!("data: {event}\n\n").as_bytes()).await?;
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn an_event_of_a_stream_leaves_before_the_next_arrives_and_a_shutdown_lets_the_stream_end() {
-    within(async {
-        let (folder, key) = Folder::with_tenant().await;
-        let (mut gateway, gate) = with_upstream(&folder).await;
-        let mut invocation = gateway.lambda.invoke(event("function-url-chat-stream", &key).to_string());
-        gate.add_permits(1);
-        assert!(invocation.chunk().await.unwrap().starts_with(b"{\"statusCode\":200,"));
-        assert_eq!(invocation.chunk().await.unwrap(), [0; 8]);
-        invocation.until("The first half").await;
-        gateway.terminate();
-        gate.add_permits(1);
-        invocation.until("and the other half").await;
-        assert_eq!(gateway.lambda.moments(), [Moment::Polled, Moment::Invoked(1), Moment::Answering(1)]);
-        gate.add_permits(SAID.len());
-
-        let rest = invocation.answer().await;
-        let rest_text = String::from_utf8_lossy(&rest.body);
-        assert!(rest.is_complete && rest_text.ends_with("\n\ndata: [DONE]\n\n"), "{rest_text}");
-        assert!(rest_text.contains(r#""x-gateway-cost-usd":"0.000029000""#), "{rest_text}");
-        assert!(gateway.ended().await.success());
-        assert_eq!(gateway.lambda.moments().len(), 4, "a process that is to end asks for nothing more");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_stream_that_lambda_stopped_taking_is_read_to_its_end_and_settled_in_full() {
-    within(async {
-        let (folder, key) = Folder::with_tenant().await;
-        let (gateway, gate) = with_upstream(&folder).await;
-        let event_text = event("rest-chat-stream", &key).to_string();
-        let mut invocation = gateway.lambda.invoke_with(event_text, FAR_FUTURE_MS, Taking::HangingUp);
-        gate.add_permits(1);
-        let prelude: Value = serde_json::from_slice(&invocation.chunk().await.unwrap()).unwrap();
-        let id = prelude["headers"]["x-request-id"].as_str().unwrap();
-        assert_eq!(invocation.chunk().await, None);
-        gate.add_permits(SAID.len());
-
-        let receipt = gateway.ask(&at(&format!("/v1/receipts/{id}"), event("rest-models", &key))).await.json();
-        assert_eq!((&receipt["usage"]["input_tokens"], &receipt["usage"]["output_tokens"]), (&json!(7), &json!(11)));
-        assert_eq!((&receipt["cost_usd"], &receipt["estimated"]), (&json!("0.000029000"), &json!(false)));
-        gateway.stop().await;
     })
     .await;
 }

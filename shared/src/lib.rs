@@ -35,6 +35,7 @@ pub mod limit;
 pub mod running;
 pub mod tls;
 mod apart;
+mod contract_tests;
 pub mod id;
 pub mod steps;
 pub mod clock;

@@ -1,62 +1,35 @@
-//! The DynamoDB directory and ledger: their contracts on two emulators, and what DynamoDB does to them on a bad day.
+//! The DynamoDB directory and ledger: what their contracts do not ask, and what DynamoDB does to them on a bad day.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use gateway_core::directory::contract::{self as directory, entry, hash, key, tenant};
+use gateway_core::directory::contract::{entry, hash, key, tenant};
 use gateway_core::directory::dynamodb::DynamoDirectory;
 use gateway_core::directory::{Directory, DirectoryError};
 use gateway_core::dynamodb::Table;
 use gateway_core::id::RequestId;
-use gateway_core::ledger::contract::{self as ledger, MIDNIGHT_MS, ONE, receipt, times};
+use gateway_core::ledger::contract::{MIDNIGHT_MS, ONE, receipt, times};
 use gateway_core::ledger::dynamodb::DynamoLedger;
 use gateway_core::ledger::{Begun, Calls, Claims, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery};
 use gateway_core::limit::window::Window;
 use gateway_core::receipt::{Attempt, AttemptKind, CacheStatus, Receipt};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
-use test_servers::dynamodb::{DynamoDbLocal, Ministack};
+use std::sync::Arc;
+use test_servers::dynamodb::DynamoDbLocal;
 use test_servers::front::{Fate, Front};
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-
-/// One DynamoDB Local for all tests that run at the same time; it ends with the last of them.
-async fn local() -> Arc<DynamoDbLocal> {
-    static RUNNING: Mutex<Weak<DynamoDbLocal>> = Mutex::const_new(Weak::new());
-    let mut running = RUNNING.lock().await;
-    if let Some(server) = running.upgrade() {
-        return server;
-    }
-    let server = Arc::new(DynamoDbLocal::start().await.unwrap());
-    *running = Arc::downgrade(&server);
-    server
-}
-
-/// A table of its own, empty.
-async fn fresh(url: &str) -> Table {
-    let table = Table::at_emulator(url, &RequestId::new(0).to_string()).await.unwrap();
-    // An emulator loads what it needs with its first call, for which a busy machine may take longer than a call is given.
-    let mut made = table.create().await;
-    for _ in 0..5 {
-        if made.is_err() {
-            made = table.create().await;
-        }
-    }
-    made.unwrap();
-    table
-}
 
 /// Another client of the same table, behind a front.
 struct Rig {
-    server: Arc<DynamoDbLocal>,
+    server: &'static DynamoDbLocal,
     front: Front,
     name: String,
 }
 
 impl Rig {
     async fn new() -> Self {
-        let server = local().await;
+        let server = DynamoDbLocal::shared().await.unwrap();
         let front = Front::start(server.address()).await.unwrap();
         let rig = Self { server, front, name: RequestId::new(0).to_string() };
         rig.table().await.create().await.unwrap();
@@ -101,25 +74,6 @@ impl Rig {
         let text = |value: &AttributeValue| value.as_s().unwrap().clone();
         items.iter().map(|item| (text(&item["pk"]), text(&item["sk"]))).collect()
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_directory_keeps_its_contract_on_dynamodb_local() {
-    let server = local().await;
-    directory::suite(async || DynamoDirectory::new(fresh(&server.url()).await)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledger_keeps_its_contract_on_dynamodb_local() {
-    let server = local().await;
-    ledger::suite(async || DynamoLedger::new(fresh(&server.url()).await)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn both_keep_their_contracts_on_ministack() {
-    let server = Ministack::start().await.unwrap();
-    directory::suite(async || DynamoDirectory::new(fresh(&server.url()).await)).await;
-    ledger::suite(async || DynamoLedger::new(fresh(&server.url()).await)).await;
 }
 
 fn counted(parts: &[(&str, usize)]) -> BTreeMap<String, usize> {
@@ -167,7 +121,7 @@ async fn each_operation_takes_as_many_round_trips_as_the_documentation_says() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_500_receipts_sent_by_20_processes_at_once_each_counts_once() {
-    let server = local().await;
+    let server = DynamoDbLocal::shared().await.unwrap();
     let name = RequestId::new(0).to_string();
     let client = async || DynamoLedger::new(Table::at_emulator(&server.url(), &name).await.unwrap());
     Table::at_emulator(&server.url(), &name).await.unwrap().create().await.unwrap();

@@ -1,39 +1,57 @@
 //! What every [`Directory`] does, whatever it is made of: one list of cases for all implementations.
 //!
-//! An implementation is held to it by one line, `directory::contract::suite(async || fresh_one()).await`.
+//! An implementation is held to it by one line, `directory_contract!(on_disk, fresh_one())`, which makes a test
+//! of each case, on a directory of its own: empty.
 
 #![cfg(any(test, feature = "contract"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod keys;
+mod tenants;
+
 use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord};
 use crate::tenant::TenantRecord;
 use crate::tenant::key::{KeyHash, KeyHasher};
-use futures_util::future::join_all;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
-/// Runs every case, each on a directory of its own that `fresh` makes, empty.
-///
-/// # Panics
-/// If the directory breaks the contract; the message says which case.
-pub async fn suite<D: Directory>(fresh: impl AsyncFn() -> D) {
-    a_tenant_is_found_as_it_was_created(&fresh().await).await;
-    a_second_tenant_of_the_same_id_is_refused(&fresh().await).await;
-    an_update_needs_the_version_that_was_read(&fresh().await).await;
-    an_update_of_a_tenant_that_was_made_anew_meanwhile_is_refused(&fresh().await).await;
-    of_many_updates_at_once_one_wins(&fresh().await).await;
-    what_is_not_there_is_missing(&fresh().await).await;
-    a_key_is_found_by_its_hash_and_by_no_other(&fresh().await).await;
-    a_key_id_is_unique_within_its_tenant_and_a_hash_everywhere(&fresh().await).await;
-    every_change_of_a_key_raises_its_tenants_version_by_one(&fresh().await).await;
-    keys_created_at_once_each_raise_the_version(&fresh().await).await;
-    a_deleted_key_is_gone_and_the_others_stay(&fresh().await).await;
-    a_deleted_tenant_takes_its_keys_along_and_no_others(&fresh().await).await;
-    pages_of_tenants_are_complete_ordered_and_stable(&fresh().await).await;
-    the_audit_log_is_read_from_its_newest_entry(&fresh().await).await;
-    a_refused_change_leaves_no_audit_entry(&fresh().await).await;
-    any_text_survives(&fresh().await).await;
-    fresh().await.ping().await.expect("a fresh directory answers");
+/// Makes a test of each case: `directory_contract!(NAME, FRESH)`; see [`contract_tests`](crate::contract_tests).
+#[macro_export]
+macro_rules! directory_contract {
+    ($($to:tt)*) => {
+        $crate::contract_tests! {
+            ($($to)*) $crate::directory::contract::cases => std::sync::Arc<dyn $crate::directory::Directory>;
+            one tenants {
+                a_fresh_directory_answers
+                a_tenant_is_found_as_it_was_created
+                a_second_tenant_of_the_same_id_is_refused
+                an_update_needs_the_version_that_was_read
+                an_update_of_a_tenant_that_was_made_anew_meanwhile_is_refused
+                of_many_updates_at_once_one_wins
+                what_is_not_there_is_missing
+                a_deleted_tenant_takes_its_keys_along_and_no_others
+                pages_of_tenants_are_complete_ordered_and_stable
+                the_audit_log_is_read_from_its_newest_entry
+                a_refused_change_leaves_no_audit_entry
+                any_text_survives
+            }
+            one keys {
+                a_key_is_found_by_its_hash_and_by_no_other
+                a_key_id_is_unique_within_its_tenant_and_a_hash_everywhere
+                every_change_of_a_key_raises_its_tenants_version_by_one
+                keys_created_at_once_each_raise_the_version
+                a_deleted_key_is_gone_and_the_others_stay
+            }
+        }
+    };
 }
+
+/// Every case, by name; one that is not in the list shows as unused.
+pub mod cases {
+    crate::directory_contract!(cases);
+}
+
+type Shared = Arc<dyn Directory>;
 
 pub fn tenant(id: &str) -> TenantRecord {
     let set = json!({"limits": {"daily_requests": 3, "daily_tokens": null}});
@@ -77,15 +95,15 @@ pub fn entry(what: &str, subject: &str) -> AuditEntry {
     AuditEntry { at_ms: 1_763_820_000_002, who, what, subject, before: Value::Null, after }
 }
 
-async fn create(directory: &impl Directory, id: &str) {
+async fn create(directory: &Shared, id: &str) {
     directory.create_tenant(&tenant(id), entry("tenant.create", id)).await.expect("a tenant is created");
 }
 
-async fn create_key(directory: &impl Directory, tenant: &str, id: &str) -> u64 {
+async fn create_key(directory: &Shared, tenant: &str, id: &str) -> u64 {
     directory.create_key(&key(tenant, id), entry("key.create", id)).await.expect("a key is created")
 }
 
-async fn version(directory: &impl Directory, id: &str) -> u64 {
+async fn version(directory: &Shared, id: &str) -> u64 {
     directory.tenant(id).await.unwrap().expect("the tenant exists").version
 }
 
@@ -99,244 +117,4 @@ fn outcome<T>(answer: Result<T, DirectoryError>) -> &'static str {
         Err(DirectoryError::Unwritten(fault)) => panic!("the directory was not changed: {fault}"),
         Err(DirectoryError::Unavailable(why)) => panic!("the directory is unavailable: {why}"),
     }
-}
-
-pub async fn a_tenant_is_found_as_it_was_created(directory: &impl Directory) {
-    assert_eq!(directory.tenant("acme").await.unwrap(), None, "an empty directory has no tenant");
-    create(directory, "acme").await;
-    assert_eq!(directory.tenant("acme").await.unwrap(), Some(tenant("acme")));
-    assert_eq!(directory.tenant("acm").await.unwrap(), None, "a prefix of an id is another id");
-    assert_eq!(directory.keys("acme").await.unwrap(), [], "a new tenant has no keys");
-}
-
-pub async fn a_second_tenant_of_the_same_id_is_refused(directory: &impl Directory) {
-    create(directory, "acme").await;
-    let second = TenantRecord { name: "the second".into(), ..tenant("acme") };
-    assert_eq!(outcome(directory.create_tenant(&second, entry("tenant.create", "acme")).await), "exists");
-    assert_eq!(directory.tenant("acme").await.unwrap(), Some(tenant("acme")), "the first one stays as it is");
-}
-
-pub async fn an_update_needs_the_version_that_was_read(directory: &impl Directory) {
-    create(directory, "acme").await;
-    let attempts = [(0, "conflict"), (1, "conflict"), (3, "conflict"), (2, "ok"), (2, "conflict"), (3, "ok")];
-    for (n, (version, expected)) in attempts.into_iter().enumerate() {
-        let changed = TenantRecord { name: format!("named by attempt {n}"), version, ..tenant("acme") };
-        let answer = directory.update_tenant(&changed, entry("tenant.update", "acme")).await;
-        assert_eq!(outcome(answer), expected, "attempt {n}, an update to version {version}");
-        let stored = directory.tenant("acme").await.unwrap().unwrap();
-        assert_eq!(stored == changed, expected == "ok", "what is stored after attempt {n}");
-    }
-}
-
-pub async fn an_update_of_a_tenant_that_was_made_anew_meanwhile_is_refused(directory: &impl Directory) {
-    create(directory, "acme").await;
-    let update = TenantRecord { version: 2, ..tenant("acme") };
-    directory.delete_tenant("acme", entry("tenant.delete", "acme")).await.unwrap();
-    let anew = TenantRecord { uid: Some("acme~another".into()), ..tenant("acme") };
-    directory.create_tenant(&anew, entry("tenant.create", "acme")).await.unwrap();
-    assert_eq!(outcome(directory.update_tenant(&update, entry("tenant.update", "acme")).await), "conflict");
-    assert_eq!(directory.tenant("acme").await.unwrap(), Some(anew));
-}
-
-pub async fn of_many_updates_at_once_one_wins(directory: &impl Directory) {
-    create(directory, "acme").await;
-    let updates = (0..8).map(|n| {
-        let changed = TenantRecord { name: format!("named by {n}"), version: 2, ..tenant("acme") };
-        async move { outcome(directory.update_tenant(&changed, entry("tenant.update", "acme")).await) }
-    });
-    let mut outcomes = join_all(updates).await;
-    outcomes.sort_unstable();
-    assert_eq!(outcomes, [&["conflict"; 7][..], &["ok"]].concat(), "one of eight updates from the same version wins");
-    assert_eq!(version(directory, "acme").await, 2);
-}
-
-pub async fn what_is_not_there_is_missing(directory: &impl Directory) {
-    let audit = || entry("test", "nobody");
-    let changed = TenantRecord { version: 2, ..tenant("nobody") };
-    assert_eq!(outcome(directory.update_tenant(&changed, audit()).await), "missing", "update_tenant");
-    assert_eq!(outcome(directory.delete_tenant("nobody", audit()).await), "missing", "delete_tenant");
-    assert_eq!(outcome(directory.keys("nobody").await), "missing", "keys");
-    assert_eq!(outcome(directory.create_key(&key("nobody", "k"), audit()).await), "missing", "create_key");
-    create(directory, "acme").await;
-    for tenant in ["nobody", "acme"] {
-        let expired = directory.expire_key(tenant, "k", expiry(5), audit()).await;
-        assert_eq!(outcome(expired), "missing", "expire_key of {tenant}");
-        assert_eq!(outcome(directory.delete_key(tenant, "k", audit()).await), "missing", "delete_key of {tenant}");
-    }
-    assert_eq!(version(directory, "acme").await, 1, "what is refused raises no version");
-}
-
-pub async fn a_key_is_found_by_its_hash_and_by_no_other(directory: &impl Directory) {
-    create(directory, "acme").await;
-    create(directory, "other").await;
-    let raised = create_key(directory, "acme", "ci").await;
-    create_key(directory, "other", "ci").await;
-    let (owner, found) = directory.find_key(&hash("acme", "ci")).await.unwrap().expect("the key is found");
-    assert_eq!(found, key("acme", "ci"));
-    assert_eq!(owner, TenantRecord { version: raised, ..tenant("acme") }, "with its own tenant, at its new version");
-    assert_eq!(directory.find_key(&hash("acme", "cd")).await.unwrap(), None, "an unknown hash finds nothing");
-}
-
-pub async fn a_key_id_is_unique_within_its_tenant_and_a_hash_everywhere(directory: &impl Directory) {
-    create(directory, "acme").await;
-    create(directory, "other").await;
-    create_key(directory, "acme", "ci").await;
-    let same_id = KeyRecord { hash: hash("acme", "new").hex(), ..key("acme", "ci") };
-    let same_hash = KeyRecord { hash: hash("acme", "ci").hex(), ..key("other", "cd") };
-    for (name, again) in [("id", same_id), ("hash", same_hash)] {
-        assert_eq!(outcome(directory.create_key(&again, entry("key.create", "ci")).await), "exists", "the same {name}");
-    }
-    assert_eq!(directory.keys("acme").await.unwrap(), [key("acme", "ci")]);
-    assert_eq!(directory.find_key(&hash("acme", "new")).await.unwrap(), None, "a refused key does not work");
-    assert_eq!((version(directory, "acme").await, version(directory, "other").await), (2, 1));
-    create_key(directory, "other", "ci").await;
-}
-
-pub async fn every_change_of_a_key_raises_its_tenants_version_by_one(directory: &impl Directory) {
-    create(directory, "acme").await;
-    create(directory, "other").await;
-    let audit = || entry("key.change", "acme/a");
-    assert_eq!(create_key(directory, "acme", "a").await, 2);
-    let retired = Expiry { retires_at_ms: Some(6), ..expiry(9) };
-    for (expected, expiry) in [(3, expiry(7)), (4, retired), (5, Expiry::default())] {
-        assert_eq!(directory.expire_key("acme", "a", expiry, audit()).await.unwrap(), expected);
-        let (owner, found) = directory.find_key(&hash("acme", "a")).await.unwrap().unwrap();
-        assert_eq!((owner.version, &found), (expected, &key("acme", "a").with_expiry(expiry)), "as it is found");
-        assert_eq!(directory.keys("acme").await.unwrap(), [found], "as it is listed");
-    }
-    assert_eq!(directory.delete_key("acme", "a", audit()).await.unwrap(), 6);
-    assert_eq!(version(directory, "acme").await, 6);
-    assert_eq!(version(directory, "other").await, 1, "another tenant's version stays");
-    let stale = TenantRecord { version: 2, ..tenant("acme") };
-    assert_eq!(outcome(directory.update_tenant(&stale, audit()).await), "conflict", "an update from before the keys");
-}
-
-pub async fn keys_created_at_once_each_raise_the_version(directory: &impl Directory) {
-    create(directory, "acme").await;
-    let mut versions = join_all(["a", "b", "c", "d"].map(|id| create_key(directory, "acme", id))).await;
-    versions.sort_unstable();
-    assert_eq!(versions, [2, 3, 4, 5], "each change has a version of its own");
-    let ids: Vec<_> = directory.keys("acme").await.unwrap().into_iter().map(|key| key.id).collect();
-    assert_eq!(ids, ["a", "b", "c", "d"].map(std::sync::Arc::<str>::from), "in the order of their ids");
-}
-
-pub async fn a_deleted_key_is_gone_and_the_others_stay(directory: &impl Directory) {
-    create(directory, "acme").await;
-    for id in ["a", "ab", "b"] {
-        create_key(directory, "acme", id).await;
-    }
-    directory.delete_key("acme", "a", entry("key.revoke", "acme/a")).await.unwrap();
-    assert_eq!(directory.find_key(&hash("acme", "a")).await.unwrap(), None, "a revoked key finds nothing");
-    assert_eq!(directory.keys("acme").await.unwrap(), [key("acme", "ab"), key("acme", "b")]);
-    assert!(directory.find_key(&hash("acme", "ab")).await.unwrap().is_some());
-    create_key(directory, "acme", "a").await;
-    assert!(directory.find_key(&hash("acme", "a")).await.unwrap().is_some(), "an id may be used again");
-}
-
-pub async fn a_deleted_tenant_takes_its_keys_along_and_no_others(directory: &impl Directory) {
-    // Ids next to one another, so that a range that is too wide would be noticed.
-    for id in ["acm", "acme", "acme-2", "acme.a"] {
-        create(directory, id).await;
-        create_key(directory, id, "a").await;
-        create_key(directory, id, "b").await;
-    }
-    directory.delete_tenant("acme", entry("tenant.delete", "acme")).await.unwrap();
-    assert_eq!(directory.tenant("acme").await.unwrap(), None);
-    assert_eq!(outcome(directory.keys("acme").await), "missing");
-    for id in ["a", "b"] {
-        assert_eq!(directory.find_key(&hash("acme", id)).await.unwrap(), None, "key {id} works no more");
-        for other in ["acm", "acme-2", "acme.a"] {
-            assert!(directory.find_key(&hash(other, id)).await.unwrap().is_some(), "key {id} of {other} still works");
-        }
-    }
-    create(directory, "acme").await;
-    assert_eq!(directory.keys("acme").await.unwrap(), [], "a tenant made anew has none of the old keys");
-}
-
-async fn tenant_ids(directory: &impl Directory, cursor: Option<&str>, limit: usize) -> (Vec<String>, Option<String>) {
-    let page = directory.tenants(cursor, limit).await.unwrap();
-    (page.data.iter().map(|tenant| tenant.id.to_string()).collect(), page.next)
-}
-
-pub async fn pages_of_tenants_are_complete_ordered_and_stable(directory: &impl Directory) {
-    assert_eq!(tenant_ids(directory, None, 5).await, (vec![], None), "an empty directory has one empty page");
-    let ids: Vec<String> = (0..7).map(|n| format!("t{n}")).collect();
-    for id in [3, 0, 6, 2, 5, 1, 4].map(|n: usize| &ids[n]) {
-        create(directory, id).await;
-    }
-    for limit in 1..=8 {
-        let (mut all, mut cursor) = (Vec::new(), None);
-        loop {
-            let (page, next) = tenant_ids(directory, cursor.as_deref(), limit).await;
-            assert!(page.len() == limit || next.is_none(), "only the last page is short of {limit}");
-            all.extend(page);
-            cursor = next;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        assert_eq!(all, ids, "by pages of {limit}");
-    }
-    let (first, cursor) = tenant_ids(directory, None, 3).await;
-    assert_eq!(first, ids[..3]);
-    // A row before the cursor is not shown, one behind it is, and a deleted one, even the cursor's own, is no obstacle.
-    create(directory, "t00").await;
-    create(directory, "t30").await;
-    directory.delete_tenant("t2", entry("tenant.delete", "t2")).await.unwrap();
-    let (rest, _) = tenant_ids(directory, cursor.as_deref(), 9).await;
-    assert_eq!(rest, ["t3", "t30", "t4", "t5", "t6"]);
-}
-
-pub async fn the_audit_log_is_read_from_its_newest_entry(directory: &impl Directory) {
-    assert_eq!(directory.audit(None, 5).await.unwrap().data, [], "nothing was done yet");
-    for n in 0..5 {
-        create(directory, &format!("t{n}")).await;
-    }
-    let (mut subjects, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = directory.audit(cursor.as_deref(), 2).await.unwrap();
-        assert!(page.data.len() == 2 || page.next.is_none(), "only the last page is short");
-        if cursor.is_none() {
-            assert_eq!(page.data[0], entry("tenant.create", "t4"), "an entry is kept as it was given");
-            // What is done while somebody reads comes before what they have read.
-            create(directory, "t5").await;
-        }
-        subjects.extend(page.data.into_iter().map(|entry| entry.subject));
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    assert_eq!(subjects, ["t4", "t3", "t2", "t1", "t0"]);
-    assert_eq!(directory.audit(None, 1).await.unwrap().data[0].subject, "t5");
-    assert_eq!(outcome(directory.audit(Some("nonsense"), 1).await), "missing", "a cursor that was never given");
-}
-
-pub async fn a_refused_change_leaves_no_audit_entry(directory: &impl Directory) {
-    create(directory, "acme").await;
-    create_key(directory, "acme", "a").await;
-    let audit = || entry("refused", "acme");
-    outcome(directory.create_tenant(&tenant("acme"), audit()).await);
-    outcome(directory.update_tenant(&tenant("acme"), audit()).await);
-    outcome(directory.delete_tenant("nobody", audit()).await);
-    outcome(directory.create_key(&key("acme", "a"), audit()).await);
-    outcome(directory.expire_key("acme", "b", Expiry::default(), audit()).await);
-    outcome(directory.delete_key("acme", "b", audit()).await);
-    let done: Vec<_> = directory.audit(None, 9).await.unwrap().data.into_iter().map(|entry| entry.what).collect();
-    assert_eq!(done, ["key.create", "tenant.create"]);
-}
-
-pub async fn any_text_survives(directory: &impl Directory) {
-    let text = "Żółć & 株式会社 🦀 \"quoted\" \\ \n\t\u{0} end";
-    let mut named = TenantRecord { name: text.into(), ..tenant("acme") };
-    named.set.insert("allowed_models".into(), json!([text]));
-    let audit = AuditEntry { who: text.into(), before: json!({text: [text]}), ..entry("tenant.create", "acme") };
-    directory.create_tenant(&named, audit.clone()).await.unwrap();
-    assert_eq!(directory.tenant("acme").await.unwrap(), Some(named));
-    assert_eq!(directory.audit(None, 1).await.unwrap().data, [audit]);
-    let id = "schlüssel 鍵";
-    let key = KeyRecord { name: text.into(), last4: "日本語ß".into(), ..key("acme", id) };
-    directory.create_key(&key, entry("key.create", "acme/k")).await.unwrap();
-    assert_eq!(directory.keys("acme").await.unwrap(), [key]);
-    directory.delete_key("acme", id, entry("key.revoke", "acme/k")).await.unwrap();
 }

@@ -333,18 +333,8 @@ impl From<DiskFault> for DirectoryError {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::directory::contract::{self, entry, hash, key, tenant};
+    use crate::directory::contract::{entry, hash, key, tenant};
     use crate::ledger::embedded::crash::{self, TestFolder};
-
-    #[tokio::test]
-    async fn the_embedded_directory_keeps_the_contract() {
-        let (root, count) = (TestFolder::new(), std::cell::Cell::new(0));
-        contract::suite(async || {
-            let folder = root.join(count.replace(count.get() + 1).to_string());
-            EmbeddedDirectory::open(&folder).unwrap()
-        })
-        .await;
-    }
 
     #[tokio::test]
     async fn everything_is_there_after_a_restart() {

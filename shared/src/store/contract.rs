@@ -1,8 +1,7 @@
 //! What every store does, whatever it is made of: one list of cases for each of its three borders.
 //!
-//! An implementation is held to it by one line for each border,
-//! `store::contract::counters(async || Arc::new(fresh_one()) as Arc<dyn Counters>).await`, on a runtime of several threads,
-//! for the sake of the cases in which many ask at once. Time is passed in, so nothing here waits; an implementation that
+//! An implementation is held to it by one line for each border, `counters_contract!(in_memory, fresh_one())`,
+//! which makes a test of each case, on a store of its own. Time is passed in, so nothing here waits; an implementation that
 //! leaves expiry to its backend's own clock does not keep the contract.
 //!
 //! The cases hold up M1, M2, M5, M7 (counters), T1 (cache) and A6 (health).
@@ -15,24 +14,138 @@ mod counters;
 mod health;
 mod interleavings;
 
-use super::{Admission, Counters, HealthStore, ResponseCache, Settled, Settlement, StoreError, Ticket, Verdict};
+use super::{Admission, Counters, Settled, Settlement, StoreError, Ticket, Verdict};
 use crate::id::RequestId;
 use crate::limit::window::Window;
 use crate::money::{Amounts, Charged};
 use async_trait::async_trait;
-use std::sync::Arc;
+
+/// Makes a test of each case of the counters: `counters_contract!(NAME, FRESH)`; see
+/// [`contract_tests`](crate::contract_tests).
+#[macro_export]
+macro_rules! counters_contract {
+    ($($to:tt)*) => {
+        $crate::contract_tests! {
+            ($($to)*) $crate::store::contract::counters_cases => std::sync::Arc<dyn $crate::store::Counters>;
+            one counters {
+                what_is_not_known_is_stale_and_takes_nothing
+                an_older_version_does_not_replace_a_newer_one
+                a_rebuild_keeps_what_is_counted_already
+                many_who_rebuild_at_once_lose_nothing
+                what_was_used_without_the_store_is_charged_once
+                a_closed_window_refuses_until_its_time_and_is_then_missing
+                an_expired_hold_is_told_until_it_is_acknowledged
+                a_request_that_is_released_before_its_admission_comes_takes_nothing
+                the_same_request_asked_twice_has_one_verdict_and_one_hold
+                requests_beyond_the_rate_are_told_when_to_come_again
+                tokens_beyond_the_rate_are_told_when_to_come_again
+                more_tokens_than_a_burst_pass_when_the_full_burst_is_there
+                the_token_rate_is_corrected_at_settlement
+                a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes
+                a_place_in_flight_is_free_after_settlement_and_after_release
+                a_quota_is_used_to_its_last_unit_and_no_further
+                a_settlement_replaces_the_hold
+                more_than_was_held_is_charged_exactly
+                a_settlement_sent_again_charges_once
+                a_settlement_without_its_hold_charges_once
+                what_tells_its_ticket_counts_once
+                what_is_charged_only_in_place_of_its_hold_is_not_charged_without
+                a_released_hold_leaves_no_trace
+                a_hold_past_its_lease_is_charged_in_full_and_frees_its_place
+                a_hold_is_extended_as_far_as_the_quota_goes
+                an_admission_sent_again_after_its_end_takes_nothing_more
+                where_little_is_left_the_strict_hold_is_taken
+                a_hit_holds_nothing_and_counts_one_request
+                a_hit_is_refused_by_an_exhausted_request_quota_alone
+                usage_is_told_per_window_in_the_order_asked
+                a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end
+                tenants_share_nothing
+                of_two_hundred_at_once_exactly_fifty_pass
+            }
+            many counters {
+                a_denial_by_one_limit_takes_nothing_of_the_others
+            }
+            one interleavings {
+                what_lacks_the_store_begins_no_window
+            }
+            many interleavings {
+                what_was_read_before_the_store_was_lost_is_refused
+                a_window_is_not_closed_by_who_found_it_missing_before_another_loss
+                every_step_agrees_with_the_model
+                many_tasks_keep_within_the_limit
+            }
+        }
+    };
+}
+
+/// Makes a test of each case of the response cache, with room for 4 MiB, and for 1 MiB in one answer:
+/// `response_cache_contract!(NAME, FRESH)`; see [`contract_tests`](crate::contract_tests).
+#[macro_export]
+macro_rules! response_cache_contract {
+    ($($to:tt)*) => {
+        $crate::contract_tests! {
+            ($($to)*) $crate::store::contract::cache_cases => std::sync::Arc<dyn $crate::store::ResponseCache>;
+            one cache {
+                what_was_put_is_got_to_the_byte
+                an_answer_is_forgotten_when_its_time_is_over
+                what_is_put_again_replaces_value_and_time
+                keys_and_tenants_are_apart
+                a_purge_takes_all_of_one_tenant_and_nothing_of_another
+                many_at_once_get_one_value_or_another_and_never_a_mixture
+            }
+        }
+    };
+}
+
+/// Makes a test of each case of the health store, with default settings: `health_contract!(NAME, FRESH)`; see
+/// [`contract_tests`](crate::contract_tests).
+#[macro_export]
+macro_rules! health_contract {
+    ($($to:tt)*) => {
+        $crate::contract_tests! {
+            ($($to)*) $crate::store::contract::health_cases => std::sync::Arc<dyn $crate::store::HealthStore>;
+            one health {
+                an_unknown_model_is_ready_and_has_no_figures
+                health_is_told_in_the_order_asked
+                figures_are_those_of_the_decayed_statistics
+                a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for
+                five_failures_in_a_row_open_the_breaker_and_four_do_not
+                a_model_that_fails_most_of_the_time_is_given_up
+                exactly_one_of_many_gets_the_probe
+                a_probe_that_works_closes_the_breaker
+                a_probe_that_fails_opens_it_for_longer
+                a_probe_that_shows_nothing_is_given_back
+                a_probe_whose_lease_is_over_may_be_taken_again
+                many_who_record_at_once_are_all_heard
+                a_model_is_out_when_it_refused_three_different_requests
+                an_answer_in_between_begins_the_count_of_refusals_anew
+                one_tenants_refusals_take_a_model_from_nobody_else
+                failures_count_beside_one_tenants_refusals
+                a_model_that_refused_comes_back_by_one_probe
+                a_failure_and_a_refusal_say_nothing_of_each_other
+                what_a_clock_an_hour_ahead_wrote_is_over
+            }
+        }
+    };
+}
+
+/// Every case of the counters, by name; one that is not in the list shows as unused.
+pub mod counters_cases {
+    crate::counters_contract!(cases);
+}
+
+/// The same of the response cache.
+pub mod cache_cases {
+    crate::response_cache_contract!(cases);
+}
+
+/// The same of the health store.
+pub mod health_cases {
+    crate::health_contract!(cases);
+}
 
 /// 2025-11-22 14:00:00 UTC: within a day and a month, at the edge of neither.
 pub const NOW: u64 = 1_763_820_000_000;
-
-/// Runs every case of the counters, each on counters of its own that `fresh` makes, empty.
-///
-/// # Panics
-/// If the counters break the contract; the message says which case.
-pub async fn counters(fresh: impl AsyncFn() -> Arc<dyn Counters>) {
-    counters::suite(&fresh).await;
-    interleavings::suite(&fresh).await;
-}
 
 /// The incarnation of a tenant's counters, as a request is told it whose settings the store was not told.
 ///
@@ -94,21 +207,4 @@ pub async fn rebuild(
 ) {
     let incarnation = incarnation_of(counters, tenant, now_ms).await;
     assert!(counters.rebuild(tenant, Some(incarnation), settings_version, windows, now_ms).await.unwrap());
-}
-
-/// Runs every case of the response cache, each on a cache of its own that `fresh` makes: empty, with room for 4 MiB, and
-/// for 1 MiB in one entry.
-///
-/// # Panics
-/// If the cache breaks the contract; the message says which case.
-pub async fn response_cache(fresh: impl AsyncFn() -> Arc<dyn ResponseCache>) {
-    cache::suite(&fresh).await;
-}
-
-/// Runs every case of the health store, each on a store of its own that `fresh` makes: empty, with default settings.
-///
-/// # Panics
-/// If the store breaks the contract; the message says which case.
-pub async fn health(fresh: impl AsyncFn() -> Arc<dyn HealthStore>) {
-    health::suite(&fresh).await;
 }

@@ -1,8 +1,8 @@
 //! Figures: whatever receipts come, in whatever order and however often, they are the fold over them.
 
-use super::{DAY_MS, HOUR_MS, MIDNIGHT_MS, receipt, record};
+use super::{DAY_MS, HOUR_MS, MIDNIGHT_MS, Shared, receipt, record};
 use crate::id::RequestId;
-use crate::ledger::{Figures, Ledger, Period, Tally};
+use crate::ledger::{Figures, Period, Tally};
 use crate::money::Usage;
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome, CacheStatus, Receipt};
 use futures_util::future::join_all;
@@ -92,7 +92,7 @@ fn fold(receipts: &[Receipt], period: &Period) -> Figures {
     figures
 }
 
-pub(super) async fn figures_are_the_fold_over_the_receipts(ledger: &impl Ledger) {
+pub async fn figures_are_the_fold_over_the_receipts(ledger: Shared) {
     let mut draws = Draws(0x2545_f491_4f6c_dd1d);
     let receipts: Vec<Receipt> = (0..300).map(|_| draws.receipt()).collect();
     // In another order than they were made in, some again, and hits in passing.
@@ -101,7 +101,7 @@ pub(super) async fn figures_are_the_fold_over_the_receipts(ledger: &impl Ledger)
     for some in sent.chunks(10) {
         join_all(some.iter().map(async |receipt| match receipt.cache {
             CacheStatus::Hit | CacheStatus::HitSemantic => ledger.note_hit(receipt).expect("a hit is noted"),
-            _ => record(ledger, receipt).await,
+            _ => record(&ledger, receipt).await,
         }))
         .await;
     }
@@ -126,11 +126,11 @@ pub(super) async fn figures_are_the_fold_over_the_receipts(ledger: &impl Ledger)
 }
 
 /// What is added is told with its size: a ledger that counts in floats or in too few digits gives itself away.
-pub(super) async fn figures_of_large_amounts_are_exact(ledger: &impl Ledger) {
+pub async fn figures_of_large_amounts_are_exact(ledger: Shared) {
     let usage = Usage { input_tokens: u64::MAX / 4 + 1, output_tokens: 1, ..Usage::default() };
     for n in 0..3 {
         let id = RequestId::new(MIDNIGHT_MS + n);
-        record(ledger, &Receipt { id, usage, cost_nusd: (1 << 61) + 1, ..receipt("acme", MIDNIGHT_MS) }).await;
+        record(&ledger, &Receipt { id, usage, cost_nusd: (1 << 61) + 1, ..receipt("acme", MIDNIGHT_MS) }).await;
     }
     let period = Period { from_ms: MIDNIGHT_MS, to_ms: MIDNIGHT_MS + HOUR_MS, step_ms: None };
     let counts = ledger.figures(&period).await.unwrap().tenants["acme"];

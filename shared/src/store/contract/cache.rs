@@ -8,15 +8,6 @@ use tokio::task::JoinSet;
 
 type Cache = Arc<dyn ResponseCache>;
 
-pub(super) async fn suite(fresh: &impl AsyncFn() -> Cache) {
-    what_was_put_is_got_to_the_byte(fresh().await).await;
-    an_answer_is_forgotten_when_its_time_is_over(fresh().await).await;
-    what_is_put_again_replaces_value_and_time(fresh().await).await;
-    keys_and_tenants_are_apart(fresh().await).await;
-    a_purge_takes_all_of_one_tenant_and_nothing_of_another(fresh().await).await;
-    many_at_once_get_one_value_or_another_and_never_a_mixture(fresh().await).await;
-}
-
 fn key(tenant: &str, number: u8) -> CacheKey {
     CacheKey { tenant: tenant.into(), hash: [number; 32] }
 }
@@ -29,7 +20,7 @@ async fn put(cache: &Cache, key: &CacheKey, value: &'static [u8], ttl_ms: u64) {
     cache.put(key, Bytes::from_static(value), ttl_ms, NOW).await.unwrap();
 }
 
-async fn what_was_put_is_got_to_the_byte(cache: Cache) {
+pub async fn what_was_put_is_got_to_the_byte(cache: Cache) {
     let all_bytes: Vec<u8> = (0..=255).collect();
     let values = [Bytes::new(), Bytes::from(all_bytes), Bytes::from("é🙂\r\n\0"), Bytes::from(vec![7; 256 << 10])];
     for (number, value) in values.into_iter().enumerate() {
@@ -40,7 +31,7 @@ async fn what_was_put_is_got_to_the_byte(cache: Cache) {
     }
 }
 
-async fn an_answer_is_forgotten_when_its_time_is_over(cache: Cache) {
+pub async fn an_answer_is_forgotten_when_its_time_is_over(cache: Cache) {
     put(&cache, &key("acme", 1), b"a", 1_000).await;
     put(&cache, &key("acme", 2), b"b", 30 * 86_400_000).await;
     assert_eq!(got(&cache, &key("acme", 1), 999).await.as_deref(), Some(&b"a"[..]));
@@ -49,7 +40,7 @@ async fn an_answer_is_forgotten_when_its_time_is_over(cache: Cache) {
     assert_eq!(got(&cache, &key("acme", 2), 30 * 86_400_000 - 1).await.as_deref(), Some(&b"b"[..]));
 }
 
-async fn what_is_put_again_replaces_value_and_time(cache: Cache) {
+pub async fn what_is_put_again_replaces_value_and_time(cache: Cache) {
     put(&cache, &key("acme", 1), b"long", 60_000).await;
     put(&cache, &key("acme", 1), b"short", 1_000).await;
     assert_eq!(got(&cache, &key("acme", 1), 0).await.as_deref(), Some(&b"short"[..]));
@@ -58,7 +49,7 @@ async fn what_is_put_again_replaces_value_and_time(cache: Cache) {
     assert_eq!(got(&cache, &key("acme", 1), 89_999).await.as_deref(), Some(&b"longer"[..]));
 }
 
-async fn keys_and_tenants_are_apart(cache: Cache) {
+pub async fn keys_and_tenants_are_apart(cache: Cache) {
     // Tenants whose names might run together with what stands beside them in a backend's key.
     let keys = [key("acme", 1), key("acme", 2), key("acme2", 1), key("a", 1), key("acme:1", 1), key("ACME", 1)];
     for (number, key) in keys.iter().enumerate() {
@@ -72,7 +63,7 @@ async fn keys_and_tenants_are_apart(cache: Cache) {
     assert_eq!(got(&cache, &near, 0).await, None, "every byte of the hash counts");
 }
 
-async fn a_purge_takes_all_of_one_tenant_and_nothing_of_another(cache: Cache) {
+pub async fn a_purge_takes_all_of_one_tenant_and_nothing_of_another(cache: Cache) {
     cache.purge("acme").await.unwrap();
     for number in 0..20 {
         put(&cache, &key("acme", number), b"a", 60_000).await;
@@ -87,7 +78,7 @@ async fn a_purge_takes_all_of_one_tenant_and_nothing_of_another(cache: Cache) {
     assert_eq!(got(&cache, &key("acme", 1), 0).await.as_deref(), Some(&b"again"[..]));
 }
 
-async fn many_at_once_get_one_value_or_another_and_never_a_mixture(cache: Cache) {
+pub async fn many_at_once_get_one_value_or_another_and_never_a_mixture(cache: Cache) {
     let mut tasks = JoinSet::new();
     for writer in 0..16u8 {
         let cache = cache.clone();

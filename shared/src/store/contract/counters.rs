@@ -22,45 +22,6 @@ const HOLD: Amounts = Amounts { requests: 1, tokens: 100, cost_nusd: 1_000 };
 
 type Store = Arc<dyn Counters>;
 
-pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
-    what_is_not_known_is_stale_and_takes_nothing(fresh().await).await;
-    an_older_version_does_not_replace_a_newer_one(fresh().await).await;
-    a_rebuild_keeps_what_is_counted_already(fresh().await).await;
-    many_who_rebuild_at_once_lose_nothing(fresh().await).await;
-    what_was_used_without_the_store_is_charged_once(fresh().await).await;
-    a_closed_window_refuses_until_its_time_and_is_then_missing(fresh().await).await;
-    an_expired_hold_is_told_until_it_is_acknowledged(fresh().await).await;
-    a_request_that_is_released_before_its_admission_comes_takes_nothing(fresh().await).await;
-    the_same_request_asked_twice_has_one_verdict_and_one_hold(fresh().await).await;
-    for tight in TIGHT {
-        a_denial_by_one_limit_takes_nothing_of_the_others(fresh().await, tight).await;
-    }
-    requests_beyond_the_rate_are_told_when_to_come_again(fresh().await).await;
-    tokens_beyond_the_rate_are_told_when_to_come_again(fresh().await).await;
-    more_tokens_than_a_burst_pass_when_the_full_burst_is_there(fresh().await).await;
-    the_token_rate_is_corrected_at_settlement(fresh().await).await;
-    a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(fresh().await).await;
-    a_place_in_flight_is_free_after_settlement_and_after_release(fresh().await).await;
-    a_quota_is_used_to_its_last_unit_and_no_further(fresh().await).await;
-    a_settlement_replaces_the_hold(fresh().await).await;
-    more_than_was_held_is_charged_exactly(fresh().await).await;
-    a_settlement_sent_again_charges_once(fresh().await).await;
-    a_settlement_without_its_hold_charges_once(fresh().await).await;
-    what_tells_its_ticket_counts_once(fresh().await).await;
-    what_is_charged_only_in_place_of_its_hold_is_not_charged_without(fresh().await).await;
-    a_released_hold_leaves_no_trace(fresh().await).await;
-    a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(fresh().await).await;
-    a_hold_is_extended_as_far_as_the_quota_goes(fresh().await).await;
-    an_admission_sent_again_after_its_end_takes_nothing_more(fresh().await).await;
-    where_little_is_left_the_strict_hold_is_taken(fresh().await).await;
-    a_hit_holds_nothing_and_counts_one_request(fresh().await).await;
-    a_hit_is_refused_by_an_exhausted_request_quota_alone(fresh().await).await;
-    usage_is_told_per_window_in_the_order_asked(fresh().await).await;
-    a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(fresh().await).await;
-    tenants_share_nothing(fresh().await).await;
-    of_two_hundred_at_once_exactly_fifty_pass(fresh().await).await;
-}
-
 pub(super) fn day() -> Window {
     Window::day(NOW, 0)
 }
@@ -145,7 +106,7 @@ fn over(quota: Quota, window: Window) -> Refusal {
     Refusal::Quota { quota, resets_at_ms: window.resets_at_ms }
 }
 
-async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
+pub async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
     let month = Window::month(NOW);
     let ask = Admission { quotas: vec![quota(day()), quota(month)], ..ask() };
     let incarnation = incarnation_of(&*store, "acme", NOW).await;
@@ -165,7 +126,7 @@ async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
     assert_eq!(held(&store, &ask).await.0, HOLD);
 }
 
-async fn an_older_version_does_not_replace_a_newer_one(store: Store) {
+pub async fn an_older_version_does_not_replace_a_newer_one(store: Store) {
     for version in [5, 3, 9, 8] {
         rebuild(&*store, "acme", version, &[(day(), ZERO.into())], NOW).await;
     }
@@ -175,7 +136,7 @@ async fn an_older_version_does_not_replace_a_newer_one(store: Store) {
     }
 }
 
-async fn a_rebuild_keeps_what_is_counted_already(store: Store) {
+pub async fn a_rebuild_keeps_what_is_counted_already(store: Store) {
     let used = Amounts { requests: 3, tokens: 30, cost_nusd: 300 };
     rebuild(&*store, "acme", VERSION, &[(day(), used.into())], NOW).await;
     held(&store, &ask()).await;
@@ -184,7 +145,7 @@ async fn a_rebuild_keeps_what_is_counted_already(store: Store) {
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: HOLD });
 }
 
-async fn many_who_rebuild_at_once_lose_nothing(store: Store) {
+pub async fn many_who_rebuild_at_once_lose_nothing(store: Store) {
     let before = Amounts { requests: 7, tokens: 70, cost_nusd: 700 };
     let mut tasks = JoinSet::new();
     for _ in 0..32 {
@@ -209,7 +170,7 @@ async fn many_who_rebuild_at_once_lose_nothing(store: Store) {
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
 }
 
-async fn what_was_used_without_the_store_is_charged_once(store: Store) {
+pub async fn what_was_used_without_the_store_is_charged_once(store: Store) {
     let outage = |requests| Amounts { requests, tokens: requests * 10, cost_nusd: requests * 100 };
     let told = |used, by| Charged { used: outage(used), outage: outage(by) };
     rebuild(&*store, "acme", VERSION, &[(day(), told(5, 2))], NOW).await;
@@ -226,7 +187,7 @@ async fn what_was_used_without_the_store_is_charged_once(store: Store) {
     }
 }
 
-async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: Store) {
+pub async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: Store) {
     rebuild(&*store, "acme", VERSION, &[], NOW).await;
     let incarnation = incarnation_of(&*store, "acme", NOW).await;
     let until_ms = NOW + 90_000;
@@ -246,7 +207,7 @@ async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: Store
     assert!(matches!(admitted, Verdict::Admitted { .. }), "a window that is there is not closed: {admitted:?}");
 }
 
-async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
+pub async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
     let month = Window::month(NOW);
     let ask = || Admission { quotas: vec![quota(day()), quota(month)], ..ask() };
     let (lost, settled) = (ask(), ask());
@@ -272,7 +233,7 @@ async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
     assert_eq!(store.take_expired("nobody"), []);
 }
 
-async fn a_request_that_is_released_before_its_admission_comes_takes_nothing(store: Store) {
+pub async fn a_request_that_is_released_before_its_admission_comes_takes_nothing(store: Store) {
     let late = ask();
     introduce(&store, &late).await;
     store.release_unticketed(&late, NOW).await.unwrap();
@@ -281,7 +242,7 @@ async fn a_request_that_is_released_before_its_admission_comes_takes_nothing(sto
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse::default());
 }
 
-async fn the_same_request_asked_twice_has_one_verdict_and_one_hold(store: Store) {
+pub async fn the_same_request_asked_twice_has_one_verdict_and_one_hold(store: Store) {
     let first = Admission { request_rate: rate(10), concurrency: Some(1), ..ask_of(1) };
     introduce(&store, &first).await;
     let verdict = admit(&store, &first).await;
@@ -299,7 +260,13 @@ async fn the_same_request_asked_twice_has_one_verdict_and_one_hold(store: Store)
 /// The limits, each with the name of the one that is to deny.
 const TIGHT: [&str; 7] = ["request rate", "token rate", "concurrency", "requests", "tokens", "cost", "month's cost"];
 
-async fn a_denial_by_one_limit_takes_nothing_of_the_others(store: Store, tight: &str) {
+pub async fn a_denial_by_one_limit_takes_nothing_of_the_others(fresh: impl AsyncFn() -> Store) {
+    for tight in TIGHT {
+        a_denial_takes_nothing_of_the_others(fresh().await, tight).await;
+    }
+}
+
+async fn a_denial_takes_nothing_of_the_others(store: Store, tight: &str) {
     let month = Window::month(NOW);
     let ask = |tight: &str| {
         let limit = |name: &str, tight_limit: u64, loose: u64| if name == tight { tight_limit } else { loose };
@@ -348,7 +315,7 @@ async fn a_denial_by_one_limit_takes_nothing_of_the_others(store: Store, tight: 
     }
 }
 
-async fn requests_beyond_the_rate_are_told_when_to_come_again(store: Store) {
+pub async fn requests_beyond_the_rate_are_told_when_to_come_again(store: Store) {
     let ask = || Admission { request_rate: rate(2), ..ask() };
     introduce(&store, &ask()).await;
     held(&store, &ask()).await;
@@ -362,7 +329,7 @@ async fn requests_beyond_the_rate_are_told_when_to_come_again(store: Store) {
     assert!(matches!(later, Verdict::Admitted { .. }), "{later:?}");
 }
 
-async fn tokens_beyond_the_rate_are_told_when_to_come_again(store: Store) {
+pub async fn tokens_beyond_the_rate_are_told_when_to_come_again(store: Store) {
     let ask = |rate_tokens| Admission { token_rate: rate(100), rate_tokens, ..ask() };
     introduce(&store, &ask(0)).await;
     let (_, rates) = held(&store, &ask(60)).await;
@@ -373,7 +340,7 @@ async fn tokens_beyond_the_rate_are_told_when_to_come_again(store: Store) {
     held(&store, &ask(40)).await;
 }
 
-async fn more_tokens_than_a_burst_pass_when_the_full_burst_is_there(store: Store) {
+pub async fn more_tokens_than_a_burst_pass_when_the_full_burst_is_there(store: Store) {
     let ask = || Admission { token_rate: rate(100), rate_tokens: 5_000, ..ask() };
     introduce(&store, &ask()).await;
     held(&store, &ask()).await;
@@ -383,7 +350,7 @@ async fn more_tokens_than_a_burst_pass_when_the_full_burst_is_there(store: Store
     assert!(matches!(later, Verdict::Admitted { .. }), "{later:?}");
 }
 
-async fn the_token_rate_is_corrected_at_settlement(store: Store) {
+pub async fn the_token_rate_is_corrected_at_settlement(store: Store) {
     let ask = |rate_tokens| Admission { token_rate: rate(1_000), rate_tokens, ..ask() };
     introduce(&store, &ask(0)).await;
     let used = |tokens| Amounts { requests: 1, tokens, cost_nusd: 1 };
@@ -402,7 +369,7 @@ async fn the_token_rate_is_corrected_at_settlement(store: Store) {
     );
 }
 
-async fn a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(store: Store) {
+pub async fn a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(store: Store) {
     let back = NOW - 3_600_000;
     let by_requests = || Admission { request_rate: rate(10), ..ask() };
     let by_tokens = || Admission { token_rate: rate(1_000), rate_tokens: 600, ..ask() };
@@ -428,7 +395,7 @@ async fn a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(store
     assert_eq!(rates.tokens.unwrap().remaining, 500);
 }
 
-async fn a_place_in_flight_is_free_after_settlement_and_after_release(store: Store) {
+pub async fn a_place_in_flight_is_free_after_settlement_and_after_release(store: Store) {
     let ask = || Admission { concurrency: Some(2), ..ask() };
     let (settled, released) = (ask(), ask());
     introduce(&store, &settled).await;
@@ -443,7 +410,7 @@ async fn a_place_in_flight_is_free_after_settlement_and_after_release(store: Sto
     assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
 }
 
-async fn a_quota_is_used_to_its_last_unit_and_no_further(store: Store) {
+pub async fn a_quota_is_used_to_its_last_unit_and_no_further(store: Store) {
     let month = Window::month(NOW);
     let daily = |tenant: &str, ask: QuotaAsk| (tenant.to_owned(), vec![ask]);
     let monthly = vec![quota(day()), QuotaAsk { cost_nusd: Some(3_999), ..quota(month) }];
@@ -473,7 +440,7 @@ async fn a_quota_is_used_to_its_last_unit_and_no_further(store: Store) {
     }
 }
 
-async fn a_settlement_replaces_the_hold(store: Store) {
+pub async fn a_settlement_replaces_the_hold(store: Store) {
     let (one, other) = (ask(), ask());
     introduce(&store, &one).await;
     held(&store, &one).await;
@@ -484,7 +451,7 @@ async fn a_settlement_replaces_the_hold(store: Store) {
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: HOLD });
 }
 
-async fn more_than_was_held_is_charged_exactly(store: Store) {
+pub async fn more_than_was_held_is_charged_exactly(store: Store) {
     let ask = Admission { quotas: vec![QuotaAsk { tokens: Some(100), ..quota(day()) }], ..ask() };
     introduce(&store, &ask).await;
     held(&store, &ask).await;
@@ -495,7 +462,7 @@ async fn more_than_was_held_is_charged_exactly(store: Store) {
     assert_eq!(refusal(admit(&store, &next).await), over(Quota::DailyTokens, day()));
 }
 
-async fn a_settlement_sent_again_charges_once(store: Store) {
+pub async fn a_settlement_sent_again_charges_once(store: Store) {
     let ask = Admission { token_rate: rate(1_000), ..ask() };
     introduce(&store, &ask).await;
     held(&store, &ask).await;
@@ -512,7 +479,7 @@ async fn a_settlement_sent_again_charges_once(store: Store) {
     assert_eq!(held(&store, &next).await.1.tokens.unwrap().remaining, 600, "the rate is corrected once");
 }
 
-async fn a_settlement_without_its_hold_charges_once(store: Store) {
+pub async fn a_settlement_without_its_hold_charges_once(store: Store) {
     let ask = ask();
     introduce(&store, &ask).await;
     let settlement = settlement(&ask, Amounts { requests: 1, tokens: 20, cost_nusd: 200 });
@@ -521,7 +488,7 @@ async fn a_settlement_without_its_hold_charges_once(store: Store) {
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: settlement.used, held: ZERO });
 }
 
-async fn what_tells_its_ticket_counts_once(store: Store) {
+pub async fn what_tells_its_ticket_counts_once(store: Store) {
     let (settled, released, earlier) = (ask(), ask(), ask());
     introduce(&store, &settled).await;
     let used = Amounts { requests: 1, tokens: 20, cost_nusd: 200 };
@@ -551,7 +518,7 @@ async fn what_tells_its_ticket_counts_once(store: Store) {
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: used.plus(used), held: ZERO });
 }
 
-async fn what_is_charged_only_in_place_of_its_hold_is_not_charged_without(store: Store) {
+pub async fn what_is_charged_only_in_place_of_its_hold_is_not_charged_without(store: Store) {
     let (with, without) = (ask(), ask());
     introduce(&store, &with).await;
     held(&store, &with).await;
@@ -564,7 +531,7 @@ async fn what_is_charged_only_in_place_of_its_hold_is_not_charged_without(store:
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
 }
 
-async fn a_released_hold_leaves_no_trace(store: Store) {
+pub async fn a_released_hold_leaves_no_trace(store: Store) {
     let ask = || Admission { request_rate: rate(10), token_rate: rate(1_000), concurrency: Some(1), ..ask_of(1) };
     let released = ask();
     introduce(&store, &released).await;
@@ -577,7 +544,7 @@ async fn a_released_hold_leaves_no_trace(store: Store) {
     assert_eq!(used_and_held(&store, "acme", day()).await.held, HOLD, "it gives back nobody else's");
 }
 
-async fn a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(store: Store) {
+pub async fn a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(store: Store) {
     let lost = Admission { concurrency: Some(1), ..ask() };
     introduce(&store, &lost).await;
     held(&store, &lost).await;
@@ -595,7 +562,7 @@ async fn a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(store: Sto
     assert_eq!(usage(NOW + 60_001).await, WindowUse { used: HOLD, held: HOLD });
 }
 
-async fn a_hold_is_extended_as_far_as_the_quota_goes(store: Store) {
+pub async fn a_hold_is_extended_as_far_as_the_quota_goes(store: Store) {
     let month = Window::month(NOW);
     let limits = QuotaAsk { requests: Some(1), tokens: Some(300), ..quota(day()) };
     let ask = Admission { quotas: vec![limits, QuotaAsk { cost_nusd: Some(2_000), ..quota(month) }], ..ask() };
@@ -640,7 +607,7 @@ async fn a_hold_is_extended_as_far_as_the_quota_goes(store: Store) {
     assert!(!store.extend(&ask, target(1, 1), NOW).await.unwrap(), "there is no hold any more");
 }
 
-async fn an_admission_sent_again_after_its_end_takes_nothing_more(store: Store) {
+pub async fn an_admission_sent_again_after_its_end_takes_nothing_more(store: Store) {
     let ask = || Admission { request_rate: rate(10), concurrency: Some(1), ..ask() };
     let (settled, released, hit_once) = (ask(), ask(), ask());
     introduce(&store, &settled).await;
@@ -663,7 +630,7 @@ async fn an_admission_sent_again_after_its_end_takes_nothing_more(store: Store) 
     );
 }
 
-async fn where_little_is_left_the_strict_hold_is_taken(store: Store) {
+pub async fn where_little_is_left_the_strict_hold_is_taken(store: Store) {
     let strict = Amounts { requests: 1, tokens: 300, cost_nusd: 3_000 };
     for (tenant, tokens, cost_nusd, expected) in [
         ("no-limit", None, None, vec![HOLD, HOLD, HOLD]),
@@ -681,7 +648,7 @@ async fn where_little_is_left_the_strict_hold_is_taken(store: Store) {
     }
 }
 
-async fn a_hit_holds_nothing_and_counts_one_request(store: Store) {
+pub async fn a_hit_holds_nothing_and_counts_one_request(store: Store) {
     let ask = || Admission { request_rate: rate(10), token_rate: rate(1_000), concurrency: Some(1), ..ask_of(5) };
     introduce(&store, &ask()).await;
     for hits in 1..=3 {
@@ -698,7 +665,7 @@ async fn a_hit_holds_nothing_and_counts_one_request(store: Store) {
     assert!(matches!(verdict, Verdict::Admitted { .. }), "a hit takes no place in flight: {verdict:?}");
 }
 
-async fn a_hit_is_refused_by_an_exhausted_request_quota_alone(store: Store) {
+pub async fn a_hit_is_refused_by_an_exhausted_request_quota_alone(store: Store) {
     let limits = QuotaAsk { requests: Some(2), tokens: Some(100), cost_nusd: Some(1_000), ..quota(day()) };
     let ask = || Admission { quotas: vec![limits.clone()], ..ask() };
     let first = ask();
@@ -711,7 +678,7 @@ async fn a_hit_is_refused_by_an_exhausted_request_quota_alone(store: Store) {
     assert_eq!(refusal(hit(&store, &ask()).await), over(Quota::DailyRequests, day()));
 }
 
-async fn usage_is_told_per_window_in_the_order_asked(store: Store) {
+pub async fn usage_is_told_per_window_in_the_order_asked(store: Store) {
     let month = Window::month(NOW);
     let windows = [month, day(), Window::day(NOW + DAY_MS, 0)];
     assert_eq!(store.usage("acme", &windows, NOW).await.unwrap(), [None, None, None], "nobody has been here");
@@ -722,7 +689,7 @@ async fn usage_is_told_per_window_in_the_order_asked(store: Store) {
     assert_eq!(store.usage("other", &windows, NOW).await.unwrap(), [None, None, None]);
 }
 
-async fn a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(store: Store) {
+pub async fn a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(store: Store) {
     let yesterday = Admission { lease_until_ms: NOW + 2 * DAY_MS, ..ask_of(1) };
     introduce(&store, &yesterday).await;
     held(&store, &yesterday).await;
@@ -740,7 +707,7 @@ async fn a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(store: S
     assert_eq!(windows, [of(HOLD, ZERO), of(ZERO, HOLD)]);
 }
 
-async fn tenants_share_nothing(store: Store) {
+pub async fn tenants_share_nothing(store: Store) {
     let acme = Admission { request_rate: rate(1), concurrency: Some(1), ..ask_of(1) };
     let other = Admission { tenant: "acme2".into(), ..acme.clone() };
     introduce(&store, &acme).await;
@@ -753,7 +720,7 @@ async fn tenants_share_nothing(store: Store) {
     assert_eq!(used_and_held(&store, "acme2", day()).await, WindowUse { used: HOLD, held: ZERO });
 }
 
-async fn of_two_hundred_at_once_exactly_fifty_pass(store: Store) {
+pub async fn of_two_hundred_at_once_exactly_fifty_pass(store: Store) {
     introduce(&store, &ask_of(50)).await;
     let mut tasks = JoinSet::new();
     for _ in 0..100 {

@@ -16,28 +16,6 @@ type Store = Arc<dyn HealthStore>;
 const DUE_MS: u64 = 5_501;
 const LEASE_MS: u64 = 30_000;
 
-pub(super) async fn suite(fresh: &impl AsyncFn() -> Store) {
-    an_unknown_model_is_ready_and_has_no_figures(fresh().await).await;
-    health_is_told_in_the_order_asked(fresh().await).await;
-    figures_are_those_of_the_decayed_statistics(fresh().await).await;
-    a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for(fresh().await).await;
-    five_failures_in_a_row_open_the_breaker_and_four_do_not(fresh().await).await;
-    a_model_that_fails_most_of_the_time_is_given_up(fresh().await).await;
-    exactly_one_of_many_gets_the_probe(fresh().await).await;
-    a_probe_that_works_closes_the_breaker(fresh().await).await;
-    a_probe_that_fails_opens_it_for_longer(fresh().await).await;
-    a_probe_that_shows_nothing_is_given_back(fresh().await).await;
-    a_probe_whose_lease_is_over_may_be_taken_again(fresh().await).await;
-    many_who_record_at_once_are_all_heard(fresh().await).await;
-    a_model_is_out_when_it_refused_three_different_requests(fresh().await).await;
-    an_answer_in_between_begins_the_count_of_refusals_anew(fresh().await).await;
-    one_tenants_refusals_take_a_model_from_nobody_else(fresh().await).await;
-    failures_count_beside_one_tenants_refusals(fresh().await).await;
-    a_model_that_refused_comes_back_by_one_probe(fresh().await).await;
-    a_failure_and_a_refusal_say_nothing_of_each_other(fresh().await).await;
-    what_a_clock_an_hour_ahead_wrote_is_over(fresh().await).await;
-}
-
 fn model() -> Arc<str> {
     "groq/llama-3.3-70b".into()
 }
@@ -81,7 +59,7 @@ async fn open(store: &Store, now_ms: u64) {
     assert_eq!(health(store, now_ms).await.breaker, BreakerState::Open);
 }
 
-async fn an_unknown_model_is_ready_and_has_no_figures(store: Store) {
+pub async fn an_unknown_model_is_ready_and_has_no_figures(store: Store) {
     let health = health(&store, NOW).await;
     assert_eq!((health.standing, health.breaker, health.cooldown_until_ms), (Standing::Ready, BreakerState::Closed, 0));
     let measures = [health.measures.ttft_ms, health.measures.ms_per_token, health.measures.failure];
@@ -89,7 +67,7 @@ async fn an_unknown_model_is_ready_and_has_no_figures(store: Store) {
     assert!(!probe(&store, NOW).await, "there is nothing to find out");
 }
 
-async fn health_is_told_in_the_order_asked(store: Store) {
+pub async fn health_is_told_in_the_order_asked(store: Store) {
     let names: Vec<Arc<str>> = ["a", "b", "a/b", "c d"].map(Arc::from).to_vec();
     let cooled = |n: usize| Observation {
         model: names[n].clone(),
@@ -104,7 +82,7 @@ async fn health_is_told_in_the_order_asked(store: Store) {
     assert_eq!(store.snapshot(&[], NOW).await.unwrap(), []);
 }
 
-async fn figures_are_those_of_the_decayed_statistics(store: Store) {
+pub async fn figures_are_those_of_the_decayed_statistics(store: Store) {
     let tau_ms = HealthSettings::default().tau_ms;
     let (mut ttft, mut per_token, mut failure) = (Welford::default(), Welford::default(), Welford::default());
     let mut now_ms = NOW;
@@ -149,7 +127,7 @@ async fn figures_are_those_of_the_decayed_statistics(store: Store) {
     }
 }
 
-async fn a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for(store: Store) {
+pub async fn a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for(store: Store) {
     for until_ms in [NOW + 2_000, NOW + 5_000, NOW + 3_000] {
         see(&store, Signal::CoolDown { until_ms }, NOW, NOW).await;
     }
@@ -165,7 +143,7 @@ async fn a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for(store: Store
     assert_eq!((told.standing, told.cooldown_until_ms), (Standing::Ready, 0));
 }
 
-async fn five_failures_in_a_row_open_the_breaker_and_four_do_not(store: Store) {
+pub async fn five_failures_in_a_row_open_the_breaker_and_four_do_not(store: Store) {
     for round in 0..3 {
         for _ in 0..4 {
             see(&store, Signal::Failed, NOW, NOW).await;
@@ -185,7 +163,7 @@ async fn five_failures_in_a_row_open_the_breaker_and_four_do_not(store: Store) {
     assert!(!probe(&store, until_ms - 1).await, "it is not due yet");
 }
 
-async fn a_model_that_fails_most_of_the_time_is_given_up(store: Store) {
+pub async fn a_model_that_fails_most_of_the_time_is_given_up(store: Store) {
     let mut failures = 0;
     while health(&store, NOW).await.breaker == BreakerState::Closed {
         failures += 1;
@@ -196,7 +174,7 @@ async fn a_model_that_fails_most_of_the_time_is_given_up(store: Store) {
     assert!(failures >= 8, "it takes {} samples to say so", BreakerSettings::default().least_samples);
 }
 
-async fn exactly_one_of_many_gets_the_probe(store: Store) {
+pub async fn exactly_one_of_many_gets_the_probe(store: Store) {
     open(&store, NOW).await;
     let mut tasks = JoinSet::new();
     for _ in 0..64 {
@@ -212,7 +190,7 @@ async fn exactly_one_of_many_gets_the_probe(store: Store) {
     assert_eq!(health(&store, NOW + DUE_MS).await.standing, Standing::BreakerOpen { until_ms }, "the others keep away");
 }
 
-async fn a_probe_that_works_closes_the_breaker(store: Store) {
+pub async fn a_probe_that_works_closes_the_breaker(store: Store) {
     open(&store, NOW).await;
     // What began before the outage was noticed says nothing of how the model does now.
     see(&store, ANSWERED, NOW - 1, NOW + DUE_MS).await;
@@ -228,7 +206,7 @@ async fn a_probe_that_works_closes_the_breaker(store: Store) {
     assert_eq!(health(&store, NOW + DUE_MS + 200).await.breaker, BreakerState::Closed);
 }
 
-async fn a_probe_that_fails_opens_it_for_longer(store: Store) {
+pub async fn a_probe_that_fails_opens_it_for_longer(store: Store) {
     open(&store, NOW).await;
     let mut now_ms = NOW + DUE_MS;
     for (least_ms, most_ms) in [(9_000, 11_000), (18_000, 22_000), (18_000, 22_000)] {
@@ -240,7 +218,7 @@ async fn a_probe_that_fails_opens_it_for_longer(store: Store) {
     }
 }
 
-async fn a_probe_that_shows_nothing_is_given_back(store: Store) {
+pub async fn a_probe_that_shows_nothing_is_given_back(store: Store) {
     open(&store, NOW).await;
     for (round, signal) in [Signal::Nothing, Signal::CoolDown { until_ms: NOW }].into_iter().enumerate() {
         let now_ms = NOW + DUE_MS + round as u64;
@@ -252,7 +230,7 @@ async fn a_probe_that_shows_nothing_is_given_back(store: Store) {
     assert!(probe(&store, NOW + DUE_MS + 2).await);
 }
 
-async fn a_probe_whose_lease_is_over_may_be_taken_again(store: Store) {
+pub async fn a_probe_whose_lease_is_over_may_be_taken_again(store: Store) {
     open(&store, NOW).await;
     let now_ms = NOW + DUE_MS;
     assert!(probe(&store, now_ms).await);
@@ -266,7 +244,7 @@ async fn a_probe_whose_lease_is_over_may_be_taken_again(store: Store) {
     );
 }
 
-async fn many_who_record_at_once_are_all_heard(store: Store) {
+pub async fn many_who_record_at_once_are_all_heard(store: Store) {
     let mut tasks = JoinSet::new();
     for _ in 0..16 {
         let store = store.clone();
@@ -285,7 +263,7 @@ async fn many_who_record_at_once_are_all_heard(store: Store) {
     }
 }
 
-async fn a_model_is_out_when_it_refused_three_different_requests(store: Store) {
+pub async fn a_model_is_out_when_it_refused_three_different_requests(store: Store) {
     // Tries of one request are one.
     for (tenant, request) in [("acme", 1), ("acme", 1), ("globex", 2), ("globex", 2), ("acme", 1)] {
         see(&store, refused(tenant, request), NOW, NOW).await;
@@ -300,7 +278,7 @@ async fn a_model_is_out_when_it_refused_three_different_requests(store: Store) {
     assert_eq!((told.breaker, told.only_for), (BreakerState::Open, None));
 }
 
-async fn an_answer_in_between_begins_the_count_of_refusals_anew(store: Store) {
+pub async fn an_answer_in_between_begins_the_count_of_refusals_anew(store: Store) {
     for request in 1..=12 {
         see(&store, refused("acme", request), NOW, NOW).await;
         if request % 2 == 0 {
@@ -311,7 +289,7 @@ async fn an_answer_in_between_begins_the_count_of_refusals_anew(store: Store) {
     assert_eq!((told.standing_for("acme"), told.breaker), (Standing::Ready, BreakerState::Closed));
 }
 
-async fn one_tenants_refusals_take_a_model_from_nobody_else(store: Store) {
+pub async fn one_tenants_refusals_take_a_model_from_nobody_else(store: Store) {
     refuse(&store, ["acme"; 3], NOW).await;
     let told = health(&store, NOW).await;
     assert!(matches!(told.standing_for("acme"), Standing::BreakerOpen { .. }), "{told:?}");
@@ -329,14 +307,14 @@ async fn one_tenants_refusals_take_a_model_from_nobody_else(store: Store) {
     assert!(matches!(health(&store, later_ms).await.standing_for("initech"), Standing::BreakerOpen { .. }));
 }
 
-async fn failures_count_beside_one_tenants_refusals(store: Store) {
+pub async fn failures_count_beside_one_tenants_refusals(store: Store) {
     refuse(&store, ["acme"; 3], NOW).await;
     // Others' failures still count, and open the breaker for all.
     open(&store, NOW).await;
     assert!(matches!(health(&store, NOW).await.standing_for("globex"), Standing::BreakerOpen { .. }));
 }
 
-async fn a_model_that_refused_comes_back_by_one_probe(store: Store) {
+pub async fn a_model_that_refused_comes_back_by_one_probe(store: Store) {
     refuse(&store, ["acme", "globex", "acme"], NOW).await;
     let mut now_ms = NOW + DUE_MS;
     // What began before is late, and says nothing.
@@ -360,7 +338,7 @@ async fn a_model_that_refused_comes_back_by_one_probe(store: Store) {
     assert_eq!((told.standing_for("acme"), told.breaker), (Standing::Ready, BreakerState::Closed));
 }
 
-async fn a_failure_and_a_refusal_say_nothing_of_each_other(store: Store) {
+pub async fn a_failure_and_a_refusal_say_nothing_of_each_other(store: Store) {
     for request in 1..=4 {
         see(&store, Signal::Failed, NOW, NOW).await;
         if request <= 2 {
@@ -377,7 +355,7 @@ async fn a_failure_and_a_refusal_say_nothing_of_each_other(store: Store) {
 }
 
 /// A process whose clock is an hour ahead records; or the clock of the only one is set back.
-async fn what_a_clock_an_hour_ahead_wrote_is_over(store: Store) {
+pub async fn what_a_clock_an_hour_ahead_wrote_is_over(store: Store) {
     const HOUR: u64 = 3_600_000;
     let ahead = NOW + HOUR;
     see(&store, Signal::CoolDown { until_ms: ahead + 5_000 }, ahead, ahead).await;

@@ -17,20 +17,6 @@ const LIMIT: Amounts = Amounts { requests: 60, tokens: 2_000, cost_nusd: 30_000 
 const SEEDS: u64 = 30;
 const STEPS: usize = 250;
 
-pub(super) async fn suite(fresh: &impl AsyncFn() -> Arc<dyn Counters>) {
-    for told in [Told::First, Told::Begun, Told::Rebuilt] {
-        what_was_read_before_the_store_was_lost_is_refused(fresh, told).await;
-    }
-    what_lacks_the_store_begins_no_window(fresh().await).await;
-    a_window_is_not_closed_by_who_found_it_missing_before_another_loss(fresh).await;
-    for seed in 0..SEEDS {
-        every_step_agrees_with_the_model(fresh().await, seed).await;
-    }
-    for seed in 0..4 {
-        many_tasks_keep_within_the_limit(fresh().await, seed).await;
-    }
-}
-
 /// Numbers that look like chance and follow from a seed.
 ///
 /// # Source
@@ -143,7 +129,13 @@ async fn serve(store: &Arc<dyn Counters>, ledger: &mut u64) -> bool {
 
 /// Somebody reads the ledger; the store is lost; others rebuild it and serve; it is lost again; and only then is heard what
 /// the ledger said at first. With that, 40 of 25 were served.
-async fn what_was_read_before_the_store_was_lost_is_refused(fresh: &impl AsyncFn() -> Arc<dyn Counters>, told: Told) {
+pub async fn what_was_read_before_the_store_was_lost_is_refused(fresh: impl AsyncFn() -> Arc<dyn Counters>) {
+    for told in [Told::First, Told::Begun, Told::Rebuilt] {
+        what_was_read_twice_ago_is_refused(&fresh, told).await;
+    }
+}
+
+async fn what_was_read_twice_ago_is_refused(fresh: &impl AsyncFn() -> Arc<dyn Counters>, told: Told) {
     let mut ledger = 0;
     let first = fresh().await;
     let Verdict::Stale { incarnation: old, .. } = first.admit_unticketed(&one_of_few(), false, NOW).await.unwrap()
@@ -172,7 +164,7 @@ async fn what_was_read_before_the_store_was_lost_is_refused(fresh: &impl AsyncFn
 }
 
 /// What was served without the store is told to the windows that it has; it is no reason to begin one.
-async fn what_lacks_the_store_begins_no_window(store: Arc<dyn Counters>) {
+pub async fn what_lacks_the_store_begins_no_window(store: Arc<dyn Counters>) {
     let read = [(day(), Amounts { requests: 3, ..ZERO }.into())];
     assert!(!store.rebuild("acme", None, 7, &read, NOW).await.unwrap(), "a tenant that is not known");
     let Verdict::Stale { windows, .. } = store.admit_unticketed(&ask(), false, NOW).await.unwrap() else { panic!() };
@@ -185,8 +177,8 @@ async fn what_lacks_the_store_begins_no_window(store: Arc<dyn Counters>) {
 }
 
 /// Else it would be closed for too short a time.
-async fn a_window_is_not_closed_by_who_found_it_missing_before_another_loss(
-    fresh: &impl AsyncFn() -> Arc<dyn Counters>,
+pub async fn a_window_is_not_closed_by_who_found_it_missing_before_another_loss(
+    fresh: impl AsyncFn() -> Arc<dyn Counters>,
 ) {
     let (first, second) = (fresh().await, fresh().await);
     let incarnations = [incarnation_of(&*first, "acme", NOW).await, incarnation_of(&*second, "acme", NOW).await];
@@ -198,7 +190,13 @@ async fn a_window_is_not_closed_by_who_found_it_missing_before_another_loss(
     assert!(matches!(&verdict, Verdict::Refused { refusal, .. } if *refusal == closed), "{verdict:?}");
 }
 
-async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
+pub async fn every_step_agrees_with_the_model(fresh: impl AsyncFn() -> Arc<dyn Counters>) {
+    for seed in 0..SEEDS {
+        steps_agree_with_the_model(fresh().await, seed).await;
+    }
+}
+
+async fn steps_agree_with_the_model(store: Arc<dyn Counters>, seed: u64) {
     let mut dice = Dice(seed);
     let mut now_ms = NOW;
     let mut model = Model::default();
@@ -276,7 +274,13 @@ async fn every_step_agrees_with_the_model(store: Arc<dyn Counters>, seed: u64) {
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: model.used, held: ZERO }, "seed {seed}");
 }
 
-async fn many_tasks_keep_within_the_limit(store: Arc<dyn Counters>, seed: u64) {
+pub async fn many_tasks_keep_within_the_limit(fresh: impl AsyncFn() -> Arc<dyn Counters>) {
+    for seed in 0..4 {
+        sixteen_tasks_keep_within_the_limit(fresh().await, seed).await;
+    }
+}
+
+async fn sixteen_tasks_keep_within_the_limit(store: Arc<dyn Counters>, seed: u64) {
     introduce(&store, &request(&mut Dice(seed), NOW)).await;
     let mut tasks = JoinSet::new();
     for task in 0..16 {

@@ -9,10 +9,12 @@
 #![cfg(any(test, feature = "contract"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
+mod asks;
 mod cache;
 mod counters;
 mod health;
 mod interleavings;
+mod settlements;
 
 use super::{Admission, Counters, Settled, Settlement, StoreError, Ticket, Verdict};
 use crate::id::RequestId;
@@ -44,6 +46,11 @@ macro_rules! counters_contract {
                 a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes
                 a_place_in_flight_is_free_after_settlement_and_after_release
                 a_quota_is_used_to_its_last_unit_and_no_further
+            }
+            many counters {
+                a_denial_by_one_limit_takes_nothing_of_the_others
+            }
+            one settlements {
                 a_settlement_replaces_the_hold
                 more_than_was_held_is_charged_exactly
                 a_settlement_sent_again_charges_once
@@ -61,9 +68,6 @@ macro_rules! counters_contract {
                 a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end
                 tenants_share_nothing
                 of_two_hundred_at_once_exactly_fifty_pass
-            }
-            many counters {
-                a_denial_by_one_limit_takes_nothing_of_the_others
             }
             one interleavings {
                 what_lacks_the_store_begins_no_window

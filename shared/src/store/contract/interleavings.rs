@@ -4,7 +4,7 @@
 //! Twice: step by step against a model of a few lines, which must agree to the unit; and from many tasks at once, where
 //! only the invariant can be known. The dice are thrown from a seed, so that a failure can be repeated.
 
-use super::counters::{ZERO, ask, day, introduce, settlement, used_and_held};
+use super::asks::{ZERO, ask, day, introduce, settlement, used_and_held};
 use super::{NOW, Unticketed, incarnation_of};
 use crate::id::RequestId;
 use crate::money::Amounts;

@@ -10,7 +10,7 @@
 use crate::money::Usage;
 use crate::steps;
 use crate::wire::answer::{Chunk, Completion, NotACompletion, Places};
-use crate::wire::json::items;
+use crate::wire::json::{Stopped, items};
 use crate::wire::openai::request::MAX_ANSWERS;
 use crate::wire::piece::{Finish, Piece, Place, TokenLogprobs};
 use bytes::Bytes;
@@ -293,15 +293,11 @@ impl Read {
             self.pieces.push(tool_call(bytes, choice, i as u64, call));
             Ok(())
         });
-        if whole.is_err() {
-            // More of them, or none that this format knows: it calls tools all the same.
-            self.pieces.push(Piece::ToolCall {
-                choice,
-                call: MAX_TOOL_CALLS as u64,
-                id: 0..0,
-                name: 0..0,
-                arguments: 0..0,
-            });
+        match whole {
+            Ok(_) => {}
+            Err(Stopped::Refused(())) => self.pieces.push(Piece::Native { choice }),
+            // No list, and so nothing that this format knows: it calls tools all the same.
+            Err(Stopped::NoList) => self.pieces.push(tool_call(bytes, choice, 0, WireCall::default())),
         }
     }
 }
@@ -414,7 +410,7 @@ mod tests {
             (calls, vec![(2, "c", "f", "{\"a\"")]),
             (r#"{"tool_calls":[{"function":{"arguments":":1}"}},{}]}"#, vec![(0, "", "", ":1}"), (1, "", "", "")]),
             (r#"{"tool_calls":[5,{"id":null,"function":null}]}"#, vec![(0, "", "", ""), (1, "", "", "")]),
-            (r#"{"tool_calls":{"x":5}}"#, vec![(128, "", "", "")]),
+            (r#"{"tool_calls":{"x":5}}"#, vec![(0, "", "", "")]),
             (r#"{"tool_calls":[],"function_call":null}"#, vec![]),
             (old, vec![(0, "", "f", "{}")]),
         ] {
@@ -433,7 +429,8 @@ mod tests {
             assert_eq!(chunk.calls_tools(), !expected.is_empty(), "{delta}");
         }
         let many = format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{}{{}}]}}}}]}}"#, "{},".repeat(5_000));
-        assert_eq!(chunk(many.into(), 1).unwrap().pieces.len(), MAX_TOOL_CALLS + 1);
+        let many = chunk(many.into(), 1).unwrap();
+        assert_eq!((many.pieces.len(), many.pieces.last()), (MAX_TOOL_CALLS + 1, Some(&Piece::Native { choice: 0 })));
     }
 
     proptest! {

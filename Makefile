@@ -13,7 +13,7 @@ STEPS := 1000000
 .PHONY: help check test test-rust test-clients bench package fuzz torture
 
 help:
-	@echo "make check    format, lints, documentation, cargo features, circles of imports, dependencies and licences, template"
+	@echo "make check    format, lints, lengths, documentation, cargo features, circles of imports, dependencies and licences, template"
 	@echo "make test     every test, the official client's and the release binaries' included"
 	@echo "make bench    benchmarks: one table, and target/bench.json"
 	@echo "make package  the two Lambda zips and their sizes"
@@ -26,6 +26,7 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --all-features --no-deps --document-private-items --locked
+	tools/check/lengths
 	tools/check/features
 	tools/check/circles
 	tools/check/dependencies

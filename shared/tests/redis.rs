@@ -13,7 +13,7 @@ use gateway_core::id::RequestId;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
 use gateway_core::store::contract::{Unticketed, incarnation_of, rebuild};
-use gateway_core::store::redis::{RedisStore, TenantHold};
+use gateway_core::store::redis::RedisStore;
 use gateway_core::store::{
     Admission, CacheKey, CacheWrite, Counters, HealthStore, QuotaAsk, ResponseCache, Settled, Settlement, Store,
     Ticket, Verdict, contract,
@@ -371,39 +371,6 @@ async fn a_hit_that_was_counted_and_whose_answer_is_gone_is_told_as_one_that_can
         store.purge("acme").await.unwrap();
     }
     assert_eq!(used_and_held(&store, "acme").await, (Amounts { requests: 1, ..ZERO }, ZERO), "it counts once");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_stands_of_a_tenant_is_told_by_names() {
-    let redis = Redis::start(&[]).await.unwrap();
-    let store = store_at(&redis.url());
-    assert_eq!(store.inspect_tenant("acme").await.unwrap(), None);
-    let (open, expired) = (ask("acme"), Admission { lease_until_ms: NOW + 5, ..ask("acme") });
-    introduce(&store, &open).await;
-    let incarnation = incarnation_of(&store, "acme", NOW).await;
-    store.close("acme", incarnation, &Window::day(NOW + 86_400_000, 0), NOW + 1_000, NOW).await.unwrap();
-    for ask in [&open, &expired] {
-        store.counters().admit_unticketed(ask, false, NOW).await.unwrap();
-    }
-    store.release_unticketed(&ask("acme"), NOW).await.unwrap();
-    store.usage("acme", &[day()], NOW + 5).await.unwrap();
-    let told = store.inspect_tenant("acme").await.unwrap().unwrap();
-    assert_eq!((told.key.as_str(), told.layout.as_str()), ("gw:2:{acme}", "2"));
-    assert_eq!((told.incarnation, told.settings_version), (Some(incarnation), Some(VERSION)));
-    assert_eq!((told.open_holds, told.sweep_at_ms), (1, Some(NOW + 60_000)));
-    assert_eq!(told.tombstones_until_ms, Some(NOW + 120_000));
-    assert_eq!(told.cache_version.unwrap().len(), 16);
-    let counted = gateway_core::store::WindowUse { used: HOLD, held: HOLD };
-    let windows = [day(), Window::month(NOW)];
-    assert_eq!(told.windows, windows.iter().map(|window| (window.key(), counted)).collect());
-    assert_eq!(told.outage, windows.iter().map(|window| (window.key(), ZERO)).collect());
-    assert_eq!(told.closed_until_ms, [(Window::day(NOW + 86_400_000, 0).key(), NOW + 1_000)].into());
-    let hold =
-        |lease_until_ms, told_at_ms| TenantHold { lease_until_ms, told_at_ms, held: HOLD, windows: windows.into() };
-    let holds =
-        [(open.id.to_string(), hold(Some(NOW + 60_000), None)), (expired.id.to_string(), hold(None, Some(NOW + 5)))];
-    assert_eq!(told.holds, holds.into());
-    assert_eq!(told.unknown, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,12 +1,13 @@
 //! What an operator is told of a tenant and a model, in words.
 
-use super::{HOLD, NOW, ZERO, ask, day, introduce, settlement, store_at};
+use super::{HOLD, NOW, VERSION, ZERO, ask, day, introduce, settlement, store_at};
 use gateway_core::health::refusals::Refused;
 use gateway_core::health::{Observation, Signal};
 use gateway_core::id::RequestId;
 use gateway_core::limit::window::Window;
 use gateway_core::store::contract::{Unticketed, incarnation_of};
-use gateway_core::store::{Counters, HealthStore, Store};
+use gateway_core::store::redis::TenantHold;
+use gateway_core::store::{Admission, Counters, HealthStore, Store};
 use std::sync::Arc;
 use test_servers::redis::Redis;
 
@@ -107,4 +108,37 @@ async fn a_tenant_is_told_in_words() {
     ];
     holds(&words, &parts);
     holds(&words, &[&format!("held {} requests, 0 tokens", ZERO.requests)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_of_a_tenant_is_told_by_names() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let store = store_at(&redis.url());
+    assert_eq!(store.inspect_tenant("acme").await.unwrap(), None);
+    let (open, expired) = (ask("acme"), Admission { lease_until_ms: NOW + 5, ..ask("acme") });
+    introduce(&store, &open).await;
+    let incarnation = incarnation_of(&store, "acme", NOW).await;
+    store.close("acme", incarnation, &Window::day(NOW + 86_400_000, 0), NOW + 1_000, NOW).await.unwrap();
+    for ask in [&open, &expired] {
+        store.counters().admit_unticketed(ask, false, NOW).await.unwrap();
+    }
+    store.release_unticketed(&ask("acme"), NOW).await.unwrap();
+    store.usage("acme", &[day()], NOW + 5).await.unwrap();
+    let told = store.inspect_tenant("acme").await.unwrap().unwrap();
+    assert_eq!((told.key.as_str(), told.layout.as_str()), ("gw:2:{acme}", "2"));
+    assert_eq!((told.incarnation, told.settings_version), (Some(incarnation), Some(VERSION)));
+    assert_eq!((told.open_holds, told.sweep_at_ms), (1, Some(NOW + 60_000)));
+    assert_eq!(told.tombstones_until_ms, Some(NOW + 120_000));
+    assert_eq!(told.cache_version.unwrap().len(), 16);
+    let counted = gateway_core::store::WindowUse { used: HOLD, held: HOLD };
+    let windows = [day(), Window::month(NOW)];
+    assert_eq!(told.windows, windows.iter().map(|window| (window.key(), counted)).collect());
+    assert_eq!(told.outage, windows.iter().map(|window| (window.key(), ZERO)).collect());
+    assert_eq!(told.closed_until_ms, [(Window::day(NOW + 86_400_000, 0).key(), NOW + 1_000)].into());
+    let hold =
+        |lease_until_ms, told_at_ms| TenantHold { lease_until_ms, told_at_ms, held: HOLD, windows: windows.into() };
+    let holds =
+        [(open.id.to_string(), hold(Some(NOW + 60_000), None)), (expired.id.to_string(), hold(None, Some(NOW + 5)))];
+    assert_eq!(told.holds, holds.into());
+    assert_eq!(told.unknown, Vec::<String>::new());
 }

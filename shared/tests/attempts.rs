@@ -26,16 +26,22 @@ fn both_ways(model: &str) -> [Value; 2] {
 
 #[tokio::test]
 async fn a_rate_limited_candidate_is_failed_over_at_once() {
-    for body in both_ways("cheap") {
-        let rig = cheap(["429", "ok"]).build().await;
-        let got = rig.chat(body).await;
-        assert_eq!(
-            (got.status, got.header("x-gateway-model"), got.header("x-gateway-failover")),
-            (200, "up/ok", "true")
-        );
-        assert_eq!(got.header("x-gateway-attempts"), "2");
-        let receipt = rig.receipt(&got).await;
-        assert_eq!(attempts(&receipt), ["up/429 first rate_limited 429", "up/ok failover ok 200"]);
+    for model in ["429", "429-after-1", "429-after-date-1", "429-ms-10", "insufficient-quota"] {
+        for body in both_ways("cheap") {
+            let rig = cheap([model, "ok"]).build().await;
+            let got = rig.chat(body).await;
+            assert_eq!(
+                (got.status, got.header("x-gateway-model"), got.header("x-gateway-failover")),
+                (200, "up/ok", "true"),
+                "{model}"
+            );
+            assert_eq!(got.header("x-gateway-attempts"), "2");
+            let receipt = rig.receipt(&got).await;
+            assert_eq!(
+                attempts(&receipt),
+                [format!("up/{model} first rate_limited 429"), "up/ok failover ok 200".to_owned()]
+            );
+        }
     }
 }
 

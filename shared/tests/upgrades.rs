@@ -181,14 +181,22 @@ async fn an_answer_in_doubt_is_not_remembered() {
 
 #[tokio::test]
 async fn nothing_that_a_client_has_read_is_taken_back() {
-    // A long answer that turns out to be cut by its length, and one whose last words are a hedge.
+    // A long answer that turns out to be cut by its length, one whose last words are a hedge, and one that breaks off.
     let long = "Some words that are sure of themselves. ".repeat(20);
-    for model in [format!("length+say:{long}"), format!("say:{long} I'm not sure.")] {
-        let rig = unsure(&model).build().await;
+    let (cut, unsure_in_the_end) = (format!("length+say:{long}"), format!("say:{long} I'm not sure."));
+    for (model, begins, is_whole) in [
+        (cut.as_str(), "Some words", true),
+        (&unsure_in_the_end, "Some words", true),
+        ("reset-mid-30", "An interface", false),
+    ] {
+        let rig = unsure(model).build().await;
         let got = rig.chat(streamed("cheap")).await;
         assert_eq!((got.status, got.header("x-gateway-upgraded"), rig.calls(STRONG)), (200, "false", 0));
-        assert!(got.is_done() && got.text().starts_with("Some words") && !got.text().contains(SURE));
-        assert!(got.chunks().iter().all(|chunk| chunk["model"] == got.header("x-gateway-model")), "one model's answer");
+        assert_eq!(got.is_done(), is_whole, "{model}");
+        assert!(got.text().starts_with(begins) && !got.text().contains(SURE), "{got:?}");
+        let answers: Vec<_> = got.chunks().into_iter().filter(|chunk| chunk["error"].is_null()).collect();
+        let one_models = answers.iter().all(|chunk| chunk["model"] == got.header("x-gateway-model"));
+        assert!(answers.len() > 10 && one_models, "one model's answer: {got:?}");
     }
 }
 

@@ -75,7 +75,6 @@ macro_rules! counters_contract {
             many interleavings {
                 what_was_read_before_the_store_was_lost_is_refused
                 a_window_is_not_closed_by_who_found_it_missing_before_another_loss
-                every_step_agrees_with_the_model
                 many_tasks_keep_within_the_limit
             }
         }

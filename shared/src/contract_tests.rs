@@ -1,8 +1,9 @@
 //! Makes tests of a border's cases: one for each case and backend.
 //!
 //! Each border lists its cases once, in a macro beside them (`counters_contract!`, `ledger_contract!` …), which hands the
-//! list on to [`contract_tests`]. From one list come the names that the contract makes public, so that a case that nobody
-//! listed shows as unused, and the tests of each backend, so that no backend leaves out a case.
+//! list on to [`contract_tests`](macro@crate::contract_tests). From one list come the names that the contract makes
+//! public, so that a case that nobody listed shows as unused, and the tests of each backend, so that no backend leaves out
+//! a case.
 
 #![cfg(any(test, feature = "contract"))]
 

@@ -15,7 +15,7 @@ use crate::tenant::key::{KeyHash, KeyHasher};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Makes a test of each case: `directory_contract!(NAME, FRESH)`; see [`contract_tests`](crate::contract_tests).
+/// Makes a test of each case: `directory_contract!(NAME, FRESH)`; see [`contract_tests`](macro@crate::contract_tests).
 #[macro_export]
 macro_rules! directory_contract {
     ($($to:tt)*) => {

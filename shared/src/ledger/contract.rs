@@ -20,7 +20,7 @@ use crate::receipt::{Attempt, AttemptKind, AttemptOutcome, CacheStatus, Intent, 
 use crate::tenant::{id_of, uid_apart};
 use std::sync::Arc;
 
-/// Makes a test of each case: `ledger_contract!(NAME, FRESH)`; see [`contract_tests`](crate::contract_tests).
+/// Makes a test of each case: `ledger_contract!(NAME, FRESH)`; see [`contract_tests`](macro@crate::contract_tests).
 #[macro_export]
 macro_rules! ledger_contract {
     ($($to:tt)*) => {

@@ -23,7 +23,7 @@ use crate::money::{Amounts, Charged};
 use async_trait::async_trait;
 
 /// Makes a test of each case of the counters: `counters_contract!(NAME, FRESH)`; see
-/// [`contract_tests`](crate::contract_tests).
+/// [`contract_tests`](macro@crate::contract_tests).
 #[macro_export]
 macro_rules! counters_contract {
     ($($to:tt)*) => {
@@ -82,7 +82,7 @@ macro_rules! counters_contract {
 }
 
 /// Makes a test of each case of the response cache, with room for 4 MiB, and for 1 MiB in one answer:
-/// `response_cache_contract!(NAME, FRESH)`; see [`contract_tests`](crate::contract_tests).
+/// `response_cache_contract!(NAME, FRESH)`; see [`contract_tests`](macro@crate::contract_tests).
 #[macro_export]
 macro_rules! response_cache_contract {
     ($($to:tt)*) => {
@@ -101,7 +101,7 @@ macro_rules! response_cache_contract {
 }
 
 /// Makes a test of each case of the health store, with default settings: `health_contract!(NAME, FRESH)`; see
-/// [`contract_tests`](crate::contract_tests).
+/// [`contract_tests`](macro@crate::contract_tests).
 #[macro_export]
 macro_rules! health_contract {
     ($($to:tt)*) => {

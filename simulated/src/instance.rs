@@ -243,6 +243,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn an_instance_is_the_smallest_that_fits() {
         let echo = "Please analyze this code";
         for (schema, expected) in [

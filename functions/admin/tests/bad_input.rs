@@ -6,6 +6,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "mostly a table")]
 async fn what_does_not_fit_is_refused_by_the_path_of_the_field_and_changes_nothing() {
     let house = House::new().await;
     let key = house.acme().await.id;

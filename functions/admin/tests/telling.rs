@@ -4,6 +4,7 @@ use crate::house::{HOUR_MS, House, NOON_MS, fields};
 use serde_json::{Value, json};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "the contract, field by field")]
 async fn metrics_have_the_contracts_shape_and_count_what_was_served() {
     let house = House::new().await;
     let key = house.acme().await.key;

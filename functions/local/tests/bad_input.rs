@@ -38,6 +38,7 @@ fn with_messages(messages: &str) -> String {
 }
 
 /// Every bad body, its code, and the field that is to blame.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn bad_bodies() -> Vec<(Vec<u8>, u16, &'static str, Option<&'static str>)> {
     let deep = |open: &str, close: &str| open.repeat(10_000) + "1" + &close.repeat(10_000);
     let of_no_field = [

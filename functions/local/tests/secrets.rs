@@ -27,6 +27,7 @@ const MODELS: [&str; 15] = [
 ];
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one search through all that was written")]
 async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
     let double = Double::start().await;
     let gateway = Setup::new()

@@ -91,6 +91,7 @@ impl Check<'_> {
     }
 
     /// Whether `value` keeps one of the rules of `schema`; `depth` is that of the schemas within the rule.
+    #[expect(clippy::too_many_lines, reason = "a table: an arm for each keyword")]
     fn keeps(
         &mut self,
         value: &Value,

@@ -22,6 +22,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         self.arrive(message).await;
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table: an arm for each message")]
     pub(super) async fn arrive(&mut self, message: Message) {
         let now_ms = self.now_ms;
         let too_late = message.request().is_some_and(|of| self.requests[of].ask.lease_until_ms <= now_ms);
@@ -94,6 +95,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each verdict")]
     async fn admit(&mut self, of: usize) {
         let now_ms = self.now_ms;
         let ask = self.requests[of].ask.clone();

@@ -94,6 +94,7 @@ fn counters_agree_to_the_unit() {
         .unwrap();
 }
 
+#[expect(clippy::too_many_lines, reason = "an arm for each step")]
 async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis: &RedisStore) {
     let rate = |(limit, period_ms, capacity)| Rate::new(limit, period_ms, capacity).ok();
     let windows = [Window::day(NOW, 0), Window::month(NOW)];

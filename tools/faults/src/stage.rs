@@ -169,78 +169,87 @@ impl Stage {
         let double = Double::start().await;
         let config = folder.0.join("gateway.toml");
         std::fs::write(&config, configuration(&double.base_url(), setup))?;
-        let mut variables = vec![("GATEWAY_CONFIG".to_owned(), config.display().to_string())];
-        let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
-        let (mut redis, mut cluster, mut store_link) = (None, None, None);
-        match setup.store {
-            Kind::Memory => set("GATEWAY_STORE", "memory".to_owned()),
-            Kind::Redis => {
-                let server = Redis::start(setup.redis).await?;
-                let link = Link::start(([127, 0, 0, 1], server.port()).into()).await?;
-                set("GATEWAY_STORE", format!("redis://{}", link.address()));
-                (redis, store_link) = (Some(server), Some(link));
-            }
-            Kind::Cluster => {
-                let servers = RedisCluster::start(3, 1).await?;
-                set("GATEWAY_STORE", servers.url());
-                cluster = Some(servers);
-            }
-        }
-        let (mut table, mut ledger_link, mut ledger_front) = (None, None, None);
-        if setup.store == Kind::Memory {
-            set("GATEWAY_DIRECTORY", format!("file:{}", folder.0.join("data").display()));
-        } else {
-            let mut dynamodb = rig.dynamodb.address();
-            let made = Table::create(dynamodb, &format!("faults-{number}")).await?;
-            if setup.fronted {
-                let front = Front::start(dynamodb).await?;
-                dynamodb = front.address();
-                ledger_front = Some(front);
-            }
-            let link = Link::start(dynamodb).await?;
-            set("GATEWAY_DIRECTORY", format!("dynamodb:{}", made.name));
-            set("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", link.address()));
-            set("AWS_REGION", "us-east-1".to_owned());
-            set("AWS_ACCESS_KEY_ID", "emulator".to_owned());
-            set("AWS_SECRET_ACCESS_KEY", "emulator".to_owned());
-            (table, ledger_link) = (Some(made), Some(link));
-        }
-        if setup.logs_receipts {
-            set("GATEWAY_LOG", "warn,receipt=info".to_owned());
-        }
-        let victim = match &redis {
-            Some(redis) if setup.victim => {
-                let store = Link::start(([127, 0, 0, 1], redis.port()).into()).await?;
-                Some(Victim { store, ledger: Front::start(rig.dynamodb.address()).await? })
-            }
-            _ => None,
-        };
         let mut stage = Self {
             double,
             gateways: Vec::new(),
-            redis,
-            cluster,
-            store_link,
-            ledger_link,
-            ledger_front,
-            victim,
-            table,
+            redis: None,
+            cluster: None,
+            store_link: None,
+            ledger_link: None,
+            ledger_front: None,
+            victim: None,
+            table: None,
             models: setup.models.clone(),
             tenants: Vec::new(),
             key: String::new(),
             tag: String::new(),
-            variables,
+            variables: Vec::new(),
             logs_receipts: setup.logs_receipts,
             folder,
         };
+        stage.variable("GATEWAY_CONFIG", config.display().to_string());
+        if setup.logs_receipts {
+            stage.variable("GATEWAY_LOG", "warn,receipt=info".to_owned());
+        }
+        stage.start_store(setup).await?;
+        stage.make_directory(rig, setup, number).await?;
+        if let Some(redis) = stage.redis.as_ref().filter(|_| setup.victim) {
+            let store = Link::start(([127, 0, 0, 1], redis.port()).into()).await?;
+            stage.victim = Some(Victim { store, ledger: Front::start(rig.dynamodb.address()).await? });
+        }
         // The first one makes what all share.
-        stage.gateways.push(stage.gateway(0).await?);
-        for place in 1..setup.gateways {
+        for place in 0..setup.gateways.max(1) {
             let gateway = stage.gateway(place).await?;
             stage.gateways.push(gateway);
         }
         stage.enter("acme", &setup.limits).await?;
         Ok(stage)
+    }
+
+    fn variable(&mut self, name: &str, value: String) {
+        self.variables.push((name.to_owned(), value));
+    }
+
+    async fn start_store(&mut self, setup: &Setup) -> Result<()> {
+        match setup.store {
+            Kind::Memory => self.variable("GATEWAY_STORE", "memory".to_owned()),
+            Kind::Redis => {
+                let server = Redis::start(setup.redis).await?;
+                let link = Link::start(([127, 0, 0, 1], server.port()).into()).await?;
+                self.variable("GATEWAY_STORE", format!("redis://{}", link.address()));
+                (self.redis, self.store_link) = (Some(server), Some(link));
+            }
+            Kind::Cluster => {
+                let servers = RedisCluster::start(3, 1).await?;
+                self.variable("GATEWAY_STORE", servers.url());
+                self.cluster = Some(servers);
+            }
+        }
+        Ok(())
+    }
+
+    /// A folder where the store is memory, else a table.
+    async fn make_directory(&mut self, rig: &Rig, setup: &Setup, number: u64) -> Result<()> {
+        if setup.store == Kind::Memory {
+            let folder = self.folder.0.join("data");
+            self.variable("GATEWAY_DIRECTORY", format!("file:{}", folder.display()));
+            return Ok(());
+        }
+        let mut dynamodb = rig.dynamodb.address();
+        let made = Table::create(dynamodb, &format!("faults-{number}")).await?;
+        if setup.fronted {
+            let front = Front::start(dynamodb).await?;
+            dynamodb = front.address();
+            self.ledger_front = Some(front);
+        }
+        let link = Link::start(dynamodb).await?;
+        self.variable("GATEWAY_DIRECTORY", format!("dynamodb:{}", made.name));
+        self.variable("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", link.address()));
+        self.variable("AWS_REGION", "us-east-1".to_owned());
+        self.variable("AWS_ACCESS_KEY_ID", "emulator".to_owned());
+        self.variable("AWS_SECRET_ACCESS_KEY", "emulator".to_owned());
+        (self.table, self.ledger_link) = (Some(made), Some(link));
+        Ok(())
     }
 
     /// Starts a gateway of this stage, where the one of this place was if there was one; its log is in a file named after

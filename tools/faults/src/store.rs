@@ -25,6 +25,7 @@ const GATEWAYS: usize = 4;
 const SHORT_S: u32 = 6;
 const LONG_S: u32 = 16;
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn scenarios() -> Vec<Scenario> {
     let short = |name, expected, play| Scenario { name, expected, is_long: false, play };
     let long = |name, expected, play| Scenario { name, expected, is_long: true, play };

@@ -3,6 +3,7 @@
 use super::*;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
     // The text is put after LOCAL (6 lines) and a tier (lines 7 and 8), so its first line is the ninth.
     let table = [

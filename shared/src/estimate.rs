@@ -49,7 +49,7 @@ pub fn max_output_tokens(facts: &Facts, model: &Model) -> u64 {
 
 /// What a call of `model` may use at most, with this many input tokens.
 #[must_use]
-pub fn at_most(facts: &Facts, model: &Model, input_tokens: u64) -> Amounts {
+pub fn worst_case(facts: &Facts, model: &Model, input_tokens: u64) -> Amounts {
     let output_tokens = max_output_tokens(facts, model).saturating_mul(facts.n);
     // The dearer price of each pair bounds what the split between them may come to.
     let price = &model.price;
@@ -69,9 +69,9 @@ pub fn at_most(facts: &Facts, model: &Model, input_tokens: u64) -> Amounts {
     Amounts { requests: 0, tokens: input_tokens.saturating_add(output_tokens), cost_nusd }
 }
 
-/// The dearest of several.
+/// The most expensive of several, part by part.
 #[must_use]
-pub fn dearest(amounts: impl Iterator<Item = Amounts>) -> Amounts {
+pub fn most_expensive(amounts: impl Iterator<Item = Amounts>) -> Amounts {
     amounts.fold(Amounts::default(), |most, one| Amounts {
         requests: most.requests.max(one.requests),
         tokens: most.tokens.max(one.tokens),
@@ -135,7 +135,7 @@ mod tests {
     fn what_is_free_holds_no_money() {
         let of = |input, cached_input, output, reasoning| {
             let price = PriceNusdPerMillion { input, cached_input, output, reasoning };
-            at_most(&facts(10), &model(price), 10).cost_nusd
+            worst_case(&facts(10), &model(price), 10).cost_nusd
         };
         assert_eq!(of(0, 0, 0, 0), 0);
         assert_eq!(of(1_000_000, 0, 0, 0), 10, "input costs something, and cached input nothing to be rounded");
@@ -164,7 +164,7 @@ mod tests {
                 output_tokens: output,
                 reasoning_tokens: reasoning.min(output),
             };
-            let most = at_most(&facts(output), &model(price), input);
+            let most = worst_case(&facts(output), &model(price), input);
             prop_assert!(price.cost_nusd(&usage) <= most.cost_nusd);
         }
     }

@@ -39,7 +39,7 @@ pub(crate) async fn end(gateway: &Gateway, open: usize, drain: Duration, mut con
     if timeout(SETTLING, running.none()).await.is_err() {
         tracing::error!(requests = running.count(), "ending: not all that runs could be settled");
     }
-    gateway.pay().await;
+    gateway.flush_pending().await;
     // The receipts of cache hits may be in this process alone.
     if !matches!(timeout(SETTLING, gateway.ledger.flush()).await, Ok(Ok(()))) {
         tracing::error!("ending: what waited for the ledger could not be written");

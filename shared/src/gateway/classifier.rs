@@ -2,7 +2,7 @@
 
 use crate::catalog::{Model, Tier};
 use crate::config::Config;
-use crate::estimate::{InputEstimate, at_most, dearest};
+use crate::estimate::{InputEstimate, most_expensive, worst_case};
 use crate::money::Amounts;
 use crate::routing::intents::Intents;
 use crate::store::CacheKey;
@@ -47,7 +47,7 @@ impl Classifier {
         let (Some(bare), Some(tier)) = (&self.bare, &self.tier) else { return Amounts::default() };
         let prompt_tokens = facts.prompt.len().min(PROMPT_BYTES) as u64;
         let input_tokens = InputEstimate::of(&bare.facts).strict_tokens + prompt_tokens;
-        dearest(tier.models.iter().map(|model: &Arc<Model>| at_most(&bare.facts, model, input_tokens)))
+        most_expensive(tier.models.iter().map(|model: &Arc<Model>| worst_case(&bare.facts, model, input_tokens)))
     }
 
     /// The question about a prompt.

@@ -123,9 +123,9 @@ impl Gateway {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).note_request(self.clock.now_ms());
     }
 
-    /// Sends the store what it is owed.
-    pub async fn pay(&self) {
-        self.outage.pay(&*self.store, self.clock.now_ms()).await;
+    /// Sends the store the calls that are pending for it.
+    pub async fn flush_pending(&self) {
+        self.outage.flush_pending(&*self.store, self.clock.now_ms()).await;
     }
 
     /// Warns of a provider that cannot be used, if that is why a call failed and nobody was told within a minute.

@@ -18,15 +18,15 @@ use tokio::time::Instant;
 /// keys of a tenant may have been read at different times.
 pub(crate) const NO_VERSION: u64 = 0;
 /// How many calls are kept for the store; what is more expires by its lease.
-const OWED_KEPT: usize = 10_000;
+const PENDING_KEPT: usize = 10_000;
 /// How many of them are sent at once.
-const PAID_AT_ONCE: usize = 64;
+const SENT_AT_ONCE: usize = 64;
 /// For how long one request goes on sending them.
-const PAYING: Duration = Duration::from_millis(250);
+const FLUSHING: Duration = Duration::from_millis(250);
 
 /// A call that may not have reached the store.
 #[derive(Debug, Clone)]
-pub(crate) enum Owed {
+pub(crate) enum Pending {
     /// What a request used.
     Settle(Settlement, Ticket),
     /// An admission of a request that goes on without it, or not at all.
@@ -45,8 +45,8 @@ pub(crate) struct Outage {
 struct State {
     granted: HashMap<(Arc<str>, Window), Amounts>,
     /// Tenants whose windows lack what was admitted without the store.
-    uncharged: HashSet<Arc<str>>,
-    owed: Vec<Owed>,
+    unreconciled: HashSet<Arc<str>>,
+    pending: Vec<Pending>,
 }
 
 impl Outage {
@@ -55,20 +55,20 @@ impl Outage {
     }
 
     /// Notes that a tenant's windows lack something, or, with the answer, that they are about to be charged.
-    pub(crate) fn note_uncharged(&self, tenant: &Arc<str>) {
-        self.state().uncharged.insert(tenant.clone());
+    pub(crate) fn mark_unreconciled(&self, tenant: &Arc<str>) {
+        self.state().unreconciled.insert(tenant.clone());
     }
 
     /// Whether a tenant's windows lack something; from now on they do not, unless it is noted again.
-    pub(crate) fn take_uncharged(&self, tenant: &str) -> bool {
-        self.state().uncharged.remove(tenant)
+    pub(crate) fn take_unreconciled(&self, tenant: &str) -> bool {
+        self.state().unreconciled.remove(tenant)
     }
 
     /// Keeps a call for when the store is back.
-    pub(crate) fn owe(&self, owed: Owed) {
-        let kept = &mut self.state().owed;
-        if kept.len() < OWED_KEPT {
-            kept.push(owed);
+    pub(crate) fn queue(&self, pending: Pending) {
+        let kept = &mut self.state().pending;
+        if kept.len() < PENDING_KEPT {
+            kept.push(pending);
         }
     }
 
@@ -85,30 +85,32 @@ impl Outage {
         *granted = granted.plus(more);
     }
 
-    /// Sends the store what it is owed, of all tenants: some of them may not come to this process again before their leases
-    /// end. What fails, or does not fit the time, is owed still.
-    pub(crate) async fn pay(&self, store: &dyn Store, now_ms: u64) {
-        if self.state().owed.is_empty() || store.is_skipped() {
+    /// Sends the store the pending calls of all tenants: some of them may not come to this process again before their leases
+    /// end. What fails, or does not fit the time, stays pending.
+    pub(crate) async fn flush_pending(&self, store: &dyn Store, now_ms: u64) {
+        if self.state().pending.is_empty() || store.is_skipped() {
             return;
         }
-        let mut owed = std::mem::take(&mut self.state().owed);
-        let by = Instant::now() + PAYING;
-        while !owed.is_empty() && Instant::now() < by {
-            let rest = owed.split_off(owed.len().min(PAID_AT_ONCE));
-            let sent = join_all(owed.iter().map(async |owed| match owed {
-                Owed::Settle(settlement, ticket) => store.counters().settle(settlement, ticket, now_ms).await.map(drop),
-                Owed::Release(ask, ticket) => store.counters().release(ask, ticket, now_ms).await,
+        let mut pending = std::mem::take(&mut self.state().pending);
+        let by = Instant::now() + FLUSHING;
+        while !pending.is_empty() && Instant::now() < by {
+            let rest = pending.split_off(pending.len().min(SENT_AT_ONCE));
+            let sent = join_all(pending.iter().map(async |pending| match pending {
+                Pending::Settle(settlement, ticket) => {
+                    store.counters().settle(settlement, ticket, now_ms).await.map(drop)
+                }
+                Pending::Release(ask, ticket) => store.counters().release(ask, ticket, now_ms).await,
             }))
             .await;
             let is_down = sent.iter().any(Result::is_err);
-            for (owed, _) in owed.into_iter().zip(sent).filter(|(_, sent)| sent.is_err()) {
-                self.owe(owed);
+            for (pending, _) in pending.into_iter().zip(sent).filter(|(_, sent)| sent.is_err()) {
+                self.queue(pending);
             }
-            owed = rest;
+            pending = rest;
             if is_down {
                 break;
             }
         }
-        owed.into_iter().for_each(|owed| self.owe(owed));
+        pending.into_iter().for_each(|pending| self.queue(pending));
     }
 }

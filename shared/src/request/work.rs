@@ -21,7 +21,7 @@ pub(crate) const LEASE_AFTER_DEADLINE_MS: u64 = 60_000;
 pub(crate) struct Asked {
     pub(crate) caller: Caller,
     pub(crate) request: Request,
-    pub(crate) wants: Instructions,
+    pub(crate) options: Instructions,
     pub(crate) room: Room,
     pub(crate) deadline: Deadline,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Work<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) caller: Caller,
     pub(crate) request: Request,
-    pub(crate) wants: Instructions,
+    pub(crate) options: Instructions,
     /// The memory that it may use.
     pub(crate) room: Room,
     pub(crate) deadline: Deadline,
@@ -55,7 +55,7 @@ pub(crate) struct Work<'a> {
 impl<'a> Work<'a> {
     pub(crate) fn new(
         gateway: &'a Gateway,
-        Asked { caller, request, wants, room, deadline }: Asked,
+        Asked { caller, request, options, room, deadline }: Asked,
         mut journal: Journal,
     ) -> Self {
         if caller.is_stale {
@@ -66,7 +66,7 @@ impl<'a> Work<'a> {
             gateway,
             caller,
             request,
-            wants,
+            options,
             room,
             deadline,
             journal,

@@ -25,7 +25,7 @@ struct Head {
 /// # Errors
 /// 409 while another request has it, 422 if it came with another body, 503 while the ledger is down.
 pub(crate) async fn claim(work: &mut Work<'_>) -> Result<Option<Bytes>, Error> {
-    let Some(hash) = work.wants.idempotency_key else { return Ok(None) };
+    let Some(hash) = work.options.idempotency_key else { return Ok(None) };
     let key = IdempotencyKey { tenant: work.caller.tenant.uid.clone(), hash };
     let now_ms = work.gateway.clock.now_ms();
     let lease_until_ms = work.lease_until_ms(now_ms);

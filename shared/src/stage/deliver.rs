@@ -49,7 +49,7 @@ pub(crate) async fn deliver(
     reply.begin(&work.journal);
     let is_cached = hold.cache_key.is_some()
         && doubt.is_none()
-        && (work.journal.receipt.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache);
+        && (work.journal.receipt.cache == CacheStatus::Miss || work.options.cache == CacheUse::NoCache);
     let keep = match work.gateway.config.cache.max_entry_bytes {
         _ if work.claim.is_some() => Keep::Needed,
         most_bytes if is_cached => Keep::Wanted(usize::try_from(most_bytes).unwrap_or(usize::MAX)),

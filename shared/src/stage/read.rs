@@ -34,11 +34,11 @@ pub(crate) async fn read(
     journal.receipt.tenant = caller.tenant.id.clone();
     journal.receipt.tenant_uid = uid_apart(&caller.tenant.uid);
     journal.receipt.key_last4 = caller.key_last4.clone();
-    let wants = Instructions::read(&incoming.headers)?;
-    journal.receipt.tags = wants.tags.clone();
+    let options = Instructions::read(&incoming.headers)?;
+    journal.receipt.tags = options.tags.clone();
     // One that a remembered answer may serve takes no tokens.
-    let reads_cache = !matches!(wants.cache, CacheUse::NoStore | CacheUse::NoCache);
-    let may_hit = caller.tenant.settings.cache.enabled && reads_cache || wants.idempotency_key.is_some();
+    let reads_cache = !matches!(options.cache, CacheUse::NoStore | CacheUse::NoCache);
+    let may_hit = caller.tenant.settings.cache.enabled && reads_cache || options.idempotency_key.is_some();
     refuse_early(gateway, &caller, (!may_hit).then_some(LEAST_TOKENS), journal)?;
     let room = gateway.budget.room(&caller.tenant.uid);
     room.grow(REQUEST_BYTES)?;
@@ -54,5 +54,5 @@ pub(crate) async fn read(
     journal.receipt.requested_model =
         if facts.model.is_empty() { facts.models[0].clone() } else { facts.model.clone() };
     journal.receipt.streamed = facts.stream;
-    Ok(Asked { caller, request, wants, room, deadline })
+    Ok(Asked { caller, request, options, room, deadline })
 }

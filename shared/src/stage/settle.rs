@@ -6,7 +6,7 @@
 
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::gateway::outage::Owed;
+use crate::gateway::outage::Pending;
 use crate::ledger::LedgerError;
 use crate::money::Amounts;
 use crate::receipt::Receipt;
@@ -85,11 +85,13 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
         }
         if !charged {
             // Once the ledger has it, it may come with a rebuild.
-            gateway.outage.owe(Owed::Settle(Settlement { only_held: recorded, ..settlement.clone() }, hold.ticket));
+            gateway
+                .outage
+                .queue(Pending::Settle(Settlement { only_held: recorded, ..settlement.clone() }, hold.ticket));
         }
         if work.journal.receipt.outage {
             // Only now can the ledger tell what there is to charge.
-            gateway.outage.note_uncharged(&settlement.tenant);
+            gateway.outage.mark_unreconciled(&settlement.tenant);
         }
         if exceeds(used, hold.held) {
             tracing::warn!(request = %work.journal.receipt.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
@@ -160,7 +162,7 @@ async fn charge(
         gateway.over_rate.forget(&settlement.tenant);
     }
     if !work.journal.receipt.outage {
-        gateway.pay().await;
+        gateway.flush_pending().await;
     }
     true
 }

@@ -33,9 +33,9 @@ pub(crate) fn first_call_options(work: &Work<'_>, upgradable: bool) -> CallOptio
 /// The tier that an unreliable answer would be replaced from, if this request may be upgraded at all: one that left the
 /// choice of the model to the gateway, or asked for it.
 pub(crate) fn stronger_tier(work: &Work<'_>, decision: &Decision) -> Option<Arc<Tier>> {
-    let allowed = work.caller.tenant.settings.upgrade.enabled && work.wants.upgrade != Some(false);
+    let allowed = work.caller.tenant.settings.upgrade.enabled && work.options.upgrade != Some(false);
     let catalog = &work.gateway.config.catalog;
-    let stronger = match (&decision.tier, work.wants.upgrade) {
+    let stronger = match (&decision.tier, work.options.upgrade) {
         (Some(tier), _) => catalog.stronger_than(tier),
         (None, Some(true)) => catalog.tiers.last(),
         (None, _) => None,

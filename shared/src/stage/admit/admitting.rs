@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::gateway::outage::Owed;
+use crate::gateway::outage::Pending;
 use crate::id::RequestId;
 use crate::limit::window::Window;
 use crate::store::{Admission, Ticket};
@@ -70,7 +70,7 @@ impl<'a> Admitting<'a> {
     /// Sees to it that an admission in doubt is released when the store is there; answers whether there was one. See ADR 10.
     pub(crate) fn give_back(&mut self) -> bool {
         let Some(ask) = self.in_doubt.take() else { return false };
-        self.gateway.outage.owe(Owed::Release(ask, self.ticket));
+        self.gateway.outage.queue(Pending::Release(ask, self.ticket));
         true
     }
 }

@@ -7,7 +7,7 @@
 //! failover goes on within the tenant's outage share. Whatever is refused, nothing is called that is not held for (M1).
 
 use crate::catalog::Model;
-use crate::estimate::{InputEstimate, at_most, dearest};
+use crate::estimate::{InputEstimate, most_expensive, worst_case};
 use crate::limit::window::Window;
 use crate::money::Amounts;
 use crate::request::work::Work;
@@ -75,7 +75,7 @@ impl Left {
 /// What a call of each candidate may use at most.
 fn bounds(work: &Work<'_>, models: &[Arc<Model>]) -> Vec<Amounts> {
     let input_tokens = InputEstimate::of(&work.request.facts).strict_tokens;
-    models.iter().map(|model| Amounts { requests: 1, ..at_most(&work.request.facts, model, input_tokens) }).collect()
+    models.iter().map(|model| Amounts { requests: 1, ..worst_case(&work.request.facts, model, input_tokens) }).collect()
 }
 
 /// After a refusal by `quota`: leaves out of a decision what has no room in it. Answers whether the rest is worth another
@@ -130,7 +130,7 @@ fn keep_only(work: &mut Work<'_>, decision: &mut Decision, what: &str, fits: imp
 
 /// What one call of this model may use.
 pub(crate) fn bound(work: &Work<'_>, model: &Arc<Model>) -> Amounts {
-    dearest(bounds(work, std::slice::from_ref(model)).into_iter())
+    most_expensive(bounds(work, std::slice::from_ref(model)).into_iter())
 }
 
 /// What the hold must reach to cover one more call, of the dearest of `models`, beside what the calls so far have used.
@@ -142,7 +142,7 @@ fn target(work: &Work<'_>, hold: &Hold, models: &[Arc<Model>], so_far: SoFar) ->
             Amounts { requests: 1, tokens, cost_nusd }.plus(work.running)
         }
     };
-    Amounts { requests: used.requests, ..used.plus(dearest(bounds(work, models).into_iter())) }
+    Amounts { requests: used.requests, ..used.plus(most_expensive(bounds(work, models).into_iter())) }
 }
 
 /// Sees to it that the hold covers one more call of any of `models`; where the quotas have not enough left for the dearer

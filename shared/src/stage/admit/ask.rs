@@ -1,7 +1,7 @@
 //! The one batch of an admission: limits, hold, remembered answer and label, with the models' health beside it.
 
 use crate::directory::authenticate::Caller;
-use crate::estimate::{InputEstimate, at_most, dearest, rate_tokens};
+use crate::estimate::{InputEstimate, most_expensive, rate_tokens, worst_case};
 use crate::limit::gcra::Rate;
 use crate::limit::window::{Window, WindowKind};
 use crate::money::Amounts;
@@ -78,7 +78,9 @@ pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Ad
     let allowance =
         if decision.unsure { work.gateway.classifier.allowance(&work.request.facts) } else { Amounts::default() };
     let hold = |input_tokens| {
-        let most = dearest(decision.candidates.iter().map(|model| at_most(&work.request.facts, model, input_tokens)));
+        let most = most_expensive(
+            decision.candidates.iter().map(|model| worst_case(&work.request.facts, model, input_tokens)),
+        );
         Amounts { requests: 1, ..most.plus(allowance) }
     };
     let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());

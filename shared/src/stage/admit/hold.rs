@@ -1,7 +1,7 @@
 //! What is held for a request, and why one is not let in.
 
 use crate::error::Error;
-use crate::gateway::outage::Owed;
+use crate::gateway::outage::Pending;
 use crate::health::ModelHealth;
 use crate::money::Amounts;
 use crate::request::work::Work;
@@ -64,7 +64,7 @@ pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
     let released = counters(work).release(&hold.ask, &hold.ticket, gateway.clock.now_ms()).await;
     if let Err(error) = released {
         tracing::warn!(request = %work.journal.receipt.id, %error, "a hold is not released yet");
-        gateway.outage.owe(Owed::Release(Box::new(hold.ask.clone()), hold.ticket));
+        gateway.outage.queue(Pending::Release(Box::new(hold.ask.clone()), hold.ticket));
     }
 }
 

@@ -24,7 +24,7 @@ use crate::stage::admit::afford::{leave_out, leave_out_all_but_the_cheapest};
 use crate::stage::admit::ask::{Asked, admission, ask, receipt_windows};
 use crate::stage::admit::hold::{Hold, Refused, refusal_to_error, release};
 use crate::stage::admit::rate::note_refusal;
-use crate::stage::admit::rebuild::{Stale, learn, recover};
+use crate::stage::admit::rebuild::{Stale, reconcile, reload};
 use crate::stage::admit::remembered::{Remembered, cache_key};
 use crate::store::{CacheKey, Refusal, StoreError, Verdict};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub(crate) async fn admit(
     let admitted = admit_by_store(work, decision, admitting).await;
     if admitted.is_err() && admitting.give_back() && matches!(admitted, Err(Refused::Told(_))) {
         // Of a store that answers at once: what arrived before that would hold what nobody settles.
-        work.gateway.pay().await;
+        work.gateway.flush_pending().await;
     }
     match admitted {
         Err(Refused::Down(why)) => admit_without_store(work, decision, why).await.map(Admitted::Held),
@@ -69,7 +69,7 @@ pub(crate) async fn admit(
 async fn admit_without_store(work: &mut Work<'_>, decision: &mut Decision, why: StoreError) -> Result<Hold, Error> {
     let gateway = work.gateway;
     work.journal.degrade("store");
-    if work.wants.cache == CacheUse::OnlyIfCached {
+    if work.options.cache == CacheUse::OnlyIfCached {
         return Err(Error::Unavailable(why.0));
     }
     gateway.metrics.store_failed();
@@ -86,7 +86,7 @@ async fn admit_without_store(work: &mut Work<'_>, decision: &mut Decision, why: 
     }
     if admitted.is_err() {
         // What the store may have held for it is given back at once, if the store is there again.
-        gateway.pay().await;
+        gateway.flush_pending().await;
     }
     let mut hold = admitted?;
     let names: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
@@ -105,14 +105,14 @@ async fn admit_by_store(
         return Err(StoreError("it failed time and again and is left alone for a moment".into()).into());
     }
     if admitting.is_first() {
-        recover(work).await?;
+        reconcile(work).await?;
     }
-    let wanted = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
+    let wanted = matches!(work.options.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     while admitting.has_try_left() {
         let cache_key = cache_key(work);
         work.journal.receipt.cache =
             if cache_key.is_some() && wanted { CacheStatus::Miss } else { CacheStatus::Bypass };
-        if work.wants.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
+        if work.options.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
             return Err(Error::NotCached.into());
         }
         let now_ms = work.gateway.clock.now_ms();
@@ -163,9 +163,9 @@ async fn let_in(
     if !health_is_shared {
         work.journal.degrade("health");
     }
-    let cache_key = cache_key.filter(|_| work.wants.cache != CacheUse::NoStore);
+    let cache_key = cache_key.filter(|_| work.options.cache != CacheUse::NoStore);
     let hold = Hold { ask, held, ticket, cache_key, health, label };
-    if work.wants.cache == CacheUse::OnlyIfCached {
+    if work.options.cache == CacheUse::OnlyIfCached {
         release(work, &hold).await;
         return Err(Error::NotCached.into());
     }
@@ -205,6 +205,6 @@ async fn stale(
 ) -> Result<Option<Admitted>, Refused> {
     let Verdict::Stale { settings, windows, incarnation } = asked.verdict else { return Ok(None) };
     let stale = Stale { settings, windows: &windows, incarnation };
-    let settings = learn(work, stale, &mut admitting.waited_for, now_ms).await?;
+    let settings = reload(work, stale, &mut admitting.waited_for, now_ms).await?;
     Ok(settings.is_stale().then_some(Admitted::Stale))
 }

@@ -12,16 +12,16 @@ use crate::routing::decide::Decision;
 use crate::stage::admit::admitting::{Admitting, stale_at_each_try};
 use crate::stage::admit::ask::admission;
 use crate::stage::admit::hold::{Refused, refusal_to_error};
-use crate::stage::admit::rebuild::{Settings, Stale, learn};
+use crate::stage::admit::rebuild::{Settings, Stale, reload};
 use crate::stage::admit::remembered::is_cacheable;
 use crate::store::{Admission, Counters, RateStatus, Refusal, Verdict};
 
 /// Refuses a request whose tenant is known to be over a rate, without asking the store.
 pub(crate) fn refuse_known(work: &mut Work<'_>) -> Result<(), Error> {
-    let reads_cache = matches!(work.wants.cache, CacheUse::Default | CacheUse::OnlyIfCached);
+    let reads_cache = matches!(work.options.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     let tokens = rate_tokens(&work.request.facts, InputEstimate::of(&work.request.facts));
     let may_hit = reads_cache && is_cacheable(work);
-    let tokens = Some(tokens).filter(|_| !may_hit && work.wants.idempotency_key.is_none());
+    let tokens = Some(tokens).filter(|_| !may_hit && work.options.idempotency_key.is_none());
     refuse_early(work.gateway, &work.caller, tokens, &mut work.journal)
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn admit_rate(
             }
             Verdict::Stale { settings, windows, incarnation } => {
                 let stale = Stale { settings, windows: &windows, incarnation };
-                if learn(work, stale, &mut Vec::new(), now_ms).await?.is_stale() {
+                if reload(work, stale, &mut Vec::new(), now_ms).await?.is_stale() {
                     return Ok(Settings::Stale);
                 }
             }

@@ -15,12 +15,12 @@ use std::time::Duration;
 /// How long a strict tenant's request waits for another one to open a window.
 const OPENING: Duration = Duration::from_millis(20);
 
-/// With the store back: sends it what it is owed, and has it charge what this tenant did without it.
-pub(crate) async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
+/// With the store back: sends it the pending calls, and has it charge what this tenant did without it.
+pub(crate) async fn reconcile(work: &mut Work<'_>) -> Result<(), Refused> {
     let gateway = work.gateway;
     let tenant = work.caller.tenant.uid.clone();
-    gateway.pay().await;
-    if !gateway.outage.take_uncharged(&tenant) {
+    gateway.flush_pending().await;
+    if !gateway.outage.take_unreconciled(&tenant) {
         return Ok(());
     }
     let now_ms = gateway.clock.now_ms();
@@ -32,12 +32,12 @@ pub(crate) async fn recover(work: &mut Work<'_>) -> Result<(), Refused> {
         let kept: Vec<Window> =
             windows.iter().zip(known).filter(|(_, known)| known.is_some()).map(|(window, _)| *window).collect();
         // One that is lost by then is not begun by this: what was read for it would be older than its loss.
-        tell(work, None, &kept, now_ms).await
+        restore_windows(work, None, &kept, now_ms).await
     };
     match charged.await {
         Ok(()) => Ok(()),
         Err(refused) => {
-            gateway.outage.note_uncharged(&tenant);
+            gateway.outage.mark_unreconciled(&tenant);
             match refused {
                 // Without the ledger nobody knows what there is to charge; that must not keep a request from being served.
                 Refused::Told(_) => Ok(()),
@@ -72,7 +72,7 @@ pub(crate) struct Stale<'a> {
 /// Reads the truth and tells it to the store; answers whether the tenant's settings were others than the truth's. `waited_for` are the windows of a strict tenant that this request has found
 /// missing before, in which incarnation: whoever opened one is given the time of one more look, and one that was lost is closed
 /// for as long as a hold can be in flight (M5).
-pub(crate) async fn learn(
+pub(crate) async fn reload(
     work: &mut Work<'_>,
     stale: Stale<'_>,
     waited_for: &mut Vec<(Window, u64)>,
@@ -105,12 +105,17 @@ pub(crate) async fn learn(
             waited_for.push((*window, incarnation));
         }
     }
-    tell(work, Some(incarnation), &missing, now_ms).await?;
+    restore_windows(work, Some(incarnation), &missing, now_ms).await?;
     Ok(if work.caller.tenant.version == version { Settings::Current } else { Settings::Stale })
 }
 
 /// Tells the store what the ledger says that windows had used. Whether it heeds that is seen by the next admission.
-async fn tell(work: &Work<'_>, incarnation: Option<u64>, windows: &[Window], now_ms: u64) -> Result<(), Refused> {
+async fn restore_windows(
+    work: &Work<'_>,
+    incarnation: Option<u64>,
+    windows: &[Window],
+    now_ms: u64,
+) -> Result<(), Refused> {
     let (gateway, tenant) = (work.gateway, &work.caller.tenant);
     let mut totals = Vec::with_capacity(windows.len());
     for window in windows {

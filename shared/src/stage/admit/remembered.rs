@@ -43,7 +43,7 @@ impl Remembered {
 pub(crate) fn is_cacheable(work: &Work<'_>) -> bool {
     let (cache, facts) = (&work.caller.tenant.settings.cache, &work.request.facts);
     let repeatable = cache.any_temperature || (facts.temperature.is_none_or(|t| t <= 0.3) && facts.n == 1);
-    cache.enabled && repeatable && work.wants.cache != CacheUse::NoStore
+    cache.enabled && repeatable && work.options.cache != CacheUse::NoStore
 }
 
 /// Where this request's answer is or may be remembered: all that the answer depends on, and whose it is (T1). What changes
@@ -66,7 +66,7 @@ pub(crate) fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
     add(&[u8::from(*enabled)]);
     add(&allowed_models.len().to_le_bytes());
     allowed_models.iter().for_each(|name| add(name.as_bytes()));
-    add(&[match work.wants.upgrade {
+    add(&[match work.options.upgrade {
         None => 0,
         Some(false) => 1,
         Some(true) => 2,
@@ -82,9 +82,9 @@ pub(crate) fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
 
 /// What is to be remembered of an answer, if it is.
 pub(crate) fn cache_write(work: &Work<'_>, hold: &Hold, keep: Option<Bytes>) -> Option<CacheWrite> {
-    let wanted = work.journal.receipt.cache == CacheStatus::Miss || work.wants.cache == CacheUse::NoCache;
+    let wanted = work.journal.receipt.cache == CacheStatus::Miss || work.options.cache == CacheUse::NoCache;
     let (key, body, model) = (hold.cache_key.clone()?, keep?, work.journal.receipt.model.clone()?);
-    let seconds = work.wants.cache_ttl_seconds.unwrap_or(work.caller.tenant.settings.cache.ttl_seconds);
+    let seconds = work.options.cache_ttl_seconds.unwrap_or(work.caller.tenant.settings.cache.ttl_seconds);
     let remembered = Remembered {
         model,
         tier: work.journal.receipt.tier.clone(),

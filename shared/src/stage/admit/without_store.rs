@@ -39,7 +39,7 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
             Verdict::Admitted { held, rates } => {
                 work.journal.rates = rates;
                 work.journal.receipt.outage = true;
-                gateway.outage.note_uncharged(&ask.tenant);
+                gateway.outage.mark_unreconciled(&ask.tenant);
                 return Ok(Hold { ask: here, held, ticket, cache_key: None, health: Vec::new(), label: None });
             }
             Verdict::Stale { windows, incarnation, .. } => {

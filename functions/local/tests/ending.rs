@@ -43,7 +43,8 @@ async fn told_to_end(gateway: &Gateway) {
 async fn a_request_whose_client_has_left_is_waited_for_and_charged_exactly() {
     let upstream = Upstream::start().await;
     let (text, setup) = setup(&upstream.base_url(), &["slow"], 900_000);
-    let gateway = setup.start().await;
+    // On an address of its own: a port that is given up may be another test's in the next moment.
+    let gateway = setup.with("GATEWAY_ADDR", "127.0.0.77:0").start().await;
     let (mut client, mut call, id) = begun(&gateway, &upstream).await;
     client.end().await;
     within("the end of the connection", client.is_closed()).await;

@@ -188,7 +188,12 @@ async fn a_wrong_command_line_shows_the_usage() {
 async fn sigterm_lets_a_running_stream_end_and_takes_no_new_connection() {
     let upstream = Upstream::start().await;
     let text = config(&upstream.base_url(), &["slow"], "");
-    let gateway = Setup::new().configured(&text).with("DOUBLE_API_KEY", "sk-x").start().await;
+    let gateway = Setup::new()
+        .configured(&text)
+        .with("DOUBLE_API_KEY", "sk-x")
+        .with("GATEWAY_ADDR", "127.0.0.78:0")
+        .start()
+        .await;
     let (mut client, mut idle) = (gateway.connect().await, gateway.connect().await);
     let body =
         json!({"model": "double/slow", "stream": true, "messages": [{"role": "user", "content": "hello"}]}).to_string();

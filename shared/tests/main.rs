@@ -27,6 +27,7 @@ mod redis;
 mod rig;
 mod routing;
 mod stages;
+mod store_waits;
 mod tiny_answers;
 mod tiny_format;
 mod unreachable;

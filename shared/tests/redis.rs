@@ -1,5 +1,6 @@
 //! The store in a real Redis, alone and as a cluster of three: what the contracts of its borders do not ask.
 
+mod between;
 mod faults;
 mod inspect;
 mod same_as_memory;

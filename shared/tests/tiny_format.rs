@@ -227,8 +227,16 @@ async fn the_same_bytes_at_two_doors_are_two_requests() {
         assert_eq!(tiny(&rig, &[], &both).await.header("x-gateway-cache"), expected);
     }
     assert_eq!(sent.lock().unwrap().len(), 2);
-    let keyed = [("idempotency-key", "k")];
+}
+
+#[tokio::test]
+async fn an_idempotency_key_at_another_door_came_with_another_request() {
+    let (rig, sent) = rig(&CHAT).await;
+    let both = ask_with("sim/cheap", json!({"to": "sim/cheap", "says": ["u Hello"]}));
+    let keyed = [("idempotency-key", "k"), ("x-gateway-cache", "no-store")];
     assert_eq!(rig.chat_with(&keyed, both.clone()).await.status, 200);
-    assert_eq!(tiny(&rig, &keyed, &both).await.status, 422, "the key came with another request");
-    assert_eq!(rig.chat_with(&keyed, both).await.status, 200);
+    let got = tiny(&rig, &keyed, &both).await;
+    assert_eq!((got.status, got.header("idempotent-replayed")), (422, ""), "{got:?}");
+    assert_eq!(rig.chat_with(&keyed, both).await.header("idempotent-replayed"), "true");
+    assert_eq!(sent.lock().unwrap().len(), 1, "only the first was served");
 }

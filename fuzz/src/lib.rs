@@ -201,7 +201,7 @@ pub fn headers(bytes: &[u8]) {
         }
         Err(error) => {
             assert_eq!(told_in_words(&error), 400);
-            assert!(error.told().param.is_some_and(|param| NAMES.contains(&&*param)));
+            assert!(error.to_http().param.is_some_and(|param| NAMES.contains(&&*param)));
         }
     }
     if let Some(key) = key_of(&headers) {
@@ -221,7 +221,7 @@ pub fn schema(bytes: &[u8]) {
 }
 
 fn told_in_words(error: &Error) -> u16 {
-    let told = error.told();
-    assert!(!told.message.is_empty() && told.message.len() < 2000, "{} bytes of message", told.message.len());
-    told.status
+    let http = error.to_http();
+    assert!(!http.message.is_empty() && http.message.len() < 2000, "{} bytes of message", http.message.len());
+    http.status
 }

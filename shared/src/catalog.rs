@@ -109,10 +109,10 @@ impl Behaviour {
     ///
     /// A number has one spelling (`fail-50`, not `fail-050`), so that one behaviour is one model in statistics.
     pub fn parse(name: &str) -> Option<Self> {
-        let number = |prefix: &str, most: u64| {
+        let number = |prefix: &str, max: u64| {
             let digits = name.strip_prefix(prefix)?;
             let value: u64 = digits.parse().ok()?;
-            (value <= most && value.to_string() == digits).then_some(value)
+            (value <= max && value.to_string() == digits).then_some(value)
         };
         match name {
             "cheap" => Some(Self::Cheap),

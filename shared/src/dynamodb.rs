@@ -163,7 +163,7 @@ impl Table {
             Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => {
                 Ok(())
             }
-            made => made.map(drop).map_err(told),
+            made => made.map(drop).map_err(sdk_fault),
         }
     }
 
@@ -171,7 +171,7 @@ impl Table {
     pub(crate) async fn get(&self, key: &Key) -> Result<Option<Item>, Fault> {
         let asked =
             self.client.get_item().table_name(&*self.name).set_key(Some(key.attributes())).consistent_read(true);
-        Ok(asked.send().await.map_err(told)?.item)
+        Ok(asked.send().await.map_err(sdk_fault)?.item)
     }
 
     /// Those of the items of these keys that are there, in any order.
@@ -184,7 +184,7 @@ impl Table {
                     let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
                     let keys = keys.build().map_err(fault)?;
                     let answer = self.client.batch_get_item().request_items(&*self.name, keys).send().await;
-                    let answer = answer.map_err(told)?;
+                    let answer = answer.map_err(sdk_fault)?;
                     found.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
                     // Throttled in part, or more than fits an answer.
                     wanted = answer.unprocessed_keys.into_iter().flatten().flat_map(|(_, keys)| keys.keys).collect();
@@ -243,7 +243,7 @@ impl Table {
                 .set_exclusive_start_key(after)
                 .send()
                 .await
-                .map_err(told)?;
+                .map_err(sdk_fault)?;
             if page.items.into_iter().flatten().try_for_each(&mut each).is_break() {
                 return Ok(());
             }
@@ -265,7 +265,7 @@ impl Table {
             .set_exclusive_start_key(after.map(Key::attributes))
             .send()
             .await
-            .map_err(told)?;
+            .map_err(sdk_fault)?;
         let next =
             page.last_evaluated_key.map(|key| Ok::<_, Fault>(Key::new(text_of(&key, "pk")?, text_of(&key, "sk")?)));
         Ok((page.items.unwrap_or_default(), next.transpose()?))
@@ -323,14 +323,14 @@ impl Table {
                     Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                         cancelled.cancellation_reasons()
                     }
-                    _ => return Err(told(error)),
+                    _ => return Err(sdk_fault(error)),
                 };
                 let refused = refusals(reasons);
                 if !refused.is_empty() {
                     return Ok(refused);
                 }
                 if !reasons.iter().filter_map(CancellationReason::code).any(passes) {
-                    return Err(told(error));
+                    return Err(sdk_fault(error));
                 }
                 pause(n).await;
             }
@@ -368,8 +368,8 @@ fn passes(reason: &str) -> bool {
 
 /// Waits for a random part of a time that doubles with each try, so that those who collided do not collide again.
 pub(crate) async fn pause(tries: u32) {
-    let most_ms = FIRST_PAUSE_MS << tries.min(4);
-    tokio::time::sleep(Duration::from_millis(jitter() % (most_ms + 1))).await;
+    let max_ms = FIRST_PAUSE_MS << tries.min(4);
+    tokio::time::sleep(Duration::from_millis(jitter() % (max_ms + 1))).await;
 }
 
 /// The bound of what takes several operations.
@@ -385,12 +385,12 @@ fn outcome<T, E: Error + ProvideErrorMetadata + Send + Sync + 'static>(
     let Err(error) = answer else { return Ok(None) };
     match error.as_service_error().and_then(refused) {
         Some(refused) => Ok(Some(Refusal { place: 0, item: found(refused.item()) })),
-        None => Err(told(error)),
+        None => Err(sdk_fault(error)),
     }
 }
 
 /// What the operator is told: DynamoDB's own words where it answered, else what kept it from answering.
-fn told<E: Error + ProvideErrorMetadata + Send + Sync + 'static>(error: SdkError<E>) -> Fault {
+fn sdk_fault<E: Error + ProvideErrorMetadata + Send + Sync + 'static>(error: SdkError<E>) -> Fault {
     match (error.code(), error.message()) {
         (Some(code), message) => Fault(format!("{code}: {}", message.unwrap_or("no message"))),
         (None, _) => Fault(DisplayErrorContext(error).to_string()),

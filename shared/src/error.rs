@@ -1,7 +1,7 @@
 //! What a request can end in other than an answer, and how that is told.
 //!
 //! Two messages: what the caller may know is made here; what the operator must know is logged where it is handled.
-//! One function, [`Error::told`], turns an error into HTTP, by an exhaustive match: a new kind of error does not compile
+//! One function, [`Error::to_http`], turns an error into HTTP, by an exhaustive match: a new kind of error does not compile
 //! until somebody has said what its caller is told. Nothing in it can hold a secret (T3) or another tenant's text (T1).
 
 use crate::limit::window::time_utc;
@@ -181,7 +181,7 @@ pub enum Family {
 
 /// An error as its caller is told it, in no format's words.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub struct HttpError {
     /// The HTTP status.
     pub status: u16,
     /// The contract's word for it.
@@ -209,8 +209,8 @@ impl Error {
     /// Status, code and words for the caller: the one place where errors become HTTP.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a table: an arm for each error")]
-    pub fn told(&self) -> Told {
-        let told = |status, code: &str, family, message: String| Told {
+    pub fn to_http(&self) -> HttpError {
+        let http = |status, code: &str, family, message: String| HttpError {
             status,
             code: code.to_owned(),
             family,
@@ -223,28 +223,28 @@ impl Error {
         const INVALID: Family = Family::InvalidRequest;
         match self {
             Self::InvalidRequest { param, message } => {
-                Told { param: param.clone(), ..told(400, "invalid_request", INVALID, message.clone()) }
+                HttpError { param: param.clone(), ..http(400, "invalid_request", INVALID, message.clone()) }
             }
             Self::TooLarge { limit_bytes } => {
-                told(413, "request_too_large", INVALID, format!("The body is larger than {limit_bytes} bytes."))
+                http(413, "request_too_large", INVALID, format!("The body is larger than {limit_bytes} bytes."))
             }
             Self::UnsupportedMediaType => {
-                told(415, "unsupported_media_type", INVALID, "Send the body as content-type: application/json.".into())
+                http(415, "unsupported_media_type", INVALID, "Send the body as content-type: application/json.".into())
             }
-            Self::UnsupportedCoding(name) => Told {
+            Self::UnsupportedCoding(name) => HttpError {
                 param: Some("content-encoding".into()),
-                ..told(
+                ..http(
                     415,
                     "unsupported_media_type",
                     INVALID,
                     format!("The content-encoding `{name}` is not supported; send the body as gzip, or plain."),
                 )
             },
-            Self::InvalidApiKey(why) => told(401, "invalid_api_key", Family::Authentication, (*why).to_owned()),
-            Self::TenantDisabled => told(403, "tenant_disabled", Family::Permission, "This tenant is disabled.".into()),
-            Self::ModelNotAllowed(model) => Told {
+            Self::InvalidApiKey(why) => http(401, "invalid_api_key", Family::Authentication, (*why).to_owned()),
+            Self::TenantDisabled => http(403, "tenant_disabled", Family::Permission, "This tenant is disabled.".into()),
+            Self::ModelNotAllowed(model) => HttpError {
                 param: Some("model".into()),
-                ..told(
+                ..http(
                     403,
                     "model_not_allowed",
                     Family::Permission,
@@ -254,20 +254,20 @@ impl Error {
             Self::ModelNotFound { model, hint } => {
                 let hint = hint.as_deref().unwrap_or("GET /v1/models lists those that do.");
                 let message = format!("The model `{model}` does not exist here. {hint}");
-                Told { param: Some("model".into()), ..told(404, "model_not_found", INVALID, message) }
+                HttpError { param: Some("model".into()), ..http(404, "model_not_found", INVALID, message) }
             }
-            Self::NotFound => told(404, "not_found", INVALID, "There is nothing here.".into()),
-            Self::NoRoute(why) => told(404, "not_found", INVALID, why.clone()),
-            Self::MethodNotAllowed(why) => told(405, "method_not_allowed", INVALID, why.clone()),
-            Self::Conflict(why) => told(409, "conflict", INVALID, (*why).to_owned()),
+            Self::NotFound => http(404, "not_found", INVALID, "There is nothing here.".into()),
+            Self::NoRoute(why) => http(404, "not_found", INVALID, why.clone()),
+            Self::MethodNotAllowed(why) => http(405, "method_not_allowed", INVALID, why.clone()),
+            Self::Conflict(why) => http(409, "conflict", INVALID, (*why).to_owned()),
             Self::RateLimited { kind, retry_after_ms } => {
                 let (name, family) = match kind {
                     RateKind::Requests => ("requests_per_minute", Family::RequestRate),
                     RateKind::Tokens => ("tokens_per_minute", Family::TokenRate),
                 };
-                Told {
+                HttpError {
                     retry_after_ms: Some(*retry_after_ms),
-                    ..told(
+                    ..http(
                         429,
                         "rate_limited",
                         family,
@@ -275,15 +275,15 @@ impl Error {
                     )
                 }
             }
-            Self::ConcurrencyLimited { retry_after_ms } => Told {
+            Self::ConcurrencyLimited { retry_after_ms } => HttpError {
                 retry_after_ms: Some(*retry_after_ms),
-                ..told(429, "concurrency_limited", Family::RequestRate, "Too many requests are in flight.".into())
+                ..http(429, "concurrency_limited", Family::RequestRate, "Too many requests are in flight.".into())
             },
-            Self::QuotaExceeded { quota, resets_at_ms, resets_in_ms } => Told {
+            Self::QuotaExceeded { quota, resets_at_ms, resets_in_ms } => HttpError {
                 retry_after_ms: Some(*resets_in_ms),
                 should_retry: Some(false),
                 details: Some(json!({"quota": quota.limit_name(), "resets_at_ms": resets_at_ms})),
-                ..told(
+                ..http(
                     429,
                     "quota_exceeded",
                     Family::Quota,
@@ -297,77 +297,78 @@ impl Error {
             Self::Provider { status, objection: Objection { code, message, param } } => {
                 let message = message.as_deref().unwrap_or("The provider refused the request.").to_owned();
                 let code = code.as_deref().unwrap_or("invalid_request");
-                Told { param: param.clone(), ..told(*status, code, INVALID, message) }
+                HttpError { param: param.clone(), ..http(*status, code, INVALID, message) }
             }
             Self::ContextTooLong { tokens, window_tokens, field } => {
                 let message = format!("The request has about {tokens} tokens; the model's window is {window_tokens}.");
-                Told { param: Some((*field).to_owned()), ..told(400, "context_length_exceeded", INVALID, message) }
+                HttpError { param: Some((*field).to_owned()), ..http(400, "context_length_exceeded", INVALID, message) }
             }
-            Self::AllCandidatesFailed { attempts } => Told {
+            Self::AllCandidatesFailed { attempts } => HttpError {
                 should_retry: is_permanent(attempts).then_some(false),
                 details: Some(attempts.iter().map(told_attempt).collect()),
-                ..told(
+                ..http(
                     502,
                     "all_candidates_failed",
                     Family::Server,
                     "Every model that could have answered failed.".into(),
                 )
             },
-            Self::NotCached => Told {
+            Self::NotCached => HttpError {
                 should_retry: Some(false),
-                ..told(
+                ..http(
                     504,
                     "not_cached",
                     Family::Server,
                     "Nothing is remembered for this request, and only-if-cached was asked.".into(),
                 )
             },
-            Self::Unavailable(_) => Told {
+            Self::Unavailable(_) => HttpError {
                 retry_after_ms: Some(1000),
-                ..told(
+                ..http(
                     503,
                     "store_unavailable",
                     Family::Server,
                     "The gateway cannot check this request's limits now.".into(),
                 )
             },
-            Self::Overloaded => Told {
+            Self::Overloaded => HttpError {
                 retry_after_ms: Some(1000),
-                ..told(
+                ..http(
                     503,
                     "overloaded",
                     Family::Server,
                     "The gateway has no memory left for this request now; try again.".into(),
                 )
             },
-            Self::NotWritten { message, .. } => {
-                Told { retry_after_ms: Some(1000), ..told(503, "store_unavailable", Family::Server, message.clone()) }
-            }
+            Self::NotWritten { message, .. } => HttpError {
+                retry_after_ms: Some(1000),
+                ..http(503, "store_unavailable", Family::Server, message.clone())
+            },
             Self::NotRead => {
-                told(408, "stream_not_read", INVALID, "The stream was not read for too long and was given up.".into())
+                http(408, "stream_not_read", INVALID, "The stream was not read for too long and was given up.".into())
             }
-            Self::Closed { retry_after_ms } => Told {
+            Self::Closed { retry_after_ms } => HttpError {
                 retry_after_ms: Some(*retry_after_ms),
-                ..told(
+                ..http(
                     503,
                     "store_unavailable",
                     Family::Server,
                     "What this tenant has used today is being made certain; no request is served until then.".into(),
                 )
             },
-            Self::IdempotencyMismatch => Told {
+            Self::IdempotencyMismatch => HttpError {
                 param: Some("idempotency-key".into()),
-                ..told(
+                ..http(
                     422,
                     "idempotency_mismatch",
                     INVALID,
                     "This idempotency key was used with another body; use a new one for a new request.".into(),
                 )
             },
-            Self::IdempotencyInProgress => Told {
+            Self::IdempotencyInProgress => HttpError {
                 param: Some("idempotency-key".into()),
                 retry_after_ms: Some(1000),
-                ..told(
+                ..http(
                     409,
                     "idempotency_in_progress",
                     INVALID,
@@ -375,10 +376,10 @@ impl Error {
                 )
             },
             Self::DeadlineExceeded => {
-                told(504, "deadline_exceeded", Family::Server, "The answer did not come before the deadline.".into())
+                http(504, "deadline_exceeded", Family::Server, "The answer did not come before the deadline.".into())
             }
             Self::Internal(_) => {
-                told(500, "internal", Family::Server, "Something is wrong in the gateway itself.".into())
+                http(500, "internal", Family::Server, "Something is wrong in the gateway itself.".into())
             }
         }
     }
@@ -386,7 +387,7 @@ impl Error {
     /// The contract's word for it.
     #[must_use]
     pub fn code(&self) -> String {
-        self.told().code
+        self.to_http().code
     }
 }
 
@@ -402,11 +403,11 @@ fn is_permanent(attempts: &[Attempt]) -> bool {
 /// What a caller may know of an attempt: never a provider's text, which may speak of our key or our bill (A2).
 fn told_attempt(attempt: &Attempt) -> Value {
     let class = serde_json::to_value::<AttemptOutcome>(attempt.outcome).unwrap_or(Value::Null);
-    let mut told = json!({"model": attempt.model, "class": class, "status": attempt.status});
+    let mut http = json!({"model": attempt.model, "class": class, "status": attempt.status});
     if let Some(cause) = attempt.cause {
-        told["cause"] = cause.as_str().into();
+        http["cause"] = cause.as_str().into();
     }
-    told
+    http
 }
 
 #[cfg(test)]
@@ -433,17 +434,21 @@ mod tests {
             (vec![], None),
         ];
         for (attempts, expected) in table {
-            let told = Error::AllCandidatesFailed { attempts }.told();
-            assert_eq!((told.status, told.should_retry), (502, expected), "{:?}", told.details);
+            let http = Error::AllCandidatesFailed { attempts }.to_http();
+            assert_eq!((http.status, http.should_retry), (502, expected), "{:?}", http.details);
         }
-        assert_eq!(Error::NotCached.told().should_retry, Some(false), "what is not remembered is not remembered next");
+        assert_eq!(
+            Error::NotCached.to_http().should_retry,
+            Some(false),
+            "what is not remembered is not remembered next"
+        );
     }
 
     #[test]
     fn a_quota_says_when_it_resets_as_a_date() {
         let quota = Quota::DailyTokens;
-        let told = Error::QuotaExceeded { quota, resets_at_ms: 1_763_769_600_000, resets_in_ms: 5 }.told();
-        assert!(told.message.ends_with("it resets at 2025-11-22T00:00:00Z."), "{}", told.message);
-        assert_eq!(told.details.unwrap()["resets_at_ms"], 1_763_769_600_000_u64, "programs have the number");
+        let http = Error::QuotaExceeded { quota, resets_at_ms: 1_763_769_600_000, resets_in_ms: 5 }.to_http();
+        assert!(http.message.ends_with("it resets at 2025-11-22T00:00:00Z."), "{}", http.message);
+        assert_eq!(http.details.unwrap()["resets_at_ms"], 1_763_769_600_000_u64, "programs have the number");
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Output is bounded exactly, by what is sent upstream. Input is bounded twice. A token is at least one byte of text in
 //! every tokenizer in use, so the body's bytes, with an allowance per message and image, can hardly be exceeded: the
-//! *strict* bound. It is some four times too high for English, so where a tenant has ample headroom the *likely* bound is
-//! held instead: two bytes a token, which prose in Latin script does not reach and code, CJK and emoji mostly stay under.
+//! *upper bound*. It is some four times too high for English, so where a tenant has ample headroom an *estimate* is held
+//! instead: two bytes a token, which prose in Latin script does not reach and code, CJK and emoji mostly stay under.
 
 use crate::catalog::Model;
 use crate::money::{Amounts, Usage};
@@ -15,7 +15,7 @@ const MESSAGE_TOKENS: u64 = 16;
 /// Tokens of one image, at most, at the resolutions that models see images in.
 const IMAGE_TOKENS: u64 = 3000;
 /// Bytes of text per token that are counted on where there is headroom.
-const LIKELY_BYTES_PER_TOKEN: u64 = 2;
+const ESTIMATED_BYTES_PER_TOKEN: u64 = 2;
 /// Tokens of an answer that the token rate is charged at first when the client sets no bound; corrected at settle.
 const USUAL_OUTPUT_TOKENS: u64 = 256;
 
@@ -26,9 +26,9 @@ pub(crate) const LEAST_TOKENS: u64 = MESSAGE_TOKENS / 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputEstimate {
     /// Seldom exceeded.
-    pub likely_tokens: u64,
+    pub estimated_tokens: u64,
     /// Hardly ever exceeded.
-    pub strict_tokens: u64,
+    pub upper_bound_tokens: u64,
 }
 
 impl InputEstimate {
@@ -37,7 +37,10 @@ impl InputEstimate {
     pub fn of(facts: &Facts) -> Self {
         let text_bytes = facts.body_bytes.saturating_sub(facts.image_bytes) as u64;
         let around = facts.messages as u64 * MESSAGE_TOKENS + facts.images as u64 * IMAGE_TOKENS;
-        Self { likely_tokens: text_bytes.div_ceil(LIKELY_BYTES_PER_TOKEN) + around, strict_tokens: text_bytes + around }
+        Self {
+            estimated_tokens: text_bytes.div_ceil(ESTIMATED_BYTES_PER_TOKEN) + around,
+            upper_bound_tokens: text_bytes + around,
+        }
     }
 }
 
@@ -72,10 +75,10 @@ pub fn worst_case(facts: &Facts, model: &Model, input_tokens: u64) -> Amounts {
 /// The most expensive of several, part by part.
 #[must_use]
 pub fn most_expensive(amounts: impl Iterator<Item = Amounts>) -> Amounts {
-    amounts.fold(Amounts::default(), |most, one| Amounts {
-        requests: most.requests.max(one.requests),
-        tokens: most.tokens.max(one.tokens),
-        cost_nusd: most.cost_nusd.max(one.cost_nusd),
+    amounts.fold(Amounts::default(), |highest, one| Amounts {
+        requests: highest.requests.max(one.requests),
+        tokens: highest.tokens.max(one.tokens),
+        cost_nusd: highest.cost_nusd.max(one.cost_nusd),
     })
 }
 
@@ -83,7 +86,7 @@ pub fn most_expensive(amounts: impl Iterator<Item = Amounts>) -> Amounts {
 #[must_use]
 pub fn rate_tokens(facts: &Facts, input: InputEstimate) -> u64 {
     let output = facts.max_output_tokens.unwrap_or(USUAL_OUTPUT_TOKENS).min(100_000).saturating_mul(facts.n);
-    (input.likely_tokens / 2).saturating_add(output)
+    (input.estimated_tokens / 2).saturating_add(output)
 }
 
 /// Writes down what an attempt used and cost: what the provider said, else an estimate from the bytes that came, rounded
@@ -96,9 +99,13 @@ pub fn bill(attempt: &mut Attempt, facts: &Facts, model: &Model, said: Option<Us
 
 /// The usage of an answer whose provider did not say, rounded upward (M3): no more than the bounds that were sent.
 fn missing_usage(facts: &Facts, model: &Model, answer_bytes: usize) -> Usage {
-    let output = (answer_bytes as u64).div_ceil(LIKELY_BYTES_PER_TOKEN);
-    let most = max_output_tokens(facts, model).saturating_mul(facts.n);
-    Usage { input_tokens: InputEstimate::of(facts).likely_tokens, output_tokens: output.min(most), ..Usage::default() }
+    let output = (answer_bytes as u64).div_ceil(ESTIMATED_BYTES_PER_TOKEN);
+    let max_tokens = max_output_tokens(facts, model).saturating_mul(facts.n);
+    Usage {
+        input_tokens: InputEstimate::of(facts).estimated_tokens,
+        output_tokens: output.min(max_tokens),
+        ..Usage::default()
+    }
 }
 
 #[cfg(test)]
@@ -164,8 +171,8 @@ mod tests {
                 output_tokens: output,
                 reasoning_tokens: reasoning.min(output),
             };
-            let most = worst_case(&facts(output), &model(price), input);
-            prop_assert!(price.cost_nusd(&usage) <= most.cost_nusd);
+            let worst = worst_case(&facts(output), &model(price), input);
+            prop_assert!(price.cost_nusd(&usage) <= worst.cost_nusd);
         }
     }
 }

@@ -57,8 +57,8 @@ pub(crate) async fn run(gateway: &Arc<Gateway>, format: &'static dyn Format, inc
         serve(&gateway, format, incoming, journal, reply).await;
     }));
     answer.await.unwrap_or_else(|_| {
-        let told = Error::Internal("a request ended without an answer".into()).told();
-        Answer::of_error(&told, format.error(&told, None))
+        let http = Error::Internal("a request ended without an answer".into()).to_http();
+        Answer::of_error(&http, format.error(&http, None))
     })
 }
 

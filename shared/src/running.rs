@@ -89,7 +89,7 @@ impl Connections {
     }
 
     /// What `/ready` says of them; `None` where they are somebody else's.
-    pub(crate) fn told(&self, now_ms: u64) -> Option<Value> {
+    pub(crate) fn to_json(&self, now_ms: u64) -> Option<Value> {
         let (open, limit) = (self.open.load(Relaxed), self.limit.load(Relaxed));
         let full_at_ms = self.full_at_ms.load(Relaxed);
         let is_full = full_at_ms > 0 && now_ms.saturating_sub(full_at_ms) < SHOWN_MS;
@@ -180,13 +180,13 @@ mod tests {
     #[test]
     fn it_shows_for_a_minute_that_there_were_too_many_connections() {
         let connections = Connections::default();
-        assert_eq!(connections.told(5), None);
+        assert_eq!(connections.to_json(5), None);
         connections.allow(10);
         connections.set_open(3);
-        assert_eq!(connections.told(5), Some(json!({"state": "ok", "open": 3, "limit": 10})));
+        assert_eq!(connections.to_json(5), Some(json!({"state": "ok", "open": 3, "limit": 10})));
         connections.note_full(100_000);
-        let states = [100_000, 159_999, 160_000, 99_000].map(|now_ms| connections.told(now_ms).unwrap_or_default());
-        assert_eq!(states.map(|told| told["state"].clone()), ["degraded", "degraded", "ok", "degraded"]);
+        let states = [100_000, 159_999, 160_000, 99_000].map(|now_ms| connections.to_json(now_ms).unwrap_or_default());
+        assert_eq!(states.map(|json| json["state"].clone()), ["degraded", "degraded", "ok", "degraded"]);
     }
 
     #[tokio::test]

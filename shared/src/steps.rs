@@ -20,24 +20,24 @@ mod counted {
 
     thread_local! {
         static TAKEN: Cell<u64> = const { Cell::new(0) };
-        static MOST: Cell<u64> = const { Cell::new(u64::MAX) };
+        static MAX: Cell<u64> = const { Cell::new(u64::MAX) };
     }
 
     pub(super) fn count(steps: u64) {
         let taken = TAKEN.get().saturating_add(steps);
         TAKEN.set(taken);
-        assert!(taken <= MOST.get(), "more than {} steps", MOST.get());
+        assert!(taken <= MAX.get(), "more than {} steps", MAX.get());
     }
 
     /// Does `work` and says how many steps it took on this thread.
     ///
     /// # Panics
     /// At the first step after `most`, so that work without an end shows too.
-    pub fn of<T>(most: u64, work: impl FnOnce() -> T) -> (T, u64) {
+    pub fn of<T>(max: u64, work: impl FnOnce() -> T) -> (T, u64) {
         TAKEN.set(0);
-        MOST.set(most);
+        MAX.set(max);
         let done = work();
-        MOST.set(u64::MAX);
+        MAX.set(u64::MAX);
         (done, TAKEN.get())
     }
 }

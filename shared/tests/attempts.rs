@@ -13,11 +13,11 @@ const SHORT: &str = "timeouts_ms = { first_token = 60, idle = 60, total = 60 }";
 
 /// Each attempt of a receipt as `model kind outcome status`.
 pub fn attempts(receipt: &Value) -> Vec<String> {
-    let told = |attempt: &Value| {
+    let shown = |attempt: &Value| {
         let text = |field: &str| attempt[field].as_str().unwrap_or_default().to_owned();
         format!("{} {} {} {}", text("model"), text("kind"), text("outcome"), attempt["status"])
     };
-    receipt["attempts"].as_array().unwrap_or_else(|| panic!("{receipt}")).iter().map(told).collect()
+    receipt["attempts"].as_array().unwrap_or_else(|| panic!("{receipt}")).iter().map(shown).collect()
 }
 
 fn both_ways(model: &str) -> [Value; 2] {

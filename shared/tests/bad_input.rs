@@ -62,10 +62,10 @@ async fn a_body_that_cannot_be_understood_is_refused_by_its_field() {
     ] {
         let got = rig.chat_bytes(&[], body.to_owned()).await;
         assert_eq!(got.status, 400, "{}: {got:?}", &body[..body.len().min(120)]);
-        let told = got.json()["error"]["param"].as_str().map(str::to_owned);
+        let named = got.json()["error"]["param"].as_str().map(str::to_owned);
         // serde_json refuses a number that no float holds before anybody asks which field it is in.
-        assert!(told.as_deref() == param || body.contains("1e999"), "{}: {told:?}", &body[..body.len().min(120)]);
-        refused(&rig, &got, 400, "invalid_request", told.as_deref()).await;
+        assert!(named.as_deref() == param || body.contains("1e999"), "{}: {named:?}", &body[..body.len().min(120)]);
+        refused(&rig, &got, 400, "invalid_request", named.as_deref()).await;
     }
     for body in [&b"\xff\xfe{}"[..], b"{\"model\":\"\xc3\"}", b"\x00", b"\x1f\x8b\x08"] {
         refused(&rig, &rig.chat_bytes(&[], body).await, 400, "invalid_request", None).await;

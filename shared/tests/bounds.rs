@@ -38,7 +38,7 @@ fn cost(input: Bytes, work: &impl Fn(&Bytes)) -> Cost {
 }
 
 /// The cost of twice the input is at most twice, and some slack for buffers that grow by doubling; answers it.
-fn at_most_twice(what: &str, input: impl Fn(usize) -> Bytes, work: impl Fn(&Bytes)) -> Cost {
+fn no_more_than_doubles(what: &str, input: impl Fn(usize) -> Bytes, work: impl Fn(&Bytes)) -> Cost {
     let (one, two) = (cost(input(4_000), &work), cost(input(8_000), &work));
     assert!(two.input_bytes * 10 > one.input_bytes * 17, "{what}: {one:?} {two:?}");
     assert!(two.steps <= 2 * one.steps + 100, "{what}: {one:?} {two:?}");
@@ -86,7 +86,7 @@ fn a_request_costs_what_its_bytes_cost_whatever_stands_in_it() {
         ("escapes", |list| body(&format!(r#""user":"{}""#, "\\u0061".repeat(list.len() / 4))), "0"),
     ];
     for (what, around, item) in shapes {
-        let cost = at_most_twice(what, |size| around(&list(item, size)).into(), parse);
+        let cost = no_more_than_doubles(what, |size| around(&list(item, size)).into(), parse);
         assert!(cost.peak_bytes <= 2 * cost.input_bytes + 4_096, "{what}: {cost:?}");
     }
 }
@@ -98,9 +98,9 @@ fn the_257th_top_level_field_ends_the_reading() {
         Bytes::from(body(&fields.join(",")))
     };
     assert!(Request::read(&CHAT, with(256)).is_ok());
-    let told = Request::read(&CHAT, with(257)).unwrap_err().told();
-    assert_eq!((told.status, told.code, told.param.as_deref()), (400, "invalid_request".into(), None));
-    assert!(told.message.contains("256 top-level fields"), "{}", told.message);
+    let http = Request::read(&CHAT, with(257)).unwrap_err().to_http();
+    assert_eq!((http.status, http.code, http.param.as_deref()), (400, "invalid_request".into(), None));
+    assert!(http.message.contains("256 top-level fields"), "{}", http.message);
     let cost = cost(with(120_000), &parse);
     assert!(cost.steps < 1_000 && cost.allocated_bytes < 64 << 10, "{cost:?}");
 }
@@ -111,7 +111,7 @@ fn names_of_fields_are_told_apart_without_comparing_each_with_each() {
         let fields: Vec<String> = (0..250).map(|i| format!(r#""{}{i:03}":0"#, "x".repeat(length))).collect();
         Bytes::from(body(&fields.join(",")))
     };
-    let cost = at_most_twice("long names", |size| names(size / 10), parse);
+    let cost = no_more_than_doubles("long names", |size| names(size / 10), parse);
     assert!(cost.steps < 1_000, "each name is looked at once: {cost:?}");
 }
 
@@ -162,7 +162,7 @@ fn an_answer_costs_what_its_bytes_cost() {
     for (what, around, item) in shapes {
         let whole =
             |size| format!(r#"{{"choices":[{{"finish_reason":"stop",{}}}]}}"#, around(&list(item, size))).into();
-        let cost = at_most_twice(what, whole, |whole| {
+        let cost = no_more_than_doubles(what, whole, |whole| {
             let answer = completion(whole.clone(), 1, 0.0).unwrap();
             let _ = ChatWriter::new(RequestId::new(0)).whole(&answer, "a/b", Hide { logprobs: true, usage: false });
         });
@@ -192,7 +192,7 @@ fn a_stream_costs_what_its_bytes_cost_however_it_is_cut() {
         ("many events", "", "data: x\n\n", 100),
     ] {
         let wire = |size| format!("{before}{}\n\n", again.repeat(size)).into();
-        let cost = at_most_twice(what, wire, |wire| drop(feed(wire, piece)));
+        let cost = no_more_than_doubles(what, wire, |wire| drop(feed(wire, piece)));
         assert!(cost.steps <= cost.input_bytes + 100, "each byte is searched once, {what}: {cost:?}");
     }
 }
@@ -254,7 +254,7 @@ fn a_schema_or_an_answer_that_is_too_long_for_a_tree_is_not_made_one() {
 #[test]
 fn tags_cost_what_their_bytes_cost() {
     let headers = |size: usize| "a=1,".repeat(size).into();
-    at_most_twice("tags", headers, |value: &Bytes| {
+    no_more_than_doubles("tags", headers, |value: &Bytes| {
         let mut headers = HeaderMap::new();
         headers.insert("x-gateway-tags", HeaderValue::from_maybe_shared(value.clone()).unwrap());
         let _ = Instructions::read(&headers);
@@ -281,8 +281,8 @@ fn a_tenants_body_costs_what_its_bytes_cost() {
         let fields: Vec<String> = (0..size).map(|i| format!("\"n{i}\":0")).collect();
         format!(r#"{{"id":"a","{}":{{{}}}}}"#, "x".repeat(size * 5), fields.join(",")).into()
     };
-    at_most_twice("a long name above many", nested, create);
-    at_most_twice(
+    no_more_than_doubles("a long name above many", nested, create);
+    no_more_than_doubles(
         "many models",
         |size| json!({"id": "a", "allowed_models": vec!["x"; size]}).to_string().into(),
         create,

@@ -33,8 +33,8 @@ async fn the_same_request_is_answered_once() {
         assert_eq!(rig.totals().await, Amounts { requests: 2, ..rig.billed() }, "a hit counts one request and no more");
         assert_eq!(rig.counted().await, rig.totals().await);
         let receipt = rig.receipt(&hit).await;
-        let told = [&receipt["cache"], &receipt["cost_usd"], &receipt["attempts"]];
-        assert_eq!(told, [&json!("hit"), &json!("0.000000000"), &json!([])]);
+        let shown = [&receipt["cache"], &receipt["cost_usd"], &receipt["attempts"]];
+        assert_eq!(shown, [&json!("hit"), &json!("0.000000000"), &json!([])]);
     }
 }
 

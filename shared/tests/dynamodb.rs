@@ -175,10 +175,10 @@ async fn what_dynamodb_refuses_for_now_is_tried_again() {
     fates.extend(reasons.map(|reason| Fate::cancelled(reason, 4)));
     fates.extend([Fate::Refuse(500, "{}".into()), Fate::Refuse(503, String::new()), Fate::Cut]);
     for (n, fate) in (1..).zip(fates) {
-        let (told, mut times_told) = (fate.clone(), 0);
-        rig.front.tell(move |operation| {
-            times_told += usize::from(operation == "TransactWriteItems");
-            if operation == "TransactWriteItems" && times_told <= 2 { told.clone() } else { Fate::Pass }
+        let (scripted, mut calls) = (fate.clone(), 0);
+        rig.front.script(move |operation| {
+            calls += usize::from(operation == "TransactWriteItems");
+            if operation == "TransactWriteItems" && calls <= 2 { scripted.clone() } else { Fate::Pass }
         });
         let recorded = ledger.record(&receipt("acme", MIDNIGHT_MS)).await;
         assert!(recorded.is_ok(), "{fate:?}: {recorded:?}");
@@ -199,8 +199,8 @@ async fn what_dynamodb_keeps_refusing_ends_in_time_with_its_reason() {
         (Fate::Cut, ""),
         (Fate::Stall, ""),
     ] {
-        let told = fate.clone();
-        rig.front.tell(move |_| told.clone());
+        let scripted = fate.clone();
+        rig.front.script(move |_| scripted.clone());
         let Err(LedgerError::Unavailable(text)) = ledger.record(&receipt("acme", MIDNIGHT_MS)).await else {
             panic!("{fate:?} is no success");
         };
@@ -209,7 +209,7 @@ async fn what_dynamodb_keeps_refusing_ends_in_time_with_its_reason() {
             matches!(directory.find_key(&hash("a", "b")).await, Err(DirectoryError::Unavailable(_)))
                 || reason.is_empty()
         );
-        rig.front.tell(|_| Fate::Pass);
+        rig.front.script(|_| Fate::Pass);
     }
     assert_eq!(
         ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap().used,
@@ -224,7 +224,7 @@ async fn what_was_done_and_whose_answer_was_lost_is_done_once() {
     let (ledger, directory) = (rig.ledger().await, rig.directory().await);
     let lose_the_first = || {
         let mut answered = 0;
-        rig.front.tell(move |_| {
+        rig.front.script(move |_| {
             answered += 1;
             if answered == 1 { Fate::LoseAnswer } else { Fate::Pass }
         });
@@ -258,9 +258,9 @@ async fn hits_that_cannot_be_written_wait_and_count_once() {
     // One of them is recorded already, as by a replay.
     rig.ledger().await.record(&hits[7]).await.unwrap();
     hits.iter().chain(&hits[..5]).for_each(|hit| ledger.note_hit(hit).unwrap());
-    rig.front.tell(|_| Fate::error("AccessDeniedException"));
+    rig.front.script(|_| Fate::error("AccessDeniedException"));
     ledger.record(&receipt("acme", MIDNIGHT_MS)).await.unwrap_err();
-    rig.front.tell(|_| Fate::Pass);
+    rig.front.script(|_| Fate::Pass);
     rig.front.asked();
     ledger.record(&receipt("acme", MIDNIGHT_MS)).await.unwrap();
     let transactions = rig.front.asked()["TransactWriteItems"];
@@ -295,9 +295,9 @@ async fn hits_are_in_every_process_s_figures_once_they_are_flushed() {
     let hit = || ledger.note_hit(&Receipt { cache: CacheStatus::Hit, ..receipt("acme", MIDNIGHT_MS) }).unwrap();
     (0..260).for_each(|_| hit());
     assert_eq!(requests(&other).await, 0, "they wait");
-    rig.front.tell(|_| Fate::error("AccessDeniedException"));
+    rig.front.script(|_| Fate::error("AccessDeniedException"));
     assert!(ledger.flush().await.is_err());
-    rig.front.tell(|_| Fate::Pass);
+    rig.front.script(|_| Fate::Pass);
     ledger.flush().await.unwrap();
     assert_eq!(requests(&other).await, 260);
     hit();
@@ -356,12 +356,12 @@ async fn no_key_of_a_tenant_works_once_its_removal_began_however_it_is_interrupt
         }
         // As if the process had been killed after so many requests.
         let mut passed = 0;
-        rig.front.tell(move |_| {
+        rig.front.script(move |_| {
             passed += 1;
             if passed <= passing { Fate::Pass } else { Fate::error("AccessDeniedException") }
         });
         let removed = directory.delete_tenant("acme", entry("tenant.delete", "acme")).await;
-        rig.front.tell(|_| Fate::Pass);
+        rig.front.script(|_| Fate::Pass);
         assert_eq!(removed.is_ok(), passing > 0, "after {passing} requests");
         if removed.is_err() {
             assert_eq!(directory.keys("acme").await.unwrap().len(), 20, "nothing was done");
@@ -409,12 +409,12 @@ async fn an_answer_whose_parts_were_written_in_part_is_nobodys() {
         async |id, now_ms| ledger.begin(&idempotency_key(), [1; 32], id, now_ms + 60_000, now_ms).await.unwrap();
     assert_eq!(begin(ids[0], MIDNIGHT_MS).await, Begun::Fresh);
     let mut passed = 0;
-    rig.front.tell(move |_| {
+    rig.front.script(move |_| {
         passed += 1;
         if passed <= 5 { Fate::Pass } else { Fate::error("AccessDeniedException") }
     });
     ledger.finish(&idempotency_key(), ids[0], Some(answer.clone()), MIDNIGHT_MS).await.unwrap_err();
-    rig.front.tell(|_| Fate::Pass);
+    rig.front.script(|_| Fate::Pass);
     assert_eq!(begin(ids[1], MIDNIGHT_MS + 1).await, Begun::Running);
     assert_eq!(begin(ids[1], MIDNIGHT_MS + 60_000).await, Begun::Fresh);
     ledger.finish(&idempotency_key(), ids[1], Some(answer.clone()), MIDNIGHT_MS).await.unwrap();
@@ -425,7 +425,7 @@ async fn an_answer_whose_parts_were_written_in_part_is_nobodys() {
 async fn a_table_that_may_only_be_read_answers_a_ping_and_no_probe() {
     let rig = Rig::new().await;
     let ledger = rig.ledger().await;
-    rig.front.tell(|operation| match operation {
+    rig.front.script(|operation| match operation {
         "GetItem" | "BatchGetItem" | "Query" => Fate::Pass,
         _ => Fate::error("AccessDeniedException"),
     });
@@ -433,7 +433,7 @@ async fn a_table_that_may_only_be_read_answers_a_ping_and_no_probe() {
     ledger.record(&receipt("acme", MIDNIGHT_MS)).await.expect_err("and not be written");
     let refused = ledger.probe().await.unwrap_err().to_string();
     assert!(refused.contains("AccessDeniedException"), "{refused}");
-    rig.front.tell(|_| Fate::Pass);
+    rig.front.script(|_| Fate::Pass);
     assert_eq!(rig.cost(async { ledger.probe().await.unwrap() }).await, counted(&[("PutItem", 1)]), "probe");
     let usage = ledger.usage(&UsageQuery::default(), None, 9).await.unwrap();
     assert!(usage.data.is_empty(), "a probe counts nothing");

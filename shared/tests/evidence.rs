@@ -149,10 +149,10 @@ async fn a_classifier_call_shows_what_an_attempt_would_show() {
     ] {
         let rig = classified_by(behaviour).build().await;
         classify(&rig, usize::try_from(calls).unwrap() + if breaker == BreakerState::Open { 3 } else { 0 }).await;
-        let told = health(&rig, &name_of(behaviour)).await;
-        assert_eq!((rig.calls(behaviour), told.breaker), (calls, breaker), "{behaviour}");
+        let health_now = health(&rig, &name_of(behaviour)).await;
+        assert_eq!((rig.calls(behaviour), health_now.breaker), (calls, breaker), "{behaviour}");
         let failed = if breaker == BreakerState::Open { 5.0 } else { 0.0 };
-        assert_eq!(told.measures.failure.weight, failed, "{behaviour}");
+        assert_eq!(health_now.measures.failure.weight, failed, "{behaviour}");
     }
 }
 
@@ -161,8 +161,8 @@ async fn a_classifier_that_asks_for_a_pause_is_left_alone_as_long_as_it_asks() {
     for (behaviour, pause_ms) in [("429-after-30", 30_000), ("429-ms-1500", 1_500), ("429", 5_000)] {
         let rig = classified_by(behaviour).build().await;
         classify(&rig, 3).await;
-        let told = health(&rig, &name_of(behaviour)).await;
-        assert_eq!(told.cooldown_until_ms, rig.clock_now() + pause_ms, "{behaviour}");
+        let health_now = health(&rig, &name_of(behaviour)).await;
+        assert_eq!(health_now.cooldown_until_ms, rig.clock_now() + pause_ms, "{behaviour}");
         assert_eq!(rig.calls(behaviour), 1, "{behaviour}");
     }
 }

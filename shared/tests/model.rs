@@ -47,7 +47,7 @@ const LIMIT: Amounts = Amounts { requests: 60, tokens: 2_000, cost_nusd: 30_000 
 /// What may be used without the store: a tenth.
 const OUTAGE: Amounts = Amounts { requests: 6, tokens: 200, cost_nusd: 3_000 };
 const LEASE_MS: u64 = 12_000;
-const LIVE_AT_MOST: usize = 14;
+const MAX_LIVE: usize = 14;
 
 /// SplitMix64, by G. L. Steele, D. Lea and C. H. Flood (2014).
 struct Dice(u64);
@@ -73,8 +73,8 @@ impl Dice {
         Amounts { requests, tokens: self.below(150), cost_nusd: self.below(2_000) }
     }
 
-    fn part_of(&mut self, most: Amounts) -> Amounts {
-        Amounts { requests: 0, tokens: self.below(most.tokens + 1), cost_nusd: self.below(most.cost_nusd + 1) }
+    fn part_of(&mut self, larger: Amounts) -> Amounts {
+        Amounts { requests: 0, tokens: self.below(larger.tokens + 1), cost_nusd: self.below(larger.cost_nusd + 1) }
     }
 }
 
@@ -86,7 +86,7 @@ fn over(limit: Option<u64>, would: u64, more: u64) -> bool {
     more > 0 && limit.is_some_and(|limit| would > limit)
 }
 
-fn most(a: Amounts, b: Amounts) -> Amounts {
+fn larger(a: Amounts, b: Amounts) -> Amounts {
     a.plus(b.minus(a))
 }
 

@@ -266,7 +266,7 @@ async fn admission(rig: &Rig) -> Admission {
         concurrency: None,
         quotas: vec![QuotaAsk { window: day(), requests: None, tokens: None, cost_nusd: None }],
         hold: one,
-        strict_hold: one,
+        upper_bound_hold: one,
         lease_until_ms: NOW + 1_000,
     }
 }

@@ -68,7 +68,7 @@ fn ask(tenant: &str) -> Admission {
         concurrency: None,
         quotas: vec![quota(day()), quota(Window::month(NOW))],
         hold: HOLD,
-        strict_hold: HOLD,
+        upper_bound_hold: HOLD,
         lease_until_ms: NOW + 60_000,
     }
 }
@@ -308,8 +308,8 @@ async fn a_hold_that_was_lost_days_ago_is_told_when_its_tenant_comes_again() {
     let later_ms = NOW + 5 * 86_400_000;
     let window = Window::day(later_ms, 0);
     rebuild(&store, "acme", VERSION, &[(window, ZERO.into())], later_ms).await;
-    let told = store.take_expired("acme");
-    assert_eq!(told.iter().map(|lost| (lost.id, lost.held)).collect::<Vec<_>>(), [(lost.id, HOLD)]);
+    let expired = store.take_expired("acme");
+    assert_eq!(expired.iter().map(|lost| (lost.id, lost.held)).collect::<Vec<_>>(), [(lost.id, HOLD)]);
     let counted = store.usage("acme", &[day(), window], later_ms).await.unwrap();
     assert_eq!(counted.iter().map(|counted| counted.unwrap().used).collect::<Vec<_>>(), [HOLD, ZERO]);
 }

@@ -18,13 +18,13 @@ async fn simple_questions_go_to_the_cheap_tier_and_designs_to_the_reasoning_tier
         ("Design a scalable chat system", "architecture_review", "reasoning", "sim/reasoning"),
     ] {
         let got = rig.chat(about(prompt)).await;
-        let told = [got.header("x-gateway-intent"), got.header("x-gateway-tier"), got.header("x-gateway-model")];
-        assert_eq!(told, [intent, tier, model], "{prompt}");
+        let shown = [got.header("x-gateway-intent"), got.header("x-gateway-tier"), got.header("x-gateway-model")];
+        assert_eq!(shown, [intent, tier, model], "{prompt}");
         assert_eq!(got.header("x-gateway-intent-source"), "embedding");
         assert!(got.header("x-gateway-intent-confidence").parse::<f64>().is_ok_and(|c| c > 0.3 && c <= 1.0));
         let receipt = rig.receipt(&got).await;
-        let told = [&receipt["intent"]["name"], &receipt["tier"], &receipt["model"], &receipt["requested_model"]];
-        assert_eq!(told, [intent, tier, model, "auto"], "{prompt}");
+        let shown = [&receipt["intent"]["name"], &receipt["tier"], &receipt["model"], &receipt["requested_model"]];
+        assert_eq!(shown, [intent, tier, model, "auto"], "{prompt}");
         let difficulty = receipt["difficulty"].as_f64().unwrap();
         assert_eq!(difficulty > 0.5, tier == "reasoning", "{difficulty}");
     }
@@ -43,8 +43,8 @@ async fn the_classifier_is_asked_billed_and_remembered_for_its_tenant() {
     let rig = asking(SAYS_DESIGN).build().await;
     let other = rig.add_tenant("other", json!({})).await;
     let got = rig.fresh(about("Some words about this and that")).await;
-    let told = [got.header("x-gateway-intent"), got.header("x-gateway-intent-source"), got.header("x-gateway-tier")];
-    assert_eq!(told, ["design", "classifier", "reasoning"]);
+    let shown = [got.header("x-gateway-intent"), got.header("x-gateway-intent-source"), got.header("x-gateway-tier")];
+    assert_eq!(shown, ["design", "classifier", "reasoning"]);
     let classifier = name_of(SAYS_DESIGN);
     let expected = [format!("{classifier} classifier ok 200"), "up/ok@strong first ok 200".to_owned()];
     let receipt = rig.receipt(&got).await;
@@ -87,9 +87,9 @@ async fn whatever_keeps_the_classifier_from_answering_the_default_is_taken_and_t
         let timeout = if outcome == "timeout" { "classifier_timeout_ms = 60" } else { "" };
         let rig = scene.table(&format!("{table}{timeout}")).build().await;
         let got = rig.fresh(about("Some words about this and that")).await;
-        let told =
+        let shown =
             [got.header("x-gateway-intent"), got.header("x-gateway-intent-source"), got.header("x-gateway-model")];
-        assert_eq!((got.status, told), (200, ["greeting", "default", "up/ok@b"]), "{classifier}");
+        assert_eq!((got.status, shown), (200, ["greeting", "default", "up/ok@b"]), "{classifier}");
         let receipt = rig.receipt(&got).await;
         assert_eq!(receipt["attempts"][0]["kind"], "classifier", "{classifier}: {receipt}");
         assert_eq!(receipt["attempts"][0]["outcome"], outcome, "{classifier}: {receipt}");
@@ -200,8 +200,8 @@ async fn an_unknown_model_is_told_with_the_nearest_name_that_the_tenant_may_use(
             [rig.fresh(ask(asked)).await, rig.fresh(json!({"models": [asked], "messages": ask("x")["messages"]})).await]
         {
             let message = got.json()["error"]["message"].as_str().unwrap().to_owned();
-            let told = message.split("Did you mean `").nth(1).and_then(|rest| rest.strip_suffix("`?"));
-            assert_eq!((got.status, told), (404, nearest), "{asked}: {message}");
+            let shown = message.split("Did you mean `").nth(1).and_then(|rest| rest.strip_suffix("`?"));
+            assert_eq!((got.status, shown), (404, nearest), "{asked}: {message}");
         }
     }
     let endless = "cheap".repeat(50);
@@ -253,13 +253,13 @@ async fn route_tells_the_decision_and_calls_nobody() {
     let rig = asking(SAYS_DESIGN).limits(json!({"requests_per_minute": 2, "daily_requests": 5})).build().await;
     let got = route(&rig, about("hello there")).await;
     assert_eq!(got.status, 200, "{got:?}");
-    let told = got.json();
+    let shown = got.json();
     assert_eq!(
-        (&told["intent"]["name"], &told["tier"], &told["sticky"]),
+        (&shown["intent"]["name"], &shown["tier"], &shown["sticky"]),
         (&json!("greeting"), &json!("cheap"), &json!(false))
     );
-    assert!(told["intent"]["scores"].is_object() && told["difficulty"].is_number(), "{told}");
-    let candidate = &told["candidates"][0];
+    assert!(shown["intent"]["scores"].is_object() && shown["difficulty"].is_number(), "{shown}");
+    let candidate = &shown["candidates"][0];
     assert_eq!((&candidate["model"], &candidate["eligible"]), (&json!(name_of(SAYS_DESIGN)), &json!(true)));
     let unsure = route(&rig, about("this and that")).await.json();
     assert_eq!(unsure["intent"]["source"], "default");

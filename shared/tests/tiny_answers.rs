@@ -8,7 +8,7 @@ use crate::rig::{Got, Rig, ask, cheap, name_of, streamed, two_tiers};
 use crate::tiny_format::{TINY, tiny};
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
-use gateway_core::error::{Objection, Told};
+use gateway_core::error::{HttpError, Objection};
 use gateway_core::money::{Amounts, Usage};
 use gateway_core::provider::{Call, Chunk, Chunks, Completion, Fault, NotACompletion, Provider, ProviderError, Reply};
 use gateway_core::receipt::AttemptOutcome;
@@ -150,12 +150,12 @@ impl Writer for TinyWriter {
         Bytes::from(format!("{{\"headers\":{headers}}}\n"))
     }
 
-    fn error(&mut self, told: &Told) -> Bytes {
-        error(told)
+    fn error(&mut self, http: &HttpError) -> Bytes {
+        error(http)
     }
 
-    fn stream_error(&mut self, told: &Told) -> Bytes {
-        [&error(told)[..], b"\n"].concat().into()
+    fn stream_error(&mut self, http: &HttpError) -> Bytes {
+        [&error(http)[..], b"\n"].concat().into()
     }
 
     fn keep_alive(&self) -> Bytes {
@@ -164,8 +164,8 @@ impl Writer for TinyWriter {
 }
 
 /// An error as this format's clients read it.
-pub fn error(told: &Told) -> Bytes {
-    Bytes::from(json!({"oops": told.message, "word": told.code}).to_string())
+pub fn error(http: &HttpError) -> Bytes {
+    Bytes::from(json!({"oops": http.message, "word": http.code}).to_string())
 }
 
 fn call<'a>(piece: &Piece, said: impl Fn(&Place) -> std::borrow::Cow<'a, str>) -> Option<Value> {

@@ -7,7 +7,7 @@ use crate::rig::{Got, Rig, ask, ask_with, cheap, name_of, with_key};
 use crate::tiny_answers::{NAME, TinyWriter, error};
 use async_trait::async_trait;
 use bytes::Bytes;
-use gateway_core::error::{Error, Told};
+use gateway_core::error::{Error, HttpError};
 use gateway_core::id::RequestId;
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
 use gateway_core::request::incoming::Incoming;
@@ -114,8 +114,8 @@ impl Format for TinyFormat {
         Box::new(TinyWriter::default())
     }
 
-    fn error(&self, told: &Told, _request: Option<&str>) -> Bytes {
-        error(told)
+    fn error(&self, http: &HttpError, _request: Option<&str>) -> Bytes {
+        error(http)
     }
 }
 

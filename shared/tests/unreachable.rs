@@ -56,8 +56,8 @@ impl Log {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let told = self.0.lock().unwrap();
-        told.iter().filter(|line| line.contains("a provider cannot be used")).cloned().collect()
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter(|line| line.contains("a provider cannot be used")).cloned().collect()
     }
 }
 

@@ -177,8 +177,8 @@ impl<T: Ledger> Ledger for Unreliable<T> {
 
 #[async_trait]
 impl<T: Claims> Claims for Unreliable<T> {
-    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, most: Amounts) -> Result<bool, LedgerError> {
-        self.up(LedgerError::Unavailable)?.grant(tenant, window, more, most).await
+    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, max: Amounts) -> Result<bool, LedgerError> {
+        self.up(LedgerError::Unavailable)?.grant(tenant, window, more, max).await
     }
 
     async fn open_window(&self, tenant: &str, window: &Window) -> Result<bool, LedgerError> {

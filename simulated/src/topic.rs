@@ -42,8 +42,8 @@ impl<'a> Topic<'a> {
     /// Whether the prompt speaks of a function. Words as short as "get" say nothing, unless the name has no longer one.
     pub(super) fn speaks_of(&self, function: &str) -> bool {
         let long = |stem: &String| stem.chars().count() >= STEM_LETTERS;
-        let telling = stems(function).into_iter().filter(long).collect::<Vec<_>>().join(" ");
-        self.overlap(if telling.is_empty() { function } else { &telling }) > 0
+        let distinctive = stems(function).into_iter().filter(long).collect::<Vec<_>>().join(" ");
+        self.overlap(if distinctive.is_empty() { function } else { &distinctive }) > 0
     }
 }
 

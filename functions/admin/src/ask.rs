@@ -18,7 +18,7 @@ pub(crate) const LAST_MS: u64 = 253_402_300_799_999;
 /// Rows of a page, when nothing is said.
 pub(crate) const ROWS: usize = 100;
 /// The most rows of a page.
-const MOST_ROWS: u64 = 1000;
+const MAX_ROWS: u64 = 1000;
 
 /// The names in the path.
 pub(crate) struct Names<T>(pub(crate) T);
@@ -80,10 +80,10 @@ impl Params {
 
     /// How many rows a page has at most, if that is said.
     pub(crate) fn limit(&mut self) -> Result<Option<usize>, Error> {
-        let range = |rows: &u64| (1..=MOST_ROWS).contains(rows);
+        let range = |rows: &u64| (1..=MAX_ROWS).contains(rows);
         let read = |text: String| {
             let rows = text.parse().ok().filter(range).and_then(|rows| usize::try_from(rows).ok());
-            rows.ok_or_else(|| Error::invalid("limit", format!("It must be a number from 1 to {MOST_ROWS}.")))
+            rows.ok_or_else(|| Error::invalid("limit", format!("It must be a number from 1 to {MAX_ROWS}.")))
         };
         self.take("limit").map(read).transpose()
     }
@@ -135,7 +135,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
             essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
         });
         let (head, body) = request.into_parts();
-        let bytes = gateway_host::coding::read(&head.headers, body, crate::MOST_BODY_BYTES).await?;
+        let bytes = gateway_host::coding::read(&head.headers, body, crate::MAX_BODY_BYTES).await?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }

@@ -105,7 +105,7 @@ pub(crate) async fn guard(State(plane): State<Arc<Plane>>, request: Request, nex
         Failure(Error::InvalidApiKey("Send an admin's token as `authorization: Bearer …`.")).into_response()
     };
     if let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() {
-        tell(&error, &id, &mut response);
+        write_error(&error, &id, &mut response);
     }
     let headers = response.headers_mut();
     // An answer may show a new key, and is never true for long.
@@ -117,13 +117,13 @@ pub(crate) async fn guard(State(plane): State<Arc<Plane>>, request: Request, nex
 }
 
 /// Writes the envelope of `error` over `response`, whose other headers (such as `allow`) stay.
-fn tell(error: &Error, id: &str, response: &mut Response) {
+fn write_error(error: &Error, id: &str, response: &mut Response) {
     if let Error::Internal(why) | Error::Unavailable(why) | Error::NotWritten { why, .. } = error {
         tracing::error!(request = id, why, "an admin's request could not be served");
     }
-    let told = error.told();
-    let body = envelope(&told, Some(id));
-    let Answer { status, headers, body: _ } = Answer::of_error(&told, body.clone());
+    let http = error.to_http();
+    let body = envelope(&http, Some(id));
+    let Answer { status, headers, body: _ } = Answer::of_error(&http, body.clone());
     *response.status_mut() = status;
     *response.body_mut() = Body::from(body);
     response.headers_mut().remove(CONTENT_LENGTH);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// How long a rotated key goes on working, when nothing is said.
 const GRACE_MS: u64 = 86_400_000;
 /// The longest that a rotated key may go on working.
-const MOST_GRACE_MS: u64 = 30 * 86_400_000;
+const MAX_GRACE_MS: u64 = 30 * 86_400_000;
 
 /// What may be shown of a key after its making.
 fn shown(key: &KeyRecord) -> Value {
@@ -150,7 +150,7 @@ pub(crate) async fn rotate(
     body: JsonBody,
 ) -> Outcome {
     let mut fields = body.fields()?;
-    let grace_ms = fields.ms("grace_ms", 0..=MOST_GRACE_MS)?.flatten().unwrap_or(GRACE_MS);
+    let grace_ms = fields.ms("grace_ms", 0..=MAX_GRACE_MS)?.flatten().unwrap_or(GRACE_MS);
     let expires_at_ms = fields.time("expires_at_ms")?;
     fields.finish()?;
     let old = plane.key(&tenant, &id).await?;

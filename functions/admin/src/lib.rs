@@ -31,7 +31,7 @@ use gateway_host::routes::Routes;
 use std::sync::Arc;
 
 /// No setting of a tenant comes near this.
-const MOST_BODY_BYTES: usize = 1 << 20;
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// What there is, for those who ask for something else.
 const ROUTES: Routes = Routes(&[

@@ -18,9 +18,9 @@ use std::sync::Arc;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// How many steps are told at most, and the most days of a period.
-const MOST_STEPS: u64 = 1000;
+const MAX_STEPS: u64 = 1000;
 /// Models beside the catalog's that are told apart; the calls of further ones are those of `…`.
-const MOST_MODELS: usize = 1000;
+const MAX_MODELS: usize = 1000;
 const REST: &str = "…";
 
 /// `GET /admin/metrics`
@@ -37,13 +37,13 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, mut params: Params) ->
     let tenants: Vec<_> =
         figures.tenants.iter().filter_map(|(uid, counts)| Some((present.present(uid)?.clone(), *counts))).collect();
     let models: Vec<_> = names.into_iter().zip(health.models).collect();
-    let mut told = of_fleet(&period, &figures, &models, &tenants, &gateway.config.health);
-    let mut process = gateway.metrics.told();
+    let mut figures_json = of_fleet(&period, &figures, &models, &tenants, &gateway.config.health);
+    let mut process = gateway.metrics.to_json();
     process["log_lines_lost_total"] = gateway.losses.lines().into();
     process["receipts_lost_total"] = gateway.losses.receipts().into();
     process["faults"] = gateway.faults().await;
-    told.insert("process".to_owned(), process);
-    let mut answer = reply(StatusCode::OK, &told.into());
+    figures_json.insert("process".to_owned(), process);
+    let mut answer = reply(StatusCode::OK, &figures_json.into());
     answer.headers_mut().extend(health.is_down.then_some(DEGRADED));
     Ok(answer)
 }
@@ -52,9 +52,9 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, mut params: Params) ->
 fn others(figures: &mut Figures, catalog: &[Arc<str>]) -> Vec<Arc<str>> {
     let models = &mut figures.whole.models;
     let mut others: Vec<Arc<str>> = models.keys().filter(|name| !catalog.contains(name)).cloned().collect();
-    if others.len() > MOST_MODELS {
+    if others.len() > MAX_MODELS {
         let mut rest = Calls::default();
-        for name in others.drain(MOST_MODELS - 1..) {
+        for name in others.drain(MAX_MODELS - 1..) {
             rest.absorb(&models.remove(&name).unwrap_or_default());
         }
         models.insert(REST.into(), rest);
@@ -87,9 +87,9 @@ fn period(params: &mut Params, now_ms: u64, keeps_hours_ms: u64) -> Result<Perio
     if from_ms >= to_ms {
         return Err(Error::invalid("from", "It must not be after `to`."));
     }
-    if (to_ms - from_ms).div_ceil(step_ms.unwrap_or(DAY_MS)) > MOST_STEPS {
+    if (to_ms - from_ms).div_ceil(step_ms.unwrap_or(DAY_MS)) > MAX_STEPS {
         let (name, what) = if step_ms == Some(HOUR_MS) { ("step", "steps") } else { ("from", "days") };
-        return Err(Error::invalid(name, format!("There would be more than {MOST_STEPS} {what} up to `to`.")));
+        return Err(Error::invalid(name, format!("There would be more than {MAX_STEPS} {what} up to `to`.")));
     }
     Ok(Period { from_ms, to_ms, step_ms })
 }

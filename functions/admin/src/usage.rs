@@ -52,9 +52,9 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) ->
     let query = UsageQuery { from, to, tenant, model };
     let page = plane.rows(&query, by, cursor.as_deref(), limit).await?;
     let columns: Vec<&str> =
-        GROUPS.into_iter().zip(by).filter_map(|(name, told)| told.then_some(name)).chain(COUNTS).collect();
+        GROUPS.into_iter().zip(by).filter_map(|(name, is_shown)| is_shown.then_some(name)).chain(COUNTS).collect();
     let names = plane.names().await?;
-    let rows: Vec<Value> = page.data.iter().map(|row| told(row, &columns, &names)).collect();
+    let rows: Vec<Value> = page.data.iter().map(|row| row_json(row, &columns, &names)).collect();
     Ok(if is_csv {
         csv(&columns, &rows, page.next.as_deref())
     } else {
@@ -121,7 +121,7 @@ impl Plane {
 
 /// Adds a row to that of its group.
 fn add(sums: &mut BTreeMap<[Arc<str>; 3], UsageRow>, row: UsageRow, by: Grouping) {
-    let kept = |told: bool, value: &str| if told { Arc::from(value) } else { Arc::default() };
+    let kept = |is_grouped: bool, value: &str| if is_grouped { Arc::from(value) } else { Arc::default() };
     let group: [Arc<str>; 3] = [kept(by[0], &row.day), kept(by[1], &row.tenant), kept(by[2], &row.model)];
     let [day, tenant, model] = group.clone();
     let none = UsageRow {
@@ -157,7 +157,7 @@ fn cut(sums: BTreeMap<[Arc<str>; 3], UsageRow>, cursor: Option<&str>, limit: Opt
 }
 
 /// A row as it is shown, with these columns only.
-fn told(row: &UsageRow, columns: &[&str], names: &Names) -> Value {
+fn row_json(row: &UsageRow, columns: &[&str], names: &Names) -> Value {
     let tenant = names.of(&row.tenant);
     let mut row = serde_json::to_value(UsageRow { tenant, ..row.clone() }).unwrap_or_default();
     if let Some(row) = row.as_object_mut() {

@@ -182,9 +182,9 @@ async fn a_key_is_shown_once_and_is_nowhere_after_that() {
     for key in [&made.key, &rotated] {
         // The characters between those that may be shown are the secret.
         let secret = &key[12..40];
-        let telling =
+        let shows_it =
             |seen: &&crate::house::Seen| seen.text.contains(secret) || format!("{:?}", seen.headers).contains(secret);
-        assert_eq!(said.iter().filter(telling).count(), 1, "{key} is told once");
+        assert_eq!(said.iter().filter(shows_it).count(), 1, "{key} is told once");
         let hash = house.gateway.hasher.hash(key).hex();
         assert!(said.iter().all(|seen| !seen.text.contains(&hash[..16])), "the hash of {key} is told");
         let files = files(&house.folder);

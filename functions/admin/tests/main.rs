@@ -18,6 +18,6 @@ mod house;
 mod keys;
 mod metrics;
 mod quota;
-mod telling;
+mod reading;
 mod tenants;
 mod usage;

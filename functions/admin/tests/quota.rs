@@ -65,7 +65,7 @@ async fn what_is_held_for_a_request_in_flight_is_told_apart() {
         concurrency: None,
         quotas: vec![QuotaAsk { window, requests: None, tokens: None, cost_nusd: None }],
         hold,
-        strict_hold: hold,
+        upper_bound_hold: hold,
         lease_until_ms: NOON_MS + HOUR_MS,
     };
     let Verdict::Stale { incarnation, .. } =

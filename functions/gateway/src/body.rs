@@ -29,7 +29,7 @@ pub(crate) struct JsonBody {
     kind: Option<HeaderValue>,
     announced: Option<usize>,
     is_gzip: Result<bool, Error>,
-    most: usize,
+    max_bytes: usize,
     body: Arc<Mutex<Option<Body>>>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Unread {
 
 impl JsonBody {
     /// A body of at most `most` bytes, of which nothing has been read, and where it can be had if nothing ever is.
-    pub(crate) fn new(headers: &HeaderMap, body: Body, most: usize) -> (Self, Unread) {
+    pub(crate) fn new(headers: &HeaderMap, body: Body, max_bytes: usize) -> (Self, Unread) {
         let body = Arc::new(Mutex::new(Some(body)));
         let length = headers.get(header::CONTENT_LENGTH);
         let announced: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -51,7 +51,7 @@ impl JsonBody {
             announced.is_none_or(|length| length <= DRAINED_BYTES) && !headers.contains_key(header::EXPECT);
         let unread = Unread { body: body.clone(), is_worth_it };
         let (kind, is_gzip) = (headers.get(header::CONTENT_TYPE).cloned(), is_gzip(headers));
-        (Self { kind, announced, is_gzip, most, body }, unread)
+        (Self { kind, announced, is_gzip, max_bytes, body }, unread)
     }
 }
 
@@ -69,14 +69,14 @@ impl RequestBody for JsonBody {
             return Err(Error::UnsupportedMediaType);
         }
         let is_gzip = self.is_gzip?;
-        if self.announced.is_some_and(|length| length > self.most) {
-            return Err(Error::TooLarge { limit_bytes: self.most });
+        if self.announced.is_some_and(|length| length > self.max_bytes) {
+            return Err(Error::TooLarge { limit_bytes: self.max_bytes });
         }
         let Some(mut body) = take(&self.body) else { return Err(incomplete()) };
         let reading = async {
             match is_gzip {
-                true => unpack(&mut body, self.most, room).await,
-                false => collect(&mut body, self.most, room).await,
+                true => unpack(&mut body, self.max_bytes, room).await,
+                false => collect(&mut body, self.max_bytes, room).await,
             }
         };
         let read = timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(incomplete()));
@@ -111,13 +111,13 @@ async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, axum::Error>> {
     poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
 }
 
-async fn collect(body: &mut Body, most: usize, room: &Room) -> Result<Bytes, Error> {
+async fn collect(body: &mut Body, max_bytes: usize, room: &Room) -> Result<Bytes, Error> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = next(body).await {
         let Ok(piece) = frame.map_err(|_| incomplete())?.into_data() else { continue };
-        if first.len() + rest.len() + piece.len() > most {
-            return Err(Error::TooLarge { limit_bytes: most });
+        if first.len() + rest.len() + piece.len() > max_bytes {
+            return Err(Error::TooLarge { limit_bytes: max_bytes });
         }
         room.grow(piece.len() * COPIES)?;
         if first.is_empty() {
@@ -131,14 +131,14 @@ async fn collect(body: &mut Body, most: usize, room: &Room) -> Result<Bytes, Err
 }
 
 /// The same of a gzip body: its bytes are counted as they are unpacked.
-async fn unpack(body: &mut Body, most: usize, room: &Room) -> Result<Bytes, Error> {
-    let mut unpacked = Unpacked::new(most);
+async fn unpack(body: &mut Body, max_bytes: usize, room: &Room) -> Result<Bytes, Error> {
+    let mut unpacked = Unpacked::new(max_bytes);
     let mut came = 0;
     while let Some(frame) = next(body).await {
         let Ok(piece) = frame.map_err(|_| incomplete())?.into_data() else { continue };
         came += piece.len();
-        if came > most {
-            return Err(Error::TooLarge { limit_bytes: most });
+        if came > max_bytes {
+            return Err(Error::TooLarge { limit_bytes: max_bytes });
         }
         let before = unpacked.len();
         unpacked.take(&piece)?;

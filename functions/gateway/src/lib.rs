@@ -81,15 +81,15 @@ async fn route(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
 }
 
 async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
-    told(&gateway, gateway.models(&headers).await)
+    without_receipt(&gateway, gateway.models(&headers).await)
 }
 
 async fn model(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {
-    told(&gateway, gateway.model(&headers, &text(id)).await)
+    without_receipt(&gateway, gateway.model(&headers, &text(id)).await)
 }
 
 async fn receipt(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {
-    told(&gateway, gateway.receipt(&headers, &text(id)).await)
+    without_receipt(&gateway, gateway.receipt(&headers, &text(id)).await)
 }
 
 /// The end of a path, if it is text at all.
@@ -142,13 +142,13 @@ fn call(gateway: &Gateway, request: Request) -> (Incoming, Unread) {
         .extensions
         .get::<InvocationDeadline>()
         .map(|deadline| Duration::from_millis(deadline.at_ms.saturating_sub(now_ms)));
-    let most = usize::try_from(gateway.config.server.max_body_bytes).unwrap_or(usize::MAX);
-    let (body, unread) = JsonBody::new(&head.headers, body, most);
+    let max_bytes = usize::try_from(gateway.config.server.max_body_bytes).unwrap_or(usize::MAX);
+    let (body, unread) = JsonBody::new(&head.headers, body, max_bytes);
     (Incoming { headers: head.headers, body: Box::new(body), time_left }, unread)
 }
 
 /// An answer that leaves no receipt. It has an id all the same, as every answer has.
-fn told(gateway: &Gateway, answer: Result<Answer, Error>) -> Response {
+fn without_receipt(gateway: &Gateway, answer: Result<Answer, Error>) -> Response {
     let id = RequestId::new(gateway.clock.now_ms()).to_string();
     let mut answer = answer.unwrap_or_else(|error| door::refusal(&error, Some(&id)));
     answer.headers.extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
@@ -157,7 +157,7 @@ fn told(gateway: &Gateway, answer: Result<Answer, Error>) -> Response {
 
 /// A refusal for which the core is not asked.
 fn refusal(gateway: &Gateway, error: Error) -> Response {
-    told(gateway, Err(error))
+    without_receipt(gateway, Err(error))
 }
 
 /// An answer of the core as HTTP.
@@ -182,7 +182,7 @@ mod tests {
             let path = route.replace("{*id}", "sim/cheap").replace("{id}", "01M81WX4SEGFDJSTMT013762SF");
             assert_eq!(ROUTES.meant(&path), None, "{path} is right already");
             assert_eq!(ROUTES.meant(&format!("/{path}")).as_deref(), Some(path.as_str()));
-            assert!(ROUTES.not_so("BREW", &path).told().message.ends_with(&format!(" takes {methods}.")));
+            assert!(ROUTES.not_so("BREW", &path).to_http().message.ends_with(&format!(" takes {methods}.")));
         }
     }
 }

@@ -57,8 +57,8 @@ pub struct Unpacked(MultiGzDecoder<Bounded>);
 impl Unpacked {
     /// One that may unpack to at most so many bytes.
     #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self(MultiGzDecoder::new(Bounded { bytes: Vec::new(), most, is_full: false }))
+    pub fn new(max_bytes: usize) -> Self {
+        Self(MultiGzDecoder::new(Bounded { bytes: Vec::new(), max_bytes, is_full: false }))
     }
 
     /// How many bytes there are so far.
@@ -94,9 +94,9 @@ impl Unpacked {
     }
 
     fn wrong(&self) -> Error {
-        let Bounded { most, is_full, .. } = *self.0.get_ref();
+        let Bounded { max_bytes, is_full, .. } = *self.0.get_ref();
         if is_full {
-            return Error::TooLarge { limit_bytes: most };
+            return Error::TooLarge { limit_bytes: max_bytes };
         }
         Error::invalid("content-encoding", "The body is not gzip, or not all of it.")
     }
@@ -105,19 +105,19 @@ impl Unpacked {
 /// Bytes up to a bound.
 struct Bounded {
     bytes: Vec<u8>,
-    most: usize,
+    max_bytes: usize,
     is_full: bool,
 }
 
 impl Write for Bounded {
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
         let needed = self.bytes.len() + more.len();
-        if needed > self.most {
+        if needed > self.max_bytes {
             self.is_full = true;
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         if needed > self.bytes.capacity() {
-            let capacity = needed.max(2 * self.bytes.capacity()).min(self.most);
+            let capacity = needed.max(2 * self.bytes.capacity()).min(self.max_bytes);
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         self.bytes.extend_from_slice(more);
@@ -133,14 +133,15 @@ impl Write for Bounded {
 ///
 /// # Errors
 /// 415 for another coding than gzip, 413 past `most` bytes, 400 if it does not come or cannot be unpacked.
-pub async fn read(headers: &HeaderMap, body: Body, most: usize) -> Result<Bytes, Error> {
-    let too_large = Error::TooLarge { limit_bytes: most };
+pub async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Error> {
+    let too_large = Error::TooLarge { limit_bytes: max_bytes };
     let is_gzip = is_gzip(headers)?;
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > most) {
+    if announced.is_some_and(|length| length > max_bytes) {
         return Err(too_large);
     }
-    let read = timeout(PATIENCE, http_body_util::Limited::new(body, most).collect()).await.map_err(|_| incomplete())?;
+    let read =
+        timeout(PATIENCE, http_body_util::Limited::new(body, max_bytes).collect()).await.map_err(|_| incomplete())?;
     let bytes = read.map_err(|error| match error.downcast_ref::<http_body_util::LengthLimitError>() {
         Some(_) => too_large,
         None => incomplete(),
@@ -149,7 +150,7 @@ pub async fn read(headers: &HeaderMap, body: Body, most: usize) -> Result<Bytes,
     if !is_gzip {
         return Ok(bytes);
     }
-    let mut unpacked = Unpacked::new(most);
+    let mut unpacked = Unpacked::new(max_bytes);
     unpacked.take(&bytes)?;
     unpacked.finish()
 }
@@ -167,8 +168,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn unpacked(bytes: &[u8], most: usize, piece: usize) -> Result<Bytes, Error> {
-        let mut unpacked = Unpacked::new(most);
+    fn unpacked(bytes: &[u8], max_bytes: usize, piece: usize) -> Result<Bytes, Error> {
+        let mut unpacked = Unpacked::new(max_bytes);
         for piece in bytes.chunks(piece) {
             unpacked.take(piece)?;
         }
@@ -188,15 +189,18 @@ mod tests {
 
     #[test]
     fn a_body_that_unpacks_into_more_than_there_may_be_costs_no_more_memory_than_that() {
-        const MOST: usize = 100_000;
+        const MAX_BYTES: usize = 100_000;
         let bomb = gzip(&vec![0; 50_000_000]);
-        assert!(bomb.len() < MOST);
-        let mut unpacked = Unpacked::new(MOST);
-        assert_eq!(unpacked.take(&bomb), Err(Error::TooLarge { limit_bytes: MOST }));
-        assert!(unpacked.0.get_ref().bytes.capacity() <= MOST);
-        let just = gzip(&vec![0; MOST]);
-        assert_eq!(super::tests::unpacked(&just, MOST, 100).unwrap().len(), MOST);
-        assert_eq!(super::tests::unpacked(&just, MOST - 1, 100), Err(Error::TooLarge { limit_bytes: MOST - 1 }));
+        assert!(bomb.len() < MAX_BYTES);
+        let mut unpacked = Unpacked::new(MAX_BYTES);
+        assert_eq!(unpacked.take(&bomb), Err(Error::TooLarge { limit_bytes: MAX_BYTES }));
+        assert!(unpacked.0.get_ref().bytes.capacity() <= MAX_BYTES);
+        let just = gzip(&vec![0; MAX_BYTES]);
+        assert_eq!(super::tests::unpacked(&just, MAX_BYTES, 100).unwrap().len(), MAX_BYTES);
+        assert_eq!(
+            super::tests::unpacked(&just, MAX_BYTES - 1, 100),
+            Err(Error::TooLarge { limit_bytes: MAX_BYTES - 1 })
+        );
     }
 
     #[test]
@@ -210,15 +214,15 @@ mod tests {
         let with_more = [&whole[..], b"and more"].concat();
         for bytes in [b"" as &[u8], b"{}", &whole[..whole.len() - 1], &whole[..12], &broken, &wrong_sum, &with_more] {
             for piece in [1, 100_000] {
-                let told = unpacked(bytes, 100_000, piece).unwrap_err().told();
-                assert_eq!((told.status, told.param.as_deref()), (400, Some("content-encoding")), "{bytes:?}");
+                let http = unpacked(bytes, 100_000, piece).unwrap_err().to_http();
+                assert_eq!((http.status, http.param.as_deref()), (400, Some("content-encoding")), "{bytes:?}");
             }
         }
     }
 
     #[test]
     fn codings_are_known_by_their_names() {
-        let told = |values: &[&str]| {
+        let outcome = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(CONTENT_ENCODING, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
@@ -242,7 +246,7 @@ mod tests {
             (&["g\u{fc}zip"], other("g?zip")),
             (&[&"x".repeat(1000)], other(&"x".repeat(32))),
         ] {
-            assert_eq!(told(values), expected, "{values:?}");
+            assert_eq!(outcome(values), expected, "{values:?}");
         }
     }
 }

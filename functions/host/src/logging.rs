@@ -27,7 +27,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// How long a request waits for its line to be written.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How much may wait for a reader that stands still.
-const MOST_WAITING_BYTES: usize = 1 << 20;
+const MAX_WAITING_BYTES: usize = 1 << 20;
 
 /// How long the end of the process waits for lines that a slow reader has not taken.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
@@ -196,7 +196,7 @@ impl Queue {
 
     fn put(&self, line: Line, bytes: &[u8], losses: &LogLosses) {
         let mut waiting = self.lock();
-        if waiting.bytes + bytes.len() > MOST_WAITING_BYTES {
+        if waiting.bytes + bytes.len() > MAX_WAITING_BYTES {
             return losses.lost(line);
         }
         waiting.bytes += bytes.len();

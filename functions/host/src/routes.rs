@@ -152,10 +152,10 @@ mod tests {
 
     #[test]
     fn what_is_repeated_is_bounded_and_plain() {
-        let Error::NoRoute(told) = ROUTES.no_route("GET", &format!("/\u{7}\u{fc}{}", "a".repeat(100_000))) else {
+        let Error::NoRoute(message) = ROUTES.no_route("GET", &format!("/\u{7}\u{fc}{}", "a".repeat(100_000))) else {
             panic!("another error")
         };
-        assert_eq!(told, format!("No route GET /??{}", "a".repeat(SHOWN_BYTES - 3)));
+        assert_eq!(message, format!("No route GET /??{}", "a".repeat(SHOWN_BYTES - 3)));
         assert_eq!(ROUTES.meant(&"/v1".repeat(100_000)), None);
     }
 }

@@ -296,7 +296,7 @@ mod tests {
     async fn what_a_program_was_built_without_is_refused_by_the_name_of_the_setting() {
         let config = Config::load(SHIPPED, "gateway.toml", &|_| None).unwrap();
         let tls = tls::client_config().unwrap();
-        let told = |error: anyhow::Error| format!("{error:#}");
+        let text = |error: anyhow::Error| format!("{error:#}");
         for (error, setting, feature) in [
             (store("redis://:hunter2@cache", &config).err(), "GATEWAY_STORE", "redis"),
             (store("rediss-cluster://:hunter2@cache", &config).err(), "GATEWAY_STORE", "redis"),
@@ -304,9 +304,9 @@ mod tests {
             (Place::Table("gateway".to_owned()).ledger().await.err(), "GATEWAY_DIRECTORY", "dynamodb"),
             (provider(&config.providers[0], tls).err(), "providers.sim", "simulated"),
         ] {
-            let told = error.map(told).unwrap();
-            assert!(told.contains(&format!("{setting}: ")) && told.contains(&format!("`{feature}`")), "{told}");
-            assert!(!told.contains("hunter2"), "{told}");
+            let text = error.map(text).unwrap();
+            assert!(text.contains(&format!("{setting}: ")) && text.contains(&format!("`{feature}`")), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
         }
         assert!(store("memory", &config).unwrap().is_none());
     }

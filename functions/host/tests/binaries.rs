@@ -129,9 +129,9 @@ impl Drop for Function {
 
 impl Function {
     /// Hands it an event and reads the answer as the sender of such an event does.
-    async fn ask(&self, event: &Value) -> Told {
+    async fn ask(&self, event: &Value) -> Reply {
         let answer = self.lambda.invoke(event.to_string()).answer().await;
-        if self.streams && can_stream(event) { Told::streamed(&answer) } else { Told::whole(&answer) }
+        if self.streams && can_stream(event) { Reply::streamed(&answer) } else { Reply::whole(&answer) }
     }
 
     fn terminate(&self) {
@@ -165,13 +165,13 @@ impl Function {
 
 /// An answer as its client gets it.
 #[derive(Debug)]
-struct Told {
+struct Reply {
     status: u64,
     headers: Value,
     body: String,
 }
 
-impl Told {
+impl Reply {
     /// From one JSON document. `multiValueHeaders` must be there even if empty, or `cargo lambda watch` refuses it.
     fn whole(answer: &Answer) -> Self {
         assert!(answer.is_complete && answer.path.ends_with("/response"), "{answer:?}");
@@ -276,8 +276,8 @@ async fn a_gzip_body_is_read_within_the_limit_and_other_codings_are_told() {
         let gateway = folder.start("gateway", &[]).await;
         let chat = event("rest-chat", &key);
         let body = gzip(chat["body"].as_str().unwrap().as_bytes());
-        let told = gateway.ask(&coded("gzip", &body, chat.clone())).await;
-        assert_eq!((told.status, told.header("x-gateway-model")), (200, "sim/cheap"), "{told:?}");
+        let reply = gateway.ask(&coded("gzip", &body, chat.clone())).await;
+        assert_eq!((reply.status, reply.header("x-gateway-model")), (200, "sim/cheap"), "{reply:?}");
         let bomb = gzip(&vec![b' '; 100 << 20]);
         for (coding, body, status) in [("gzip", &bomb, 413), ("gzip", &body[..30].to_vec(), 400), ("br", &body, 415)] {
             assert_eq!(gateway.ask(&coded(coding, body, chat.clone())).await.status, status, "{coding}");
@@ -296,7 +296,7 @@ async fn a_process_that_cannot_start_tells_lambda_why_and_ends_in_failure() {
     within(async {
         let folder = Folder::new();
         let broken = folder.file("broken.toml", "[tiers]\ncheap = [\"nowhere/nothing\"]\n");
-        for (variable, value, told) in [
+        for (variable, value, reply) in [
             ("GATEWAY_CONFIG", "absent.toml", "absent.toml"),
             ("GATEWAY_CONFIG", &broken, "tiers.cheap"),
             ("GATEWAY_ADMIN_TOKEN", "hunter2", "GATEWAY_ADMIN_TOKEN"),
@@ -312,7 +312,7 @@ async fn a_process_that_cannot_start_tells_lambda_why_and_ends_in_failure() {
                 let error: Value = serde_json::from_str(&posted[0]).unwrap();
                 assert_eq!(error["errorType"], "Runtime.InitError");
                 let message = error["errorMessage"].as_str().unwrap();
-                assert!(message.contains(told) && !message.contains("hunter2"), "{message}");
+                assert!(message.contains(reply) && !message.contains("hunter2"), "{message}");
                 assert_eq!(function.lambda.moments(), [], "it asks for no invocation");
             }
         }

@@ -370,8 +370,8 @@ async fn an_event_that_is_no_request_is_reported_as_such() {
             let answer = host.lambda.invoke(event).answer().await;
             assert!(answer.path.ends_with("/error"), "{}", answer.path);
             assert_eq!(answer.headers["lambda-runtime-function-error-type"], "Runtime.InvalidEvent");
-            let told: Value = serde_json::from_slice(&answer.body).unwrap();
-            assert!(told["errorMessage"].as_str().unwrap().contains("API Gateway"), "{told}");
+            let body_json: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert!(body_json["errorMessage"].as_str().unwrap().contains("API Gateway"), "{body_json}");
         }
         assert_eq!(document(&host.lambda.invoke(event("http-api-health")).answer().await)["statusCode"], 200);
     })
@@ -411,9 +411,9 @@ async fn a_header_that_http_does_not_know_is_told_to_the_caller_in_the_form_of_t
                     (serde_json::from_str(prelude).unwrap(), String::from_utf8(body.to_vec()).unwrap())
                 }
             };
-            let told: Value = serde_json::from_str(&body).unwrap();
-            assert_eq!((&head["statusCode"], &told["error"]["param"]), (&json!(400), &json!("x-odd")), "{body}");
-            assert_eq!(head["headers"]["x-request-id"], told["request_id"]);
+            let body_json: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((&head["statusCode"], &body_json["error"]["param"]), (&json!(400), &json!("x-odd")), "{body}");
+            assert_eq!(head["headers"]["x-request-id"], body_json["request_id"]);
             assert!(!body.contains("secret"));
         }
     })

@@ -32,13 +32,13 @@ pub(crate) async fn run(name: &str) -> anyhow::Result<()> {
 
 async fn of_model(store: &RedisStore, name: &str) -> anyhow::Result<String> {
     let record = store.inspect_model(name).await?;
-    Ok(told("model", name, record.map(|record| record.words(SystemClock.now_ms()))))
+    Ok(report("model", name, record.map(|record| record.words(SystemClock.now_ms()))))
 }
 
 async fn of_tenant(store: &RedisStore, name: &str, config: &Config, config_name: &str) -> anyhow::Result<String> {
     let uid = if name.contains(UID_MARK) { name.into() } else { uid_of(name, config, config_name).await? };
     let record = store.inspect_tenant(&uid).await?;
-    Ok(told("tenant", &uid, record.map(|record| record.words(SystemClock.now_ms()))))
+    Ok(report("tenant", &uid, record.map(|record| record.words(SystemClock.now_ms()))))
 }
 
 /// The uid of the tenant of this id.
@@ -58,7 +58,7 @@ async fn uid_of(id: &str, config: &Config, config_name: &str) -> anyhow::Result<
     }
 }
 
-fn told(kind: &str, name: &str, words: Option<String>) -> String {
+fn report(kind: &str, name: &str, words: Option<String>) -> String {
     let words = words.unwrap_or_else(|| "the store has nothing of it\n".to_owned());
     format!("{kind} {name}\n\n{}", words.trim_end())
 }

@@ -68,10 +68,11 @@ async fn replay(lines: impl BufRead, ledger: &dyn Ledger, now_ms: u64) -> anyhow
 fn receipt(line: &str) -> anyhow::Result<Option<Receipt>> {
     let Ok(json) = serde_json::from_str::<Value>(line) else {
         // The text form: `… receipt="{…}"` as Rust writes a text, or without the quotes.
-        let Some((_, told)) = line.split_once(" receipt: ").and_then(|(_, told)| told.split_once("receipt=")) else {
+        let Some((_, receipt)) = line.split_once(" receipt: ").and_then(|(_, receipt)| receipt.split_once("receipt="))
+        else {
             return Ok(None);
         };
-        let mut values = serde_json::Deserializer::from_str(told).into_iter::<Value>();
+        let mut values = serde_json::Deserializer::from_str(receipt).into_iter::<Value>();
         return match values.next() {
             Some(Ok(Value::String(text))) => Ok(Some(serde_json::from_str(&text)?)),
             Some(Ok(value)) => Ok(Some(serde_json::from_value(value)?)),
@@ -81,8 +82,8 @@ fn receipt(line: &str) -> anyhow::Result<Option<Receipt>> {
     if let Some(message) = json.get("message").and_then(Value::as_str) {
         return receipt(message);
     }
-    let told = json.get("fields").and_then(|fields| fields.get("receipt")).or_else(|| json.get("receipt"));
-    match told {
+    let receipt = json.get("fields").and_then(|fields| fields.get("receipt")).or_else(|| json.get("receipt"));
+    match receipt {
         Some(Value::String(text)) => Ok(Some(serde_json::from_str(text)?)),
         Some(value) => Ok(Some(serde_json::from_value(value.clone())?)),
         None if json.get("attempts").is_some() && json.get("tenant").is_some() => {

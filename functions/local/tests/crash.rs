@@ -14,7 +14,7 @@ const LIMITS: &str = "[tenant_defaults.limits]\nrequests_per_minute = \"none\"\n
 
 /// What clients were told, and how many requests they have sent.
 #[derive(Default)]
-struct Told {
+struct Seen {
     /// The tokens of each acknowledged request, by its id.
     acknowledged: Mutex<BTreeMap<String, u64>>,
     sent: Mutex<u64>,
@@ -22,13 +22,13 @@ struct Told {
 }
 
 /// Asks again and again until the connection breaks; writes down what is acknowledged, a stream only when it is done.
-async fn ask_until_it_breaks(gateway: Arc<Gateway>, model: &'static str, stream: bool, told: Arc<Told>) {
+async fn ask_until_it_breaks(gateway: Arc<Gateway>, model: &'static str, stream: bool, seen: Arc<Seen>) {
     let body = json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": "What is an API?"}],
         "stream_options": stream.then(|| json!({"include_usage": true}))});
     let request = gateway.chat_request(&[("x-gateway-cache", "no-store")], body.to_string().as_bytes());
     let mut client = gateway.connect().await;
     loop {
-        *told.sent.lock().unwrap() += 1;
+        *seen.sent.lock().unwrap() += 1;
         client.send(&request).await;
         let Some(head) = client.head().await else { return };
         assert_eq!(head.status, 200);
@@ -49,8 +49,8 @@ async fn ask_until_it_breaks(gateway: Arc<Gateway>, model: &'static str, stream:
         let text = String::from_utf8(body).unwrap();
         let tokens = text.rsplit_once(r#""total_tokens":"#).unwrap().1;
         let tokens = tokens.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
-        told.acknowledged.lock().unwrap().insert(head.id(), tokens);
-        told.news.notify_one();
+        seen.acknowledged.lock().unwrap().insert(head.id(), tokens);
+        seen.news.notify_one();
     }
 }
 
@@ -59,7 +59,7 @@ async fn every_acknowledged_request_outlives_kill_9_between_requests_and_during_
     let double = Double::start().await;
     let text = config(&double.base_url(), &["ok", "drip-1", "stall"], LIMITS);
     let start = |setup: Setup| setup.configured(&text).with("DOUBLE_API_KEY", "sk-x").start();
-    let told = Arc::new(Told::default());
+    let seen = Arc::new(Seen::default());
     let mut gateway = start(Setup::new()).await;
     let key = gateway.key.clone();
     for round in 0..ROUNDS {
@@ -68,13 +68,13 @@ async fn every_acknowledged_request_outlives_kill_9_between_requests_and_during_
         for (model, stream) in
             [("sim/cheap", false), ("double/ok", true), ("double/drip-1", true), ("double/stall", true)]
         {
-            clients.spawn(ask_until_it_breaks(shared.clone(), model, stream, told.clone()));
+            clients.spawn(ask_until_it_breaks(shared.clone(), model, stream, seen.clone()));
         }
         // Each round another number of answers, so that the kill comes at other instants of other requests.
-        let enough = told.acknowledged.lock().unwrap().len() + 1 + 3 * (round % 7);
+        let enough = seen.acknowledged.lock().unwrap().len() + 1 + 3 * (round % 7);
         within("answers", async {
-            while told.acknowledged.lock().unwrap().len() < enough {
-                told.news.notified().await;
+            while seen.acknowledged.lock().unwrap().len() < enough {
+                seen.news.notified().await;
             }
         })
         .await;
@@ -87,7 +87,7 @@ async fn every_acknowledged_request_outlives_kill_9_between_requests_and_during_
         gateway = start(Setup::again(&folder)).await;
         assert_eq!(gateway.key, key, "the folder is the same");
     }
-    let acknowledged = told.acknowledged.lock().unwrap().clone();
+    let acknowledged = seen.acknowledged.lock().unwrap().clone();
     assert!(acknowledged.len() >= ROUNDS);
     for (id, tokens) in &acknowledged {
         let answer = gateway.get(&format!("/v1/receipts/{id}")).await;
@@ -96,7 +96,7 @@ async fn every_acknowledged_request_outlives_kill_9_between_requests_and_during_
         assert_eq!(usage["input_tokens"].as_u64().unwrap() + usage["output_tokens"].as_u64().unwrap(), *tokens);
     }
     let (requests, tokens) = totals(&gateway).await;
-    let (sent, least_tokens) = (*told.sent.lock().unwrap(), acknowledged.values().sum::<u64>());
+    let (sent, least_tokens) = (*seen.sent.lock().unwrap(), acknowledged.values().sum::<u64>());
     assert!((acknowledged.len() as u64..=sent).contains(&requests), "{requests} of {sent}");
     assert!(tokens >= least_tokens, "{tokens} < {least_tokens}");
     let usage = gateway.usage().await;

@@ -71,13 +71,13 @@ async fn on_a_full_disk_requests_are_served_changes_are_refused_by_name_and_all_
         assert_eq!(refused.status, 503, "{}", refused.text());
         for _ in 0..2 {
             let refused = gateway.admin(&revoke, "").await;
-            let told = &refused.json()["error"]["message"];
+            let message = &refused.json()["error"]["message"];
             assert_eq!(refused.status, 503);
-            assert_eq!(told, "The key was NOT revoked: a file may not grow any further; it still works.");
+            assert_eq!(message, "The key was NOT revoked: a file may not grow any further; it still works.");
             let refused = gateway.admin("PATCH /admin/tenants/demo", r#"{"name":"Other"}"#).await;
             assert_eq!(refused.json()["error"]["message"], "Nothing was changed: a file may not grow any further.");
-            let (status, told) = chat(&gateway, &[("idempotency-key", second)]).await;
-            assert!(status == 503 && told.contains("idempotency key cannot be kept"), "{status} {told}");
+            let (status, message) = chat(&gateway, &[("idempotency-key", second)]).await;
+            assert!(status == 503 && message.contains("idempotency key cannot be kept"), "{status} {message}");
             assert_eq!(
                 chat(&gateway, &[("idempotency-key", "first")]).await.0,
                 200,
@@ -124,6 +124,6 @@ async fn a_ledger_that_was_deleted_under_the_process_is_seen() {
     fs::remove_dir_all(gateway.folder.path().join("data/ledger")).unwrap();
     let ready = ready(&gateway).await.1;
     assert_eq!(ready["ledger"], json!({"state": "down", "error": "a file was deleted or replaced under the process"}));
-    let (status, told) = chat(&gateway, &[]).await;
-    assert!(status == 503 && told.contains("cannot be recorded"), "{status} {told}");
+    let (status, message) = chat(&gateway, &[]).await;
+    assert!(status == 503 && message.contains("cannot be recorded"), "{status} {message}");
 }

@@ -80,7 +80,7 @@ async fn base_urls_with_and_without_v1_lead_to_the_same_routes() {
 async fn who_asks_for_what_is_not_there_is_told_what_was_asked_and_what_is_near() {
     let gateway = Gateway::start().await;
     let message = |answer: &Answer| answer.json()["error"]["message"].as_str().unwrap().to_owned();
-    for (line, status, told) in [
+    for (line, status, expected) in [
         ("POST /chat/completion", 404, "No route POST /chat/completion; did you mean POST /v1/chat/completions?"),
         ("GET /v1/modles?key=secret", 404, "No route GET /v1/modles; did you mean GET /v1/models?"),
         ("GET /v1/bogus", 404, "No route GET /v1/bogus"),
@@ -88,14 +88,14 @@ async fn who_asks_for_what_is_not_there_is_told_what_was_asked_and_what_is_near(
         ("DELETE /v1/models/sim/cheap", 405, "No DELETE here: /v1/models/sim/cheap takes GET, HEAD."),
     ] {
         let answer = gateway.send(&request(line, &[], b"")).await;
-        assert_eq!((answer.status, message(&answer).as_str()), (status, told), "{line}");
+        assert_eq!((answer.status, message(&answer).as_str()), (status, expected), "{line}");
     }
-    for (line, status, told) in [
+    for (line, status, expected) in [
         ("GET /admin/tenant", 404, "No route GET /admin/tenant; did you mean GET /admin/tenants?"),
         ("PUT /admin/tenants/demo", 405, "No PUT here: /admin/tenants/demo takes DELETE, GET, HEAD, PATCH."),
     ] {
         let answer = gateway.admin(line, "").await;
-        assert_eq!((answer.status, message(&answer).as_str()), (status, told), "{line}");
+        assert_eq!((answer.status, message(&answer).as_str()), (status, expected), "{line}");
     }
 }
 
@@ -128,8 +128,8 @@ async fn the_methods_that_a_405_names_are_those_that_there_are() {
         is_refused(path, &answer, 405, "method_not_allowed", None);
         let mut allowed: Vec<&str> = answer.head.header("allow").unwrap().split(',').collect();
         allowed.sort_unstable();
-        let told = format!("No BREW here: {path} takes {}.", allowed.join(", "));
-        assert_eq!(answer.json()["error"]["message"], told, "{path}");
+        let expected = format!("No BREW here: {path} takes {}.", allowed.join(", "));
+        assert_eq!(answer.json()["error"]["message"], expected, "{path}");
     }
 }
 

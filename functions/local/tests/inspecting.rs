@@ -46,14 +46,14 @@ async fn a_tenant_and_a_model_are_told_in_words_from_a_server_and_a_cluster() {
                 assert!(tenant.contains(part), "round {round}: `{part}` is not in\n{tenant}");
             }
         }
-        let told = words(&model).await;
-        assert!(told.starts_with(&format!("model {model}\n")), "{told}");
+        let report = words(&model).await;
+        assert!(report.starts_with(&format!("model {model}\n")), "{report}");
         for part in [
             "time to first token    ",
             "breaker                closed; 0 failures in a row",
             "cooldown               none",
         ] {
-            assert!(told.contains(part), "round {round}: `{part}` is not in\n{told}");
+            assert!(report.contains(part), "round {round}: `{part}` is not in\n{report}");
         }
         let complaint = setup().called(&["inspect", "nobody"]).complaint().await;
         assert!(

@@ -83,14 +83,14 @@ async fn same(gateways: &[&Gateway], seen: &Seen) -> Value {
 /// The gateway's books, the clients' and the provider's.
 fn agree(figures: &Value, seen: &Seen, double: &Double) {
     let count = |name: &str| figures[name].as_u64().unwrap();
-    let told = ["requests_total", "cache_hits_total", "errors_total", "failovers_total"].map(count);
-    assert_eq!(told, [seen.requests, seen.hits, seen.errors, seen.failovers], "{seen:?}");
+    let shown = ["requests_total", "cache_hits_total", "errors_total", "failovers_total"].map(count);
+    assert_eq!(shown, [seen.requests, seen.hits, seen.errors, seen.failovers], "{seen:?}");
     assert!(seen.hits > 0 && seen.errors > 0 && seen.failovers > 0, "{seen:?}");
     let counts = double.counts();
     for id in [FLAKY, FINE, BROKEN] {
-        let (told, tally) = (&figures["models"][format!("double/{id}")], counts.of(id));
+        let (shown, tally) = (&figures["models"][format!("double/{id}")], counts.of(id));
         let failures = tally.calls - tally.statuses.get(&200).copied().unwrap_or_default();
-        assert_eq!((&told["requests"], &told["failures"]), (&json!(tally.calls), &json!(failures)), "{id}");
+        assert_eq!((&shown["requests"], &shown["failures"]), (&json!(tally.calls), &json!(failures)), "{id}");
     }
     let billed = (counts.total.input_tokens, counts.total.output_tokens);
     assert_eq!((count("input_tokens"), count("output_tokens")), billed);
@@ -129,9 +129,9 @@ async fn two_gateways_and_an_admin_process_tell_the_same_and_still_do_after_a_re
             ask([&one, &other], &mut seen).await;
         }
         // First the one that served nothing: whoever is asked writes its own hits, and these two were not asked.
-        let told = same(&[&admin], &seen).await;
-        agree(&told, &seen, &double);
-        assert_eq!(same(&[&one, &other, &admin], &seen).await, told);
+        let shown = same(&[&admin], &seen).await;
+        agree(&shown, &seen, &double);
+        assert_eq!(same(&[&one, &other, &admin], &seen).await, shown);
         for gateway in [one, other, admin] {
             gateway.signal("TERM");
             assert!(gateway.ended().await.0.success());

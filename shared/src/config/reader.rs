@@ -83,7 +83,7 @@ pub(super) struct Section<'a, 'i> {
     /// Where problems go.
     pub(super) problems: &'a Problems,
     table: Option<&'a DeTable<'i>>,
-    asked: Vec<String>,
+    read_keys: Vec<String>,
 }
 
 impl<'a, 'i> Section<'a, 'i> {
@@ -94,10 +94,10 @@ impl<'a, 'i> Section<'a, 'i> {
         problems: &'a Problems,
         read: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        let mut section = Self { place, problems, table, asked: Vec::new() };
+        let mut section = Self { place, problems, table, read_keys: Vec::new() };
         let result = read(&mut section);
-        let known = section.asked.join(", ");
-        for key in section.keys().into_iter().filter(|key| !section.asked.contains(&key.text)) {
+        let known = section.read_keys.join(", ");
+        for key in section.keys().into_iter().filter(|key| !section.read_keys.contains(&key.text)) {
             problems.add(&key.place, format!("unknown field, expected one of {known}"));
         }
         result
@@ -120,7 +120,7 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// Lets every field of this table pass, known or not; for a table that is refused as a whole.
     pub(super) fn ignore_rest(&mut self) {
-        self.asked = self.keys().into_iter().map(|key| key.text).collect();
+        self.read_keys = self.keys().into_iter().map(|key| key.text).collect();
     }
 
     /// Reads the table under `key`.
@@ -147,8 +147,8 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// As [`Section::count`], for numbers that fit in 32 bits.
     pub(super) fn small(&mut self, key: &str, range: RangeInclusive<u32>, default: u32) -> u32 {
-        let (least, most) = range.into_inner();
-        let number = self.count(key, u64::from(least)..=u64::from(most), u64::from(default));
+        let (min, max) = range.into_inner();
+        let number = self.count(key, u64::from(min)..=u64::from(max), u64::from(default));
         u32::try_from(number).unwrap_or(default)
     }
 
@@ -160,8 +160,8 @@ impl<'a, 'i> Section<'a, 'i> {
         }
         let number = whole_number(value).filter(|number| range.contains(number));
         if number.is_none() {
-            let (least, most) = range.into_inner();
-            self.problems.add(&place, format!("must be a whole number from {least} to {most}, or \"none\""));
+            let (min, max) = range.into_inner();
+            self.problems.add(&place, format!("must be a whole number from {min} to {max}, or \"none\""));
         }
         number
     }
@@ -174,8 +174,8 @@ impl<'a, 'i> Section<'a, 'i> {
         }
         let number = whole_number(value).filter(|number| range.contains(number));
         if number.is_none() {
-            let (least, most) = range.into_inner();
-            self.problems.add(&place, format!("must be a whole number from {least} to {most}, or \"auto\""));
+            let (min, max) = range.into_inner();
+            self.problems.add(&place, format!("must be a whole number from {min} to {max}, or \"auto\""));
         }
         number
     }
@@ -287,8 +287,8 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     fn field(&mut self, key: &str) -> Option<(Place, &'a DeValue<'i>)> {
-        if !self.asked.iter().any(|asked| asked == key) {
-            self.asked.push(key.to_owned());
+        if !self.read_keys.iter().any(|read| read == key) {
+            self.read_keys.push(key.to_owned());
         }
         let value = self.table?.get(key)?;
         Some((Place { at: value.span().start, path: join(&self.place.path, key) }, value.get_ref()))

@@ -13,11 +13,11 @@ use crate::tenant::{Limits, TenantCache, TenantSettings, TenantUpgrade};
 use std::sync::Arc;
 
 /// The longest that anything may wait: API Gateway ends a stream after 15 minutes.
-const MOST_MS: u64 = 900_000;
+const MAX_MS: u64 = 900_000;
 /// Far above any limit that is meant; a larger number is a typing error.
-const MOST: u64 = 1_000_000_000_000;
+const MAX_UNITS: u64 = 1_000_000_000_000;
 /// The largest request body, and the default.
-const MOST_BODY_BYTES: u64 = 10 * 1024 * 1024;
+const MAX_BODY_BYTES: u64 = 10 * 1024 * 1024;
 
 /// `[timeouts_ms]` where the file says nothing.
 pub(super) const TIMEOUTS: Timeouts =
@@ -26,16 +26,16 @@ pub(super) const TIMEOUTS: Timeouts =
 /// `[timeouts_ms]`, or a model's own.
 pub(super) fn timeouts(section: &mut Section<'_, '_>, default: Timeouts) -> Timeouts {
     Timeouts {
-        connect_ms: section.count("connect", 1..=MOST_MS, default.connect_ms),
-        first_token_ms: section.count("first_token", 1..=MOST_MS, default.first_token_ms),
-        idle_ms: section.count("idle", 1..=MOST_MS, default.idle_ms),
-        total_ms: section.count("total", 1..=MOST_MS, default.total_ms),
+        connect_ms: section.count("connect", 1..=MAX_MS, default.connect_ms),
+        first_token_ms: section.count("first_token", 1..=MAX_MS, default.first_token_ms),
+        idle_ms: section.count("idle", 1..=MAX_MS, default.idle_ms),
+        total_ms: section.count("total", 1..=MAX_MS, default.total_ms),
     }
 }
 
 /// The field `request` of `[timeouts_ms]`.
 pub(super) fn request_deadline_ms(section: &mut Section<'_, '_>) -> u64 {
-    section.count("request", 1..=MOST_MS, 300_000)
+    section.count("request", 1..=MAX_MS, 300_000)
 }
 
 /// `[tenant_defaults]`, in the shape in which the admin plane shows a tenant.
@@ -64,8 +64,8 @@ fn limits(section: &mut Section<'_, '_>) -> Limits {
         requests_per_minute: section.limit("requests_per_minute", 1..=1_000_000_000, Some(600)),
         tokens_per_minute: section.limit("tokens_per_minute", 1..=1_000_000_000, Some(200_000)),
         concurrency: section.limit("concurrency", 1..=1_000_000_000, Some(50)),
-        daily_requests: section.limit("daily_requests", 0..=MOST, Some(1_000)),
-        daily_tokens: section.limit("daily_tokens", 0..=MOST, Some(1_000_000)),
+        daily_requests: section.limit("daily_requests", 0..=MAX_UNITS, Some(1_000)),
+        daily_tokens: section.limit("daily_tokens", 0..=MAX_UNITS, Some(1_000_000)),
         daily_cost_nusd: section.usd_limit("daily_cost_usd", Some(5_000_000_000)),
         monthly_cost_nusd: section.usd_limit("monthly_cost_usd", None),
     }
@@ -107,7 +107,7 @@ pub(super) fn health(root: &mut Section<'_, '_>) -> HealthSettings {
         tau_ms: section.count("tau_ms", 1_000..=86_400_000, default.tau_ms),
         time_lost_per_failure_ms: section.count(
             "time_lost_per_failure_ms",
-            0..=MOST_MS,
+            0..=MAX_MS,
             default.time_lost_per_failure_ms,
         ),
         margin_percent: section.small("margin_percent", 0..=1_000, default.margin_percent),
@@ -123,8 +123,8 @@ pub(super) fn breaker(root: &mut Section<'_, '_>) -> BreakerSettings {
         consecutive_failures: section.small("consecutive_failures", 1..=1_000, default.consecutive_failures),
         failure_percent: section.small("failure_percent", 1..=100, default.failure_percent),
         least_samples: section.small("least_samples", 1..=10_000, default.least_samples),
-        first_open_ms: section.count("first_open_ms", 1..=MOST_MS, default.first_open_ms),
-        longest_open_ms: section.count("longest_open_ms", 1..=MOST_MS, default.longest_open_ms),
+        first_open_ms: section.count("first_open_ms", 1..=MAX_MS, default.first_open_ms),
+        longest_open_ms: section.count("longest_open_ms", 1..=MAX_MS, default.longest_open_ms),
         jitter_percent: section.small("jitter_percent", 0..=100, default.jitter_percent),
     })
 }
@@ -136,9 +136,9 @@ pub(super) fn retry(root: &mut Section<'_, '_>) -> (RetrySettings, u32) {
         let settings = RetrySettings {
             budget_percent: section.small("budget_percent", 0..=100, default.budget_percent),
             least_retries: section.count("least_retries", 0..=1_000_000, default.least_retries),
-            window_ms: section.count("window_ms", 100..=MOST_MS, default.window_ms),
-            backoff_base_ms: section.count("backoff_base_ms", 0..=MOST_MS, default.backoff_base_ms),
-            backoff_cap_ms: section.count("backoff_cap_ms", 0..=MOST_MS, default.backoff_cap_ms),
+            window_ms: section.count("window_ms", 100..=MAX_MS, default.window_ms),
+            backoff_base_ms: section.count("backoff_base_ms", 0..=MAX_MS, default.backoff_base_ms),
+            backoff_cap_ms: section.count("backoff_cap_ms", 0..=MAX_MS, default.backoff_cap_ms),
         };
         (settings, section.small("max_per_candidate", 0..=10, 1))
     })
@@ -221,16 +221,16 @@ const LARGEST_BODIES: u64 = 8;
 
 pub(super) fn server(root: &mut Section<'_, '_>) -> ServerSettings {
     root.table("server", |section| {
-        let max_body_bytes = section.count("max_body_bytes", 1..=MOST_BODY_BYTES, MOST_BODY_BYTES);
+        let max_body_bytes = section.count("max_body_bytes", 1..=MAX_BODY_BYTES, MAX_BODY_BYTES);
         let least_bytes = (max_body_bytes * LARGEST_BODIES).max(1 << 20);
         let memory_bytes = section.count_or_auto("memory_bytes", least_bytes..=1 << 50);
         ServerSettings {
             max_body_bytes,
             memory_bytes,
             max_connections: section.count_or_auto("max_connections", 1..=1 << 20),
-            header_timeout_ms: section.count("header_timeout_ms", 1..=MOST_MS, 10_000),
-            idle_timeout_ms: section.count("idle_timeout_ms", 1..=MOST_MS, 75_000),
-            drain_ms: section.count("drain_ms", 0..=MOST_MS, 30_000),
+            header_timeout_ms: section.count("header_timeout_ms", 1..=MAX_MS, 10_000),
+            idle_timeout_ms: section.count("idle_timeout_ms", 1..=MAX_MS, 75_000),
+            drain_ms: section.count("drain_ms", 0..=MAX_MS, 30_000),
             cors_origins: cors_origins(section),
         }
     })

@@ -413,8 +413,8 @@ mod tests {
         directory.create_tenant(&tenant("acme"), entry("tenant.create", "acme")).await.unwrap();
         let (file, aside) = (folder.join("directory.redb"), folder.join("aside"));
         let is_refused = async || {
-            let told = directory.create_key(&key("acme", "ci"), entry("key.create", "acme/ci")).await;
-            assert!(matches!(&told, Err(DirectoryError::Unwritten(_))), "{told:?}");
+            let got = directory.create_key(&key("acme", "ci"), entry("key.create", "acme/ci")).await;
+            assert!(matches!(&got, Err(DirectoryError::Unwritten(_))), "{got:?}");
             assert!(matches!(directory.ping().await, Err(DirectoryError::Unwritten(_))));
             assert!(directory.tenant("acme").await.unwrap().is_some());
         };

@@ -33,6 +33,6 @@ impl Gateway {
 /// An error outside of any request's way to a model. The gateway's own endpoints lie beside OpenAI's and speak as they do.
 #[must_use]
 pub fn refusal(error: &Error, request_id: Option<&str>) -> Answer {
-    let told = error.told();
-    Answer::of_error(&told, CHAT.error(&told, request_id))
+    let http = error.to_http();
+    Answer::of_error(&http, CHAT.error(&http, request_id))
 }

@@ -49,8 +49,8 @@ impl Gateway {
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let mut body = json!({"ready": ready, "store": {"kind": self.store.kind(), "state": state(store.is_ok()), "latency_ms": latency_ms},
             "directory": backend(directory), "ledger": backend(ledger.map(|words| ("down", words))),
-            "log": self.losses.told(), "providers": providers});
-        if let Some(connections) = self.connections.told(now_ms) {
+            "log": self.losses.to_json(), "providers": providers});
+        if let Some(connections) = self.connections.to_json(now_ms) {
             body["connections"] = connections;
         }
         Answer::json(status, &body)

@@ -44,7 +44,7 @@ async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -
     let asked = read(gateway, &CHAT, incoming, journal).await?;
     let own = std::mem::replace(journal, Journal::open(journal.receipt.created_at_ms));
     let mut work = Work::new(gateway, asked, own);
-    let told = async {
+    let outcome = async {
         let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
         let mut admitting = Admitting::new(gateway, work.journal.receipt.id);
         while admit_rate(&mut work, &decision, &mut admitting).await?.is_stale() {
@@ -59,7 +59,7 @@ async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -
     }
     .await;
     *journal = work.journal;
-    told
+    outcome
 }
 
 fn decision_json(decision: &Decision, candidates: &[Candidate]) -> Value {

@@ -46,7 +46,7 @@ impl Classifier {
     pub(crate) fn allowance(&self, facts: &Facts) -> Amounts {
         let (Some(bare), Some(tier)) = (&self.bare, &self.tier) else { return Amounts::default() };
         let prompt_tokens = facts.prompt.len().min(PROMPT_BYTES) as u64;
-        let input_tokens = InputEstimate::of(&bare.facts).strict_tokens + prompt_tokens;
+        let input_tokens = InputEstimate::of(&bare.facts).upper_bound_tokens + prompt_tokens;
         most_expensive(tier.models.iter().map(|model: &Arc<Model>| worst_case(&bare.facts, model, input_tokens)))
     }
 

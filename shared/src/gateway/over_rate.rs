@@ -119,7 +119,7 @@ mod tests {
             concurrency: None,
             quotas: Vec::new(),
             hold: Amounts::default(),
-            strict_hold: Amounts::default(),
+            upper_bound_hold: Amounts::default(),
             lease_until_ms: NOW,
         }
     }
@@ -133,8 +133,8 @@ mod tests {
         for (version, after_ms, waits_ms) in
             [(1, 0, Some(500)), (1, 499, Some(1)), (1, 500, None), (1, -1, None), (2, 0, None)]
         {
-            let told = known(version, after_ms).map(|(error, _)| error.told().retry_after_ms.unwrap());
-            assert_eq!(told, waits_ms, "{version} {after_ms}");
+            let wait_ms = known(version, after_ms).map(|(error, _)| error.to_http().retry_after_ms.unwrap());
+            assert_eq!(wait_ms, waits_ms, "{version} {after_ms}");
         }
         note(60_000);
         assert!(known(1, 999).is_some() && known(1, 1000).is_none(), "no longer than a second");

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How long after a warning the same is not told again.
-const TOLD_AGAIN_MS: u64 = 60_000;
+const WARN_AGAIN_MS: u64 = 60_000;
 
 /// When the operator was last told of what. It has an entry for each provider and cause at most.
 #[derive(Debug, Default)]
@@ -32,11 +32,11 @@ impl Warned {
 
     /// Whether a warning is due; from then on it is not, for a minute of a clock that may be set back.
     fn is_due(&self, provider: &Arc<str>, cause: Cause, now_ms: u64) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = told.get(&(provider.clone(), cause));
-        let due = known.is_none_or(|told_at_ms| !is_within(TOLD_AGAIN_MS, *told_at_ms, now_ms));
+        let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = warned.get(&(provider.clone(), cause));
+        let due = known.is_none_or(|warned_at_ms| !is_within(WARN_AGAIN_MS, *warned_at_ms, now_ms));
         if due {
-            told.insert((provider.clone(), cause), now_ms);
+            warned.insert((provider.clone(), cause), now_ms);
         }
         due
     }

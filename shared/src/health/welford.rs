@@ -15,7 +15,7 @@ const PRIOR_ATTEMPTS: f64 = 5.0;
 /// The prior's own probability of failure, `p0`.
 const PRIOR_FAILURE: f64 = 0.02;
 /// A ceiling below 1, because the odds `p / (1 − p)` are used.
-const MOST_FAILURE: f64 = 0.95;
+const MAX_FAILURE: f64 = 0.95;
 
 /// Decayed sums over the samples of one measure. The default has taken none in.
 ///
@@ -97,7 +97,7 @@ impl Figures {
     pub fn failure_probability(&self) -> f64 {
         let failures = self.mean * self.weight;
         let p = (failures + PRIOR_ATTEMPTS * PRIOR_FAILURE) / (self.weight + PRIOR_ATTEMPTS);
-        p.clamp(0.0, MOST_FAILURE)
+        p.clamp(0.0, MAX_FAILURE)
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Begun {
 pub trait Claims: Send + Sync {
     /// Takes `more` out of what a tenant may use of a window without the store, if all that was taken then stays within
     /// `most`; answers whether it did. Taken is taken: nothing is ever given back.
-    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, most: Amounts) -> Result<bool, LedgerError>;
+    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, max: Amounts) -> Result<bool, LedgerError>;
 
     /// Notes that a window is in use; answers whether this is the first time.
     async fn open_window(&self, tenant: &str, window: &Window) -> Result<bool, LedgerError>;

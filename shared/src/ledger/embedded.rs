@@ -370,9 +370,9 @@ impl EmbeddedLedger {
 
 #[async_trait]
 impl Claims for EmbeddedLedger {
-    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, most: Amounts) -> Result<bool, LedgerError> {
+    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, max: Amounts) -> Result<bool, LedgerError> {
         let (tenant, window) = (tenant.to_owned(), window.key());
-        self.claim(move |claims| claims.grant(&tenant, &window, more, most)).await
+        self.claim(move |claims| claims.grant(&tenant, &window, more, max)).await
     }
 
     async fn open_window(&self, tenant: &str, window: &Window) -> Result<bool, LedgerError> {

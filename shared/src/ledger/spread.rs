@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 /// What one duration counts at most: 10¹⁰ µs, nearly three hours. So ten million of them and their squares fit the digits
 /// that a ledger has for them.
-const MOST_US: u64 = 10_000_000_000;
+const MAX_US: u64 = 10_000_000_000;
 
 /// Milliseconds as whole microseconds.
 #[must_use]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub(super) fn whole_us(ms: f64) -> u64 {
     // The cast saturates: what is below zero or no number is 0.
-    ((ms * 1000.0).round() as u64).min(MOST_US)
+    ((ms * 1000.0).round() as u64).min(MAX_US)
 }
 
 /// The first and the last bucket of a scale; what is below or above counts in these.
@@ -106,7 +106,7 @@ mod tests {
         for (us, bucket) in [(0, 0), (1, 0), (2, 2), (3, 3), (4, 4), (5, 4), (6, 5), (64, 12), (90, 12), (91, 13)] {
             assert_eq!(half_octave(us), bucket, "{us}");
         }
-        assert_eq!(half_octave(MOST_US), 66);
+        assert_eq!(half_octave(MAX_US), 66);
     }
 
     #[test]
@@ -134,6 +134,6 @@ mod tests {
         for ms in [0.0, -1.0, f64::NAN, 1e300] {
             spread.record(whole_us(ms), OVERHEAD);
         }
-        assert_eq!(spread, Spread { sum_us: MOST_US, buckets: vec![(OVERHEAD.0, 3), (OVERHEAD.1, 1)] });
+        assert_eq!(spread, Spread { sum_us: MAX_US, buckets: vec![(OVERHEAD.0, 3), (OVERHEAD.1, 1)] });
     }
 }

@@ -30,14 +30,14 @@ pub const REQUEST_BYTES: usize = 16 << 10;
 /// What a stream takes beside its request: what waits for the client, and as much again in the buffers of its connection.
 pub const STREAM_BYTES: usize = 2 * WINDOW_BYTES as usize;
 /// How often it is told that there was no room.
-const TOLD_EVERY_MS: u64 = 60_000;
+const WARN_EVERY_MS: u64 = 60_000;
 
 /// The budget of one process.
 #[derive(Debug)]
 pub struct Budget {
-    most: usize,
+    max_bytes: usize,
     state: Mutex<State>,
-    told_at_ms: AtomicU64,
+    warned_at_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -62,11 +62,11 @@ impl From<Full> for Error {
 impl Budget {
     /// A budget of this many bytes.
     #[must_use]
-    pub fn new(most_bytes: u64) -> Arc<Self> {
+    pub fn new(max_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
-            most: usize::try_from(most_bytes).unwrap_or(usize::MAX),
+            max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
             state: Mutex::default(),
-            told_at_ms: AtomicU64::new(0),
+            warned_at_ms: AtomicU64::new(0),
         })
     }
 
@@ -78,8 +78,8 @@ impl Budget {
 
     /// All of it, in bytes.
     #[must_use]
-    pub fn most(&self) -> usize {
-        self.most
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
     }
 
     /// What is taken now, and the most that was at any time, in bytes.
@@ -90,17 +90,17 @@ impl Budget {
     }
 
     /// Whether it is time to tell the operator that there was no room.
-    pub(crate) fn is_to_be_told(&self, now_ms: u64) -> bool {
-        let told_at_ms = self.told_at_ms.load(Relaxed);
-        now_ms.abs_diff(told_at_ms) >= TOLD_EVERY_MS
-            && self.told_at_ms.compare_exchange(told_at_ms, now_ms, Relaxed, Relaxed).is_ok()
+    pub(crate) fn should_warn(&self, now_ms: u64) -> bool {
+        let warned_at_ms = self.warned_at_ms.load(Relaxed);
+        now_ms.abs_diff(warned_at_ms) >= WARN_EVERY_MS
+            && self.warned_at_ms.compare_exchange(warned_at_ms, now_ms, Relaxed, Relaxed).is_ok()
     }
 
     fn take(&self, tenant: &Arc<str>, bytes: usize) -> Result<(), Full> {
         let mut state = self.lock();
         let taken = state.taken.saturating_add(bytes);
         let own = state.tenants.get(tenant).copied().unwrap_or(0).saturating_add(bytes);
-        if taken > self.most || own > self.most - taken {
+        if taken > self.max_bytes || own > self.max_bytes - taken {
             return Err(Full);
         }
         state.taken = taken;
@@ -256,8 +256,8 @@ mod tests {
     #[test]
     fn that_there_was_no_room_is_told_once_a_minute() {
         let budget = Budget::new(0);
-        let told: Vec<bool> = [100_000, 100_001, 159_999, 160_000, 160_001].map(|ms| budget.is_to_be_told(ms)).into();
-        assert_eq!(told, [true, false, false, true, false]);
+        let reports: Vec<bool> = [100_000, 100_001, 159_999, 160_000, 160_001].map(|ms| budget.should_warn(ms)).into();
+        assert_eq!(reports, [true, false, false, true, false]);
     }
 
     proptest! {

@@ -181,7 +181,7 @@ pub(super) async fn whole(response: Response, call: &Call<'_>, begun: Instant) -
 /// Reads a body to its end, which must be the announced one (A1). One that may be long is given room as it comes.
 async fn whole_body(
     mut response: Response,
-    most_bytes: usize,
+    max_bytes: usize,
     idle_ms: u64,
     room: Option<&Room>,
 ) -> Result<Bytes, ProviderError> {
@@ -200,7 +200,7 @@ async fn whole_body(
         }
         grow(&piece)?;
         rest.extend_from_slice(&piece);
-        if rest.len() > most_bytes {
+        if rest.len() > max_bytes {
             return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the body is too large"));
         }
     }

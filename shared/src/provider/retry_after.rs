@@ -4,7 +4,7 @@ use http::HeaderMap;
 use std::time::UNIX_EPOCH;
 
 /// No provider is waited for longer than this, whatever it says.
-const MOST_MS: u64 = 3_600_000;
+const MAX_MS: u64 = 3_600_000;
 
 /// The instant, in Unix milliseconds, that the headers name; at most an hour from `now_ms`.
 #[must_use]
@@ -22,7 +22,7 @@ pub fn retry_after(headers: &HeaderMap, now_ms: u64) -> Option<u64> {
     let ms = text("retry-after-ms").and_then(|value| delay_ms(value, 1.0));
     let delay =
         ms.or_else(|| text("retry-after").and_then(|value| delay_ms(value, 1000.0).or_else(|| from_date(value))))?;
-    Some(now_ms + delay.min(MOST_MS))
+    Some(now_ms + delay.min(MAX_MS))
 }
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod tests {
             ("retry-after-ms", "250", Some(now_ms + 250)),
             ("retry-after", "Sun, 06 Nov 1994 08:49:40 GMT", Some(now_ms + 3000)),
             ("retry-after", "Sun, 06 Nov 1994 08:49:30 GMT", Some(now_ms)),
-            ("retry-after", "999999999", Some(now_ms + MOST_MS)),
+            ("retry-after", "999999999", Some(now_ms + MAX_MS)),
             ("retry-after", "-1", None),
             ("retry-after", "soon", None),
             ("retry-after", "NaN", None),

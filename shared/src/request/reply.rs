@@ -1,6 +1,6 @@
 //! What goes back to the client: status, headers and body; whole, or event by event.
 
-use crate::error::{Error, Told};
+use crate::error::{Error, HttpError};
 use crate::money::format_usd;
 use crate::receipt::CacheStatus;
 use crate::request::events::{Events, Sender, events, pieces};
@@ -38,11 +38,11 @@ pub enum AnswerBody {
 impl Answer {
     /// An error, with a body that tells it.
     #[must_use]
-    pub fn of_error(told: &Told, body: Bytes) -> Self {
+    pub fn of_error(http: &HttpError, body: Bytes) -> Self {
         let mut headers = HeaderMap::new();
         put(&mut headers, CONTENT_TYPE, JSON);
-        error_headers(&mut headers, told);
-        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        error_headers(&mut headers, http);
+        let status = StatusCode::from_u16(http.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { status, headers, body: AnswerBody::Whole(body) }
     }
 
@@ -99,15 +99,15 @@ impl Reply {
 
     /// Sends an error: as a whole answer, or as the last event of a stream that has begun (A5).
     pub(crate) fn error(&mut self, journal: &Journal, error: &Error) {
-        let told = error.told();
+        let http = error.to_http();
         if self.events.is_some() {
-            let end = self.writer.stream_error(&told);
+            let end = self.writer.stream_error(&http);
             return self.last(end);
         }
-        let body = self.writer.error(&told);
-        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = self.writer.error(&http);
+        let status = StatusCode::from_u16(http.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut headers = self.whole_headers(journal);
-        error_headers(&mut headers, &told);
+        error_headers(&mut headers, &http);
         self.send(Answer { status, headers, body: AnswerBody::Whole(body) });
     }
 
@@ -199,11 +199,11 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn error_headers(headers: &mut HeaderMap, told: &Told) {
-    if let Some(ms) = told.retry_after_ms {
+fn error_headers(headers: &mut HeaderMap, http: &HttpError) {
+    if let Some(ms) = http.retry_after_ms {
         put(headers, http::header::RETRY_AFTER, &ms.div_ceil(1000).max(1).to_string());
     }
-    if let Some(again) = told.should_retry {
+    if let Some(again) = http.should_retry {
         put(headers, HeaderName::from_static("x-should-retry"), if again { "true" } else { "false" });
     }
 }

@@ -248,7 +248,7 @@ pub(crate) fn eligible(
     request: &Request,
 ) -> Eligible {
     let (facts, fields) = (&request.facts, request.format.fields());
-    let likely_tokens = InputEstimate::of(facts).likely_tokens / 2;
+    let input_tokens = InputEstimate::of(facts).estimated_tokens / 2;
     let (mut candidates, mut rejected, mut why_not) = (Vec::new(), Vec::new(), None);
     for model in models {
         let allowed = caller.tenant.allows(&model.name) || tier.is_some_and(|tier| caller.tenant.allows(&tier.name));
@@ -257,8 +257,8 @@ pub(crate) fn eligible(
         } else if let Some(capability) = model.capabilities.lacks(facts.needs) {
             let message = format!("No model that could serve this request has the capability `{capability}`.");
             (format!("lacks {capability}"), Error::invalid(field_of(capability, fields), message))
-        } else if likely_tokens > model.context_tokens {
-            let (tokens, window_tokens, field) = (likely_tokens, model.context_tokens, fields.messages);
+        } else if input_tokens > model.context_tokens {
+            let (tokens, window_tokens, field) = (input_tokens, model.context_tokens, fields.messages);
             ("the request is longer than its window".to_owned(), Error::ContextTooLong { tokens, window_tokens, field })
         } else if let Some(Err(why)) = catalog.format_of(model).map(|format| request.left_out(format)) {
             let message = format!("{why}; no model that could serve this request understands it.");

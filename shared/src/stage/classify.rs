@@ -66,8 +66,8 @@ async fn ask(work: &mut Work<'_>, health: &KnownHealth) -> Option<String> {
     let (models, _, _) = eligible(&gateway.config.catalog, &tier.models, Some(tier), &work.caller, &question);
     let of = |name| health.iter().find(|(known, _)| known == name).map(|(_, health)| *health);
     let health: Vec<_> = models.iter().filter_map(|model| of(&model.name)).collect();
-    let most = question.facts.max_output_tokens;
-    let ranked = rank(&models, &health, &work.caller.tenant.uid, most, u64::MAX, &gateway.config.health);
+    let max_output_tokens = question.facts.max_output_tokens;
+    let ranked = rank(&models, &health, &work.caller.tenant.uid, max_output_tokens, u64::MAX, &gateway.config.health);
     // A model that is out is not asked for so little.
     let usable = |scored: Option<_>| {
         scored.is_none_or(|scored: crate::health::score::Scored| scored.standing == Standing::Ready)

@@ -52,7 +52,7 @@ pub(crate) async fn deliver(
         && (work.journal.receipt.cache == CacheStatus::Miss || work.options.cache == CacheUse::NoCache);
     let keep = match work.gateway.config.cache.max_entry_bytes {
         _ if work.claim.is_some() => Keep::Needed,
-        most_bytes if is_cached => Keep::Wanted(usize::try_from(most_bytes).unwrap_or(usize::MAX)),
+        max_bytes if is_cached => Keep::Wanted(usize::try_from(max_bytes).unwrap_or(usize::MAX)),
         _ => Keep::No,
     };
     let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, keep, hide };
@@ -107,9 +107,9 @@ pub(crate) fn refuse(gateway: &Gateway, journal: &mut Journal, reply: &mut Reply
     if let Error::Internal(why) | Error::Unavailable(why) = &error {
         tracing::error!(request = %journal.receipt.id, why, "a request could not be served");
     }
-    if matches!(error, Error::Overloaded) && gateway.budget.is_to_be_told(gateway.clock.now_ms()) {
-        let (taken_bytes, most_bytes) = (gateway.budget.taken().0, gateway.budget.most());
-        tracing::warn!(tenant = %journal.receipt.tenant, taken_bytes, most_bytes, "no memory is left for a request; see [server] memory_bytes");
+    if matches!(error, Error::Overloaded) && gateway.budget.should_warn(gateway.clock.now_ms()) {
+        let (taken_bytes, max_bytes) = (gateway.budget.taken().0, gateway.budget.max_bytes());
+        tracing::warn!(tenant = %journal.receipt.tenant, taken_bytes, max_bytes, "no memory is left for a request; see [server] memory_bytes");
     }
     gateway.metrics.refused();
     reply.error(journal, &error);

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn every_sign_of_an_unreliable_answer_is_seen_and_good_answers_pass() {
         let schema = r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object","required":["a"]}}}"#;
-        let likely = |sum, lowest| Choice {
+        let with_logprobs = |sum, lowest| Choice {
             logprobs: Some(TokenLogprobs { tokens: 10, sum, lowest }),
             ..answer("Fine.", Finish::Stop)
         };
@@ -169,9 +169,9 @@ mod tests {
             (answer(r#"{"a":1}"#, Finish::Stop), schema, true),
             (answer(r#"{"b":1}"#, Finish::Stop), schema, false),
             (answer("[]", Finish::Stop), r#","response_format":{"type":"json_object"}"#, false),
-            (likely(-5.0, -2.0), "", true),
-            (likely(-15.0, -2.0), "", false),
-            (likely(-9.5, -9.4), "", false),
+            (with_logprobs(-5.0, -2.0), "", true),
+            (with_logprobs(-15.0, -2.0), "", false),
+            (with_logprobs(-9.5, -9.4), "", false),
         ] {
             let verdict = unreliable(std::slice::from_ref(&choice), Extent::Whole, &facts(more), &settings());
             assert_eq!(verdict.is_none(), good, "{choice:?}: {verdict:?}");

@@ -61,6 +61,13 @@ pub(crate) async fn candidates(work: &mut Work<'_>, decision: &Decision, known: 
             health
         }
     };
-    let (tenant, most) = (&work.caller.tenant.uid, work.request.facts.max_output_tokens);
-    rank(&decision.candidates, &health, tenant, most, work.journal.receipt.id.draw(), &gateway.config.health)
+    let (tenant, max_output_tokens) = (&work.caller.tenant.uid, work.request.facts.max_output_tokens);
+    rank(
+        &decision.candidates,
+        &health,
+        tenant,
+        max_output_tokens,
+        work.journal.receipt.id.draw(),
+        &gateway.config.health,
+    )
 }

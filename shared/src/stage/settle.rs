@@ -51,7 +51,7 @@ impl Outcome {
 /// Settles a request that was held for.
 pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, reply: &Reply) {
     let gateway = work.gateway;
-    let status = outcome.error.as_ref().map_or(200, |error| error.told().status);
+    let status = outcome.error.as_ref().map_or(200, |error| error.to_http().status);
     work.journal.close(status, gateway.config.version);
     let receipt = &work.journal.receipt;
     if work.journal.receipt.attempts.is_empty() {
@@ -122,7 +122,7 @@ fn kept(work: &Work<'_>, reply: &Reply, body: Bytes, streamed: bool) -> (HeaderM
 pub(crate) async fn settle_hit(work: &mut Work<'_>, body: &Result<Bytes, Error>, reply: &Reply) {
     let gateway = work.gateway;
     work.journal.receipt.ttft_ms = Some(work.journal.latency_ms());
-    let status = body.as_ref().err().map_or(200, |error| error.told().status);
+    let status = body.as_ref().err().map_or(200, |error| error.to_http().status);
     work.journal.close(status, gateway.config.version);
     let receipt = &work.journal.receipt;
     log(receipt);

@@ -61,7 +61,7 @@ macro_rules! counters_contract {
                 a_hold_past_its_lease_is_charged_in_full_and_frees_its_place
                 a_hold_is_extended_as_far_as_the_quota_goes
                 an_admission_sent_again_after_its_end_takes_nothing_more
-                where_little_is_left_the_strict_hold_is_taken
+                where_little_is_left_the_upper_bound_is_held
                 a_hit_holds_nothing_and_counts_one_request
                 a_hit_is_refused_by_an_exhausted_request_quota_alone
                 usage_is_told_per_window_in_the_order_asked
@@ -165,7 +165,7 @@ pub async fn incarnation_of(counters: &dyn Counters, tenant: &str, now_ms: u64) 
         concurrency: None,
         quotas: Vec::new(),
         hold: Amounts::default(),
-        strict_hold: Amounts::default(),
+        upper_bound_hold: Amounts::default(),
         lease_until_ms: now_ms + 60_000,
     };
     match counters.admit_unticketed(&ask, false, now_ms).await.unwrap() {

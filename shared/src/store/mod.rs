@@ -63,7 +63,7 @@ pub struct Admission {
     /// What the request may cost at most, by a calibrated estimate of its input.
     pub hold: Amounts,
     /// The same by an estimate that cannot be exceeded; taken where less than ten times `hold` is left.
-    pub strict_hold: Amounts,
+    pub upper_bound_hold: Amounts,
     /// When the hold expires if nobody settles it, in Unix milliseconds.
     pub lease_until_ms: u64,
 }

@@ -49,7 +49,7 @@ impl LogLosses {
     }
 
     /// For `/ready`. While the log fails a line is tried, so that one who asks again is told when it is well.
-    pub(crate) fn told(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         if self.is_failing.load(Relaxed) {
             tracing::error!(lines = self.lines(), receipts = self.receipts(), "lines of the log were lost");
         }

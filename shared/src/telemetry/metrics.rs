@@ -46,7 +46,7 @@ impl Metrics {
 
     /// What this process has counted.
     #[must_use]
-    pub fn told(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         json!({"since_ms": self.since_ms, "refused_total": count(&self.refused),
             "store_failures_total": count(&self.store_failures), "ledger_failures_total": count(&self.ledger_failures)})
@@ -62,27 +62,27 @@ pub fn of_fleet(
     tenants: &[(Arc<str>, Counts)],
     settings: &HealthSettings,
 ) -> Map<String, Value> {
-    let mut told = totals(&figures.whole);
+    let mut metrics = totals(&figures.whole);
     for (name, value) in [("scope", json!("fleet")), ("from", json!(period.from_ms)), ("to", json!(period.to_ms))] {
-        told.insert(name.to_owned(), value);
+        metrics.insert(name.to_owned(), value);
     }
-    told.insert("since_ms".to_owned(), json!(period.from_ms));
+    metrics.insert("since_ms".to_owned(), json!(period.from_ms));
     let none = Calls::default();
     let model = |(name, health): &(Arc<str>, ModelHealth)| {
         (name.to_string(), told_model(figures.whole.models.get(name).unwrap_or(&none), health, settings))
     };
-    told.insert("models".to_owned(), models.iter().map(model).collect());
+    metrics.insert("models".to_owned(), models.iter().map(model).collect());
     let tenant = |(name, counts): &(Arc<str>, Counts)| {
         let tokens = counts.input_tokens.saturating_add(counts.output_tokens);
-        let told = json!({"requests": counts.requests, "tokens": tokens, "cost_usd": format_usd(counts.cost_nusd),
+        let counts_json = json!({"requests": counts.requests, "tokens": tokens, "cost_usd": format_usd(counts.cost_nusd),
             "cache_hits": counts.cache_hits});
-        (name.to_string(), told)
+        (name.to_string(), counts_json)
     };
-    told.insert("tenants".to_owned(), tenants.iter().map(tenant).collect());
+    metrics.insert("tenants".to_owned(), tenants.iter().map(tenant).collect());
     if let Some(series) = series(period, figures) {
-        told.insert("series".to_owned(), series);
+        metrics.insert("series".to_owned(), series);
     }
-    told
+    metrics
 }
 
 /// Each step of a period, those in which nothing was done too.
@@ -105,7 +105,7 @@ fn totals(tally: &Tally) -> Map<String, Value> {
     let counts = &tally.counts;
     #[allow(clippy::cast_precision_loss)]
     let rate = |part: u64| (part as f64 / counts.requests.max(1) as f64 * 10_000.0).round() / 10_000.0;
-    let told = [
+    let fields = [
         ("requests_total", json!(counts.requests)),
         ("errors_total", json!(counts.errors)),
         ("outage_total", json!(counts.outages)),
@@ -121,7 +121,7 @@ fn totals(tally: &Tally) -> Map<String, Value> {
         ("latency_ms", told_spread(&tally.latency)),
         ("overhead_ms", told_spread(&tally.overhead)),
     ];
-    told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn told_spread(spread: &Spread) -> Value {

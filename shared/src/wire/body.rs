@@ -140,20 +140,20 @@ pub(crate) fn name_of_model(path: &str, value: &RawValue) -> Result<Arc<str>, Er
 }
 
 /// An integer within these bounds.
-pub(crate) fn integer(name: &str, value: &RawValue, least: u64, most: u64) -> Result<u64, Error> {
-    let must = || format!("must be an integer from {least} to {most}");
+pub(crate) fn integer(name: &str, value: &RawValue, min: u64, max: u64) -> Result<u64, Error> {
+    let must = || format!("must be an integer from {min} to {max}");
     let number: u64 = parse(name, value, &must())?;
-    if number < least || number > most {
+    if number < min || number > max {
         return Err(Error::invalid(name, format!("`{name}` {}.", must())));
     }
     Ok(number)
 }
 
 /// A number within these bounds.
-pub(crate) fn number(name: &str, value: &RawValue, least: f64, most: f64) -> Result<f64, Error> {
-    let must = || format!("must be a number from {least} to {most}");
+pub(crate) fn number(name: &str, value: &RawValue, min: f64, max: f64) -> Result<f64, Error> {
+    let must = || format!("must be a number from {min} to {max}");
     let number: f64 = parse(name, value, &must())?;
-    if !(least..=most).contains(&number) {
+    if !(min..=max).contains(&number) {
         return Err(Error::invalid(name, format!("`{name}` {}.", must())));
     }
     Ok(number)

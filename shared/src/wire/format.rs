@@ -7,7 +7,7 @@
 //! Formats are told apart by their names, for one format may be spoken in several dialects (OpenAI's bound on the output
 //! has two names), and what one dialect says is understood by another.
 
-use crate::error::{Error, Told};
+use crate::error::{Error, HttpError};
 use crate::id::RequestId;
 use crate::wire::body::Body;
 use crate::wire::conversation::{Conversation, Untranslatable};
@@ -87,7 +87,7 @@ pub trait Format: Debug + Send + Sync {
     fn writer(&self, request: RequestId) -> Box<dyn Writer>;
 
     /// An error, as a client that speaks this format reads it, with the request's id where there is one.
-    fn error(&self, told: &Told, request: Option<&str>) -> Bytes;
+    fn error(&self, http: &HttpError, request: Option<&str>) -> Bytes;
 }
 
 impl PartialEq for dyn Format {

@@ -29,9 +29,9 @@ pub(crate) enum BadFields {
 }
 
 /// The fields of a JSON object, at most `most`; the first one too many ends the reading.
-pub(crate) fn fields(text: &str, most: usize) -> Result<Fields<'_>, BadFields> {
+pub(crate) fn fields(text: &str, max_fields: usize) -> Result<Fields<'_>, BadFields> {
     struct Reader<'r> {
-        most: usize,
+        max_fields: usize,
         bad: &'r mut Option<BadFields>,
     }
     impl<'de> Visitor<'de> for Reader<'_> {
@@ -45,7 +45,7 @@ pub(crate) fn fields(text: &str, most: usize) -> Result<Fields<'_>, BadFields> {
             let mut fields = Vec::with_capacity(8);
             while let Some(Name(name)) = map.next_key()? {
                 steps::count(1);
-                if fields.len() == self.most {
+                if fields.len() == self.max_fields {
                     *self.bad = Some(BadFields::TooMany);
                     return Err(A::Error::custom("too many fields"));
                 }
@@ -56,7 +56,8 @@ pub(crate) fn fields(text: &str, most: usize) -> Result<Fields<'_>, BadFields> {
     }
     let mut bad = None;
     let mut reader = serde_json::Deserializer::from_str(text);
-    let read = reader.deserialize_map(Reader { most, bad: &mut bad }).and_then(|fields| reader.end().map(|()| fields));
+    let read =
+        reader.deserialize_map(Reader { max_fields, bad: &mut bad }).and_then(|fields| reader.end().map(|()| fields));
     let fields = read.map_err(|error| bad.unwrap_or(BadFields::NoObject(error)))?;
     let mut names = HashSet::with_capacity(fields.len());
     match fields.iter().find(|(name, _)| !names.insert(&**name)) {

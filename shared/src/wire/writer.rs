@@ -8,7 +8,7 @@
 //! [`end`](Writer::end) once it is settled. What the first two write may be remembered and sent again; then a new writer
 //! writes the end.
 
-use crate::error::Told;
+use crate::error::HttpError;
 use crate::wire::answer::{Chunk, Completion};
 use bytes::{Bytes, BytesMut};
 use std::fmt::Debug;
@@ -53,10 +53,10 @@ pub trait Writer: Send + Sync + Debug {
     fn end(&self, headers: &str) -> Bytes;
 
     /// A whole answer that is an error.
-    fn error(&mut self, told: &Told) -> Bytes;
+    fn error(&mut self, http: &HttpError) -> Bytes;
 
     /// The end of a stream that is not whole (A1, A5).
-    fn stream_error(&mut self, told: &Told) -> Bytes;
+    fn stream_error(&mut self, http: &HttpError) -> Bytes;
 
     /// What shows that a silent stream is alive.
     fn keep_alive(&self) -> Bytes {

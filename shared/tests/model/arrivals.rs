@@ -1,6 +1,6 @@
 //! What the store is told, and what it must answer.
 
-use super::{LEASE_MS, Message, Stage, VERSION, World, ZERO, most};
+use super::{LEASE_MS, Message, Stage, VERSION, World, ZERO, larger};
 use gateway_core::money::Charged;
 use gateway_core::store::{Counters, Refusal, Settled, Ticket, Verdict};
 use std::sync::Arc;
@@ -36,8 +36,8 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                 assert_eq!(granted, expected, "extension to {target:?}");
                 self.note(if granted { "extended" } else { "not extended" });
                 if let Some((held, _, _)) = self.mirror.holds.get_mut(&of).filter(|_| granted) {
-                    *held = most(*held, target);
-                    self.requests[of].held = most(self.requests[of].held, target);
+                    *held = larger(*held, target);
+                    self.requests[of].held = larger(self.requests[of].held, target);
                 }
             }
             Message::Release(of) if !too_late => {

@@ -1,6 +1,6 @@
 //! What must hold: after each step, and of the books after all.
 
-use super::{Request, Stage, World, ZERO, most, within};
+use super::{Request, Stage, World, ZERO, larger, within};
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
 use gateway_core::store::Counters;
@@ -26,7 +26,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
             let of_window = |(_, request): &(usize, &Request)| request.window() == *window;
             for (of, request) in self.requests.iter().enumerate().filter(of_window) {
                 let may_be_billed = request.stage == Stage::Held && !request.killed;
-                let liable = if may_be_billed { most(request.held, request.billed) } else { request.billed };
+                let liable = if may_be_billed { larger(request.held, request.billed) } else { request.billed };
                 spent = spent.plus(liable);
                 // M3: what the provider billed above the hold.
                 let excess = Amounts { requests: 0, ..request.billed.minus(request.held) };

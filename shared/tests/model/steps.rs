@@ -1,8 +1,6 @@
 //! What may happen in the model, and what a process does of itself.
 
-use super::{
-    Entry, LEASE_MS, LIMIT, LIVE_AT_MOST, Message, OUTAGE, Request, Stage, VERSION, World, ZERO, most, within,
-};
+use super::{Entry, LEASE_MS, LIMIT, MAX_LIVE, Message, OUTAGE, Request, Stage, VERSION, World, ZERO, larger, within};
 use gateway_core::id::RequestId;
 use gateway_core::money::Amounts;
 use gateway_core::store::{Admission, Counters, QuotaAsk, Settlement, Ticket};
@@ -95,7 +93,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
     fn live(&mut self) -> Option<usize> {
         let live = |of: &usize| self.requests[*of].stage != Stage::Ended && !self.requests[*of].killed;
         let live: Vec<usize> =
-            (self.requests.len().saturating_sub(LIVE_AT_MOST * 4)..self.requests.len()).filter(live).collect();
+            (self.requests.len().saturating_sub(MAX_LIVE * 4)..self.requests.len()).filter(live).collect();
         (!live.is_empty()).then(|| live[self.dice.place(live.len())])
     }
 
@@ -109,7 +107,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
             cost_nusd: Some(self.limit.cost_nusd),
         };
         let highest = self.highest_limit.entry(window.starts_at_ms).or_default();
-        *highest = most(*highest, self.limit);
+        *highest = larger(*highest, self.limit);
         let ask = Admission {
             tenant: "acme".into(),
             id: RequestId::new(self.now_ms),
@@ -120,7 +118,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
             concurrency: None,
             quotas: vec![limits],
             hold,
-            strict_hold: hold,
+            upper_bound_hold: hold,
             lease_until_ms: self.now_ms + LEASE_MS / 2 + self.dice.below(LEASE_MS / 2),
         };
         self.requests.push(Request {

@@ -93,8 +93,12 @@ async fn a_full_memory_refuses_admissions_and_takes_settlements() {
     assert!(store.put(&cache_key("acme", 1), "answer".into(), 1_000, NOW).await.is_err());
     assert_eq!(store.settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap(), Settled::Done);
     store.release_unticketed(&released, NOW).await.unwrap();
-    let told = store.usage("acme", &[super::day()], NOW + 1).await.unwrap()[0].unwrap();
-    assert_eq!((told.used, told.held), (HOLD.plus(HOLD), ZERO), "the lost one is charged, the refused took nothing");
+    let counted = store.usage("acme", &[super::day()], NOW + 1).await.unwrap()[0].unwrap();
+    assert_eq!(
+        (counted.used, counted.held),
+        (HOLD.plus(HOLD), ZERO),
+        "the lost one is charged, the refused took nothing"
+    );
     let lost = store.take_expired("acme");
     store.acknowledge("acme", &lost, NOW + 1).await.unwrap();
     redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
@@ -181,8 +185,8 @@ async fn heard_late(
     end(&store, &late, &mut ticket, verdict).await;
     other.release_unticketed(&first, NOW).await.unwrap();
     let scripts_heard = async || {
-        let told = redis.ask(&["INFO", "commandstats"]).await.unwrap();
-        let calls = told.split_once("cmdstat_evalsha:calls=").unwrap().1.split(',').next().unwrap();
+        let counted = redis.ask(&["INFO", "commandstats"]).await.unwrap();
+        let calls = counted.split_once("cmdstat_evalsha:calls=").unwrap().1.split(',').next().unwrap();
         calls.parse::<u64>().unwrap()
     };
     let before = scripts_heard().await;
@@ -195,30 +199,30 @@ async fn heard_late(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothing() {
-    let told = heard_late(true, 1, None, async |store, ask, ticket, verdict| {
+    let counted = heard_late(true, 1, None, async |store, ask, ticket, verdict| {
         assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}");
         // As the pipeline does with each request that comes to nothing in doubt.
         store.release(ask, ticket, NOW).await.unwrap();
     });
-    assert_eq!(told.await, (ZERO, ZERO));
+    assert_eq!(counted.await, (ZERO, ZERO));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_is_heard_after_its_repetition_was_settled_takes_nothing() {
     for key in [None, Some(&cache_key("acme", 1))] {
-        let told = heard_late(true, 2, key, async |store, ask, ticket, verdict| {
+        let counted = heard_late(true, 2, key, async |store, ask, ticket, verdict| {
             assert!(matches!(verdict, Verdict::Admitted { held: HOLD, .. }), "{verdict:?}");
             let settled = Counters::settle(store, &settlement(ask, HOLD), ticket, NOW).await.unwrap();
             assert_eq!(settled, Settled::Done);
         });
-        assert_eq!(told.await, (HOLD, ZERO));
+        assert_eq!(counted.await, (HOLD, ZERO));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_is_heard_after_it_was_stale_and_asked_again_takes_nothing() {
     for (limit, used) in [(1, ZERO), (2, HOLD)] {
-        let told = heard_late(false, limit, None, async |store, ask, ticket, verdict| {
+        let counted = heard_late(false, limit, None, async |store, ask, ticket, verdict| {
             assert!(matches!(verdict, Verdict::Stale { .. }), "{verdict:?}");
             introduce(store, ask).await;
             let another = again(ask);
@@ -236,7 +240,7 @@ async fn an_admission_that_is_heard_after_it_was_stale_and_asked_again_takes_not
             let sent_once = store.counters().admit(&newer, &mut ticket, false, NOW).await.unwrap();
             assert!(matches!(sent_once, Verdict::Stale { .. }) && !ticket.is_doubtful(), "{sent_once:?}");
         });
-        assert_eq!(told.await, (used, ZERO), "limit {limit}");
+        assert_eq!(counted.await, (used, ZERO), "limit {limit}");
     }
 }
 

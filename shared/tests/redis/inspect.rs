@@ -124,21 +124,25 @@ async fn what_stands_of_a_tenant_is_told_by_names() {
     }
     store.release_unticketed(&ask("acme"), NOW).await.unwrap();
     store.usage("acme", &[day()], NOW + 5).await.unwrap();
-    let told = store.inspect_tenant("acme").await.unwrap().unwrap();
-    assert_eq!((told.key.as_str(), told.layout.as_str()), ("gw:2:{acme}", "2"));
-    assert_eq!((told.incarnation, told.settings_version), (Some(incarnation), Some(VERSION)));
-    assert_eq!((told.open_holds, told.sweep_at_ms), (1, Some(NOW + 60_000)));
-    assert_eq!(told.tombstones_until_ms, Some(NOW + 120_000));
-    assert_eq!(told.cache_version.unwrap().len(), 16);
+    let record = store.inspect_tenant("acme").await.unwrap().unwrap();
+    assert_eq!((record.key.as_str(), record.layout.as_str()), ("gw:2:{acme}", "2"));
+    assert_eq!((record.incarnation, record.settings_version), (Some(incarnation), Some(VERSION)));
+    assert_eq!((record.open_holds, record.sweep_at_ms), (1, Some(NOW + 60_000)));
+    assert_eq!(record.tombstones_until_ms, Some(NOW + 120_000));
+    assert_eq!(record.cache_version.unwrap().len(), 16);
     let counted = gateway_core::store::WindowUse { used: HOLD, held: HOLD };
     let windows = [day(), Window::month(NOW)];
-    assert_eq!(told.windows, windows.iter().map(|window| (window.key(), counted)).collect());
-    assert_eq!(told.outage, windows.iter().map(|window| (window.key(), ZERO)).collect());
-    assert_eq!(told.closed_until_ms, [(Window::day(NOW + 86_400_000, 0).key(), NOW + 1_000)].into());
-    let hold =
-        |lease_until_ms, told_at_ms| TenantHold { lease_until_ms, told_at_ms, held: HOLD, windows: windows.into() };
+    assert_eq!(record.windows, windows.iter().map(|window| (window.key(), counted)).collect());
+    assert_eq!(record.outage, windows.iter().map(|window| (window.key(), ZERO)).collect());
+    assert_eq!(record.closed_until_ms, [(Window::day(NOW + 86_400_000, 0).key(), NOW + 1_000)].into());
+    let hold = |lease_until_ms, handed_out_at_ms| TenantHold {
+        lease_until_ms,
+        handed_out_at_ms,
+        held: HOLD,
+        windows: windows.into(),
+    };
     let holds =
         [(open.id.to_string(), hold(Some(NOW + 60_000), None)), (expired.id.to_string(), hold(None, Some(NOW + 5)))];
-    assert_eq!(told.holds, holds.into());
-    assert_eq!(told.unknown, Vec::<String>::new());
+    assert_eq!(record.holds, holds.into());
+    assert_eq!(record.unknown, Vec::<String>::new());
 }

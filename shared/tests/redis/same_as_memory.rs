@@ -27,7 +27,7 @@ enum Step {
     Admit {
         is_hit: bool,
         hold: (u64, u64),
-        strict: u64,
+        times: u64,
         rate_tokens: u64,
         lease_ms: u64,
     },
@@ -53,7 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
     let earlier = 0..64_usize;
     prop_oneof![
         6 => (prop::bool::weighted(0.2), (0..150_u64, 0..2_000_u64), 1..3_u64, 0..200_u64, 1..120_000_u64).prop_map(
-            |(is_hit, hold, strict, rate_tokens, lease_ms)| Step::Admit { is_hit, hold, strict, rate_tokens, lease_ms }
+            |(is_hit, hold, times, rate_tokens, lease_ms)| Step::Admit { is_hit, hold, times, rate_tokens, lease_ms }
         ),
         1 => earlier.clone().prop_map(Step::Again),
         2 => (earlier.clone(), 0..300_u64, 0..4_000_u64).prop_map(|(i, t, c)| Step::Extend(i, t, c)),
@@ -119,9 +119,10 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
         match step {
             Step::Wait(ms) => now_ms += ms,
             Step::Back(ms) => now_ms -= ms,
-            Step::Admit { is_hit, hold, strict, rate_tokens, lease_ms } => {
+            Step::Admit { is_hit, hold, times, rate_tokens, lease_ms } => {
                 let hold = Amounts { requests: 1, tokens: hold.0, cost_nusd: hold.1 };
-                let strict_hold = Amounts { tokens: hold.tokens * strict, cost_nusd: hold.cost_nusd * strict, ..hold };
+                let upper_bound_hold =
+                    Amounts { tokens: hold.tokens * times, cost_nusd: hold.cost_nusd * times, ..hold };
                 let ask = Admission {
                     id: RequestId::new(now_ms),
                     request_rate: rate(limits.requests),
@@ -130,13 +131,13 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
                     concurrency: Some(limits.concurrency),
                     quotas: quotas.clone(),
                     hold,
-                    strict_hold,
+                    upper_bound_hold,
                     lease_until_ms: now_ms + lease_ms,
                     ..ask("acme")
                 };
                 let mut ticket = Ticket::new(ask.id);
-                let told = redis.admit(&ask, &mut ticket, *is_hit, now_ms).await.unwrap();
-                assert_eq!(told, memory.admit_unticketed(&ask, *is_hit, now_ms).await.unwrap(), "{at}");
+                let got = redis.admit(&ask, &mut ticket, *is_hit, now_ms).await.unwrap();
+                assert_eq!(got, memory.admit_unticketed(&ask, *is_hit, now_ms).await.unwrap(), "{at}");
                 // Half of them are sent once, and settled or released by whoever was told that.
                 if place % 2 == 1 {
                     ticket.doubt();
@@ -148,22 +149,22 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
                 if ticket.incarnation().is_some() {
                     continue;
                 }
-                let told = redis.admit_unticketed(&ask, is_hit, now_ms).await.unwrap();
-                assert_eq!(told, memory.admit_unticketed(&ask, is_hit, now_ms).await.unwrap(), "{at}");
+                let got = redis.admit_unticketed(&ask, is_hit, now_ms).await.unwrap();
+                assert_eq!(got, memory.admit_unticketed(&ask, is_hit, now_ms).await.unwrap(), "{at}");
             }
             Step::Extend(i, tokens, cost_nusd) => {
                 let Some((ask, ..)) = earlier(i) else { continue };
                 let target = Amounts { requests: 1, tokens: *tokens, cost_nusd: *cost_nusd };
-                let told = redis.extend(&ask, target, now_ms).await.unwrap();
-                assert_eq!(told, memory.extend(&ask, target, now_ms).await.unwrap(), "{at}");
+                let got = redis.extend(&ask, target, now_ms).await.unwrap();
+                assert_eq!(got, memory.extend(&ask, target, now_ms).await.unwrap(), "{at}");
             }
             Step::Settle(i, tokens, cost_nusd) => {
                 // A hit holds nothing that could be settled.
                 let Some((ask, false, ticket)) = earlier(i) else { continue };
                 let used = Amounts { requests: 1, tokens: *tokens, cost_nusd: *cost_nusd };
                 let settlement = settlement(&ask, used);
-                let told = redis.settle(&settlement, &ticket, now_ms).await.unwrap();
-                assert_eq!(told, memory.settle(&settlement, &ticket, now_ms).await.unwrap(), "{at}");
+                let got = redis.settle(&settlement, &ticket, now_ms).await.unwrap();
+                assert_eq!(got, memory.settle(&settlement, &ticket, now_ms).await.unwrap(), "{at}");
             }
             Step::Release(i) => {
                 let Some((ask, _, ticket)) = earlier(i) else { continue };
@@ -171,8 +172,8 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
                 memory.release(&ask, &ticket, now_ms).await.unwrap();
             }
         }
-        let told = redis.usage("acme", &windows, now_ms).await.unwrap();
-        assert_eq!(told, memory.usage("acme", &windows, now_ms).await.unwrap(), "{at}");
+        let got = redis.usage("acme", &windows, now_ms).await.unwrap();
+        assert_eq!(got, memory.usage("acme", &windows, now_ms).await.unwrap(), "{at}");
         assert_eq!(by_id(redis.take_expired("acme")), by_id(memory.take_expired("acme")), "{at}");
     }
 }
@@ -211,23 +212,23 @@ fn observed() -> impl Strategy<Value = Observed> {
     ]
 }
 
-fn assert_close(told: &Figures, want: &Figures, at: &str) {
-    for (told, want) in
-        [(told.mean, want.mean), (told.variance, want.variance), (told.n_eff, want.n_eff), (told.weight, want.weight)]
+fn assert_close(got: &Figures, want: &Figures, at: &str) {
+    for (got, want) in
+        [(got.mean, want.mean), (got.variance, want.variance), (got.n_eff, want.n_eff), (got.weight, want.weight)]
     {
-        assert!((told - want).abs() <= 1e-9 * want.abs().max(1.0), "{at}: {told}, not {want}");
+        assert!((got - want).abs() <= 1e-9 * want.abs().max(1.0), "{at}: {got}, not {want}");
     }
 }
 
-fn assert_same(told: &ModelHealth, want: &ModelHealth, at: &str) {
+fn assert_same(got: &ModelHealth, want: &ModelHealth, at: &str) {
     assert_eq!(
-        (told.standing, told.breaker, told.cooldown_until_ms, told.only_for),
+        (got.standing, got.breaker, got.cooldown_until_ms, got.only_for),
         (want.standing, want.breaker, want.cooldown_until_ms, want.only_for),
         "{at}"
     );
-    assert_close(&told.measures.ttft_ms, &want.measures.ttft_ms, at);
-    assert_close(&told.measures.ms_per_token, &want.measures.ms_per_token, at);
-    assert_close(&told.measures.failure, &want.measures.failure, at);
+    assert_close(&got.measures.ttft_ms, &want.measures.ttft_ms, at);
+    assert_close(&got.measures.ms_per_token, &want.measures.ms_per_token, at);
+    assert_close(&got.measures.failure, &want.measures.failure, at);
 }
 
 /// Without jitter, which is drawn at random.
@@ -270,8 +271,8 @@ async fn watch(steps: &[Observed], memory: &MemoryHealth, redis: &RedisStore) {
             }
             Observed::Probe(lease_ms, tenant) => {
                 let tenant = TENANTS[tenant as usize];
-                let told = redis.try_probe(&model, tenant, lease_ms, now_ms).await.unwrap();
-                assert_eq!(told, memory.try_probe(&model, tenant, lease_ms, now_ms).await.unwrap(), "{at}");
+                let got = redis.try_probe(&model, tenant, lease_ms, now_ms).await.unwrap();
+                assert_eq!(got, memory.try_probe(&model, tenant, lease_ms, now_ms).await.unwrap(), "{at}");
                 continue;
             }
             Observed::Refused(request, tenant, age_ms) => {
@@ -287,9 +288,9 @@ async fn watch(steps: &[Observed], memory: &MemoryHealth, redis: &RedisStore) {
         redis.record(&observations, now_ms).await.unwrap();
         memory.record(&observations, now_ms).await.unwrap();
         for later_ms in [0, 999, 30_000] {
-            let told = redis.snapshot(std::slice::from_ref(&model), now_ms + later_ms).await.unwrap();
+            let got = redis.snapshot(std::slice::from_ref(&model), now_ms + later_ms).await.unwrap();
             let want = memory.snapshot(std::slice::from_ref(&model), now_ms + later_ms).await.unwrap();
-            assert_same(&told[0], &want[0], &at);
+            assert_same(&got[0], &want[0], &at);
         }
     }
 }
@@ -314,13 +315,13 @@ fn without_decay_mean_and_variance_are_those_of_two_passes() {
             };
             let observations: Vec<_> = samples.iter().map(observation).collect();
             runtime.block_on(store.record(&observations, NOW)).unwrap();
-            let told = runtime.block_on(store.snapshot(&["m".into()], NOW)).unwrap()[0].measures.ttft_ms;
+            let got = runtime.block_on(store.snapshot(&["m".into()], NOW)).unwrap()[0].measures.ttft_ms;
             let n = samples.len() as f64;
             let mean = samples.iter().sum::<f64>() / n;
             let variance = samples.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
-            prop_assert!((told.mean - mean).abs() <= 1e-9 * mean.max(1.0), "{told:?}: mean {mean}");
-            prop_assert!((told.variance - variance).abs() <= 1e-7, "{told:?}: variance {variance}");
-            prop_assert!((told.n_eff - n).abs() <= 1e-9 * n, "{told:?}: {n} samples");
+            prop_assert!((got.mean - mean).abs() <= 1e-9 * mean.max(1.0), "{got:?}: mean {mean}");
+            prop_assert!((got.variance - variance).abs() <= 1e-7, "{got:?}: variance {variance}");
+            prop_assert!((got.n_eff - n).abs() <= 1e-9 * n, "{got:?}: {n} samples");
             Ok(())
         })
         .unwrap();

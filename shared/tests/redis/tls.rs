@@ -61,8 +61,8 @@ async fn a_server_is_spoken_to_over_tls_if_its_authority_is_trusted_and_the_pass
         ("the password is wrong", store(Some(&authority), &address("gateway:hunter2", "localhost"))),
         ("it expects TLS", store(None, &format!("redis://localhost:{port}"))),
     ] {
-        let StoreError(told) = bad.ping(super::NOW).await.expect_err(why);
-        assert!(!told.contains("hunter2") && !told.contains("s3cret"), "{why}: {told}");
+        let StoreError(why_not) = bad.ping(super::NOW).await.expect_err(why);
+        assert!(!why_not.contains("hunter2") && !why_not.contains("s3cret"), "{why}: {why_not}");
     }
     drop(redis);
 }

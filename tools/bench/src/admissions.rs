@@ -183,7 +183,7 @@ impl Rig {
                     QuotaAsk { window: month, requests: None, tokens: None, cost_nusd: Some(AMPLE * 1_000_000) },
                 ],
                 hold: HELD,
-                strict_hold: HELD,
+                upper_bound_hold: HELD,
                 lease_until_ms: self.now_ms + LEASE_MS,
             };
             let ticket = Ticket::new(ask.id);
@@ -219,8 +219,8 @@ impl Rig {
 
     /// A field of what the server tells of itself.
     async fn field(&self, section: &str, name: &str) -> anyhow::Result<String> {
-        let told = self.redis.ask(&["INFO", section]).await?;
-        let mut fields = told.lines().filter_map(|line| line.trim().split_once(':'));
+        let info = self.redis.ask(&["INFO", section]).await?;
+        let mut fields = info.lines().filter_map(|line| line.trim().split_once(':'));
         Ok(fields.find(|(field, _)| *field == name).with_context(|| format!("Redis tells no {name}"))?.1.to_owned())
     }
 }

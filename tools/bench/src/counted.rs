@@ -28,7 +28,7 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Figure>> {
     let pid = gateway.process.id();
     let mut figures = Vec::new();
     for (name, request) in asked::counted(&gateway) {
-        let amount = |most| Amount { connections: 1, most, time: Duration::from_secs(60) };
+        let amount = |max_requests| Amount { connections: 1, max_requests, time: Duration::from_secs(60) };
         load::send(&request, amount(WARM_UP)).await?;
         control("--zero", pid)?;
         let seen = load::send(&request, amount(COUNTED)).await?;
@@ -46,8 +46,8 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Figure>> {
 }
 
 fn control(what: &str, pid: u32) -> anyhow::Result<()> {
-    let told = Command::new("callgrind_control").args([what, &pid.to_string()]).output()?;
-    ensure!(told.status.success(), "callgrind_control {what}: {}", String::from_utf8_lossy(&told.stderr));
+    let output = Command::new("callgrind_control").args([what, &pid.to_string()]).output()?;
+    ensure!(output.status.success(), "callgrind_control {what}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 

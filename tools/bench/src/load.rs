@@ -25,7 +25,7 @@ pub(crate) struct Request {
 pub(crate) struct Amount {
     pub(crate) connections: usize,
     /// Requests on each connection, at most.
-    pub(crate) most: usize,
+    pub(crate) max_requests: usize,
     /// No request begins later than this.
     pub(crate) time: Duration,
 }
@@ -62,7 +62,7 @@ pub(crate) async fn send(request: &Request, amount: Amount) -> anyhow::Result<Se
     let until = Instant::now() + amount.time;
     let mut running = JoinSet::new();
     for wire in wires {
-        running.spawn(converse(wire, request.clone(), amount.most, until));
+        running.spawn(converse(wire, request.clone(), amount.max_requests, until));
     }
     let mut seen = Seen::default();
     while let Some(ended) = running.join_next().await {
@@ -71,9 +71,9 @@ pub(crate) async fn send(request: &Request, amount: Amount) -> anyhow::Result<Se
     Ok(seen)
 }
 
-async fn converse(mut wire: Wire, request: Request, most: usize, until: Instant) -> Seen {
+async fn converse(mut wire: Wire, request: Request, max_requests: usize, until: Instant) -> Seen {
     let mut seen = Seen::default();
-    for _ in 0..most {
+    for _ in 0..max_requests {
         let begun = Instant::now();
         if begun >= until {
             break;

@@ -10,15 +10,15 @@ use anyhow::Context;
 use std::path::Path;
 use std::time::Duration;
 
-const WARM_UP: Amount = Amount { connections: 16, most: usize::MAX, time: Duration::from_secs(2) };
+const WARM_UP: Amount = Amount { connections: 16, max_requests: usize::MAX, time: Duration::from_secs(2) };
 /// One connection: passes in which each kind of request has its turn, and of how many one is calm.
 const PASSES_OF_ONE: usize = 240;
 const ONE_IS_CALM_OF: usize = 10;
 /// A turn. The first requests find a fresh connection and a process that has slept: they do not count.
-const ONE: Amount = Amount { connections: 1, most: 55, time: Duration::from_secs(1) };
+const ONE: Amount = Amount { connections: 1, max_requests: 55, time: Duration::from_secs(1) };
 const FIRST: usize = 5;
-const SIXTEEN: Amount = Amount { connections: 16, most: usize::MAX, time: Duration::from_secs(3) };
-const STREAMS: Amount = Amount { connections: 32, most: 10, time: Duration::from_secs(5) };
+const SIXTEEN: Amount = Amount { connections: 16, max_requests: usize::MAX, time: Duration::from_secs(3) };
+const STREAMS: Amount = Amount { connections: 32, max_requests: 10, time: Duration::from_secs(5) };
 /// Passes of a load; the one that was disturbed least is reported.
 const PASSES: usize = 3;
 

@@ -82,7 +82,7 @@ impl Process {
     }
 
     /// What follows `label` in the first line that it prints and `label` stands in.
-    fn told(&mut self, label: &str) -> anyhow::Result<String> {
+    fn printed(&mut self, label: &str) -> anyhow::Result<String> {
         let lines = self.stdout.as_mut().context("its output is not read")?.lines();
         for line in lines {
             if let Some((_, rest)) = line?.split_once(label) {
@@ -138,7 +138,7 @@ impl Stage {
         let folder = Folder(std::env::temp_dir().join(format!("ai-gateway-bench-{}", std::process::id())));
         std::fs::create_dir_all(&folder.0)?;
         let mut double = Process::start(Command::new(programs.join("upstream-double")).stdout(Stdio::piped()))?;
-        let base_url = double.told("")?;
+        let base_url = double.printed("")?;
         std::fs::write(folder.0.join("gateway.toml"), CONFIG.replace("BASE_URL", &base_url))?;
         let redis = Redis::start(&[]).await.context("`tools/install/system` installs Redis")?;
         if let Some(cores) = cores {
@@ -253,8 +253,8 @@ fn settled<'a>(command: &'a mut Command, folder: &Path, data: &str) -> &'a mut C
 
 fn serve(command: &mut Command) -> anyhow::Result<Gateway> {
     let mut process = Process::start(command)?;
-    let address = address(&process.told("base URL")?)?;
-    let key = process.told("API key")?;
+    let address = address(&process.printed("base URL")?)?;
+    let key = process.printed("API key")?;
     Ok(Gateway { process, address, key })
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Billed {
 
 impl Billed {
     /// What a row or a receipt of the gateway's says, as so many requests.
-    pub(crate) fn told(requests: u64, tokens: &Value, cost_usd: &Value) -> Result<Self> {
+    pub(crate) fn of_json(requests: u64, tokens: &Value, cost_usd: &Value) -> Result<Self> {
         let count = |name: &str| tokens[name].as_u64().unwrap_or_default();
         let (input_tokens, output_tokens) = (count("input_tokens"), count("output_tokens"));
         Ok(Self { requests, input_tokens, output_tokens, cost_nusd: nusd(cost_usd)? })
@@ -86,7 +86,7 @@ impl Entry {
         Ok(Self {
             model: receipt["model"].as_str().map(str::to_owned),
             estimated: receipt["estimated"].as_bool().context("a receipt says whether it is an estimate")?,
-            billed: Billed::told(1, &receipt["usage"], &receipt["cost_usd"])?,
+            billed: Billed::of_json(1, &receipt["usage"], &receipt["cost_usd"])?,
         })
     }
 }
@@ -101,7 +101,7 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// `usage` as `/admin/tenants/{id}/usage` tells it, of what is `used` or `held`.
-    pub(crate) fn told(usage: &Value, which: &str) -> Result<Self> {
+    pub(crate) fn of_json(usage: &Value, which: &str) -> Result<Self> {
         let count = |unit: &str| usage[unit][which].as_u64().with_context(|| format!("{unit} {which}"));
         Ok(Self { requests: count("requests")?, tokens: count("tokens")?, nusd: nusd(&usage["cost_usd"][which])? })
     }
@@ -257,8 +257,8 @@ mod tests {
         assert_eq!(books_of(&calls, vec![entry(false, CALL), entry(false, OTHER)]).wrong(false), None);
         let less = Billed { output_tokens: CALL.output_tokens - 1, cost_nusd: CALL.cost_nusd - OUTPUT_NUSD, ..CALL };
         let more = Billed { output_tokens: OTHER.output_tokens + 1, cost_nusd: OTHER.cost_nusd + OUTPUT_NUSD, ..OTHER };
-        let told = books_of(&calls, vec![entry(false, less), entry(false, more)]).wrong(false).unwrap_or_default();
-        assert!(told.contains("not what a call is billed"), "{told}");
+        let found = books_of(&calls, vec![entry(false, less), entry(false, more)]).wrong(false).unwrap_or_default();
+        assert!(found.contains("not what a call is billed"), "{found}");
         let twice = vec![entry(false, CALL); 2];
         assert!(
             books_of(&[(CALL, 1), (OTHER, 1)], twice).wrong(true).is_some_and(|wrong| wrong.contains("than calls"))
@@ -273,7 +273,7 @@ mod tests {
         let table = [(requests - 1, tokens, nusd), (requests, tokens + 1, nusd), (requests, tokens, nusd - 1)];
         for (requests, tokens, nusd) in table {
             let books = Books { used: Counted { requests, tokens, nusd }, ..same.clone() };
-            assert!(books.store_differs(0).is_some_and(|told| told.contains("the store has")), "{:?}", books.used);
+            assert!(books.store_differs(0).is_some_and(|found| found.contains("the store has")), "{:?}", books.used);
             assert_eq!(books.store_differs(1), None, "what was in flight when the store was lost");
         }
         let lost = Books { used: Counted::default(), ..same };
@@ -294,8 +294,8 @@ mod tests {
     fn what_is_above_the_bill_without_a_flag_is_found() {
         let above = Billed { cost_nusd: CALL.cost_nusd + 1, ..CALL };
         let wrong = |books: Books| books.wrong(true).unwrap_or_default();
-        let told = wrong(books(2, vec![entry(false, CALL), entry(false, above)]));
-        assert!(told.contains("not what a call is billed"), "{told}");
+        let found = wrong(books(2, vec![entry(false, CALL), entry(false, above)]));
+        assert!(found.contains("not what a call is billed"), "{found}");
         // The same sum as with the flag, which was forgotten.
         let forgotten = Entry { estimated: false, ..entry(true, HELD) };
         assert!(wrong(books(2, vec![entry(false, CALL), forgotten])).contains("not what a call is billed"));
@@ -306,24 +306,24 @@ mod tests {
     #[test]
     fn a_call_without_a_receipt_is_found_though_the_totals_are_above_the_bill() {
         let (exact, lost) = (entry(false, CALL), entry(true, HELD));
-        let told = books(4, vec![exact.clone(), exact, lost.clone()]).wrong(true).unwrap_or_default();
-        assert!(told.contains("there are estimates of"), "{told}");
+        let found = books(4, vec![exact.clone(), exact, lost.clone()]).wrong(true).unwrap_or_default();
+        assert!(found.contains("there are estimates of"), "{found}");
         let less = Billed { cost_nusd: CALL.cost_nusd - 1, ..CALL };
-        let told = books(1, vec![entry(true, less)]).wrong(true).unwrap_or_default();
-        assert!(told.contains("there are estimates of"), "{told}");
+        let found = books(1, vec![entry(true, less)]).wrong(true).unwrap_or_default();
+        assert!(found.contains("there are estimates of"), "{found}");
     }
 
     #[test]
     fn totals_that_are_not_the_sum_of_their_receipts_are_found() {
         let mut books = books(2, vec![entry(false, CALL); 2]);
         books.receipts.as_mut().map(Vec::pop);
-        let told = books.wrong(false).unwrap_or_default();
-        assert!(told.contains("its receipts"), "{told}");
+        let found = books.wrong(false).unwrap_or_default();
+        assert!(found.contains("its receipts"), "{found}");
     }
 
     #[test]
     fn estimates_where_nobody_was_killed_are_found_even_if_they_are_right() {
-        let told = books(1, vec![entry(true, CALL)]).wrong(false).unwrap_or_default();
-        assert!(told.contains("no process was killed"), "{told}");
+        let found = books(1, vec![entry(true, CALL)]).wrong(false).unwrap_or_default();
+        assert!(found.contains("no process was killed"), "{found}");
     }
 }

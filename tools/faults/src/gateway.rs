@@ -41,8 +41,8 @@ fn build() -> Result<PathBuf> {
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
     // What cargo tells this program of its own package would have build scripts run again, and all that depends on them.
     for (name, _) in std::env::vars_os() {
-        let told = name.to_string_lossy();
-        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
             build.env_remove(&name);
         }
     }

@@ -88,12 +88,12 @@ async fn attacked(rig: &Rig) -> Result<Played> {
     must(peak_bytes <= most_bytes, format!("{peak_bytes} bytes of memory, of {most_bytes}"));
     let missing = TOLD.iter().filter(|status| !answers.contains_key(**status)).count();
     must(missing == 0, format!("not all that was meant to do harm has come: {answers:?}"));
-    let told: Vec<String> = answers.iter().map(|(status, count)| format!("{count} × {status}")).collect();
+    let statuses: Vec<String> = answers.iter().map(|(status, count)| format!("{count} × {status}")).collect();
     played.notes.push(format!(
         "p99 {before_ms:.1} ms before; {} MB of {}; the callers were told {}",
         peak_bytes / 1_000_000,
         most_bytes / 1_000_000,
-        told.join(", ")
+        statuses.join(", ")
     ));
     Ok(played)
 }
@@ -127,7 +127,7 @@ fn apart<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<impl Future<Output = Result<T>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (done, told) = oneshot::channel();
+    let (done, finished) = oneshot::channel();
     std::thread::spawn(move || {
         if side == Side::Callers {
             give_way()?;
@@ -135,7 +135,7 @@ fn apart<T: Send + 'static>(
         let _ = done.send(runtime.block_on(work));
         anyhow::Ok(())
     });
-    Ok(async { told.await.map_err(|_| anyhow!("a thread could not do its work")) })
+    Ok(async { finished.await.map_err(|_| anyhow!("a thread could not do its work")) })
 }
 
 /// Lowers the priority of this thread.
@@ -225,7 +225,7 @@ async fn harm(to: SocketAddr, keys: Arc<Vec<String>>, until: Instant) -> BTreeMa
     for number in 0..CONNECTIONS {
         let (keys, harms) = (keys.clone(), harms.clone());
         callers.spawn(async move {
-            let mut told: BTreeMap<String, u64> = BTreeMap::new();
+            let mut statuses: BTreeMap<String, u64> = BTreeMap::new();
             for round in 0.. {
                 let harm = &harms[(number + round) % harms.len()];
                 let status = match timeout(PATIENCE, do_harm(to, &keys[number % keys.len()], harm)).await {
@@ -233,17 +233,17 @@ async fn harm(to: SocketAddr, keys: Arc<Vec<String>>, until: Instant) -> BTreeMa
                     Ok(Err(_)) => "closed".to_owned(),
                     Err(_) => "nothing".to_owned(),
                 };
-                *told.entry(status).or_default() += 1;
+                *statuses.entry(status).or_default() += 1;
                 if timeout_at(until, sleep(REST)).await.is_err() {
                     break;
                 }
             }
-            told
+            statuses
         });
     }
     let mut all: BTreeMap<String, u64> = BTreeMap::new();
-    while let Some(Ok(told)) = callers.join_next().await {
-        told.into_iter().for_each(|(status, count)| *all.entry(status).or_default() += count);
+    while let Some(Ok(statuses)) = callers.join_next().await {
+        statuses.into_iter().for_each(|(status, count)| *all.entry(status).or_default() += count);
     }
     all
 }

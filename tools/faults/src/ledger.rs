@@ -87,7 +87,7 @@ async fn refused(rig: &Rig, allowed: fn(u64) -> Allowed, refusal: fn(&str, usize
         let front = stage.ledger_front.as_ref().context("a front of the ledger")?;
         for (seconds, one_in) in [(3, 4), (2, 1)] {
             let (refusals, mut writes) = (refusals.clone(), 0);
-            front.tell(move |operation| {
+            front.script(move |operation| {
                 let is_write =
                     ["Put", "Update", "Delete", "TransactWrite"].iter().any(|kind| operation.starts_with(kind));
                 writes += usize::from(is_write);
@@ -98,7 +98,7 @@ async fn refused(rig: &Rig, allowed: fn(u64) -> Allowed, refusal: fn(&str, usize
             });
             sleep(Duration::from_secs(seconds)).await;
         }
-        front.tell(|_| Fate::Pass);
+        front.script(|_| Fate::Pass);
         Ok(())
     })
     .await?;

@@ -64,7 +64,7 @@ pub fn scenarios() -> Vec<Scenario> {
 ///
 /// # Errors
 /// What all of them need cannot be started.
-pub async fn play(scenarios: &[Scenario], tell: impl Fn(&Scenario, &Figures)) -> anyhow::Result<Vec<Figures>> {
+pub async fn play(scenarios: &[Scenario], report: impl Fn(&Scenario, &Figures)) -> anyhow::Result<Vec<Figures>> {
     let rig = Rig::start().await?;
     let mut figures: Vec<Option<Figures>> = scenarios.iter().map(|_| None).collect();
     // Leases take a minute to end: other scenarios are played meanwhile.
@@ -78,12 +78,12 @@ pub async fn play(scenarios: &[Scenario], tell: impl Fn(&Scenario, &Figures)) ->
             Ok(played) => played.judged().await,
             Err(error) => Figures::failed(&error),
         };
-        tell(scenario, &shown);
+        report(scenario, &shown);
         figures[place] = Some(shown);
     }
     for (place, played) in waiting {
         let shown = played.judged().await;
-        tell(&scenarios[place], &shown);
+        report(&scenarios[place], &shown);
         figures[place] = Some(shown);
     }
     Ok(figures.into_iter().flatten().collect())

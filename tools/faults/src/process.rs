@@ -153,7 +153,7 @@ async fn kill_when(stage: &mut Stage, point: Heard, round: usize) -> Result<()> 
         victim.store.set(Manner::SwallowReplies);
     }
     if [Heard::LastByte, Heard::Settlement].contains(&point) {
-        victim.ledger.tell(|operation| if operation == WRITE { Fate::Stall } else { Fate::Pass });
+        victim.ledger.script(|operation| if operation == WRITE { Fate::Stall } else { Fate::Pass });
     }
     victim.ledger.asked();
     let mut client = JoinSet::new();
@@ -186,7 +186,7 @@ async fn kill_when(stage: &mut Stage, point: Heard, round: usize) -> Result<()> 
     stage.gateways[0].kill().await?;
     let victim = stage.victim.as_ref().context("a victim")?;
     victim.store.set(Manner::Pass);
-    victim.ledger.tell(|_| Fate::Pass);
+    victim.ledger.script(|_| Fate::Pass);
     let is_called = stage.double.counts().of(SLOW).calls > calls_before;
     ensure!(is_called == (point != Heard::Admission), "it was killed too late");
     stage.gateways[0] = stage.gateway(0).await?;

@@ -329,14 +329,14 @@ impl Stage {
             let usage = gateway.admin(&format!("GET /admin/tenants/{tenant}/usage"), "").await?;
             books.is_live &= usage.header("x-gateway-degraded").is_none();
             let usage = usage.json(200)?;
-            books.used = books.used.plus(Counted::told(&usage, "used")?);
-            books.held = books.held.plus(Counted::told(&usage, "held")?);
+            books.used = books.used.plus(Counted::of_json(&usage, "used")?);
+            books.held = books.held.plus(Counted::of_json(&usage, "held")?);
         }
         let mut ledger = Vec::new();
         let rows = gateway.admin("GET /admin/usage?group_by=tenant", "").await?.json(200)?;
         let rows = rows["data"].as_array().into_iter().flatten();
         for row in rows.filter(|row| self.tenants.iter().any(|tenant| row["tenant"] == **tenant)) {
-            ledger.push(Billed::told(row["requests"].as_u64().unwrap_or_default(), row, &row["cost_usd"])?);
+            ledger.push(Billed::of_json(row["requests"].as_u64().unwrap_or_default(), row, &row["cost_usd"])?);
         }
         books.ledger = ledger.into_iter().sum();
         if let Some(table) = &self.table {
@@ -387,8 +387,8 @@ impl Stage {
     pub(crate) async fn replay(&self) -> Result<usize> {
         let mut receipts = 0;
         for log in self.logs() {
-            let told = if self.logs_receipts { " receipt: receipt=" } else { "writes this receipt later" };
-            let missing = std::fs::read_to_string(&log)?.matches(told).count();
+            let mark = if self.logs_receipts { " receipt: receipt=" } else { "writes this receipt later" };
+            let missing = std::fs::read_to_string(&log)?.matches(mark).count();
             if missing > 0 && self.ledger_link.is_some() {
                 receipts += missing;
                 crate::gateway::run(&self.folder.0, &self.variables, &["replay", &log.display().to_string()]).await?;

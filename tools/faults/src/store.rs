@@ -68,8 +68,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         short("Redis: full, noeviction, for 2 s", "served degraded, then 503; what is in flight is settled", |rig| {
             Box::pin(play(rig, Kind::Redis, SHORT_S, down, async |stage| {
                 for settings in [["maxmemory-policy", "noeviction"], ["maxmemory", "1"], ["maxmemory", "0"]] {
-                    let told = stage.redis()?.ask(&["CONFIG", "SET", settings[0], settings[1]]).await?;
-                    ensure!(told == "OK", "{told}");
+                    let reply = stage.redis()?.ask(&["CONFIG", "SET", settings[0], settings[1]]).await?;
+                    ensure!(reply == "OK", "{reply}");
                     let pause = if settings[1] == "1" { Duration::from_secs(2) } else { Duration::ZERO };
                     sleep(pause).await;
                 }
@@ -231,8 +231,8 @@ async fn move_slot(stage: &mut Stage) -> Result<()> {
         }
         let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
         migrate.extend(keys.lines());
-        let told = source.ask(&migrate).await?;
-        ensure!(told == "OK" || told == "NOKEY", "{told}");
+        let reply = source.ask(&migrate).await?;
+        ensure!(reply == "OK" || reply == "NOKEY", "{reply}");
     }
     for node in [target, source].into_iter().chain(cluster.nodes()) {
         // Replicas do not take it, and need not.

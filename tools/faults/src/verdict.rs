@@ -75,11 +75,11 @@ impl Played {
         };
         let overspend = books.double().requests.saturating_sub(allowed.limit);
         // Whoever was served without the store was granted what the ledger had left, which lacks what was in flight.
-        let most = if seen.degraded > 0 { allowed.overspend.max(IN_FLIGHT) } else { allowed.overspend };
+        let max_overspend = if seen.degraded > 0 { allowed.overspend.max(IN_FLIGHT) } else { allowed.overspend };
         let mut must = |so: bool, what: String| problems.extend((!so).then_some(what));
-        must(overspend <= most, format!("{overspend} requests above the limit"));
+        must(overspend <= max_overspend, format!("{overspend} requests above the limit"));
         must(
-            books.used.requests + books.held.requests <= allowed.limit + most,
+            books.used.requests + books.held.requests <= allowed.limit + max_overspend,
             format!("the window counts {:?}", books.used),
         );
         must(books.held == Counted::default(), format!("{:?} are left held", books.held));

@@ -255,8 +255,8 @@ mod tests {
         let (local, ministack) = (DynamoDbLocal::start().await.unwrap(), Ministack::start().await.unwrap());
         let ports = [local.port(), ministack.port()];
         for port in ports {
-            let told = answer([127, 0, 0, 1].into(), port).unwrap();
-            assert!(told.starts_with("HTTP/1."), "{told}");
+            let reply = answer([127, 0, 0, 1].into(), port).unwrap();
+            assert!(reply.starts_with("HTTP/1."), "{reply}");
             if let Some(address) = outer_address() {
                 assert!(answer(address, port).unwrap_or_default().is_empty(), "{address}:{port} answers");
             }

@@ -99,7 +99,7 @@ impl Front {
     }
 
     /// From now on `script` decides, by the name of the operation.
-    pub fn tell(&self, script: impl FnMut(&str) -> Fate + Send + 'static) {
+    pub fn script(&self, script: impl FnMut(&str) -> Fate + Send + 'static) {
         lock(&self.state).script = Box::new(script);
     }
 

@@ -150,11 +150,11 @@ async fn carry(
             match now {
                 Manner::Swallow => continue,
                 Manner::SwallowReplies if direction == Direction::Back => continue,
-                Manner::ResetAfter(most) if direction == Direction::Back => {
-                    bytes.truncate(most.saturating_sub(replied));
+                Manner::ResetAfter(max_bytes) if direction == Direction::Back => {
+                    bytes.truncate(max_bytes.saturating_sub(replied));
                     replied += bytes.len();
                     to.write_all(&bytes).await?;
-                    if replied >= most {
+                    if replied >= max_bytes {
                         return Err(io::ErrorKind::ConnectionReset.into());
                     }
                 }

@@ -177,8 +177,8 @@ impl RedisCluster {
         create.extend(addresses.iter().map(String::as_str));
         let replicas = replicas.to_string();
         create.extend(["--cluster-replicas", &replicas, "--cluster-yes"]);
-        let told = cli(&create).await?;
-        ensure!(told.contains("All 16384 slots covered"), "the cluster was not created: {told}");
+        let text = cli(&create).await?;
+        ensure!(text.contains("All 16384 slots covered"), "the cluster was not created: {text}");
         let cluster = Self { nodes };
         cluster.wait_until_ready().await?;
         Ok(cluster)
@@ -258,8 +258,8 @@ impl RedisCluster {
         let slot: u16 = self.ask(&["CLUSTER", "KEYSLOT", key]).await?.parse()?;
         for (place, node) in self.nodes.iter().enumerate() {
             // id, address, flags, primary, ping, pong, epoch, link, slots …
-            let Ok(told) = node.ask(&["CLUSTER", "NODES"]).await else { continue };
-            let Some(own) = told.lines().find(|line| line.contains("myself")) else { continue };
+            let Ok(text) = node.ask(&["CLUSTER", "NODES"]).await else { continue };
+            let Some(own) = text.lines().find(|line| line.contains("myself")) else { continue };
             let serves = |range: &str| {
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
                 first.parse::<u16>().is_ok_and(|first| first <= slot)
@@ -290,9 +290,9 @@ fn spawn(port: u16, folder: &PathBuf, args: &[String]) -> Result<Child> {
 async fn cli(args: &[&str]) -> Result<String> {
     let output = Command::new("redis-cli").args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = timeout(READY_WITHIN, output).await.context("redis-cli does not end")?.context("redis-cli")?;
-    let told = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-    ensure!(output.status.success(), "redis-cli: {told} {}", String::from_utf8_lossy(&output.stderr));
-    Ok(told)
+    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    ensure!(output.status.success(), "redis-cli: {text} {}", String::from_utf8_lossy(&output.stderr));
+    Ok(text)
 }
 
 /// A port on which nobody listens, nor on the one that a cluster's node has besides.

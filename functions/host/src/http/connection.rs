@@ -490,10 +490,10 @@ mod tests {
             advance(Duration::from_millis(1)).await;
             connected.begun = Instant::now();
             connected.ending.send_replace(true);
-            let mut told = String::new();
+            let mut received = String::new();
             if before.starts_with("POST") {
-                connected.client.read_to_string(&mut told).await.unwrap();
-                assert!(told.contains("connection: close"), "{told}");
+                connected.client.read_to_string(&mut received).await.unwrap();
+                assert!(received.contains("connection: close"), "{received}");
             }
             assert_eq!(connected.closed().await, lasts, "{before}");
         }

@@ -22,11 +22,11 @@ const RESERVED_FILES: u64 = 64;
 /// A request being served has a connection of its client's and one to a provider.
 const FILES_PER_CONNECTION: u64 = 2;
 /// Where the system sets no bound, or does not tell.
-const MOST_CONNECTIONS: u64 = 1 << 20;
+const MAX_CONNECTIONS: u64 = 1 << 20;
 /// How long nothing is accepted after the system has refused to, for want of files or memory.
 const REST: Duration = Duration::from_millis(100);
 /// How often the same trouble is told.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// For what a connection keeps the gateway waiting; the first goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +48,7 @@ pub(super) struct Seats {
     state: Mutex<State>,
     /// There may be room for one more.
     changed: Notify,
-    told: [Mutex<Option<Instant>>; 2],
+    logged_at: [Mutex<Option<Instant>>; 2],
 }
 
 #[derive(Default)]
@@ -71,23 +71,23 @@ impl Seats {
     /// As many as the process may have open, or fewer if the configuration says so.
     pub(super) fn new(gateway: &Gateway) -> Arc<Self> {
         let files = std::fs::read_to_string("/proc/self/limits").ok().and_then(|limits| open_files(&limits));
-        let most = most_connections(files);
-        let wanted = gateway.config.server.max_connections.unwrap_or(most);
-        if wanted > most {
+        let max = max_connections(files);
+        let wanted = gateway.config.server.max_connections.unwrap_or(max);
+        if wanted > max {
             tracing::warn!(
                 max_connections = wanted,
                 files,
-                "the process may open too few files for so many connections; {most} it is"
+                "the process may open too few files for so many connections; {max} it is"
             );
         }
-        let limit = usize::try_from(wanted.min(most)).unwrap_or(usize::MAX);
+        let limit = usize::try_from(wanted.min(max)).unwrap_or(usize::MAX);
         Self::limited(limit, gateway.connections.clone(), gateway.clock.clone())
     }
 
     pub(super) fn limited(limit: usize, connections: Arc<Connections>, clock: Arc<dyn Clock>) -> Arc<Self> {
         connections.allow(limit);
-        let told = Default::default();
-        Arc::new(Self { limit, connections, clock, state: Mutex::default(), changed: Notify::new(), told })
+        let logged_at = Default::default();
+        Arc::new(Self { limit, connections, clock, state: Mutex::default(), changed: Notify::new(), logged_at })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -112,7 +112,7 @@ impl Seats {
                 // It was gone before it was there.
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    if self.may_tell(Trouble::Accepting) {
+                    if self.may_log(Trouble::Accepting) {
                         tracing::error!(%error, open = self.open(), "no connection can be accepted");
                     }
                     self.state().have_one_leave();
@@ -125,7 +125,7 @@ impl Seats {
                 return (accepted, seat);
             }
             self.connections.note_full(self.clock.now_ms());
-            if self.may_tell(Trouble::Limit) {
+            if self.may_log(Trouble::Limit) {
                 tracing::warn!(
                     limit = self.limit,
                     "the limit of connections is reached: those that wait longest for their clients are closed for new ones"
@@ -150,11 +150,11 @@ impl Seats {
     }
 
     /// Whether this trouble was not told within the last minute; it counts as told then.
-    fn may_tell(&self, trouble: Trouble) -> bool {
-        let mut told = self.told[trouble as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        let may = told.is_none_or(|at| at.elapsed() >= TOLD_EVERY);
+    fn may_log(&self, trouble: Trouble) -> bool {
+        let mut logged_at = self.logged_at[trouble as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let may = logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY);
         if may {
-            *told = Some(Instant::now());
+            *logged_at = Some(Instant::now());
         }
         may
     }
@@ -239,9 +239,9 @@ fn is_the_clients(error: &io::Error) -> bool {
 }
 
 /// How many connections a process that may open so many files may have.
-fn most_connections(files: Option<u64>) -> u64 {
-    let most = |files: u64| files.saturating_sub(RESERVED_FILES.min(files / 2)) / FILES_PER_CONNECTION;
-    files.map_or(MOST_CONNECTIONS, most).clamp(1, MOST_CONNECTIONS)
+fn max_connections(files: Option<u64>) -> u64 {
+    let max = |files: u64| files.saturating_sub(RESERVED_FILES.min(files / 2)) / FILES_PER_CONNECTION;
+    files.map_or(MAX_CONNECTIONS, max).clamp(1, MAX_CONNECTIONS)
 }
 
 /// How many files a process may open, by Linux' table of its limits.
@@ -278,8 +278,9 @@ mod tests {
             let mut next = Box::pin(seated(&seats, None));
             assert!(next.as_mut().now_or_never().is_none(), "it waits until that one has gone");
             assert!(next.as_mut().now_or_never().is_none(), "and no other one goes for it");
-            let told: Vec<usize> = (0..4).filter(|&place| all[place].as_ref().is_some_and(Seat::has_to_go)).collect();
-            assert_eq!(told, [leaves]);
+            let leaving: Vec<usize> =
+                (0..4).filter(|&place| all[place].as_ref().is_some_and(Seat::has_to_go)).collect();
+            assert_eq!(leaving, [leaves]);
             all[leaves] = None;
             all[leaves] = Some(next.await);
             assert_eq!(seats.open(), 4);
@@ -331,13 +332,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_trouble_is_told_once_a_minute() {
         let seats = seats(1);
-        let mut told = Vec::new();
+        let mut logged = Vec::new();
         for _ in 0..7 {
-            told.push(seats.may_tell(Trouble::Limit));
-            tokio::time::advance(TOLD_EVERY / 3).await;
+            logged.push(seats.may_log(Trouble::Limit));
+            tokio::time::advance(LOG_EVERY / 3).await;
         }
-        assert_eq!(told, [true, false, false, true, false, false, true]);
-        assert!(seats.may_tell(Trouble::Accepting));
+        assert_eq!(logged, [true, false, false, true, false, false, true]);
+        assert!(seats.may_log(Trouble::Accepting));
     }
 
     #[test]
@@ -348,10 +349,10 @@ mod tests {
         assert_eq!(open_files(limits), Some(256));
         assert_eq!(open_files(&limits.replace("256   ", "unlimited")), None);
         assert_eq!(open_files(""), None);
-        for (files, most) in
-            [(Some(256), 96), (Some(1024), 480), (Some(64), 16), (Some(3), 1), (Some(0), 1), (None, MOST_CONNECTIONS)]
+        for (files, max) in
+            [(Some(256), 96), (Some(1024), 480), (Some(64), 16), (Some(3), 1), (Some(0), 1), (None, MAX_CONNECTIONS)]
         {
-            assert_eq!(most_connections(files), most, "{files:?}");
+            assert_eq!(max_connections(files), max, "{files:?}");
         }
     }
 }

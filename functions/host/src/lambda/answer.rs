@@ -8,7 +8,7 @@ use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use gateway_core::error::{Error, Family, Told};
+use gateway_core::error::{Error, Family, HttpError};
 use gateway_core::id::RequestId;
 use gateway_core::wire::openai::error::envelope;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -89,7 +89,7 @@ pub(super) fn prelude(status: StatusCode, headers: &HeaderMap, transport: Transp
 /// The whole answer as one document.
 pub(super) async fn document(answer: Response<Body>, transport: Transport) -> Vec<u8> {
     let (mut head, body) = answer.into_parts();
-    let told = match collect(body).await {
+    let http = match collect(body).await {
         Ok(Some(body)) => {
             let document = write(head.status, &head.headers, &body, transport);
             if document.len() <= LIMIT_BYTES {
@@ -100,13 +100,13 @@ pub(super) async fn document(answer: Response<Body>, transport: Transport) -> Ve
         Ok(None) => too_large(),
         Err(error) => {
             tracing::error!(%error, "the body of an answer broke off");
-            Error::Internal(error.to_string()).told()
+            Error::Internal(error.to_string()).to_http()
         }
     };
-    let body = envelope(&told, head.headers.get("x-request-id").and_then(|id| id.to_str().ok()));
+    let body = envelope(&http, head.headers.get("x-request-id").and_then(|id| id.to_str().ok()));
     head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.headers.remove(header::CONTENT_ENCODING);
-    let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(http.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     write(status, &head.headers, &body, transport)
 }
 
@@ -120,8 +120,8 @@ fn write(status: StatusCode, headers: &HeaderMap, body: &[u8], transport: Transp
 
 /// The answer of a handler that panicked.
 pub(super) fn internal_error() -> Response<Body> {
-    let told = Error::Internal("a handler panicked".into()).told();
-    let mut answer = Response::new(Body::from(envelope(&told, None)));
+    let http = Error::Internal("a handler panicked".into()).to_http();
+    let mut answer = Response::new(Body::from(envelope(&http, None)));
     *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
@@ -129,9 +129,9 @@ pub(super) fn internal_error() -> Response<Body> {
 
 /// The answer to a request that the router cannot be asked.
 pub(super) fn refusal(error: &Error, now_ms: u64) -> Response<Body> {
-    let (told, id) = (error.told(), RequestId::new(now_ms).to_string());
-    let mut answer = Response::new(Body::from(envelope(&told, Some(&id))));
-    *answer.status_mut() = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let (http, id) = (error.to_http(), RequestId::new(now_ms).to_string());
+    let mut answer = Response::new(Body::from(envelope(&http, Some(&id))));
+    *answer.status_mut() = StatusCode::from_u16(http.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
         .headers_mut()
@@ -152,8 +152,8 @@ async fn collect(mut body: Body) -> Result<Option<Bytes>, axum::Error> {
     Ok(fits.then(|| kept.freeze()))
 }
 
-fn too_large() -> Told {
-    Told {
+fn too_large() -> HttpError {
+    HttpError {
         status: 502,
         code: "answer_too_large".into(),
         family: Family::Server,
@@ -242,11 +242,11 @@ mod tests {
         // As it stands; only after escaping; only as base64.
         for body in [vec![b'a'; LIMIT_BYTES + 1], vec![b'"'; LIMIT_BYTES / 2 + 1], vec![0xff; LIMIT_BYTES * 3 / 4 + 1]]
         {
-            let told = read(answer(body), Transport::HttpApi).await;
-            let error: Value = serde_json::from_str(told["body"].as_str().unwrap()).unwrap();
-            assert_eq!((&told["statusCode"], &error["error"]["code"]), (&json!(502), &json!("answer_too_large")));
-            assert_eq!((&error["request_id"], &told["headers"]["x-request-id"]), (&json!("r-1"), &json!("r-1")));
-            assert_eq!(told["headers"]["content-type"], "application/json");
+            let reply = read(answer(body), Transport::HttpApi).await;
+            let error: Value = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
+            assert_eq!((&reply["statusCode"], &error["error"]["code"]), (&json!(502), &json!("answer_too_large")));
+            assert_eq!((&error["request_id"], &reply["headers"]["x-request-id"]), (&json!("r-1"), &json!("r-1")));
+            assert_eq!(reply["headers"]["content-type"], "application/json");
         }
         let just = read(answer(vec![b'a'; LIMIT_BYTES - 1024]), Transport::HttpApi).await;
         assert_eq!((&just["statusCode"], just["body"].as_str().unwrap().len()), (&json!(200), LIMIT_BYTES - 1024));
@@ -256,8 +256,8 @@ mod tests {
     async fn a_body_that_breaks_off_is_never_told_as_complete() {
         let broken =
             Body::from_stream(futures_util::stream::iter([Ok("{\"half\":"), Err(std::io::Error::other("reset"))]));
-        let told = read(answer(broken), Transport::Rest).await;
-        assert_eq!(told["statusCode"], 500);
-        assert!(!told.to_string().contains("half") && !told.to_string().contains("reset"), "{told}");
+        let reply = read(answer(broken), Transport::Rest).await;
+        assert_eq!(reply["statusCode"], 500);
+        assert!(!reply.to_string().contains("half") && !reply.to_string().contains("reset"), "{reply}");
     }
 }

@@ -478,9 +478,9 @@ mod tests {
             let many = json!({"headers": {"x-fine": "1"}, "multiValueHeaders": headers});
             let events = [rest(&json!({"headers": headers})), rest(&many), v2(&json!({"headers": headers}))];
             for event in events {
-                let told = read(&event).request.unwrap_err().told();
-                assert_eq!((told.status, told.param.as_deref()), (400, Some(name)), "{event}");
-                assert!(!told.message.contains("secret"), "{}", told.message);
+                let http = read(&event).request.unwrap_err().to_http();
+                assert_eq!((http.status, http.param.as_deref()), (400, Some(name)), "{event}");
+                assert!(!http.message.contains("secret"), "{}", http.message);
             }
         }
     }
@@ -505,9 +505,9 @@ mod tests {
             (json!({"body": "%%%", "isBase64Encoded": true}), "The body is declared as base64"),
             (json!({"path": format!("/{}", "x".repeat(70_000))}), "The path and the query are too long"),
         ] {
-            let told = read(&rest(&changes)).request.unwrap_err().told();
-            assert_eq!(told.status, 400);
-            assert!(told.message.starts_with(reason), "{}", told.message);
+            let http = read(&rest(&changes)).request.unwrap_err().to_http();
+            assert_eq!(http.status, 400);
+            assert!(http.message.starts_with(reason), "{}", http.message);
         }
     }
 

@@ -27,7 +27,7 @@ use std::pin::pin;
 use tower_service::Service;
 
 /// A process that cannot reach the Runtime API this many times in a row is of no use; Lambda will start another.
-const MOST_FAILURES_IN_A_ROW: u32 = 3;
+const MAX_FAILURES_IN_A_ROW: u32 = 3;
 
 /// Answers invocations that the Runtime API at `runtime_api` (`host:port`) hands out, one after the other, by `router`,
 /// until `shutdown` resolves; an invocation that runs then is finished first.
@@ -59,7 +59,7 @@ pub async fn serve(
             Err(error) => {
                 tracing::warn!(%error, "no invocation could be taken from Lambda");
                 failures += 1;
-                if failures == MOST_FAILURES_IN_A_ROW {
+                if failures == MAX_FAILURES_IN_A_ROW {
                     return Err(anyhow::Error::from_boxed(error).context("the Lambda Runtime API does not answer"));
                 }
             }

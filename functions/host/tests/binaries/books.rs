@@ -49,18 +49,18 @@ async fn drive(gateway: &Function, key: &str, bill: &mut Bill) -> Vec<String> {
     let (mut ids, mut asked) = (Vec::new(), HashSet::new());
     for name in data_plane_events() {
         let event = event(&name, key);
-        let told = gateway.ask(&event).await;
-        assert_eq!(told.status, 200, "{name}: {told:?}");
+        let reply = gateway.ask(&event).await;
+        assert_eq!(reply.status, 200, "{name}: {reply:?}");
         match name.as_str() {
-            "rest-health" | "http-api-health" => assert_eq!(told.json(), json!({"status": "ok"})),
+            "rest-health" | "http-api-health" => assert_eq!(reply.json(), json!({"status": "ok"})),
             "rest-models" | "rest-stage-named-v1" | "function-url-models" => {
-                let models = told.json()["data"].as_array().unwrap().clone();
+                let models = reply.json()["data"].as_array().unwrap().clone();
                 for expected in ["auto", "cheap", "reasoning", "sim/cheap"] {
                     assert!(models.iter().any(|model| model["id"] == expected), "{name}: no {expected}");
                 }
             }
             "http-api-stage-route" => {
-                let decision = told.json();
+                let decision = reply.json();
                 assert_eq!(decision["intent"]["name"], "architecture_review");
                 assert_eq!(
                     (&decision["tier"], &decision["candidates"][0]["model"]),
@@ -90,11 +90,11 @@ async fn drive(gateway: &Function, key: &str, bill: &mut Bill) -> Vec<String> {
                     ("x-gateway-upgraded", "false"),
                     ("x-ratelimit-limit-requests", "600"),
                 ] {
-                    assert_eq!(told.header(header), expected, "{name}: {header}");
+                    assert_eq!(reply.header(header), expected, "{name}: {header}");
                 }
                 let text = if name.ends_with("stream") {
-                    let (chunks, last) = told.events();
-                    for (header, value) in told.headers.as_object().unwrap() {
+                    let (chunks, last) = reply.events();
+                    for (header, value) in reply.headers.as_object().unwrap() {
                         let is_final = header.starts_with("x-gateway-") || header == "x-request-id";
                         assert!(!is_final || last[header] == *value, "{name}: {header} in {last}");
                     }
@@ -102,14 +102,14 @@ async fn drive(gateway: &Function, key: &str, bill: &mut Bill) -> Vec<String> {
                     let delta = |chunk: &Value| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
                     chunks.iter().filter_map(delta).collect()
                 } else {
-                    let answer = told.json();
-                    assert_eq!(answer["model"], told.headers["x-gateway-model"]);
-                    bill.add(&told.headers, &answer);
+                    let answer = reply.json();
+                    assert_eq!(answer["model"], reply.headers["x-gateway-model"]);
+                    bill.add(&reply.headers, &answer);
                     answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
                 };
                 let topic = if is_hard { "scalable chat system" } else { "What is an API" };
                 assert!(text.contains(topic), "{name}: {text}");
-                ids.push(told.header("x-request-id").to_owned());
+                ids.push(reply.header("x-request-id").to_owned());
             }
             new => panic!("nothing is expected of events/{new}.json"),
         }
@@ -126,10 +126,10 @@ async fn drive(gateway: &Function, key: &str, bill: &mut Bill) -> Vec<String> {
         (with_body("{", event("rest-chat-stream", key)), 400, "invalid_request"),
         (with_body("{", event("http-api-chat", key)), 400, "invalid_request"),
     ] {
-        let told = gateway.ask(&bad).await;
-        let body = told.json();
-        assert_eq!((told.status, &body["error"]["code"]), (status, &json!(code)), "{body}");
-        assert_eq!(body["request_id"], told.headers["x-request-id"]);
+        let reply = gateway.ask(&bad).await;
+        let body = reply.json();
+        assert_eq!((reply.status, &body["error"]["code"]), (status, &json!(code)), "{body}");
+        assert_eq!(body["request_id"], reply.headers["x-request-id"]);
     }
     ids
 }
@@ -162,10 +162,10 @@ async fn both_functions_answer_every_event_and_what_one_life_wrote_the_next_one_
         // The mode that nobody set is `buffered`: now the same events are answered whole, streams too.
         let gateway = folder.start("gateway", &[]).await;
         for id in &ids {
-            let told = gateway.ask(&at(&format!("/v1/receipts/{id}"), event("rest-models", &key))).await;
-            let receipt = told.json();
+            let reply = gateway.ask(&at(&format!("/v1/receipts/{id}"), event("rest-models", &key))).await;
+            let receipt = reply.json();
             assert_eq!(
-                (told.status, &receipt["id"], &receipt["tenant"]),
+                (reply.status, &receipt["id"], &receipt["tenant"]),
                 (200, &json!(id), &json!("acme")),
                 "{receipt}"
             );

@@ -31,26 +31,26 @@ async fn finish(ledger: &Shared, key: &IdempotencyKey, request: RequestId, answe
 
 pub async fn a_grant_is_given_while_all_that_was_taken_fits(ledger: Shared) {
     let (day, next) = (Window::day(MIDNIGHT_MS, 0), Window::day(MIDNIGHT_MS + DAY_MS, 0));
-    let most = amounts(10, 100, u64::MAX);
+    let max = amounts(10, 100, u64::MAX);
     let steps = [
         // tenant, window, more, most, whether it is given
-        ("acme", day, amounts(11, 0, 0), most, false),
-        ("acme", day, amounts(4, 60, u64::MAX), most, true),
-        ("acme", day, amounts(4, 41, 0), most, false),
-        ("acme", day, amounts(7, 0, 0), most, false),
-        ("acme", day, amounts(6, 40, 0), most, true),
-        ("acme", day, amounts(0, 0, 0), most, true),
-        ("acme", day, amounts(0, 1, 0), most, false),
+        ("acme", day, amounts(11, 0, 0), max, false),
+        ("acme", day, amounts(4, 60, u64::MAX), max, true),
+        ("acme", day, amounts(4, 41, 0), max, false),
+        ("acme", day, amounts(7, 0, 0), max, false),
+        ("acme", day, amounts(6, 40, 0), max, true),
+        ("acme", day, amounts(0, 0, 0), max, true),
+        ("acme", day, amounts(0, 1, 0), max, false),
         // The most may change meanwhile: what was taken stays taken.
         ("acme", day, amounts(0, 0, 0), amounts(9, 100, u64::MAX), false),
         ("acme", day, amounts(5, 50, 0), amounts(15, 150, u64::MAX), true),
-        ("acme", day, amounts(0, 0, 0), most, false),
-        ("acme", next, amounts(10, 100, 0), most, true),
-        ("acm", day, amounts(10, 100, 0), most, true),
-        ("acm", day, amounts(1, 0, 0), most, false),
+        ("acme", day, amounts(0, 0, 0), max, false),
+        ("acme", next, amounts(10, 100, 0), max, true),
+        ("acm", day, amounts(10, 100, 0), max, true),
+        ("acm", day, amounts(1, 0, 0), max, false),
     ];
-    for (step, (tenant, window, more, most, is_given)) in steps.into_iter().enumerate() {
-        assert_eq!(ledger.grant(tenant, &window, more, most).await.unwrap(), is_given, "step {step}");
+    for (step, (tenant, window, more, max, is_given)) in steps.into_iter().enumerate() {
+        assert_eq!(ledger.grant(tenant, &window, more, max).await.unwrap(), is_given, "step {step}");
     }
     assert_eq!(totals(&ledger, "acme", day).await, times(0), "a grant is not usage");
 }
@@ -111,9 +111,9 @@ pub async fn of_many_claims_at_once_one_is_fresh(ledger: Shared) {
         let (ledger, key) = (ledger.clone(), key.clone());
         askers.spawn(async move { begin(&ledger, &key, RequestId::new(MIDNIGHT_MS + n), MIDNIGHT_MS).await });
     }
-    let told = askers.join_all().await;
-    assert_eq!(told.iter().filter(|begun| **begun == Begun::Fresh).count(), 1, "{told:?}");
-    assert_eq!(told.iter().filter(|begun| **begun == Begun::Running).count(), 11, "{told:?}");
+    let begun = askers.join_all().await;
+    assert_eq!(begun.iter().filter(|begun| **begun == Begun::Fresh).count(), 1, "{begun:?}");
+    assert_eq!(begun.iter().filter(|begun| **begun == Begun::Running).count(), 11, "{begun:?}");
 }
 
 pub async fn a_claim_ends_with_its_lease(ledger: Shared) {
@@ -125,8 +125,8 @@ pub async fn a_claim_ends_with_its_lease(ledger: Shared) {
     assert_eq!(other_body, Begun::Fresh, "at its end, even for another body");
     assert_eq!(begin(&ledger, &key, third, now_ms + 60_001).await, Begun::Mismatch, "the body is now the second's");
     finish(&ledger, &key, first, Some(&Bytes::from_static(b"late")), now_ms + 60_002).await;
-    let told = ledger.begin(&key, [8; 32], third, now_ms + 120_000, now_ms + 60_003).await.unwrap();
-    assert_eq!(told, Begun::Running, "the first one's answer comes too late");
+    let begun = ledger.begin(&key, [8; 32], third, now_ms + 120_000, now_ms + 60_003).await.unwrap();
+    assert_eq!(begun, Begun::Running, "the first one's answer comes too late");
     // Nobody took it over, so that an answer after the lease still counts.
     let key = idempotency_key("acme", 2);
     assert_eq!(begin(&ledger, &key, first, now_ms).await, Begun::Fresh);

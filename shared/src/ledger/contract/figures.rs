@@ -47,8 +47,8 @@ impl Draws {
     /// As many short ones as long ones, from none to days.
     #[allow(clippy::cast_precision_loss)]
     fn ms(&mut self) -> f64 {
-        let most = 10_u64.pow(u32::try_from(self.below(12)).unwrap());
-        self.below(most) as f64 / 1000.0
+        let max = 10_u64.pow(u32::try_from(self.below(12)).unwrap());
+        self.below(max) as f64 / 1000.0
     }
 
     fn receipt(&mut self) -> Receipt {

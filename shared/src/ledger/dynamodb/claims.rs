@@ -25,12 +25,12 @@ const PARTS_AT_ONCE: usize = 8;
 
 #[async_trait]
 impl Claims for DynamoLedger {
-    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, most: Amounts) -> Result<bool, LedgerError> {
-        if more.minus(most) != Amounts::default() {
+    async fn grant(&self, tenant: &str, window: &Window, more: Amounts, max: Amounts) -> Result<bool, LedgerError> {
+        if more.minus(max) != Amounts::default() {
             return Ok(false);
         }
         // A condition cannot add, so it compares what is taken with what may be taken before this.
-        let room = most.minus(more);
+        let room = max.minus(more);
         let key = Key::alone(format!("GRANT#{tenant}#{}", window.key()));
         let add = "SET expires_s = :expires_s ADD requests :requests, tokens :tokens, cost_nusd :cost_nusd";
         let fits = "attribute_not_exists(pk) OR (requests <= :requests_room AND tokens <= :tokens_room \

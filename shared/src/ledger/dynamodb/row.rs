@@ -215,27 +215,27 @@ mod tests {
 
     /// As much as ten million receipts can add up to, in everything that a row counts.
     fn full(place: &Place) -> Tally {
-        let most = u64::try_from(APART).unwrap() - 1;
+        let max = u64::try_from(APART).unwrap() - 1;
         let spread = |scale: Scale| Spread {
-            sum_us: most * 10_000_000_000,
-            buckets: (scale.0..=scale.1).map(|bucket| (bucket, most)).collect(),
+            sum_us: max * 10_000_000_000,
+            buckets: (scale.0..=scale.1).map(|bucket| (bucket, max)).collect(),
         };
         let calls = Calls {
-            requests: most,
-            failures: most,
-            latency_us: most * 10_000_000_000,
-            latency_us2: u128::from(most) * 10_u128.pow(20),
-            first_tokens: most,
-            ttft_us: most * 10_000_000_000,
+            requests: max,
+            failures: max,
+            latency_us: max * 10_000_000_000,
+            latency_us2: u128::from(max) * 10_u128.pow(20),
+            first_tokens: max,
+            ttft_us: max * 10_000_000_000,
         };
         Tally {
             counts: Counts {
-                requests: most,
-                cache_hits: most,
-                errors: most,
-                failovers: most,
-                upgrades: most,
-                outages: most,
+                requests: max,
+                cache_hits: max,
+                errors: max,
+                failovers: max,
+                upgrades: max,
+                outages: max,
                 input_tokens: u64::MAX,
                 output_tokens: u64::MAX,
                 cost_nusd: u64::MAX,

@@ -58,7 +58,7 @@ impl Claims {
         Ok(Self { database: FileDatabase::open(&folder.join("claims.redb"), CACHE_BYTES, tables).map_err(cannot)? })
     }
 
-    pub(super) fn grant(&self, tenant: &str, window: &str, more: Amounts, most: Amounts) -> Result<bool, LedgerError> {
+    pub(super) fn grant(&self, tenant: &str, window: &str, more: Amounts, max: Amounts) -> Result<bool, LedgerError> {
         self.database.write(|change| {
             let mut grants = change.open_table(GRANTS)?;
             let taken: Amounts = match grants.get((tenant, window))? {
@@ -66,7 +66,7 @@ impl Claims {
                 None => Amounts::default(),
             };
             let taken = taken.plus(more);
-            let fits = taken.minus(most) == Amounts::default();
+            let fits = taken.minus(max) == Amounts::default();
             if fits {
                 grants.insert((tenant, window), json(&taken)?.as_slice())?;
             }
@@ -104,7 +104,7 @@ impl Claims {
         let place = (&*key.tenant, &key.hash);
         let known = |taken: &Taken| taken.begun_at_ms.saturating_add(KEEP_MS) > now_ms;
         let free = |taken: &Taken| !known(taken) || (!taken.done && taken.lease_until_ms <= now_ms);
-        let told = |taken: &Taken| -> Result<Option<Begun>, LedgerError> {
+        let begun_by = |taken: &Taken| -> Result<Option<Begun>, LedgerError> {
             Ok(match taken {
                 taken if free(taken) => None,
                 taken if taken.body != body => Some(Begun::Mismatch),
@@ -117,13 +117,13 @@ impl Claims {
         let taken = self.database.read(|read| -> Result<Option<Taken>, LedgerError> {
             read.open_table(KEYS)?.get(place)?.map(|json| parse(json.value())).transpose()
         })?;
-        if let Some(begun) = taken.as_ref().map(told).transpose()?.flatten() {
+        if let Some(begun) = taken.as_ref().map(begun_by).transpose()?.flatten() {
             return Ok(begun);
         }
         self.database.write(|change| {
             let (mut keys, mut answers) = (change.open_table(KEYS)?, change.open_table(ANSWERS)?);
             if let Some(json) = keys.get(place)?
-                && let Some(begun) = told(&parse(json.value())?)?
+                && let Some(begun) = begun_by(&parse(json.value())?)?
             {
                 return Ok(begun);
             }

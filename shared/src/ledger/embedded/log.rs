@@ -131,7 +131,7 @@ impl Stretch {
 
     /// Puts its receipts into the log of the process, once: a power cut, or the end of the process where the file is
     /// deleted, would take them along. Replayed, each counts once.
-    pub(super) fn tell(&self, fault: &DiskFault) {
+    pub(super) fn log_receipts(&self, fault: &DiskFault) {
         if self.is_suspect {
             return;
         }
@@ -344,7 +344,7 @@ impl Log {
         fault: DiskFault,
     ) {
         for stretch in stretches {
-            stretch.tell(&fault);
+            stretch.log_receipts(&fault);
             if Arc::ptr_eq(&stretch.file, &self.file) {
                 self.is_suspect = true;
             } else {

@@ -74,7 +74,7 @@ impl Left {
 
 /// What a call of each candidate may use at most.
 fn bounds(work: &Work<'_>, models: &[Arc<Model>]) -> Vec<Amounts> {
-    let input_tokens = InputEstimate::of(&work.request.facts).strict_tokens;
+    let input_tokens = InputEstimate::of(&work.request.facts).upper_bound_tokens;
     models.iter().map(|model| Amounts { requests: 1, ..worst_case(&work.request.facts, model, input_tokens) }).collect()
 }
 
@@ -91,25 +91,25 @@ pub(crate) async fn leave_out(
         return Ok(false);
     }
     let left = Left::read(work, quotas, now_ms).await?;
-    Ok(keep_only(work, decision, quota.limit_name(), |most| left.fits(most)))
+    Ok(keep_only(work, decision, quota.limit_name(), |amounts| left.fits(amounts)))
 }
 
 /// The same without the store, of which only the ledger knows what is left: the candidates that need least are kept.
 pub(crate) fn leave_out_all_but_the_cheapest(work: &mut Work<'_>, decision: &mut Decision) -> bool {
-    let by_cost = |most: &Amounts| (most.cost_nusd, most.tokens);
+    let by_cost = |amounts: &Amounts| (amounts.cost_nusd, amounts.tokens);
     let Some(least) = bounds(work, &decision.candidates).into_iter().min_by_key(by_cost) else { return false };
-    has_choice(work, decision) && keep_only(work, decision, "the outage share", |most| most == least)
+    has_choice(work, decision) && keep_only(work, decision, "the outage share", |amounts| amounts == least)
 }
 
 fn has_choice(work: &Work<'_>, decision: &Decision) -> bool {
     let bounds = bounds(work, &decision.candidates);
-    decision.unsure || bounds.iter().any(|most| *most != bounds[0])
+    decision.unsure || bounds.iter().any(|amounts| *amounts != bounds[0])
 }
 
 /// Leaves out the classifier, and the candidates that do not fit; answers whether some are left.
 fn keep_only(work: &mut Work<'_>, decision: &mut Decision, what: &str, fits: impl Fn(Amounts) -> bool) -> bool {
     let bounds = bounds(work, &decision.candidates);
-    if !bounds.iter().any(|most| fits(*most)) {
+    if !bounds.iter().any(|amounts| fits(*amounts)) {
         return false;
     }
     if std::mem::take(&mut decision.unsure) {

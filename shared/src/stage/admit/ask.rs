@@ -78,10 +78,10 @@ pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Ad
     let allowance =
         if decision.unsure { work.gateway.classifier.allowance(&work.request.facts) } else { Amounts::default() };
     let hold = |input_tokens| {
-        let most = most_expensive(
+        let worst = most_expensive(
             decision.candidates.iter().map(|model| worst_case(&work.request.facts, model, input_tokens)),
         );
-        Amounts { requests: 1, ..most.plus(allowance) }
+        Amounts { requests: 1, ..worst.plus(allowance) }
     };
     let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
     Admission {
@@ -93,8 +93,8 @@ pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Ad
         rate_tokens: rate_tokens(&work.request.facts, input),
         concurrency: limits.concurrency,
         quotas: quota_windows(tenant, now_ms).into_iter().map(|window| quota_ask(limits, window)).collect(),
-        hold: hold(input.likely_tokens),
-        strict_hold: hold(input.strict_tokens),
+        hold: hold(input.estimated_tokens),
+        upper_bound_hold: hold(input.upper_bound_tokens),
         lease_until_ms: work.lease_until_ms(now_ms),
     }
 }

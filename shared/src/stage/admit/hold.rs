@@ -31,14 +31,14 @@ pub(crate) type KnownHealth = Vec<(Arc<str>, ModelHealth)>;
 /// Why a request was not let in.
 pub(crate) enum Refused {
     /// What the client is told.
-    Told(Error),
+    Final(Error),
     /// The store did not answer.
     Down(StoreError),
 }
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
-        Self::Told(error)
+        Self::Final(error)
     }
 }
 
@@ -51,7 +51,7 @@ impl From<StoreError> for Refused {
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Told(error) => error,
+            Refused::Final(error) => error,
             Refused::Down(StoreError(why)) => Self::Unavailable(why),
         }
     }

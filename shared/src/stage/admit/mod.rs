@@ -56,7 +56,7 @@ pub(crate) async fn admit(
         }
     }
     let admitted = admit_by_store(work, decision, admitting).await;
-    if admitted.is_err() && admitting.give_back() && matches!(admitted, Err(Refused::Told(_))) {
+    if admitted.is_err() && admitting.give_back() && matches!(admitted, Err(Refused::Final(_))) {
         // Of a store that answers at once: what arrived before that would hold what nobody settles.
         work.gateway.flush_pending().await;
     }

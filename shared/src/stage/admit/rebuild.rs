@@ -40,7 +40,7 @@ pub(crate) async fn reconcile(work: &mut Work<'_>) -> Result<(), Refused> {
             gateway.outage.mark_unreconciled(&tenant);
             match refused {
                 // Without the ledger nobody knows what there is to charge; that must not keep a request from being served.
-                Refused::Told(_) => Ok(()),
+                Refused::Final(_) => Ok(()),
                 down @ Refused::Down(_) => Err(down),
             }
         }

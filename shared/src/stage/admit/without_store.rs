@@ -26,7 +26,7 @@ const TRIES: usize = 4;
 /// Admits a request without the store, within what the ledger grants; [`Refused::Down`] says that it grants no more.
 pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) -> Result<Hold, Refused> {
     let gateway = work.gateway;
-    let unavailable = |StoreError(why): StoreError| Refused::Told(Error::Unavailable(why));
+    let unavailable = |StoreError(why): StoreError| Refused::Final(Error::Unavailable(why));
     if work.caller.tenant.settings.outage_share <= 0.0 {
         return Err(unavailable(why));
     }
@@ -57,7 +57,7 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
             }
             Verdict::Refused { refusal, rates } => {
                 work.journal.rates = rates;
-                return Err(Refused::Told(refusal_to_error(refusal, now_ms)));
+                return Err(Refused::Final(refusal_to_error(refusal, now_ms)));
             }
         }
     }
@@ -92,8 +92,8 @@ pub(crate) async fn grant(work: &Work<'_>, hold: &Hold, more: Amounts) -> bool {
         if need == Amounts::default() {
             continue;
         }
-        let Ok(most) = most_of(work, &quota).await else { return false };
-        if !work.gateway.ledger.grant(&tenant.uid, &quota.window, need, most).await.unwrap_or(false) {
+        let Ok(max) = max_grant(work, &quota).await else { return false };
+        if !work.gateway.ledger.grant(&tenant.uid, &quota.window, need, max).await.unwrap_or(false) {
             return false;
         }
     }
@@ -101,11 +101,11 @@ pub(crate) async fn grant(work: &Work<'_>, hold: &Hold, more: Amounts) -> bool {
 }
 
 /// The most that may be granted of a window in all.
-async fn most_of(work: &Work<'_>, quota: &QuotaAsk) -> Result<Amounts, LedgerError> {
+async fn max_grant(work: &Work<'_>, quota: &QuotaAsk) -> Result<Amounts, LedgerError> {
     let charged = work.gateway.ledger.totals(&work.caller.tenant.uid, &quota.window).await?;
     // A month's limit has no share of its own: its days have.
     let share = if quota.window.kind == WindowKind::Day { work.caller.tenant.settings.outage_share } else { 1.0 };
-    Ok(most(quota, share, charged.used.minus(charged.outage)))
+    Ok(share_of(quota, share, charged.used.minus(charged.outage)))
 }
 
 /// Has the ledger grant a further chunk of each window; answers whether it did.
@@ -113,21 +113,17 @@ async fn ask_for_more(work: &Work<'_>, ask: &Admission, now_ms: u64) -> Result<b
     let gateway = work.gateway;
     // The month first: its refusal must not use up the day's share.
     for quota in ask.quotas.iter().rev() {
-        let most = most_of(work, quota).await?;
-        let need = limited(quota, ask.strict_hold);
+        let max = max_grant(work, quota).await?;
+        let need = limited(quota, ask.upper_bound_hold);
         let part = limited(
             quota,
-            Amounts {
-                requests: most.requests / CHUNKS,
-                tokens: most.tokens / CHUNKS,
-                cost_nusd: most.cost_nusd / CHUNKS,
-            },
+            Amounts { requests: max.requests / CHUNKS, tokens: max.tokens / CHUNKS, cost_nusd: max.cost_nusd / CHUNKS },
         );
         // A request is one, however few there may be; tokens and money are taken by the chunk where that is more.
         let chunk = need.plus(part.minus(need));
-        let took = match gateway.ledger.grant(&ask.tenant, &quota.window, chunk, most).await? {
+        let took = match gateway.ledger.grant(&ask.tenant, &quota.window, chunk, max).await? {
             true => chunk,
-            false if gateway.ledger.grant(&ask.tenant, &quota.window, need, most).await? => need,
+            false if gateway.ledger.grant(&ask.tenant, &quota.window, need, max).await? => need,
             false => return Ok(false),
         };
         gateway.outage.add_grant(&ask.tenant, quota.window, took, now_ms);
@@ -136,7 +132,7 @@ async fn ask_for_more(work: &Work<'_>, ask: &Admission, now_ms: u64) -> Result<b
 }
 
 /// The most that may be granted of a window in all: the share of each limit, but no more than is left of it.
-fn most(quota: &QuotaAsk, share: f64, used: Amounts) -> Amounts {
+fn share_of(quota: &QuotaAsk, share: f64, used: Amounts) -> Amounts {
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let of = |limit: Option<u64>, used: u64| {
         limit.map_or(u64::MAX, |limit| ((limit as f64 * share) as u64).min(limit.saturating_sub(used)))
@@ -175,7 +171,7 @@ mod tests {
             (1.0, used(40, 1), 60, 999),
             (0.005, used(0, 0), 0, 5),
         ] {
-            assert_eq!(most(&quota, share, used), Amounts { requests, tokens: u64::MAX, cost_nusd });
+            assert_eq!(share_of(&quota, share, used), Amounts { requests, tokens: u64::MAX, cost_nusd });
         }
     }
 }

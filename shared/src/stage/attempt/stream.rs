@@ -159,8 +159,8 @@ impl Keep {
     /// Keeps some more events; answers whether there was no room for what is needed.
     fn add(self, kept: &mut Option<BytesMut>, events: &[u8], room: &Room) -> bool {
         let Some(bytes) = kept else { return false };
-        let most = if let Self::Wanted(most) = self { most } else { usize::MAX };
-        if bytes.len() + events.len() <= most && room.grow(events.len() * COPIES).is_ok() {
+        let max_bytes = if let Self::Wanted(max_bytes) = self { max_bytes } else { usize::MAX };
+        if bytes.len() + events.len() <= max_bytes && room.grow(events.len() * COPIES).is_ok() {
             bytes.extend_from_slice(events);
             return false;
         }

@@ -37,7 +37,7 @@ pub(super) fn ask() -> Admission {
         concurrency: None,
         quotas: vec![quota(day())],
         hold: HOLD,
-        strict_hold: HOLD,
+        upper_bound_hold: HOLD,
         lease_until_ms: NOW + 60_000,
     }
 }

@@ -79,12 +79,12 @@ pub async fn many_who_rebuild_at_once_lose_nothing(store: Store) {
 
 pub async fn what_was_used_without_the_store_is_charged_once(store: Store) {
     let outage = |requests| Amounts { requests, tokens: requests * 10, cost_nusd: requests * 100 };
-    let told = |used, by| Charged { used: outage(used), outage: outage(by) };
-    rebuild(&*store, "acme", VERSION, &[(day(), told(5, 2))], NOW).await;
+    let charged = |used, by| Charged { used: outage(used), outage: outage(by) };
+    rebuild(&*store, "acme", VERSION, &[(day(), charged(5, 2))], NOW).await;
     assert_eq!(used_and_held(&store, "acme", day()).await.used, outage(5), "a new window has all of it");
     held(&store, &ask()).await;
     let incarnation = incarnation_of(&*store, "acme", NOW).await;
-    let table = [(told(7, 2), 5), (told(9, 4), 7), (told(9, 4), 7), (told(6, 3), 7), (told(12, 5), 8)];
+    let table = [(charged(7, 2), 5), (charged(9, 4), 7), (charged(9, 4), 7), (charged(6, 3), 7), (charged(12, 5), 8)];
     for (place, (charged, expected)) in table.into_iter().enumerate() {
         // Whoever has served without the store names no incarnation.
         let named = [None, Some(incarnation)][place % 2];

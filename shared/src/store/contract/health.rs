@@ -76,8 +76,8 @@ pub async fn health_is_told_in_the_order_asked(store: Store) {
     };
     store.record(&[cooled(0), cooled(1), cooled(2), cooled(3)], NOW).await.unwrap();
     let asked: Vec<Arc<str>> = [2, 0, 0, 3].map(|n: usize| names[n].clone()).to_vec();
-    let told = store.snapshot(&asked, NOW).await.unwrap();
-    let until: Vec<u64> = told.iter().map(|health| health.cooldown_until_ms - NOW).collect();
+    let got = store.snapshot(&asked, NOW).await.unwrap();
+    let until: Vec<u64> = got.iter().map(|health| health.cooldown_until_ms - NOW).collect();
     assert_eq!(until, [1_002, 1_000, 1_000, 1_003]);
     assert_eq!(store.snapshot(&[], NOW).await.unwrap(), []);
 }
@@ -105,22 +105,20 @@ pub async fn figures_are_those_of_the_decayed_statistics(store: Store) {
     }
     // What is not used fades, and reading changes nothing.
     for later_ms in [0, 1, 30_000, 600_000, 0] {
-        let told = health(&store, now_ms + later_ms).await.measures;
-        for (name, told, kept) in [
-            ("ttft", told.ttft_ms, ttft),
-            ("per token", told.ms_per_token, per_token),
-            ("failure", told.failure, failure),
-        ] {
+        let got = health(&store, now_ms + later_ms).await.measures;
+        for (name, got, kept) in
+            [("ttft", got.ttft_ms, ttft), ("per token", got.ms_per_token, per_token), ("failure", got.failure, failure)]
+        {
             let want = kept.read(now_ms + later_ms, tau_ms);
-            for (told, want) in [
-                (told.mean, want.mean),
-                (told.variance, want.variance),
-                (told.n_eff, want.n_eff),
-                (told.weight, want.weight),
+            for (got, want) in [
+                (got.mean, want.mean),
+                (got.variance, want.variance),
+                (got.n_eff, want.n_eff),
+                (got.weight, want.weight),
             ] {
                 assert!(
-                    (told - want).abs() <= 1e-9 * want.abs().max(1.0),
-                    "{name} after {later_ms} ms: {told}, not {want}"
+                    (got - want).abs() <= 1e-9 * want.abs().max(1.0),
+                    "{name} after {later_ms} ms: {got}, not {want}"
                 );
             }
         }
@@ -131,16 +129,16 @@ pub async fn a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for(store: S
     for until_ms in [NOW + 2_000, NOW + 5_000, NOW + 3_000] {
         see(&store, Signal::CoolDown { until_ms }, NOW, NOW).await;
     }
-    let told = health(&store, NOW + 4_999).await;
-    assert_eq!((told.standing, told.cooldown_until_ms), (Standing::CoolingDown { until_ms: NOW + 5_000 }, NOW + 5_000));
-    assert_eq!(told.measures.failure, Figures::default(), "a model that is asked too much has not failed");
+    let got = health(&store, NOW + 4_999).await;
+    assert_eq!((got.standing, got.cooldown_until_ms), (Standing::CoolingDown { until_ms: NOW + 5_000 }, NOW + 5_000));
+    assert_eq!(got.measures.failure, Figures::default(), "a model that is asked too much has not failed");
     see(&store, ANSWERED, NOW, NOW + 4_999).await;
     assert!(
         matches!(health(&store, NOW + 4_999).await.standing, Standing::CoolingDown { .. }),
         "an answer ends no pause"
     );
-    let told = health(&store, NOW + 5_000).await;
-    assert_eq!((told.standing, told.cooldown_until_ms), (Standing::Ready, 0));
+    let got = health(&store, NOW + 5_000).await;
+    assert_eq!((got.standing, got.cooldown_until_ms), (Standing::Ready, 0));
 }
 
 pub async fn five_failures_in_a_row_open_the_breaker_and_four_do_not(store: Store) {
@@ -154,12 +152,12 @@ pub async fn five_failures_in_a_row_open_the_breaker_and_four_do_not(store: Stor
         }
     }
     open(&store, NOW).await;
-    let told = health(&store, NOW).await;
-    let Standing::BreakerOpen { until_ms } = told.standing else { panic!("{told:?}") };
+    let got = health(&store, NOW).await;
+    let Standing::BreakerOpen { until_ms } = got.standing else { panic!("{got:?}") };
     assert!((NOW + 4_500..=NOW + 5_500).contains(&until_ms), "5 s, give or take a tenth: {}", until_ms - NOW);
     assert_eq!(health(&store, until_ms - 1).await.breaker, BreakerState::Open);
-    let told = health(&store, until_ms).await;
-    assert_eq!((told.breaker, told.standing), (BreakerState::HalfOpen, Standing::ProbeDue));
+    let got = health(&store, until_ms).await;
+    assert_eq!((got.breaker, got.standing), (BreakerState::HalfOpen, Standing::ProbeDue));
     assert!(!probe(&store, until_ms - 1).await, "it is not due yet");
 }
 
@@ -197,8 +195,8 @@ pub async fn a_probe_that_works_closes_the_breaker(store: Store) {
     assert_eq!(health(&store, NOW + DUE_MS).await.breaker, BreakerState::HalfOpen);
     assert!(probe(&store, NOW + DUE_MS).await);
     see(&store, ANSWERED, NOW + DUE_MS, NOW + DUE_MS + 100).await;
-    let told = health(&store, NOW + DUE_MS + 100).await;
-    assert_eq!((told.breaker, told.standing), (BreakerState::Closed, Standing::Ready));
+    let got = health(&store, NOW + DUE_MS + 100).await;
+    assert_eq!((got.breaker, got.standing), (BreakerState::Closed, Standing::Ready));
     // Nor does what began before it was closed.
     for _ in 0..10 {
         see(&store, Signal::Failed, NOW + DUE_MS, NOW + DUE_MS + 200).await;
@@ -270,12 +268,12 @@ pub async fn a_model_is_out_when_it_refused_three_different_requests(store: Stor
         assert_eq!(health(&store, NOW).await.standing_for("acme"), Standing::Ready);
     }
     see(&store, refused("acme", 3), NOW, NOW).await;
-    let told = health(&store, NOW).await;
+    let got = health(&store, NOW).await;
     for tenant in ["acme", "globex", "initech"] {
-        let Standing::BreakerOpen { until_ms } = told.standing_for(tenant) else { panic!("{tenant}: {told:?}") };
+        let Standing::BreakerOpen { until_ms } = got.standing_for(tenant) else { panic!("{tenant}: {got:?}") };
         assert!((NOW + 4_500..=NOW + 5_500).contains(&until_ms), "{}", until_ms - NOW);
     }
-    assert_eq!((told.breaker, told.only_for), (BreakerState::Open, None));
+    assert_eq!((got.breaker, got.only_for), (BreakerState::Open, None));
 }
 
 pub async fn an_answer_in_between_begins_the_count_of_refusals_anew(store: Store) {
@@ -285,23 +283,23 @@ pub async fn an_answer_in_between_begins_the_count_of_refusals_anew(store: Store
             see(&store, ANSWERED, NOW, NOW).await;
         }
     }
-    let told = health(&store, NOW).await;
-    assert_eq!((told.standing_for("acme"), told.breaker), (Standing::Ready, BreakerState::Closed));
+    let got = health(&store, NOW).await;
+    assert_eq!((got.standing_for("acme"), got.breaker), (Standing::Ready, BreakerState::Closed));
 }
 
 pub async fn one_tenants_refusals_take_a_model_from_nobody_else(store: Store) {
     refuse(&store, ["acme"; 3], NOW).await;
-    let told = health(&store, NOW).await;
-    assert!(matches!(told.standing_for("acme"), Standing::BreakerOpen { .. }), "{told:?}");
-    assert_eq!((told.standing_for("globex"), told.breaker), (Standing::Ready, BreakerState::Closed));
+    let got = health(&store, NOW).await;
+    assert!(matches!(got.standing_for("acme"), Standing::BreakerOpen { .. }), "{got:?}");
+    assert_eq!((got.standing_for("globex"), got.breaker), (Standing::Ready, BreakerState::Closed));
     assert!(!probe_of(&store, "globex", NOW + DUE_MS).await, "there is nothing to find out for others");
     // Nor does one refusal of another's, though it comes when the model may be tried again; three of them do.
     let later_ms = NOW + DUE_MS;
     for request in [4, 4, 5] {
         see(&store, refused("globex", request), later_ms, later_ms).await;
-        let told = health(&store, later_ms).await;
-        assert_eq!(told.standing_for("initech"), Standing::Ready, "{told:?}");
-        assert_eq!(told.standing_for("globex"), Standing::Ready, "{told:?}");
+        let got = health(&store, later_ms).await;
+        assert_eq!(got.standing_for("initech"), Standing::Ready, "{got:?}");
+        assert_eq!(got.standing_for("globex"), Standing::Ready, "{got:?}");
     }
     see(&store, refused("globex", 6), later_ms, later_ms).await;
     assert!(matches!(health(&store, later_ms).await.standing_for("initech"), Standing::BreakerOpen { .. }));
@@ -334,8 +332,8 @@ pub async fn a_model_that_refused_comes_back_by_one_probe(store: Store) {
     assert!((now_ms + 9_000..=now_ms + 11_000).contains(&until_ms), "for longer: {} ms", until_ms - now_ms);
     assert!(probe(&store, until_ms).await);
     see(&store, ANSWERED, until_ms, until_ms + 10).await;
-    let told = health(&store, until_ms + 10).await;
-    assert_eq!((told.standing_for("acme"), told.breaker), (Standing::Ready, BreakerState::Closed));
+    let got = health(&store, until_ms + 10).await;
+    assert_eq!((got.standing_for("acme"), got.breaker), (Standing::Ready, BreakerState::Closed));
 }
 
 pub async fn a_failure_and_a_refusal_say_nothing_of_each_other(store: Store) {
@@ -345,13 +343,13 @@ pub async fn a_failure_and_a_refusal_say_nothing_of_each_other(store: Store) {
             see(&store, refused("acme", request), NOW, NOW).await;
         }
     }
-    let told = health(&store, NOW).await;
-    assert_eq!((told.standing_for("acme"), told.measures.failure.weight), (Standing::Ready, 4.0));
+    let got = health(&store, NOW).await;
+    assert_eq!((got.standing_for("acme"), got.measures.failure.weight), (Standing::Ready, 4.0));
     see(&store, Signal::Failed, NOW, NOW).await;
     assert_eq!(health(&store, NOW).await.breaker, BreakerState::Open, "a refusal ends no run of failures");
     see(&store, refused("acme", 3), NOW, NOW).await;
-    let told = health(&store, NOW).await;
-    assert!(told.only_for.is_some(), "nor a failure a run of refusals: {told:?}");
+    let got = health(&store, NOW).await;
+    assert!(got.only_for.is_some(), "nor a failure a run of refusals: {got:?}");
 }
 
 /// A process whose clock is an hour ahead records; or the clock of the only one is set back.
@@ -370,8 +368,8 @@ pub async fn what_a_clock_an_hour_ahead_wrote_is_over(store: Store) {
     assert!(probe(&store, NOW).await);
     assert!(!probe(&store, NOW).await);
     see(&store, ANSWERED, NOW, NOW + 1).await;
-    let told = health(&store, NOW + 1).await;
-    assert_eq!((told.standing, told.breaker), (Standing::Ready, BreakerState::Closed), "its result is heard");
+    let got = health(&store, NOW + 1).await;
+    assert_eq!((got.standing, got.breaker), (Standing::Ready, BreakerState::Closed), "its result is heard");
 
     // A lease, and what was closed.
     open(&store, NOW + 1).await;

@@ -33,8 +33,8 @@ impl Dice {
     }
 
     /// No more than `most` of anything.
-    fn part_of(&mut self, most: Amounts) -> Amounts {
-        Amounts { requests: 1, tokens: self.below(most.tokens + 1), cost_nusd: self.below(most.cost_nusd + 1) }
+    fn part_of(&mut self, max: Amounts) -> Amounts {
+        Amounts { requests: 1, tokens: self.below(max.tokens + 1), cost_nusd: self.below(max.cost_nusd + 1) }
     }
 }
 
@@ -51,7 +51,14 @@ fn request(dice: &mut Dice, now_ms: u64) -> Admission {
         cost_nusd: Some(LIMIT.cost_nusd),
     };
     let lease_until_ms = now_ms + 1 + dice.below(3_000);
-    Admission { id: RequestId::new(now_ms), hold, strict_hold: hold, quotas: vec![limits], lease_until_ms, ..ask() }
+    Admission {
+        id: RequestId::new(now_ms),
+        hold,
+        upper_bound_hold: hold,
+        quotas: vec![limits],
+        lease_until_ms,
+        ..ask()
+    }
 }
 
 /// Of how many requests a tenant has.
@@ -64,7 +71,7 @@ fn one_of_few() -> Admission {
 
 /// When somebody is heard whose answer from the ledger is old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Arrival {
     /// Before anybody else.
     First,
     /// After somebody who has asked, and has yet to read the ledger.
@@ -98,12 +105,12 @@ async fn serve(store: &Arc<dyn Counters>, ledger: &mut u64) -> bool {
 /// Somebody reads the ledger; the store is lost; others rebuild it and serve; it is lost again; and only then is heard what
 /// the ledger said at first. With that, 40 of 25 were served.
 pub async fn what_was_read_before_the_store_was_lost_is_refused(fresh: impl AsyncFn() -> Arc<dyn Counters>) {
-    for told in [Told::First, Told::Begun, Told::Rebuilt] {
-        what_was_read_twice_ago_is_refused(&fresh, told).await;
+    for arrival in [Arrival::First, Arrival::Begun, Arrival::Rebuilt] {
+        what_was_read_twice_ago_is_refused(&fresh, arrival).await;
     }
 }
 
-async fn what_was_read_twice_ago_is_refused(fresh: &impl AsyncFn() -> Arc<dyn Counters>, told: Told) {
+async fn what_was_read_twice_ago_is_refused(fresh: &impl AsyncFn() -> Arc<dyn Counters>, arrival: Arrival) {
     let mut ledger = 0;
     let first = fresh().await;
     let Verdict::Stale { incarnation: old, .. } = first.admit_unticketed(&one_of_few(), false, NOW).await.unwrap()
@@ -116,19 +123,19 @@ async fn what_was_read_twice_ago_is_refused(fresh: &impl AsyncFn() -> Arc<dyn Co
         assert!(serve(&second, &mut ledger).await);
     }
     let third = fresh().await;
-    match told {
-        Told::First => {}
-        Told::Begun => {
+    match arrival {
+        Arrival::First => {}
+        Arrival::Begun => {
             assert!(matches!(third.admit_unticketed(&one_of_few(), false, NOW).await.unwrap(), Verdict::Stale { .. }))
         }
-        Told::Rebuilt => assert!(serve(&third, &mut ledger).await),
+        Arrival::Rebuilt => assert!(serve(&third, &mut ledger).await),
     }
     for _ in 0..2 {
-        assert!(!third.rebuild("acme", Some(old), 7, &read, NOW).await.unwrap(), "{told:?}");
+        assert!(!third.rebuild("acme", Some(old), 7, &read, NOW).await.unwrap(), "{arrival:?}");
     }
     while serve(&third, &mut ledger).await {}
-    assert_eq!(ledger, FEW, "{told:?}");
-    assert_eq!(used_and_held(&third, "acme", day()).await.used.requests, FEW, "{told:?}");
+    assert_eq!(ledger, FEW, "{arrival:?}");
+    assert_eq!(used_and_held(&third, "acme", day()).await.used.requests, FEW, "{arrival:?}");
 }
 
 /// What was served without the store is told to the windows that it has; it is no reason to begin one.

@@ -203,17 +203,18 @@ pub async fn an_admission_sent_again_after_its_end_takes_nothing_more(store: Sto
     );
 }
 
-pub async fn where_little_is_left_the_strict_hold_is_taken(store: Store) {
-    let strict = Amounts { requests: 1, tokens: 300, cost_nusd: 3_000 };
+pub async fn where_little_is_left_the_upper_bound_is_held(store: Store) {
+    let upper_bound = Amounts { requests: 1, tokens: 300, cost_nusd: 3_000 };
     for (tenant, tokens, cost_nusd, expected) in [
         ("no-limit", None, None, vec![HOLD, HOLD, HOLD]),
-        ("by-tokens", Some(1_000), None, vec![HOLD, strict]),
-        ("by-tokens-but-one", Some(999), None, vec![strict]),
-        ("by-cost", None, Some(11_000), vec![HOLD, HOLD, strict]),
-        ("ample-tokens", Some(10_000), Some(10_000), vec![HOLD, strict]),
+        ("by-tokens", Some(1_000), None, vec![HOLD, upper_bound]),
+        ("by-tokens-but-one", Some(999), None, vec![upper_bound]),
+        ("by-cost", None, Some(11_000), vec![HOLD, HOLD, upper_bound]),
+        ("ample-tokens", Some(10_000), Some(10_000), vec![HOLD, upper_bound]),
     ] {
         let quotas = vec![QuotaAsk { window: day(), requests: Some(10), tokens, cost_nusd }];
-        let ask = || Admission { tenant: tenant.into(), strict_hold: strict, quotas: quotas.clone(), ..ask() };
+        let ask =
+            || Admission { tenant: tenant.into(), upper_bound_hold: upper_bound, quotas: quotas.clone(), ..ask() };
         introduce(&store, &ask()).await;
         for (place, expected) in expected.into_iter().enumerate() {
             assert_eq!(held(&store, &ask()).await.0, expected, "{tenant}: request {place}");

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 tenant   2 the request's tombstone   3 the remembered answer, if the mode is LOOK: 15 digits of Unix ms when it
 --       expires, 16 characters of cache version, the answer
--- ARGV  1 request   2 ASK   3 RATE of requests   4 RATE of tokens   5 AMOUNTS of the hold   6 AMOUNTS of the strict hold
+-- ARGV  1 request   2 ASK   3 RATE of requests   4 RATE of tokens   5 AMOUNTS of the hold   6 AMOUNTS of its upper bound
 --       7 the windows as text, as a hold keeps them
 --       8 … of each window its field, then AMOUNTS that are its limits, infinite where there is none
 -- Returns an ANSWER; then the cache version; then "\nrequest requests tokens nusd windows" of each hold that expired.
@@ -24,19 +24,19 @@ if state[SWEEP_AT_MS] <= now_ms then
 end
 local cache_version, tombstones_until, hold = kept[2] or '', kept[3] or 0, kept[4]
 
-local function tell(answer)
+local function reply(answer)
   return pack_answer(answer, state) .. cache_version .. expired
 end
 
 -- A repetition is told what the request holds, or takes nothing any more.
 if hold then
   local lease, requests, tokens, cost_nusd = struct.unpack(HOLD, hold)
-  if lease < 0 then return tell({verdict = ADMITTED}) end
-  return tell({verdict = ADMITTED, requests = requests, tokens = tokens, cost_nusd = cost_nusd})
+  if lease < 0 then return reply({verdict = ADMITTED}) end
+  return reply({verdict = ADMITTED, requests = requests, tokens = tokens, cost_nusd = cost_nusd})
 end
 if mode ~= MISS or tonumber(tombstones_until) > now_ms then
   local tombstone = redis.call('GET', KEYS[2])
-  if tombstone then return tell({verdict = ADMITTED, is_hit = tombstone == 'hit' and 1 or 0}) end
+  if tombstone then return reply({verdict = ADMITTED, is_hit = tombstone == 'hit' and 1 or 0}) end
 end
 
 -- What the store has to be told first.
@@ -49,7 +49,7 @@ for i = 1, count do
     closed_until = math.max(closed_until, tonumber(redis.call('HGET', KEYS[1], 'closed:' .. fields[4 + i]) or 0))
   end
 end
-if closed_until > now_ms then return tell({verdict = CLOSED, wait_ms = closed_until - now_ms}) end
+if closed_until > now_ms then return reply({verdict = CLOSED, wait_ms = closed_until - now_ms}) end
 local is_outdated = state[SETTINGS_VERSION] ~= settings_version
 if is_outdated or missing > 0 then
   if not kept[1] then
@@ -60,7 +60,7 @@ if is_outdated or missing > 0 then
     redis.call('HSET', KEYS[1], 'state', struct.pack(STATE, unpack(state, 1, 8)))
     keep_for(BEGUN_KEPT_MS)
   end
-  return tell({verdict = STALE, which = is_outdated and 1 or 0, windows = missing})
+  return reply({verdict = STALE, which = is_outdated and 1 or 0, windows = missing})
 end
 
 -- What is to be taken. A hit counts one request and holds nothing (M7).
@@ -70,17 +70,17 @@ if mode == LOOK then
   is_hit = #head == 31 and cache_version ~= '' and string.sub(head, 16) == cache_version
     and tonumber(string.sub(head, 1, 15)) > now_ms
 end
-if not is_hit and state[OPEN_HOLDS] >= concurrency then return tell({verdict = TOO_MANY_IN_FLIGHT}) end
+if not is_hit and state[OPEN_HOLDS] >= concurrency then return reply({verdict = TOO_MANY_IN_FLIGHT}) end
 local taken, limits = {1, 0, 0}, {}
 for i = 1, count do limits[i] = {struct.unpack(AMOUNTS, ARGV[7 + 2 * i])} end
 if not is_hit then
   -- The calibrated hold, or the one that cannot be exceeded where less than ten times as much is left (M3).
-  local likely = {struct.unpack(AMOUNTS, ARGV[5])}
-  taken = likely
+  local estimate = {struct.unpack(AMOUNTS, ARGV[5])}
+  taken = estimate
   for i, window in ipairs(windows) do
     for unit = TOKENS, COST_NUSD do
       local left = limits[i][unit] - window[USED + unit] - window[HELD + unit]
-      if likely[unit] > 0 and left < likely[unit] * 10 then taken = {struct.unpack(AMOUNTS, ARGV[6])} end
+      if estimate[unit] > 0 and left < estimate[unit] * 10 then taken = {struct.unpack(AMOUNTS, ARGV[6])} end
     end
   end
 end
@@ -100,7 +100,7 @@ if wait_ms or token_wait_ms then
   if state[REQUEST_MS] ~= old_request_ms or state[TOKEN_MS] ~= old_token_ms then
     redis.call('HSET', KEYS[1], 'state', struct.pack(STATE, unpack(state, 1, 8)))
   end
-  return tell({verdict = RATE_LIMITED, which = wait_ms and 1 or 2, wait_ms = wait_ms or token_wait_ms})
+  return reply({verdict = RATE_LIMITED, which = wait_ms and 1 or 2, wait_ms = wait_ms or token_wait_ms})
 end
 
 -- The quotas; what is taken of a window is written if all let it pass.
@@ -109,7 +109,7 @@ for i, window in ipairs(windows) do
   for unit = REQUESTS, COST_NUSD do
     local more = taken[unit]
     if more > 0 and window[USED + unit] + window[HELD + unit] + more > limits[i][unit] then
-      return tell({verdict = QUOTA_EXCEEDED, which = unit, windows = i})
+      return reply({verdict = QUOTA_EXCEEDED, which = unit, windows = i})
     end
     local sum = window[part + unit] + more
     window[part + unit] = sum < MOST and sum or MOST
@@ -132,4 +132,4 @@ else
 end
 write[2] = struct.pack(STATE, unpack(state, 1, 8))
 redis.call('HSET', KEYS[1], unpack(write))
-return tell(answer)
+return reply(answer)

@@ -4,8 +4,8 @@
 
 -- Answers what is to be told: "\nrequest requests tokens nusd windows" of each.
 local function sweep(now)
-  local TELL_AGAIN_MS = 60000
-  local flat, kept, told, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}
+  local HAND_OUT_AGAIN_MS = 60000
+  local flat, kept, expired, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}
   for i = 1, #flat, 2 do kept[flat[i]] = flat[i + 1] end
   local next_sweep_ms, ended = math.huge, 0
   for field, packed in pairs(kept) do
@@ -14,7 +14,7 @@ local function sweep(now)
       local lease_until_ms, requests, tokens, cost_nusd, rest = struct.unpack(HOLD, packed)
       local held, names = {requests, tokens, cost_nusd}, string.sub(packed, rest)
       local is_open = lease_until_ms > 0
-      local look_at_ms = is_open and lease_until_ms or TELL_AGAIN_MS - lease_until_ms
+      local look_at_ms = is_open and lease_until_ms or HAND_OUT_AGAIN_MS - lease_until_ms
       if look_at_ms <= now then
         for name in string.gmatch(is_open and names or '', '([dm]%d+)%-') do
           local window = windows[name] or kept[name] and {struct.unpack(WINDOW, kept[name])}
@@ -27,9 +27,9 @@ local function sweep(now)
           end
         end
         if is_open then ended = ended + 1 end
-        told[#told + 1] = string.format('\n%s %d %d %d %s', request, requests, tokens, cost_nusd, names)
+        expired[#expired + 1] = string.format('\n%s %d %d %d %s', request, requests, tokens, cost_nusd, names)
         redis.call('HSET', KEYS[1], field, struct.pack(HOLD, -now, requests, tokens, cost_nusd) .. names)
-        look_at_ms = now + TELL_AGAIN_MS
+        look_at_ms = now + HAND_OUT_AGAIN_MS
       end
       next_sweep_ms = math.min(next_sweep_ms, look_at_ms)
     end
@@ -40,5 +40,5 @@ local function sweep(now)
   local state = read_state(kept.state)
   state[OPEN_HOLDS], state[SWEEP_AT_MS] = math.max(0, state[OPEN_HOLDS] - ended), next_sweep_ms
   redis.call('HSET', KEYS[1], 'state', struct.pack(STATE, unpack(state, 1, 8)))
-  return table.concat(told)
+  return table.concat(expired)
 end

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const SETTLED_KEPT: usize = 1024;
 
 /// How long after an expired hold was told to somebody it is told again, unless it was acknowledged.
-const TELL_AGAIN_MS: u64 = 60_000;
+const HAND_OUT_AGAIN_MS: u64 = 60_000;
 
 /// A past window is kept this long, for settlements that come late.
 const WINDOW_KEPT_MS: u64 = 3_600_000;
@@ -170,7 +170,7 @@ impl TenantCounters {
             enough(quota.tokens, taken.tokens, ask.hold.tokens)
                 && enough(quota.cost_nusd, taken.cost_nusd, ask.hold.cost_nusd)
         });
-        if ample { ask.hold } else { ask.strict_hold }
+        if ample { ask.hold } else { ask.upper_bound_hold }
     }
 
     fn admit(&mut self, ask: &Admission, hit: bool, now_ms: u64) -> Verdict {
@@ -357,9 +357,9 @@ impl MemoryCounters {
         let counters = tenants.entry(tenant.clone()).or_default();
         let before = counters.before();
         counters.sweep(now_ms);
-        let told = act(counters);
+        let result = act(counters);
         counters.assert_sound(&before);
-        told
+        result
     }
 }
 
@@ -419,8 +419,9 @@ impl Counters for MemoryCounters {
         let mut tenants = self.lock();
         let Some(counters) = tenants.get_mut(tenant) else { return Vec::new() };
         let now_ms = counters.now_ms;
-        let untold = counters.lost.iter_mut().filter(|(_, told_at_ms)| told_at_ms + TELL_AGAIN_MS <= now_ms);
-        untold.map(|(lost, told_at_ms)| (lost.clone(), *told_at_ms = now_ms).0).collect()
+        let due =
+            counters.lost.iter_mut().filter(|(_, handed_out_at_ms)| handed_out_at_ms + HAND_OUT_AGAIN_MS <= now_ms);
+        due.map(|(lost, handed_out_at_ms)| (lost.clone(), *handed_out_at_ms = now_ms).0).collect()
     }
 
     async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {

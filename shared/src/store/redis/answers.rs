@@ -125,11 +125,11 @@ impl RedisStore {
         read().ok_or_else(|| unexpected(answer))
     }
 
-    pub(super) fn keep_expired(&self, tenant: &str, told: &str) {
-        if told.is_empty() {
+    pub(super) fn keep_expired(&self, tenant: &str, expired: &str) {
+        if expired.is_empty() {
             return;
         }
-        let lost = told.lines().filter_map(parse_expired);
+        let lost = expired.lines().filter_map(parse_expired);
         let mut kept = self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for lost in lost {
             let ExpiredHold { id, held, .. } = &lost;

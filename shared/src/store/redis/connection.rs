@@ -44,7 +44,7 @@ impl Answers {
     pub(super) fn take(&mut self, Place(at): Place) -> Result<Value, StoreError> {
         let answer = self.values.get_mut(at).map(std::mem::take);
         let answer = answer.ok_or_else(|| StoreError("an answer is missing".into()))?;
-        server_error(&answer).map_or(Ok(answer), |error| Err(told(&error)))
+        server_error(&answer).map_or(Ok(answer), |error| Err(store_error(&error)))
     }
 }
 
@@ -194,7 +194,7 @@ impl Connection {
         };
         // A server that has become a replica, or is loading, may not be the one that the name stands for any more.
         self.suspect(number);
-        Err(told(&error))
+        Err(store_error(&error))
     }
 
     /// The connection, made anew unless somebody else has made it meanwhile.
@@ -203,7 +203,7 @@ impl Connection {
         if let Some(good) = self.good(shape) {
             return Ok(good);
         }
-        let link = self.address.connect().await.map_err(|error| told(&error))?;
+        let link = self.address.connect().await.map_err(|error| store_error(&error))?;
         let mut live = lock(&self.live);
         let number = live.number + 1;
         *live = Live { link: Some(link.clone()), number, is_suspect: false };
@@ -256,7 +256,7 @@ async fn exchange(mut link: Link, batch: &Batch<'_>) -> RedisResult<Vec<Value>> 
 }
 
 /// What an operator is told of an error. The library's texts hold hosts and the server's own words, no passwords.
-fn told(error: &RedisError) -> StoreError {
+fn store_error(error: &RedisError) -> StoreError {
     StoreError(error.to_string())
 }
 

@@ -126,7 +126,7 @@ impl RedisStore {
         };
         let call = call.arg(id).arg(numbers.packed());
         let call = call.arg(packed_rate(ask.request_rate)).arg(packed_rate(ask.token_rate));
-        let call = call.arg(packed_amounts(ask.hold)).arg(packed_amounts(ask.strict_hold));
+        let call = call.arg(packed_amounts(ask.hold)).arg(packed_amounts(ask.upper_bound_hold));
         with_limits(call.arg(windows_text(windows_of(&ask.quotas))), &ask.quotas)
     }
 
@@ -244,13 +244,13 @@ impl Counters for RedisStore {
         let call = self.scripts.usage.call(&[&self.tenant_key(tenant)]);
         let answer = self.ask(call.arg(now_ms).arg(fields(windows.iter()))).await?;
         let read = || {
-            let [told @ .., lost] = list(&answer)? else { return None };
+            let [counted @ .., lost] = list(&answer)? else { return None };
             self.keep_expired(tenant, text(lost)?);
             let window = |window: &Value| {
                 let Value::BulkString(packed) = window else { return None };
                 layout::Window::read(packed).map(|window| WindowUse { used: window.used(), held: window.held() })
             };
-            Some(told.iter().map(window).collect())
+            Some(counted.iter().map(window).collect())
         };
         read().ok_or_else(|| unexpected(&answer))
     }

@@ -53,7 +53,7 @@ pub struct TenantHold {
     /// When its lease is over, in Unix milliseconds; `None` if it has expired and is charged.
     pub lease_until_ms: Option<u64>,
     /// When it was last told that it expired, in Unix milliseconds.
-    pub told_at_ms: Option<u64>,
+    pub handed_out_at_ms: Option<u64>,
     /// What is held, or charged.
     pub held: Amounts,
     /// The windows that it is of.
@@ -90,13 +90,13 @@ impl TenantRecord {
                 let (packed, windows) = value.split_at_checked(Hold::BYTES)?;
                 let hold = Hold::read(packed)?;
                 let at = |ms: f64| Some(ms).filter(|ms| *ms > 0.0).map(whole);
-                let told = TenantHold {
+                let hold = TenantHold {
                     lease_until_ms: at(hold.lease_until_ms),
-                    told_at_ms: at(-hold.lease_until_ms),
+                    handed_out_at_ms: at(-hold.lease_until_ms),
                     held: hold.amounts(),
                     windows: parse_windows(std::str::from_utf8(windows).ok()?)?,
                 };
-                self.holds.insert(request.to_owned(), told);
+                self.holds.insert(request.to_owned(), hold);
             }
             Some(_) => return None,
         }

@@ -246,12 +246,12 @@ mod tests {
 
     /// The fields that Lua tells must be those of the layout.
     async fn assert_read(redis: &Redis, names: &[&str], body: &str, expression: impl Fn(&str) -> String) {
-        let told = names.iter().map(|name| format!("{name} = {}", expression(name))).collect::<Vec<_>>().join(", ");
-        let body = format!("{body} return cjson.encode({{{told}}})");
-        let told = lua(redis, &body, &packed(values(names))).await;
-        let told: BTreeMap<String, f64> = serde_json::from_slice(&told).unwrap();
+        let read = names.iter().map(|name| format!("{name} = {}", expression(name))).collect::<Vec<_>>().join(", ");
+        let body = format!("{body} return cjson.encode({{{read}}})");
+        let read = lua(redis, &body, &packed(values(names))).await;
+        let read: BTreeMap<String, f64> = serde_json::from_slice(&read).unwrap();
         let expected: BTreeMap<String, f64> = names.iter().map(|name| (*name).to_owned()).zip(values(names)).collect();
-        assert_eq!(told, expected, "{body}");
+        assert_eq!(read, expected, "{body}");
     }
 
     #[tokio::test]
@@ -311,7 +311,7 @@ mod tests {
     async fn modes_and_verdicts_are_the_same_numbers_in_both() {
         let redis = Redis::start(&[]).await.unwrap();
         let body = "return cjson.encode({MISS, HIT, LOOK, ADMITTED, RATE_LIMITED, TOO_MANY_IN_FLIGHT, CLOSED, QUOTA_EXCEEDED, STALE})";
-        let told: Vec<f64> = serde_json::from_slice(&lua(&redis, body, b"").await).unwrap();
+        let read: Vec<f64> = serde_json::from_slice(&lua(&redis, body, b"").await).unwrap();
         let verdicts = [
             verdict::ADMITTED,
             verdict::RATE_LIMITED,
@@ -320,6 +320,6 @@ mod tests {
             verdict::QUOTA_EXCEEDED,
             verdict::STALE,
         ];
-        assert_eq!(told, [&[mode::MISS, mode::HIT, mode::LOOK][..], &verdicts.map(number)].concat());
+        assert_eq!(read, [&[mode::MISS, mode::HIT, mode::LOOK][..], &verdicts.map(number)].concat());
     }
 }

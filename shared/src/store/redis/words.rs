@@ -97,12 +97,12 @@ fn window(field: &str) -> Option<String> {
     Some(format!("{kind} from {}", time_utc(starts_at_ms.parse().ok()?)))
 }
 
-fn hold(TenantHold { lease_until_ms, told_at_ms, held, .. }: &TenantHold, now_ms: u64) -> String {
+fn hold(TenantHold { lease_until_ms, handed_out_at_ms, held, .. }: &TenantHold, now_ms: u64) -> String {
     let held = amounts(*held);
-    match (lease_until_ms, told_at_ms) {
+    match (lease_until_ms, handed_out_at_ms) {
         (Some(until_ms), _) => format!("{held}; leased until {}", at(*until_ms, now_ms)),
-        (None, Some(told_ms)) => {
-            format!("{held}; its lease ended and it is charged; told to the ledger {}", at(*told_ms, now_ms))
+        (None, Some(handed_out_at_ms)) => {
+            format!("{held}; its lease ended and it is charged; told to the ledger {}", at(*handed_out_at_ms, now_ms))
         }
         (None, None) => format!("{held}; its lease ended and it is charged"),
     }

@@ -227,13 +227,13 @@ struct Read {
 }
 
 /// Reads the bytes, in which at most `most` choices may stand.
-fn read(bytes: &Bytes, most: u64) -> Result<Read, NotACompletion> {
+fn read(bytes: &Bytes, max_choices: u64) -> Result<Read, NotACompletion> {
     let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|_| NotACompletion::Malformed)?;
     if is_there(wire.error) {
         return Err(NotACompletion::Error);
     }
     let Some(WireChoices(choices)) = wire.choices else { return Err(NotACompletion::Malformed) };
-    if choices.len() as u64 > most {
+    if choices.len() as u64 > max_choices {
         return Err(NotACompletion::Malformed);
     }
     let places = Places { model: wire.model.map(|raw| place(bytes, raw)), logprobs: Vec::new() };

@@ -1,15 +1,15 @@
 //! Errors in OpenAI's envelope: as this format's clients read them, and as its providers write them.
 
-use crate::error::{Family, Objection, Told};
+use crate::error::{Family, HttpError, Objection};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// An error in OpenAI's envelope, with the request's id beside it where there is one.
 #[must_use]
-pub fn envelope(told: &Told, request_id: Option<&str>) -> Bytes {
-    let kind = type_of(told.family);
-    let mut error = json!({"message": told.message, "type": kind, "param": told.param, "code": told.code});
-    if let Some(details) = &told.details {
+pub fn envelope(http: &HttpError, request_id: Option<&str>) -> Bytes {
+    let kind = type_of(http.family);
+    let mut error = json!({"message": http.message, "type": kind, "param": http.param, "code": http.code});
+    if let Some(details) = &http.details {
         error["details"] = details.clone();
     }
     Bytes::from(json!({"error": error, "request_id": request_id}).to_string())

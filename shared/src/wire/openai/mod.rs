@@ -9,7 +9,7 @@ mod upstream;
 mod write;
 pub mod writer;
 
-use crate::error::{Error, Told};
+use crate::error::{Error, HttpError};
 use crate::id::RequestId;
 use crate::wire::body::Body;
 use crate::wire::conversation::{Conversation, Untranslatable};
@@ -95,8 +95,8 @@ impl Format for OpenAiChat {
         Box::new(writer::ChatWriter::new(request))
     }
 
-    fn error(&self, told: &Told, request: Option<&str>) -> Bytes {
-        error::envelope(told, request)
+    fn error(&self, http: &HttpError, request: Option<&str>) -> Bytes {
+        error::envelope(http, request)
     }
 }
 

@@ -91,8 +91,9 @@ impl Reader {
             }
             "n" => self.facts.n = integer(name, value, 1, MAX_ANSWERS)?,
             "max_tokens" | "max_completion_tokens" => {
-                let most = integer(name, value, 1, 100_000_000)?;
-                self.facts.max_output_tokens = Some(self.facts.max_output_tokens.map_or(most, |other| other.min(most)));
+                let max_tokens = integer(name, value, 1, 100_000_000)?;
+                self.facts.max_output_tokens =
+                    Some(self.facts.max_output_tokens.map_or(max_tokens, |other| other.min(max_tokens)));
             }
             "temperature" => self.facts.temperature = Some(number(name, value, 0.0, 2.0)?),
             "top_p" => drop(number(name, value, 0.0, 1.0)?),

@@ -4,7 +4,7 @@
 //! ask for. Anything else is written from its pieces: then the ids and the time are the gateway's own, each answer begins
 //! with its role, and the usage comes last and in a chunk of its own, if it was asked for.
 
-use crate::error::Told;
+use crate::error::HttpError;
 use crate::id::RequestId;
 use crate::money::Usage;
 use crate::wire::answer::{Chunk, Completion};
@@ -88,12 +88,12 @@ impl Writer for ChatWriter {
         Bytes::from(format!(": gateway {headers}\n\ndata: [DONE]\n\n"))
     }
 
-    fn error(&mut self, told: &Told) -> Bytes {
-        envelope(told, Some(&self.id.to_string()))
+    fn error(&mut self, http: &HttpError) -> Bytes {
+        envelope(http, Some(&self.id.to_string()))
     }
 
-    fn stream_error(&mut self, told: &Told) -> Bytes {
-        [b"data: ", &self.error(told)[..], b"\n\n"].concat().into()
+    fn stream_error(&mut self, http: &HttpError) -> Bytes {
+        [b"data: ", &self.error(http)[..], b"\n\n"].concat().into()
     }
 }
 
@@ -191,8 +191,8 @@ impl Message {
 }
 
 /// The provider's id of a call of a tool, or one of the gateway's: a client names it when it tells what the tool said.
-fn call_id(request: RequestId, choice: u64, call: u64, told: &str) -> String {
-    if told.is_empty() { format!("call_{request}_{choice}_{call}") } else { told.to_owned() }
+fn call_id(request: RequestId, choice: u64, call: u64, given: &str) -> String {
+    if given.is_empty() { format!("call_{request}_{choice}_{call}") } else { given.to_owned() }
 }
 
 fn reason(finish: Finish) -> &'static str {

@@ -192,18 +192,18 @@ fn receipts_that_went_to_a_deleted_file_are_told_to_be_replayed() {
     ledger.shared.append(&lost).unwrap();
     let work = ledger.shared.lock().take_work();
     let fault = work.stretches[0].sync(File::sync_data).unwrap_err();
-    let told = Told::default();
-    tracing::subscriber::with_default(told.clone(), || work.stretches[0].tell(&fault));
-    let told = told.0.lock().unwrap().clone();
-    assert_eq!(told.len(), 1);
-    assert_eq!(serde_json::from_str::<Receipt>(&told[0]).unwrap(), lost);
+    let logged = Logged::default();
+    tracing::subscriber::with_default(logged.clone(), || work.stretches[0].log_receipts(&fault));
+    let logged = logged.0.lock().unwrap().clone();
+    assert_eq!(logged.len(), 1);
+    assert_eq!(serde_json::from_str::<Receipt>(&logged[0]).unwrap(), lost);
 }
 
 /// Collects the receipts that are logged.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct Logged(Arc<Mutex<Vec<String>>>);
 
-impl tracing::Subscriber for Told {
+impl tracing::Subscriber for Logged {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
         metadata.target() == "receipt"
     }

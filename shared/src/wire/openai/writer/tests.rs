@@ -176,9 +176,9 @@ fn what_is_written_from_pieces_is_read_as_these_pieces() {
 
 #[test]
 fn an_error_is_told_in_the_envelope_and_ends_a_stream_as_an_event() {
-    let told = Error::Provider { status: 400, objection: Default::default() }.told();
+    let http = Error::Provider { status: 400, objection: Default::default() }.to_http();
     let whole = r#"{"error":{"code":"invalid_request","message":"The provider refused the request.","param":null,"type":"invalid_request_error"},"request_id":"01KB0QR3M00000000000000000"}"#;
-    assert_eq!(writer().error(&told), whole);
-    assert_eq!(writer().stream_error(&told), format!("data: {whole}\n\n"));
+    assert_eq!(writer().error(&http), whole);
+    assert_eq!(writer().stream_error(&http), format!("data: {whole}\n\n"));
     assert_eq!(writer().end("{}"), ": gateway {}\n\ndata: [DONE]\n\n");
 }

@@ -3,7 +3,7 @@
 //! Every name a client can send is one entry of one map, so a name means one thing (the configuration refuses
 //! collisions) and resolving is one look-up. Models sit behind `Arc`: a candidate list is made for each request and
 //! must not copy them. The simulated provider's names are the exception: `sim/slow-2000` and its like are too many to
-//! list, so they are parsed when asked for, within bounds. No name panics; an unknown one is `None` (a 404).
+//! list, so they are parsed when they are used, within bounds. No name panics; an unknown one is `None` (a 404).
 //!
 //! No request field reaches a provider's address or key through this file (T4): a model only names its provider.
 
@@ -45,7 +45,7 @@ pub struct Model {
     pub price: PriceNusdPerMillion,
     /// The window that input and output share.
     pub context_tokens: u64,
-    /// The longest answer that may be asked for.
+    /// The longest answer that a request may allow.
     pub max_output_tokens: u64,
     /// The longest answer when the client sets no bound; what the hold is made for.
     pub default_max_output_tokens: u64,

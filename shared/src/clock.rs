@@ -12,7 +12,7 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> u64;
 }
 
-/// For how long what failed to answer is not asked again, where one can do without.
+/// For how long what failed to answer is not called again, where one can do without.
 pub(crate) const LEFT_ALONE_MS: u64 = 1_000;
 
 /// Whether it is less than so long since something, or before it: a span that began on a clock that was set back since would
@@ -34,7 +34,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told otherwise; for tests.
+/// A clock that stands still until it is set; for tests.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 

@@ -14,7 +14,7 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{words}: {cause}")]
 pub struct DiskFault {
-    /// What is the matter, for whoever asks `/ready` or is refused a change.
+    /// What is the matter, for `/ready` and for a refused change.
     pub words: &'static str,
     /// The system's own words.
     cause: String,

@@ -75,7 +75,7 @@ pub struct Table {
     name: Arc<str>,
 }
 
-/// Which items of a partition are asked for, by the order of their `sk`, both ends included.
+/// Which items of a partition are read, by the order of their `sk`, both ends included.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span<'a> {
     pub(crate) pk: &'a str,
@@ -306,7 +306,7 @@ impl Table {
     }
 
     /// Does all of the changes that `changes` makes, at most 100, of as many items; or none, if the condition of any of them
-    /// is not met: then it answers which. `changes` is told how often it was tried before, and may choose other items.
+    /// is not met: then it answers which. `changes` gets how often it was tried before, and may choose other items.
     pub(crate) async fn transact(
         &self,
         changes: impl Fn(u32) -> Result<Vec<Change>, Fault>,
@@ -389,7 +389,7 @@ fn outcome<T, E: Error + ProvideErrorMetadata + Send + Sync + 'static>(
     }
 }
 
-/// What the operator is told: DynamoDB's own words where it answered, else what kept it from answering.
+/// The error for the operator: DynamoDB's own words where it answered, else what kept it from answering.
 fn sdk_fault<E: Error + ProvideErrorMetadata + Send + Sync + 'static>(error: SdkError<E>) -> Fault {
     match (error.code(), error.message()) {
         (Some(code), message) => Fault(format!("{code}: {}", message.unwrap_or("no message"))),

@@ -1,8 +1,8 @@
-//! What a request can end in other than an answer, and how that is told.
+//! What a request can end in other than an answer, and how that is reported.
 //!
 //! Two messages: what the caller may know is made here; what the operator must know is logged where it is handled.
 //! One function, [`Error::to_http`], turns an error into HTTP, by an exhaustive match: a new kind of error does not compile
-//! until somebody has said what its caller is told. Nothing in it can hold a secret (T3) or another tenant's text (T1).
+//! until somebody has said what its caller gets. Nothing in it can hold a secret (T3) or another tenant's text (T1).
 
 use crate::limit::window::time_utc;
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
@@ -44,7 +44,7 @@ pub enum Error {
     /// There is no such model, or none of its tier can do what the request needs.
     #[error("the model {model} does not exist")]
     ModelNotFound {
-        /// The name that was asked for.
+        /// The requested name.
         model: String,
         /// What was probably meant, or why it is not here, as a sentence.
         hint: Option<String>,
@@ -85,7 +85,7 @@ pub enum Error {
         /// How long until then, in milliseconds.
         resets_in_ms: u64,
     },
-    /// The provider's own refusal of the caller's request, told as the provider told it (A2).
+    /// The provider's own refusal of the caller's request, passed on as it came (A2).
     #[error("the provider refused the request with {status}")]
     Provider {
         /// The provider's status.
@@ -160,14 +160,14 @@ pub struct Objection {
     pub param: Option<String>,
 }
 
-/// What kind of error a caller is told. Each format has its own word for it.
+/// What kind of error a caller gets. Each format has its own word for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// The request is not what it must be.
     InvalidRequest,
     /// Nobody knows who asks.
     Authentication,
-    /// Who asks may not do this.
+    /// The caller may not do this.
     Permission,
     /// Too many requests at a time.
     RequestRate,
@@ -179,7 +179,7 @@ pub enum Family {
     Server,
 }
 
-/// An error as its caller is told it, in no format's words.
+/// An error as HTTP, in no format's words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpError {
     /// The HTTP status.

@@ -69,11 +69,11 @@ async fn serve(
     mut journal: Journal,
     mut reply: Reply,
 ) {
-    let asked = match read(gateway, format, incoming, &mut journal).await {
-        Ok(asked) => asked,
+    let received = match read(gateway, format, incoming, &mut journal).await {
+        Ok(received) => received,
         Err(error) => return refuse(gateway, &mut journal, &mut reply, error),
     };
-    let mut work = Work::new(gateway, asked, journal);
+    let mut work = Work::new(gateway, received, journal);
     if let Err(error) = answer(&mut work, &mut reply).await {
         finish(&work, None).await;
         gateway.record_expired_holds(&work.caller.tenant.uid).await;
@@ -115,7 +115,7 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
         Err(error) => Outcome::failed(error),
     };
     settle(work, hold, &outcome, reply).await;
-    // Whoever reads the last byte finds all of it counted.
+    // A client that has read the last byte finds all of it counted.
     last_byte(work, outcome, reply);
     Ok(())
 }

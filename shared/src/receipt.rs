@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub enum IntentSource {
     /// Found by embeddings, in process.
     Embedding,
-    /// A cheap model was asked.
+    /// A cheap model classified it.
     Classifier,
     /// The client named a model or a tier.
     Pinned,
@@ -59,7 +59,7 @@ pub enum CacheStatus {
     HitSemantic,
     /// Nothing was remembered.
     Miss,
-    /// The cache was not asked.
+    /// The cache was not read.
     Bypass,
 }
 
@@ -88,7 +88,7 @@ pub enum AttemptKind {
     Failover,
     /// A stronger tier, because the answer looked unreliable.
     Upgrade,
-    /// A cheap model was asked what the request is about.
+    /// A cheap model was called for what the request is about.
     Classifier,
     /// Another candidate went on with a cut stream.
     Continuation,
@@ -222,7 +222,7 @@ pub struct Receipt {
     pub created_at_ms: u64,
     /// The HTTP status of the answer; of a stream, what its headers would have said had they waited for its end.
     pub status: u16,
-    /// What the client asked for: `auto`, a tier, a catalog name or an alias.
+    /// What the client requested: `auto`, a tier, a catalog name or an alias.
     pub requested_model: Arc<str>,
     /// The catalog name of the model that answered.
     pub model: Option<Arc<str>>,
@@ -309,7 +309,7 @@ impl Receipt {
 
     /// Whether it is one of a lost process: an estimate of which no call is known.
     #[must_use]
-    pub fn is_of_lost(&self) -> bool {
+    pub fn is_of_expired_hold(&self) -> bool {
         self.estimated && self.attempts.is_empty()
     }
 

@@ -1,7 +1,7 @@
 //! The requests that run, and how a process that ends brings them to their end (B3).
 //!
 //! A request outlives its client (M4), so connections do not show what a process has still to do: the requests are counted
-//! here, each from before its body is read until its task has ended. Whoever ends the process waits for [`Running::none`],
+//! here, each from before its body is read until its task has ended. What ends the process waits for [`Running::none`],
 //! and when it can wait no longer says [`Running::stop`]: that ends every wait for a provider as if the request's deadline
 //! had passed. The request then goes its ordinary way out, with an estimate of what it used, its settlement and its
 //! receipt. Tasks are not aborted: what a provider bills would be forgotten.
@@ -64,7 +64,7 @@ impl Drop for Counted {
 /// For how long it shows that there were too many connections.
 const SHOWN_MS: u64 = 60_000;
 
-/// The connections of the process that serves a gateway, as far as `/ready` tells of them; under Lambda there are none.
+/// The connections of the process that serves a gateway, as far as `/ready` shows them; under Lambda there are none.
 #[derive(Debug, Default)]
 pub struct Connections {
     open: AtomicUsize,
@@ -88,7 +88,7 @@ impl Connections {
         self.full_at_ms.store(now_ms, Relaxed);
     }
 
-    /// What `/ready` says of them; `None` where they are somebody else's.
+    /// Their part of `/ready`; `None` where there is no server of our own.
     pub(crate) fn to_json(&self, now_ms: u64) -> Option<Value> {
         let (open, limit) = (self.open.load(Relaxed), self.limit.load(Relaxed));
         let full_at_ms = self.full_at_ms.load(Relaxed);

@@ -1,4 +1,4 @@
-//! TLS towards whoever the gateway calls: providers, and DynamoDB.
+//! TLS towards what the gateway calls: providers, and DynamoDB.
 
 use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;

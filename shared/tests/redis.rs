@@ -293,23 +293,23 @@ async fn a_request_in_flight_at_midnight_keeps_its_place() {
     assert!(matches!(verdict, Verdict::Refused { .. }), "its place is taken: {verdict:?}");
     let verdict = admit(&later, midnight + 59_999).await;
     assert!(matches!(verdict, Verdict::Admitted { .. }), "its lease is over: {verdict:?}");
-    let lost: Vec<_> = store.take_expired("acme").into_iter().map(|lost| lost.id).collect();
-    assert_eq!(lost, [before.id], "the sweep finds what is of yesterday");
+    let expiring: Vec<_> = store.take_expired("acme").into_iter().map(|expiring| expiring.id).collect();
+    assert_eq!(expiring, [before.id], "the sweep finds what is of yesterday");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_that_was_lost_days_ago_is_told_when_its_tenant_comes_again() {
     let redis = Redis::start(&[]).await.unwrap();
     let store = store_at(&redis.url());
-    let mut lost = ask("acme");
-    lost.quotas.truncate(1);
-    introduce(&store, &lost).await;
-    store.counters().admit_unticketed(&lost, false, NOW).await.unwrap();
+    let mut expiring = ask("acme");
+    expiring.quotas.truncate(1);
+    introduce(&store, &expiring).await;
+    store.counters().admit_unticketed(&expiring, false, NOW).await.unwrap();
     let later_ms = NOW + 5 * 86_400_000;
     let window = Window::day(later_ms, 0);
     rebuild(&store, "acme", VERSION, &[(window, ZERO.into())], later_ms).await;
     let expired = store.take_expired("acme");
-    assert_eq!(expired.iter().map(|lost| (lost.id, lost.held)).collect::<Vec<_>>(), [(lost.id, HOLD)]);
+    assert_eq!(expired.iter().map(|expiring| (expiring.id, expiring.held)).collect::<Vec<_>>(), [(expiring.id, HOLD)]);
     let counted = store.usage("acme", &[day(), window], later_ms).await.unwrap();
     assert_eq!(counted.iter().map(|counted| counted.unwrap().used).collect::<Vec<_>>(), [HOLD, ZERO]);
 }

@@ -453,8 +453,8 @@ impl Rig {
     /// Waits until the ledger has heard of this many requests, and not for ever.
     pub async fn recorded(&self, requests: u64) {
         let mut recorded = self.ledger.recorded.subscribe();
-        let heard = timeout(Duration::from_secs(60), recorded.wait_for(|recorded| *recorded >= requests)).await;
-        assert!(heard.is_ok(), "the ledger has heard of {} requests", *self.ledger.recorded.borrow());
+        let reached = timeout(Duration::from_secs(60), recorded.wait_for(|recorded| *recorded >= requests)).await;
+        assert!(reached.is_ok(), "the ledger has heard of {} requests", *self.ledger.recorded.borrow());
     }
 }
 

@@ -314,8 +314,8 @@ impl Counters for Watch {
         self.counters.take_expired(tenant)
     }
 
-    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
-        self.counters.acknowledge(tenant, lost, now_ms).await
+    async fn acknowledge(&self, tenant: &str, expired: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
+        self.counters.acknowledge(tenant, expired, now_ms).await
     }
 
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {

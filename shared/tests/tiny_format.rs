@@ -185,9 +185,9 @@ async fn an_openai_request_reaches_a_provider_of_another_format_and_the_receipt_
     let says = ["s Be brief.", "u What is an API?"];
     assert_eq!(*sent.lock().unwrap(), [json!({"to": "cheap", "says": says, "most": 9, "live": false})]);
     let receipt = rig.receipt(&got).await.to_string();
-    assert!(receipt.contains("sim/cheap is not told") && receipt.contains("`metadata`, `store`"), "{receipt}");
+    assert!(receipt.contains("sim/cheap does not get") && receipt.contains("`metadata`, `store`"), "{receipt}");
     let got = rig.chat(ask("sim/cheap")).await;
-    assert!(!rig.receipt(&got).await.to_string().contains("is not told"), "nothing was left out");
+    assert!(!rig.receipt(&got).await.to_string().contains("does not get"), "nothing was left out");
 }
 
 #[tokio::test]

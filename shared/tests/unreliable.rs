@@ -253,8 +253,8 @@ impl<T: Counters> Counters for Unreliable<T> {
         self.up(StoreError).map(|store| store.take_expired(tenant)).unwrap_or_default()
     }
 
-    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
-        self.up(StoreError)?.acknowledge(tenant, lost, now_ms).await
+    async fn acknowledge(&self, tenant: &str, expired: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.acknowledge(tenant, expired, now_ms).await
     }
 
     async fn forget(&self, tenant: &str) -> Result<(), StoreError> {

@@ -37,7 +37,7 @@ async fn an_unreliable_answer_is_replaced_and_both_are_billed() {
             let got = rig.chat(body).await;
             let at = format!("{model}, stream: {stream}");
             if model == "length" && stream {
-                // Its end is not known while its opening is judged.
+                // Its end is not known while its beginning is judged.
                 assert_eq!((got.header("x-gateway-upgraded"), got.is_done()), ("false", true), "{at}");
                 continue;
             }

@@ -130,7 +130,7 @@ async fn a_stream_that_says_it_is_done_before_every_answer_has_ended_is_not_whol
         (&[ROLE, PIECE, OTHER, OTHER_END, END, USAGE], true),
     ];
     for (events, whole) in table {
-        // By a name of its own, and as one of a tier, whose opening is held back.
+        // By a name of its own, and as one of a tier, whose beginning is held back.
         for model in ["sim/cheap", "cheap"] {
             let inject = move |builder: Builder| builder.provider("sim", Arc::new(SaysItIsDone(events)));
             let rig =

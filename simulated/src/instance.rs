@@ -1,4 +1,4 @@
-//! A smallest value that fits a JSON schema: what a simulated model answers when JSON is asked for.
+//! A smallest value that fits a JSON schema: what a simulated model answers when JSON is requested.
 //!
 //! The schema is the caller's and may refer to itself. A `$ref` that is being followed is therefore not followed again:
 //! what needs it cannot be made, and is left out where the schema allows that (an optional property, an item, another

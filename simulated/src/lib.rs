@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
-/// How long a rate-limited caller is told to wait.
+/// The `retry-after` of a rate-limited caller.
 const RATE_LIMITED_FOR_MS: u64 = 1_000;
 
 /// The provider inside the process.
@@ -132,7 +132,7 @@ enum End {
 struct SimulatedChunks {
     events: wire::Events,
     answers: Answers,
-    /// What the first chunk waits for; kept until it is over, so that a caller that gives up waiting may wait again.
+    /// What the first chunk waits for; kept until it has ended, so that a caller that gives up waiting may wait again.
     delay: Option<Pin<Box<Sleep>>>,
     end: End,
 }

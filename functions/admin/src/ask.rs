@@ -1,6 +1,6 @@
-//! Reading what is asked: names in the path, parameters of the query, fields of a body.
+//! Reading a request: names in the path, parameters of the query, fields of a body.
 //!
-//! What nobody asked for is refused by its name, not ignored: an admin who wrote `?tenat=acme` would take everybody's
+//! An unknown name is refused, not ignored: an admin who wrote `?tenat=acme` would take everybody's
 //! usage for one tenant's.
 
 use crate::guard::Failure;

@@ -1,6 +1,6 @@
 //! What every change has in common: its entry in the audit log, and that it is effective at once.
 //!
-//! The directory takes no change without an entry, in one transaction with it. What is left to do here is to tell the
+//! The directory takes no change without an entry, in one transaction with it. What is left to do here is to inform the
 //! store the tenant's new version: the next admission, in whatever process, sees that what it goes by is old and reads the
 //! directory first (T2). An entry holds what the plane shows of a thing, hence never a key or its hash (T3).
 
@@ -26,7 +26,7 @@ impl Plane {
     pub(crate) async fn tell_store(&self, uid: &str, version: u64) {
         let now_ms = self.gateway.clock.now_ms();
         if let Err(error) = self.gateway.store.counters().rebuild(uid, None, version, &[], now_ms).await {
-            tracing::warn!(tenant = id_of(uid), %error, "the store was not told of a change; it may take ten seconds to be effective");
+            tracing::warn!(tenant = id_of(uid), %error, "the store does not know of a change yet; it may take ten seconds to be effective");
         }
     }
 
@@ -37,7 +37,7 @@ impl Plane {
             // It was deleted meanwhile, and its keys with it.
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(tenant, %error, "the store was not told of a change; it may take ten seconds to be effective");
+                tracing::warn!(tenant, %error, "the store does not know of a change yet; it may take ten seconds to be effective");
             }
         }
     }

@@ -2,7 +2,7 @@
 //! become HTTP here and nowhere else.
 //!
 //! A handler that fails answers with nothing but its [`Failure`], which travels in the response's extensions; the envelope
-//! is written here, where the request's id is known. Missing, malformed and wrong tokens are told in the same words, on
+//! is written here, where the request's id is known. Missing, malformed and wrong tokens get the same words, on
 //! known and unknown paths alike: who has no token learns nothing of what is there.
 
 use crate::{Plane, ROUTES};
@@ -62,7 +62,7 @@ impl From<DirectoryError> for Failure {
 }
 
 impl Failure {
-    /// Says of a change that was asked what its failure means: nobody may take a key for revoked that still works.
+    /// Says what the failure of a change means: nobody may take a key for revoked that still works.
     pub(crate) fn said(error: DirectoryError, not_done: &str, holds: &str) -> Self {
         match error {
             DirectoryError::Unwritten(fault) => Self(Error::NotWritten {

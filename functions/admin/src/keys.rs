@@ -1,8 +1,8 @@
 //! `/admin/tenants/{tenant}/keys`: making, listing, rotating and revoking API keys.
 //!
 //! A key is shown in the one answer that makes it and is nowhere after that: the directory has its keyed hash, and the
-//! plane shows its prefix and last four characters (T3). Every change raises the tenant's version, which the store is told,
-//! so that a revoked key stops with its next request (T2).
+//! plane shows its prefix and last four characters (T3). Every change raises the tenant's version, which the store
+//! learns, so that a revoked key stops with its next request (T2).
 
 use crate::Plane;
 use crate::ask::{JsonBody, Names};

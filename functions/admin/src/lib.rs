@@ -1,10 +1,10 @@
 //! The control plane: tenants, their keys, what they used, and how the gateway does.
 //!
-//! One noun per file. Every handler is a short ladder: read what is asked, look up what it is about, change the directory,
-//! tell the store. `guard` stands around all of them, so that nothing here answers a caller without a token, and so that
-//! errors become HTTP in one place. Two things hold for every change: it is in the audit log, because the directory takes
-//! no change without an entry, and it is effective with the next request (T2), because the store is told the tenant's new
-//! version (`change`).
+//! One noun per file. Every handler is a short ladder: read the request, look up what it is about, change the
+//! directory, inform the store. `guard` stands around all of them, so that nothing here answers a caller without a
+//! token, and so that errors become HTTP in one place. Two things hold for every change: it is in the audit log,
+//! because the directory takes no change without an entry, and it is effective with the next request (T2), because the
+//! store gets the tenant's new version (`change`).
 
 mod ask;
 mod audit;

@@ -1,7 +1,7 @@
 //! `/admin/metrics`: what the fleet did in a period, of every model in the catalog and of those beside it that were called.
 //!
-//! The figures are the ledger's and the health is the store's, so that every process tells the same, and one that has
-//! served nothing too. What only the asked process knows stands under `process`.
+//! The figures are the ledger's and the health is the store's, so that every process shows the same, and one that has
+//! served nothing too. What only this process knows stands under `process`.
 
 use crate::Plane;
 use crate::ask::Params;
@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
-/// How many steps are told at most, and the most days of a period.
+/// The maximum number of steps, and of days of a period.
 const MAX_STEPS: u64 = 1000;
-/// Models beside the catalog's that are told apart; the calls of further ones are those of `…`.
+/// Models beside the catalog's that are listed by name; the calls of further ones are those of `…`.
 const MAX_MODELS: usize = 1000;
 const REST: &str = "…";
 
@@ -63,7 +63,7 @@ fn others(figures: &mut Figures, catalog: &[Arc<str>]) -> Vec<Arc<str>> {
     others
 }
 
-/// Which period is asked for: today, when nothing is said. What is given as an instant is taken for its hour, and for its
+/// The period: today by default. What is given as an instant is taken for its hour, and for its
 /// day where the steps are days or the ledger has no hours any more.
 fn period(params: &mut Params, now_ms: u64, keeps_hours_ms: u64) -> Result<Period, Error> {
     let step_ms = match params.take("step").as_deref() {
@@ -79,7 +79,7 @@ fn period(params: &mut Params, now_ms: u64, keeps_hours_ms: u64) -> Result<Perio
     let is_old = from_ms < first_hour_ms;
     if is_old && step_ms == Some(HOUR_MS) {
         let days = keeps_hours_ms / DAY_MS;
-        return Err(Error::invalid("from", format!("Hours are told apart for {days} days; ask for `step=day`.")));
+        return Err(Error::invalid("from", format!("Hours are kept for {days} days; ask for `step=day`.")));
     }
     let unit_ms = if is_old || step_ms == Some(DAY_MS) { DAY_MS } else { HOUR_MS };
     let to_unit_ms = unit_ms.max(to_unit_ms);

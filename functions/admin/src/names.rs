@@ -1,4 +1,4 @@
-//! What tenants are called where something that is kept of them is shown or asked for.
+//! What tenants are called where something that is kept of them is shown or requested.
 //!
 //! It is kept under a tenant's uid; people say the id, and may give the id of a deleted tenant to another. A tenant that is
 //! there is called by its id. One that was deleted is called by its uid, so that what it did is never taken for what the

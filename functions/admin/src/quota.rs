@@ -1,6 +1,6 @@
 //! `/admin/tenants/{tenant}/usage`: what a tenant has used and holds in its windows now.
 //!
-//! The store has the live figures, holds included. A window that it does not have was lost or never asked for; the ledger
+//! The store has the live figures, holds included. A window that it does not have was lost or never used; the ledger
 //! then says what was used (M5), and nothing is held. So it does while the store is down, and a header says so.
 
 use crate::Plane;

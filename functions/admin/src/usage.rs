@@ -26,7 +26,7 @@ const COUNTS: [&str; 5] = ["requests", "cache_hits", "input_tokens", "output_tok
 /// Rows that are read from the ledger at once, where all are read.
 const LEDGER_ROWS: usize = 1000;
 
-/// Which of [`GROUPS`] the rows are told apart by.
+/// Which of [`GROUPS`] the rows are grouped by.
 type Grouping = [bool; 3];
 
 /// `GET /admin/usage`
@@ -79,7 +79,7 @@ fn day(params: &mut Params, name: &str) -> Result<Option<String>, Error> {
     params.take(name).map(read).transpose()
 }
 
-/// What the rows are told apart by: everything, when nothing is said.
+/// What the rows are grouped by: everything by default.
 fn grouping(params: &mut Params) -> Result<Grouping, Error> {
     let Some(list) = params.take("group_by") else { return Ok([true; 3]) };
     let mut by = [false; 3];

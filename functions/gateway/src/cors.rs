@@ -38,7 +38,7 @@ impl Origins {
         (!listed.is_empty()).then(|| Arc::new(Self { any, listed: listed.to_vec() }))
     }
 
-    /// What is told to whoever comes from `origin`, if it may ask.
+    /// The headers for a page of `origin`, if it may call.
     fn allowed(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
         let origin = origin?;
         if self.any {

@@ -155,7 +155,7 @@ fn without_receipt(gateway: &Gateway, answer: Result<Answer, Error>) -> Response
     response(answer)
 }
 
-/// A refusal for which the core is not asked.
+/// A refusal without a call of the core.
 fn refusal(gateway: &Gateway, error: Error) -> Response {
     without_receipt(gateway, Err(error))
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 const SETTLING: Duration = Duration::from_secs(5);
 
 /// Waits for connections, and for requests whose clients have left, for at most `drain`; has what runs then settled as an
-/// estimate; pays what the store is owed, and writes what waits for the ledger.
+/// estimate; sends what is pending for the store, and writes what waits for the ledger.
 pub(crate) async fn end(gateway: &Gateway, open: usize, drain: Duration, mut connections: JoinSet<()>) {
     let by = Instant::now() + drain;
     let running = &gateway.running;
@@ -34,7 +34,7 @@ pub(crate) async fn end(gateway: &Gateway, open: usize, drain: Duration, mut con
         running.stop();
         let _ = timeout(SETTLING, all_have_ended()).await;
     }
-    // Whoever still sends its body, or does not read.
+    // Clients that still send their body, or do not read.
     connections.shutdown().await;
     if timeout(SETTLING, running.none()).await.is_err() {
         tracing::error!(requests = running.count(), "ending: not all that runs could be settled");

@@ -1,8 +1,8 @@
 //! Writing what a ledger has only in this process: the receipts of cache hits, which may not wait for a write themselves.
 //!
-//! It is done once a second, so that every process tells the same metrics within a second of an answer. A task of its own
-//! does it, and not the next request: there may be none for a long time. Where Lambda freezes the process it goes on with the
-//! next invocation; a write that was frozen half-way is repeated, and counts once.
+//! It is done once a second, so that every process shows the same metrics within a second of an answer. A task of its
+//! own does it, and not the next request: there may be none for a long time. Where Lambda freezes the process it goes
+//! on with the next invocation; a write that was frozen half-way is repeated, and counts once.
 
 use gateway_core::gateway::Gateway;
 use std::sync::{Arc, Weak};

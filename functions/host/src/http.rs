@@ -35,7 +35,7 @@ pub async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Serves until SIGINT or SIGTERM, and then until everything that was begun is settled; see [`end`]. No connection is
-/// accepted any more then, and clients are told with their answers that theirs are closed.
+/// accepted any more then, and answers say that their connection is closed.
 ///
 /// # Errors
 /// If a second signal comes before that.

@@ -29,7 +29,7 @@ pub struct Function {
 /// One thread does it all, for a Lambda instance has about one core and serves one request at a time.
 ///
 /// # Errors
-/// Whatever keeps it from starting; Lambda is told as well.
+/// Whatever keeps it from starting; Lambda gets it as well.
 pub fn run(start: impl AsyncFnOnce() -> anyhow::Result<Function>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {

@@ -1,7 +1,7 @@
-//! What is told to whoever asks for something that is not there: method, path, and the nearest route.
+//! The answer to a request for something that is not there: method, path, and the nearest route.
 //!
 //! Most of them have a base URL with one `/v1` too few or too many, or a letter wrong. The first are simply served
-//! ([`Routes::meant`]); the others are told what they may have meant. Nothing of a query is repeated: it may hold a key.
+//! ([`Routes::meant`]); the others get a suggestion. Nothing of a query is repeated: it may hold a key.
 
 use gateway_core::error::Error;
 use std::borrow::Cow;
@@ -115,7 +115,7 @@ mod tests {
             ("/receipts/x", Some("/v1/receipts/x")),
             ("/v1/health", Some("/health")),
             ("//health/", Some("/health")),
-            // A route's own path is not told again, whatever became of it.
+            // A route's own path is not suggested, whatever became of it.
             ("/v1/chat/completions", None),
             ("/v1/receipts/x/y", None),
             ("/v1/receipts", None),

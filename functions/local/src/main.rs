@@ -124,7 +124,7 @@ async fn run() -> anyhow::Result<()> {
         started = wired() => started?,
         () = signals.end() => return Ok(()),
     };
-    // Who reads only its beginning, or nothing of it, is no reason not to serve.
+    // A closed stdout must not stop the server.
     let _ = std::io::stdout().write_all(greeting(&wired, listener.local_addr()?, demo_key.as_deref()).as_bytes());
     http::serve(listener, router, wired.gateway, &mut signals).await
 }
@@ -132,7 +132,7 @@ async fn run() -> anyhow::Result<()> {
 /// Both planes of a gateway that is put together from the environment, and the key of its demo tenant.
 async fn wired() -> anyhow::Result<(Wired, Router, Option<String>)> {
     let wired = wire().await?;
-    // A table is not a newcomer's: whoever has one makes tenants through the admin plane.
+    // With a table, tenants are made through the admin plane.
     let demo_key = match &wired.place {
         Place::Folder(_) => demo::tenant(&wired.gateway).await.context("the demo tenant")?,
         Place::Table(_) => None,

@@ -1,10 +1,11 @@
 //! `ai-gateway replay FILE`: the receipts of a structured log, written into the ledger.
 //!
-//! Every receipt stands in the log: at `GATEWAY_LOG=receipt=info` all of them, at any level those that the ledger did not
-//! take. A receipt counts once, however often it is written (M2), so a whole log may be replayed, and replayed again.
-//! A line may be the log's JSON, a line of its text form, an export of CloudWatch that wraps either in a `message`, or a
-//! bare receipt; a line without a receipt is passed over. What looks like a receipt and cannot be written is told by its line,
-//! for it would be lost in silence, and keeps none of the others from being written: a disk that fills up tears lines.
+//! Every receipt stands in the log: at `GATEWAY_LOG=receipt=info` all of them, at any level those that the ledger did
+//! not take. A receipt counts once, however often it is written (M2), so a whole log may be replayed, and replayed
+//! again. A line may be the log's JSON, a line of its text form, an export of CloudWatch that wraps either in a
+//! `message`, or a bare receipt; a line without a receipt is passed over. What looks like a receipt and cannot be
+//! written is reported by its line, for it would be lost in silence, and keeps none of the others from being written: a
+//! disk that fills up tears lines.
 
 use anyhow::{Context, bail};
 use gateway_core::clock::{Clock, SystemClock};
@@ -45,7 +46,7 @@ async fn replay(lines: impl BufRead, ledger: &dyn Ledger, now_ms: u64) -> anyhow
         let line = line.with_context(at)?;
         let found = receipt(&String::from_utf8_lossy(&line)).and_then(|found| match found {
             Some(receipt) if now_ms.saturating_sub(receipt.created_at_ms) > KEPT_MS => {
-                bail!("the receipt {} is older than 30 days; the ledger cannot tell whether it has it", receipt.id)
+                bail!("the receipt {} is older than 30 days; the ledger does not know whether it has it", receipt.id)
             }
             found => Ok(found),
         });

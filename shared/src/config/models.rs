@@ -68,7 +68,7 @@ struct Shelf {
     serving: Vec<ProviderSpec>,
     /// The providers that were skipped, each with the reason.
     skipped: BTreeMap<String, String>,
-    /// Makes up models, to tell their names from typing errors; they can serve if its provider does.
+    /// Makes up models, so that their names are no typing errors; they can serve if its provider does.
     simulated: Option<Simulated>,
 }
 

@@ -52,7 +52,7 @@ pub struct OpenAiSpec {
 pub enum ApiKey {
     /// Known.
     Known(Secret),
-    /// To be fetched before the start is over.
+    /// To be fetched before the process serves.
     Pending(SecretRef),
 }
 

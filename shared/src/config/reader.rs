@@ -2,8 +2,8 @@
 //!
 //! Why not `#[derive(Deserialize)]`: serde stops at the first problem, knows no line for a name that dangles, and hands
 //! numbers over as `f64`, which a price must never pass through (DESIGN 6, Money). Here a reader asks for the fields
-//! that it knows, with the range and default of each, so that range, default and field stand on one line; what nobody
-//! asked for is an unknown field. A message repeats no value but a name that leads nowhere: others may be secrets (T3).
+//! that it knows, with the range and default of each, so that range, default and field stand on one line; any other
+//! key is an unknown field. A message repeats no value but a name that leads nowhere: others may be secrets (T3).
 
 use crate::money::parse_usd;
 use std::cell::RefCell;

@@ -166,9 +166,9 @@ pub(super) fn upgrade(root: &mut Section<'_, '_>) -> UpgradeSettings {
 /// `[intent]`: how it is found out what a request is about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntentSettings {
-    /// Below this confidence a model is asked; 0 never asks.
+    /// Below this confidence a model classifies; 0 never.
     pub ask_below: f64,
-    /// The tier whose models are asked.
+    /// The tier whose models classify.
     pub classifier_tier: Arc<str>,
     /// How long the answer is waited for.
     pub classifier_timeout_ms: u64,

@@ -1,4 +1,4 @@
-//! Who is asking: a key in, the tenant and its settings out.
+//! Authentication: a key in, the tenant and its settings out.
 //!
 //! The directory's answer is kept for ten seconds, and for a minute while the directory is down. That cache is not what
 //! revocation rests on: every admission compares the settings version with the store's, and a difference throws the kept
@@ -21,7 +21,7 @@ const STALE_MS: u64 = 60_000;
 /// Keys that are kept; what is least used goes first.
 const KEPT: usize = 10_000;
 
-/// Who is asking.
+/// The tenant and key of a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The tenant.
@@ -41,7 +41,7 @@ pub struct Authenticator {
     hasher: KeyHasher,
     defaults: TenantSettings,
     kept: Mutex<LruCache<KeyHash, (Caller, u64)>>,
-    /// When the directory failed the last time: for a moment it is not asked about a key of which something is kept.
+    /// When the directory failed the last time: for a moment it is not read for a key of which something is kept.
     failed_at_ms: AtomicU64,
 }
 
@@ -53,11 +53,11 @@ impl Authenticator {
         Self { directory, hasher, defaults, kept: Mutex::new(LruCache::new(capacity)), failed_at_ms: AtomicU64::new(0) }
     }
 
-    /// Who comes with this key.
+    /// Whose key this is.
     ///
     /// # Errors
     /// 401 for no key, a mistyped, unknown, revoked or expired one; 403 for a disabled tenant; 503 if the directory is
-    /// down and has not been asked about this key within a minute.
+    /// down and has not been read for this key within a minute.
     pub async fn authenticate(&self, key: Option<&str>, now_ms: u64) -> Result<Caller, Error> {
         let key = key.ok_or(Error::InvalidApiKey("Send your key as `authorization: Bearer gw_live_…`."))?;
         let key = ApiKey::parse(key).ok_or(Error::InvalidApiKey("This is not an API key of this gateway."))?;

@@ -74,7 +74,7 @@ impl DynamoDirectory {
         Self { table, entries: AtomicU64::new(0) }
     }
 
-    /// Writes an audit entry down, as a part of the change that it tells of.
+    /// Writes an audit entry down, as a part of the change that it records.
     fn entry(&self, audit: &AuditEntry) -> Result<Change, Fault> {
         let count = self.entries.fetch_add(1, Ordering::SeqCst);
         let place = format!("{:020}-{count:020}-{:016x}", audit.at_ms, random_u64());
@@ -227,7 +227,7 @@ impl Directory for DynamoDirectory {
             self.entry(&audit)?,
         ];
         let refused = self.table.transact(|_| Ok(all.clone())).await?;
-        // Asked again after it was interrupted, it finds no tenant, and still sweeps.
+        // Retried after it was interrupted, it finds no tenant, and still sweeps.
         match (self.sweep(id).await, refused.is_empty()) {
             (Err(fault), true) => {
                 tracing::warn!(tenant = id, %fault, "keys of a removed tenant are left; they serve nobody");

@@ -92,7 +92,7 @@ pub struct AuditEntry {
     pub after: Value,
 }
 
-/// Why the directory did not do what it was asked.
+/// Why a call of the directory failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// There is something of that id already.

@@ -34,7 +34,7 @@ impl Gateway {
     }
 }
 
-/// A name as the lists of models tell it: a model is its provider's; a tier, an alias and `auto` are the gateway's own.
+/// A name as the lists of models show it: a model is its provider's; a tier, an alias and `auto` are the gateway's own.
 fn told_model(name: &str, target: &Target) -> Value {
     let owner = match target {
         Target::Model(model) if *model.name == *name => &*model.provider,

@@ -63,8 +63,8 @@ impl Gateway {
         faults.into_iter().filter_map(|(name, words)| Some((name.to_owned(), Value::from(words?)))).collect()
     }
 
-    /// The state of a directory that does not do all that it should, and why. While it does not it is asked once a second:
-    /// it may have to try a write to find out, and anybody may ask us.
+    /// The state of a directory that does not do all that it should, and why. While it does not it is tried once a
+    /// second: it may have to try a write to find out, and anybody may ask us.
     async fn directory_fault(&self) -> Option<(&'static str, &'static str)> {
         let known = || self.directory_fault.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = self.clock.now_ms();

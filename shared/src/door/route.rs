@@ -41,9 +41,9 @@ async fn route(gateway: &Gateway, incoming: Incoming) -> Answer {
 }
 
 async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -> Result<Value, Error> {
-    let asked = read(gateway, &CHAT, incoming, journal).await?;
+    let received = read(gateway, &CHAT, incoming, journal).await?;
     let own = std::mem::replace(journal, Journal::open(journal.receipt.created_at_ms));
-    let mut work = Work::new(gateway, asked, own);
+    let mut work = Work::new(gateway, received, own);
     let outcome = async {
         let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
         let mut admitting = Admitting::new(gateway, work.journal.receipt.id);

@@ -1,8 +1,8 @@
-//! Why DynamoDB did not do what it was asked.
+//! Why a call of DynamoDB failed.
 
 use aws_sdk_dynamodb::error::BuildError;
 
-/// Why DynamoDB did not do what it was asked; the text is for the operator.
+/// Why a call of DynamoDB failed; the text is for the operator.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("DynamoDB: {0}")]
 pub struct Fault(pub(crate) String);

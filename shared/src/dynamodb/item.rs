@@ -93,7 +93,7 @@ impl Change {
         self
     }
 
-    /// Who has a condition is told how the item was, if it was not met.
+    /// A condition that is not met answers with the item as it was.
     pub(super) fn wants_old_item(&self) -> Option<ReturnValuesOnConditionCheckFailure> {
         self.condition.map(|_| ReturnValuesOnConditionCheckFailure::AllOld)
     }

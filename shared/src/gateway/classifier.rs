@@ -1,4 +1,4 @@
-//! The classifier: which question a model is asked about a prompt, and what asking may cost.
+//! The classifier: the question to a model about a prompt, and what it may cost.
 
 use crate::catalog::{Model, Tier};
 use crate::config::Config;
@@ -21,7 +21,7 @@ const PROMPT_BYTES: usize = 2000;
 pub(crate) struct Classifier {
     names: Vec<Arc<str>>,
     max_output_tokens: u64,
-    /// The tier whose first model is asked.
+    /// The tier whose first model classifies.
     pub(crate) tier: Option<Arc<Tier>>,
     /// The question without a prompt: the same for all.
     bare: Option<Request>,
@@ -30,7 +30,7 @@ pub(crate) struct Classifier {
 }
 
 impl Classifier {
-    /// A classifier that tells these intents apart.
+    /// A classifier that distinguishes these intents.
     pub(crate) fn new(config: &Config, intents: &Intents) -> Self {
         let classifier = Self {
             names: intents.names().cloned().collect(),
@@ -67,7 +67,7 @@ impl Classifier {
         Request::read(&CHAT, Bytes::from(body.to_string())).ok()
     }
 
-    /// The word that an answer names: as asked for, or by itself.
+    /// The word that an answer names: as JSON, or by itself.
     pub(crate) fn word(answer: &str) -> String {
         let asked: Option<Value> = serde_json::from_str(answer.trim()).ok();
         let word = asked.as_ref().and_then(|json| json.get("intent")).and_then(Value::as_str).unwrap_or(answer);

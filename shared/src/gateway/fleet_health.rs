@@ -16,7 +16,7 @@ const WITHIN: Duration = Duration::from_millis(200);
 pub(crate) struct FleetHealth {
     store: Arc<dyn Store>,
     here: MemoryHealth,
-    /// When the store last failed to tell, in Unix milliseconds: for a moment it is not asked.
+    /// When the store last failed to answer, in Unix milliseconds: for a moment it is not called.
     failed_at_ms: AtomicU64,
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod outage;
 pub(crate) mod over_rate;
 pub(crate) mod classifier;
 pub(crate) mod fleet_health;
-mod lost;
+mod expired;
 mod unreachable;
 
 use crate::catalog::Model;
@@ -60,7 +60,7 @@ pub struct Gateway {
     pub budget: Arc<Budget>,
     /// The connections of the process, where it has its own.
     pub connections: Arc<Connections>,
-    /// Who is over a rate, as far as this process was told.
+    /// Who is over a rate, as far as this process knows.
     pub(crate) over_rate: OverRate,
     pub(crate) authenticator: Authenticator,
     pub(crate) intents: Intents,
@@ -70,7 +70,7 @@ pub struct Gateway {
     labels: Option<MemoryCache>,
     /// What goes on without the store.
     pub(crate) outage: Outage,
-    /// What the operator was told of providers.
+    /// When the operator was last warned of a provider.
     pub(crate) warned: Warned,
     /// Whether the ledger takes receipts.
     pub(crate) ledger_standing: Standing,
@@ -128,7 +128,7 @@ impl Gateway {
         self.outage.flush_pending(&*self.store, self.clock.now_ms()).await;
     }
 
-    /// Warns of a provider that cannot be used, if that is why a call failed and nobody was told within a minute.
+    /// Warns of a provider that cannot be used, if that is why a call failed and there was no warning within a minute.
     pub(crate) fn warn_of(&self, model: &Model, error: &ProviderError) {
         self.warned.warn(&self.config, model, error, self.clock.now_ms());
     }

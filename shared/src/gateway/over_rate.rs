@@ -1,17 +1,18 @@
 //! Refusals by a rate, remembered: who is over a rate is refused from the head alone, before a body is read (B1).
 //!
 //! A tenant over its rate would otherwise still cost the reading of 10 MB, a parse, a claim and a call to the store for each
-//! request. The store's refusal tells when the next request passes; until then this process need not ask again.
+//! request. The store's refusal says when the next request passes; until then this process need not call it.
 //!
-//! It refuses nobody whom the store would admit. A rate only fills with time, by what the rate's own rule gives, so what
-//! did not pass at one instant passes no sooner than was told. What can make it pass sooner: other limits, which come with
-//! another settings version, that of the caller; something given back, of which this process knows what it gives itself
-//! ([`OverRate::forget`]); and what it cannot know: another process gives back, the store is lost, the limits change before
-//! this process hears of it. For these nothing is remembered longer than [`LONGEST_MS`], well within the ten seconds of T2,
-//! and whoever comes when it was told to is never refused by memory. A clock that is set back forgets.
+//! It refuses nobody whom the store would admit. A rate only fills with time, by what the rate's own rule gives, so
+//! what did not pass at one instant passes no sooner than was said. What can make it pass sooner: other limits, which
+//! come with another settings version, that of the caller; something given back, of which this process knows what it
+//! gives itself ([`OverRate::forget`]); and what it cannot know: another process gives back, the store is lost, the
+//! limits change before this process hears of it. For these nothing is remembered longer than [`LONGEST_MS`], well
+//! within the ten seconds of T2, and a request that comes after its `retry-after` is never refused by memory. A clock
+//! that is set back forgets.
 //!
-//! Tokens are remembered by how many were asked for: fewer pass sooner. A remembered answer needs none, so a request that
-//! one may serve is not refused for them.
+//! Tokens are remembered by how many the request needed: fewer pass sooner. A remembered answer needs none, so a
+//! request that one may serve is not refused for them.
 
 use crate::error::Error;
 use crate::limit::gcra::Rate;
@@ -26,7 +27,7 @@ const LONGEST_MS: u64 = 1_000;
 /// Tenants that are remembered; what is least used goes first.
 const KEPT: usize = 10_000;
 
-/// What this process was told of rates that are used up.
+/// What this process knows of rates that are used up.
 #[derive(Debug)]
 pub(crate) struct OverRate {
     kept: Mutex<LruCache<Arc<str>, Refused>>,
@@ -38,7 +39,7 @@ struct Refused {
     at_ms: u64,
     kind: RateKind,
     retry_after_ms: u64,
-    /// The rate of tokens, and how many were asked for.
+    /// The rate of tokens, and how many the request needed.
     tokens: Option<(Rate, u64)>,
     rates: RateStatus,
 }

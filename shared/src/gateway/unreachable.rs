@@ -1,7 +1,7 @@
 //! Tells the operator of a provider that cannot be reached or refuses us: its name, its address and the cause.
 //!
-//! On the log by default, for this is what goes wrong at a first start. Every request may meet it, so it is told once a
-//! minute for each provider and cause.
+//! On the log by default, for this is what goes wrong at a first start. Every request may meet it, so it is logged once
+//! a minute for each provider and cause.
 
 use crate::catalog::Model;
 use crate::clock::is_within;
@@ -12,15 +12,15 @@ use http::Uri;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How long after a warning the same is not told again.
+/// How long after a warning the same is not logged again.
 const WARN_AGAIN_MS: u64 = 60_000;
 
-/// When the operator was last told of what. It has an entry for each provider and cause at most.
+/// When there was a warning of what. It has an entry for each provider and cause at most.
 #[derive(Debug, Default)]
 pub(crate) struct Warned(Mutex<HashMap<(Arc<str>, Cause), u64>>);
 
 impl Warned {
-    /// Warns of a provider that cannot be used, if that is why a call failed and nobody was told within a minute.
+    /// Warns of a provider that cannot be used, if that is why a call failed and there was no warning within a minute.
     pub(crate) fn warn(&self, config: &Config, model: &Model, error: &ProviderError, now_ms: u64) {
         let Some(cause) = error.cause else { return };
         if self.is_due(&model.provider, cause, now_ms) {

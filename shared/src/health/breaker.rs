@@ -69,7 +69,7 @@ pub enum BreakerState {
     Open,
 }
 
-/// What the breaker is told of a finished request.
+/// What the breaker learns from a finished request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
     /// Whether the model did its work.
@@ -140,8 +140,8 @@ impl Breaker {
         self.state(now_ms) == BreakerState::HalfOpen && now_ms >= self.probe_until_ms
     }
 
-    /// Ends what was written by a clock that was ahead of this one: a span that has yet to begin is over. Else a clock
-    /// that is set back by an hour would keep a model out for an hour.
+    /// Ends what was written by a clock that was ahead of this one: a span that has yet to begin has ended. Else a
+    /// clock that is set back by an hour would keep a model out for an hour.
     pub(super) fn mend(&mut self, now_ms: u64) {
         if self.changed_at_ms > now_ms.saturating_add(SKEW_MS) {
             for at_ms in

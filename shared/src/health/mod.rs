@@ -1,4 +1,4 @@
-//! What is known of each model: how fast it is, how often it fails, whether it may be asked at all.
+//! What is known of each model: how fast it is, how often it fails, whether it may be called at all.
 //!
 //! Four small state machines, pure and testable by themselves: [`welford`] (decayed statistics), [`breaker`], [`refusals`]
 //! and [`score`] (the order of candidates). This file is what they are put together to: one [`ModelState`] per model, which
@@ -34,14 +34,14 @@ pub enum Signal {
     Answered {
         /// Milliseconds to the first token; of a whole answer, to its end.
         ttft_ms: f64,
-        /// Milliseconds per output token after the first, where that can be told.
+        /// Milliseconds per output token after the first, where that is known.
         ms_per_token: Option<f64>,
     },
     /// 5xx, time-out, reset, truncation.
     Failed,
     /// It refused our key, our bill, our model id or this one request, or what it answered cannot be read.
     Refused(Refused),
-    /// It is not to be asked until then (429).
+    /// It is not to be called until then (429).
     CoolDown {
         /// Unix milliseconds.
         until_ms: u64,

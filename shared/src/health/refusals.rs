@@ -1,7 +1,7 @@
 //! Refusals: answers that may speak of the model, or of the one request that got them.
 //!
 //! A 401, 402, 403 or 404 mostly means our key, our bill or our model id. But a prompt that is moderated, tools that no
-//! endpoint supports and an answer too long for what is left of the credit are told by the same statuses, and what a
+//! endpoint supports and an answer too long for what is left of the credit have the same statuses, and what a
 //! provider makes of an odd request may be unreadable. One such answer therefore shows nothing of the model; those of
 //! three different requests with no answer in between do (A2). Tries of one request count once.
 //!

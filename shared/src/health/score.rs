@@ -58,11 +58,11 @@ impl Default for HealthSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Measures {
     /// Time to the first token, or to the end of an answer that came whole. Every answer is in it, hence its `n_eff`
-    /// tells how well the latency is known.
+    /// shows how well the latency is known.
     pub ttft_ms: Figures,
-    /// Time per output token after the first, where that can be told.
+    /// Time per output token after the first, where that is known.
     pub ms_per_token: Figures,
-    /// 1 for an attempt that failed, 0 for one that did not. Every attempt is in it, hence its weight tells how fresh
+    /// 1 for an attempt that failed, 0 for one that did not. Every attempt is in it, hence its weight shows how fresh
     /// what is known of the candidate is.
     pub failure: Figures,
 }
@@ -256,7 +256,7 @@ pub fn rank(candidates: &[Scored], random: u64, settings: &HealthSettings) -> Ve
 
 /// The place in `usable` (not empty) of the candidate that comes next, and whether it overtakes the first to do so. One that
 /// was never tried is not overtaken: the prior's chance of failure is no evidence against it. A probe
-/// that is due is neither overtaken, or its model would never be heard of again, nor does it overtake.
+/// that is due is neither overtaken, or its model would never be sampled again, nor does it overtake.
 fn next(candidates: &[Scored], usable: &[usize], settings: &HealthSettings) -> (usize, bool) {
     let first = &candidates[usable[0]];
     let fastest = (1..usable.len())

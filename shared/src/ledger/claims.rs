@@ -44,7 +44,7 @@ pub trait Claims: Send + Sync {
     async fn open_window(&self, tenant: &str, window: &Window) -> Result<bool, LedgerError>;
 
     /// Claims `key` for `request` until `lease_until_ms`, by when it has ended, if it is not taken. A claim whose lease
-    /// has ended is free, and what is older than 24 hours is forgotten. Asked again by the same request, it is
+    /// has ended is free, and what is older than 24 hours is forgotten. Retried by the same request, it is
     /// [`Begun::Fresh`] again.
     async fn begin(
         &self,

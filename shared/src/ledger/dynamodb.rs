@@ -36,7 +36,7 @@ use tokio::time::timeout;
 const DAY_MS: u64 = 86_400_000;
 /// For how long a receipt can be read. DynamoDB deletes it a day later, or two.
 const KEEP_RECEIPTS_MS: u64 = 30 * DAY_MS;
-/// For how long rows are kept; their hours are told apart all the while.
+/// For how long rows are kept, hour by hour.
 const KEEP_ROWS_MS: u64 = 400 * DAY_MS;
 /// How many hits wait at most to be written.
 const HITS_WAITING: usize = 1000;

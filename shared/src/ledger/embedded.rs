@@ -113,7 +113,7 @@ impl Drop for EmbeddedLedger {
         self.shared.lock().is_closing = true;
         self.shared.wake.notify_one();
         if let Some(syncing) = self.syncing.take() {
-            // It fails only if the thread panicked, which has been told by then.
+            // It fails only if the thread panicked, which has been logged by then.
             let _ = syncing.join();
         }
         // Closing the file is not enough where a process that was just forked holds it as well, until it execs.

@@ -1,8 +1,8 @@
-//! Why the ledger did not do what it was asked.
+//! Why a call of the ledger failed.
 
 use crate::disk::DiskFault;
 
-/// Why the ledger did not do what it was asked.
+/// Why a call of the ledger failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The ledger cannot be reached, is full or is broken; the text is for the operator.

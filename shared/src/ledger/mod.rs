@@ -67,7 +67,7 @@ impl UsageRow {
     }
 }
 
-/// Which usage rows are asked for.
+/// A query for usage rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageQuery {
     /// The first UTC day, `YYYY-MM-DD`, inclusive.
@@ -123,7 +123,7 @@ pub trait Ledger: Claims {
     /// What the receipts of a period add up to: exactly the fold over them.
     async fn figures(&self, period: &Period) -> Result<Figures, LedgerError>;
 
-    /// For how long hours are told apart; what is older is known by day, and counts in a day's first hour.
+    /// For how long hours are kept apart; what is older is known by day, and counts in a day's first hour.
     fn keeps_hours_ms(&self) -> u64;
 
     /// Writes what waits in this process, so that every other one sees it: before the process ends, and now and then.

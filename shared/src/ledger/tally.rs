@@ -157,7 +157,7 @@ impl Tally {
     pub fn count(&mut self, receipt: &Receipt) {
         self.counts = self.counts.plus(Counts::of(receipt));
         // How long a request took whose process was lost is not known.
-        if !receipt.is_of_lost() {
+        if !receipt.is_of_expired_hold() {
             self.latency.record(whole_us(receipt.latency_ms), LATENCY);
             self.overhead.record(whole_us(receipt.overhead_ms), OVERHEAD);
         }
@@ -187,14 +187,14 @@ impl Tally {
     }
 }
 
-/// Which receipts figures are asked of: those that came in from `from_ms` to before `to_ms`.
+/// Which receipts figures are made of: those that came in from `from_ms` to before `to_ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     /// A full hour, in Unix milliseconds.
     pub from_ms: u64,
     /// A full hour.
     pub to_ms: u64,
-    /// The length of the steps that are told apart, a number of hours; `None` for no steps.
+    /// The length of a step, a number of hours; `None` for no steps.
     pub step_ms: Option<u64>,
 }
 

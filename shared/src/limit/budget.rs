@@ -3,7 +3,7 @@
 //! Whatever comes from outside is given room before it is kept: request bodies as their bytes come, the copies that go
 //! upstream, answers while they are read and until the client has them. Room grows with what has come, not with what was
 //! announced: a body that is announced and never sent takes none from others. Where there is no room left the request is
-//! told 503 with `retry-after`, and nothing is held or charged for it.
+//! answered 503 with `retry-after`, and nothing is held or charged for it.
 //!
 //! One tenant cannot take it all (T5). The rule is that of shared-memory switches: a tenant may hold as much as is free
 //! besides. Alone it gets half of the budget; beside `n` others that take all they can, each gets `1 / (n + 1)`, and as
@@ -29,7 +29,7 @@ pub const COPIES: usize = 3;
 pub const REQUEST_BYTES: usize = 16 << 10;
 /// What a stream takes beside its request: what waits for the client, and as much again in the buffers of its connection.
 pub const STREAM_BYTES: usize = 2 * WINDOW_BYTES as usize;
-/// How often it is told that there was no room.
+/// How often it is logged that there was no room.
 const WARN_EVERY_MS: u64 = 60_000;
 
 /// The budget of one process.
@@ -89,7 +89,7 @@ impl Budget {
         (state.taken, state.peak)
     }
 
-    /// Whether it is time to tell the operator that there was no room.
+    /// Whether it is time to warn the operator that there was no room.
     pub(crate) fn should_warn(&self, now_ms: u64) -> bool {
         let warned_at_ms = self.warned_at_ms.load(Relaxed);
         now_ms.abs_diff(warned_at_ms) >= WARN_EVERY_MS

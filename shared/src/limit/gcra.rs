@@ -8,20 +8,20 @@
 //! 7000 a minute it is 8571.43 µs. Rounded up to microseconds, the 7000th request of a burst is refused; rounded down,
 //! bursts of larger limits let extra units pass, and above 60,000,000 a minute `T` is 0. So time is counted in ticks of
 //! `1 / limit` ms, of which a unit takes exactly `period_ms`, and the stored instant is whole milliseconds plus ticks.
-//! Nothing is ever rounded but what the caller is told. Nanoseconds in one integer were rejected: they round too, and
-//! Unix time in nanoseconds does not fit the 53 bits of a Lua number. A script that mirrors this works on the *backlog*
-//! (`tat − now`, in ticks), as the code below does: its numbers are integers below 2^53 while `capacity · period_ms` is,
-//! which allows 150 billion units a minute.
+//! Nothing is ever rounded but the caller's `retry-after`. Nanoseconds in one integer were rejected: they round too,
+//! and Unix time in nanoseconds does not fit the 53 bits of a Lua number. A script that mirrors this works on the
+//! *backlog* (`tat − now`, in ticks), as the code below does: its numbers are integers below 2^53 while `capacity ·
+//! period_ms` is, which allows 150 billion units a minute.
 //!
 //! Serves stage `admit` and its correction at `settle`. Nothing is taken on a refusal, so a client that hammers a closed
 //! door does not keep it closed. What may pass in any span is at most `capacity + limit · span / period`, apart from
 //! what [`Rate::correct`] gives back.
 //!
-//! The instant is one of somebody's clock, and that may be set back, or be another process's. A backlog beyond twice the
-//! capacity is no backlog but such a clock: it counts as the capacity from now on, so that a clock that is set back by an
-//! hour refuses nobody for longer than a burst takes. Why not all beyond the capacity: that is also what a surcharge leaves,
-//! and what a process sees whose clock is behind another's. If it brought back what the other has just taken, and the other
-//! took it again, two clocks would void the limit.
+//! The instant is one of some process's clock, and that may be set back, or be another process's. A backlog beyond
+//! twice the capacity is no backlog but such a clock: it counts as the capacity from now on, so that a clock that is
+//! set back by an hour refuses nobody for longer than a burst takes. Why not all beyond the capacity: that is also what
+//! a surcharge leaves, and what a process sees whose clock is behind another's. If it brought back what the other has
+//! just taken, and the other took it again, two clocks would void the limit.
 
 use serde::{Deserialize, Serialize};
 
@@ -123,7 +123,7 @@ impl Rate {
     /// Replaces an estimate by what was used: takes `delta` further units, or gives `-delta` back.
     ///
     /// A surcharge is taken even when it exceeds the capacity, because it has been used already, up to twice the capacity: of
-    /// more than that nobody could tell it from a clock that was set back. A refund ends at
+    /// more than that it looks like a clock that was set back. A refund ends at
     /// an empty backlog, so that unused units never become a burst above the capacity; one that comes after its own
     /// units have drained away frees room that later requests had taken, at most its own size.
     pub fn correct(&self, stored: Tat, now_ms: u64, delta: i64) -> Tat {

@@ -5,8 +5,8 @@
 //! instead of wrapping, so that an absurd amount reads as "over the limit" and never as "free".
 //!
 //! Costs are rounded up per kind of token (M3: a charge may be above the exact price, by less than a nano-dollar per
-//! kind, never below). Cached tokens are part of the input and reasoning tokens part of the output; they are told apart
-//! for their price and counted once (M7).
+//! kind, never below). Cached tokens are part of the input and reasoning tokens part of the output; they are counted
+//! apart for their price and counted once (M7).
 
 mod amounts;
 pub mod usd;

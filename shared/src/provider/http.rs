@@ -261,7 +261,7 @@ struct SseChunks {
     response: Response,
     parser: SseParser,
     events: Box<dyn Events>,
-    /// What the last bytes led to, told when the chunks before it have been handed out.
+    /// What the last bytes led to, returned when the chunks before it have been handed out.
     end: Option<Result<(), ProviderError>>,
     room: Room,
     /// What of it this has taken: as much as the largest event so far needed.
@@ -279,7 +279,7 @@ impl SseChunks {
         Self { response, parser: SseParser::default(), events, end: None, room, taken: 0 }
     }
 
-    /// Takes every event that has come; `Some` if the stream is over, well or not.
+    /// Takes every event that has come; `Some` if the stream has ended, well or not.
     fn take_events(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
         loop {
             match self.parser.next_event() {

@@ -92,14 +92,14 @@ pub enum Fault {
     Retryable,
     /// Too many requests; until when, in Unix milliseconds, if the provider says.
     RateLimited {
-        /// When the provider wants to be asked again.
+        /// When the provider may be called again.
         until_ms: Option<u64>,
     },
-    /// Our key, our bill or our model id was refused, or this one request: three different ones tell which.
+    /// Our key, our bill or our model id was refused, or this one request: three different ones show which.
     CandidateDown,
     /// The request is too long for this model; one with a larger window may take it.
     ContextOverflow(Objection),
-    /// The caller's own; never tried again, told as the provider told it.
+    /// The caller's own; never tried again, passed on as it came.
     CallerFault(Objection),
     /// Nobody's but ours: there is no memory for the answer. What was begun of it is billed.
     NoRoom,
@@ -117,7 +117,7 @@ pub struct ProviderError {
     pub status: Option<u16>,
     /// Whether the provider had begun to answer, and so may bill.
     pub may_bill: bool,
-    /// Why the provider cannot be used, where that can be told.
+    /// Why the provider cannot be used, where that is known.
     pub cause: Option<Cause>,
     /// For the operator: no key, no prompt, no text of the provider's (T3).
     pub detail: &'static str,

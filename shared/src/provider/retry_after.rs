@@ -1,4 +1,4 @@
-//! When a provider wants to be asked again (A3): `retry-after-ms`, or `retry-after` in seconds or as a date.
+//! When a provider may be called again (A3): `retry-after-ms`, or `retry-after` in seconds or as a date.
 
 use http::HeaderMap;
 use std::time::UNIX_EPOCH;

@@ -1,4 +1,4 @@
-//! The provider that nobody wired: a configuration whose provider was not given to the builder.
+//! The provider that was not wired: it stands in the configuration and was not given to the builder.
 
 use super::{Call, Fault, Provider, ProviderError, Reply};
 use crate::receipt::AttemptOutcome;

@@ -2,7 +2,7 @@
 //!
 //! What a client has not read waits here, [`WINDOW_BYTES`] of it and no more; then whoever sends waits as well, and with it
 //! the provider's stream. A bound on the number of events was rejected: an event may have ten bytes or a million. Large
-//! ones are sent in pieces, so that a client that reads slowly is told from one that does not read.
+//! ones are sent in pieces, so that a client that reads slowly is not taken for one that does not read.
 
 use bytes::Bytes;
 use std::sync::Arc;

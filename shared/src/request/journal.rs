@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// The journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    /// What is to be kept of it; what only the end can tell is missing until [`Journal::close`].
+    /// What is to be kept of it; what only the end can show is missing until [`Journal::close`].
     pub(crate) receipt: Receipt,
     pub(crate) started: Instant,
     /// How old the remembered answer is.

@@ -1,4 +1,4 @@
-//! A request on its way: what it asked the gateway for, what was done about it, and what goes back.
+//! A request on its way: its options for the gateway, what was done about it, and what goes back.
 
 pub mod incoming;
 pub mod instructions;

@@ -36,7 +36,7 @@ pub enum AnswerBody {
 }
 
 impl Answer {
-    /// An error, with a body that tells it.
+    /// An error, with its body.
     #[must_use]
     pub fn of_error(http: &HttpError, body: Bytes) -> Self {
         let mut headers = HeaderMap::new();

@@ -17,8 +17,8 @@ use bytes::Bytes;
 /// How long after its deadline a hold expires.
 pub(crate) const LEASE_AFTER_DEADLINE_MS: u64 = 60_000;
 
-/// Who asks, and for what.
-pub(crate) struct Asked {
+/// A request as received, and its caller.
+pub(crate) struct Received {
     pub(crate) caller: Caller,
     pub(crate) request: Request,
     pub(crate) options: Instructions,
@@ -55,7 +55,7 @@ pub(crate) struct Work<'a> {
 impl<'a> Work<'a> {
     pub(crate) fn new(
         gateway: &'a Gateway,
-        Asked { caller, request, options, room, deadline }: Asked,
+        Received { caller, request, options, room, deadline }: Received,
         mut journal: Journal,
     ) -> Self {
         if caller.is_stale {
@@ -82,7 +82,7 @@ impl<'a> Work<'a> {
         u64::try_from(self.deadline.left().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Until when its hold or its claim stands if nobody ends it, in Unix milliseconds.
+    /// When its hold or its claim expires if nobody ends it, in Unix milliseconds.
     pub(crate) fn lease_until_ms(&self, now_ms: u64) -> u64 {
         now_ms + self.left_ms() + LEASE_AFTER_DEADLINE_MS
     }

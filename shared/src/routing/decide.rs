@@ -29,7 +29,7 @@ pub struct Decision {
     pub candidates: Vec<Arc<Model>>,
     /// The others, and why they cannot.
     pub rejected: Vec<(Arc<str>, String)>,
-    /// Whether a model should be asked what it is about.
+    /// Whether a model should classify it.
     pub unsure: bool,
 }
 
@@ -110,7 +110,7 @@ const LETTERS_PER_SLIP: usize = 3;
 /// A longer name is not compared with those that exist: what one wrong request costs is bounded.
 const COMPARED_BYTES: usize = 128;
 
-/// That there is no model of this name: told with the nearest one that the tenant may use, or, where the configuration
+/// That there is no model of this name: with the nearest one that the tenant may use, or, where the configuration
 /// lists it, with the provider that has no key here.
 pub(crate) fn not_found(catalog: &Catalog, caller: &Caller, name: &str) -> Error {
     let without_key = catalog
@@ -236,10 +236,10 @@ fn tier_that_can(catalog: &Catalog, tier: Arc<Tier>, caller: &Caller, request: &
     Err(why.unwrap_or_else(|| Error::ModelNotFound { model: "auto".into(), hint: None }))
 }
 
-/// Candidates, models passed over with the reason, and what to tell the client if there are no candidates.
+/// Candidates, models passed over with the reason, and the client's error if there are no candidates.
 type Eligible = (Vec<Arc<Model>>, Vec<(Arc<str>, String)>, Option<Error>);
 
-/// Which models can serve a request, which cannot and why, and what to tell the client if none can.
+/// Which models can serve a request, which cannot and why, and the client's error if none can.
 pub(crate) fn eligible(
     catalog: &Catalog,
     models: &[Arc<Model>],

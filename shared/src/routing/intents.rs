@@ -1,4 +1,4 @@
-//! The intents that requests are told apart by.
+//! The intents that requests are sorted by.
 
 use crate::config::IntentSpec;
 use crate::routing::intent::{EmbedError, Embedder, IntentIndex};

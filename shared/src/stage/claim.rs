@@ -1,10 +1,10 @@
 //! Idempotency keys: the same request sent again gets the same answer and is charged once.
 //!
-//! A key is claimed in the ledger before anything is held, by one conditional write, so that of two that come at once one
-//! runs and the other is told to wait. The answer is kept there before the client gets its last byte, as durably as the
-//! receipt. Only a whole answer is kept: whoever was refused, or got an error that may pass, sends the same key again to
-//! try again, and that is what the key is for. Should the process die, the claim is free when the request's hold has
-//! expired.
+//! A key is claimed in the ledger before anything is held, by one conditional write, so that of two that come at once
+//! one runs and the other has to wait. The answer is kept there before the client gets its last byte, as durably as the
+//! receipt. Only a whole answer is kept: a client that was refused, or got an error that may pass, sends the same key
+//! again to try again, and that is what the key is for. Should the process die, the claim is free when the request's
+//! hold has expired.
 
 use crate::error::Error;
 use crate::ledger::{Begun, IdempotencyKey};
@@ -36,7 +36,7 @@ pub(crate) async fn claim(work: &mut Work<'_>) -> Result<Option<Bytes>, Error> {
         Ok(Begun::Running) => return Err(Error::IdempotencyInProgress),
         Ok(Begun::Mismatch) => return Err(Error::IdempotencyMismatch),
         Ok(Begun::Done(answer)) => return Ok(Some(answer)),
-        // The ledger may have heard it: whoever ends this request ends the claim as well.
+        // It may have reached the ledger: what ends this request ends the claim as well.
         Err(error) => Err(Error::NotWritten {
             message: "The idempotency key cannot be kept now, and nothing was done. Try again, or without one.".into(),
             why: error.to_string(),

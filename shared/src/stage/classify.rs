@@ -1,7 +1,7 @@
-//! A cheap model is asked what a request is about, when the embeddings are not sure enough.
+//! A cheap model classifies a request when the embeddings are not sure enough.
 //!
 //! Bounded in time (`classifier_timeout_ms`) and cost (its allowance stands in the hold), billed like any call (M4), and
-//! remembered per tenant (T1), so that the same question is not asked twice. If nothing comes of it, the configured
+//! remembered per tenant (T1), so that no prompt is classified twice. If that fails, the configured
 //! default is taken, and that is remembered too, for a minute: a classifier that is down or talks nonsense must not cost
 //! every request its time-out. What it shows of its model's health counts like any attempt, by the same rule.
 //!
@@ -68,7 +68,7 @@ async fn ask(work: &mut Work<'_>, health: &KnownHealth) -> Option<String> {
     let health: Vec<_> = models.iter().filter_map(|model| of(&model.name)).collect();
     let max_output_tokens = question.facts.max_output_tokens;
     let ranked = rank(&models, &health, &work.caller.tenant.uid, max_output_tokens, u64::MAX, &gateway.config.health);
-    // A model that is out is not asked for so little.
+    // A model that is out is not called for so little.
     let usable = |scored: Option<_>| {
         scored.is_none_or(|scored: crate::health::score::Scored| scored.standing == Standing::Ready)
     };

@@ -1,6 +1,6 @@
 //! Delivery: an answer that was found good goes to the client.
 //!
-//! A stream is passed on as it comes; a whole answer waits until it is settled, for its headers tell what it cost.
+//! A stream is passed on as it comes; a whole answer waits until it is settled, for its headers say what it cost.
 
 use crate::error::Error;
 use crate::gateway::Gateway;

@@ -1,9 +1,9 @@
-//! Whether a cheap answer is good enough to send, or a stronger tier should be asked.
+//! Whether a cheap answer is good enough to send, or a stronger tier should be called.
 //!
-//! The signals are what the answer itself shows: nothing in it, a refusal, hedging, an end by a bound that the client did
-//! not set, a broken schema, tokens that the model itself found unlikely. Each stands for itself and is told as a reason;
-//! they are rules, not a trained score, and a later part may weigh them. Words are looked for at the beginning only, for
-//! an answer about hedging is no hedge.
+//! The signals are what the answer itself shows: nothing in it, a refusal, hedging, an end by a bound that the client
+//! did not set, a broken schema, tokens that the model itself found unlikely. Each stands for itself and is given as a
+//! reason; they are rules, not a trained score, and a later part may weigh them. Words are looked for at the beginning
+//! only, for an answer about hedging is no hedge.
 
 use crate::config::UpgradeSettings;
 use crate::wire::facts::{AnswerFormat, Facts};
@@ -46,7 +46,7 @@ pub enum Extent {
     /// All of it.
     Whole,
     /// Its beginning, of a stream that is held back.
-    Opening,
+    Head,
 }
 
 /// Why an answer is unreliable; `None` if nothing speaks against it.
@@ -55,8 +55,8 @@ pub fn unreliable(choices: &[Choice<'_>], extent: Extent, facts: &Facts, setting
     let mut form = match &facts.answer_format {
         AnswerFormat::Text => Form::Any,
         AnswerFormat::JsonObject => Form::Object,
-        // An opening is not held against a schema, which is then not read.
-        AnswerFormat::JsonSchema(_) if extent == Extent::Opening => Form::Any,
+        // A beginning is not held against a schema, which is then not read.
+        AnswerFormat::JsonSchema(_) if extent == Extent::Head => Form::Any,
         AnswerFormat::JsonSchema(schema) => Form::Of(Schema::read(schema)),
     };
     choices.iter().find_map(|choice| judge(choice, extent, &mut form, facts, settings))
@@ -101,22 +101,22 @@ fn judge(
             return Some("the answer breaks the format that was asked for".into());
         }
     }
-    let opening = opening(text);
-    if REFUSALS.iter().any(|words| opening.contains(words)) {
+    let first_words = first_words(text);
+    if REFUSALS.iter().any(|words| first_words.contains(words)) {
         return Some("the answer begins with a refusal".into());
     }
-    if HEDGES.iter().any(|words| opening.contains(words)) {
+    if HEDGES.iter().any(|words| first_words.contains(words)) {
         return Some("the answer begins with a hedge".into());
     }
     unlikely(choice.logprobs?, settings)
 }
 
-fn opening(text: &str) -> String {
+fn first_words(text: &str) -> String {
     let end = (0..=OPENING_BYTES.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
     text[..end].to_lowercase().replace('\u{2019}', "'")
 }
 
-/// The mean is what tells most; sums grow with the length and tell nothing.
+/// The mean says most; sums grow with the length and say nothing.
 fn unlikely(logprobs: TokenLogprobs, settings: &UpgradeSettings) -> Option<String> {
     #[allow(clippy::cast_precision_loss)]
     let mean = logprobs.sum / logprobs.tokens.max(1) as f64;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opening_is_not_blamed_for_what_may_still_come() {
-        assert_eq!(unreliable(&[Choice::default()], Extent::Opening, &facts(""), &settings()), None);
+    fn a_beginning_is_not_blamed_for_what_may_still_come() {
+        assert_eq!(unreliable(&[Choice::default()], Extent::Head, &facts(""), &settings()), None);
     }
 }

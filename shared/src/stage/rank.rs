@@ -46,7 +46,7 @@ pub fn rank(
     rank_scored(&scored, draw, settings).into_iter().map(place).collect()
 }
 
-/// A decision's candidates in the order of their health, which is asked for where it is not `known` already.
+/// A decision's candidates in the order of their health, which is read where it is not `known` already.
 pub(crate) async fn candidates(work: &mut Work<'_>, decision: &Decision, known: KnownHealth) -> Vec<Candidate> {
     let gateway = work.gateway;
     let of = |model: &Arc<Model>| known.iter().find(|(name, _)| *name == model.name).map(|(_, health)| *health);

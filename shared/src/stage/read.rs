@@ -1,4 +1,4 @@
-//! Who asks, and for what.
+//! Reads a request: whose it is, and then its body.
 
 use crate::apart::{BODIES, apart};
 use crate::error::Error;
@@ -8,7 +8,7 @@ use crate::limit::budget::{REQUEST_BYTES, STREAM_BYTES};
 use crate::request::incoming::Incoming;
 use crate::request::instructions::{CacheUse, Instructions, key_of};
 use crate::request::journal::Journal;
-use crate::request::work::Asked;
+use crate::request::work::Received;
 use crate::stage::admit::rate::refuse_early;
 use crate::tenant::uid_apart;
 use crate::wire::format::Format;
@@ -20,13 +20,13 @@ use tokio::time::Instant;
 /// answer is waited for, but no more than a quarter.
 const SETTLE_TIME: Duration = Duration::from_secs(4);
 
-/// Finds out who asks, from the head alone, and only then reads for what: a body without a valid key costs nothing.
+/// Finds the tenant from the head alone, and only then reads the body: one without a valid key costs nothing.
 pub(crate) async fn read(
     gateway: &Gateway,
     format: &'static dyn Format,
     incoming: Incoming,
     journal: &mut Journal,
-) -> Result<Asked, Error> {
+) -> Result<Received, Error> {
     let limit = Duration::from_millis(gateway.config.request_deadline_ms);
     let end = incoming.time_left.map(|left| journal.started + (left - SETTLE_TIME.min(left / 4)));
     let deadline = |begun: Instant| gateway.running.deadline(end.map_or(begun + limit, |end| end.min(begun + limit)));
@@ -54,5 +54,5 @@ pub(crate) async fn read(
     journal.receipt.requested_model =
         if facts.model.is_empty() { facts.models[0].clone() } else { facts.model.clone() };
     journal.receipt.streamed = facts.stream;
-    Ok(Asked { caller, request, options, room, deadline })
+    Ok(Received { caller, request, options, room, deadline })
 }

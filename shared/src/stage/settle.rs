@@ -90,7 +90,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
                 .queue(Pending::Settle(Settlement { only_held: recorded, ..settlement.clone() }, hold.ticket));
         }
         if work.journal.receipt.outage {
-            // Only now can the ledger tell what there is to charge.
+            // Only now does the ledger know what there is to charge.
             gateway.outage.mark_unreconciled(&settlement.tenant);
         }
         if exceeds(used, hold.held) {
@@ -135,7 +135,7 @@ pub(crate) async fn settle_hit(work: &mut Work<'_>, body: &Result<Bytes, Error>,
     }
 }
 
-/// Replaces the hold in the counters that made it; answers whether they heard of it.
+/// Replaces the hold in the counters that made it; answers whether that reached them.
 async fn charge(
     work: &Work<'_>,
     settlement: &Settlement,
@@ -177,7 +177,7 @@ async fn record(gateway: &Gateway, receipt: &Receipt) -> bool {
     recorded.is_ok()
 }
 
-/// Logs a receipt that the ledger did not take. The log is told apart by level and target, and counts such a line on its own
+/// Logs a receipt that the ledger did not take. The log knows it by level and target, and counts such a line on its own
 /// should it be lost as well.
 fn log_for_replay(gateway: &Gateway, receipt: &Receipt, error: &LedgerError) {
     gateway.metrics.ledger_failed();

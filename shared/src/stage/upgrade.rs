@@ -1,8 +1,8 @@
 //! The upgrade: an unreliable cheap answer is replaced by a stronger tier's, before the client has seen a byte of it.
 //!
-//! Only where the client left the choice of the model to the gateway, or asks for it: whoever pinned a model gets that
-//! model. The hold is extended first (M1), both answers are billed (M4), and whatever keeps the stronger tier from
-//! answering, the first answer stands. Of a stream only its opening is judged, while it is held back: nothing that a
+//! Only where the client left the choice of the model to the gateway, or opted in: a client that pinned a model gets
+//! that model. The hold is extended first (M1), both answers are billed (M4), and whatever keeps the stronger tier from
+//! answering, the first answer stands. Of a stream only its beginning is judged, while it is held back: nothing that a
 //! client has read is ever taken back.
 
 use crate::catalog::Tier;
@@ -25,13 +25,13 @@ pub(crate) fn first_call_options(work: &Work<'_>, upgradable: bool) -> CallOptio
     let holdback = usize::try_from(work.gateway.config.upgrade.stream_holdback_bytes).unwrap_or(0);
     CallOptions {
         ask_logprobs: upgradable && !work.request.facts.needs.logprobs,
-        opening_bytes: if upgradable { holdback } else { 0 },
+        head_bytes: if upgradable { holdback } else { 0 },
         ..CallOptions::plain(AttemptKind::First)
     }
 }
 
 /// The tier that an unreliable answer would be replaced from, if this request may be upgraded at all: one that left the
-/// choice of the model to the gateway, or asked for it.
+/// choice of the model to the gateway, or opted in.
 pub(crate) fn stronger_tier(work: &Work<'_>, decision: &Decision) -> Option<Arc<Tier>> {
     let allowed = work.caller.tenant.settings.upgrade.enabled && work.options.upgrade != Some(false);
     let catalog = &work.gateway.config.catalog;
@@ -51,7 +51,7 @@ pub(crate) fn judge(work: &Work<'_>, winner: &Winner) -> Option<String> {
             unreliable(&choices(&completion.pieces), Extent::Whole, &work.request.facts, settings)
         }
         Response::Stream(opened) => {
-            let extent = if opened.rest.is_none() { Extent::Whole } else { Extent::Opening };
+            let extent = if opened.rest.is_none() { Extent::Whole } else { Extent::Head };
             unreliable(&opened.answers(), extent, &work.request.facts, settings)
         }
     }

@@ -119,7 +119,7 @@ macro_rules! health_contract {
                 a_probe_that_fails_opens_it_for_longer
                 a_probe_that_shows_nothing_is_given_back
                 a_probe_whose_lease_is_over_may_be_taken_again
-                many_who_record_at_once_are_all_heard
+                of_concurrent_records_each_counts
                 a_model_is_out_when_it_refused_three_different_requests
                 an_answer_in_between_begins_the_count_of_refusals_anew
                 one_tenants_refusals_take_a_model_from_nobody_else
@@ -150,10 +150,10 @@ pub mod health_cases {
 /// 2025-11-22 14:00:00 UTC: within a day and a month, at the edge of neither.
 pub const NOW: u64 = 1_763_820_000_000;
 
-/// The incarnation of a tenant's counters, as a request is told it whose settings the store was not told.
+/// The incarnation of a tenant's counters, as a request gets it whose settings the store does not have.
 ///
 /// # Panics
-/// If such a request is not told that it is stale.
+/// If such a request is not stale.
 pub async fn incarnation_of(counters: &dyn Counters, tenant: &str, now_ms: u64) -> u64 {
     let ask = Admission {
         tenant: tenant.into(),
@@ -174,7 +174,7 @@ pub async fn incarnation_of(counters: &dyn Counters, tenant: &str, now_ms: u64) 
     }
 }
 
-/// What is asked of counters with a ticket that knows nothing, as whoever was never told what became of a request's admission.
+/// Calls of counters with a ticket that knows nothing, as where the answer to a request's admission was lost.
 #[async_trait]
 pub trait Unticketed {
     async fn admit_unticketed(&self, ask: &Admission, hit: bool, now_ms: u64) -> Result<Verdict, StoreError>;

@@ -5,10 +5,10 @@
 //! any three parts; a backend that can do better (one pipeline to Redis) implements [`Store`] itself.
 //!
 //! The store may be flushed at any moment (M5): an admission that finds a window or the settings version missing says
-//! [`Verdict::Stale`], the pipeline reads the truth from directory and ledger, calls [`Counters::rebuild`] and asks again.
-//! What is read meanwhile may be old when it is told: the store may have been lost once more, and others have rebuilt and
-//! spent. So a tenant has an *incarnation*, a random number that the first admission after a loss gives it, before anybody reads
-//! the ledger; it is lost with the tenant, and a rebuild that names another one is refused.
+//! [`Verdict::Stale`], the pipeline reads the truth from directory and ledger, calls [`Counters::rebuild`] and asks
+//! again. What is read meanwhile may be old when it arrives: the store may have been lost once more, and others have
+//! rebuilt and spent. So a tenant has an *incarnation*, a random number that the first admission after a loss gives it,
+//! before anybody reads the ledger; it is lost with the tenant, and a rebuild that names another one is refused.
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
@@ -46,7 +46,7 @@ pub struct QuotaAsk {
 pub struct Admission {
     /// The uid of the tenant whose request it is.
     pub tenant: Arc<str>,
-    /// The request; asked twice, the verdict is the same, but for how the rates stand by then, and there is one hold.
+    /// The request; sent twice, the verdict is the same, but for how the rates stand by then, and there is one hold.
     pub id: RequestId,
     /// The version of the tenant's settings that this admission was made from (T2).
     pub settings_version: u64,
@@ -137,8 +137,8 @@ pub enum Verdict {
         settings: bool,
         /// The windows that are missing.
         windows: Vec<Window>,
-        /// The incarnation of the tenant's counters, begun by this if they were lost: what is learnt from now on may be told
-        /// to them as long as it is the same (M5, see ADR 16).
+        /// The incarnation of the tenant's counters, begun by this if they were lost: what is learnt from now on may be
+        /// written to them as long as it is the same (M5, see ADR 16).
         incarnation: u64,
     },
 }
@@ -227,9 +227,9 @@ pub trait Counters: Send + Sync {
     /// that is known already is not replaced by an older one. Of a window that is known, only what was admitted without
     /// the store, and is not charged yet, is charged.
     ///
-    /// `incarnation` is the one that [`Verdict::Stale`] told before directory and ledger were read. Without one, no window that is
-    /// missing is begun. Answers whether it was heeded: a tenant of another incarnation, or of none, stays as it is (M5), and is to
-    /// be asked, and the ledger read, again.
+    /// `incarnation` is the one that [`Verdict::Stale`] named before directory and ledger were read. Without one, no
+    /// window that is missing is begun. Answers whether it was heeded: a tenant of another incarnation, or of none,
+    /// stays as it is (M5), and is to be retried, and the ledger read, again.
     async fn rebuild(
         &self,
         tenant: &str,
@@ -251,12 +251,12 @@ pub trait Counters: Send + Sync {
         now_ms: u64,
     ) -> Result<(), StoreError>;
 
-    /// The holds that latest calls found expired and nobody has [acknowledged](Self::acknowledge); each is told to one
-    /// caller, and again after a minute.
+    /// The holds that latest calls found expired and nobody has [acknowledged](Self::acknowledge); each is handed to
+    /// one caller, and again after a minute.
     fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold>;
 
     /// These are recorded in the ledger.
-    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError>;
+    async fn acknowledge(&self, tenant: &str, expired: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError>;
 
     /// Forgets a tenant: windows, holds, rates and settings.
     async fn forget(&self, tenant: &str) -> Result<(), StoreError>;
@@ -370,8 +370,8 @@ pub trait Store: Send + Sync {
             async { if observations.is_empty() { Ok(()) } else { self.health().record(observations, now_ms).await } },
             remember,
         );
-        for lost in [recorded, remembered].into_iter().filter_map(Result::err) {
-            tracing::warn!(error = %lost, "what was learnt of a request is lost");
+        for error in [recorded, remembered].into_iter().filter_map(Result::err) {
+            tracing::warn!(%error, "what was learnt of a request is lost");
         }
         settled
     }

@@ -4,8 +4,8 @@ use crate::id::RequestId;
 
 /// Whether a copy of a request's admission may still arrive, and in which incarnation of the tenant's counters it was let in.
 ///
-/// Opaque: it is made for a request, told to each of its admissions, and told to what ends it. A request that goes on under
-/// another id has another one.
+/// Opaque: it is made for a request, passed to each of its admissions, and to what ends it. A request that goes on
+/// under another id has another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     id: RequestId,
@@ -29,8 +29,8 @@ impl Ticket {
         self.in_doubt = true;
     }
 
-    /// Whether a copy of an admission may still arrive. It would then hold what nobody knows of: such a request is released if
-    /// it comes to nothing.
+    /// Whether a copy of an admission may still arrive. It would then hold what nobody knows of: such a request is
+    /// released if it fails.
     pub fn is_doubtful(&self) -> bool {
         self.in_doubt
     }

@@ -48,7 +48,7 @@ impl LogLosses {
         self.receipts.load(Relaxed)
     }
 
-    /// For `/ready`. While the log fails a line is tried, so that one who asks again is told when it is well.
+    /// For `/ready`. While the log fails a line is tried, so that the next call shows when it is well.
     pub(crate) fn to_json(&self) -> Value {
         if self.is_failing.load(Relaxed) {
             tracing::error!(lines = self.lines(), receipts = self.receipts(), "lines of the log were lost");

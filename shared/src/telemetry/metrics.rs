@@ -1,4 +1,5 @@
-//! What `/admin/metrics` tells: the fleet's figures, which are the ledger's, and beside them what only this process knows.
+//! What `/admin/metrics` shows: the fleet's figures, which are the ledger's, and beside them what only this process
+//! knows.
 //!
 //! What is on a receipt is counted by the ledger, with the receipt (see [`crate::ledger::Tally`]): so it is the same from
 //! every process, outlives all of them, and cannot differ from the bill. A process counts by itself only what leaves no
@@ -53,7 +54,7 @@ impl Metrics {
     }
 }
 
-/// The contract's metrics of the fleet; `models` are told with their health, `tenants` by the names they have now.
+/// The contract's metrics of the fleet; `models` are shown with their health, `tenants` by the names they have now.
 #[must_use]
 pub fn of_fleet(
     period: &Period,
@@ -100,7 +101,7 @@ fn series(period: &Period, figures: &Figures) -> Option<Value> {
     Some(series.into())
 }
 
-/// What is told of all receipts and of those of one step alike.
+/// The figures of all receipts and of those of one step alike.
 fn totals(tally: &Tally) -> Map<String, Value> {
     let counts = &tally.counts;
     #[allow(clippy::cast_precision_loss)]

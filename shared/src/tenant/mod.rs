@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// Between a tenant's id and what tells its uid from those of others that had the id; no id may hold it.
+/// Between a tenant's id and what distinguishes its uid from those of others that had the id; no id may hold it.
 pub const UID_MARK: char = '~';
 /// Random characters of a uid: 95 bits.
 const UID_CHARS: usize = 16;
@@ -261,8 +261,8 @@ impl TenantRecord {
 }
 
 impl TenantSettings {
-    /// Those that change what is answered: the part of them that is in the key of a remembered answer. Whoever adds a
-    /// setting says here which kind it is.
+    /// Those that change what is answered: the part of them that is in the key of a remembered answer. A change that
+    /// adds a setting says here which kind it is.
     pub(crate) fn changing_answers(&self) -> (&[String], &TenantUpgrade) {
         let Self {
             allowed_models,

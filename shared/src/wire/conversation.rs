@@ -76,7 +76,7 @@ pub struct Turn<'b> {
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Whoever built the application, in the middle of the conversation.
+    /// The application's author, in the middle of the conversation.
     System,
     /// The user, and the tools' results.
     User,
@@ -123,7 +123,7 @@ pub enum Part<'b> {
     },
     /// What the model thought before it answered.
     Thought {
-        /// In words, as far as the provider tells.
+        /// In words, as far as the provider has them.
         text: Cow<'b, str>,
         /// By which its provider knows it again.
         signature: Option<Cow<'b, str>>,

@@ -2,9 +2,9 @@
 //!
 //! A door reads and writes one, a provider speaks one. Where both are the same, the client's bytes pass with a few fields
 //! replaced ([`Format::splice`]); else the request's meaning is read and written anew. A format is an addition, also from
-//! outside of this crate: whoever implements [`Format`] touches no stage, no decision and no other format.
+//! outside of this crate: an implementation of [`Format`] touches no stage, no decision and no other format.
 //!
-//! Formats are told apart by their names, for one format may be spoken in several dialects (OpenAI's bound on the output
+//! Formats are compared by their names, for one format may be spoken in several dialects (OpenAI's bound on the output
 //! has two names), and what one dialect says is understood by another.
 
 use crate::error::{Error, HttpError};

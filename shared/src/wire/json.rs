@@ -14,7 +14,7 @@ use std::fmt;
 /// An object's fields in their order.
 pub(crate) type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-/// How much of a field's name is told in an error.
+/// How much of a field's name stands in an error.
 const SHOWN_CHARS: usize = 64;
 
 /// Why an object's fields are not taken.

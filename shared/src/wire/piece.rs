@@ -34,7 +34,7 @@ pub enum Piece {
         /// The words.
         text: String,
     },
-    /// Some of the thoughts that are told beside the answer.
+    /// Some of the thoughts that come beside the answer.
     Thought {
         /// Which of the `n` answers.
         choice: u64,
@@ -47,14 +47,14 @@ pub enum Piece {
         choice: u64,
         /// Which of its calls.
         call: u64,
-        /// The call's name for the tool's result, told once, if at all.
+        /// The call's name for the tool's result, sent once, if at all.
         id: Place,
-        /// The tool's name, told once.
+        /// The tool's name, sent once.
         name: Place,
         /// Some of the arguments, which are JSON.
         arguments: Place,
     },
-    /// How likely its tokens were, where the provider tells.
+    /// How likely its tokens were, where the provider says.
     Logprobs {
         /// Which of the `n` answers.
         choice: u64,
@@ -186,7 +186,7 @@ pub struct Choice<'a> {
     pub calls_tools: bool,
     /// Why it ended, if it has.
     pub finish: Option<Finish>,
-    /// How likely its tokens were, where the provider tells.
+    /// How likely its tokens were, where the provider says.
     pub logprobs: Option<TokenLogprobs>,
 }
 

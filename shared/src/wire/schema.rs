@@ -1,6 +1,6 @@
 //! Whether a JSON text fits a JSON schema, as far as structured outputs use schemas.
 //!
-//! Serves the judge: an answer that breaks the schema the client asked for is unreliable. It knows the keywords that
+//! Serves the judge: an answer that breaks the client's schema is unreliable. It knows the keywords that
 //! providers accept in structured outputs (type, enum, const, properties, required, additionalProperties, items, anyOf,
 //! allOf, local `$ref`); what it does not know it lets pass, so that it never calls a good answer bad.
 //!
@@ -8,7 +8,7 @@
 //! is bounded, the steps of all checks of one answer together are ([`MAX_STEPS`]), and so are the bytes that trees are made
 //! of (B1, B2). What cannot be checked within the bounds counts as fitting. Rejected: remembering each pair of value and
 //! schema, which bounds the steps only by the product of both and costs memory; a library, for those that check all of JSON
-//! Schema cannot be told to stop.
+//! Schema cannot be made to stop.
 
 use crate::steps;
 use serde::de::IgnoredAny;

@@ -33,7 +33,7 @@ impl SseParser {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// Bytes that are held for events which have not come to their end, or have not been asked for.
+    /// Bytes that are held for events which have not come to their end, or have not been taken.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.pending.len() + self.data.as_ref().map_or(0, |data| data.len())

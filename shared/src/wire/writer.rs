@@ -18,7 +18,7 @@ pub const JSON: &str = "application/json";
 /// The content type of server-sent events.
 pub const EVENTS: &str = "text/event-stream; charset=utf-8";
 
-/// What a provider tells and the client did not ask for.
+/// What a provider sends and the client did not ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hide {
     /// Log-probabilities.

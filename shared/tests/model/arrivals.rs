@@ -74,8 +74,8 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                     self.store.rebuild("acme", incarnation, VERSION, &[(window, charged)], now_ms).await.unwrap();
                 assert_eq!(heeded, self.mirror.heeds(incarnation), "a rebuild of incarnation {incarnation:?}");
                 if heeded {
-                    let owed = self.mirror.rebuild(incarnation, &window, &entries);
-                    self.note(if owed { "charged later" } else { "rebuilt" });
+                    let charged_later = self.mirror.rebuild(incarnation, &window, &entries);
+                    self.note(if charged_later { "charged later" } else { "rebuilt" });
                 } else {
                     self.note("rebuild refused");
                 }
@@ -90,7 +90,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
                     self.note("closing refused");
                 }
             }
-            Message::Acknowledge(lost) => self.store.acknowledge("acme", &lost, now_ms).await.unwrap(),
+            Message::Acknowledge(expired) => self.store.acknowledge("acme", &expired, now_ms).await.unwrap(),
             Message::Admit(_) | Message::Extend(..) | Message::Release(_) | Message::Rebuild { .. } => {}
         }
     }

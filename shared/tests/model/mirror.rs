@@ -108,14 +108,14 @@ impl Mirror {
         }
         self.closed.remove(&window.starts_at_ms);
         let counted = self.windows.entry(window.starts_at_ms).or_default();
-        let mut owed = false;
+        let mut charged_later = false;
         for (of, entry) in entries {
-            let is_owed = entry.outage && counted.outage.insert(*of);
-            owed |= is_known && is_owed;
-            if is_owed || !is_known {
+            let is_new = entry.outage && counted.outage.insert(*of);
+            charged_later |= is_known && is_new;
+            if is_new || !is_known {
                 counted.charge(*of, entry.used);
             }
         }
-        owed
+        charged_later
     }
 }

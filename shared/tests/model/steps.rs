@@ -273,15 +273,15 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
 
     /// Some process is told of expired holds, and writes their estimates.
     pub(super) fn tell_the_ledger_what_expired(&mut self) {
-        let lost = self.store.take_expired("acme");
-        for lost in &lost {
-            let of = self.requests.iter().position(|request| request.ask.id == lost.id).expect("it was asked for");
-            assert_eq!(lost.windows, [self.window(of)], "the hold's own window");
-            assert_eq!(Some(lost.held), self.requests[of].expired, "what was charged for the hold of request {of}");
-            let entry = Entry { used: lost.held, window: self.window(of), outage: false, estimated: true };
+        let expired = self.store.take_expired("acme");
+        for expired in &expired {
+            let of = self.requests.iter().position(|request| request.ask.id == expired.id).expect("it was asked for");
+            assert_eq!(expired.windows, [self.window(of)], "the hold's own window");
+            assert_eq!(Some(expired.held), self.requests[of].expired, "what was charged for the hold of request {of}");
+            let entry = Entry { used: expired.held, window: self.window(of), outage: false, estimated: true };
             self.ledger.entry(of).or_insert(entry);
             self.note("expired");
         }
-        self.network.push(Message::Acknowledge(lost));
+        self.network.push(Message::Acknowledge(expired));
     }
 }

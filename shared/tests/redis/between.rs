@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 async fn carry_apart(listener: TcpListener, port: u16, held: oneshot::Sender<()>, go: oneshot::Receiver<()>) {
     let (client, _) = listener.accept().await.unwrap();
     let (mut asks, mut hears) = client.into_split();
-    let (mut answers, mut heard) = TcpStream::connect(("127.0.0.1", port)).await.unwrap().into_split();
+    let (mut answers, mut to_server) = TcpStream::connect(("127.0.0.1", port)).await.unwrap().into_split();
     let (answered, mut answer) = watch::channel(());
     let back = async move {
         let mut bytes = vec![0; 65_536];
@@ -35,13 +35,13 @@ async fn carry_apart(listener: TcpListener, port: u16, held: oneshot::Sender<()>
                 && let Some((held, go)) = between.take()
             {
                 answer.mark_unchanged();
-                heard.write_all(&asked[..at]).await.unwrap();
+                to_server.write_all(&asked[..at]).await.unwrap();
                 answer.changed().await.unwrap();
                 held.send(()).unwrap();
                 go.await.unwrap();
                 asked = &asked[at..];
             }
-            heard.write_all(asked).await.unwrap();
+            to_server.write_all(asked).await.unwrap();
         }
     };
     tokio::join!(back, there);

@@ -18,7 +18,7 @@ async fn admit(store: &RedisStore, ask: &Admission) -> Verdict {
     store.counters().admit_unticketed(ask, false, NOW).await.unwrap()
 }
 
-fn again(ask: &Admission) -> Admission {
+fn renewed(ask: &Admission) -> Admission {
     Admission { id: RequestId::new(NOW), ..ask.clone() }
 }
 
@@ -136,7 +136,7 @@ async fn carry_late(listener: TcpListener, port: u16, stuck: watch::Receiver<boo
         let (client, _) = listener.accept().await.unwrap();
         let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let (mut asks, mut hears) = client.into_split();
-        let (mut answers, mut heard) = server.into_split();
+        let (mut answers, mut to_server) = server.into_split();
         carried.spawn(async move { drop(tokio::io::copy(&mut answers, &mut hears).await) });
         let mut until = std::mem::replace(&mut is_first, false).then(|| stuck.clone());
         carried.spawn(async move {
@@ -145,7 +145,7 @@ async fn carry_late(listener: TcpListener, port: u16, stuck: watch::Receiver<boo
                 if let Some(stuck) = &mut until {
                     stuck.wait_for(|stuck| !stuck).await.unwrap();
                 }
-                heard.write_all(&bytes[..length]).await.unwrap();
+                to_server.write_all(&bytes[..length]).await.unwrap();
             }
         });
     }
@@ -153,7 +153,7 @@ async fn carry_late(listener: TcpListener, port: u16, stuck: watch::Receiver<boo
 
 /// A request is admitted when the limit is `limit` requests, of which another has one in flight if the tenant is known; its
 /// admission is sent twice, and what was sent first is heard when `end` is over. What is used and held then.
-async fn heard_late(
+async fn delivered_late(
     known: bool,
     limit: u64,
     key: Option<&CacheKey>,
@@ -184,22 +184,22 @@ async fn heard_late(
     assert!(ticket.is_doubtful());
     end(&store, &late, &mut ticket, verdict).await;
     other.release_unticketed(&first, NOW).await.unwrap();
-    let scripts_heard = async || {
+    let scripts_run = async || {
         let counted = redis.ask(&["INFO", "commandstats"]).await.unwrap();
         let calls = counted.split_once("cmdstat_evalsha:calls=").unwrap().1.split(',').next().unwrap();
         calls.parse::<u64>().unwrap()
     };
-    let before = scripts_heard().await;
+    let before = scripts_run().await;
     stick.send(false).unwrap();
-    while scripts_heard().await == before {
+    while scripts_run().await == before {
         tokio::task::yield_now().await;
     }
     used_and_held(&other, "acme").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothing() {
-    let counted = heard_late(true, 1, None, async |store, ask, ticket, verdict| {
+async fn an_admission_that_arrives_after_its_repetition_was_refused_takes_nothing() {
+    let counted = delivered_late(true, 1, None, async |store, ask, ticket, verdict| {
         assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}");
         // As the pipeline does with each request that comes to nothing in doubt.
         store.release(ask, ticket, NOW).await.unwrap();
@@ -208,9 +208,9 @@ async fn an_admission_that_is_heard_after_its_repetition_was_refused_takes_nothi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_admission_that_is_heard_after_its_repetition_was_settled_takes_nothing() {
+async fn an_admission_that_arrives_after_its_repetition_was_settled_takes_nothing() {
     for key in [None, Some(&cache_key("acme", 1))] {
-        let counted = heard_late(true, 2, key, async |store, ask, ticket, verdict| {
+        let counted = delivered_late(true, 2, key, async |store, ask, ticket, verdict| {
             assert!(matches!(verdict, Verdict::Admitted { held: HOLD, .. }), "{verdict:?}");
             let settled = Counters::settle(store, &settlement(ask, HOLD), ticket, NOW).await.unwrap();
             assert_eq!(settled, Settled::Done);
@@ -220,12 +220,12 @@ async fn an_admission_that_is_heard_after_its_repetition_was_settled_takes_nothi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_admission_that_is_heard_after_it_was_stale_and_asked_again_takes_nothing() {
+async fn an_admission_that_arrives_after_it_was_stale_and_retried_takes_nothing() {
     for (limit, used) in [(1, ZERO), (2, HOLD)] {
-        let counted = heard_late(false, limit, None, async |store, ask, ticket, verdict| {
+        let counted = delivered_late(false, limit, None, async |store, ask, ticket, verdict| {
             assert!(matches!(verdict, Verdict::Stale { .. }), "{verdict:?}");
             introduce(store, ask).await;
-            let another = again(ask);
+            let another = renewed(ask);
             assert!(matches!(admit(store, &another).await, Verdict::Admitted { .. }));
             match store.counters().admit(ask, ticket, false, NOW).await.unwrap() {
                 Verdict::Admitted { .. } => {
@@ -235,7 +235,7 @@ async fn an_admission_that_is_heard_after_it_was_stale_and_asked_again_takes_not
                 _ => store.release(ask, ticket, NOW).await.unwrap(),
             }
             store.release_unticketed(&another, NOW).await.unwrap();
-            let newer = Admission { settings_version: ask.settings_version + 1, ..again(ask) };
+            let newer = Admission { settings_version: ask.settings_version + 1, ..renewed(ask) };
             let mut ticket = Ticket::new(newer.id);
             let sent_once = store.counters().admit(&newer, &mut ticket, false, NOW).await.unwrap();
             assert!(matches!(sent_once, Verdict::Stale { .. }) && !ticket.is_doubtful(), "{sent_once:?}");
@@ -317,7 +317,7 @@ async fn a_slot_that_moves_under_load_is_followed_and_nothing_counts_twice() {
             let mut served = 0;
             while !*stopped.borrow() || served < 50 {
                 // A move that takes longer than two tries fails them; what is sent again then counts once all the same.
-                let ask = again(&first);
+                let ask = renewed(&first);
                 let verdict = loop {
                     match Store::admit(&*store, &ask, &mut Ticket::new(ask.id), Some(&cache_key("acme", 1)), NOW).await
                     {

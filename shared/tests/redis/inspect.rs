@@ -104,7 +104,7 @@ async fn a_tenant_is_told_in_words() {
     let words = store.inspect_tenant("acme").await.unwrap().unwrap().words(NOW + 60_000);
     let parts = [
         "requests in flight     0\n",
-        "its lease ended and it is charged; told to the ledger 2025-11-22T14:01:00Z (in 0.0 s)\n",
+        "its lease ended and it is charged; handed to the ledger 2025-11-22T14:01:00Z (in 0.0 s)\n",
     ];
     holds(&words, &parts);
     holds(&words, &[&format!("held {} requests, 0 tokens", ZERO.requests)]);

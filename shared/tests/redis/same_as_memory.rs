@@ -178,9 +178,9 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
     }
 }
 
-fn by_id(mut lost: Vec<ExpiredHold>) -> Vec<ExpiredHold> {
-    lost.sort_by_key(|lost| lost.id);
-    lost
+fn by_id(mut expired: Vec<ExpiredHold>) -> Vec<ExpiredHold> {
+    expired.sort_by_key(|expired| expired.id);
+    expired
 }
 
 /// One step with the health of a model.

@@ -1,4 +1,4 @@
-//! Calls of tools, and JSON that is asked for.
+//! Calls of tools, and requested JSON.
 
 use super::*;
 

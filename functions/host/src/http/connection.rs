@@ -220,7 +220,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     tracing::debug!(phase = ?watch.seen().phase, "a connection has ended: {ended}");
 }
 
-/// A socket that tells when bytes come, and when none are taken.
+/// A socket that reports when bytes come, and when none are taken.
 struct Watched<S> {
     socket: S,
     watch: Watch,
@@ -274,7 +274,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// A request's body that tells when all of it has come.
+/// A request's body that reports when all of it has come.
 struct Arriving {
     body: Incoming,
     watch: Watch,

@@ -21,11 +21,11 @@ use tokio::time::{Instant, sleep};
 const RESERVED_FILES: u64 = 64;
 /// A request being served has a connection of its client's and one to a provider.
 const FILES_PER_CONNECTION: u64 = 2;
-/// Where the system sets no bound, or does not tell.
+/// Where the system sets no bound, or does not say.
 const MAX_CONNECTIONS: u64 = 1 << 20;
-/// How long nothing is accepted after the system has refused to, for want of files or memory.
+/// How long nothing is accepted after the system refused to, as it had no files or memory left.
 const REST: Duration = Duration::from_millis(100);
-/// How often the same trouble is told.
+/// How often the same trouble is logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// For what a connection keeps the gateway waiting; the first goes first.
@@ -149,7 +149,7 @@ impl Seats {
         None
     }
 
-    /// Whether this trouble was not told within the last minute; it counts as told then.
+    /// Whether this trouble was not logged within the last minute; it counts as logged then.
     fn may_log(&self, trouble: Trouble) -> bool {
         let mut logged_at = self.logged_at[trouble as usize].lock().unwrap_or_else(PoisonError::into_inner);
         let may = logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY);

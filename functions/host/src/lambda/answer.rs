@@ -127,7 +127,7 @@ pub(super) fn internal_error() -> Response<Body> {
     answer
 }
 
-/// The answer to a request that the router cannot be asked.
+/// The answer to a request that is none for the router.
 pub(super) fn refusal(error: &Error, now_ms: u64) -> Response<Body> {
     let (http, id) = (error.to_http(), RequestId::new(now_ms).to_string());
     let mut answer = Response::new(Body::from(envelope(&http, Some(&id))));

@@ -87,7 +87,7 @@ impl Call {
     }
 }
 
-/// The event is not one of an HTTP request. It tells where that shows, and nothing of what stands there.
+/// The event is not one of an HTTP request. It names the place where that shows, and not what stands there.
 #[derive(Debug, thiserror::Error)]
 #[error("not an event of API Gateway or of a Function URL: see line {line}, column {column}")]
 pub(super) struct NotHttp {
@@ -225,7 +225,7 @@ fn invalid(message: &str) -> Error {
 }
 
 /// The end of the path that the API's own route stands for, such as `/{proxy+}`. A domain of one's own may put a base path
-/// before it, and the stage or not, depending on how they are mapped; the route's parameters tell what is left.
+/// before it, and the stage or not, depending on how they are mapped; the route's parameters show what is left.
 fn below_base<'a, 'p>(
     path: &'a str,
     template: Option<&str>,
@@ -247,9 +247,9 @@ fn below_base<'a, 'p>(
     Some(&path[start..])
 }
 
-/// The path as the router knows it, where the API's route does not tell. An HTTP API leads its path with the stage, unless
-/// that is `$default`; a REST API does not, and shows so by a second path that has it. Only where nothing is shown would a
-/// stage that is named as a route is (`v1`) be taken for that route.
+/// The path as the router knows it, where the API's route does not show it. An HTTP API leads its path with the stage,
+/// unless that is `$default`; a REST API does not, and shows so by a second path that has it. Only where nothing is
+/// shown would a stage that is named as a route is (`v1`) be taken for that route.
 fn without_stage<'a>(path: &'a str, stage: Option<&str>, path_with_stage: Option<&str>) -> &'a str {
     let rest_after_stage = |path: &'a str| {
         let rest = path.strip_prefix('/')?.strip_prefix(stage?)?;

@@ -4,7 +4,7 @@
 //! [`event`] turns API Gateway's and Function URLs' events into requests, [`answer`] turns answers into Lambda's two
 //! forms, [`runtime`] is the loop around both. Why the loop is ours: `docs/adr/0003-runtime-api-loop.md`.
 //!
-//! Whether an answer may stream is not in the event, nor in anything else that Lambda tells a function: a streaming
+//! Whether an answer may stream is not in the event, nor in anything else that a function gets from Lambda: a streaming
 //! integration sends the same event as a buffered one, and reads *every* answer, also one that is no stream, as
 //! "prelude, eight NULs, body", while a buffered one reads every answer as one JSON document. An answer in the wrong
 //! form is a 502 or garbage. So whoever deploys says it, in `GATEWAY_RESPONSE_MODE`, beside the integration itself:

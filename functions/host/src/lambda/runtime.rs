@@ -3,8 +3,9 @@
 //! It is ours, on AWS's own client, because `lambda_runtime` offers no way to switch Nagle's algorithm off: its streamed
 //! answers, which leave in several small writes, wait 40 ms each for a delayed acknowledgement.
 //!
-//! Lambda freezes the process once it has the last byte and the next invocation is asked for. So the next one is asked for
-//! only when the router's body has ended, even if nobody reads it any more: at a body's end the request is settled.
+//! Lambda freezes the process once it has the last byte and the next invocation is polled for. So the next one is
+//! polled for only when the router's body has ended, even if nobody reads it any more: at a body's end the request is
+//! settled.
 //!
 //! A fault in answering one invocation is logged and ends nothing. A panic becomes a 500, or breaks off what already
 //! streams.

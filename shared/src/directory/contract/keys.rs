@@ -1,4 +1,4 @@
-//! Keys: found by their hash, each change told by their tenant's version.
+//! Keys: found by their hash; each change raises their tenant's version.
 
 use super::{Shared, create, create_key, entry, expiry, hash, key, outcome, tenant, version};
 use crate::directory::{Expiry, KeyRecord};

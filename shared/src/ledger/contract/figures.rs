@@ -125,7 +125,8 @@ pub async fn figures_are_the_fold_over_the_receipts(ledger: Shared) {
     assert_eq!((found.counts.requests, found.models.values().map(|calls| calls.requests).sum()), (300, calls));
 }
 
-/// What is added is told with its size: a ledger that counts in floats or in too few digits gives itself away.
+/// A failure shows what was added, with its size: a ledger that counts in floats or in too few digits gives itself
+/// away.
 pub async fn figures_of_large_amounts_are_exact(ledger: Shared) {
     let usage = Usage { input_tokens: u64::MAX / 4 + 1, output_tokens: 1, ..Usage::default() };
     for n in 0..3 {

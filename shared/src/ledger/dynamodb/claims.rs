@@ -1,4 +1,4 @@
-//! Claims: each is one conditional write, and whoever's condition is not met is told in the same answer what is there.
+//! Claims: each is one conditional write; where its condition is not met, the same answer shows what is there.
 //!
 //! An answer that is kept for an idempotency key may be larger than an item (400 KB). Its parts are written first, each in a
 //! partition of its own, and are nobody's until the one write that ends the claim says how many there are.
@@ -81,8 +81,8 @@ impl Claims for DynamoLedger {
             .with(":too_old", number(i128::from(now_ms) - i128::from(KEEP_MS)))
             .with(":now", number(now_ms));
         let Some(refusal) = self.table.write(claim).await? else { return Ok(Begun::Fresh) };
-        // An emulator or a proxy that does not tell what is there must not be taken for a free key.
-        let taken = refusal.item.ok_or_else(|| Fault("what is there was not told".to_owned()))?;
+        // An emulator or a proxy that does not show what is there must not be taken for a free key.
+        let taken = refusal.item.ok_or_else(|| Fault("the answer lacks the item".to_owned()))?;
         if bytes_of(&taken, "body") != Some(&body) {
             return Ok(Begun::Mismatch);
         }

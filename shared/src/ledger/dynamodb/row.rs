@@ -5,7 +5,7 @@
 //! count outgrows its digits, for an item takes at most 1,000 write units a second, two a transaction: 1.8 million
 //! receipts in its hour.
 //!
-//! Calls of models other than the answering one (tried before a failover, asked as classifier) need the models' names.
+//! Calls of models other than the answering one (tried before a failover, called as classifier) need the models' names.
 //! They stand once, in the row's key: requests that went another way count in another row of the same hour, still one row
 //! each. As many are named as fit whatever is counted; the calls of the rest are those of `…`.
 

@@ -18,7 +18,7 @@ const DAYS_AT_ONCE: usize = 4;
 /// Tenant and model.
 type Names = (Arc<str>, Arc<str>);
 
-/// The first `limit` rows that are asked for, from after `cursor`: `day/tenant/model` of the last row that was seen.
+/// The first `limit` rows of the query, from after `cursor`: `day/tenant/model` of the last row that was seen.
 pub(super) async fn page(
     table: &Table,
     query: &UsageQuery,
@@ -80,7 +80,7 @@ async fn figures_of(table: &Table, day: &str, shard: u64, period: &Period) -> Re
     fault.map_or(Ok(figures), Err)
 }
 
-/// The first `count` rows of a day that are asked for, from after one.
+/// The first `count` rows of a day of the query, from after one.
 async fn rows_of(
     table: &Table,
     day: &str,

@@ -113,7 +113,7 @@ impl Claims {
                 _ => Some(Begun::Running),
             })
         };
-        // Most who ask about a taken key are told without a change.
+        // Most calls for a taken key are answered without a change.
         let taken = self.database.read(|read| -> Result<Option<Taken>, LedgerError> {
             read.open_table(KEYS)?.get(place)?.map(|json| parse(json.value())).transpose()
         })?;

@@ -45,7 +45,7 @@ pub(crate) fn child() -> Option<(PathBuf, u64)> {
     Some((folder.into(), env::var(ROUND).unwrap().parse().unwrap()))
 }
 
-/// In a child process: tells the parent that something is done and can be relied upon.
+/// In a child process: reports to the parent that something is done and can be relied upon.
 pub(crate) fn acknowledge(what: &str) {
     // A line of its own, whatever the test harness has printed before.
     writeln!(std::io::stdout(), "\nack {what}").unwrap();

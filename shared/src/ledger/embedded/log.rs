@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// For how long a segment is kept after its day: as long as its receipts may be asked for, and a day more.
+/// For how long a segment is kept after its day: as long as its receipts may be read, and a day more.
 const KEEP_SEGMENTS_MS: u64 = 31 * 86_400_000;
 
 /// What a probe appends, and takes back: as much as a long receipt.
@@ -119,7 +119,7 @@ impl Stretch {
         if bytes.split_inclusive(|byte| *byte == b'\n').any(|line| unframe(line).is_none()) {
             return Err(io::Error::other("what was written last cannot be read back; start the gateway again"));
         }
-        // Not the file that appends: on Linux it appends wherever it is told to write.
+        // Not the file that appends: on Linux it appends whatever the offset.
         File::options().write(true).open(&self.path)?.write_all_at(&bytes, self.from_bytes)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Two kinds of duplicates exist. A settle that is retried, or two tasks that settle the same request, send a receipt
 //! again within seconds: its id is remembered here. A replay of the structured log sends receipts of hours or days ago:
-//! those are looked for in the log. Which of the two it is, is told by time: an id that is younger than every id that was
+//! those are looked for in the log. Which of the two it is, time decides: an id that is younger than every id that was
 //! ever forgotten here cannot have been forgotten. So the answer is exact, and only requests that take longer than the
 //! last 65,536 did to come in pay for a look-up.
 //!

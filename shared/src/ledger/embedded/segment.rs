@@ -1,7 +1,7 @@
 //! A segment: one file of the log, and the index by which a receipt is found in it.
 //!
 //! A line is eight hexadecimal digits of CRC-32, a space, JSON and a newline, and is written by one `write`. Whatever a
-//! crash or a bad disk leaves is thus told from what was meant, line by line, and `less` shows the rest.
+//! crash or a bad disk leaves is thus distinguished from what was meant, line by line, and `less` shows the rest.
 //!
 //! A receipt that is erased is overwritten in its place, by a line as long that has its id and nothing else. So no place in
 //! the log moves, a replay finds the id and does not bring the receipt back, and its bytes are gone from the file.

@@ -22,12 +22,12 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// For how long a window's totals are kept after its end; nothing asks for them then.
 const KEEP_WINDOWS_MS: u64 = 40 * DAY_MS;
-/// For how long hours are told apart.
+/// For how long hours are kept apart.
 pub(super) const KEEP_HOURS_MS: u64 = 8 * DAY_MS;
 /// For how long usage rows are kept.
 const KEEP_ROWS_MS: u64 = 400 * DAY_MS;
 
-/// Day, tenant (its uid), model and hour of the day; `None` for all of a day. In the order in which usage is told.
+/// Day, tenant (its uid), model and hour of the day; `None` for all of a day. In the order in which usage is listed.
 type RowKey = (Arc<str>, Arc<str>, Arc<str>, Option<u8>);
 
 /// Day, tenant and model.
@@ -85,7 +85,7 @@ impl Sums {
         ((before - self.rows.len()) as u64, windows)
     }
 
-    /// Drops what is too old to be asked for at `now_ms`.
+    /// Drops what is too old to be read at `now_ms`.
     fn forget(&mut self, now_ms: u64) {
         for windows in self.windows.values_mut() {
             windows.retain(|(window, _)| window.resets_at_ms.saturating_add(KEEP_WINDOWS_MS) > now_ms);
@@ -181,7 +181,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Those that are asked for, in order, at most `limit` and at least one, from after `cursor`.
+    /// Those of the query, in order, at most `limit` and at least one, from after `cursor`.
     pub(super) fn page(&self, query: &UsageQuery, cursor: Option<&str>, limit: usize) -> Page<UsageRow> {
         let start = start_of(query, cursor);
         let is_asked_for = |(_, tenant, model, _): &RowKey| {
@@ -189,7 +189,7 @@ impl Rows {
                 && query.model.as_deref().is_none_or(|asked| asked == &**model)
         };
         let limit = limit.max(1);
-        // The first rows of the union are among the first of either part; one more tells whether there is a next page.
+        // The first rows of the union are among the first of either part; one more shows whether there is a next page.
         let mut rows = BTreeMap::<[&Arc<str>; 3], Counts>::new();
         for part in [&self.base.rows, &self.fresh] {
             let mut seen = None;

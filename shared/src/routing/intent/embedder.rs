@@ -11,7 +11,7 @@
 //!   the head and the tail are read and each word counts less the farther it stands from both ends.
 //! - The square root of what was gathered in a dimension is kept (sublinear term frequency): a word that is repeated, or shared
 //!   by two hashed pieces, does not outweigh the rest.
-//! - Digits all read as `0`: that there is a number tells something about a task, which number does not.
+//! - Digits all read as `0`: that there is a number says something about a task, which number does not.
 //!
 //! Rejected: a weight per word learnt from a corpus (it would be the model file that this does without), and 1024
 //! dimensions (2 points of accuracy for two thirds more time per request).
@@ -19,7 +19,7 @@
 /// Why a text has no vector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmbedError {
-    /// The embedder could not be asked or did not answer; worth another try later.
+    /// The embedder could not be called or did not answer; worth another try later.
     #[error("the embedder is unavailable: {0}")]
     Unavailable(String),
     /// The embedder answered with a vector of another length than it says it has.
@@ -74,7 +74,8 @@ const PIECE: f32 = 0.4;
 const SYMBOL: f32 = 0.7;
 const FUNCTION_WORD: f32 = 0.6;
 
-/// Words that say more about the grammar than about the task, in order. Question words are not among them: they tell tasks apart.
+/// Words that say more about the grammar than about the task, in order. Question words are not among them: they
+/// distinguish tasks.
 const FUNCTION_WORDS: [&[u8]; 47] = [
     b"a", b"an", b"and", b"are", b"as", b"at", b"be", b"by", b"can", b"could", b"did", b"do", b"does", b"for", b"from",
     b"had", b"has", b"have", b"i", b"in", b"into", b"is", b"it", b"its", b"me", b"my", b"of", b"on", b"or", b"our",
@@ -217,7 +218,8 @@ impl Features {
     }
 }
 
-/// Symbols that tell code, mathematics and questions from prose. Commas, full stops, quotes and hyphens stand everywhere.
+/// Symbols that distinguish code, mathematics and questions from prose. Commas, full stops, quotes and hyphens stand
+/// everywhere.
 fn is_telling(c: char) -> bool {
     c.is_ascii_punctuation() && !matches!(c, '.' | ',' | '"' | '-')
 }

@@ -16,7 +16,7 @@
 
 use super::embedder::{EmbedError, Embedder};
 
-/// Confidence below which a classifier should be asked, for the embedder in process and the shipped utterances.
+/// Confidence below which a classifier should be called, for the embedder in process and the shipped utterances.
 ///
 /// On prompts of this project's own writing that are not among the utterances, 91 in 100 are as sure as this; of those the
 /// intent is right in 93 and the tier in 99 of 100 (of all: 87 and 97). At 0.4 the figures are 94, 92 and 99, at 0.6 they are 86, 94
@@ -56,7 +56,7 @@ struct Group {
     sum_length: f32,
 }
 
-/// What a request is about, as far as its nearest utterances tell.
+/// What a request is about, as far as its nearest utterances show.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detection {
     /// The most probable intent, an index into [`IntentIndex::names`].

@@ -1,4 +1,4 @@
-//! What an admission that is asked again has to remember of the times before.
+//! What a retried admission has to remember of the tries before.
 
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -7,10 +7,10 @@ use crate::id::RequestId;
 use crate::limit::window::Window;
 use crate::store::{Admission, Ticket};
 
-/// How often an admission whose truth has changed is asked again.
+/// How often an admission is tried: again where the settings or the windows have changed.
 const TRIES: usize = 4;
 
-/// An admission that is being asked for.
+/// The tries of one admission.
 pub(crate) struct Admitting<'a> {
     gateway: &'a Gateway,
     tries: usize,
@@ -39,7 +39,7 @@ impl<'a> Admitting<'a> {
         }
     }
 
-    /// Whether nothing was asked yet.
+    /// Whether nothing was sent yet.
     pub(crate) fn is_first(&self) -> bool {
         self.tries == 0
     }
@@ -50,12 +50,12 @@ impl<'a> Admitting<'a> {
         self.tries <= TRIES
     }
 
-    /// Keeps what was asked, if a copy of it may still arrive.
+    /// Keeps what was sent, if a copy of it may still arrive.
     pub(crate) fn note(&mut self, ask: &Admission) {
         self.in_doubt = self.ticket.is_doubtful().then(|| Box::new(ask.clone()));
     }
 
-    /// The request was let in: whoever ends it has the ticket.
+    /// The request was admitted: what ends it has the ticket.
     pub(crate) fn let_in(&mut self) -> Ticket {
         self.in_doubt = None;
         self.ticket

@@ -1,10 +1,11 @@
 //! What a tenant can pay for, where its quotas have not enough left for everything that a request may need.
 //!
-//! An admission holds the dearest candidate and the classifier's allowance. Refused for that, it is asked once more
-//! without what does not fit: a model that is free serves a tenant whose money is used up, and the receipt says what was
-//! left out. What costs more later, another attempt after one that is billed or a stronger tier, asks [`extend`] first,
-//! and is told whether the quotas are exhausted or the store is down, for the two are not the same: without the store a
-//! failover goes on within the tenant's outage share. Whatever is refused, nothing is called that is not held for (M1).
+//! An admission holds the most expensive candidate and the classifier's allowance. Refused for that, it is retried once
+//! without what does not fit: a model that is free serves a tenant whose money is used up, and the receipt says what
+//! was left out. What costs more later, another attempt after one that is billed or a stronger tier, asks [`extend`]
+//! first, and gets to know whether the quotas are exhausted or the store is down, for the two are not the same: without
+//! the store a failover goes on within the tenant's outage share. Whatever is refused, nothing is called that is not
+//! held for (M1).
 
 use crate::catalog::Model;
 use crate::estimate::{InputEstimate, most_expensive, worst_case};
@@ -79,7 +80,7 @@ fn bounds(work: &Work<'_>, models: &[Arc<Model>]) -> Vec<Amounts> {
 }
 
 /// After a refusal by `quota`: leaves out of a decision what has no room in it. Answers whether the rest is worth another
-/// try; the store is asked only where something could be left out.
+/// try; the store is read only where something could be left out.
 pub(crate) async fn leave_out(
     work: &mut Work<'_>,
     decision: &mut Decision,
@@ -133,7 +134,7 @@ pub(crate) fn bound(work: &Work<'_>, model: &Arc<Model>) -> Amounts {
     most_expensive(bounds(work, std::slice::from_ref(model)).into_iter())
 }
 
-/// What the hold must reach to cover one more call, of the dearest of `models`, beside what the calls so far have used.
+/// What the hold must reach to cover one more call, of the most expensive of `models`, beside what was used so far.
 fn target(work: &Work<'_>, hold: &Hold, models: &[Arc<Model>], so_far: SoFar) -> Amounts {
     let used = match so_far {
         SoFar::Running => hold.held,
@@ -187,7 +188,7 @@ pub(crate) async fn extend(
 }
 
 /// The same for another attempt of one model, without which the request fails: while the store is down, or for a request
-/// that was admitted without it, the ledger is asked to grant what is missing out of the tenant's outage share.
+/// that was admitted without it, the ledger may grant what is missing out of the tenant's outage share.
 pub(crate) async fn extend_for_attempt(work: &mut Work<'_>, hold: &mut Hold, model: &Arc<Model>) -> Extension {
     let mut models = vec![model.clone()];
     let extension = extend(work, hold, &mut models, SoFar::Ended).await;

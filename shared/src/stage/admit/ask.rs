@@ -14,7 +14,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// What came of it.
-pub(crate) struct Asked {
+pub(crate) struct AdmissionReply {
     pub(crate) ask: Admission,
     pub(crate) verdict: Verdict,
     /// The remembered answer as it is kept, if there is one and it was looked for.
@@ -25,25 +25,25 @@ pub(crate) struct Asked {
     pub(crate) label: Option<Bytes>,
 }
 
-/// Asks the store whether a request is let in, and for all that the stages up to the settlement want to know of it: they
+/// Reads from the store whether a request is admitted, and all that the stages up to the settlement need of it: they
 /// wait for the store no more. `reads` is the remembered answer to look for.
 ///
 /// # Errors
-/// The store did not answer: what it was asked, for that may have arrived, and why.
+/// The store did not answer: what was sent, for that may have arrived, and why.
 pub(crate) async fn ask(
     work: &Work<'_>,
     decision: &Decision,
     reads: Option<&CacheKey>,
     ticket: &mut Ticket,
     now_ms: u64,
-) -> Result<Asked, (Box<Admission>, StoreError)> {
+) -> Result<AdmissionReply, (Box<Admission>, StoreError)> {
     let gateway = work.gateway;
     let ask = admission(work, decision, now_ms);
     let mut models: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
     let label_key =
         decision.unsure.then(|| gateway.classifier.label_key(&work.caller.tenant.uid, &work.request.facts.prompt));
     if decision.unsure {
-        // A model will be asked what it is about, and may send it to any tier.
+        // A model will classify it, and may send it to any tier.
         let all = gateway.config.catalog.tiers.iter().flat_map(|tier| &tier.models);
         models.extend(all.map(|model| model.name.clone()));
         models.sort_unstable();
@@ -61,7 +61,7 @@ pub(crate) async fn ask(
     match admitted {
         Ok((verdict, remembered)) => {
             let health = models.into_iter().zip(health).collect();
-            Ok(Asked { ask, verdict, remembered, health, health_is_shared, label })
+            Ok(AdmissionReply { ask, verdict, remembered, health, health_is_shared, label })
         }
         Err(error) => {
             ticket.doubt();

@@ -9,7 +9,7 @@ use crate::store::{Admission, CacheKey, Counters, Refusal, StoreError, Ticket};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// When to come again while too many requests are in flight; nobody knows when one of them ends.
+/// The `retry-after` while too many requests are in flight; nobody knows when one of them ends.
 const CONCURRENCY_RETRY_MS: u64 = 1000;
 
 /// What is held for a request, and what the admission brought along.
@@ -21,7 +21,7 @@ pub(crate) struct Hold {
     pub(crate) cache_key: Option<CacheKey>,
     /// The health of the candidates, and of all that a classification may choose from.
     pub(crate) health: KnownHealth,
-    /// What the prompt was found to be about before, where a model would be asked.
+    /// What the prompt was found to be about before, where a model would classify it.
     pub(crate) label: Option<Bytes>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) type KnownHealth = Vec<(Arc<str>, ModelHealth)>;
 
 /// Why a request was not let in.
 pub(crate) enum Refused {
-    /// What the client is told.
+    /// The client's error.
     Final(Error),
     /// The store did not answer.
     Down(StoreError),
@@ -74,7 +74,7 @@ pub(crate) fn counters<'a>(work: &Work<'a>) -> &'a dyn Counters {
     if work.journal.receipt.outage { &gateway.outage.counters } else { gateway.store.counters() }
 }
 
-/// A refusal of the store, as the client is told it.
+/// A refusal of the store as an error.
 pub(crate) fn refusal_to_error(refusal: Refusal, now_ms: u64) -> Error {
     match refusal {
         Refusal::Rate { kind, retry_after_ms } => Error::RateLimited { kind, retry_after_ms },

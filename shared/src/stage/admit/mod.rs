@@ -1,8 +1,8 @@
 //! The admission: one batch that checks every limit, holds what the request may cost, and looks for a remembered answer.
 //!
-//! A store that does not know the tenant's settings version, or misses a window, says so; the truth is then read from the
-//! directory and the ledger, told to the store, and the admission is asked again (T2, M5). A store that does not answer is
-//! [`without_store`]'s matter. No upstream byte is sent before the hold stands (M2).
+//! A store that does not know the tenant's settings version, or misses a window, says so; the truth is then read from
+//! the directory and the ledger, written to the store, and the admission is retried (T2, M5). A store that does not
+//! answer is [`without_store`]'s matter. No upstream byte is sent before the hold stands (M2).
 
 pub(crate) mod admitting;
 pub(crate) mod afford;
@@ -21,7 +21,7 @@ use crate::request::work::Work;
 use crate::routing::decide::Decision;
 use crate::stage::admit::admitting::{Admitting, stale_at_each_try};
 use crate::stage::admit::afford::{leave_out, leave_out_all_but_the_cheapest};
-use crate::stage::admit::ask::{Asked, admission, ask, receipt_windows};
+use crate::stage::admit::ask::{AdmissionReply, admission, ask, receipt_windows};
 use crate::stage::admit::hold::{Hold, Refused, refusal_to_error, release};
 use crate::stage::admit::rate::note_refusal;
 use crate::stage::admit::rebuild::{Stale, reconcile, reload};
@@ -95,7 +95,7 @@ async fn admit_without_store(work: &mut Work<'_>, decision: &mut Decision, why: 
     Ok(hold)
 }
 
-/// Asks the store until it knows enough to answer.
+/// Calls the store until it knows enough to answer.
 async fn admit_by_store(
     work: &mut Work<'_>,
     decision: &mut Decision,
@@ -118,18 +118,18 @@ async fn admit_by_store(
         let now_ms = work.gateway.clock.now_ms();
         work.journal.receipt.windows = receipt_windows(&work.caller, now_ms);
         let reads = cache_key.as_ref().filter(|_| wanted && admitting.is_readable);
-        let asked = ask(work, decision, reads, &mut admitting.ticket, now_ms).await.map_err(|(ask, error)| {
+        let reply = ask(work, decision, reads, &mut admitting.ticket, now_ms).await.map_err(|(ask, error)| {
             admitting.note(&ask);
             error
         })?;
-        admitting.note(&asked.ask);
-        let admitted = match &asked.verdict {
-            Verdict::Admitted { .. } => let_in(work, asked, cache_key, admitting).await?,
+        admitting.note(&reply.ask);
+        let admitted = match &reply.verdict {
+            Verdict::Admitted { .. } => let_in(work, reply, cache_key, admitting).await?,
             Verdict::Refused { .. } => {
-                refused(work, decision, asked, admitting, now_ms).await?;
+                refused(work, decision, reply, admitting, now_ms).await?;
                 None
             }
-            Verdict::Stale { .. } => stale(work, asked, admitting, now_ms).await?,
+            Verdict::Stale { .. } => stale(work, reply, admitting, now_ms).await?,
         };
         if let Some(admitted) = admitted {
             return Ok(admitted);
@@ -138,14 +138,14 @@ async fn admit_by_store(
     Err(stale_at_each_try().into())
 }
 
-/// The store admitted it: by a remembered answer, or with a hold. None is to be asked for again.
+/// The store admitted it: by a remembered answer, or with a hold. With `None`, the admission is retried.
 async fn let_in(
     work: &mut Work<'_>,
-    asked: Asked,
+    reply: AdmissionReply,
     cache_key: Option<CacheKey>,
     admitting: &mut Admitting<'_>,
 ) -> Result<Option<Admitted>, Refused> {
-    let Asked { ask, verdict, remembered, health, health_is_shared, label } = asked;
+    let AdmissionReply { ask, verdict, remembered, health, health_is_shared, label } = reply;
     let Verdict::Admitted { held, rates } = verdict else { return Ok(None) };
     work.journal.rates = rates;
     let ticket = admitting.let_in();
@@ -172,15 +172,15 @@ async fn let_in(
     Ok(Some(Admitted::Held(hold)))
 }
 
-/// The store refused it: what does not fit is left out, once, and the rest asked for again; or that is that.
+/// The store refused it: what does not fit is left out, once, and the rest retried; else it is final.
 async fn refused(
     work: &mut Work<'_>,
     decision: &mut Decision,
-    asked: Asked,
+    reply: AdmissionReply,
     admitting: &mut Admitting<'_>,
     now_ms: u64,
 ) -> Result<(), Refused> {
-    let Asked { ask, verdict, .. } = asked;
+    let AdmissionReply { ask, verdict, .. } = reply;
     let Verdict::Refused { refusal, rates } = verdict else { return Ok(()) };
     work.journal.rates = rates;
     if let Refusal::Quota { quota, .. } = refusal
@@ -196,14 +196,14 @@ async fn refused(
     Err(refusal_to_error(refusal, now_ms).into())
 }
 
-/// The store lacks something of the truth, and is told it.
+/// The store lacks something of the truth, and gets it.
 async fn stale(
     work: &mut Work<'_>,
-    asked: Asked,
+    reply: AdmissionReply,
     admitting: &mut Admitting<'_>,
     now_ms: u64,
 ) -> Result<Option<Admitted>, Refused> {
-    let Verdict::Stale { settings, windows, incarnation } = asked.verdict else { return Ok(None) };
+    let Verdict::Stale { settings, windows, incarnation } = reply.verdict else { return Ok(None) };
     let stale = Stale { settings, windows: &windows, incarnation };
     let settings = reload(work, stale, &mut admitting.waited_for, now_ms).await?;
     Ok(settings.is_stale().then_some(Admitted::Stale))

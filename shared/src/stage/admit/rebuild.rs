@@ -1,8 +1,9 @@
-//! What the store does not know, read from the directory and the ledger and told to it.
+//! What the store does not know, read from the directory and the ledger and written to it.
 //!
-//! A window that is missing is rebuilt before the next admission, and one that lacks what was admitted without the store is
-//! charged with it (M5). The settings version rides along (T2). What is told names the incarnation of the admission that asked for
-//! it: a store that was lost again since refuses it, and says so to the admission that follows.
+//! A window that is missing is rebuilt before the next admission, and one that lacks what was admitted without the
+//! store is charged with it (M5). The settings version rides along (T2). What is written names the incarnation of the
+//! admission that asked for it: a store that was lost again since refuses it, and says so to the admission that
+//! follows.
 
 use crate::error::Error;
 use crate::ledger::LedgerError;
@@ -26,7 +27,7 @@ pub(crate) async fn reconcile(work: &mut Work<'_>) -> Result<(), Refused> {
     let now_ms = gateway.clock.now_ms();
     let windows = quota_windows(&work.caller.tenant, now_ms);
     let charged = async {
-        // Whether it is back at all, before the ledger is asked for nothing. A window that it lost is rebuilt with all that
+        // Whether it is back at all, before the ledger is read in vain. A window that it lost is rebuilt with all that
         // was used of it, in its turn: a strict tenant's stays closed first.
         let known = gateway.store.counters().usage(&tenant, &windows, now_ms).await?;
         let kept: Vec<Window> =
@@ -69,9 +70,10 @@ pub(crate) struct Stale<'a> {
     pub(crate) incarnation: u64,
 }
 
-/// Reads the truth and tells it to the store; answers whether the tenant's settings were others than the truth's. `waited_for` are the windows of a strict tenant that this request has found
-/// missing before, in which incarnation: whoever opened one is given the time of one more look, and one that was lost is closed
-/// for as long as a hold can be in flight (M5).
+/// Reads the truth and writes it to the store; answers whether the tenant's settings were others than the truth's.
+/// `waited_for` are the windows of a strict tenant that this request has found missing before, in which incarnation: a
+/// request that opened one is given the time of one more look, and one that was lost is closed for as long as a hold
+/// can be in flight (M5).
 pub(crate) async fn reload(
     work: &mut Work<'_>,
     stale: Stale<'_>,

@@ -48,7 +48,7 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
                 rebuilt.await.map_err(unavailable)?;
             }
             Verdict::Refused { refusal: Refusal::Quota { .. }, .. } => {
-                if !ask_for_more(work, &ask, now_ms)
+                if !grant_chunks(work, &ask, now_ms)
                     .await
                     .map_err(|error| unavailable(StoreError(error.to_string())))?
                 {
@@ -109,7 +109,7 @@ async fn max_grant(work: &Work<'_>, quota: &QuotaAsk) -> Result<Amounts, LedgerE
 }
 
 /// Has the ledger grant a further chunk of each window; answers whether it did.
-async fn ask_for_more(work: &Work<'_>, ask: &Admission, now_ms: u64) -> Result<bool, LedgerError> {
+async fn grant_chunks(work: &Work<'_>, ask: &Admission, now_ms: u64) -> Result<bool, LedgerError> {
     let gateway = work.gateway;
     // The month first: its refusal must not use up the day's share.
     for quota in ask.quotas.iter().rev() {

@@ -1,4 +1,4 @@
-//! One call of one candidate: made, written down, and told what it showed of its model.
+//! One call of one candidate: made, written down, and what it showed of its model.
 
 use crate::catalog::Model;
 use crate::estimate::{bill, max_output_tokens};
@@ -19,20 +19,20 @@ use tokio::time::Instant;
 pub(crate) struct CallOptions<'r> {
     /// Why the first call is made.
     pub(crate) kind: AttemptKind,
-    /// What is asked, where it is not what the client asks.
+    /// The request, where it is not the client's.
     pub(crate) question: Option<&'r Request>,
     /// How long it may take, where that is less than the model's own time.
     pub(crate) within_ms: Option<u64>,
-    /// Whether to ask for log-probabilities, for the judge, where the model can tell them.
+    /// Whether to ask for log-probabilities, for the judge, where the model has them.
     pub(crate) ask_logprobs: bool,
     /// Bytes of a streamed answer to wait for before it counts as begun.
-    pub(crate) opening_bytes: usize,
+    pub(crate) head_bytes: usize,
 }
 
 impl CallOptions<'_> {
     /// The client's request, as it stands.
     pub(crate) fn plain(kind: AttemptKind) -> Self {
-        Self { kind, question: None, within_ms: None, ask_logprobs: false, opening_bytes: 0 }
+        Self { kind, question: None, within_ms: None, ask_logprobs: false, head_bytes: 0 }
     }
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Winner {
     pub(crate) answer: Response,
     /// Its place in the journal's attempts.
     pub(crate) attempt: usize,
-    /// Whether log-probabilities were asked for that the client does not want.
+    /// Whether log-probabilities were requested that the client does not want.
     pub(crate) hide_logprobs: bool,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Response {
 /// An answer that is ready to be delivered.
 pub(crate) struct Produced {
     pub(crate) winner: Winner,
-    /// Why it is not good enough, where it is sent for want of a better one.
+    /// Why it is not good enough, where it is sent because there is no better one.
     pub(crate) doubt: Option<String>,
     /// The stream that it replaces, which is read on for its usage.
     pub(crate) set_aside: Option<Drained>,
@@ -76,7 +76,7 @@ pub(crate) type Failed = (ProviderError, Option<Observation>);
 /// What came of a call that is not written down yet: an answer, or why there is none and whose time was up.
 type Called = Result<Response, (ProviderError, Patience)>;
 
-/// Makes one call, writes it down, and tells what it showed of the model.
+/// Makes one call, writes it down, and answers with what it showed of the model.
 pub(crate) async fn call(
     work: &mut Work<'_>,
     model: &Arc<Model>,
@@ -122,13 +122,13 @@ pub(crate) async fn call(
     }
 }
 
-/// Writes down what the model's provider is not told, for its format has no word for it.
+/// Writes down what the model's provider does not get, for its format has no word for it.
 fn note_what_is_left_out(work: &mut Work<'_>, model: &Model, options: CallOptions<'_>) {
     let Some(format) = work.gateway.config.catalog.format_of(model) else { return };
     let left_out = options.question.unwrap_or(&work.request).left_out(format).unwrap_or_default();
     if !left_out.is_empty() {
         work.journal.because(format!(
-            "{} is not told what its format has no word for: {}",
+            "{} does not get what its format has no word for: {}",
             model.name,
             left_out.join(", ")
         ));
@@ -180,9 +180,9 @@ async fn ask(
             let error = ProviderError::retryable(AttemptOutcome::Malformed, "a stream that nobody asked for");
             return Err((error, Patience::Models));
         }
-        let (bytes, idle_ms) = (options.opening_bytes, timeouts.idle_ms);
-        let opening = OpenOptions { begun, begun_at_ms, bytes, idle_ms, patience, ends };
-        match deadline.bound(open(chunks, opening, room, head)).await {
+        let (bytes, idle_ms) = (options.head_bytes, timeouts.idle_ms);
+        let open_options = OpenOptions { begun, begun_at_ms, bytes, idle_ms, patience, ends };
+        match deadline.bound(open(chunks, open_options, room, head)).await {
             Err(_) => late("the deadline passed", Patience::Ours),
             Ok(opened) => opened.map(Response::Stream).map_err(|error| {
                 // It had its first token in time, and went on until the whole attempt's time was over.
@@ -214,7 +214,7 @@ pub(crate) fn close(
     #[allow(clippy::cast_precision_loss)]
     let after_first = entry.usage.output_tokens.saturating_sub(1) as f64;
     let ms_per_token = (after_first > 0.0).then(|| (entry.latency_ms - times.ttft_ms).max(0.0) / after_first);
-    // A model that is still answering when its time is over has not failed.
+    // A model that is still answering when its time has ended has not failed.
     let patience = if work.left_ms() == 0 || ended.ran_out { Patience::Ours } else { Patience::Models };
     let signal = match &ended.error {
         None => Signal::Answered { ttft_ms: times.ttft_ms, ms_per_token },

@@ -14,7 +14,7 @@ use crate::request::work::Work;
 /// How long a model is left alone after a 429 that does not say how long.
 const COOLDOWN_MS: u64 = 5_000;
 
-/// Whose time was up, where a call ended for want of an answer.
+/// Whose time was up, where a call ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
     /// The model's: it had as long as its settings give it.

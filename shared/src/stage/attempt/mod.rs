@@ -34,7 +34,7 @@ struct Attempts<'r> {
     observation: Option<Observation>,
     /// Tokens of a window that is too small for the request.
     too_small: u64,
-    /// Whether a model that is out was tried for want of another.
+    /// Whether a model that is out was tried because there was no other.
     had_last_resort: bool,
     /// Whether a failed call may be billed, and has so used up a part of the hold.
     failed_at_a_cost: bool,
@@ -53,7 +53,7 @@ impl Attempts<'_> {
 /// Calls candidates in their order until one answers.
 ///
 /// # Errors
-/// The caller's own fault as the provider told it, the deadline, or that all failed.
+/// The caller's own fault in the provider's words, the deadline, or that all failed.
 pub(crate) async fn first_that_answers(
     work: &mut Work<'_>,
     hold: &mut Hold,
@@ -156,7 +156,7 @@ async fn try_one(
             }
         };
         match next(work, error, model, others, retries, attempts).await {
-            Next::Again => retries += 1,
+            Next::Retry => retries += 1,
             Next::Candidate => return Ok(None),
             Next::End(error) => return Err(error),
         }
@@ -179,7 +179,7 @@ async fn is_covered(work: &mut Work<'_>, hold: &mut Hold, model: &Arc<Model>, le
 /// What a failed call leads to.
 enum Next {
     /// The same candidate, which was waited for.
-    Again,
+    Retry,
     /// The next one.
     Candidate,
     /// This error.
@@ -195,7 +195,7 @@ async fn next(
     attempts: &mut Attempts<'_>,
 ) -> Next {
     let status = error.status.unwrap_or(400);
-    let again = match error.fault {
+    let retry = match error.fault {
         Fault::CallerFault(objection) => return Next::End(Error::Provider { status, objection }),
         Fault::NoRoom => return Next::End(Error::Overloaded),
         Fault::ContextOverflow(objection) => {
@@ -209,7 +209,7 @@ async fn next(
         Fault::RateLimited { until_ms } => !attempts.fits_any(others) && wait_until(work, until_ms, retries).await,
         Fault::Retryable => error.outcome != AttemptOutcome::Timeout && back_off(work, retries).await,
     };
-    if again { Next::Again } else { Next::Candidate }
+    if retry { Next::Retry } else { Next::Candidate }
 }
 
 /// Takes the one probe of a model whose breaker is half open; answers when, if it was to be had. The attempt is dated

@@ -78,7 +78,7 @@ pub(crate) async fn open(
             if chunk.has_content() {
                 ttft_ms = ttft_ms.or(Some(ttft));
                 bytes += chunk.answer_bytes();
-                // Neither thoughts nor a call of a tool are judged by their opening, and neither is held back for it.
+                // Neither thoughts nor a call of a tool are judged by their beginning, and neither is held back for it.
                 bytes += if chunk.calls_tools() { options.bytes } else { 0 };
             }
             head.push(chunk);

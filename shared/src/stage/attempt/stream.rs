@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How often a comment tells a client, and whatever stands between, that a silent stream is alive: edge-optimised REST
+/// How often a comment shows a client, and whatever stands between, that a silent stream is alive: edge-optimised REST
 /// APIs give a silent one up after 30 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 

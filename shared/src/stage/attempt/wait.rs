@@ -23,7 +23,7 @@ pub(crate) async fn back_off(work: &mut Work<'_>, retries: u32) -> bool {
     true
 }
 
-/// Waits for the only candidate, as long as it asked to be waited for; if it did not say, as after any failure (A3).
+/// Waits for the only candidate, as long as its `retry-after` says; without one, as after any failure (A3).
 pub(crate) async fn wait_until(work: &mut Work<'_>, until_ms: Option<u64>, retries: u32) -> bool {
     let Some(until_ms) = until_ms else { return back_off(work, retries).await };
     let wait_ms = until_ms.saturating_sub(work.gateway.clock.now_ms());

@@ -86,7 +86,7 @@ pub async fn what_was_used_without_the_store_is_charged_once(store: Store) {
     let incarnation = incarnation_of(&*store, "acme", NOW).await;
     let table = [(charged(7, 2), 5), (charged(9, 4), 7), (charged(9, 4), 7), (charged(6, 3), 7), (charged(12, 5), 8)];
     for (place, (charged, expected)) in table.into_iter().enumerate() {
-        // Whoever has served without the store names no incarnation.
+        // A request that was served without the store names no incarnation.
         let named = [None, Some(incarnation)][place % 2];
         assert!(store.rebuild("acme", named, VERSION, &[(day(), charged)], NOW).await.unwrap());
         let expected = WindowUse { used: outage(expected), held: HOLD };
@@ -117,9 +117,9 @@ pub async fn a_closed_window_refuses_until_its_time_and_is_then_missing(store: S
 pub async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
     let month = Window::month(NOW);
     let ask = || Admission { quotas: vec![quota(day()), quota(month)], ..ask() };
-    let (lost, settled) = (ask(), ask());
-    introduce(&store, &lost).await;
-    held(&store, &lost).await;
+    let (expiring, settled) = (ask(), ask());
+    introduce(&store, &expiring).await;
+    held(&store, &expiring).await;
     held(&store, &settled).await;
     store.settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap();
     let look = async |now_ms| {
@@ -127,15 +127,16 @@ pub async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
         let _ = store.admit_unticketed(&next, false, now_ms).await.unwrap();
         store.take_expired("acme")
     };
-    assert_eq!(look(lost.lease_until_ms - 1).await, []);
-    let expected = [ExpiredHold { id: lost.id, held: HOLD, windows: vec![day(), month] }];
-    assert_eq!(look(lost.lease_until_ms).await, expected);
-    assert_eq!(store.take_expired("acme"), [], "it is told to one");
-    assert_eq!(look(lost.lease_until_ms + 59_999).await, [], "for a minute");
-    assert_eq!(look(lost.lease_until_ms + 60_000).await, expected, "then to another");
-    store.acknowledge("acme", &expected, lost.lease_until_ms + 60_001).await.unwrap();
-    assert_eq!(look(lost.lease_until_ms + 200_000).await, []);
-    let thawed = store.settle_unticketed(&settlement(&lost, HOLD), lost.lease_until_ms + 200_000).await.unwrap();
+    assert_eq!(look(expiring.lease_until_ms - 1).await, []);
+    let expected = [ExpiredHold { id: expiring.id, held: HOLD, windows: vec![day(), month] }];
+    assert_eq!(look(expiring.lease_until_ms).await, expected);
+    assert_eq!(store.take_expired("acme"), [], "it is handed out once");
+    assert_eq!(look(expiring.lease_until_ms + 59_999).await, [], "for a minute");
+    assert_eq!(look(expiring.lease_until_ms + 60_000).await, expected, "then to another");
+    store.acknowledge("acme", &expected, expiring.lease_until_ms + 60_001).await.unwrap();
+    assert_eq!(look(expiring.lease_until_ms + 200_000).await, []);
+    let thawed =
+        store.settle_unticketed(&settlement(&expiring, HOLD), expiring.lease_until_ms + 200_000).await.unwrap();
     assert_eq!(thawed, Settled::Again, "it is charged already");
     assert_eq!(store.take_expired("nobody"), []);
 }

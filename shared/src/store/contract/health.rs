@@ -242,7 +242,7 @@ pub async fn a_probe_whose_lease_is_over_may_be_taken_again(store: Store) {
     );
 }
 
-pub async fn many_who_record_at_once_are_all_heard(store: Store) {
+pub async fn of_concurrent_records_each_counts(store: Store) {
     let mut tasks = JoinSet::new();
     for _ in 0..16 {
         let store = store.clone();
@@ -321,7 +321,7 @@ pub async fn a_model_that_refused_comes_back_by_one_probe(store: Store) {
     assert!(probe_of(&store, "globex", now_ms).await);
     assert!(!probe(&store, now_ms).await, "one at a time");
     assert!(matches!(health(&store, now_ms).await.standing, Standing::BreakerOpen { .. }), "the others keep away");
-    // Neither a fault of the caller's nor a failure tells whether we are refused.
+    // Neither a fault of the caller's nor a failure shows whether we are refused.
     for signal in [Signal::Nothing, Signal::Failed] {
         see(&store, signal, now_ms, now_ms).await;
         now_ms += 1;

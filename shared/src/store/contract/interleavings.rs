@@ -69,19 +69,19 @@ fn one_of_few() -> Admission {
     Admission { quotas, ..ask() }
 }
 
-/// When somebody is heard whose answer from the ledger is old.
+/// When a process writes to the store what it read from the ledger long before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Arrival {
-    /// Before anybody else.
+    /// Before any other.
     First,
-    /// After somebody who has asked, and has yet to read the ledger.
+    /// After another that was admitted, and has yet to read the ledger.
     Begun,
-    /// After somebody who has told what the ledger says by then.
+    /// After another that has written what the ledger says by then.
     Rebuilt,
 }
 
-/// As a process does: asks, and where that is stale reads the ledger and tells the store. Answers whether it was served; what
-/// was is in the ledger.
+/// As a process does: asks, and where that is stale reads the ledger and writes to the store. Answers whether it was
+/// served; what was is in the ledger.
 async fn serve(store: &Arc<dyn Counters>, ledger: &mut u64) -> bool {
     let ask = one_of_few();
     for _ in 0..2 {
@@ -102,8 +102,8 @@ async fn serve(store: &Arc<dyn Counters>, ledger: &mut u64) -> bool {
     panic!("a window that was just rebuilt is missing");
 }
 
-/// Somebody reads the ledger; the store is lost; others rebuild it and serve; it is lost again; and only then is heard what
-/// the ledger said at first. With that, 40 of 25 were served.
+/// A process reads the ledger; the store is lost; others rebuild it and serve; it is lost again; and only then arrives
+/// what the ledger said at first. With that, 40 of 25 were served.
 pub async fn what_was_read_before_the_store_was_lost_is_refused(fresh: impl AsyncFn() -> Arc<dyn Counters>) {
     for arrival in [Arrival::First, Arrival::Begun, Arrival::Rebuilt] {
         what_was_read_twice_ago_is_refused(&fresh, arrival).await;
@@ -138,7 +138,7 @@ async fn what_was_read_twice_ago_is_refused(fresh: &impl AsyncFn() -> Arc<dyn Co
     assert_eq!(used_and_held(&third, "acme", day()).await.used.requests, FEW, "{arrival:?}");
 }
 
-/// What was served without the store is told to the windows that it has; it is no reason to begin one.
+/// What was served without the store is added to the windows that it has; it is no reason to begin one.
 pub async fn what_lacks_the_store_begins_no_window(store: Arc<dyn Counters>) {
     let read = [(day(), Amounts { requests: 3, ..ZERO }.into())];
     assert!(!store.rebuild("acme", None, 7, &read, NOW).await.unwrap(), "a tenant that is not known");

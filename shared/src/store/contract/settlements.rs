@@ -44,8 +44,8 @@ pub async fn a_settlement_sent_again_charges_once(store: Store) {
     for _ in 0..3 {
         assert_eq!(store.settle_unticketed(&settlement, NOW + 1).await.unwrap(), Settled::Again);
     }
-    let again = store.settle_unticketed(&Settlement { used: HOLD, ..settlement.clone() }, NOW).await.unwrap();
-    assert_eq!(again, Settled::Again, "the first word counts");
+    let repeated = store.settle_unticketed(&Settlement { used: HOLD, ..settlement.clone() }, NOW).await.unwrap();
+    assert_eq!(repeated, Settled::Again, "the first word counts");
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: settlement.used, held: ZERO });
     // Of the 1000 tokens of the rate 300 are used, and the next request takes 100.
     let next = Admission { id: RequestId::new(NOW), ..ask };
@@ -118,11 +118,11 @@ pub async fn a_released_hold_leaves_no_trace(store: Store) {
 }
 
 pub async fn a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(store: Store) {
-    let lost = Admission { concurrency: Some(1), ..ask() };
-    introduce(&store, &lost).await;
-    held(&store, &lost).await;
+    let expiring = Admission { concurrency: Some(1), ..ask() };
+    introduce(&store, &expiring).await;
+    held(&store, &expiring).await;
     let next =
-        |after_ms| Admission { id: RequestId::new(NOW), lease_until_ms: NOW + after_ms + 60_000, ..lost.clone() };
+        |after_ms| Admission { id: RequestId::new(NOW), lease_until_ms: NOW + after_ms + 60_000, ..expiring.clone() };
     let early = store.admit_unticketed(&next(59_999), false, NOW + 59_999).await.unwrap();
     assert_eq!(refusal(early), Refusal::Concurrency, "the lease runs");
     let usage = async |at_ms| store.usage("acme", &[day()], at_ms).await.unwrap()[0].unwrap();
@@ -130,7 +130,7 @@ pub async fn a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(store:
     assert_eq!(usage(NOW + 60_000).await, WindowUse { used: HOLD, held: ZERO });
     let verdict = store.admit_unticketed(&next(60_000), false, NOW + 60_000).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
-    let late = settlement(&lost, Amounts { requests: 1, tokens: 1, cost_nusd: 1 });
+    let late = settlement(&expiring, Amounts { requests: 1, tokens: 1, cost_nusd: 1 });
     assert_eq!(store.settle_unticketed(&late, NOW + 60_001).await.unwrap(), Settled::Again, "it is charged already");
     assert_eq!(usage(NOW + 60_001).await, WindowUse { used: HOLD, held: HOLD });
 }

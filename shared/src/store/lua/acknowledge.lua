@@ -1,5 +1,5 @@
--- The ledger has recorded a hold whose lease ended: it is told no more, and a settlement that comes yet changes nothing. See
--- ADR 10.
+-- The ledger has recorded a hold whose lease ended: it is handed out no more, and a settlement that comes yet changes
+-- nothing. See ADR 10.
 --
 -- KEYS  1 tenant   2 the request's tombstone
 -- ARGV  1 now_ms   2 request   3 for how many ms the tombstone is kept

@@ -28,7 +28,7 @@ local function reply(answer)
   return pack_answer(answer, state) .. cache_version .. expired
 end
 
--- A repetition is told what the request holds, or takes nothing any more.
+-- A repetition is answered with what the request holds, or takes nothing any more.
 if hold then
   local lease, requests, tokens, cost_nusd = struct.unpack(HOLD, hold)
   if lease < 0 then return reply({verdict = ADMITTED}) end
@@ -39,7 +39,7 @@ if mode ~= MISS or tonumber(tombstones_until) > now_ms then
   if tombstone then return reply({verdict = ADMITTED, is_hit = tombstone == 'hit' and 1 or 0}) end
 end
 
--- What the store has to be told first.
+-- What the store lacks comes first.
 local windows, missing, closed_until = {}, 0, 0
 for i = 1, count do
   if kept[4 + i] then

@@ -1,4 +1,4 @@
--- What the scripts that admit and end requests are told and answer, packed as in tenant.lua; prelude of those. See ADR 9.
+-- What the scripts that admit and end requests get and answer, packed as in tenant.lua; prelude of those. See ADR 9.
 --
 -- ENDING says how a request ends: the incarnation in which it was admitted, 0 if a copy of its admission may still arrive; for
 -- how long its tombstone is kept, if it needs one; 1 if it is charged only in place of its hold; and what it takes more from

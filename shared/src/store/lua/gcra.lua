@@ -1,8 +1,8 @@
--- The generic cell rate algorithm, as limit/gcra.rs has it; prelude of the scripts that take from a rate or correct it. See ADR 9.
--- The state of a rate is an instant, in ms, and ticks of 1/limit ms on top; a limit of 0 is none. All is done on the
--- backlog, max(0, state - now) in ticks, whose numbers are whole and below 2^53 while burst * period is; so nothing is
--- rounded but what the caller is told. A backlog of more than twice the burst is a clock that was set back, and counts as
--- the burst.
+-- The generic cell rate algorithm, as limit/gcra.rs has it; prelude of the scripts that take from a rate or correct it.
+-- See ADR 9. The state of a rate is an instant, in ms, and ticks of 1/limit ms on top; a limit of 0 is none. All is
+-- done on the backlog, max(0, state - now) in ticks, whose numbers are whole and below 2^53 while burst * period is; so
+-- nothing is rounded but the caller's `retry-after`. A backlog of more than twice the burst is a clock that was set
+-- back, and counts as the burst.
 
 -- A rate is a RATE, packed as tenant.lua says.
 local RATE = '<ddd'

@@ -1,6 +1,6 @@
 -- Learns a tenant's settings version, and what its windows had used according to the ledger. A newer version stays; of a
 -- known window only what was admitted without the store, and is not charged yet, is charged. Windows that are long over
--- are forgotten. A tenant of another incarnation than the one that asked for this, or of none, stays as it is: it was lost in
+-- are forgotten. A tenant of another incarnation than the one named, or of none, stays as it is: it was lost in
 -- between, and what was read for it may lack what it has used since (M5). See ADR 16.
 --
 -- KEYS  1 tenant

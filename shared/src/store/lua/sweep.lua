@@ -1,8 +1,8 @@
--- Ends the holds of a tenant whose lease is over; prelude of the scripts that look at it. Each is charged in full and told,
--- and told again every minute until the ledger has acknowledged it (M2). The hash is read whole only when a lease may have
--- ended (see ADR 9).
+-- Ends the holds of a tenant whose lease has expired; prelude of the scripts that look at it. Each is charged in full
+-- and handed out, and again every minute until the ledger has acknowledged it (M2). The hash is read whole only when a
+-- lease may have ended (see ADR 9).
 
--- Answers what is to be told: "\nrequest requests tokens nusd windows" of each.
+-- Answers what is to be recorded: "\nrequest requests tokens nusd windows" of each.
 local function sweep(now)
   local HAND_OUT_AGAIN_MS = 60000
   local flat, kept, expired, windows = redis.call('HGETALL', KEYS[1]), {}, {}, {}

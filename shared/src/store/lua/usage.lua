@@ -1,4 +1,4 @@
--- Tells what windows have used and hold, after the holds are ended whose lease is over. See ADR 9.
+-- Reads what windows have used and hold, after the holds are ended whose lease has expired. See ADR 9.
 --
 -- KEYS  1 tenant
 -- ARGV  1 now_ms   2 … the windows' fields

@@ -96,7 +96,7 @@ mod tests {
             let key = |n: u8| CacheKey { tenant: "acme".into(), hash: [n; 32] };
             for n in 0..5 {
                 cache.put(&key(n), Bytes::from_static(b"answer"), 1_000, 0).await.unwrap();
-                // The first one is asked for all the time.
+                // The first one is read all the time.
                 cache.get(&key(0), 0).await.unwrap();
             }
             let mut kept = Vec::new();

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// a repetition follows at once; the bound keeps the memory of a busy tenant constant.
 const SETTLED_KEPT: usize = 1024;
 
-/// How long after an expired hold was told to somebody it is told again, unless it was acknowledged.
+/// How long after an expired hold was handed out it is handed out again, unless it was acknowledged.
 const HAND_OUT_AGAIN_MS: u64 = 60_000;
 
 /// A past window is kept this long, for settlements that come late.
@@ -49,8 +49,8 @@ struct TenantCounters {
     holds: HashMap<RequestId, Hold>,
     settled: HashSet<RequestId>,
     settled_order: VecDeque<RequestId>,
-    /// Expired holds that the ledger has not recorded, and when they were last told to somebody.
-    lost: Vec<(ExpiredHold, u64)>,
+    /// Expired holds that the ledger has not recorded, and when they were last handed out.
+    expired: Vec<(ExpiredHold, u64)>,
     /// The time as of the latest call.
     now_ms: u64,
     /// No lease ends before this, so that a sweep looks at all holds only when one may have.
@@ -90,7 +90,7 @@ impl TenantCounters {
             let Some(hold) = self.holds.get(&id) else { continue };
             let held = hold.amounts;
             tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
-            self.lost.push((ExpiredHold { id, held, windows: hold.windows.clone() }, 0));
+            self.expired.push((ExpiredHold { id, held, windows: hold.windows.clone() }, 0));
             self.end(id, held);
         }
         self.next_lease_ends_ms = self.holds.values().map(|hold| hold.lease_until_ms).min().unwrap_or(0);
@@ -420,13 +420,13 @@ impl Counters for MemoryCounters {
         let Some(counters) = tenants.get_mut(tenant) else { return Vec::new() };
         let now_ms = counters.now_ms;
         let due =
-            counters.lost.iter_mut().filter(|(_, handed_out_at_ms)| handed_out_at_ms + HAND_OUT_AGAIN_MS <= now_ms);
-        due.map(|(lost, handed_out_at_ms)| (lost.clone(), *handed_out_at_ms = now_ms).0).collect()
+            counters.expired.iter_mut().filter(|(_, handed_out_at_ms)| handed_out_at_ms + HAND_OUT_AGAIN_MS <= now_ms);
+        due.map(|(expired, handed_out_at_ms)| (expired.clone(), *handed_out_at_ms = now_ms).0).collect()
     }
 
-    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
+    async fn acknowledge(&self, tenant: &str, expired: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
         self.with(&Arc::from(tenant), now_ms, |counters| {
-            counters.lost.retain(|(kept, _)| lost.iter().all(|known| known.id != kept.id));
+            counters.expired.retain(|(kept, _)| expired.iter().all(|known| known.id != kept.id));
         });
         Ok(())
     }

@@ -12,7 +12,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::time::Duration;
 
-/// A cluster's node is given as long as a call has, so that one that is silent does not keep the others from being asked.
+/// A cluster's node is given as long as a call has, so that one that is silent does not keep the others from being
+/// tried.
 const NODE_TIMEOUT: Duration = Duration::from_millis(250);
 /// … and as long to be connected to, of the second that there is for all.
 const NODE_CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
@@ -102,7 +103,7 @@ impl Address {
     pub(super) async fn connect(&self) -> RedisResult<Link> {
         match self {
             Self::Single(client) => {
-                // Whoever calls keeps the time.
+                // The caller keeps the time.
                 let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
                 Ok(Link::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
             }

@@ -33,7 +33,7 @@ pub(super) fn parse_windows(text: &str) -> Option<Vec<Window>> {
     text.split(',').map(window).collect()
 }
 
-/// What stands before the lost holds that a script tells, and they, a line for each.
+/// What stands before the expired holds in a script's answer, and they, a line for each.
 pub(super) fn split_expired(text: &str) -> (&str, &str) {
     text.split_at(text.find('\n').unwrap_or(text.len()))
 }
@@ -67,25 +67,25 @@ pub(super) fn list(value: &Value) -> Option<&[Value]> {
 }
 
 impl RedisStore {
-    /// Reads an admission's answer, notes in the ticket what it tells of the request, and keeps what holds it found lost.
-    /// `again` says whether it was sent twice.
+    /// Reads an admission's answer, notes in the ticket what it says of the request, and keeps what holds it found
+    /// expired. `again` says whether it was sent twice.
     pub(super) fn admitted(
         &self,
         ask: &Admission,
         ticket: &mut Ticket,
         answer: &Value,
-        again: bool,
+        sent_twice: bool,
         now_ms: u64,
     ) -> Result<Admitted, StoreError> {
-        if again {
+        if sent_twice {
             ticket.doubt();
         }
         let mut read = || {
             let Value::BulkString(packed) = answer else { return None };
             let (packed, rest) = packed.split_at_checked(Answer::BYTES)?;
             let answer = Answer::read(packed)?;
-            let (cache_version, lost) = split_expired(std::str::from_utf8(rest).ok()?);
-            self.keep_expired(&ask.tenant, lost);
+            let (cache_version, expired) = split_expired(std::str::from_utf8(rest).ok()?);
+            self.keep_expired(&ask.tenant, expired);
             let rates = rate_status_of(ask, &answer, now_ms);
             let refused = |refusal| Verdict::Refused { refusal, rates };
             let (which, windows) = (whole(answer.which), whole(answer.windows));
@@ -129,14 +129,13 @@ impl RedisStore {
         if expired.is_empty() {
             return;
         }
-        let lost = expired.lines().filter_map(parse_expired);
-        let mut kept = self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for lost in lost {
-            let ExpiredHold { id, held, .. } = &lost;
+        let mut kept = self.expired.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for hold in expired.lines().filter_map(parse_expired) {
+            let ExpiredHold { id, held, .. } = &hold;
             tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");
             let known = kept.entry(tenant.to_owned()).or_default();
-            if known.iter().all(|known| known.id != lost.id) {
-                known.push(lost);
+            if known.iter().all(|known| known.id != hold.id) {
+                known.push(hold);
             }
         }
     }

@@ -59,11 +59,12 @@ impl Store for RedisStore {
         let remembered = batch.push(self.read(&key).into());
         let looked = batch.push(self.admission(ask, Mode::Look(&key), now_ms));
         let mut sent = self.connection.send(&batch).await?;
-        let admitted = self.admitted(ask, ticket, &sent.take(looked)?, sent.again, now_ms)?;
+        let admitted = self.admitted(ask, ticket, &sent.take(looked)?, sent.sent_twice, now_ms)?;
         let answer = admitted.is_hit.then(|| {
             let remembered = sent.take(remembered).unwrap_or_default();
-            // There is none where the first of two copies was counted, and what it found has expired since; or where a cluster
-            // moves its slot, as commands travel apart then. What is empty cannot be read, and the request is asked for anew.
+            // There is none where the first of two copies was counted, and what it found has expired since; or where a
+            // cluster moves its slot, as commands travel apart then. What is empty cannot be read, and the request goes
+            // to a provider.
             answer_of(remembered, &admitted.cache_version, now_ms).unwrap_or_default()
         });
         self.learn_cache_version(&ask.tenant, admitted.cache_version);
@@ -78,7 +79,7 @@ impl Store for RedisStore {
         write: Option<CacheWrite>,
         now_ms: u64,
     ) -> Result<Settled, StoreError> {
-        // The tenant's admission told the cache version; if that was long ago, it is asked for beside the settlement.
+        // The tenant's admission had the cache version; if that was long ago, it is read beside the settlement.
         let (mut set, mut put) = (None, None);
         if let Some(write) = write {
             match self.known_cache_version(&write.key.tenant).filter(|_| write.key.tenant == settlement.tenant) {
@@ -112,8 +113,8 @@ impl Store for RedisStore {
         for (recording, place) in recorded {
             outcomes.push(self.recorded(recording, answers.take(place), now_ms));
         }
-        for lost in outcomes.into_iter().filter_map(Result::err) {
-            tracing::warn!(error = %lost, "what was learnt of a request is lost");
+        for error in outcomes.into_iter().filter_map(Result::err) {
+            tracing::warn!(%error, "what was learnt of a request is lost");
         }
         settled(&answers.take(charged)?)
     }

@@ -2,12 +2,12 @@
 //!
 //! An answer's value begins with when it expires and with its *cache version*, a random word that stands in the tenant's
 //! hash. An answer of another version is not seen, so that a purge is one write of one word, however many answers
-//! there are. The word is read by the admission script, which reads the hash anyhow, and is told to the process, which
-//! writes answers under it: no round trip is spent on it. An answer that was asked for before a purge is thus not
+//! there are. The word is read by the admission script, which reads the hash anyhow, and is sent to the process, which
+//! writes answers under it: no round trip is spent on it. An answer to a request of before a purge is thus not
 //! remembered after it; and a tenant that is lost loses the cache with it, never the purge. Rejected: a set of each
 //! tenant's keys, which grows with the cache, and which an eviction takes away without a purge being able to know.
 //!
-//! What was purged is out of sight at once, and out of memory when its time is over.
+//! What was purged is out of sight at once, and out of memory when its time has ended.
 
 use super::answers::text;
 use super::counters::fresh_cache_version;
@@ -65,7 +65,7 @@ impl RedisStore {
         Some(set)
     }
 
-    /// Notes the cache version that the server told.
+    /// Notes the cache version of the server's answer.
     pub(super) fn learn_cache_version(&self, tenant: &Arc<str>, version: String) {
         let mut known = self.cache_versions.lock().unwrap_or_else(PoisonError::into_inner);
         if !version.is_empty() && known.get(tenant) != Some(&version) {
@@ -73,7 +73,7 @@ impl RedisStore {
         }
     }
 
-    /// The version of a tenant's answers that this process was told last.
+    /// The latest version of a tenant's answers that this process knows.
     pub(super) fn known_cache_version(&self, tenant: &str) -> Option<String> {
         self.cache_versions.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }

@@ -12,9 +12,9 @@ pub(super) struct CachedModel {
     /// When it was read, 0 if it is to be read anew; and how often the model had been written then.
     pub(super) read_at_ms: u64,
     pub(super) read_at_times: u64,
-    /// The most often that the server said it was written, and when it last said so.
+    /// How often the server said at most that it was written, and when it last said so.
     pub(super) times_written: u64,
-    pub(super) heard_at_ms: u64,
+    pub(super) written_seen_at_ms: u64,
 }
 
 impl CachedModel {
@@ -25,9 +25,9 @@ impl CachedModel {
     /// Takes in how often the model was written; answers whether the server has said of a later time already. A store that
     /// was lost begins anew.
     pub(super) fn is_overtaken(&mut self, times_written: u64, now_ms: u64) -> bool {
-        let overtaken = times_written < self.times_written && self.heard_at_ms.abs_diff(now_ms) < CACHED_MS;
+        let overtaken = times_written < self.times_written && self.written_seen_at_ms.abs_diff(now_ms) < CACHED_MS;
         if !overtaken {
-            (self.times_written, self.heard_at_ms) = (times_written, now_ms);
+            (self.times_written, self.written_seen_at_ms) = (times_written, now_ms);
         }
         overtaken
     }

@@ -36,7 +36,7 @@ pub(super) struct Answers {
     /// One for each command.
     values: Vec<Value>,
     /// Whether the batch was sent twice; then a copy of it may arrive after what is answered here.
-    pub(super) again: bool,
+    pub(super) sent_twice: bool,
 }
 
 impl Answers {
@@ -94,7 +94,7 @@ impl Alarms {
 pub(super) struct Connection {
     address: Address,
     live: Mutex<Live>,
-    /// Held by whoever makes a connection.
+    /// Held while a connection is made.
     connecting: tokio::sync::Mutex<()>,
     failures: Mutex<Failures>,
     alarms: Alarms,
@@ -128,7 +128,7 @@ impl Connection {
     pub(super) async fn send(&self, batch: &Batch<'_>) -> Result<Answers, StoreError> {
         self.pass()?;
         let first = self.attempt(batch, Shape::Pipeline).await;
-        let again = first.is_err();
+        let sent_twice = first.is_err();
         let sent = match first {
             // Where a slot is on its way to another node, each command must be sent there on its own.
             Err(_) => self.attempt(batch, if self.is_cluster() { Shape::Apart } else { Shape::Pipeline }).await,
@@ -138,7 +138,7 @@ impl Connection {
         match sent {
             Ok(values) => {
                 *failures = Failures::default();
-                Ok(Answers { values, again })
+                Ok(Answers { values, sent_twice })
             }
             Err(error) => {
                 failures.in_a_row = failures.in_a_row.saturating_add(1);
@@ -197,7 +197,7 @@ impl Connection {
         Err(store_error(&error))
     }
 
-    /// The connection, made anew unless somebody else has made it meanwhile.
+    /// The connection, made anew unless another call has made it meanwhile.
     async fn link(&self, shape: Shape) -> Result<(Link, u64), StoreError> {
         let _turn = self.connecting.lock().await;
         if let Some(good) = self.good(shape) {
@@ -255,7 +255,7 @@ async fn exchange(mut link: Link, batch: &Batch<'_>) -> RedisResult<Vec<Value>> 
     Ok(answers)
 }
 
-/// What an operator is told of an error. The library's texts hold hosts and the server's own words, no passwords.
+/// The error for the operator. The library's texts hold hosts and the server's own words, no passwords.
 fn store_error(error: &RedisError) -> StoreError {
     StoreError(error.to_string())
 }

@@ -33,8 +33,8 @@ use crate::store::{
 use async_trait::async_trait;
 use redis::Value;
 
-/// A tenant is kept this long after the end of its latest window, so that a hold whose process was lost is told when its
-/// tenant comes again, and a settlement that comes late is charged.
+/// A tenant is kept this long after the end of its latest window, so that a hold whose process was lost is handed out
+/// when its tenant comes again, and a settlement that comes late is charged.
 const KEPT_AFTER_MS: u64 = 8 * DAY_MS;
 /// A tombstone is kept this long after the lease of its request.
 const TOMBSTONE_AFTER_LEASE_MS: u64 = 60_000;
@@ -92,7 +92,7 @@ fn tenant_kept_ms<'a>(windows: impl Iterator<Item = &'a Window>, now_ms: u64) ->
     latest_ms.saturating_sub(now_ms) + KEPT_AFTER_MS
 }
 
-/// `d1763769600000-1763856000000,m1761955200000-1764547200000`: what is asked, as a hold keeps it.
+/// `d1763769600000-1763856000000,m1761955200000-1764547200000`: the windows of an admission, as a hold keeps them.
 fn windows_text<'a>(windows: impl Iterator<Item = &'a Window>) -> String {
     windows.map(|window| format!("{}-{}", window.key(), window.resets_at_ms)).collect::<Vec<_>>().join(",")
 }
@@ -152,7 +152,7 @@ impl Counters for RedisStore {
         let mut batch = Batch::default();
         let answer = batch.push(self.admission(ask, if hit { Mode::Hit } else { Mode::Miss }, now_ms));
         let mut sent = self.connection.send(&batch).await?;
-        let admitted = self.admitted(ask, ticket, &sent.take(answer)?, sent.again, now_ms)?;
+        let admitted = self.admitted(ask, ticket, &sent.take(answer)?, sent.sent_twice, now_ms)?;
         self.learn_cache_version(&ask.tenant, admitted.cache_version);
         Ok(admitted.verdict)
     }
@@ -200,8 +200,8 @@ impl Counters for RedisStore {
             call = call.arg(window.key()).arg(packed_amounts(*used)).arg(packed_amounts(*outage));
         }
         let answer = self.ask(call).await?;
-        let (heeded, lost) = text(&answer).map(split_expired).ok_or_else(|| unexpected(&answer))?;
-        self.keep_expired(tenant, lost);
+        let (heeded, expired) = text(&answer).map(split_expired).ok_or_else(|| unexpected(&answer))?;
+        self.keep_expired(tenant, expired);
         Ok(heeded == "1")
     }
 
@@ -219,11 +219,11 @@ impl Counters for RedisStore {
     }
 
     fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold> {
-        self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(tenant).unwrap_or_default()
+        self.expired.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(tenant).unwrap_or_default()
     }
 
-    async fn acknowledge(&self, tenant: &str, lost: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
-        let acknowledged = lost.iter().map(async |ExpiredHold { id, .. }| {
+    async fn acknowledge(&self, tenant: &str, expired: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {
+        let acknowledged = expired.iter().map(async |ExpiredHold { id, .. }| {
             let [tenant, tombstone, id] = self.keys_of(tenant, *id);
             let call = self.scripts.acknowledge.call(&[&tenant, &tombstone]);
             self.ask(call.arg(now_ms).arg(id).arg(EXPIRED_TOMBSTONE_MS)).await
@@ -244,8 +244,8 @@ impl Counters for RedisStore {
         let call = self.scripts.usage.call(&[&self.tenant_key(tenant)]);
         let answer = self.ask(call.arg(now_ms).arg(fields(windows.iter()))).await?;
         let read = || {
-            let [counted @ .., lost] = list(&answer)? else { return None };
-            self.keep_expired(tenant, text(lost)?);
+            let [counted @ .., expired] = list(&answer)? else { return None };
+            self.keep_expired(tenant, text(expired)?);
             let window = |window: &Value| {
                 let Value::BulkString(packed) = window else { return None };
                 layout::Window::read(packed).map(|window| WindowUse { used: window.used(), held: window.held() })

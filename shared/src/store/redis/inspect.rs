@@ -1,6 +1,6 @@
 //! What the store has of a tenant, as named fields: for an operator, who sees bytes in the hash itself (see ADR 9).
 //!
-//! A look changes nothing: holds whose lease is over are told as they stand, not ended.
+//! A look changes nothing: holds whose lease has expired are shown as they are, not ended.
 
 use super::answers::{parse_windows, unexpected};
 use super::layout::{Hold, LAYOUT, Layout, State, Units, Window};
@@ -21,7 +21,7 @@ pub struct TenantRecord {
     pub layout: String,
     /// The random number that it was begun with; `None` if it is not known.
     pub incarnation: Option<u64>,
-    /// The version of its settings; `None` if it was never told.
+    /// The version of its settings; `None` if it never got one.
     pub settings_version: Option<u64>,
     /// When what was taken from the rate of requests is there again, in Unix milliseconds.
     pub requests_back_at_ms: u64,
@@ -50,9 +50,9 @@ pub struct TenantRecord {
 /// A hold in a tenant's hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantHold {
-    /// When its lease is over, in Unix milliseconds; `None` if it has expired and is charged.
+    /// When its lease expires, in Unix milliseconds; `None` if it has expired and is charged.
     pub lease_until_ms: Option<u64>,
-    /// When it was last told that it expired, in Unix milliseconds.
+    /// When it was last handed out as expired, in Unix milliseconds.
     pub handed_out_at_ms: Option<u64>,
     /// What is held, or charged.
     pub held: Amounts,

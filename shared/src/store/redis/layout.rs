@@ -1,7 +1,7 @@
 //! What crosses to the scripts and back packed, and what they keep packed: the same layouts, by the same names, as in Lua
 //! (`tenant.lua`, `arguments.lua`). A test packs each here and reads it there, and back, field by field. See ADR 9.
 //!
-//! Whoever adds a field or moves one here or there gives [`LAYOUT`] another number.
+//! A change that adds or moves a field gives [`LAYOUT`] another number.
 
 use super::script::{packed, unpacked, whole};
 use crate::limit::gcra::Rate;
@@ -81,7 +81,7 @@ layout!(
 layout!(
     /// What is held for a request; its windows follow as text.
     Hold {
-        /// Below 0 when the hold has expired: when that was told.
+        /// Below 0 when the hold has expired: when it was handed out.
         lease_until_ms,
         requests,
         tokens,
@@ -115,7 +115,7 @@ layout!(
     }
 );
 layout!(
-    /// What an admission comes to; which fields a verdict has is told in `arguments.lua`.
+    /// What an admission comes to; which fields a verdict has stands in `arguments.lua`.
     Answer {
         verdict,
         which,
@@ -244,7 +244,7 @@ mod tests {
         ("AMOUNTS", Units::NAMES, place),
     ];
 
-    /// The fields that Lua tells must be those of the layout.
+    /// The fields that Lua reads must be those of the layout.
     async fn assert_read(redis: &Redis, names: &[&str], body: &str, expression: impl Fn(&str) -> String) {
         let read = names.iter().map(|name| format!("{name} = {}", expression(name))).collect::<Vec<_>>().join(", ");
         let body = format!("{body} return cjson.encode({{{read}}})");

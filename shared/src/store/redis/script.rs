@@ -144,7 +144,7 @@ impl<'a> Batch<'a> {
         Self { pipeline, is_atomic: true, scripts: Vec::new() }
     }
 
-    /// Adds a command; [`Answers::take`](super::connection::Answers::take) has its answer by what this tells.
+    /// Adds a command; [`Answers::take`](super::connection::Answers::take) has its answer by what this returns.
     pub(super) fn push(&mut self, Step { command, script }: Step<'a>) -> Place {
         self.pipeline.add_command(command);
         self.scripts.push(script);

@@ -24,8 +24,8 @@ pub struct RedisStore {
     pub(super) prefix: String,
     pub(super) tuning: Tuning,
     pub(super) max_entry_bytes: usize,
-    /// ExpiredHold holds that were told to this process, and that nobody has asked for.
-    pub(super) lost: Mutex<HashMap<String, Vec<ExpiredHold>>>,
+    /// Expired holds that this process got, and that nobody has taken.
+    pub(super) expired: Mutex<HashMap<String, Vec<ExpiredHold>>>,
     /// The version of each tenant's remembered answers.
     pub(super) cache_versions: Mutex<LruCache<Arc<str>, String>>,
     /// The models' health.
@@ -74,7 +74,7 @@ impl RedisStore {
             prefix: ["gw:", LAYOUT].concat(),
             tuning: Tuning { tau_ms: health.tau_ms, breaker: breaker.clone() },
             max_entry_bytes,
-            lost: Mutex::default(),
+            expired: Mutex::default(),
             cache_versions: Mutex::new(LruCache::new(CACHE_VERSIONS_KEPT)),
             models: Mutex::default(),
         })

@@ -102,7 +102,7 @@ fn hold(TenantHold { lease_until_ms, handed_out_at_ms, held, .. }: &TenantHold, 
     match (lease_until_ms, handed_out_at_ms) {
         (Some(until_ms), _) => format!("{held}; leased until {}", at(*until_ms, now_ms)),
         (None, Some(handed_out_at_ms)) => {
-            format!("{held}; its lease ended and it is charged; told to the ledger {}", at(*handed_out_at_ms, now_ms))
+            format!("{held}; its lease ended and it is charged; handed to the ledger {}", at(*handed_out_at_ms, now_ms))
         }
         (None, None) => format!("{held}; its lease ended and it is charged"),
     }

@@ -1,11 +1,11 @@
 //! Reads OpenAI's chat completion, whole or as a chunk.
 //!
 //! One borrowed parse finds the pieces, the usage, and the places in the bytes where the gateway writes something of its
-//! own (the model's catalog name, log-probabilities that it asked for and the client did not).
+//! own (the model's catalog name, log-probabilities that it requested and the client did not).
 //!
 //! Three bytes can be a choice, and a choice takes a hundred in memory. So no more choices are read than answers were
-//! asked for (B1, B2): the first one too many ends the reading. A call of a tool is as small, and there may be any number
-//! of them; so only the first [`MAX_TOOL_CALLS`] are told apart.
+//! requested (B1, B2): the first one too many ends the reading. A call of a tool is as small, and there may be any
+//! number of them; so only the first [`MAX_TOOL_CALLS`] are kept apart.
 
 use crate::money::Usage;
 use crate::steps;
@@ -163,8 +163,8 @@ fn usage_of(raw: &RawValue) -> Option<Usage> {
 /// The format's name.
 pub(crate) const NAME: &str = "openai-chat";
 
-/// Most calls of tools in one message that are told apart; OpenAI takes no more tools than these in a request. Those after
-/// them pass on in this format, and are left out elsewhere.
+/// Maximum calls of tools in one message that are kept apart; OpenAI takes no more tools than these in a request. Those
+/// after them pass on in this format, and are left out elsewhere.
 const MAX_TOOL_CALLS: usize = 128;
 
 /// Reads a whole answer to a request for `n`. One without any choice, or with a choice that has not ended, is not
@@ -219,7 +219,7 @@ impl Answers {
 struct Read {
     /// How many choices stand in it.
     choices: usize,
-    /// How many of them tell that they have ended.
+    /// How many of them say that they have ended.
     ended: usize,
     pieces: Vec<Piece>,
     usage: Option<Usage>,

@@ -40,7 +40,7 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>, max_tokens_field: M
     out.freeze()
 }
 
-/// The client's stream options, with the usage asked for.
+/// The client's stream options, with the usage requested.
 fn stream_options(given: Option<&str>) -> Vec<u8> {
     let mut options = String::from("{");
     for (name, value) in given.and_then(|text| fields(text, usize::MAX).ok()).into_iter().flatten() {

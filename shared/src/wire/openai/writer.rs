@@ -2,7 +2,7 @@
 //!
 //! What a provider of this very format sent passes on byte for byte, but for the model's name and what the client did not
 //! ask for. Anything else is written from its pieces: then the ids and the time are the gateway's own, each answer begins
-//! with its role, and the usage comes last and in a chunk of its own, if it was asked for.
+//! with its role, and the usage comes last and in a chunk of its own, if it was requested.
 
 use crate::error::HttpError;
 use crate::id::RequestId;
@@ -27,7 +27,7 @@ pub struct ChatWriter {
     begun: BTreeSet<u64>,
     /// The calls of tools that have had their head, by answer and call.
     called: BTreeSet<(u64, u64)>,
-    /// What the answers used, where it is still to be told.
+    /// What the answers used, where it is still to be written.
     usage: Option<Usage>,
 }
 
@@ -190,7 +190,7 @@ impl Message {
     }
 }
 
-/// The provider's id of a call of a tool, or one of the gateway's: a client names it when it tells what the tool said.
+/// The provider's id of a call of a tool, or one of the gateway's: a client names it when it sends what the tool said.
 fn call_id(request: RequestId, choice: u64, call: u64, given: &str) -> String {
     if given.is_empty() { format!("call_{request}_{choice}_{call}") } else { given.to_owned() }
 }

@@ -146,7 +146,7 @@ async fn after_a_sync_that_failed_nothing_is_taken_until_what_it_lost_is_written
     ledger.record(&third).await.unwrap();
     assert_eq!(ledger.totals("acme", &Window::day(MIDNIGHT_MS, 0)).await.unwrap().used, times(3));
 
-    // One whose line cannot be read back is told, and goes on with the next start.
+    // One whose line cannot be read back is reported, and goes on with the next start.
     SYNC_FAILS.store(true, SeqCst);
     drop(ledger);
     let ledger = EmbeddedLedger::open_with(&folder, MIDNIGHT_MS, Bounds { sync, ..Bounds::default() }).unwrap();

@@ -8,6 +8,7 @@
 use crate::catalog::Model;
 use crate::money::{Amounts, Usage};
 use crate::receipt::Attempt;
+use crate::wire::answer::Came;
 use crate::wire::facts::Facts;
 
 /// Tokens that a chat template adds around each message, at most.
@@ -89,12 +90,33 @@ pub fn rate_tokens(facts: &Facts, input: InputEstimate) -> u64 {
     (input.estimated_tokens / 2).saturating_add(output)
 }
 
-/// Writes down what an attempt used and cost: what the provider said, else an estimate from the bytes that came, rounded
-/// upward and flagged (M3).
-pub fn bill(attempt: &mut Attempt, facts: &Facts, model: &Model, said: Option<Usage>, answer_bytes: usize) {
-    attempt.estimated = said.is_none();
-    attempt.usage = said.unwrap_or_else(|| missing_usage(facts, model, answer_bytes));
+/// Writes down what an attempt used and cost: what the provider said, or what is estimated from the bytes that came, rounded
+/// upward and flagged (M3). Input and output are believed each for itself.
+pub fn bill(attempt: &mut Attempt, facts: &Facts, model: &Model, came: Came) {
+    let (said, estimate) = (came.usage.unwrap_or_default(), missing_usage(facts, model, came.answer_bytes));
+    let input = is_believable_input(&said, facts, model);
+    let output = is_believable_output(&said, facts, model, came.answer_bytes);
+    let (of_input, of_output) = (if input { said } else { estimate }, if output { said } else { estimate });
+    attempt.estimated = !(input && output);
+    attempt.usage = Usage {
+        input_tokens: of_input.input_tokens,
+        cached_input_tokens: of_input.cached_input_tokens,
+        output_tokens: of_output.output_tokens,
+        reasoning_tokens: of_output.reasoning_tokens,
+    };
     attempt.cost_nusd = model.price.cost_nusd(&attempt.usage);
+}
+
+/// A request has some tokens, and no more than its model's window takes; than there are bytes in it if that is more.
+fn is_believable_input(said: &Usage, facts: &Facts, model: &Model) -> bool {
+    let most = InputEstimate::of(facts).upper_bound_tokens.max(model.context_tokens);
+    (1..=most).contains(&said.input_tokens)
+}
+
+/// What was answered has some tokens, and no more than the model may have; than it has bytes if the model heeds no bound.
+fn is_believable_output(said: &Usage, facts: &Facts, model: &Model, answer_bytes: usize) -> bool {
+    let most = model.max_output_tokens.saturating_mul(facts.n).max(answer_bytes as u64);
+    said.output_tokens <= most && (said.output_tokens > 0 || answer_bytes == 0)
 }
 
 /// The usage of an answer whose provider did not say, rounded upward (M3): no more than the bounds that were sent.

@@ -4,10 +4,11 @@
 use allocation_counter::measure;
 use bytes::Bytes;
 use gateway_core::id::RequestId;
-use gateway_core::provider::{Chunk, NotACompletion};
+use gateway_core::provider::{Came, Chunk, NotACompletion};
 use gateway_core::request::instructions::Instructions;
 use gateway_core::steps;
 use gateway_core::tenant::{TenantRecord, TenantSettings};
+use gateway_core::wire::answer::Flaw;
 use gateway_core::wire::openai::CHAT;
 use gateway_core::wire::openai::answer::{Answers, chunk, completion};
 use gateway_core::wire::openai::writer::ChatWriter;
@@ -145,9 +146,11 @@ fn a_stream_has_no_more_answers_than_were_asked_for_however_they_are_numbered() 
         (3, vec![2, 1, 0, 2], true),
     ] {
         let mut answers = Answers::of(n);
-        let read: Result<Vec<Chunk>, NotACompletion> =
+        let read: Result<Vec<Option<Chunk>>, NotACompletion> =
             indices.iter().map(|index| answers.read(event(*index))).collect();
-        assert_eq!(read.err(), (!fine).then_some(NotACompletion::Malformed), "{indices:?} of {n}");
+        let came = Came { answer_bytes: 1, usage: None };
+        let flawed = NotACompletion { flaw: Flaw::Malformed, came };
+        assert_eq!(read.err(), (!fine).then_some(flawed), "{indices:?} of {n}");
     }
 }
 
@@ -176,7 +179,7 @@ fn feed(wire: &Bytes, size: usize) -> Vec<Bytes> {
     for piece in wire.chunks(size) {
         parser.feed(piece);
         while let Ok(Some(event)) = parser.next_event() {
-            events.push(event);
+            events.push(event.data);
         }
     }
     events

@@ -163,7 +163,7 @@ impl Chunks for LongStream {
             Some(1) => json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage}),
             _ => return Ok(None),
         };
-        Ok(Some(vec![chunk(event.to_string().into(), 1).unwrap()]))
+        Ok(Some(vec![chunk(event.to_string().into(), 1).unwrap().unwrap()]))
     }
 }
 

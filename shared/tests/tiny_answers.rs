@@ -12,6 +12,7 @@ use gateway_core::error::{HttpError, Objection};
 use gateway_core::money::{Amounts, Usage};
 use gateway_core::provider::{Call, Chunk, Chunks, Completion, Fault, NotACompletion, Provider, ProviderError, Reply};
 use gateway_core::receipt::AttemptOutcome;
+use gateway_core::wire::answer::Flaw;
 use gateway_core::wire::answer::Places;
 use gateway_core::wire::format::Format;
 use gateway_core::wire::piece::{Finish, Piece, Place, choices};
@@ -47,7 +48,7 @@ struct WireCall<'a> {
 }
 
 fn read(bytes: &Bytes) -> Result<(Vec<Piece>, Option<Usage>, Places), NotACompletion> {
-    let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|_| NotACompletion::Malformed)?;
+    let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|_| Flaw::Malformed)?;
     let place = |raw: Option<&RawValue>| -> Place {
         raw.map_or(0..0, |raw| {
             let start = raw.get().as_ptr() as usize - bytes.as_ptr() as usize;
@@ -83,7 +84,7 @@ pub fn completion(body: Bytes) -> Result<Completion, NotACompletion> {
     let (pieces, usage, places) = read(&body)?;
     let is_whole = pieces.iter().any(|piece| matches!(piece, Piece::Finish { .. }));
     let answer = Completion { format: NAME, body, pieces, usage, first_byte_ms: 1.0, places };
-    if is_whole { Ok(answer) } else { Err(NotACompletion::Malformed) }
+    if is_whole { Ok(answer) } else { Err(Flaw::Unfinished.into()) }
 }
 
 /// Reads a line of a stream.

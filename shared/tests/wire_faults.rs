@@ -106,7 +106,7 @@ impl Provider for SaysItIsDone {
 #[async_trait]
 impl Chunks for Events {
     async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
-        Ok(self.0.next().map(|event| vec![chunk(Bytes::from_static(event.as_bytes()), 1).unwrap()]))
+        Ok(self.0.next().map(|event| vec![chunk(Bytes::from_static(event.as_bytes()), 1).unwrap().unwrap()]))
     }
 }
 

@@ -16,8 +16,9 @@ use answer::Answer;
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::catalog::Behaviour;
-use gateway_core::provider::{Call, Chunk, Chunks, Fault, NotACompletion, Provider, ProviderError, Reply};
+use gateway_core::provider::{Call, Came, Chunk, Chunks, Fault, NotACompletion, Provider, ProviderError, Reply};
 use gateway_core::receipt::AttemptOutcome;
+use gateway_core::wire::answer::Flaw;
 use gateway_core::wire::openai::answer::{Answers, completion};
 use gateway_core::wire::request::Request;
 use std::future::pending;
@@ -65,7 +66,7 @@ impl Provider for Simulated {
             return self.answer(call).await;
         }
         let translated = Request::read(self.format(), call.body_for(self.format())?);
-        let request = translated.map_err(|_| malformed(NotACompletion::Malformed))?;
+        let request = translated.map_err(|_| malformed(Flaw::Malformed.into()))?;
         self.answer(Call { request: &request, ..call }).await
     }
 }
@@ -74,7 +75,7 @@ impl Simulated {
     /// Answers a request that is in this provider's own format.
     async fn answer(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
         let refused = |fault, outcome, status, detail| {
-            Err(ProviderError { fault, outcome, status: Some(status), may_bill: false, cause: None, detail })
+            Err(ProviderError { fault, ..ProviderError::retryable(outcome, detail) }.with_status(status))
         };
         let Some(behaviour) = Behaviour::parse(&call.model.provider_model) else {
             return refused(Fault::CandidateDown, AttemptOutcome::HttpError, 404, "no such simulated model");
@@ -108,13 +109,13 @@ impl Simulated {
         if let Some(delay) = delay {
             delay.await;
         }
+        let whole = Bytes::from(wire::whole(&call, &answer).to_string());
         match end {
             End::Whole => {
-                let whole = Bytes::from(wire::whole(&call, &answer).to_string());
                 let n = call.request.facts.n;
                 Ok(Reply::Whole(Box::new(completion(whole, n, first_token_ms as f64).map_err(malformed)?)))
             }
-            End::Cut => Err(cut()),
+            End::Cut => Err(cut().with(Came { answer_bytes: whole.len() / 2, usage: None })),
             End::Silence => pending().await,
         }
     }
@@ -145,7 +146,9 @@ impl Chunks for SimulatedChunks {
             self.delay = None;
         }
         match (self.events.next(), self.end) {
-            (Some(event), _) => Ok(Some(vec![self.answers.read(event.to_string().into()).map_err(malformed)?])),
+            (Some(event), _) => {
+                Ok(Some(self.answers.read(event.to_string().into()).map_err(malformed)?.into_iter().collect()))
+            }
             (None, End::Whole) => Ok(None),
             (None, End::Cut) => Err(cut()),
             (None, End::Silence) => pending().await,

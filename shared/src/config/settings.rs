@@ -21,7 +21,7 @@ const MAX_BODY_BYTES: u64 = 10 * 1024 * 1024;
 
 /// `[timeouts_ms]` where the file says nothing.
 pub(super) const TIMEOUTS: Timeouts =
-    Timeouts { connect_ms: 1_000, first_token_ms: 10_000, idle_ms: 10_000, total_ms: 120_000 };
+    Timeouts { connect_ms: 1_000, first_token_ms: 30_000, idle_ms: 10_000, total_ms: 120_000 };
 
 /// `[timeouts_ms]`, or a model's own.
 pub(super) fn timeouts(section: &mut Section<'_, '_>, default: Timeouts) -> Timeouts {

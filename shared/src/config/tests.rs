@@ -114,7 +114,7 @@ fn what_changes_no_answer_leaves_what_is_remembered() {
     let before = answers("", "");
     for (from, to) in [
         ("input = ", "input = 1"),
-        ("first_token = 10000", "first_token = 9000"),
+        ("first_token = 30000", "first_token = 9000"),
         ("daily_requests = 1000", "daily_requests = 7"),
         ("max_entries = 10000", "max_entries = 5"),
         ("[cache]", "# a remark\n[cache]"),
@@ -205,7 +205,7 @@ fn a_provider_and_its_models_are_read_as_written() {
         usd_per_million = { input = 0.59, cached_input = "0.000000001", output = 1_0.790, reasoning = 3 }
         context_tokens = 8_192
         capabilities = ["tools", "prefill"]
-        timeouts_ms = { first_token = 30000 }
+        timeouts_ms = { first_token = 45000 }
         [models."groq/free"]
         provider = "groq"
         id = "some/free-model"
@@ -227,7 +227,7 @@ fn a_provider_and_its_models_are_read_as_written() {
     assert_eq!(llama.price, price);
     assert_eq!((llama.context_tokens, llama.max_output_tokens, llama.default_max_output_tokens), (8_192, 8_192, 4_096));
     assert_eq!(llama.capabilities, Capabilities { tools: true, prefill: true, ..Capabilities::default() });
-    assert_eq!((llama.timeouts.first_token_ms, llama.timeouts.idle_ms), (30_000, 7));
+    assert_eq!((llama.timeouts.first_token_ms, llama.timeouts.idle_ms), (45_000, 7));
     let Some(Target::Model(free)) = config.catalog.resolve("groq/free") else { panic!("a model") };
     assert_eq!((&*free.provider_model, free.price), ("some/free-model", PriceNusdPerMillion::default()));
     assert!(matches!(config.catalog.resolve("small"), Some(Target::Tier(_))));

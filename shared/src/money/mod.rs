@@ -88,6 +88,19 @@ impl Usage {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
+    /// What two parts of one answer say of it: the larger of each figure, for they count up, and zeros stand for what is
+    /// not told.
+    #[must_use]
+    pub fn both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let (Some(a), Some(b)) = (one, other) else { return one.or(other) };
+        Some(Self {
+            input_tokens: a.input_tokens.max(b.input_tokens),
+            cached_input_tokens: a.cached_input_tokens.max(b.cached_input_tokens),
+            output_tokens: a.output_tokens.max(b.output_tokens),
+            reasoning_tokens: a.reasoning_tokens.max(b.reasoning_tokens),
+        })
+    }
+
     /// Adds another call's tokens, saturating.
     pub fn plus(&mut self, other: &Usage) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);

@@ -5,13 +5,14 @@
 
 use super::reach::no_answer;
 use super::retry_after::retry_after;
-use super::{Call, Chunk, Chunks, Fault, NotACompletion, ProviderError, Reply};
+use super::{Call, Came, Chunk, Chunks, Fault, NotACompletion, ProviderError, Reply};
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
 use crate::limit::budget::{COPIES, Room};
 use crate::receipt::{AttemptOutcome, Cause};
+use crate::wire::answer::Flaw;
 use crate::wire::openai::error::objection;
-use crate::wire::sse::SseParser;
+use crate::wire::sse::{Kind, SseParser};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
@@ -121,7 +122,7 @@ impl Endpoint {
 
     /// Sends a body, with one key after the other while that may help; answers with the head of a good answer, and when the
     /// call was made that brought it.
-    pub(super) async fn post(&self, call: &Call<'_>, body: Bytes) -> Result<(Response, Instant), ProviderError> {
+    pub(super) async fn post(&self, call: &Call<'_>, body: Bytes) -> Result<(Body, Instant), ProviderError> {
         let client = self.client(call.model.timeouts.connect_ms)?;
         let keys = self.keys_in_turn(call.now_ms);
         let last = keys.len() - 1;
@@ -131,7 +132,7 @@ impl Endpoint {
             let status = response.status().as_u16();
             if response.status().is_success() {
                 key.and_then(|key| key.ended(None, call.id, call.now_ms));
-                return Ok((response, begun));
+                return Ok((Body::readable(response)?, begun));
             }
             let refusal = refusal(response, call.now_ms).await;
             // Another key may do better: this one is used up or refused, or seems so.
@@ -156,62 +157,112 @@ impl Endpoint {
     }
 }
 
-/// The events of a streamed answer, which must be an event stream.
-pub(super) fn stream(response: Response, events: Box<dyn Events>, room: &Room) -> Result<Reply, ProviderError> {
-    let is_stream = response
-        .headers()
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    if !is_stream {
-        return Err(ProviderError::retryable(
-            AttemptOutcome::Malformed,
-            "the answer to a streamed request is no event stream",
-        ));
+/// An answer's body, as it comes.
+pub(super) struct Body {
+    response: Response,
+    /// What was read to see what kind of body it is.
+    begun: Bytes,
+}
+
+impl Body {
+    fn of(response: Response) -> Self {
+        Self { response, begun: Bytes::new() }
     }
-    Ok(Reply::Stream(Box::new(SseChunks::new(response, events, room.clone()))))
+
+    /// The body of a good answer, in a coding that can be read: the HTTP client has taken gzip away.
+    fn readable(response: Response) -> Result<Self, ProviderError> {
+        match response.headers().get(http::header::CONTENT_ENCODING) {
+            Some(coding) if ![&b"identity"[..], b"none", b""].contains(&coding.as_bytes()) => {
+                Err(ProviderError::retryable(AttemptOutcome::Malformed, "a content-encoding that was not asked for"))
+            }
+            _ => Ok(Self::of(response)),
+        }
+    }
+
+    /// The next bytes; none at the body's end, which must be the announced one (A1).
+    async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
+        if !self.begun.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.begun)));
+        }
+        let cut = |_| ProviderError::retryable(AttemptOutcome::Truncated, "the body was cut");
+        self.response.chunk().await.map_err(cut)
+    }
+
+    /// Whether the body is JSON and no event stream. What it is called tells nothing: many call either by the other's name.
+    pub(super) async fn is_json(&mut self) -> Result<bool, ProviderError> {
+        let mut begun = BytesMut::new();
+        while let Some(more) = self.next().await? {
+            begun.extend_from_slice(&more);
+            if begun.len() > MAX_BLANK_BYTES || !begun.trim_ascii_start().is_empty() {
+                break;
+            }
+        }
+        self.begun = begun.freeze();
+        match self.begun.trim_ascii_start().first() {
+            Some(b'<') => Err(ProviderError::retryable(AttemptOutcome::Malformed, "a web page")),
+            first => Ok(matches!(first, Some(b'{' | b'['))),
+        }
+    }
 }
 
-/// A whole answer's body, and milliseconds from the call to the first byte of it.
-pub(super) async fn whole(response: Response, call: &Call<'_>, begun: Instant) -> Result<(Bytes, f64), ProviderError> {
-    let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    let body = whole_body(response, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms, Some(call.room)).await?;
-    Ok((body, first_byte_ms))
+/// The events of a streamed answer.
+pub(super) fn stream(body: Body, events: Box<dyn Events>, call: &Call<'_>) -> Reply {
+    Reply::Stream(Box::new(SseChunks::new(body, events, call)))
 }
 
-/// Reads a body to its end, which must be the announced one (A1). One that may be long is given room as it comes.
+/// Reads a whole answer's body. One that is cut may be billed for what came of it.
+pub(super) async fn whole(body: Body, call: &Call<'_>) -> Result<Bytes, ProviderError> {
+    whole_body(body, MAX_ANSWER_BYTES, call.model.timeouts.idle_ms, Some(call.room)).await
+}
+
+/// Reads a body to its end. One that may be long is given room as it comes.
 async fn whole_body(
-    mut response: Response,
+    mut body: Body,
     max_bytes: usize,
     idle_ms: u64,
     room: Option<&Room>,
 ) -> Result<Bytes, ProviderError> {
     let grow = |piece: &Bytes| room.map_or(Ok(()), |room| room.grow(piece.len() * COPIES));
     let idle = Duration::from_millis(idle_ms);
-    let silent = |_| ProviderError::retryable(AttemptOutcome::Timeout, "the body stalled");
-    let cut = |_| ProviderError::retryable(AttemptOutcome::Truncated, "the body ended early");
-    let Some(first) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? else {
-        return Ok(Bytes::new());
-    };
-    grow(&first)?;
-    let mut rest = BytesMut::new();
-    while let Some(piece) = timeout(idle, response.chunk()).await.map_err(silent)?.map_err(cut)? {
+    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    loop {
+        let came = match timeout(idle, body.next()).await {
+            Ok(came) => came,
+            Err(_) => Err(ProviderError::retryable(AttemptOutcome::Timeout, "the body stalled")),
+        };
+        let piece = match came {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return Ok(if rest.is_empty() { first } else { rest.freeze() }),
+            Err(error) => return Err(error.with(part_of_answer(if rest.is_empty() { &first } else { &rest }))),
+        };
+        grow(&piece)?;
+        if first.is_empty() {
+            first = piece;
+            continue;
+        }
         if rest.is_empty() {
             rest.extend_from_slice(&first);
+            first = Bytes::from_static(b" ");
         }
-        grow(&piece)?;
         rest.extend_from_slice(&piece);
         if rest.len() > max_bytes {
-            return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the body is too large"));
+            let error = ProviderError::retryable(AttemptOutcome::Malformed, "the body is too large");
+            return Err(error.with(part_of_answer(&rest)));
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// What a body that was cut brought of an answer: no more than all that follows its beginning.
+fn part_of_answer(body: &[u8]) -> Came {
+    let begins = memchr::memmem::find(body, b"\"choices\"");
+    Came { answer_bytes: begins.map_or(0, |begins| body.len() - begins), usage: None }
 }
 
 /// What an error status means (A2).
 async fn refusal(response: Response, now_ms: u64) -> ProviderError {
     let status = response.status().as_u16();
     let until_ms = retry_after(response.headers(), now_ms);
-    let text = whole_body(response, MAX_ERROR_BYTES, 1000, None).await.unwrap_or_default();
+    let text = whole_body(Body::of(response), MAX_ERROR_BYTES, 1000, None).await.unwrap_or_default();
     let error = serde_json::from_slice::<Value>(&text).ok().and_then(|body| body.get("error").cloned());
     let code = error.as_ref().and_then(|error| error.get("code")).and_then(Value::as_str).unwrap_or("");
     let (fault, outcome, detail) = match status {
@@ -244,29 +295,46 @@ async fn refusal(response: Response, now_ms: u64) -> ProviderError {
         (404, _) => Some(Cause::NotFound),
         _ => None,
     };
-    ProviderError { fault, outcome, status: Some(status), may_bill: false, cause, detail }
+    ProviderError { fault, outcome, status: Some(status), may_bill: false, came: Came::default(), cause, detail }
+}
+
+/// What an event of a stream comes to.
+pub(super) enum Event {
+    /// Something of the answers.
+    Chunk(Chunk),
+    /// Nothing but a sign of life.
+    Nothing,
+    /// That the stream ends here.
+    End,
 }
 
 /// Reads the events of one stream.
 pub(super) trait Events: Send {
-    /// What an event's data says; nothing, where it says that the stream has ended as it should.
+    /// What an event's data says.
     ///
     /// # Errors
     /// As for a whole answer.
-    fn read(&mut self, data: Bytes) -> Result<Option<Chunk>, NotACompletion>;
+    fn read(&mut self, data: Bytes) -> Result<Event, NotACompletion>;
 }
 
 /// The rest of a streamed answer.
 struct SseChunks {
-    response: Response,
+    body: Body,
     parser: SseParser,
     events: Box<dyn Events>,
-    /// What the last bytes led to, returned when the chunks before it have been handed out.
+    /// Whether the body has come to its end.
+    has_all: bool,
+    /// What the last bytes led to, told when the chunks before it have been handed out.
     end: Option<Result<(), ProviderError>>,
+    /// When the call was made, in Unix milliseconds.
+    now_ms: u64,
     room: Room,
     /// What of it this has taken: as much as the largest event so far needed.
     taken: usize,
 }
+
+/// Most bytes of blanks before a body, which some send to keep a connection alive.
+const MAX_BLANK_BYTES: usize = 64 << 10;
 
 /// What a stream's events may have without being given room of their own: a stream has that.
 const SMALL_BYTES: usize = 64 << 10;
@@ -275,34 +343,54 @@ const SMALL_BYTES: usize = 64 << 10;
 const DRAIN: Duration = Duration::from_millis(20);
 
 impl SseChunks {
-    fn new(response: Response, events: Box<dyn Events>, room: Room) -> Self {
-        Self { response, parser: SseParser::default(), events, end: None, room, taken: 0 }
+    fn new(body: Body, events: Box<dyn Events>, call: &Call<'_>) -> Self {
+        let (parser, room) = (SseParser::default(), call.room.clone());
+        Self { body, parser, events, has_all: false, end: None, now_ms: call.now_ms, room, taken: 0 }
     }
 
     /// Takes every event that has come; `Some` if the stream has ended, well or not.
     fn take_events(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
         loop {
-            match self.parser.next_event() {
-                Ok(None) => return None,
-                Ok(Some(data)) => match self.events.read(data) {
-                    Ok(Some(chunk)) => chunks.push(chunk),
-                    Ok(None) => return Some(Ok(())),
-                    Err(NotACompletion::Error) => {
-                        let error = ProviderError::retryable(AttemptOutcome::HttpError, "an error event");
-                        return Some(Err(ProviderError { may_bill: true, ..error }));
-                    }
-                    Err(NotACompletion::Malformed) => {
-                        return Some(Err(ProviderError::retryable(
-                            AttemptOutcome::Malformed,
-                            "an event is not a chunk",
-                        )));
-                    }
-                },
+            let event = match self.parser.next_event() {
+                Ok(Some(event)) => event,
+                // Whether every answer had ended before, the reader sees (A1).
+                Ok(None) => return self.has_all.then_some(Ok(())),
                 Err(_) => {
                     return Some(Err(ProviderError::retryable(AttemptOutcome::Malformed, "an event is too large")));
                 }
+            };
+            let read = match event.kind {
+                Kind::Ping => Ok(Event::Nothing),
+                Kind::Error => Err(Flaw::Error.into()),
+                Kind::Message if event.data.trim_ascii().is_empty() => Ok(Event::Nothing),
+                Kind::Message => self.events.read(event.data.clone()),
+            };
+            if read.as_ref().is_err_and(|error| error.flaw == Flaw::Malformed)
+                && let Some(apart) = self.line_by_line(&event.data)
+            {
+                chunks.extend(apart);
+                continue;
+            }
+            match read {
+                Ok(Event::Chunk(chunk)) => chunks.push(chunk),
+                Ok(Event::Nothing) => {}
+                Ok(Event::End) => return Some(Ok(())),
+                Err(NotACompletion { flaw: Flaw::Malformed, came }) if self.has_all => {
+                    let error = ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended within an event");
+                    return Some(Err(error.with(came)));
+                }
+                Err(error) => return Some(Err(unusable(error, &event.data, self.now_ms))),
             }
         }
+    }
+
+    /// Events between which the empty line is missing: each line of the data for itself, if every one is a chunk.
+    fn line_by_line(&mut self, data: &Bytes) -> Option<Vec<Chunk>> {
+        let chunk = |line: &[u8]| match self.events.read(data.slice_ref(line)) {
+            Ok(Event::Chunk(chunk)) => Some(chunk),
+            _ => None,
+        };
+        data.contains(&b'\n').then(|| data.split(|&byte| byte == b'\n').map(chunk).collect()).flatten()
     }
 }
 
@@ -310,37 +398,52 @@ impl SseChunks {
 impl Chunks for SseChunks {
     async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
         let mut chunks = Vec::new();
-        while self.end.is_none() {
+        if self.end.is_none() {
             self.end = self.take_events(&mut chunks);
-            if !chunks.is_empty() {
-                return Ok(Some(chunks));
+        }
+        if self.end.is_none() && chunks.is_empty() {
+            match self.body.next().await {
+                Ok(Some(bytes)) => {
+                    self.parser.feed(&bytes);
+                    let needed = self.parser.held_bytes().saturating_sub(SMALL_BYTES) * COPIES;
+                    self.taken = self.room.grow_to(self.taken, needed)?;
+                }
+                Ok(None) => {
+                    self.parser.finish();
+                    self.has_all = true;
+                }
+                Err(error) => self.end = Some(Err(error)),
             }
             if self.end.is_none() {
-                match self.response.chunk().await {
-                    Ok(Some(bytes)) => {
-                        self.parser.feed(&bytes);
-                        let needed = self.parser.held_bytes().saturating_sub(SMALL_BYTES) * COPIES;
-                        self.taken = self.room.grow_to(self.taken, needed)?;
-                    }
-                    Ok(None) => {
-                        self.end = Some(Err(ProviderError::retryable(
-                            AttemptOutcome::Truncated,
-                            "the stream ended without its end",
-                        )))
-                    }
-                    Err(_) => {
-                        self.end = Some(Err(ProviderError::retryable(AttemptOutcome::Truncated, "the stream was cut")))
-                    }
-                }
+                self.end = self.take_events(&mut chunks);
             }
         }
-        if let Some(Err(error)) = &self.end {
-            return Err(error.clone());
+        match &self.end {
+            // Bytes without an event are a sign of life.
+            None => Ok(Some(chunks)),
+            Some(_) if !chunks.is_empty() => Ok(Some(chunks)),
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(())) => {
+                // A body read to its end leaves the connection fit for the next call.
+                let _ = timeout(DRAIN, self.body.next()).await;
+                Ok(None)
+            }
         }
-        // A body read to its end leaves the connection fit for the next call.
-        let _ = timeout(DRAIN, self.response.chunk()).await;
-        Ok(None)
     }
+}
+
+/// Why bytes are no answer, as a failure of the call.
+pub(super) fn unusable(error: NotACompletion, bytes: &[u8], _now_ms: u64) -> ProviderError {
+    let NotACompletion { flaw, came } = error;
+    let error = match flaw {
+        Flaw::Error => ProviderError::retryable(AttemptOutcome::HttpError, "an error with a good status"),
+        Flaw::Unfinished => {
+            ProviderError::retryable(AttemptOutcome::Truncated, "the answer does not say that it ended")
+        }
+        Flaw::Malformed => ProviderError::retryable(AttemptOutcome::Malformed, "not a chat completion"),
+    };
+    let _ = bytes;
+    error.with(came)
 }
 
 #[cfg(test)]

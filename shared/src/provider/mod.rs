@@ -15,7 +15,7 @@ use crate::error::Objection;
 use crate::id::RequestId;
 use crate::limit::budget::{Full, Room};
 use crate::receipt::{AttemptOutcome, Cause};
-pub use crate::wire::answer::{Chunk, Completion, NotACompletion};
+pub use crate::wire::answer::{Came, Chunk, Completion, NotACompletion};
 use crate::wire::format::{Format, Overrides};
 use crate::wire::openai::CHAT;
 use crate::wire::request::Request;
@@ -78,10 +78,11 @@ pub enum Reply {
 /// The rest of a streamed answer.
 #[async_trait]
 pub trait Chunks: Send {
-    /// The next chunks, as many as have come; `None` after the last one of a stream that ended as it should.
+    /// The next chunks, as many as have come: none of them where what came is but a sign of life; `None` after the last one
+    /// of a stream that came to an end. Whether all its answers had ended by then is for the caller to see (A1).
     ///
     /// # Errors
-    /// [`AttemptOutcome::Truncated`] if the stream ended without saying that it was whole (A1).
+    /// If the stream was cut, or brought what is no chunk.
     async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError>;
 }
 
@@ -115,9 +116,11 @@ pub struct ProviderError {
     pub outcome: AttemptOutcome,
     /// The provider's status, if one came.
     pub status: Option<u16>,
-    /// Whether the provider had begun to answer, and so may bill.
+    /// Whether the provider may bill the call, though nothing of an answer came.
     pub may_bill: bool,
-    /// Why the provider cannot be used, where that is known.
+    /// What came of an answer: it is billed.
+    pub came: Came,
+    /// Why the provider cannot be used, where that can be told.
     pub cause: Option<Cause>,
     /// For the operator: no key, no prompt, no text of the provider's (T3).
     pub detail: &'static str,
@@ -127,15 +130,28 @@ impl ProviderError {
     /// A failure that may go better next time.
     #[must_use]
     pub fn retryable(outcome: AttemptOutcome, detail: &'static str) -> Self {
-        let may_bill =
-            matches!(outcome, AttemptOutcome::Timeout | AttemptOutcome::Truncated | AttemptOutcome::Malformed);
-        Self { fault: Fault::Retryable, outcome, status: None, may_bill, cause: None, detail }
+        let may_bill = outcome == AttemptOutcome::Timeout;
+        let (fault, came) = (Fault::Retryable, Came::default());
+        Self { fault, outcome, status: None, may_bill, came, cause: None, detail }
     }
 
-    /// The same with the provider's status.
+    /// The same with the status of the provider's head, where the error has none of its own.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
-        self.status = Some(status);
+        self.status = self.status.or(Some(status));
+        self
+    }
+
+    /// Whether the call is billed (M4).
+    #[must_use]
+    pub fn is_billed(&self) -> bool {
+        self.may_bill || self.came.is_something()
+    }
+
+    /// The same with what came of an answer.
+    #[must_use]
+    pub fn with(mut self, came: Came) -> Self {
+        self.came = came;
         self
     }
 }
@@ -143,7 +159,7 @@ impl ProviderError {
 impl From<Full> for ProviderError {
     fn from(_: Full) -> Self {
         let (fault, detail) = (Fault::NoRoom, "no memory is left for the answer");
-        Self { fault, outcome: AttemptOutcome::Truncated, status: None, may_bill: true, cause: None, detail }
+        Self { fault, may_bill: true, ..Self::retryable(AttemptOutcome::Truncated, detail) }
     }
 }
 

@@ -1,17 +1,18 @@
 //! Providers that speak OpenAI's chat format: OpenAI, Groq, Together, OpenRouter, vLLM, Ollama and many others.
 
-use super::http::{Endpoint, Events, stream, whole};
-use super::{Call, Chunk, NotACompletion, Provider, ProviderError, Reply};
+use super::http::{Body, Endpoint, Event, Events, stream, unusable, whole};
+use super::{Call, Chunk, Chunks, NotACompletion, Provider, ProviderError, Reply};
 use crate::apart::{ANSWERS, apart};
 use crate::config::{OpenAiSpec, Secret};
-use crate::receipt::AttemptOutcome;
 use crate::wire::format::Format;
 use crate::wire::openai::OpenAiChat;
-use crate::wire::openai::answer::{Answers, completion};
+use crate::wire::openai::answer::{Answers, as_stream, completion};
+use crate::wire::openai::gather::gathered;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use reqwest::Url;
+use tokio::time::Instant;
 
 /// The settings cannot be used; the text is for the operator and holds no secret.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,8 @@ impl OpenAi {
             .map_err(|e| UnusableSettings(format!("base_url: {e}")))?;
         let mut headers = HeaderMap::new();
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Compressed events come late, in bursts; what is compressed all the same is read.
+        headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.extend(spec.headers.iter().cloned());
         let key = |secret: &Secret| {
             let value = HeaderValue::try_from(format!("Bearer {}", secret.expose()));
@@ -51,35 +54,44 @@ impl Provider for OpenAi {
     }
 
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
-        let (response, begun) = self.endpoint.post(&call, call.body_for(self.format)?).await?;
-        let status = response.status().as_u16();
-        let answered = match call.stream {
-            true => stream(response, Box::new(Answers::of(call.request.facts.n)), call.room),
-            false => match whole(response, &call, begun).await {
-                Ok((body, first_byte_ms)) => read(body, &call, first_byte_ms).await,
-                Err(error) => Err(error),
-            },
-        };
-        answered.map_err(|error| error.with_status(status))
+        let (body, begun) = self.endpoint.post(&call, call.body_for(self.format)?).await?;
+        answer(body, begun, &call).await.map_err(|error| error.with_status(200))
+    }
+}
+
+/// Reads an answer, in whichever form it comes: a stream may come as a whole answer, and a whole answer as a stream (A7).
+async fn answer(mut body: Body, begun: Instant, call: &Call<'_>) -> Result<Reply, ProviderError> {
+    let n = call.request.facts.n;
+    let (is_json, streamed) = (body.is_json().await?, call.stream);
+    if streamed && !is_json {
+        return Ok(stream(body, Box::new(Answers::of(n)), call));
+    }
+    let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
+    let body = whole(body, call).await?;
+    let bytes = body.clone();
+    let read = apart(&ANSWERS, body.len(), move || match (streamed, is_json) {
+        (true, _) => as_stream(body, n).map(|chunks| Reply::Stream(Box::new(AtOnce(Some(chunks))))),
+        (false, true) => completion(body, n, first_byte_ms).map(|whole| Reply::Whole(Box::new(whole))),
+        (false, false) => gathered(body, n, first_byte_ms).map(|whole| Reply::Whole(Box::new(whole))),
+    });
+    read.await.map_err(|error| unusable(error, &bytes, call.now_ms))
+}
+
+/// A stream of which all has come.
+struct AtOnce(Option<Vec<Chunk>>);
+
+#[async_trait]
+impl Chunks for AtOnce {
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
+        Ok(self.0.take())
     }
 }
 
 impl Events for Answers {
-    fn read(&mut self, data: Bytes) -> Result<Option<Chunk>, NotACompletion> {
-        if data.trim_ascii() == b"[DONE]" { Ok(None) } else { Self::read(self, data).map(Some) }
-    }
-}
-
-/// Reads a whole answer.
-async fn read(body: Bytes, call: &Call<'_>, first_byte_ms: f64) -> Result<Reply, ProviderError> {
-    let n = call.request.facts.n;
-    match apart(&ANSWERS, body.len(), move || completion(body, n, first_byte_ms)).await {
-        Ok(completion) => Ok(Reply::Whole(Box::new(completion))),
-        Err(NotACompletion::Error) => {
-            Err(ProviderError::retryable(AttemptOutcome::HttpError, "an error object with a good status"))
+    fn read(&mut self, data: Bytes) -> Result<Event, NotACompletion> {
+        if data.trim_ascii() == b"[DONE]" {
+            return Ok(Event::End);
         }
-        Err(NotACompletion::Malformed) => {
-            Err(ProviderError::retryable(AttemptOutcome::Malformed, "not a whole chat completion"))
-        }
+        Ok(Self::read(self, data)?.map_or(Event::Nothing, Event::Chunk))
     }
 }

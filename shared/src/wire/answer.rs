@@ -50,22 +50,70 @@ pub struct Places {
     pub logprobs: Vec<Place>,
 }
 
-/// The bytes are not a chat completion.
+/// The bytes are not an answer that is whole, and what came of one all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotACompletion {
-    /// They are an `error` object.
-    #[error("an error object")]
+#[error("{flaw}")]
+pub struct NotACompletion {
+    /// What they are instead.
+    pub flaw: Flaw,
+    /// What there is to be billed.
+    pub came: Came,
+}
+
+/// What bytes are that are no whole answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// A provider's error.
+    #[error("an error")]
     Error,
-    /// They are something else.
+    /// An answer that does not say that it has ended (A1).
+    #[error("an answer without its end")]
+    Unfinished,
+    /// Nothing that is known.
     #[error("not a chat completion")]
     Malformed,
 }
 
-impl Completion {
-    /// Bytes of the answers' texts.
+/// What came of an answer before it was known to fail: the provider may bill it (M4).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Came {
+    /// What it used, if the provider says.
+    pub usage: Option<Usage>,
+    /// Bytes that were generated: of texts, thoughts and calls of tools.
+    pub answer_bytes: usize,
+}
+
+impl Came {
+    /// What these pieces brought.
     #[must_use]
-    pub fn text_bytes(&self) -> usize {
-        self.pieces.iter().map(Piece::text_bytes).sum()
+    pub fn of(pieces: &[Piece], usage: Option<Usage>) -> Self {
+        Self { usage, answer_bytes: pieces.iter().map(Piece::answer_bytes).sum() }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, later: Self) -> Self {
+        Self { usage: Usage::both(self.usage, later.usage), answer_bytes: self.answer_bytes + later.answer_bytes }
+    }
+
+    /// Whether something was generated. For a prompt alone nobody pays.
+    #[must_use]
+    pub fn is_something(&self) -> bool {
+        self.answer_bytes > 0 || self.usage.is_some_and(|usage| usage.output_tokens > 0)
+    }
+}
+
+impl From<Flaw> for NotACompletion {
+    fn from(flaw: Flaw) -> Self {
+        Self { flaw, came: Came::default() }
+    }
+}
+
+impl Completion {
+    /// What it brought.
+    #[must_use]
+    pub fn came(&self) -> Came {
+        Came::of(&self.pieces, self.usage)
     }
 
     /// The text of the first answer.
@@ -90,10 +138,16 @@ impl Completion {
 }
 
 impl Chunk {
-    /// Bytes of answers and thoughts in it.
+    /// What it brought.
+    #[must_use]
+    pub fn came(&self) -> Came {
+        Came::of(&self.pieces, self.usage)
+    }
+
+    /// Bytes of answers, thoughts and calls of tools in it.
     #[must_use]
     pub fn answer_bytes(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.text_bytes() + piece.thought_bytes()).sum()
+        self.came().answer_bytes
     }
 
     /// Whether it carries something of an answer or of the thoughts before it, and not only a role or an end.

@@ -5,6 +5,7 @@
 //! tool) is a place in the payload's JSON and no text, so that an answer which passes on as it came pays for none of it.
 
 use crate::steps;
+use crate::wire::json::text_of;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -144,11 +145,15 @@ impl Piece {
         }
     }
 
-    /// Bytes of thoughts in it, as they stand in the payload.
+    /// Bytes of what was generated: of text as it says, of thoughts and calls of tools as they stand in the payload.
     #[must_use]
-    pub fn thought_bytes(&self) -> usize {
-        let quotes = 2;
-        if let Self::Thought { text, .. } = self { text.len().saturating_sub(quotes) } else { 0 }
+    pub fn answer_bytes(&self) -> usize {
+        let said = |place: &Place| place.len().saturating_sub("\"\"".len());
+        match self {
+            Self::Thought { text, .. } => said(text),
+            Self::ToolCall { name, arguments, .. } => said(name) + said(arguments),
+            _ => self.text_bytes(),
+        }
     }
 
     /// Whether it says something, and does not only begin or end.
@@ -165,12 +170,7 @@ impl Piece {
 /// What the JSON at a place of a payload says: the text of a string, anything else as it is written.
 #[must_use]
 pub fn said<'a>(payload: &'a [u8], place: &Place) -> Cow<'a, str> {
-    let json = payload.get(place.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
-    match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(text) if !text.contains('\\') => Cow::Borrowed(text),
-        Some(_) => Cow::Owned(serde_json::from_str(json).unwrap_or_default()),
-        None => Cow::Borrowed(json),
-    }
+    text_of(payload.get(place.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default())
 }
 
 /// One of the answers to a request, put together from its pieces, for the judge.

@@ -1,11 +1,13 @@
 //! Server-sent events, from bytes that come in any portions.
 //!
-//! The parser keeps to the WHATWG's event stream format as far as models' APIs use it: lines ended by LF or CRLF,
-//! comments, several `data:` lines of one event, an event cut across reads at any byte. An event that was not ended by
-//! an empty line was not sent (A1). What an event may weigh is bounded, so that an endless one cannot fill the memory.
+//! The parser keeps to the WHATWG's event stream format as far as models' APIs use it: lines ended by LF, CRLF or CR,
+//! comments, several `data:` lines of one event, the names of events, an event cut across reads at any byte. What the last
+//! empty line is missing to is an event only where the stream is known to have ended ([`SseParser::finish`]). What an event
+//! may weigh is bounded, so that an endless one cannot fill the memory.
 
 use crate::steps;
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::{memchr2, memmem};
 
 /// Most bytes of one event.
 pub const MAX_EVENT_BYTES: usize = 8 << 20;
@@ -15,10 +17,45 @@ pub const MAX_EVENT_BYTES: usize = 8 << 20;
 #[error("an event of more than {MAX_EVENT_BYTES} bytes")]
 pub struct TooLarge;
 
-/// Takes bytes in, gives the `data` of events out.
+/// An event with data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What its name says of it.
+    pub kind: Kind,
+    /// Its `data`.
+    pub data: Bytes,
+}
+
+/// What events are, as far as their names tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Whatever its data says.
+    #[default]
+    Message,
+    /// A sign of life.
+    Ping,
+    /// An error.
+    Error,
+}
+
+impl Kind {
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b"ping" | b"keepalive" | b"keep-alive" | b"heartbeat" => Self::Ping,
+            b"error" => Self::Error,
+            _ => Self::Message,
+        }
+    }
+}
+
+/// Takes bytes in, gives events out.
 #[derive(Debug, Default)]
 pub struct SseParser {
     pending: BytesMut,
+    /// Whether the last line ended with a CR, to which a LF may yet come.
+    after_cr: bool,
+    /// What the event that has begun is.
+    kind: Kind,
     /// How much of `pending` is known to hold no line end.
     searched: usize,
     /// The event that has begun. It owns its bytes: a slice of `pending` would keep the comments beside it in memory for
@@ -39,42 +76,71 @@ impl SseParser {
         self.pending.len() + self.data.as_ref().map_or(0, |data| data.len())
     }
 
-    /// The `data` of the next whole event, if it has come.
+    /// Ends what has begun: the stream has come to its end, so that no more belongs to its last event.
+    pub fn finish(&mut self) {
+        self.feed(b"\n\n");
+    }
+
+    /// The next whole event, if it has come.
     ///
     /// # Errors
     /// If an event is larger than [`MAX_EVENT_BYTES`].
-    pub fn next_event(&mut self) -> Result<Option<Bytes>, TooLarge> {
+    pub fn next_event(&mut self) -> Result<Option<Event>, TooLarge> {
         loop {
-            let Some(end) = self.pending[self.searched..].iter().position(|&byte| byte == b'\n') else {
+            if self.after_cr && !self.pending.is_empty() {
+                self.after_cr = false;
+                self.pending.advance(usize::from(self.pending[0] == b'\n'));
+            }
+            let Some(end) = memchr2(b'\n', b'\r', &self.pending[self.searched..]) else {
                 steps::count(self.pending.len() - self.searched);
                 self.searched = self.pending.len();
                 return if self.pending.len() > MAX_EVENT_BYTES { Err(TooLarge) } else { Ok(None) };
             };
             steps::count(end + 1);
             let end = self.searched + end;
-            let mut line = &self.pending[..end];
-            line = line.strip_suffix(b"\r").unwrap_or(line);
-            if !self.begun {
-                self.begun = true;
-                line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-            }
-            let is_end = line.is_empty();
-            if let Some(value) = value_of(line, b"data") {
-                match &mut self.data {
-                    None => self.data = Some(value.to_vec()),
-                    Some(data) if data.len() + value.len() > MAX_EVENT_BYTES => return Err(TooLarge),
-                    Some(data) => {
-                        data.push(b'\n');
-                        data.extend_from_slice(value);
-                    }
-                }
-            }
-            self.pending.advance(end + 1);
+            self.after_cr = self.pending[end] == b'\r';
+            let line = self.pending.split_to(end);
+            self.pending.advance(1);
             self.searched = 0;
-            if is_end && let Some(data) = self.data.take() {
-                return Ok(Some(data.into()));
+            let line = if self.begun { &line } else { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) };
+            self.begun = true;
+            if line.is_empty() {
+                let kind = std::mem::take(&mut self.kind);
+                if let Some(data) = self.data.take() {
+                    return Ok(Some(Event { kind, data: data.into() }));
+                }
+            } else {
+                Self::line(&mut self.data, &mut self.kind, line)?;
             }
         }
+    }
+
+    fn line(data: &mut Option<Vec<u8>>, kind: &mut Kind, line: &[u8]) -> Result<(), TooLarge> {
+        if let Some(value) = value_of(line, b"data") {
+            match data {
+                None => *data = Some(value.to_vec()),
+                Some(data) if data.len() + value.len() > MAX_EVENT_BYTES => return Err(TooLarge),
+                Some(data) => {
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+            }
+        } else if let Some(name) = value_of(line, b"event") {
+            *kind = Kind::of(name);
+        } else if let Some(error) = value_of(line, b"error") {
+            // No field of the format: llama.cpp wrote its errors so.
+            (*data, *kind) = (Some(error.to_vec()), Kind::Error);
+        } else if line.trim_ascii_start().starts_with(b"{") {
+            // No field either, but JSON on a line of its own: the data of an empty field, or an error without one.
+            match data {
+                Some(data) if data.is_empty() => data.extend_from_slice(line),
+                None if memmem::find(line, b"\"error\"").is_some() => {
+                    (*data, *kind) = (Some(line.to_vec()), Kind::Error)
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -95,7 +161,7 @@ mod tests {
 
     fn all(parser: &mut SseParser) -> Vec<String> {
         std::iter::from_fn(|| parser.next_event().unwrap())
-            .map(|data| String::from_utf8_lossy(&data).into_owned())
+            .map(|event| String::from_utf8_lossy(&event.data).into_owned())
             .collect()
     }
 
@@ -106,6 +172,9 @@ mod tests {
             ("data:a\n\n", vec!["a"]),
             ("data:  a\n\n", vec![" a"]),
             ("data: a\r\n\r\n", vec!["a"]),
+            ("data: a\r\rdata: b\r\r", vec!["a", "b"]),
+            ("data: a\rdata: b\n\ndata: c\r\n\r\n", vec!["a\nb", "c"]),
+            ("\r\n\r\ndata: a\r\n\n", vec!["a"]),
             ("\u{feff}data: a\n\n", vec!["a"]),
             (": comment\n\ndata: a\n\n", vec!["a"]),
             ("event: x\nid: 1\ndata: a\nretry: 5\n\n", vec!["a"]),

@@ -89,7 +89,8 @@
 //! - output = `n` × (reasoning + words of the text, where a word is what lies between blanks), for each choice bounded by
 //!   `max_completion_tokens`, else `max_tokens`: text that had to be shortened for it finishes with `length`;
 //! - a call that is answered 200, or would have been when the client left, is billed in full whatever becomes of it on the
-//!   wire, as providers do; `reset`, `stall-head` and error answers are billed nothing. `endless` is billed as the text that
+//!   wire, as providers do; `reset`, `stall-head`, error answers, `not-json` and an error in
+//!   place of an answer are billed nothing. `endless` is billed as the text that
 //!   it begins with.
 //!
 //! A stream reports usage if `stream_options.include_usage` asks for it, as OpenAI's do: `null` in each chunk, then a chunk

@@ -90,7 +90,13 @@ impl Script {
             _ => {
                 let answer = Answer::new(ask, plan, sequence, body);
                 let mut script = Self::new(200, if plan.close { End::Close } else { End::Keep });
-                script.usage = answer.usage;
+                // What is no answer from its beginning was never generated.
+                let nothing = match fault {
+                    Fault::NotJson => true,
+                    Fault::ErrorEvent => !ask.stream || plan.after_events == Some(0),
+                    _ => false,
+                };
+                script.usage = if nothing { Usage::default() } else { answer.usage };
                 script.complete = fault == Fault::None;
                 script.stops_when_left = plan.stops_when_left;
                 script.yields = plan.split != Split::Nowhere;

@@ -98,7 +98,7 @@ pub(crate) async fn call(
             match &answer {
                 Response::Whole(completion) => {
                     attempt.ttft_ms = Some(completion.first_byte_ms);
-                    bill(&mut attempt, &request.facts, model, completion.usage, completion.text_bytes());
+                    bill(&mut attempt, &request.facts, model, completion.came());
                     let signal = Signal::of_whole(latency_ms, attempt.usage.output_tokens);
                     work.observations.push(Observation { model: model.name.clone(), begun_at_ms, signal });
                 }
@@ -107,13 +107,13 @@ pub(crate) async fn call(
             work.journal.receipt.attempts.push(attempt);
             Ok(Winner { model: model.clone(), answer, attempt: place, hide_logprobs })
         }
-        Err((error, patience)) => {
+        Err((mut error, patience)) => {
+            error.came = head.iter().fold(error.came, |came, chunk| came.plus(chunk.came()));
             work.gateway.warn_of(model, &error);
             tracing::info!(request = %work.journal.receipt.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
             (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
-            if error.may_bill {
-                let usage = head.iter().rev().find_map(|chunk| chunk.usage);
-                bill(&mut attempt, &request.facts, model, usage, head.iter().map(Chunk::answer_bytes).sum());
+            if error.is_billed() {
+                bill(&mut attempt, &request.facts, model, error.came);
             }
             work.journal.receipt.attempts.push(attempt);
             let signal = shown(work, &error, patience, begun_at_ms);
@@ -204,8 +204,9 @@ pub(crate) fn close(
     client_left: bool,
 ) {
     let Some(entry) = work.journal.receipt.attempts.get_mut(attempt) else { return };
-    bill(entry, &work.request.facts, model, ended.usage, ended.answer_bytes);
+    bill(entry, &work.request.facts, model, ended.came);
     entry.latency_ms = times.begun.elapsed().as_secs_f64() * 1000.0;
+    entry.status = ended.error.as_ref().and_then(|error| error.status).or(entry.status);
     entry.outcome = match (&ended.error, client_left) {
         (Some(error), _) => error.outcome,
         (None, true) => AttemptOutcome::ClientGone,

@@ -151,7 +151,7 @@ async fn try_one(
             Ok(winner) => return Ok(Some(winner)),
             Err((error, observation)) => {
                 attempts.observation = observation;
-                attempts.failed_at_a_cost |= error.may_bill;
+                attempts.failed_at_a_cost |= error.is_billed();
                 error
             }
         };

@@ -44,10 +44,7 @@ pub(crate) async fn open(
         let idle = Instant::now() + Duration::from_millis(options.idle_ms);
         let by = if ttft_ms.is_none() { options.patience } else { idle.min(options.ends) };
         let came = timeout_at(by, chunks.next()).await;
-        let came = came.map_err(|_| ProviderError {
-            may_bill: true,
-            ..ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent")
-        })??;
+        let came = came.map_err(|_| ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent"))??;
         let left = options.ends.saturating_duration_since(Instant::now());
         let ttft = options.begun.elapsed().as_secs_f64() * 1000.0;
         let Some(came) = came else {
@@ -94,7 +91,9 @@ pub(crate) async fn open(
             });
         }
         if head_bytes > HEAD_BYTES || head.len() > HEAD_EVENTS {
-            return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the stream goes on without a word"));
+            // It may think without showing it.
+            let error = ProviderError::retryable(AttemptOutcome::Malformed, "the stream goes on without a word");
+            return Err(ProviderError { may_bill: true, ..error });
         }
     }
 }

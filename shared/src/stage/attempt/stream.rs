@@ -8,8 +8,7 @@
 use crate::catalog::Model;
 use crate::error::Error;
 use crate::limit::budget::{COPIES, Room};
-use crate::money::Usage;
-use crate::provider::{Chunk, Chunks, ProviderError};
+use crate::provider::{Came, Chunk, Chunks, ProviderError};
 use crate::receipt::AttemptOutcome;
 use crate::request::journal::Journal;
 use crate::request::reply::Reply;
@@ -80,10 +79,8 @@ impl ChoiceTracker {
 /// What a stream came to.
 #[derive(Debug, Default)]
 pub(crate) struct StreamEnd {
-    /// What it used, if the provider said.
-    pub(crate) usage: Option<Usage>,
-    /// Bytes of its answers.
-    pub(crate) answer_bytes: usize,
+    /// What came of it.
+    pub(crate) came: Came,
     /// Whether all its answers ended well: not by a bound, not by a filter.
     pub(crate) stopped: bool,
     /// Why it is not whole, if it is not.
@@ -190,8 +187,7 @@ pub(crate) async fn read_on(
     loop {
         let mut out = BytesMut::new();
         for chunk in &came {
-            ended.usage = chunk.usage.or(ended.usage);
-            ended.answer_bytes += chunk.answer_bytes();
+            ended.came = ended.came.plus(chunk.came());
             tracker.take(&chunk.pieces);
             (bytes, events) = (bytes + chunk.payload.len(), events + 1);
             sink.write(Some(chunk), model, &ended, &mut out);
@@ -204,14 +200,14 @@ pub(crate) async fn read_on(
         }
         let Some(chunks) = &mut rest else { break };
         let from = Instant::now();
-        let idle_until = from + Duration::from_millis(model.timeouts.idle_ms);
-        let next = next_chunks(chunks.as_mut(), idle_until.min(ends), deadline, &mut sink).await;
+        let next = next_chunks(chunks.as_mut(), patience, ends, deadline, &mut sink).await;
         waited += from.elapsed();
         match next {
             Ok(Some(chunks)) => came = chunks,
             Ok(None) => break,
-            Err(error) => {
-                ended.ran_out = error.outcome == AttemptOutcome::Timeout && ends <= Instant::now().min(idle_until);
+            Err(End { error, ran_out }) => {
+                ended.ran_out = ran_out;
+                ended.came = ended.came.plus(error.came);
                 ended.error = Some(error);
                 break;
             }
@@ -230,29 +226,47 @@ pub(crate) async fn read_on(
     (ended, waited)
 }
 
-/// The next chunks; comments keep the client's connection alive while none come.
+/// How a stream broke off.
+struct End {
+    error: ProviderError,
+    /// Whether it was still coming when the time of the whole attempt was over.
+    ran_out: bool,
+}
+
+/// The next chunks; comments keep the client's connection alive while none come. Whatever the provider sends shows that it
+/// is alive, and is waited for anew.
 async fn next_chunks(
     chunks: &mut dyn Chunks,
-    silent_at: Instant,
+    idle: Duration,
+    ends: Instant,
     deadline: &Deadline,
     sink: &mut Sink<'_>,
-) -> Result<Option<Vec<Chunk>>, ProviderError> {
-    let mut next = std::pin::pin!(chunks.next());
+) -> Result<Option<Vec<Chunk>>, End> {
+    let mut keep_alive_at = Instant::now() + KEEP_ALIVE;
     loop {
-        let keep_alive_at = Instant::now() + KEEP_ALIVE;
-        match deadline.bound_by(keep_alive_at.min(silent_at), &mut next).await {
-            Ok(came) => return came,
-            Err(_) if Instant::now() >= silent_at || deadline.left().is_zero() => {
-                return Err(ProviderError::retryable(
-                    AttemptOutcome::Timeout,
-                    "the stream went silent, or took too long",
-                ));
-            }
-            Err(_) => {
-                if let Sink::Client { reply, .. } = sink {
-                    reply.keep_alive();
+        let idle_until = Instant::now() + idle;
+        let silent_at = idle_until.min(ends);
+        let mut next = std::pin::pin!(chunks.next());
+        let came = loop {
+            match deadline.bound_by(keep_alive_at.min(silent_at), &mut next).await {
+                Ok(came) => break came,
+                Err(_) if Instant::now() >= silent_at || deadline.left().is_zero() => {
+                    let error =
+                        ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent, or took too long");
+                    return Err(End { error, ran_out: ends <= Instant::now().min(idle_until) });
+                }
+                Err(_) => {
+                    keep_alive_at = Instant::now() + KEEP_ALIVE;
+                    if let Sink::Client { reply, .. } = sink {
+                        reply.keep_alive();
+                    }
                 }
             }
+        };
+        match came {
+            Ok(Some(chunks)) if chunks.is_empty() => {}
+            Ok(came) => return Ok(came),
+            Err(error) => return Err(End { error, ran_out: false }),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Reads OpenAI's chat completion, whole or as a chunk.
 //!
 //! One borrowed parse finds the pieces, the usage, and the places in the bytes where the gateway writes something of its
-//! own (the model's catalog name, log-probabilities that it requested and the client did not).
+//! own (the model's catalog name, log-probabilities that it asked for and the client did not). What providers send that
+//! nearly speak the format is read as `docs/answers.md` says (A7): whatever its form, what is there is seen, and nothing is
+//! taken for an end that is none.
 //!
 //! Three bytes can be a choice, and a choice takes a hundred in memory. So no more choices are read than answers were
 //! requested (B1, B2): the first one too many ends the reading. A call of a tool is as small, and there may be any
@@ -9,15 +11,18 @@
 
 use crate::money::Usage;
 use crate::steps;
-use crate::wire::answer::{Chunk, Completion, NotACompletion, Places};
-use crate::wire::json::{Stopped, items};
+use crate::wire::answer::{Came, Chunk, Completion, Flaw, NotACompletion, Places};
+use crate::wire::json::{Count, Stopped, items, place, text_of};
+use crate::wire::openai::content::add_content;
+use crate::wire::openai::error::error_in;
+use crate::wire::openai::recast::{as_event, as_usage_event, repaired};
 use crate::wire::openai::request::MAX_ANSWERS;
-use crate::wire::piece::{Finish, Piece, Place, TokenLogprobs};
+use crate::wire::openai::usage::usage_of;
+use crate::wire::piece::{Finish, Piece, TokenLogprobs};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -31,20 +36,43 @@ struct Wire<'a> {
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    x_groq: Option<&'a RawValue>,
+}
+
+/// What Groq tells beside the format.
+#[derive(Deserialize, Default)]
+struct WireGroq<'a> {
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct WireChoice<'a> {
     #[serde(default)]
-    index: u64,
+    index: Count,
     #[serde(borrow, default)]
     message: Option<WireMessage<'a>>,
     #[serde(borrow, default)]
     delta: Option<WireMessage<'a>>,
+    /// Of the older completions, which some still send.
     #[serde(borrow, default)]
-    finish_reason: Option<Cow<'a, str>>,
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "finishReason")]
+    finish_reason_in_camel_case: Option<&'a RawValue>,
+    /// What the provider behind a router said itself.
+    #[serde(borrow, default)]
+    native_finish_reason: Option<&'a RawValue>,
     #[serde(borrow, default)]
     logprobs: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
 }
 
 /// At most [`MAX_ANSWERS`] choices.
@@ -79,9 +107,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for WireChoices<'a> {
 #[derive(Deserialize)]
 struct WireMessage<'a> {
     #[serde(borrow, default)]
-    content: Option<Cow<'a, str>>,
+    content: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    refusal: Option<Cow<'a, str>>,
+    refusal: Option<&'a RawValue>,
     #[serde(borrow, default)]
     reasoning: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -95,7 +123,7 @@ struct WireMessage<'a> {
 #[derive(Deserialize, Default)]
 struct WireCall<'a> {
     #[serde(default)]
-    index: Option<u64>,
+    index: Count,
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -121,45 +149,6 @@ struct WireToken {
     logprob: f64,
 }
 
-#[derive(Deserialize)]
-struct WireUsage {
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
-    #[serde(default)]
-    prompt_tokens_details: Option<PromptDetails>,
-    #[serde(default)]
-    completion_tokens_details: Option<CompletionDetails>,
-}
-
-#[derive(Deserialize)]
-struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct CompletionDetails {
-    #[serde(default)]
-    reasoning_tokens: Option<u64>,
-}
-
-/// Tokens that no answer has; a provider that claims more is not believed.
-const ABSURD_TOKENS: u64 = 1 << 40;
-
-fn usage_of(raw: &RawValue) -> Option<Usage> {
-    let wire: WireUsage = serde_json::from_str(raw.get()).ok()?;
-    let cached = wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0);
-    let reasoning = wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0);
-    let believable = wire.prompt_tokens < ABSURD_TOKENS && wire.completion_tokens < ABSURD_TOKENS;
-    believable.then(|| Usage {
-        input_tokens: wire.prompt_tokens,
-        cached_input_tokens: cached.min(wire.prompt_tokens),
-        output_tokens: wire.completion_tokens,
-        reasoning_tokens: reasoning.min(wire.completion_tokens),
-    })
-}
-
 /// The format's name.
 pub(crate) const NAME: &str = "openai-chat";
 
@@ -171,22 +160,47 @@ const MAX_TOOL_CALLS: usize = 128;
 /// whole (A1).
 ///
 /// # Errors
-/// Says whether the bytes are an error object or nothing that is known; more than `n` choices are not.
+/// Says what the bytes are instead, and what came all the same; more than `n` choices are malformed.
 pub fn completion(body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
-    let Read { choices, ended, pieces, usage, places } = read(&body, n)?;
-    if choices == 0 || ended < choices {
-        return Err(NotACompletion::Malformed);
+    let (body, read) = read_or_repair(body, n, Extent::Whole)?;
+    if read.choices.is_none_or(|choices| choices == 0) {
+        return Err(read.flawed(Flaw::Malformed));
     }
+    if read.ended < read.choices.unwrap_or(0) {
+        return Err(read.flawed(Flaw::Unfinished));
+    }
+    let Read { pieces, usage, places, .. } = read;
     Ok(Completion { format: NAME, body, pieces, usage, first_byte_ms, places })
 }
 
-/// Reads the data of one event of the answers to a request for `n`.
+/// Reads the data of one event of the answers to a request for `n`; none if it says nothing of them.
+///
+/// An event without a list of choices would make a client stumble that expects one. It does not pass on; what it says of the
+/// usage is kept.
 ///
 /// # Errors
-/// Says whether the bytes are an error object or nothing that is known; more than `n` choices are not.
-pub fn chunk(payload: Bytes, n: u64) -> Result<Chunk, NotACompletion> {
-    let Read { pieces, usage, places, .. } = read(&payload, n)?;
-    Ok(Chunk { format: NAME, payload, pieces, usage, places })
+/// Says what the bytes are instead, and what came all the same; more than `n` choices are malformed.
+pub fn chunk(payload: Bytes, n: u64) -> Result<Option<Chunk>, NotACompletion> {
+    if matches!(payload.trim_ascii(), b"" | b"null" | b"\"\"") {
+        return Ok(None);
+    }
+    let (mut payload, mut event) = read_or_repair(payload, n, Extent::Event)?;
+    if event.choices.is_none() {
+        let usage = event.usage;
+        return Ok(usage.map(|_| Chunk {
+            format: NAME,
+            payload: Bytes::new(),
+            pieces: Vec::new(),
+            usage,
+            places: Places::default(),
+        }));
+    }
+    if event.has_messages {
+        payload = as_event(&payload).ok_or(Flaw::Malformed)?;
+        event = read(&payload, n, Extent::Event)?;
+    }
+    let Read { pieces, usage, places, .. } = event;
+    Ok(Some(Chunk { format: NAME, payload, pieces, usage, places }))
 }
 
 /// The answers of a stream, of which there may be `n`.
@@ -208,89 +222,155 @@ impl Answers {
     ///
     /// # Errors
     /// As [`chunk`]; that more than `n` answers have begun is malformed.
-    pub fn read(&mut self, payload: Bytes) -> Result<Chunk, NotACompletion> {
-        let chunk = chunk(payload, self.n)?;
+    pub fn read(&mut self, payload: Bytes) -> Result<Option<Chunk>, NotACompletion> {
+        let Some(chunk) = chunk(payload, self.n)? else { return Ok(None) };
         self.indices.extend(chunk.pieces.iter().map(Piece::choice));
-        if self.indices.len() as u64 > self.n { Err(NotACompletion::Malformed) } else { Ok(chunk) }
+        let few = self.indices.len() as u64 <= self.n;
+        if few { Ok(Some(chunk)) } else { Err(NotACompletion { flaw: Flaw::Malformed, came: chunk.came() }) }
     }
 }
 
+/// A whole answer as the events of a stream: all of it, and its usage for those who ask for that.
+///
+/// # Errors
+/// As [`completion`].
+pub fn as_stream(body: Bytes, n: u64) -> Result<Vec<Chunk>, NotACompletion> {
+    let body = completion(body, n, 0.0)?.body;
+    let all = as_event(&body).ok_or(Flaw::Malformed)?;
+    std::iter::once(all).chain(as_usage_event(&body)).filter_map(|event| chunk(event, n).transpose()).collect()
+}
+
+/// Reads the bytes, and what may be made of them if they are nearly JSON.
+fn read_or_repair(json: Bytes, max_choices: u64, extent: Extent) -> Result<(Bytes, Read), NotACompletion> {
+    let malformed = match read(&json, max_choices, extent) {
+        Ok(read) => return Ok((json, read)),
+        Err(error) if error.flaw != Flaw::Malformed => return Err(error),
+        Err(error) => error,
+    };
+    let json = repaired(&json).ok_or(malformed)?;
+    read(&json, max_choices, extent).map(|read| (json, read))
+}
+
+/// Where bytes stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// They are a whole answer, whose choices have messages.
+    Whole,
+    /// They are an event, whose choices have deltas.
+    Event,
+}
+
 /// What is read of an answer or an event.
+#[derive(Default)]
 struct Read {
-    /// How many choices stand in it.
-    choices: usize,
-    /// How many of them say that they have ended.
+    /// How many choices stand in it, if there is a list of them.
+    choices: Option<usize>,
+    /// How many of them tell that they have ended.
     ended: usize,
+    /// Whether one of them tells that the model failed.
+    has_failed: bool,
+    /// Whether one of an event's choices is written as those of whole answers are.
+    has_messages: bool,
     pieces: Vec<Piece>,
     usage: Option<Usage>,
     places: Places,
 }
 
-/// Reads the bytes, in which at most `most` choices may stand.
-fn read(bytes: &Bytes, max_choices: u64) -> Result<Read, NotACompletion> {
-    let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|_| NotACompletion::Malformed)?;
-    if is_there(wire.error) {
-        return Err(NotACompletion::Error);
-    }
-    let Some(WireChoices(choices)) = wire.choices else { return Err(NotACompletion::Malformed) };
+/// Reads the bytes, in which at most `max_choices` choices may stand.
+fn read(bytes: &Bytes, max_choices: u64, extent: Extent) -> Result<Read, NotACompletion> {
+    let json = std::str::from_utf8(bytes).map_err(|_| Flaw::Malformed)?;
+    let is_object = json.trim_ascii_start().starts_with('{');
+    let wire = is_object.then(|| serde_json::from_str::<Wire<'_>>(json).ok()).flatten();
+    let Some(wire) = wire else {
+        return Err(if is_object || error_in(bytes).is_none() { Flaw::Malformed } else { Flaw::Error }.into());
+    };
+    let groq: WireGroq<'_> = wire.x_groq.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let usage = Usage::both(wire.usage.and_then(usage_of), groq.usage.and_then(usage_of));
+    let mut read = Read { usage, choices: wire.choices.as_ref().map(|choices| choices.0.len()), ..Read::default() };
+    let choices = wire.choices.map(|choices| choices.0).unwrap_or_default();
     if choices.len() as u64 > max_choices {
-        return Err(NotACompletion::Malformed);
+        return Err(read.flawed(Flaw::Malformed));
     }
-    let places = Places { model: wire.model.map(|raw| place(bytes, raw)), logprobs: Vec::new() };
-    let (usage, pieces) = (wire.usage.and_then(usage_of), Vec::with_capacity(choices.len()));
-    let mut read = Read { choices: choices.len(), ended: 0, pieces, usage, places };
-    for choice in choices {
-        read.add(bytes, choice);
+    read.places.model = wire.model.map(|raw| place(bytes, raw));
+    read.pieces.reserve(choices.len());
+    for (position, choice) in (0..).zip(choices) {
+        read.add(bytes, position, choice, extent);
+    }
+    let may_be_error = wire.error.is_some_and(is_there) || read.choices.is_none();
+    if read.has_failed || groq.error.is_some_and(is_there) || may_be_error && error_in(bytes).is_some() {
+        return Err(read.flawed(Flaw::Error));
     }
     Ok(read)
 }
 
 impl Read {
-    fn add(&mut self, bytes: &Bytes, wire: WireChoice<'_>) {
-        let (choice, before) = (wire.index, self.pieces.len());
-        if let Some(message) = wire.message.or(wire.delta) {
-            self.add_message(bytes, choice, message);
+    /// Why it is no answer, and what came all the same.
+    fn flawed(&self, flaw: Flaw) -> NotACompletion {
+        NotACompletion { flaw, came: Came::of(&self.pieces, self.usage) }
+    }
+
+    fn add(&mut self, bytes: &Bytes, position: u64, wire: WireChoice<'_>, extent: Extent) {
+        let (choice, before) = (wire.index.0.unwrap_or(position), self.pieces.len());
+        let message = match extent {
+            Extent::Whole => wire.message.or(wire.delta),
+            Extent::Event => {
+                self.has_messages |= wire.delta.is_none() && wire.message.is_some();
+                wire.delta.or(wire.message)
+            }
+        };
+        match (message, wire.text) {
+            (Some(message), _) => self.add_message(bytes, choice, message, extent),
+            (None, Some(text)) => add_content(&mut self.pieces, bytes, choice, text),
+            (None, None) => {}
         }
         if let Some(raw) = wire.logprobs.filter(|raw| raw.get() != "null") {
             self.places.logprobs.push(place(bytes, raw));
             self.pieces.extend(logprobs_of(raw).map(|logprobs| Piece::Logprobs { choice, logprobs }));
         }
-        if let Some(reason) = wire.finish_reason {
+        let reasons = [wire.finish_reason, wire.finish_reason_in_camel_case].into_iter().flatten();
+        if let Some(raw) = reasons.filter(|raw| is_there(raw)).next() {
             self.ended += 1;
+            let reason = text_of(raw.get());
+            self.has_failed |= is_failure(&reason);
             self.pieces.push(Piece::Finish { choice, why: finish_of(&reason) });
         }
+        self.has_failed |= wire.native_finish_reason.is_some_and(|raw| is_failure(&text_of(raw.get())));
+        self.has_failed |= wire.error.is_some_and(is_there);
+        self.usage = Usage::both(self.usage, wire.usage.and_then(usage_of));
         if self.pieces.len() == before {
             self.pieces.push(Piece::Begin { choice });
         }
     }
 
-    fn add_message(&mut self, bytes: &Bytes, choice: u64, message: WireMessage<'_>) {
+    fn add_message(&mut self, bytes: &Bytes, choice: u64, message: WireMessage<'_>, extent: Extent) {
         let thoughts = [message.reasoning, message.reasoning_content].into_iter().flatten();
         let thought = thoughts.filter(|raw| raw.get() != "null").max_by_key(|raw| raw.get().len());
         let thought = thought.map(|raw| Piece::Thought { choice, text: place(bytes, raw) });
-        self.pieces.extend(thought.filter(|thought| thought.thought_bytes() > 0));
-        if let Some(text) = message.content.filter(|text| !text.is_empty()) {
-            self.pieces.push(Piece::Text { choice, text: text.into_owned() });
+        self.pieces.extend(thought.filter(|thought| thought.answer_bytes() > 0));
+        if let Some(content) = message.content {
+            add_content(&mut self.pieces, bytes, choice, content);
         }
-        if let Some(text) = message.refusal.filter(|text| !text.is_empty()) {
+        let refusal = message.refusal.filter(|raw| raw.get().starts_with('"')).map(|raw| text_of(raw.get()));
+        if let Some(text) = refusal.filter(|text| !text.is_empty()) {
             self.pieces.push(Piece::Refusal { choice, text: text.into_owned() });
         }
-        if let Some(raw) = message.tool_calls.filter(|raw| is_there(Some(raw))) {
-            self.add_tool_calls(bytes, choice, raw);
+        if let Some(raw) = message.tool_calls.filter(|raw| is_there(raw)) {
+            self.add_tool_calls(bytes, choice, raw, extent);
         }
-        if let Some(raw) = message.function_call.filter(|raw| is_there(Some(raw))) {
+        if let Some(raw) = message.function_call.filter(|raw| is_there(raw)) {
             let function = serde_json::from_str(raw.get()).unwrap_or_default();
             self.pieces.push(tool_call(bytes, choice, 0, WireCall { function: Some(function), ..WireCall::default() }));
         }
     }
 
-    fn add_tool_calls(&mut self, bytes: &Bytes, choice: u64, list: &RawValue) {
+    fn add_tool_calls(&mut self, bytes: &Bytes, choice: u64, list: &RawValue, extent: Extent) {
         let whole = items(list.get(), |i, item| {
             if i == MAX_TOOL_CALLS {
                 return Err(());
             }
             let call: WireCall<'_> = serde_json::from_str(item.get()).unwrap_or_default();
-            self.pieces.push(tool_call(bytes, choice, i as u64, call));
+            let number = call.index.0.filter(|_| extent == Extent::Event).unwrap_or(i as u64);
+            self.pieces.push(tool_call(bytes, choice, number, call));
             Ok(())
         });
         match whole {
@@ -302,30 +382,33 @@ impl Read {
     }
 }
 
-fn tool_call(bytes: &Bytes, choice: u64, place_in_list: u64, wire: WireCall<'_>) -> Piece {
+fn tool_call(bytes: &Bytes, choice: u64, call: u64, wire: WireCall<'_>) -> Piece {
     let place = |raw: Option<&RawValue>| raw.filter(|raw| raw.get() != "null").map_or(0..0, |raw| place(bytes, raw));
     let function = wire.function.unwrap_or_default();
     let (id, name, arguments) = (place(wire.id), place(function.name), place(function.arguments));
-    Piece::ToolCall { choice, call: wire.index.unwrap_or(place_in_list), id, name, arguments }
+    Piece::ToolCall { choice, call, id, name, arguments }
 }
 
-fn place(bytes: &Bytes, raw: &RawValue) -> Place {
-    let start = raw.get().as_ptr() as usize - bytes.as_ptr() as usize;
-    start..start + raw.get().len()
+/// Whether there is more than an empty value.
+fn is_there(raw: &RawValue) -> bool {
+    !matches!(raw.get(), "null" | "[]" | "{}" | r#""""# | "false" | "0")
 }
 
-fn is_there(raw: Option<&RawValue>) -> bool {
-    raw.is_some_and(|raw| !matches!(raw.get(), "null" | "[]"))
-}
-
+/// Why an answer ended, also in the words of providers that nearly speak this format.
 fn finish_of(reason: &str) -> Finish {
     match reason {
-        "stop" => Finish::Stop,
-        "tool_calls" | "function_call" => Finish::ToolCalls,
-        "length" => Finish::Length,
-        "content_filter" => Finish::Filter,
+        "stop" | "STOP" | "eos" | "eos_token" | "end" | "end_turn" | "stop_sequence" => Finish::Stop,
+        "tool_calls" | "function_call" | "tool_use" | "tool_call" => Finish::ToolCalls,
+        "length" | "max_tokens" | "MAX_TOKENS" | "model_length" | "model_context_window_exceeded" => Finish::Length,
+        "content_filter" | "content_filtered" | "safety" | "SAFETY" => Finish::Filter,
+        "refusal" => Finish::Refusal,
         _ => Finish::Other,
     }
+}
+
+/// Whether the answer did not end but broke off, as DeepSeek, Mistral, OpenRouter, SGLang and vLLM say it.
+fn is_failure(reason: &str) -> bool {
+    matches!(reason, "error" | "insufficient_system_resource" | "abort" | "cancelled")
 }
 
 fn logprobs_of(raw: &RawValue) -> Option<TokenLogprobs> {
@@ -339,105 +422,4 @@ fn logprobs_of(raw: &RawValue) -> Option<TokenLogprobs> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use proptest::prelude::*;
-
-    const WHOLE: &str = r#"{"id":"x","model":"gpt-4o-mini","x_cost":1.10,"choices":[{"index":0,"message":{"role":"assistant","content":"Hi.","refusal":null},
-        "logprobs":{"content":[{"token":"Hi","logprob":-0.5},{"token":".","logprob":-1.5}]},"finish_reason":"stop"}],
-        "usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":1}}}"#;
-
-    #[test]
-    fn the_facts_of_a_whole_answer_are_read() {
-        let answer = completion(Bytes::from_static(WHOLE.as_bytes()), 1, 1.0).unwrap();
-        let usage = Usage { input_tokens: 9, cached_input_tokens: 4, output_tokens: 2, reasoning_tokens: 1 };
-        assert_eq!(answer.usage, Some(usage));
-        let pieces = [
-            Piece::Text { choice: 0, text: "Hi.".into() },
-            Piece::Logprobs { choice: 0, logprobs: TokenLogprobs { tokens: 2, sum: -2.0, lowest: -1.5 } },
-            Piece::Finish { choice: 0, why: Finish::Stop },
-        ];
-        assert_eq!(answer.pieces, pieces);
-    }
-
-    #[test]
-    fn what_is_not_whole_is_no_answer() {
-        for (body, why) in [
-            ("", NotACompletion::Malformed),
-            ("<html>", NotACompletion::Malformed),
-            ("{}", NotACompletion::Malformed),
-            (r#"{"choices":[]}"#, NotACompletion::Malformed),
-            (r#"{"choices":[{"message":{"content":"x"}}]}"#, NotACompletion::Malformed),
-            (r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]"#, NotACompletion::Malformed),
-            (r#"{"error":{"message":"no"}}"#, NotACompletion::Error),
-        ] {
-            assert_eq!(completion(Bytes::from_static(body.as_bytes()), 1, 0.0).err(), Some(why), "{body}");
-        }
-    }
-
-    #[test]
-    fn absurd_usage_is_not_believed() {
-        for usage in
-            ["{}", r#"{"prompt_tokens":-1}"#, r#"{"prompt_tokens":1e30}"#, r#"{"prompt_tokens":99999999999999}"#, "5"]
-        {
-            let body = format!(r#"{{"choices":[],"usage":{usage}}}"#);
-            assert_eq!(chunk(body.clone().into(), 1).unwrap().usage, None, "{body}");
-        }
-    }
-
-    #[test]
-    fn thoughts_are_a_first_token_whatever_their_name_and_form() {
-        for (delta, content) in [
-            (r#"{"content":"","reasoning":"We"}"#, true),
-            (r#"{"reasoning_content":"We","content":null}"#, true),
-            (r#"{"reasoning":{"text":"We"}}"#, true),
-            (r#"{"role":"assistant","content":"","reasoning":null}"#, false),
-            (r#"{"reasoning_content":""}"#, false),
-            (r#"{"reasoning_content":5}"#, false),
-        ] {
-            let chunk = chunk(format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#).into(), 1).unwrap();
-            assert_eq!(chunk.has_content(), content, "{delta}");
-        }
-    }
-
-    #[test]
-    fn calls_of_tools_are_told_apart_and_odd_ones_are_calls_all_the_same() {
-        let calls =
-            r#"{"tool_calls":[{"index":2,"id":"c","type":"function","function":{"name":"f","arguments":"{\"a\""}}]}"#;
-        let old = r#"{"function_call":{"name":"f","arguments":"{}"}}"#;
-        for (delta, expected) in [
-            (calls, vec![(2, "c", "f", "{\"a\"")]),
-            (r#"{"tool_calls":[{"function":{"arguments":":1}"}},{}]}"#, vec![(0, "", "", ":1}"), (1, "", "", "")]),
-            (r#"{"tool_calls":[5,{"id":null,"function":null}]}"#, vec![(0, "", "", ""), (1, "", "", "")]),
-            (r#"{"tool_calls":{"x":5}}"#, vec![(0, "", "", "")]),
-            (r#"{"tool_calls":[],"function_call":null}"#, vec![]),
-            (old, vec![(0, "", "f", "{}")]),
-        ] {
-            let chunk = chunk(format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#).into(), 1).unwrap();
-            let calls = chunk.pieces.iter().filter_map(|piece| match piece {
-                Piece::ToolCall { call, id, name, arguments, .. } => {
-                    Some((*call, chunk.said(id), chunk.said(name), chunk.said(arguments)))
-                }
-                _ => None,
-            });
-            let expected: Vec<_> = expected
-                .into_iter()
-                .map(|(call, id, name, said)| (call, id.into(), name.into(), said.into()))
-                .collect();
-            assert_eq!(calls.collect::<Vec<_>>(), expected, "{delta}");
-            assert_eq!(chunk.calls_tools(), !expected.is_empty(), "{delta}");
-        }
-        let many = format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{}{{}}]}}}}]}}"#, "{},".repeat(5_000));
-        let many = chunk(many.into(), 1).unwrap();
-        assert_eq!((many.pieces.len(), many.pieces.last()), (MAX_TOOL_CALLS + 1, Some(&Piece::Native { choice: 0 })));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in ".{0,60}") {
-            let _ = completion(Bytes::from(bytes), 1, 0.0);
-            let _ = chunk(Bytes::from(format!(r#"{{"choices":[{text}],"usage":{text}}}"#)), 1);
-        }
-    }
-}
+mod tests;

@@ -32,3 +32,9 @@ pub(crate) fn objection(error: &Value) -> Objection {
     let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
     Objection { code: text("code").or_else(|| text("type")), message: text("message"), param: text("param") }
 }
+
+/// Stand-in.
+pub(crate) fn error_in(bytes: &[u8]) -> Option<()> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    value.get("error").map(|_| ())
+}

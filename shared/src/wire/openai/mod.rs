@@ -1,11 +1,15 @@
 //! OpenAI's chat completions: what most clients and providers speak.
 
 pub mod answer;
+mod content;
 mod conversation;
 pub mod error;
+pub mod gather;
 pub(crate) mod paid;
+mod recast;
 pub mod request;
 mod upstream;
+mod usage;
 mod write;
 pub mod writer;
 

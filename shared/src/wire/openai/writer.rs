@@ -27,7 +27,7 @@ pub struct ChatWriter {
     begun: BTreeSet<u64>,
     /// The calls of tools that have had their head, by answer and call.
     called: BTreeSet<(u64, u64)>,
-    /// What the answers used, where it is still to be written.
+    /// What the answers used, where it is still to be told: it came in another format, or in an event that does not pass on.
     usage: Option<Usage>,
 }
 
@@ -58,11 +58,18 @@ impl Writer for ChatWriter {
 
     fn chunk(&mut self, chunk: &Chunk, model: &str, hide: Hide, out: &mut BytesMut) {
         if chunk.format != NAME {
-            self.usage = chunk.usage.or(self.usage);
+            self.usage = Usage::both(self.usage, chunk.usage);
             for piece in &chunk.pieces {
                 self.piece(piece, chunk, model, out);
             }
             return;
+        }
+        if chunk.payload.is_empty() {
+            self.usage = Usage::both(self.usage, chunk.usage);
+            return;
+        }
+        if chunk.usage.is_some() {
+            self.usage = None;
         }
         if hide.usage && chunk.is_usage_only() {
             return;

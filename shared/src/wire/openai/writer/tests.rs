@@ -64,7 +64,7 @@ fn only_the_model_and_what_the_client_did_not_ask_for_are_rewritten() {
 #[test]
 fn log_probabilities_are_hidden_on_either_side_of_the_model() {
     let wire = r#"{"choices":[{"index":0,"logprobs":{"content":[]}}],"model":"m","x":1}"#;
-    let chunk = chunk(Bytes::from_static(wire.as_bytes()), 1).unwrap();
+    let chunk = chunk(Bytes::from_static(wire.as_bytes()), 1).unwrap().unwrap();
     let mut out = BytesMut::new();
     writer().chunk(&chunk, "a/b", Hide { logprobs: true, usage: false }, &mut out);
     assert_eq!(out, "data: {\"choices\":[{\"index\":0,\"logprobs\":null}],\"model\":\"a/b\",\"x\":1}\n\n");
@@ -72,7 +72,7 @@ fn log_probabilities_are_hidden_on_either_side_of_the_model() {
 
 #[test]
 fn an_event_of_several_lines_leaves_as_one() {
-    let chunk = chunk(Bytes::from_static(b"{\r\"choices\":\n[]}"), 1).unwrap();
+    let chunk = chunk(Bytes::from_static(b"{\r\"choices\":\n[]}"), 1).unwrap().unwrap();
     let mut out = BytesMut::new();
     writer().chunk(&chunk, "m", ALL, &mut out);
     assert_eq!(out, "data: { \"choices\": []}\n\n");
@@ -80,7 +80,7 @@ fn an_event_of_several_lines_leaves_as_one() {
 
 #[test]
 fn the_usage_of_a_stream_is_for_who_asked_for_it() {
-    let usage = chunk(Bytes::from_static(br#"{"choices":[],"usage":{"prompt_tokens":1}}"#), 1).unwrap();
+    let usage = chunk(Bytes::from_static(br#"{"choices":[],"usage":{"prompt_tokens":1}}"#), 1).unwrap().unwrap();
     for (hide, events) in [(ALL, 1), (Hide { usage: true, ..ALL }, 0)] {
         let mut out = BytesMut::new();
         writer().chunk(&usage, "m", hide, &mut out);
@@ -166,8 +166,10 @@ fn more_of_a_call_that_has_begun_has_no_second_head() {
 #[test]
 fn what_is_written_from_pieces_is_read_as_these_pieces() {
     let mut answers = Answers::of(2);
-    let read: Vec<Piece> =
-        foreign_stream(ALL).iter().flat_map(|event| answers.read(event.to_string().into()).unwrap().pieces).collect();
+    let read: Vec<Piece> = foreign_stream(ALL)
+        .iter()
+        .flat_map(|event| answers.read(event.to_string().into()).unwrap().unwrap().pieces)
+        .collect();
     let (read, sent) = (choices(&read), foreign());
     assert_eq!(read[0], choices(&sent)[0]);
     // The format has no word for a refusal that ended an answer; that the model refused is said all the same.

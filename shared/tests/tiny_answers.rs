@@ -209,7 +209,7 @@ impl Provider for Tiny {
         if self.0.is_empty() {
             let objection = Objection { message: Some("Not so.".into()), ..Objection::default() };
             let error = ProviderError::retryable(AttemptOutcome::HttpError, "refused").with_status(422);
-            return Err(ProviderError { fault: Fault::CallerFault(objection), ..error });
+            return Err(ProviderError { fault: Fault::CallerFault(Box::new(objection)), ..error });
         }
         match call.stream {
             true => Ok(Reply::Stream(Box::new(Lines(self.0.iter())))),

@@ -267,7 +267,7 @@ async fn refusal(response: Response, now_ms: u64) -> ProviderError {
     let code = error.as_ref().and_then(|error| error.get("code")).and_then(Value::as_str).unwrap_or("");
     let (fault, outcome, detail) = match status {
         400 | 413 | 422 => {
-            let objection = error.as_ref().map(objection).unwrap_or_default();
+            let objection = Box::new(error.as_ref().map(objection).unwrap_or_default());
             match code {
                 "context_length_exceeded" => {
                     (Fault::ContextOverflow(objection), AttemptOutcome::HttpError, "longer than the model's window")

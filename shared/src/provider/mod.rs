@@ -99,9 +99,9 @@ pub enum Fault {
     /// Our key, our bill or our model id was refused, or this one request: three different ones show which.
     CandidateDown,
     /// The request is too long for this model; one with a larger window may take it.
-    ContextOverflow(Objection),
+    ContextOverflow(Box<Objection>),
     /// The caller's own; never tried again, passed on as it came.
-    CallerFault(Objection),
+    CallerFault(Box<Objection>),
     /// Nobody's but ours: there is no memory for the answer. What was begun of it is billed.
     NoRoom,
 }

@@ -196,13 +196,13 @@ async fn next(
 ) -> Next {
     let status = error.status.unwrap_or(400);
     let retry = match error.fault {
-        Fault::CallerFault(objection) => return Next::End(Error::Provider { status, objection }),
+        Fault::CallerFault(objection) => return Next::End(Error::Provider { status, objection: *objection }),
         Fault::NoRoom => return Next::End(Error::Overloaded),
         Fault::ContextOverflow(objection) => {
             attempts.too_small = model.context_tokens;
             match attempts.fits_any(others) {
                 true => false,
-                false => return Next::End(Error::Provider { status, objection }),
+                false => return Next::End(Error::Provider { status, objection: *objection }),
             }
         }
         Fault::CandidateDown => false,

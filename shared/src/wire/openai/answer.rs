@@ -327,8 +327,8 @@ impl Read {
             self.places.logprobs.push(place(bytes, raw));
             self.pieces.extend(logprobs_of(raw).map(|logprobs| Piece::Logprobs { choice, logprobs }));
         }
-        let reasons = [wire.finish_reason, wire.finish_reason_in_camel_case].into_iter().flatten();
-        if let Some(raw) = reasons.filter(|raw| is_there(raw)).next() {
+        let mut reasons = [wire.finish_reason, wire.finish_reason_in_camel_case].into_iter().flatten();
+        if let Some(raw) = reasons.find(|raw| is_there(raw)) {
             self.ended += 1;
             let reason = text_of(raw.get());
             self.has_failed |= is_failure(&reason);

@@ -20,7 +20,7 @@ pub(super) fn as_event(body: &[u8]) -> Option<Bytes> {
     let rewritten = fields.iter().filter(|(name, _)| name != "usage").map(|(name, value)| {
         let value = match &**name {
             "object" => CHUNK.to_owned(),
-            "choices" => list(value, |_, choice| object(choice, "message", "delta", |message| delta(message))),
+            "choices" => list(value, |_, choice| object(choice, "message", "delta", delta)),
             _ => value.get().to_owned(),
         };
         (&**name, value)

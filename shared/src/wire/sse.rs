@@ -192,6 +192,35 @@ mod tests {
     }
 
     #[test]
+    fn an_end_ends_the_event_that_has_begun_and_names_tell_what_events_are() {
+        let told = |wire: &str| {
+            let mut parser = SseParser::default();
+            parser.feed(wire.as_bytes());
+            parser.finish();
+            let events = std::iter::from_fn(|| parser.next_event().unwrap());
+            events.map(|event| (event.kind, String::from_utf8(event.data.to_vec()).unwrap())).collect::<Vec<_>>()
+        };
+        for (wire, kind, data) in [
+            ("data: a", Kind::Message, "a"),
+            ("data: a\n", Kind::Message, "a"),
+            ("data: a\r", Kind::Message, "a"),
+            ("data: a\n\n", Kind::Message, "a"),
+            ("event: ping\ndata: a", Kind::Ping, "a"),
+            ("data: a\nevent: error\n\n", Kind::Error, "a"),
+            ("event: error\n\ndata: a\n\n", Kind::Message, "a"),
+            ("event: message\ndata: a\n\n", Kind::Message, "a"),
+            ("error: {\"code\":400}\n\n", Kind::Error, "{\"code\":400}"),
+            ("{\"error\":\"no\"}\n", Kind::Error, "{\"error\":\"no\"}"),
+            ("data:\n {\"a\":1}\n\n", Kind::Message, " {\"a\":1}"),
+        ] {
+            assert_eq!(told(wire), [(kind, data.to_owned())], "{wire:?}");
+        }
+        for wire in ["", "\n", ": comment", "event: ping\n\n", "{\"a\":1}\n\n", "id: 1\nretry: 5\n\n"] {
+            assert_eq!(told(wire), [], "{wire:?}");
+        }
+    }
+
+    #[test]
     fn an_endless_event_is_refused_before_it_fills_the_memory() {
         let mut parser = SseParser::default();
         parser.feed(b"data: ");

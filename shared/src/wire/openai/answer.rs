@@ -13,12 +13,13 @@ use crate::money::Usage;
 use crate::steps;
 use crate::wire::answer::{Came, Chunk, Completion, Flaw, NotACompletion, Places};
 use crate::wire::json::{Count, Stopped, items, place, text_of};
+use crate::wire::openai::calls::{Calls, unnumbered};
 use crate::wire::openai::content::add_content;
 use crate::wire::openai::error::error_in;
 use crate::wire::openai::recast::{as_event, as_usage_event, repaired};
 use crate::wire::openai::request::MAX_ANSWERS;
 use crate::wire::openai::usage::usage_of;
-use crate::wire::piece::{Finish, Piece, TokenLogprobs};
+use crate::wire::piece::{Finish, Piece, TokenLogprobs, said};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -173,7 +174,8 @@ pub fn completion(body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion,
     Ok(Completion { format: NAME, body, pieces, usage, first_byte_ms, places })
 }
 
-/// Reads the data of one event of the answers to a request for `n`; none if it says nothing of them.
+/// Reads the data of one event of the answers to a request for `n`; none if it says nothing of them. Calls of tools have the
+/// numbers that they have in the event.
 ///
 /// An event without a list of choices would make a client stumble that expects one. It does not pass on; what it says of the
 /// usage is kept.
@@ -209,13 +211,14 @@ pub struct Answers {
     n: u64,
     /// The indices that came; not all count from 0.
     indices: BTreeSet<u64>,
+    calls: Calls,
 }
 
 impl Answers {
     /// None of them has begun.
     #[must_use]
     pub fn of(n: u64) -> Self {
-        Self { n, indices: BTreeSet::new() }
+        Self { n, indices: BTreeSet::new(), calls: Calls::default() }
     }
 
     /// Reads the data of the stream's next event.
@@ -223,7 +226,12 @@ impl Answers {
     /// # Errors
     /// As [`chunk`]; that more than `n` answers have begun is malformed.
     pub fn read(&mut self, payload: Bytes) -> Result<Option<Chunk>, NotACompletion> {
-        let Some(chunk) = chunk(payload, self.n)? else { return Ok(None) };
+        let Some(mut chunk) = chunk(payload, self.n)? else { return Ok(None) };
+        for piece in &mut chunk.pieces {
+            if let Piece::ToolCall { choice, call, id, name, .. } = piece {
+                *call = self.calls.place(*choice, *call, &said(&chunk.payload, id), name.start < name.end);
+            }
+        }
         self.indices.extend(chunk.pieces.iter().map(Piece::choice));
         let few = self.indices.len() as u64 <= self.n;
         if few { Ok(Some(chunk)) } else { Err(NotACompletion { flaw: Flaw::Malformed, came: chunk.came() }) }
@@ -369,7 +377,10 @@ impl Read {
                 return Err(());
             }
             let call: WireCall<'_> = serde_json::from_str(item.get()).unwrap_or_default();
-            let number = call.index.0.filter(|_| extent == Extent::Event).unwrap_or(i as u64);
+            let number = match extent {
+                Extent::Whole => i as u64,
+                Extent::Event => call.index.0.unwrap_or(unnumbered(i)),
+            };
             self.pieces.push(tool_call(bytes, choice, number, call));
             Ok(())
         });

@@ -61,3 +61,61 @@ fn add(pieces: &mut Vec<Piece>, mut piece: Piece, start: usize) {
     }
     pieces.push(piece);
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::id::RequestId;
+    use crate::wire::openai::writer::ChatWriter;
+    use crate::wire::writer::{Hide, Writer};
+    use serde_json::{Value, json};
+
+    fn read(events: &[&str]) -> Result<Value, Flaw> {
+        let body: String = events.iter().map(|event| format!("{event}\n\n")).collect();
+        let answer = gathered(body.into(), 1, 1.0).map_err(|error| error.flaw)?;
+        let whole = ChatWriter::new(RequestId::new(0)).whole(&answer, "a/b", Hide::default());
+        Ok(serde_json::from_slice(&whole).unwrap())
+    }
+
+    #[test]
+    fn a_stream_that_nobody_asked_for_is_a_whole_answer() {
+        let whole = read(&[
+            ": PROCESSING",
+            r#"data: {"choices":[{"index":0,"delta":{"role":"assistant","reasoning":"H"}}]}"#,
+            r#"data: {"choices":[{"index":0,"delta":{"content":"a"}}]}"#,
+            r#"data: {"choices":[{"index":0,"delta":{"content":"b"}}]}"#,
+            r#"data: {"choices":[{"index":0,"delta":{"tool_calls":[{"id":"x","function":{"name":"f","arguments":"{\"q\""}}]}}]}"#,
+            r#"data: {"choices":[{"index":0,"delta":{"tool_calls":[{"function":{"arguments":":1}"}}]}}]}"#,
+            r#"data: {"choices":[{"index":0,"delta":{"tool_calls":[{"id":"y","function":{"name":"g","arguments":"{}"}}]}}]}"#,
+            r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#,
+            r#"data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#,
+            "data: [DONE]",
+        ]);
+        let whole = whole.unwrap();
+        let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+        let message = &whole["choices"][0]["message"];
+        assert_eq!((&message["content"], &message["reasoning_content"]), (&json!("ab"), &json!("H")));
+        assert_eq!(message["tool_calls"], json!([call("x", "f", "{\"q\":1}"), call("y", "g", "{}")]));
+        assert_eq!((&whole["choices"][0]["finish_reason"], &whole["model"]), (&json!("tool_calls"), &json!("a/b")));
+        assert_eq!((&whole["usage"]["prompt_tokens"], &whole["usage"]["completion_tokens"]), (&json!(9), &json!(2)));
+    }
+
+    #[test]
+    fn one_that_is_cut_or_fails_is_none() {
+        let text = r#"data: {"choices":[{"index":0,"delta":{"content":"a"}}]}"#;
+        let end = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+        for (events, flaw) in [
+            (&["data: [DONE]"][..], Flaw::Malformed),
+            (&["plain text"], Flaw::Malformed),
+            (&[text], Flaw::Unfinished),
+            (&[text, "data: [DONE]", end], Flaw::Unfinished),
+            (&[text, "event: error\ndata: stopped", end], Flaw::Error),
+            (&[text, r#"data: {"error":{"message":"no"}}"#, end], Flaw::Error),
+            (&[text, "data: {", end], Flaw::Malformed),
+        ] {
+            assert_eq!(read(events).unwrap_err(), flaw, "{events:?}");
+        }
+        assert!(read(&[text, end]).is_ok());
+    }
+}

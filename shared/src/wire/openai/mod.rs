@@ -1,6 +1,7 @@
 //! OpenAI's chat completions: what most clients and providers speak.
 
 pub mod answer;
+mod calls;
 mod content;
 mod conversation;
 pub mod error;

@@ -78,8 +78,11 @@ fn calls_of_tools_are_told_apart_and_odd_ones_are_calls_all_the_same() {
     let old = r#"{"function_call":{"name":"f","arguments":"{}"}}"#;
     for (delta, expected) in [
         (calls, vec![(2, "c", "f", "{\"a\"")]),
-        (r#"{"tool_calls":[{"function":{"arguments":":1}"}},{}]}"#, vec![(0, "", "", ":1}"), (1, "", "", "")]),
-        (r#"{"tool_calls":[5,{"id":null,"function":null}]}"#, vec![(0, "", "", ""), (1, "", "", "")]),
+        (
+            r#"{"tool_calls":[{"function":{"arguments":":1}"}},{}]}"#,
+            vec![(u64::MAX, "", "", ":1}"), (u64::MAX - 1, "", "", "")],
+        ),
+        (r#"{"tool_calls":[5,{"id":null,"function":null}]}"#, vec![(u64::MAX, "", "", ""), (u64::MAX - 1, "", "", "")]),
         (r#"{"tool_calls":{"x":5}}"#, vec![(0, "", "", "")]),
         (r#"{"tool_calls":[],"function_call":null}"#, vec![]),
         (old, vec![(0, "", "f", "{}")]),

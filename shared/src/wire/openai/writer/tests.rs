@@ -184,3 +184,24 @@ fn an_error_is_told_in_the_envelope_and_ends_a_stream_as_an_event() {
     assert_eq!(writer().stream_error(&http), format!("data: {whole}\n\n"));
     assert_eq!(writer().end("{}"), ": gateway {}\n\ndata: [DONE]\n\n");
 }
+
+#[test]
+fn usage_that_stood_in_an_event_without_choices_is_told_at_the_end_to_those_who_asked() {
+    let read = |json: &'static str| chunk(Bytes::from_static(json.as_bytes()), 1).unwrap().unwrap();
+    let alone = read(r#"{"usage":{"prompt_tokens":9,"completion_tokens":2}}"#);
+    let passes = read(r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#);
+    for (events, hide, told) in [
+        (&[&alone][..], ALL, 1),
+        (&[&alone, &alone], ALL, 1),
+        (&[&alone, &passes], ALL, 1),
+        (&[&alone], Hide { usage: true, ..ALL }, 0),
+        (&[], ALL, 0),
+    ] {
+        let (mut writer, mut out) = (writer(), BytesMut::new());
+        events.iter().for_each(|event| writer.chunk(event, "m", hide, &mut out));
+        writer.rest("m", hide, &mut out);
+        let out = String::from_utf8(out.to_vec()).unwrap();
+        assert_eq!(out.matches(r#""prompt_tokens":9"#).count(), told, "{out}");
+        assert_eq!(out.matches(r#""choices":[]"#).count(), told, "{out}");
+    }
+}

@@ -13,7 +13,7 @@ use crate::request::work::Work;
 use crate::stage::admit::hold::Hold;
 use crate::stage::admit::remembered::Remembered;
 use crate::stage::attempt::call::{Response, Winner, close};
-use crate::stage::attempt::stream::{Keep, Sink, read_on};
+use crate::stage::attempt::stream::{Keep, Sink, is_left_out, read_on};
 use crate::stage::settle::{Outcome, settle_hit};
 use crate::wire::writer::Hide;
 use std::time::Duration;
@@ -32,8 +32,12 @@ pub(crate) async fn deliver(
     let model = winner.model;
     work.journal.receipt.model = Some(model.name.clone());
     let hide = Hide { logprobs: winner.hide_logprobs, usage: !work.request.facts.include_usage };
+    let format = work.request.format.name();
     let opened = match winner.answer {
         Response::Whole(completion) => {
+            if is_left_out(&completion.pieces, completion.format, format, hide) {
+                work.journal.because(not_said(&model.name));
+            }
             if !reply.client_is_there()
                 && let Some(attempt) = work.journal.receipt.attempts.get_mut(winner.attempt)
             {
@@ -55,9 +59,12 @@ pub(crate) async fn deliver(
         max_bytes if is_cached => Keep::Wanted(usize::try_from(max_bytes).unwrap_or(usize::MAX)),
         _ => Keep::No,
     };
-    let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, keep, hide };
+    let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, keep, hide, format };
     let (ended, waited) = read_on(opened, &model, &work.deadline, sink).await;
     work.journal.waited_for(waited);
+    if ended.leaves_out {
+        work.journal.because(not_said(&model.name));
+    }
     close(work, winner.attempt, &model, times, &ended, !reply.client_is_there());
     match ended.error {
         _ if ended.no_room => Outcome::failed(Error::Overloaded),
@@ -66,6 +73,10 @@ pub(crate) async fn deliver(
         Some(_) => Outcome::failed(Error::AllCandidatesFailed { attempts: work.journal.receipt.attempts.clone() }),
         None => Outcome::streamed(ended.kept.map(Into::into), ended.stopped && doubt.is_none()),
     }
+}
+
+fn not_said(model: &str) -> String {
+    format!("of what {model} answered, the client's format cannot say all")
 }
 
 /// Sends a remembered answer.

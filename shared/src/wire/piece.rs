@@ -156,6 +156,12 @@ impl Piece {
         }
     }
 
+    /// Whether only its own format can say it. Log-probabilities count where the client wants them.
+    #[must_use]
+    pub fn is_left_out_elsewhere(&self, wants_logprobs: bool) -> bool {
+        matches!(self, Self::Native { .. }) || wants_logprobs && matches!(self, Self::Logprobs { .. })
+    }
+
     /// Whether it says something, and does not only begin or end.
     #[must_use]
     pub fn has_content(&self) -> bool {

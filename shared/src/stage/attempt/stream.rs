@@ -89,6 +89,8 @@ pub(crate) struct StreamEnd {
     pub(crate) kept: Option<BytesMut>,
     /// Whether there was no memory left for an answer that had to be kept.
     pub(crate) no_room: bool,
+    /// Whether something of it could not be said in the client's format.
+    pub(crate) leaves_out: bool,
     /// Whether it was still coming when the time of the whole attempt was over.
     pub(crate) ran_out: bool,
 }
@@ -96,7 +98,7 @@ pub(crate) struct StreamEnd {
 /// Where a stream's events go.
 pub(crate) enum Sink<'a> {
     /// To the client, and perhaps beside it.
-    Client { reply: &'a mut Reply, journal: &'a Journal, room: &'a Room, keep: Keep, hide: Hide },
+    Client { reply: &'a mut Reply, journal: &'a Journal, room: &'a Room, keep: Keep, hide: Hide, format: &'static str },
     /// Nowhere: it is read for its usage.
     Nowhere,
 }
@@ -108,6 +110,11 @@ impl Sink<'_> {
             Self::Client { reply, .. } => reply.client_is_there() || ended.kept.is_some(),
             Self::Nowhere => false,
         }
+    }
+
+    /// Whether something of a chunk cannot be said in the client's format.
+    fn leaves_out(&self, chunk: &Chunk) -> bool {
+        matches!(self, Self::Client { format, hide, .. } if is_left_out(&chunk.pieces, chunk.format, format, *hide))
     }
 
     /// Writes events for whoever has a use for them: those of a chunk, or what remains to be said after the last one.
@@ -139,6 +146,11 @@ impl Sink<'_> {
         reply.event(journal, out.freeze(), patience, deadline).await;
         from.elapsed()
     }
+}
+
+/// Whether some of the pieces of an answer in the format `from` cannot be said in the format `to`.
+pub(crate) fn is_left_out(pieces: &[Piece], from: &str, to: &str, hide: Hide) -> bool {
+    from != to && pieces.iter().any(|piece| piece.is_left_out_elsewhere(!hide.logprobs))
 }
 
 /// Whether a stream's events are kept.
@@ -188,6 +200,7 @@ pub(crate) async fn read_on(
         let mut out = BytesMut::new();
         for chunk in &came {
             ended.came = ended.came.plus(chunk.came());
+            ended.leaves_out |= sink.leaves_out(chunk);
             tracker.take(&chunk.pieces);
             (bytes, events) = (bytes + chunk.payload.len(), events + 1);
             sink.write(Some(chunk), model, &ended, &mut out);

@@ -55,10 +55,13 @@ impl Calls {
 mod tests {
     use super::*;
 
+    /// What an event says of a call: its number, its id, and whether it has a name.
+    type Said = (u64, &'static str, bool);
+
     #[test]
     fn each_providers_way_of_numbering_calls_is_understood() {
         const NONE: u64 = u64::MAX;
-        let table: [(&str, &[(u64, &str, bool)], &[u64]); 8] = [
+        let table: [(&str, &[Said], &[u64]); 8] = [
             (
                 "numbered",
                 &[(0, "a", true), (0, "", false), (1, "b", true), (1, "", false), (0, "", false)],

@@ -200,6 +200,23 @@ pub struct HttpError {
     pub should_retry: Option<bool>,
 }
 
+fn http(status: u16, code: &str, family: Family, message: impl Into<String>) -> HttpError {
+    let (code, message) = (code.to_owned(), message.into());
+    HttpError { status, code, family, message, param: None, retry_after_ms: None, details: None, should_retry: None }
+}
+
+impl HttpError {
+    /// The same, with the field that is to blame.
+    fn of(self, param: &str) -> Self {
+        Self { param: Some(param.to_owned()), ..self }
+    }
+
+    /// The same, to be tried again after so long.
+    fn after(self, retry_after_ms: u64) -> Self {
+        Self { retry_after_ms: Some(retry_after_ms), ..self }
+    }
+}
+
 impl Error {
     /// An [`Error::InvalidRequest`] that names its field.
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
@@ -210,177 +227,108 @@ impl Error {
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a table: an arm for each error")]
     pub fn to_http(&self) -> HttpError {
-        let http = |status, code: &str, family, message: String| HttpError {
-            status,
-            code: code.to_owned(),
-            family,
-            message,
-            param: None,
-            retry_after_ms: None,
-            details: None,
-            should_retry: None,
-        };
-        const INVALID: Family = Family::InvalidRequest;
+        use Family::{Authentication, InvalidRequest, Permission, Quota, RequestRate, Server, TokenRate};
         match self {
             Self::InvalidRequest { param, message } => {
-                HttpError { param: param.clone(), ..http(400, "invalid_request", INVALID, message.clone()) }
+                HttpError { param: param.clone(), ..http(400, "invalid_request", InvalidRequest, message) }
             }
             Self::TooLarge { limit_bytes } => {
-                http(413, "request_too_large", INVALID, format!("The body is larger than {limit_bytes} bytes."))
+                let message = format!("The body is larger than {limit_bytes} bytes.");
+                http(413, "request_too_large", InvalidRequest, message)
             }
             Self::UnsupportedMediaType => {
-                http(415, "unsupported_media_type", INVALID, "Send the body as content-type: application/json.".into())
+                let message = "Send the body as content-type: application/json.";
+                http(415, "unsupported_media_type", InvalidRequest, message)
             }
-            Self::UnsupportedCoding(name) => HttpError {
-                param: Some("content-encoding".into()),
-                ..http(
-                    415,
-                    "unsupported_media_type",
-                    INVALID,
-                    format!("The content-encoding `{name}` is not supported; send the body as gzip, or plain."),
-                )
-            },
-            Self::InvalidApiKey(why) => http(401, "invalid_api_key", Family::Authentication, (*why).to_owned()),
-            Self::TenantDisabled => http(403, "tenant_disabled", Family::Permission, "This tenant is disabled.".into()),
-            Self::ModelNotAllowed(model) => HttpError {
-                param: Some("model".into()),
-                ..http(
-                    403,
-                    "model_not_allowed",
-                    Family::Permission,
-                    format!("This key may not use the model `{model}`."),
-                )
-            },
+            Self::UnsupportedCoding(name) => {
+                let message =
+                    format!("The content-encoding `{name}` is not supported; send the body as gzip, or plain.");
+                http(415, "unsupported_media_type", InvalidRequest, message).of("content-encoding")
+            }
+            Self::InvalidApiKey(why) => http(401, "invalid_api_key", Authentication, *why),
+            Self::TenantDisabled => http(403, "tenant_disabled", Permission, "This tenant is disabled."),
+            Self::ModelNotAllowed(model) => {
+                let message = format!("This key may not use the model `{model}`.");
+                http(403, "model_not_allowed", Permission, message).of("model")
+            }
             Self::ModelNotFound { model, hint } => {
                 let hint = hint.as_deref().unwrap_or("GET /v1/models lists those that do.");
                 let message = format!("The model `{model}` does not exist here. {hint}");
-                HttpError { param: Some("model".into()), ..http(404, "model_not_found", INVALID, message) }
+                http(404, "model_not_found", InvalidRequest, message).of("model")
             }
-            Self::NotFound => http(404, "not_found", INVALID, "There is nothing here.".into()),
-            Self::NoRoute(why) => http(404, "not_found", INVALID, why.clone()),
-            Self::MethodNotAllowed(why) => http(405, "method_not_allowed", INVALID, why.clone()),
-            Self::Conflict(why) => http(409, "conflict", INVALID, (*why).to_owned()),
+            Self::NotFound => http(404, "not_found", InvalidRequest, "There is nothing here."),
+            Self::NoRoute(why) => http(404, "not_found", InvalidRequest, why),
+            Self::MethodNotAllowed(why) => http(405, "method_not_allowed", InvalidRequest, why),
+            Self::Conflict(why) => http(409, "conflict", InvalidRequest, *why),
             Self::RateLimited { kind, retry_after_ms } => {
                 let (name, family) = match kind {
-                    RateKind::Requests => ("requests_per_minute", Family::RequestRate),
-                    RateKind::Tokens => ("tokens_per_minute", Family::TokenRate),
+                    RateKind::Requests => ("requests_per_minute", RequestRate),
+                    RateKind::Tokens => ("tokens_per_minute", TokenRate),
                 };
+                let message = format!("The limit {name} is reached; try again in {retry_after_ms} ms.");
+                http(429, "rate_limited", family, message).after(*retry_after_ms)
+            }
+            Self::ConcurrencyLimited { retry_after_ms } => {
+                let message = "Too many requests are in flight.";
+                http(429, "concurrency_limited", RequestRate, message).after(*retry_after_ms)
+            }
+            Self::QuotaExceeded { quota, resets_at_ms, resets_in_ms } => {
+                let (name, resets_at) = (quota.limit_name(), time_utc(*resets_at_ms));
+                let message =
+                    format!("The quota {name} has not enough left for this request; it resets at {resets_at}.");
                 HttpError {
-                    retry_after_ms: Some(*retry_after_ms),
-                    ..http(
-                        429,
-                        "rate_limited",
-                        family,
-                        format!("The limit {name} is reached; try again in {retry_after_ms} ms."),
-                    )
+                    should_retry: Some(false),
+                    details: Some(json!({"quota": name, "resets_at_ms": resets_at_ms})),
+                    ..http(429, "quota_exceeded", Quota, message).after(*resets_in_ms)
                 }
             }
-            Self::ConcurrencyLimited { retry_after_ms } => HttpError {
-                retry_after_ms: Some(*retry_after_ms),
-                ..http(429, "concurrency_limited", Family::RequestRate, "Too many requests are in flight.".into())
-            },
-            Self::QuotaExceeded { quota, resets_at_ms, resets_in_ms } => HttpError {
-                retry_after_ms: Some(*resets_in_ms),
-                should_retry: Some(false),
-                details: Some(json!({"quota": quota.limit_name(), "resets_at_ms": resets_at_ms})),
-                ..http(
-                    429,
-                    "quota_exceeded",
-                    Family::Quota,
-                    format!(
-                        "The quota {} has not enough left for this request; it resets at {}.",
-                        quota.limit_name(),
-                        time_utc(*resets_at_ms)
-                    ),
-                )
-            },
             Self::Provider { status, objection: Objection { code, message, param } } => {
-                let message = message.as_deref().unwrap_or("The provider refused the request.").to_owned();
+                let message = message.as_deref().unwrap_or("The provider refused the request.");
                 let code = code.as_deref().unwrap_or("invalid_request");
-                HttpError { param: param.clone(), ..http(*status, code, INVALID, message) }
+                HttpError { param: param.clone(), ..http(*status, code, InvalidRequest, message) }
             }
             Self::ContextTooLong { tokens, window_tokens, field } => {
                 let message = format!("The request has about {tokens} tokens; the model's window is {window_tokens}.");
-                HttpError { param: Some((*field).to_owned()), ..http(400, "context_length_exceeded", INVALID, message) }
+                http(400, "context_length_exceeded", InvalidRequest, message).of(field)
             }
             Self::AllCandidatesFailed { attempts } => HttpError {
                 should_retry: is_permanent(attempts).then_some(false),
-                details: Some(attempts.iter().map(told_attempt).collect()),
-                ..http(
-                    502,
-                    "all_candidates_failed",
-                    Family::Server,
-                    "Every model that could have answered failed.".into(),
-                )
+                details: Some(attempts.iter().map(attempt_json).collect()),
+                ..http(502, "all_candidates_failed", Server, "Every model that could have answered failed.")
             },
-            Self::NotCached => HttpError {
-                should_retry: Some(false),
-                ..http(
-                    504,
-                    "not_cached",
-                    Family::Server,
-                    "Nothing is remembered for this request, and only-if-cached was asked.".into(),
-                )
-            },
-            Self::Unavailable(_) => HttpError {
-                retry_after_ms: Some(1000),
-                ..http(
-                    503,
-                    "store_unavailable",
-                    Family::Server,
-                    "The gateway cannot check this request's limits now.".into(),
-                )
-            },
-            Self::Overloaded => HttpError {
-                retry_after_ms: Some(1000),
-                ..http(
-                    503,
-                    "overloaded",
-                    Family::Server,
-                    "The gateway has no memory left for this request now; try again.".into(),
-                )
-            },
-            Self::NotWritten { message, .. } => HttpError {
-                retry_after_ms: Some(1000),
-                ..http(503, "store_unavailable", Family::Server, message.clone())
-            },
+            Self::NotCached => {
+                let message = "Nothing is remembered for this request, and only-if-cached was asked.";
+                HttpError { should_retry: Some(false), ..http(504, "not_cached", Server, message) }
+            }
+            Self::Unavailable(_) => {
+                let message = "The gateway cannot check this request's limits now.";
+                http(503, "store_unavailable", Server, message).after(1000)
+            }
+            Self::Overloaded => {
+                let message = "The gateway has no memory left for this request now; try again.";
+                http(503, "overloaded", Server, message).after(1000)
+            }
+            Self::NotWritten { message, .. } => http(503, "store_unavailable", Server, message).after(1000),
             Self::NotRead => {
-                http(408, "stream_not_read", INVALID, "The stream was not read for too long and was given up.".into())
+                let message = "The stream was not read for too long and was given up.";
+                http(408, "stream_not_read", InvalidRequest, message)
             }
-            Self::Closed { retry_after_ms } => HttpError {
-                retry_after_ms: Some(*retry_after_ms),
-                ..http(
-                    503,
-                    "store_unavailable",
-                    Family::Server,
-                    "What this tenant has used today is being made certain; no request is served until then.".into(),
-                )
-            },
-            Self::IdempotencyMismatch => HttpError {
-                param: Some("idempotency-key".into()),
-                ..http(
-                    422,
-                    "idempotency_mismatch",
-                    INVALID,
-                    "This idempotency key was used with another body; use a new one for a new request.".into(),
-                )
-            },
-            Self::IdempotencyInProgress => HttpError {
-                param: Some("idempotency-key".into()),
-                retry_after_ms: Some(1000),
-                ..http(
-                    409,
-                    "idempotency_in_progress",
-                    INVALID,
-                    "A request with this idempotency key is still running.".into(),
-                )
-            },
+            Self::Closed { retry_after_ms } => {
+                let message = "What this tenant has used today is being made certain; no request is served until then.";
+                http(503, "store_unavailable", Server, message).after(*retry_after_ms)
+            }
+            Self::IdempotencyMismatch => {
+                let message = "This idempotency key was used with another body; use a new one for a new request.";
+                http(422, "idempotency_mismatch", InvalidRequest, message).of("idempotency-key")
+            }
+            Self::IdempotencyInProgress => {
+                let message = "A request with this idempotency key is still running.";
+                http(409, "idempotency_in_progress", InvalidRequest, message).of("idempotency-key").after(1000)
+            }
             Self::DeadlineExceeded => {
-                http(504, "deadline_exceeded", Family::Server, "The answer did not come before the deadline.".into())
+                http(504, "deadline_exceeded", Server, "The answer did not come before the deadline.")
             }
-            Self::Internal(_) => {
-                http(500, "internal", Family::Server, "Something is wrong in the gateway itself.".into())
-            }
+            Self::Internal(_) => http(500, "internal", Server, "Something is wrong in the gateway itself."),
         }
     }
 
@@ -401,13 +349,13 @@ fn is_permanent(attempts: &[Attempt]) -> bool {
 }
 
 /// What a caller may know of an attempt: never a provider's text, which may speak of our key or our bill (A2).
-fn told_attempt(attempt: &Attempt) -> Value {
+fn attempt_json(attempt: &Attempt) -> Value {
     let class = serde_json::to_value::<AttemptOutcome>(attempt.outcome).unwrap_or(Value::Null);
-    let mut http = json!({"model": attempt.model, "class": class, "status": attempt.status});
+    let mut json = json!({"model": attempt.model, "class": class, "status": attempt.status});
     if let Some(cause) = attempt.cause {
-        http["cause"] = cause.as_str().into();
+        json["cause"] = cause.as_str().into();
     }
-    http
+    json
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub mod running;
 pub mod tls;
 mod apart;
 mod contract_tests;
+mod locking;
 pub mod id;
 pub mod steps;
 pub mod clock;

@@ -7,12 +7,13 @@
 use crate::clock::{LEFT_ALONE_MS, is_within};
 use crate::directory::{Directory, DirectoryError};
 use crate::error::Error;
+use crate::locking::lock;
 use crate::tenant::key::{ApiKey, KeyHash, KeyHasher};
 use crate::tenant::{Tenant, TenantSettings};
 use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// How long the directory's answer is as good as asking.
 const FRESH_MS: u64 = 10_000;
@@ -62,7 +63,7 @@ impl Authenticator {
         let key = key.ok_or(Error::InvalidApiKey("Send your key as `authorization: Bearer gw_live_…`."))?;
         let key = ApiKey::parse(key).ok_or(Error::InvalidApiKey("This is not an API key of this gateway."))?;
         let hash = self.hasher.hash(key.reveal());
-        let kept = self.lock().get(&hash).cloned();
+        let kept = lock(&self.kept).get(&hash).cloned();
         // Nobody is refused by what is kept: a tenant that is enabled again need not wait for it to age.
         if let Some((caller, read_at_ms)) = &kept
             && is_within(FRESH_MS, *read_at_ms, now_ms)
@@ -84,7 +85,7 @@ impl Authenticator {
     /// # Errors
     /// As [`Authenticator::authenticate`].
     pub async fn again(&self, caller: &Caller, now_ms: u64) -> Result<Caller, Error> {
-        self.lock().pop(&caller.hash);
+        lock(&self.kept).pop(&caller.hash);
         self.read(caller.hash, None, now_ms).await
     }
 
@@ -101,11 +102,11 @@ impl Authenticator {
                     is_stale: false,
                     hash,
                 };
-                self.lock().put(hash, (caller.clone(), now_ms));
+                lock(&self.kept).put(hash, (caller.clone(), now_ms));
                 admissible(caller, now_ms)
             }
             Ok(None) => {
-                self.lock().pop(&hash);
+                lock(&self.kept).pop(&hash);
                 Err(Error::InvalidApiKey("This API key is unknown or was revoked."))
             }
             Err(DirectoryError::Unavailable(why)) => {
@@ -119,10 +120,6 @@ impl Authenticator {
             }
             Err(other) => Err(Error::Internal(other.to_string())),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<KeyHash, (Caller, u64)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,6 +9,7 @@
 //! empty file where the old one was deleted.
 
 use super::{DiskFault, check_in_place};
+use crate::locking::lock;
 use redb::backends::InMemoryBackend;
 use redb::{
     CommitError, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError,
@@ -18,7 +19,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// What a probe writes: more than any change does, so that a probe that worked promises something.
 const PROBE: TableDefinition<(), &[u8]> = TableDefinition::new("probe");
@@ -368,11 +369,6 @@ impl DiskFile {
     fn may_write(&self) -> io::Result<()> {
         lock(&self.refusing).map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(code)))
     }
-}
-
-/// A panic elsewhere leaves nothing half done behind these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use crate::clock::{LEFT_ALONE_MS, is_within};
 use crate::directory::DirectoryError;
 use crate::gateway::Gateway;
+use crate::locking::lock;
 use crate::request::reply::Answer;
 use http::StatusCode;
 use serde_json::{Value, json};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 impl Gateway {
@@ -66,7 +67,7 @@ impl Gateway {
     /// The state of a directory that does not do all that it should, and why. While it does not it is tried once a
     /// second: it may have to try a write to find out, and anybody may ask us.
     async fn directory_fault(&self) -> Option<(&'static str, &'static str)> {
-        let known = || self.directory_fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || lock(&self.directory_fault);
         let now_ms = self.clock.now_ms();
         let kept = *known();
         if let Some((_, fault)) = kept.filter(|(asked_at_ms, _)| is_within(LEFT_ALONE_MS, *asked_at_ms, now_ms)) {

@@ -25,6 +25,7 @@ use crate::ledger::standing::Standing;
 use crate::ledger::{Ledger, LedgerError};
 use crate::limit::budget::Budget;
 use crate::limit::retry_budget::RetryBudget;
+use crate::locking::lock;
 use crate::provider::unknown::Unknown;
 use crate::provider::{Provider, ProviderError};
 use crate::receipt::Receipt;
@@ -36,7 +37,7 @@ use crate::telemetry::losses::LogLosses;
 use crate::telemetry::metrics::Metrics;
 use crate::tenant::key::KeyHasher;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The gateway.
 pub struct Gateway {
@@ -115,12 +116,12 @@ impl Gateway {
 
     /// Takes one retry from the budget of this process (A3).
     pub(crate) fn may_retry(&self) -> bool {
-        self.retries.lock().unwrap_or_else(PoisonError::into_inner).try_retry(self.clock.now_ms())
+        lock(&self.retries).try_retry(self.clock.now_ms())
     }
 
     /// Counts a request for the budget of retries.
     pub(crate) fn count_for_retries(&self) {
-        self.retries.lock().unwrap_or_else(PoisonError::into_inner).note_request(self.clock.now_ms());
+        lock(&self.retries).note_request(self.clock.now_ms());
     }
 
     /// Sends the store the calls that are pending for it.

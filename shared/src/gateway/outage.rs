@@ -5,12 +5,13 @@
 //! charged in full.
 
 use crate::limit::window::Window;
+use crate::locking::lock;
 use crate::money::Amounts;
 use crate::store::memory::MemoryCounters;
 use crate::store::{Admission, Settlement, Store, Ticket};
 use futures_util::future::join_all;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -50,23 +51,19 @@ struct State {
 }
 
 impl Outage {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes that a tenant's windows lack something, or, with the answer, that they are about to be charged.
     pub(crate) fn mark_unreconciled(&self, tenant: &Arc<str>) {
-        self.state().unreconciled.insert(tenant.clone());
+        lock(&self.state).unreconciled.insert(tenant.clone());
     }
 
     /// Whether a tenant's windows lack something; from now on they do not, unless it is noted again.
     pub(crate) fn take_unreconciled(&self, tenant: &str) -> bool {
-        self.state().unreconciled.remove(tenant)
+        lock(&self.state).unreconciled.remove(tenant)
     }
 
     /// Keeps a call for when the store is back.
     pub(crate) fn queue(&self, pending: Pending) {
-        let kept = &mut self.state().pending;
+        let kept = &mut lock(&self.state).pending;
         if kept.len() < PENDING_KEPT {
             kept.push(pending);
         }
@@ -74,12 +71,12 @@ impl Outage {
 
     /// What the ledger has granted this process of a window.
     pub(crate) fn granted(&self, tenant: &Arc<str>, window: Window) -> Amounts {
-        self.state().granted.get(&(tenant.clone(), window)).copied().unwrap_or_default()
+        lock(&self.state).granted.get(&(tenant.clone(), window)).copied().unwrap_or_default()
     }
 
     /// Adds to it.
     pub(crate) fn add_grant(&self, tenant: &Arc<str>, window: Window, more: Amounts, now_ms: u64) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.granted.retain(|(_, window), _| window.resets_at_ms > now_ms);
         let granted = state.granted.entry((tenant.clone(), window)).or_default();
         *granted = granted.plus(more);
@@ -88,10 +85,10 @@ impl Outage {
     /// Sends the store the pending calls of all tenants: some of them may not come to this process again before their leases
     /// end. What fails, or does not fit the time, stays pending.
     pub(crate) async fn flush_pending(&self, store: &dyn Store, now_ms: u64) {
-        if self.state().pending.is_empty() || store.is_skipped() {
+        if lock(&self.state).pending.is_empty() || store.is_skipped() {
             return;
         }
-        let mut pending = std::mem::take(&mut self.state().pending);
+        let mut pending = std::mem::take(&mut lock(&self.state).pending);
         let by = Instant::now() + FLUSHING;
         while !pending.is_empty() && Instant::now() < by {
             let rest = pending.split_off(pending.len().min(SENT_AT_ONCE));

@@ -16,11 +16,12 @@
 
 use crate::error::Error;
 use crate::limit::gcra::Rate;
+use crate::locking::lock;
 use crate::store::{Admission, RateRemaining, RateStatus};
 use crate::tenant::RateKind;
 use lru::LruCache;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// For how long a refusal is remembered at most.
 const LONGEST_MS: u64 = 1_000;
@@ -56,12 +57,12 @@ impl OverRate {
         let tokens = ask.token_rate.filter(|_| kind == RateKind::Tokens);
         let tokens = tokens.map(|rate| (rate, ask.rate_tokens.min(rate.capacity())));
         let refused = Refused { version: ask.settings_version, at_ms: now_ms, kind, retry_after_ms, tokens, rates };
-        self.lock().put(ask.tenant.clone(), refused);
+        lock(&self.kept).put(ask.tenant.clone(), refused);
     }
 
     /// Something was given back to this tenant's rates.
     pub(crate) fn forget(&self, tenant: &str) {
-        self.lock().pop(tenant);
+        lock(&self.kept).pop(tenant);
     }
 
     /// Why a request of a tenant whose settings are of this version is refused, and how its rates stand; `tokens` is what it
@@ -73,7 +74,7 @@ impl OverRate {
         tokens: Option<u64>,
         now_ms: u64,
     ) -> Option<(Error, RateStatus)> {
-        let refused = *self.lock().get(tenant)?;
+        let refused = *lock(&self.kept).get(tenant)?;
         let passed_ms = now_ms.checked_sub(refused.at_ms)?;
         let wait_ms = match refused.tokens {
             None => refused.retry_after_ms,
@@ -91,10 +92,6 @@ impl OverRate {
         };
         let rates = RateStatus { requests: later(refused.rates.requests), tokens: later(refused.rates.tokens) };
         Some((Error::RateLimited { kind: refused.kind, retry_after_ms: wait_ms - passed_ms }, rates))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<Arc<str>, Refused>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

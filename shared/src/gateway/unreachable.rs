@@ -6,11 +6,12 @@
 use crate::catalog::Model;
 use crate::clock::is_within;
 use crate::config::{Config, ProviderKind};
+use crate::locking::lock;
 use crate::provider::ProviderError;
 use crate::receipt::Cause;
 use http::Uri;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// How long after a warning the same is not logged again.
 const WARN_AGAIN_MS: u64 = 60_000;
@@ -32,7 +33,7 @@ impl Warned {
 
     /// Whether a warning is due; from then on it is not, for a minute of a clock that may be set back.
     fn is_due(&self, provider: &Arc<str>, cause: Cause, now_ms: u64) -> bool {
-        let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = lock(&self.0);
         let known = warned.get(&(provider.clone(), cause));
         let due = known.is_none_or(|warned_at_ms| !is_within(WARN_AGAIN_MS, *warned_at_ms, now_ms));
         if due {

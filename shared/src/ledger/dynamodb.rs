@@ -24,12 +24,13 @@ use crate::directory::Page;
 use crate::dynamodb::{Fault, Table, record_of};
 use crate::id::RequestId;
 use crate::limit::window::{Window, day_utc};
+use crate::locking::lock;
 use crate::money::Charged;
 use crate::receipt::Receipt;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -238,9 +239,4 @@ impl Ledger for DynamoLedger {
     async fn probe(&self) -> Result<(), LedgerError> {
         Ok(self.table.probe().await?)
     }
-}
-
-/// A panic elsewhere leaves nothing half done here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,8 @@
 
 use crate::clock::is_within;
 use crate::ledger::error::LedgerError;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::locking::lock;
+use std::sync::Mutex;
 
 /// How long after a failure, or after the last probe, the next probe may be sent.
 const PROBE_EVERY_MS: u64 = 1_000;
@@ -33,18 +34,14 @@ struct Down {
 pub(crate) struct Mark(u64);
 
 impl Standing {
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// To be taken before a write, and given back with its outcome.
     pub(crate) fn mark(&self) -> Mark {
-        Mark(self.lock().failures)
+        Mark(lock(&self.0).failures)
     }
 
     /// Notes how a write went that began at `mark`.
     pub(crate) fn note(&self, mark: Mark, written: &Result<(), LedgerError>, now_ms: u64) {
-        let mut seen = self.lock();
+        let mut seen = lock(&self.0);
         match written {
             Ok(()) if seen.failures == mark.0 => {
                 if seen.down.take().is_some() {
@@ -63,12 +60,12 @@ impl Standing {
 
     /// What is wrong with it, if it is down.
     pub(crate) fn fault(&self) -> Option<&'static str> {
-        self.lock().down.as_ref().map(|down| down.words)
+        lock(&self.0).down.as_ref().map(|down| down.words)
     }
 
     /// Whether it is down and the one who asks is to send a probe; of many who ask at once, one is.
     pub(crate) fn takes_turn(&self, now_ms: u64) -> bool {
-        let mut seen = self.lock();
+        let mut seen = lock(&self.0);
         let due = seen.down.as_mut().filter(|down| !is_within(PROBE_EVERY_MS, down.probed_at_ms, now_ms));
         due.map(|down| down.probed_at_ms = now_ms).is_some()
     }

@@ -17,11 +17,12 @@
 //! Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998, with α = 1.
 
 use crate::error::Error;
+use crate::locking::lock;
 use crate::request::events::WINDOW_BYTES;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// How often a byte that came may be in memory: as it came, in the copy that goes on, and in the texts read from it.
 pub const COPIES: usize = 3;
@@ -85,7 +86,7 @@ impl Budget {
     /// What is taken now, and the most that was at any time, in bytes.
     #[must_use]
     pub fn taken(&self) -> (usize, usize) {
-        let state = self.lock();
+        let state = lock(&self.state);
         (state.taken, state.peak)
     }
 
@@ -97,7 +98,7 @@ impl Budget {
     }
 
     fn take(&self, tenant: &Arc<str>, bytes: usize) -> Result<(), Full> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let taken = state.taken.saturating_add(bytes);
         let own = state.tenants.get(tenant).copied().unwrap_or(0).saturating_add(bytes);
         if taken > self.max_bytes || own > self.max_bytes - taken {
@@ -113,17 +114,13 @@ impl Budget {
     }
 
     fn give_back(&self, tenant: &Arc<str>, bytes: usize) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.taken = state.taken.saturating_sub(bytes);
         let Some(own) = state.tenants.get_mut(tenant) else { return };
         *own = own.saturating_sub(bytes);
         if *own == 0 {
             state.tenants.remove(tenant);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -250,7 +247,7 @@ mod tests {
         assert_eq!(budget.taken().0, 100);
         drop(half);
         assert_eq!(budget.taken(), (0, 300));
-        assert!(budget.lock().tenants.is_empty());
+        assert!(lock(&budget.state).tenants.is_empty());
     }
 
     #[test]

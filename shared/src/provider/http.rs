@@ -9,6 +9,7 @@ use super::{Call, Came, Chunk, Chunks, Fault, NotACompletion, ProviderError, Rep
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
 use crate::limit::budget::{COPIES, Room};
+use crate::locking::lock;
 use crate::receipt::{AttemptOutcome, Cause};
 use crate::wire::answer::Flaw;
 use crate::wire::openai::error::objection;
@@ -19,8 +20,8 @@ use http::{HeaderMap, HeaderValue};
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -54,7 +55,7 @@ struct Key {
 impl Key {
     /// Notes how a request ended; until when the key rests, if it is the key's doing.
     fn ended(&self, refusal: Option<&ProviderError>, request: RequestId, now_ms: u64) -> Option<u64> {
-        let mut run = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut run = lock(&self.refused);
         let rest = Some(now_ms + KEY_REST_MS);
         match refusal {
             None => {
@@ -80,7 +81,7 @@ impl Endpoint {
     }
 
     fn client(&self, connect_ms: u64) -> Result<Client, ProviderError> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = lock(&self.clients);
         if let Some(client) = clients.get(&connect_ms) {
             return Ok(client.clone());
         }

@@ -1,13 +1,14 @@
 //! A request as it came: its bytes, whose format they are in, and what the pipeline needs to know of it.
 
 use crate::error::Error;
+use crate::locking::lock;
 use crate::wire::body::Body;
 use crate::wire::conversation::Untranslatable;
 use crate::wire::facts::Facts;
 use crate::wire::format::{Format, Overrides, Written};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// A request that has been read and checked.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Request {
         if self.format == format {
             return Ok(Arc::default());
         }
-        let mut known = self.translations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.translations);
         if let Some((_, found)) = known.iter().find(|(name, _)| *name == format.name()) {
             return found.clone();
         }

@@ -1,11 +1,12 @@
 //! Remembered answers in this process's memory: least recently used first out, bounded in number and bytes, each for its
 //! time.
 
+use crate::locking::lock;
 use crate::store::{CacheKey, ResponseCache, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lru::LruCache;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// What an entry weighs beside its bytes.
 const ENTRY_BYTES: usize = 200;
@@ -30,10 +31,6 @@ impl MemoryCache {
         let inner = Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0 });
         Self { max_entries, max_bytes, max_entry_bytes, inner }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Inner {
@@ -47,7 +44,7 @@ impl Inner {
 #[async_trait]
 impl ResponseCache for MemoryCache {
     async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         match inner.entries.get(key) {
             Some((value, until_ms)) if *until_ms > now_ms => Ok(Some(value.clone())),
             Some(_) => {
@@ -63,7 +60,7 @@ impl ResponseCache for MemoryCache {
         if value.len() > self.max_entry_bytes || weight > self.max_bytes {
             return Ok(());
         }
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         inner.remove(key);
         inner.bytes += weight;
         inner.entries.put(key.clone(), (value, now_ms.saturating_add(ttl_ms)));
@@ -76,7 +73,7 @@ impl ResponseCache for MemoryCache {
     }
 
     async fn purge(&self, tenant: &str) -> Result<(), StoreError> {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         let keys: Vec<CacheKey> =
             inner.entries.iter().filter(|(key, _)| &*key.tenant == tenant).map(|(key, _)| key.clone()).collect();
         keys.iter().for_each(|key| inner.remove(key));

@@ -10,6 +10,7 @@ mod invariants;
 use crate::id::{RequestId, random_u64};
 use crate::limit::gcra::{self, Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
+use crate::locking::lock;
 use crate::money::{Amounts, Charged};
 use crate::store::{
     Admission, Counters, ExpiredHold, QuotaAsk, RateRemaining, RateStatus, Refusal, Settled, Settlement, StoreError,
@@ -18,7 +19,7 @@ use crate::store::{
 use crate::tenant::{Quota, RateKind};
 use async_trait::async_trait;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// How many settled requests a tenant is remembered by, so that a settlement sent twice is charged once. In one process
 /// a repetition follows at once; the bound keeps the memory of a busy tenant constant.
@@ -344,13 +345,8 @@ impl TenantCounters {
 }
 
 impl MemoryCounters {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, TenantCounters>> {
-        // No code under this lock can panic half-way through a change; should it, the counts are still the best there are.
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn with<T>(&self, tenant: &Arc<str>, now_ms: u64, act: impl FnOnce(&mut TenantCounters) -> T) -> T {
-        let mut tenants = self.lock();
+        let mut tenants = lock(&self.tenants);
         if !tenants.contains_key(tenant) {
             tenants.insert(tenant.clone(), TenantCounters::default());
         }
@@ -416,7 +412,7 @@ impl Counters for MemoryCounters {
     }
 
     fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold> {
-        let mut tenants = self.lock();
+        let mut tenants = lock(&self.tenants);
         let Some(counters) = tenants.get_mut(tenant) else { return Vec::new() };
         let now_ms = counters.now_ms;
         let due =
@@ -432,12 +428,12 @@ impl Counters for MemoryCounters {
     }
 
     async fn forget(&self, tenant: &str) -> Result<(), StoreError> {
-        self.lock().remove(tenant);
+        lock(&self.tenants).remove(tenant);
         Ok(())
     }
 
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError> {
-        let known = self.lock().contains_key(tenant);
+        let known = lock(&self.tenants).contains_key(tenant);
         if !known {
             return Ok(vec![None; windows.len()]);
         }

@@ -4,10 +4,11 @@ use crate::health::breaker::BreakerSettings;
 use crate::health::refusals::mark_of_tenant;
 use crate::health::score::HealthSettings;
 use crate::health::{ModelHealth, ModelState, Observation};
+use crate::locking::lock;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Health in this process's memory.
 #[derive(Debug)]
@@ -23,22 +24,18 @@ impl MemoryHealth {
     pub fn new(health: &HealthSettings, breaker: BreakerSettings) -> Self {
         Self { tau_ms: health.tau_ms, breaker, models: Mutex::default() }
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, ModelState>> {
-        self.models.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[async_trait]
 impl HealthStore for MemoryHealth {
     async fn snapshot(&self, models: &[Arc<str>], now_ms: u64) -> Result<Vec<ModelHealth>, StoreError> {
-        let known = self.lock();
+        let known = lock(&self.models);
         let unknown = ModelState::default();
         Ok(models.iter().map(|model| known.get(model).unwrap_or(&unknown).snapshot(now_ms, self.tau_ms)).collect())
     }
 
     async fn record(&self, observations: &[Observation], now_ms: u64) -> Result<(), StoreError> {
-        let mut models = self.lock();
+        let mut models = lock(&self.models);
         for observation in observations {
             if !models.contains_key(&observation.model) {
                 models.insert(observation.model.clone(), ModelState::default());
@@ -51,7 +48,7 @@ impl HealthStore for MemoryHealth {
     }
 
     async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
-        let mut models = self.lock();
+        let mut models = lock(&self.models);
         let Some(known) = models.get_mut(model) else { return Ok(false) };
         let mut state = known.clone();
         let leased = state.try_probe(mark_of_tenant(tenant), lease_ms, now_ms);

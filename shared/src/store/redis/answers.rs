@@ -6,6 +6,7 @@ use super::store::RedisStore;
 use crate::id::RequestId;
 use crate::limit::gcra::{Rate, Tat};
 use crate::limit::window::{Window, WindowKind};
+use crate::locking::lock;
 use crate::money::Amounts;
 use crate::store::{Admission, ExpiredHold, RateRemaining, RateStatus, Refusal, Settled, StoreError, Ticket, Verdict};
 use crate::tenant::{Quota, RateKind};
@@ -129,7 +130,7 @@ impl RedisStore {
         if expired.is_empty() {
             return;
         }
-        let mut kept = self.expired.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut kept = lock(&self.expired);
         for hold in expired.lines().filter_map(parse_expired) {
             let ExpiredHold { id, held, .. } = &hold;
             tracing::warn!(request = %id, tokens = held.tokens, cost_nusd = held.cost_nusd, "a hold expired and is charged in full");

@@ -13,12 +13,13 @@ use super::answers::text;
 use super::counters::fresh_cache_version;
 use super::script::Batch;
 use super::store::RedisStore;
+use crate::locking::lock;
 use crate::store::{CacheKey, ResponseCache, StoreError};
 use crate::tenant::key::hex;
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::{Cmd, Value};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Digits of the time of expiry at the beginning of a value, in Unix milliseconds.
 const EXPIRY_BYTES: usize = 15;
@@ -67,7 +68,7 @@ impl RedisStore {
 
     /// Notes the cache version of the server's answer.
     pub(super) fn learn_cache_version(&self, tenant: &Arc<str>, version: String) {
-        let mut known = self.cache_versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.cache_versions);
         if !version.is_empty() && known.get(tenant) != Some(&version) {
             known.put(tenant.clone(), version);
         }
@@ -75,7 +76,7 @@ impl RedisStore {
 
     /// The latest version of a tenant's answers that this process knows.
     pub(super) fn known_cache_version(&self, tenant: &str) -> Option<String> {
-        self.cache_versions.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
+        lock(&self.cache_versions).get(tenant).cloned()
     }
 
     async fn set_cache_version(&self, tenant: &Arc<str>, how: &str) -> Result<String, StoreError> {

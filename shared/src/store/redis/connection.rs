@@ -13,11 +13,12 @@ use super::address::Address;
 use super::link::{Link, server_error};
 use super::script::{Batch, Place};
 use crate::id::jitter;
+use crate::locking::lock;
 use crate::store::StoreError;
 use futures_util::future::join_all;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -98,10 +99,6 @@ pub(super) struct Connection {
     connecting: tokio::sync::Mutex<()>,
     failures: Mutex<Failures>,
     alarms: Alarms,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connection {

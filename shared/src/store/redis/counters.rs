@@ -26,6 +26,7 @@ use super::store::RedisStore;
 use crate::id::{RequestId, random_u64};
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
+use crate::locking::lock;
 use crate::money::{Amounts, Charged};
 use crate::store::{
     Admission, Counters, ExpiredHold, QuotaAsk, Settled, Settlement, StoreError, Ticket, Verdict, WindowUse,
@@ -219,7 +220,7 @@ impl Counters for RedisStore {
     }
 
     fn take_expired(&self, tenant: &str) -> Vec<ExpiredHold> {
-        self.expired.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(tenant).unwrap_or_default()
+        lock(&self.expired).remove(tenant).unwrap_or_default()
     }
 
     async fn acknowledge(&self, tenant: &str, expired: &[ExpiredHold], now_ms: u64) -> Result<(), StoreError> {

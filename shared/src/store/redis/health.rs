@@ -7,7 +7,6 @@
 //! to one of the fleet (A6). See ADR 20.
 
 use super::answers::unexpected;
-use super::cached_model::CachedModel;
 use super::layout::number;
 use super::model::StoredModel;
 use super::script::{Step, fit, packed};
@@ -16,12 +15,12 @@ use crate::health::breaker::BreakerSettings;
 use crate::health::refusals::mark_of_tenant;
 use crate::health::{ModelHealth, ModelState, Observation, Signal};
 use crate::id::{jitter, random_u64};
+use crate::locking::lock;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use redis::Value;
-use std::collections::HashMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// How long a model is remembered since it last failed, or at the latest 64 recordings ago.
 const MODEL_KEPT_MS: u64 = 86_400_000;
@@ -63,16 +62,12 @@ impl RedisStore {
         [&self.prefix, "m:{", model, "}"].concat()
     }
 
-    fn cached(&self) -> MutexGuard<'_, HashMap<Arc<str>, CachedModel>> {
-        self.models.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn model_state(&self, model: &Arc<str>, now_ms: u64) -> Result<ModelState, StoreError> {
-        if let Some(cached) = self.cached().get(model).filter(|cached| cached.is_fresh(now_ms)) {
+        if let Some(cached) = lock(&self.models).get(model).filter(|cached| cached.is_fresh(now_ms)) {
             return Ok(cached.state.clone());
         }
         let StoredModel { state, times_written } = self.read_model(model).await?;
-        let mut models = self.cached();
+        let mut models = lock(&self.models);
         let cached = models.entry(model.clone()).or_default();
         if !cached.is_overtaken(times_written, now_ms) {
             (cached.state, cached.read_at_ms, cached.read_at_times) = (state.clone(), now_ms, times_written);
@@ -90,7 +85,7 @@ impl RedisStore {
 
     /// What is cached of a model is read anew before it is used.
     fn forget(&self, model: &str) {
-        if let Some(cached) = self.cached().get_mut(model) {
+        if let Some(cached) = lock(&self.models).get_mut(model) {
             cached.read_at_ms = 0;
         }
     }
@@ -137,7 +132,7 @@ impl RedisStore {
                 return unclear.and_then(|other| Err(unexpected(&other)));
             }
         };
-        let mut models = self.cached();
+        let mut models = lock(&self.models);
         let cached = models.entry(model.clone()).or_default();
         cached.is_overtaken(times_written, now_ms);
         for observation in observations {

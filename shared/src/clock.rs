@@ -12,6 +12,11 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> u64;
 }
 
+/// Milliseconds in an hour.
+pub const HOUR_MS: u64 = 3_600_000;
+/// Milliseconds in a day; Unix time has no leap seconds.
+pub const DAY_MS: u64 = 24 * HOUR_MS;
+
 /// For how long what failed to answer is not called again, where one can do without.
 pub(crate) const LEFT_ALONE_MS: u64 = 1_000;
 

@@ -211,7 +211,7 @@ impl Table {
         // One more than is wanted: the first may be the cursor's own, which is not kept.
         let each = |item: Item| {
             found.extend(Some(item).filter(&keep));
-            if found.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            Ok(if found.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         self.visit(span, limit.saturating_add(1), each).await?;
         Ok(found)
@@ -222,7 +222,7 @@ impl Table {
         &self,
         span: Span<'_>,
         at_once: usize,
-        mut each: impl FnMut(Item) -> ControlFlow<()>,
+        mut each: impl FnMut(Item) -> Result<ControlFlow<()>, Fault>,
     ) -> Result<(), Fault> {
         if span.from > span.to {
             return Ok(());
@@ -244,8 +244,10 @@ impl Table {
                 .send()
                 .await
                 .map_err(sdk_fault)?;
-            if page.items.into_iter().flatten().try_for_each(&mut each).is_break() {
-                return Ok(());
+            for item in page.items.into_iter().flatten() {
+                if each(item)?.is_break() {
+                    return Ok(());
+                }
             }
             after = page.last_evaluated_key;
             if after.is_none() {

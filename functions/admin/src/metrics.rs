@@ -8,6 +8,7 @@ use crate::ask::Params;
 use crate::guard::{Outcome, reply};
 use crate::quota::DEGRADED;
 use axum::extract::State;
+use gateway_core::clock::{DAY_MS, HOUR_MS};
 use gateway_core::error::Error;
 use gateway_core::ledger::{Calls, Figures, Period};
 use gateway_core::limit::window::beginning_of;
@@ -15,8 +16,6 @@ use gateway_core::telemetry::metrics::of_fleet;
 use http::StatusCode;
 use std::sync::Arc;
 
-const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
 /// The maximum number of steps, and of days of a period.
 const MAX_STEPS: u64 = 1000;
 /// Models beside the catalog's that are listed by name; the calls of further ones are those of `…`.

@@ -148,12 +148,8 @@ fn cut(sums: BTreeMap<[Arc<str>; 3], UsageRow>, cursor: Option<&str>, limit: Opt
         let mut parts = cursor.splitn(3, '/').map(Arc::<str>::from);
         [(); 3].map(|()| parts.next().unwrap_or_default())
     });
-    let mut rows =
-        sums.into_iter().filter(|(group, _)| seen.as_ref().is_none_or(|seen| group > seen)).map(|(_, row)| row);
-    let data: Vec<UsageRow> = rows.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
-    let more = rows.next().is_some();
-    let next = data.last().filter(|_| more).map(|row| format!("{}/{}/{}", row.day, row.tenant, row.model));
-    Page { data, next }
+    let rows = sums.into_iter().filter(|(group, _)| seen.as_ref().is_none_or(|seen| group > seen));
+    Page::cut(rows.map(|(_, row)| row), limit.unwrap_or(usize::MAX), UsageRow::cursor)
 }
 
 /// A row as it is shown, with these columns only.

@@ -329,11 +329,8 @@ impl DynamoDirectory {
         let place = |item: &Item| text_of(item, "sk").map(str::to_owned);
         let is_after = |item: &Item| place(item).is_ok_and(|place| Some(&*place) != cursor);
         let items = self.table.query(span, limit.saturating_add(1), is_after).await?;
-        let more = items.len() > limit;
-        let rows = items.into_iter().take(limit).map(|item| Ok((place(&item)?, item)));
-        let data = rows.collect::<Result<Vec<_>, Fault>>()?;
-        let next = data.last().filter(|_| more).map(|(place, _)| place.clone());
-        Ok(Page { data, next })
+        let rows = items.into_iter().map(|item| Ok((place(&item)?, item))).collect::<Result<Vec<_>, Fault>>()?;
+        Ok(Page::cut(rows, limit, |(place, _)| place.clone()))
     }
 }
 

@@ -291,11 +291,8 @@ fn page<T>(
     name: impl Fn(&T) -> String,
 ) -> Result<Page<T>, DirectoryError> {
     let limit = limit.max(1);
-    let mut data = rows.take(limit.saturating_add(1)).collect::<Result<Vec<T>, _>>()?;
-    let more = data.len() > limit;
-    data.truncate(limit);
-    let next = data.last().filter(|_| more).map(name);
-    Ok(Page { data, next })
+    let rows = rows.take(limit.saturating_add(1)).collect::<Result<Vec<T>, _>>()?;
+    Ok(Page::cut(rows, limit, name))
 }
 
 fn json(record: &impl Serialize) -> Result<Vec<u8>, DirectoryError> {

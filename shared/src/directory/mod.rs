@@ -75,6 +75,17 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+impl<T> Page<T> {
+    /// The first `limit` of `rows`, which has one more where there is a next page; `cursor` is what a row is found by.
+    #[must_use]
+    pub fn cut(rows: impl IntoIterator<Item = T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {
+        let mut rows = rows.into_iter();
+        let data: Vec<T> = rows.by_ref().take(limit).collect();
+        let next = rows.next().and_then(|_| data.last().map(cursor));
+        Self { data, next }
+    }
+}
+
 /// One entry of the append-only audit log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {

@@ -78,8 +78,7 @@ type Shared = Arc<dyn Ledger>;
 
 /// 2025-11-22 00:00:00 UTC.
 pub const MIDNIGHT_MS: u64 = 1_763_769_600_000;
-pub const HOUR_MS: u64 = 3_600_000;
-pub const DAY_MS: u64 = 24 * HOUR_MS;
+pub use crate::clock::{DAY_MS, HOUR_MS};
 /// What the receipt of [`receipt`] counts.
 pub const ONE: Amounts = Amounts { requests: 1, tokens: 21, cost_nusd: 14_790 };
 

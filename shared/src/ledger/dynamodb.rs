@@ -20,6 +20,7 @@ mod usage;
 
 use self::receipts::{SHARDS, changes, charged, list_day, receipt_key, totals_key};
 use super::{Erased, Figures, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid};
+use crate::clock::DAY_MS;
 use crate::directory::Page;
 use crate::dynamodb::{Fault, Table, record_of};
 use crate::id::RequestId;
@@ -34,7 +35,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::timeout;
 
-const DAY_MS: u64 = 86_400_000;
 /// For how long a receipt can be read. DynamoDB deletes it a day later, or two.
 const KEEP_RECEIPTS_MS: u64 = 30 * DAY_MS;
 /// For how long rows are kept, hour by hour.

@@ -65,6 +65,12 @@ impl UsageRow {
             cost_nusd: counts.cost_nusd,
         }
     }
+
+    /// The cursor of the page that begins after this row.
+    #[must_use]
+    pub fn cursor(&self) -> String {
+        format!("{}/{}/{}", self.day, self.tenant, self.model)
+    }
 }
 
 /// A query for usage rows.
@@ -78,6 +84,13 @@ pub struct UsageQuery {
     pub tenant: Option<String>,
     /// Only this model.
     pub model: Option<String>,
+}
+
+impl UsageQuery {
+    /// Whether the rows of this tenant's uid and of this model are among them.
+    pub(crate) fn is_of(&self, tenant: &str, model: &str) -> bool {
+        self.tenant.as_deref().is_none_or(|of| of == tenant) && self.model.as_deref().is_none_or(|of| of == model)
+    }
 }
 
 /// Which tenants are meant, by their uids.

@@ -8,10 +8,8 @@
 //! Serves M1 and M5: the key names all of a tenant's window, in the store and in the ledger.
 //! Calendar arithmetic is written out because a month and a date are all that is needed of a date library.
 
+use crate::clock::DAY_MS;
 use serde::{Deserialize, Serialize};
-
-/// Milliseconds in a day; Unix time has no leap seconds.
-const DAY_MS: u64 = 86_400_000;
 
 /// How a window is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,7 +134,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HOUR_MS: u64 = 3_600_000;
+    use crate::clock::HOUR_MS;
     /// 2025-11-22 00:00:00 UTC.
     const MIDNIGHT: u64 = 1_763_769_600_000;
 

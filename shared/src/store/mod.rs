@@ -19,8 +19,8 @@ pub mod ticket;
 
 use crate::health::{ModelHealth, Observation};
 use crate::id::RequestId;
-use crate::limit::gcra::Rate;
-use crate::limit::window::Window;
+use crate::limit::gcra::{Rate, Tat};
+use crate::limit::window::{Window, WindowKind};
 use crate::money::{Amounts, Charged};
 use crate::tenant::{Quota, RateKind};
 use async_trait::async_trait;
@@ -39,6 +39,21 @@ pub struct QuotaAsk {
     pub tokens: Option<u64>,
     /// Nano-US-dollar.
     pub cost_nusd: Option<u64>,
+}
+
+impl QuotaAsk {
+    /// The first limit that `more` would exceed, where so much is used and held already; what is not taken exceeds none.
+    pub(crate) fn exceeded(&self, WindowUse { used, held }: WindowUse, more: Amounts) -> Option<Quota> {
+        let would = used.plus(held).plus(more);
+        let over = |limit: Option<u64>, would: u64, more: u64| more > 0 && limit.is_some_and(|limit| would > limit);
+        let cost = if self.window.kind == WindowKind::Month { Quota::MonthlyCost } else { Quota::DailyCost };
+        let limits = [
+            (Quota::DailyRequests, over(self.requests, would.requests, more.requests)),
+            (Quota::DailyTokens, over(self.tokens, would.tokens, more.tokens)),
+            (cost, over(self.cost_nusd, would.cost_nusd, more.cost_nusd)),
+        ];
+        limits.into_iter().find_map(|(quota, is_over)| is_over.then_some(quota))
+    }
 }
 
 /// What a request asks before anything is dispatched.
@@ -86,6 +101,20 @@ pub struct RateStatus {
     pub requests: Option<RateRemaining>,
     /// Tokens per minute.
     pub tokens: Option<RateRemaining>,
+}
+
+impl RateStatus {
+    /// The rates of an admission, from their states.
+    pub(crate) fn of(ask: &Admission, requests: Tat, tokens: Tat, now_ms: u64) -> Self {
+        let of = |rate: Rate, tat: Tat| {
+            let (remaining, reset_ms) = (rate.remaining(tat, now_ms), rate.reset_ms(tat, now_ms));
+            RateRemaining { limit: rate.limit(), remaining, reset_ms }
+        };
+        Self {
+            requests: ask.request_rate.map(|rate| of(rate, requests)),
+            tokens: ask.token_rate.map(|rate| of(rate, tokens)),
+        }
+    }
 }
 
 /// Why an admission was refused. Nothing was taken.

@@ -9,14 +9,13 @@
 //! They stand once, in the row's key: requests that went another way count in another row of the same hour, still one row
 //! each. As many are named as fit whatever is counted; the calls of the rest are those of `…`.
 
+use crate::clock::HOUR_MS;
 use crate::dynamodb::{Item, wide_number_of};
 use crate::ledger::spread::{LATENCY, OVERHEAD, Scale, Spread};
 use crate::ledger::{Calls, Counts, Tally};
 use crate::receipt::Receipt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-const HOUR_MS: u64 = 3_600_000;
 
 /// What a row takes at most.
 const ROW_BYTES: usize = 1024;

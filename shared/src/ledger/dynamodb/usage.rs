@@ -2,6 +2,7 @@
 
 use super::receipts::{DAYS, SHARDS, usage_partition};
 use super::row::{Place, tally};
+use crate::clock::{DAY_MS, HOUR_MS};
 use crate::directory::Page;
 use crate::dynamodb::{Fault, Item, Span, Table, text_of};
 use crate::ledger::{Counts, Figures, Period, UsageQuery, UsageRow};
@@ -11,7 +12,6 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-const HOUR_MS: u64 = 3_600_000;
 /// How many days are read at once where all are wanted.
 const DAYS_AT_ONCE: usize = 4;
 
@@ -37,10 +37,7 @@ pub(super) async fn page(
             break;
         }
     }
-    let more = data.len() > limit;
-    data.truncate(limit);
-    let next = data.last().filter(|_| more).map(|row| format!("{}/{}/{}", row.day, row.tenant, row.model));
-    Ok(Page { data, next })
+    Ok(Page::cut(data, limit, UsageRow::cursor))
 }
 
 /// What the rows of a period add up to.
@@ -62,22 +59,18 @@ async fn days(table: &Table, from: &str, to: &str) -> Result<Vec<String>, Fault>
 
 /// What one part of a day adds to the figures of a period.
 async fn figures_of(table: &Table, day: &str, shard: u64, period: &Period) -> Result<Figures, Fault> {
-    let (mut figures, mut fault) = (Figures::default(), None);
+    let mut figures = Figures::default();
     let day_ms = beginning_of(day).ok_or_else(|| Fault(format!("{day} is listed as a day that has usage")))?;
     let each = |item: Item| {
-        match place_of(&item) {
-            Ok(place) => {
-                let at_ms = day_ms + place.hour.map_or(0, u64::from) * HOUR_MS;
-                if period.has(at_ms, at_ms + HOUR_MS * if place.hour.is_some() { 1 } else { 24 }) {
-                    figures.add(period, at_ms, &place.tenant, &tally(&place, &item));
-                }
-            }
-            Err(error) => fault = Some(error),
+        let place = place_of(&item)?;
+        let at_ms = day_ms + place.hour.map_or(0, u64::from) * HOUR_MS;
+        if period.has(at_ms, at_ms + if place.hour.is_some() { HOUR_MS } else { DAY_MS }) {
+            figures.add(period, at_ms, &place.tenant, &tally(&place, &item));
         }
-        if fault.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        Ok(ControlFlow::Continue(()))
     };
     table.visit(Span::all(&usage_partition(day, shard)), usize::MAX, each).await?;
-    fault.map_or(Ok(figures), Err)
+    Ok(figures)
 }
 
 /// The first `count` rows of a day of the query, from after one.
@@ -114,32 +107,24 @@ async fn part_of(
     let after_key = after.map(|(tenant, model)| format!("{tenant}#{model}")).unwrap_or_default();
     let pk = usage_partition(day, shard);
     let span = Span { pk: &pk, from: after_key.as_str().max(&first), to: &to, newest_first: false };
-    let (mut rows, mut fault) = (BTreeMap::<Names, Counts>::new(), None);
+    let mut rows = BTreeMap::<Names, Counts>::new();
     let each = |item: Item| {
-        match place_of(&item) {
-            Ok(place) => {
-                let counts = tally(&place, &item).counts;
-                let names = (place.tenant, place.model);
-                let is_asked_for =
-                    Some(&names) != after && query.model.as_deref().is_none_or(|asked| asked == &*names.1);
-                // All hours of a row stand together, so that with the first one of another row those before are whole.
-                if is_asked_for && rows.len() == count && !rows.contains_key(&names) {
-                    return ControlFlow::Break(());
-                }
-                if is_asked_for {
-                    let sum = rows.entry(names).or_default();
-                    *sum = sum.plus(counts);
-                }
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                fault = Some(error);
-                ControlFlow::Break(())
-            }
+        let place = place_of(&item)?;
+        let counts = tally(&place, &item).counts;
+        let names = (place.tenant, place.model);
+        if Some(&names) == after || !query.is_of(&names.0, &names.1) {
+            return Ok(ControlFlow::Continue(()));
         }
+        // All hours of a row stand together, so that with the first one of another row those before are whole.
+        if rows.len() == count && !rows.contains_key(&names) {
+            return Ok(ControlFlow::Break(()));
+        }
+        let sum = rows.entry(names).or_default();
+        *sum = sum.plus(counts);
+        Ok(ControlFlow::Continue(()))
     };
     table.visit(span, count.saturating_mul(24).saturating_add(1), each).await?;
-    fault.map_or(Ok(rows), Err)
+    Ok(rows)
 }
 
 /// Which row an item is.

@@ -8,6 +8,7 @@
 //! Hours are kept for eight days and then added up to days: for ever they would be most of the memory and of every
 //! checkpoint.
 
+use crate::clock::{DAY_MS, HOUR_MS};
 use crate::directory::Page;
 use crate::ledger::{Counts, Figures, Period, Tally, UsageQuery, UsageRow, WhoseUid};
 use crate::limit::window::{Window, beginning_of, day_utc};
@@ -18,8 +19,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
 /// For how long a window's totals are kept after its end; nothing asks for them then.
 const KEEP_WINDOWS_MS: u64 = 40 * DAY_MS;
 /// For how long hours are kept apart.
@@ -184,10 +183,6 @@ impl Rows {
     /// Those of the query, in order, at most `limit` and at least one, from after `cursor`.
     pub(super) fn page(&self, query: &UsageQuery, cursor: Option<&str>, limit: usize) -> Page<UsageRow> {
         let start = start_of(query, cursor);
-        let is_asked_for = |(_, tenant, model, _): &RowKey| {
-            query.tenant.as_deref().is_none_or(|asked| asked == &**tenant)
-                && query.model.as_deref().is_none_or(|asked| asked == &**model)
-        };
         let limit = limit.max(1);
         // The first rows of the union are among the first of either part; one more shows whether there is a next page.
         let mut rows = BTreeMap::<[&Arc<str>; 3], Counts>::new();
@@ -197,7 +192,7 @@ impl Rows {
             let found = part
                 .range((start.clone(), Bound::Unbounded))
                 .take_while(|((day, ..), _)| query.to.as_deref().is_none_or(|to| &**day <= to))
-                .filter(|(key, _)| is_asked_for(key));
+                .filter(|((_, tenant, model, _), _)| query.is_of(tenant, model));
             for ((day, tenant, model, _), tally) in found {
                 let key = [day, tenant, model];
                 if seen.replace(key) != Some(key) {
@@ -210,13 +205,10 @@ impl Rows {
                 *sum = sum.plus(tally.counts);
             }
         }
-        let more = rows.len() > limit;
         let row = |([day, tenant, model], counts): ([&Arc<str>; 3], Counts)| {
             UsageRow::of(day, tenant.clone(), model.clone(), counts)
         };
-        let data: Vec<_> = rows.into_iter().take(limit).map(row).collect();
-        let next = data.last().filter(|_| more).map(|row| format!("{}/{}/{}", row.day, row.tenant, row.model));
-        Page { data, next }
+        Page::cut(rows.into_iter().map(row), limit, UsageRow::cursor)
     }
 
     /// What those of a period add up to.

@@ -62,14 +62,7 @@ impl Left {
 
     /// Whether `more` would pass; a window that the store has lost refuses nothing.
     fn fits(&self, more: Amounts) -> bool {
-        self.0.iter().all(|(quota, taken)| {
-            let WindowUse { used, held } = taken.unwrap_or_default();
-            let would = used.plus(held).plus(more);
-            let fits = |limit: Option<u64>, would, more| more == 0 || limit.is_none_or(|limit| would <= limit);
-            fits(quota.requests, would.requests, more.requests)
-                && fits(quota.tokens, would.tokens, more.tokens)
-                && fits(quota.cost_nusd, would.cost_nusd, more.cost_nusd)
-        })
+        self.0.iter().all(|(quota, taken)| quota.exceeded(taken.unwrap_or_default(), more).is_none())
     }
 }
 

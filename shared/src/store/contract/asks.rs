@@ -9,7 +9,7 @@ use crate::store::{Admission, Counters, QuotaAsk, RateStatus, Refusal, Settlemen
 use crate::tenant::Quota;
 use std::sync::Arc;
 
-pub(super) const DAY_MS: u64 = 86_400_000;
+pub(super) use crate::clock::DAY_MS;
 pub(super) const VERSION: u64 = 7;
 pub(super) const ZERO: Amounts = Amounts { requests: 0, tokens: 0, cost_nusd: 0 };
 /// What [`ask`] holds.

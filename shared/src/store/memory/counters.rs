@@ -13,10 +13,10 @@ use crate::limit::window::{Window, WindowKind};
 use crate::locking::lock;
 use crate::money::{Amounts, Charged};
 use crate::store::{
-    Admission, Counters, ExpiredHold, QuotaAsk, RateRemaining, RateStatus, Refusal, Settled, Settlement, StoreError,
-    Ticket, Verdict, WindowUse,
+    Admission, Counters, ExpiredHold, QuotaAsk, RateStatus, Refusal, Settled, Settlement, StoreError, Ticket, Verdict,
+    WindowUse,
 };
-use crate::tenant::{Quota, RateKind};
+use crate::tenant::RateKind;
 use async_trait::async_trait;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -123,17 +123,7 @@ impl TenantCounters {
     }
 
     fn rates(&self, ask: &Admission, now_ms: u64) -> RateStatus {
-        let stand = |rate: Option<Rate>, tat: Tat| {
-            rate.map(|rate| RateRemaining {
-                limit: rate.limit(),
-                remaining: rate.remaining(tat, now_ms),
-                reset_ms: rate.reset_ms(tat, now_ms),
-            })
-        };
-        RateStatus {
-            requests: stand(ask.request_rate, self.request_tat),
-            tokens: stand(ask.token_rate, self.token_tat),
-        }
+        RateStatus::of(ask, self.request_tat, self.token_tat, now_ms)
     }
 
     fn window_use(&self, window: &Window) -> WindowUse {
@@ -143,19 +133,7 @@ impl TenantCounters {
     /// The first quota that has less left than `more`.
     fn exhausted(&self, quotas: &[QuotaAsk], more: Amounts) -> Option<Refusal> {
         quotas.iter().find_map(|ask| {
-            let WindowUse { used, held } = self.window_use(&ask.window);
-            let would = used.plus(held).plus(more);
-            let over = |limit: Option<u64>, would: u64, more: u64| more > 0 && limit.is_some_and(|limit| would > limit);
-            let cost = if ask.window.kind == WindowKind::Month { Quota::MonthlyCost } else { Quota::DailyCost };
-            let quota = if over(ask.requests, would.requests, more.requests) {
-                Quota::DailyRequests
-            } else if over(ask.tokens, would.tokens, more.tokens) {
-                Quota::DailyTokens
-            } else if over(ask.cost_nusd, would.cost_nusd, more.cost_nusd) {
-                cost
-            } else {
-                return None;
-            };
+            let quota = ask.exceeded(self.window_use(&ask.window), more)?;
             Some(Refusal::Quota { quota, resets_at_ms: ask.window.resets_at_ms })
         })
     }

@@ -4,11 +4,11 @@ use super::layout::{Answer, Layout, Units, verdict};
 use super::script::whole;
 use super::store::RedisStore;
 use crate::id::RequestId;
-use crate::limit::gcra::{Rate, Tat};
+use crate::limit::gcra::Tat;
 use crate::limit::window::{Window, WindowKind};
 use crate::locking::lock;
 use crate::money::Amounts;
-use crate::store::{Admission, ExpiredHold, RateRemaining, RateStatus, Refusal, Settled, StoreError, Ticket, Verdict};
+use crate::store::{Admission, ExpiredHold, RateStatus, Refusal, Settled, StoreError, Ticket, Verdict};
 use crate::tenant::{Quota, RateKind};
 use redis::Value;
 
@@ -87,7 +87,9 @@ impl RedisStore {
             let answer = Answer::read(packed)?;
             let (cache_version, expired) = split_expired(std::str::from_utf8(rest).ok()?);
             self.keep_expired(&ask.tenant, expired);
-            let rates = rate_status_of(ask, &answer, now_ms);
+            let tat = |ms, ticks| Tat { ms: whole(ms), ticks: whole(ticks) };
+            let requests = tat(answer.request_ms, answer.request_ticks);
+            let rates = RateStatus::of(ask, requests, tat(answer.token_ms, answer.token_ticks), now_ms);
             let refused = |refusal| Verdict::Refused { refusal, rates };
             let (which, windows) = (whole(answer.which), whole(answer.windows));
             let (wait_ms, incarnation) = (whole(answer.wait_ms), whole(answer.incarnation));
@@ -139,20 +141,6 @@ impl RedisStore {
                 known.push(hold);
             }
         }
-    }
-}
-
-/// Where the rates of a tenant stand, from their states.
-fn rate_status_of(ask: &Admission, answer: &Answer, now_ms: u64) -> RateStatus {
-    let &Answer { request_ms, request_ticks, token_ms, token_ticks, .. } = answer;
-    let stand = |rate: Rate, ms, ticks| {
-        let tat = Tat { ms: whole(ms), ticks: whole(ticks) };
-        let (remaining, reset_ms) = (rate.remaining(tat, now_ms), rate.reset_ms(tat, now_ms));
-        RateRemaining { limit: rate.limit(), remaining, reset_ms }
-    };
-    RateStatus {
-        requests: ask.request_rate.map(|rate| stand(rate, request_ms, request_ticks)),
-        tokens: ask.token_rate.map(|rate| stand(rate, token_ms, token_ticks)),
     }
 }
 

@@ -23,6 +23,7 @@ use super::answers::{list, settled, split_expired, text, unexpected};
 use super::layout::{self, Ask, Ending, Layout, MOST, RateLimit, Units, limit, mode, number};
 use super::script::{Batch, Step};
 use super::store::RedisStore;
+use crate::clock::DAY_MS;
 use crate::id::{RequestId, random_u64};
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
@@ -41,7 +42,6 @@ const KEPT_AFTER_MS: u64 = 8 * DAY_MS;
 const TOMBSTONE_AFTER_LEASE_MS: u64 = 60_000;
 /// … and that of an expired hold, whose process may only be frozen, this long.
 const EXPIRED_TOMBSTONE_MS: u64 = DAY_MS;
-const DAY_MS: u64 = 86_400_000;
 
 /// How an admission learns whether a remembered answer serves the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

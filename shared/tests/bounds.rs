@@ -10,7 +10,8 @@ use gateway_core::steps;
 use gateway_core::tenant::{TenantRecord, TenantSettings};
 use gateway_core::wire::answer::Flaw;
 use gateway_core::wire::openai::CHAT;
-use gateway_core::wire::openai::answer::{Answers, chunk, completion};
+use gateway_core::wire::openai::answer::{Answers, as_stream, chunk, completion};
+use gateway_core::wire::openai::gather::gathered;
 use gateway_core::wire::openai::writer::ChatWriter;
 use gateway_core::wire::request::Request;
 use gateway_core::wire::schema::{MAX_STEPS, Schema};
@@ -157,7 +158,11 @@ fn a_stream_has_no_more_answers_than_were_asked_for_however_they_are_numbered() 
 #[test]
 fn an_answer_costs_what_its_bytes_cost() {
     let token = r#"{"token":"a","logprob":-0.5}"#;
-    let shapes: [(&str, Around, &str); 3] = [
+    let content: Around = |list| format!(r#""message":{{"content":{list}}}"#);
+    let shapes: [(&str, Around, &str); 6] = [
+        ("texts and what nobody knows", content, r#""a",5"#),
+        ("thoughts", content, r#"{"thinking":"x"}"#),
+        ("thoughts of thoughts", |list| format!(r#""message":{{"content":[{{"thinking":{list}}}]}}"#), r#""x""#),
         ("logprobs", |list| format!(r#""logprobs":{{"content":{list}}}"#), token),
         ("tool calls", |list| format!(r#""message":{{"tool_calls":{list}}}"#), "{}"),
         ("text", |list| format!(r#""message":{{"content":"{}"}}"#, "\\u0061".repeat(list.len())), "0"),
@@ -183,6 +188,37 @@ fn feed(wire: &Bytes, size: usize) -> Vec<Bytes> {
         }
     }
     events
+}
+
+#[test]
+fn an_answer_in_another_form_than_was_asked_for_costs_what_its_bytes_cost() {
+    let call = r#"{"function":{"name":"f"}}"#;
+    let message =
+        |list: &str| format!(r#"{{"choices":[{{"finish_reason":"stop","message":{{"tool_calls":{list}}}}}]}}"#);
+    let cost = no_more_than_doubles(
+        "as a stream",
+        |size| message(&list(call, size)).into(),
+        |whole| {
+            assert_eq!(as_stream(whole.clone(), 1).unwrap().len(), 1);
+        },
+    );
+    assert!(cost.peak_bytes <= 4 * cost.input_bytes + 65_536, "{cost:?}");
+    let event = r#"data: {"choices":[{"delta":{"content":"x"}}]}"#;
+    let end = r#"data: {"choices":[{"finish_reason":"stop"}]}"#;
+    let cost = no_more_than_doubles(
+        "as a whole answer",
+        |size| format!("{}{end}", format!("{event}\n\n").repeat(size / event.len())).into(),
+        |stream| assert_eq!(gathered(stream.clone(), 1, 1.0).unwrap().pieces.len(), 2),
+    );
+    assert!(cost.peak_bytes <= 4 * cost.input_bytes + 65_536, "{cost:?}");
+    // What cannot be mended is given up in one look.
+    no_more_than_doubles(
+        "nearly JSON",
+        |size| format!("{{\"a\":[{}", "NaN,".repeat(size / 4)).into(),
+        |nearly| {
+            assert!(completion(nearly.clone(), 1, 0.0).is_err());
+        },
+    );
 }
 
 #[test]

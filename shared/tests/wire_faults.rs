@@ -91,6 +91,15 @@ async fn a_stream_that_is_broken_ends_with_an_error_and_is_not_remembered() {
     assert_eq!(rig.counted().await, rig.totals().await);
 }
 
+#[tokio::test]
+async fn the_receipt_of_a_failed_stream_says_the_providers_status() {
+    for (model, status) in [("cut-40", 200), ("reset-mid-40", 200), ("malformed-40", 200), ("status-503", 503)] {
+        let rig = with_models(&[model]).await;
+        let got = rig.chat(streamed(&name_of(model))).await;
+        assert_eq!(rig.receipt(&got).await["attempts"][0]["status"], status, "{model}");
+    }
+}
+
 /// A provider whose streams bring these events and then say that they are over, as if all were well.
 struct SaysItIsDone(&'static [&'static str]);
 

@@ -16,28 +16,38 @@ const MAX_FIELDS: usize = 1024;
 
 /// The answer without its usage, as one event.
 pub(super) fn as_event(body: &[u8]) -> Option<Bytes> {
+    let mut out = String::with_capacity(body.len() + 64);
     let fields = top(body)?;
-    let rewritten = fields.iter().filter(|(name, _)| name != "usage").map(|(name, value)| {
-        let value = match &**name {
-            "object" => CHUNK.to_owned(),
-            "choices" => list(value, |_, choice| object(choice, "message", "delta", delta)),
-            _ => value.get().to_owned(),
-        };
-        (&**name, value)
+    write_fields(&mut out, fields.iter().filter(|(name, _)| name != "usage"), |out, name, value| match name {
+        "object" => write(out, name, CHUNK),
+        "choices" => {
+            write(out, name, "");
+            write_items(out, value, |out, _, choice| {
+                write_object(out, choice, |out, name, value| match name {
+                    "message" => {
+                        write(out, "delta", "");
+                        write_delta(out, value);
+                    }
+                    _ => write(out, name, value.get()),
+                });
+            });
+        }
+        _ => write(out, name, value.get()),
     });
-    Some(written(rewritten).into())
+    Some(out.into())
 }
 
 /// The answer's usage alone, as the last event of a stream tells it; none if it tells none.
 pub(super) fn as_usage_event(body: &[u8]) -> Option<Bytes> {
     let fields = top(body)?;
     fields.iter().find(|(name, value)| name == "usage" && value.get() != "null")?;
-    let rewritten = fields.iter().map(|(name, value)| match &**name {
-        "object" => (&**name, CHUNK.to_owned()),
-        "choices" => (&**name, "[]".to_owned()),
-        name => (name, value.get().to_owned()),
+    let mut out = String::new();
+    write_fields(&mut out, fields.iter(), |out, name, value| match name {
+        "object" => write(out, name, CHUNK),
+        "choices" => write(out, name, "[]"),
+        _ => write(out, name, value.get()),
     });
-    Some(written(rewritten).into())
+    Some(out.into())
 }
 
 /// What an event of a stream calls itself, as JSON.
@@ -47,42 +57,70 @@ fn top(body: &[u8]) -> Option<Fields<'_>> {
     fields(std::str::from_utf8(body).ok()?, MAX_FIELDS).ok()
 }
 
-/// A message as a delta.
-fn delta(message: &RawValue) -> String {
-    object(message, "tool_calls", "tool_calls", |calls| {
-        list(calls, |number, call| match fields(call.get(), MAX_FIELDS) {
+/// Writes a message as a delta, whose calls of tools are numbered.
+fn write_delta(out: &mut String, message: &RawValue) {
+    write_object(out, message, |out, name, value| {
+        if name != "tool_calls" {
+            return write(out, name, value.get());
+        }
+        write(out, name, "");
+        write_items(out, value, |out, place, call| match fields(call.get(), MAX_FIELDS) {
             Ok(fields) if !fields.iter().any(|(name, _)| name == "index") => {
-                let number = std::iter::once(("index", number.to_string()));
-                written(number.chain(fields.iter().map(|(name, value)| (&**name, value.get().to_owned()))))
+                out.push('{');
+                write(out, "index", &place.to_string());
+                fields.iter().for_each(|(name, value)| {
+                    out.push(',');
+                    write(out, name, value.get());
+                });
+                out.push('}');
             }
-            _ => call.get().to_owned(),
-        })
-    })
+            _ => out.push_str(call.get()),
+        });
+    });
 }
 
-/// An object with one field renamed and its value written anew; anything else as it is.
-fn object(json: &RawValue, from: &str, to: &str, value: impl Fn(&RawValue) -> String) -> String {
-    let Ok(fields) = fields(json.get(), MAX_FIELDS) else { return json.get().to_owned() };
-    written(fields.iter().map(|(name, old)| match &**name == from {
-        true => (to, value(old)),
-        false => (&**name, old.get().to_owned()),
-    }))
+/// Writes a field's name, and its value if that is JSON already.
+fn write(out: &mut String, name: &str, value: &str) {
+    out.push_str(&Value::from(name).to_string());
+    out.push(':');
+    out.push_str(value);
 }
 
-/// A list with each item written anew; anything else as it is.
-fn list(json: &RawValue, item: impl Fn(usize, &RawValue) -> String) -> String {
-    let mut out = String::from("[");
-    let whole: Result<usize, Stopped<()>> = items(json.get(), |place, value| {
+/// Writes an object, each of whose fields `field` writes.
+fn write_fields<'f>(
+    out: &mut String,
+    fields: impl Iterator<Item = &'f (Cow<'f, str>, &'f RawValue)>,
+    mut field: impl FnMut(&mut String, &str, &RawValue),
+) {
+    out.push('{');
+    for (place, (name, value)) in fields.enumerate() {
         out.push_str(if place == 0 { "" } else { "," });
-        out.push_str(&item(place, value));
+        field(out, name, value);
+    }
+    out.push('}');
+}
+
+/// Writes an object, each of whose fields `field` writes; anything else as it is.
+fn write_object(out: &mut String, json: &RawValue, field: impl FnMut(&mut String, &str, &RawValue)) {
+    match fields(json.get(), MAX_FIELDS) {
+        Ok(fields) => write_fields(out, fields.iter(), field),
+        Err(_) => out.push_str(json.get()),
+    }
+}
+
+/// Writes a list, each of whose items `item` writes; anything else as it is.
+fn write_items(out: &mut String, json: &RawValue, mut item: impl FnMut(&mut String, usize, &RawValue)) {
+    if !json.get().starts_with('[') {
+        return out.push_str(json.get());
+    }
+    out.push('[');
+    // It was read as JSON before, and no item is refused.
+    let _: Result<usize, Stopped<()>> = items(json.get(), |place, value| {
+        out.push_str(if place == 0 { "" } else { "," });
+        item(out, place, value);
         Ok(())
     });
-    if whole.is_ok() { out + "]" } else { json.get().to_owned() }
-}
-
-fn written<'n>(fields: impl Iterator<Item = (&'n str, String)>) -> String {
-    let fields: Vec<String> = fields.map(|(name, value)| format!("{}:{value}", Value::from(name))).collect();
-    format!("{{{}}}", fields.join(","))
+    out.push(']');
 }
 
 /// What nearly is JSON, as JSON; none if nothing can be mended.

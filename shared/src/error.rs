@@ -108,6 +108,8 @@ pub enum Error {
     AllCandidatesFailed {
         /// Every attempt, in order.
         attempts: Vec<Attempt>,
+        /// When to come again, in milliseconds, if a provider said.
+        retry_after_ms: Option<u64>,
     },
     /// The client wanted a remembered answer or none.
     #[error("nothing is remembered")]
@@ -291,7 +293,8 @@ impl Error {
                 let message = format!("The request has about {tokens} tokens; the model's window is {window_tokens}.");
                 http(400, "context_length_exceeded", InvalidRequest, message).of(field)
             }
-            Self::AllCandidatesFailed { attempts } => HttpError {
+            Self::AllCandidatesFailed { attempts, retry_after_ms } => HttpError {
+                retry_after_ms: *retry_after_ms,
                 should_retry: is_permanent(attempts).then_some(false),
                 details: Some(attempts.iter().map(attempt_json).collect()),
                 ..http(502, "all_candidates_failed", Server, "Every model that could have answered failed.")
@@ -382,7 +385,7 @@ mod tests {
             (vec![], None),
         ];
         for (attempts, expected) in table {
-            let http = Error::AllCandidatesFailed { attempts }.to_http();
+            let http = Error::AllCandidatesFailed { attempts, retry_after_ms: None }.to_http();
             assert_eq!((http.status, http.should_retry), (502, expected), "{:?}", http.details);
         }
         assert_eq!(

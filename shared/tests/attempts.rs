@@ -142,7 +142,6 @@ async fn a_stream_that_goes_silent_after_its_first_bytes_ends_with_an_error() {
 async fn the_callers_own_fault_is_told_as_the_provider_told_it_and_not_retried() {
     for (model, status, code, words) in [
         ("status-400", 400, "invalid_request", "Bad Request: "),
-        ("status-413", 413, "request_too_large", "Content Too Large: "),
         ("status-422", 422, "invalid_request", "Unprocessable Content: "),
         (
             "content-filter",

@@ -3,25 +3,26 @@
 //! What is sent and what comes back is the formats' business. Address and keys come from the configuration alone (T4).
 //! Nothing of a provider's error text leaves this file except where it speaks of the caller's own fault (A2).
 
+use super::mask::Mask;
 use super::reach::no_answer;
+use super::refusal::refused;
 use super::retry_after::retry_after;
 use super::{Call, Came, Chunk, Chunks, Fault, NotACompletion, ProviderError, Reply};
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
 use crate::limit::budget::{COPIES, Room};
 use crate::locking::lock;
-use crate::receipt::{AttemptOutcome, Cause};
+use crate::receipt::AttemptOutcome;
 use crate::wire::answer::Flaw;
-use crate::wire::openai::error::objection;
+use crate::wire::error_body::{error_in, error_of};
 use crate::wire::sse::{Kind, SseParser};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, Url};
-use serde_json::Value;
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -41,6 +42,8 @@ pub(super) struct Endpoint {
     keys: Vec<Key>,
     next_key: AtomicUsize,
     tls: rustls::ClientConfig,
+    /// What of an error's text no caller may read.
+    pub(super) mask: Arc<Mask>,
     /// One connection pool per connect time-out, made when first needed: a cold start pays for none of them.
     clients: Mutex<HashMap<u64, Client>>,
 }
@@ -72,12 +75,16 @@ impl Key {
 impl Endpoint {
     /// An endpoint that is called with these headers and one of these values of `authorization`; nothing is dialled yet.
     pub(super) fn new(url: Url, headers: HeaderMap, keys: Vec<HeaderValue>, tls: rustls::ClientConfig) -> Self {
+        let secrets = keys.iter().chain(headers.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value));
+        let mask = Mask::of(
+            secrets.filter_map(|value| value.to_str().ok()).map(|text| text.trim_start_matches("Bearer ").to_owned()),
+        );
         let key = |mut authorization: HeaderValue| {
             authorization.set_sensitive(true);
             Key { authorization, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() }
         };
         let keys = keys.into_iter().map(key).collect();
-        Self { url, headers, keys, next_key: AtomicUsize::new(0), tls, clients: Mutex::default() }
+        Self { url, headers, keys, next_key: AtomicUsize::new(0), tls, mask: Arc::new(mask), clients: Mutex::default() }
     }
 
     fn client(&self, connect_ms: u64) -> Result<Client, ProviderError> {
@@ -135,7 +142,7 @@ impl Endpoint {
                 key.and_then(|key| key.ended(None, call.id, call.now_ms));
                 return Ok((Body::readable(response)?, begun));
             }
-            let refusal = refusal(response, call.now_ms).await;
+            let refusal = self.refusal(response, call.now_ms).await;
             // Another key may do better: this one is used up or refused, or seems so.
             let other_key = match &refusal.fault {
                 Fault::RateLimited { .. } => true,
@@ -156,6 +163,19 @@ impl Endpoint {
         }
         Err(ProviderError::retryable(AttemptOutcome::Reset, "no key"))
     }
+
+    /// What an error status means.
+    async fn refusal(&self, response: Response, now_ms: u64) -> ProviderError {
+        let status = response.status().as_u16();
+        let retry_at_ms = retry_after(response.headers(), now_ms);
+        let body = whole_body(Body::of(response), MAX_ERROR_BYTES, 1000, None).await.unwrap_or_default();
+        refused(status, error_of(&body), retry_at_ms, now_ms, &self.mask)
+    }
+}
+
+/// Whether a header's value is not to be told: all but a few of those that are configured authenticate.
+fn is_secret(name: &HeaderName) -> bool {
+    ["key", "auth", "token", "secret", "cookie"].iter().any(|word| name.as_str().contains(word))
 }
 
 /// An answer's body, as it comes.
@@ -207,8 +227,8 @@ impl Body {
 }
 
 /// The events of a streamed answer.
-pub(super) fn stream(body: Body, events: Box<dyn Events>, call: &Call<'_>) -> Reply {
-    Reply::Stream(Box::new(SseChunks::new(body, events, call)))
+pub(super) fn stream(body: Body, events: Box<dyn Events>, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
+    Reply::Stream(Box::new(SseChunks::new(body, events, call, mask.clone())))
 }
 
 /// Reads a whole answer's body. One that is cut may be billed for what came of it.
@@ -259,46 +279,6 @@ fn part_of_answer(body: &[u8]) -> Came {
     Came { answer_bytes: begins.map_or(0, |begins| body.len() - begins), usage: None }
 }
 
-/// What an error status means (A2).
-async fn refusal(response: Response, now_ms: u64) -> ProviderError {
-    let status = response.status().as_u16();
-    let until_ms = retry_after(response.headers(), now_ms);
-    let text = whole_body(Body::of(response), MAX_ERROR_BYTES, 1000, None).await.unwrap_or_default();
-    let error = serde_json::from_slice::<Value>(&text).ok().and_then(|body| body.get("error").cloned());
-    let code = error.as_ref().and_then(|error| error.get("code")).and_then(Value::as_str).unwrap_or("");
-    let (fault, outcome, detail) = match status {
-        400 | 413 | 422 => {
-            let objection = Box::new(error.as_ref().map(objection).unwrap_or_default());
-            match code {
-                "context_length_exceeded" => {
-                    (Fault::ContextOverflow(objection), AttemptOutcome::HttpError, "longer than the model's window")
-                }
-                _ => (Fault::CallerFault(objection), AttemptOutcome::HttpError, "the provider refused the request"),
-            }
-        }
-        429 if code == "insufficient_quota" => {
-            (Fault::CandidateDown, AttemptOutcome::RateLimited, "our bill with the provider")
-        }
-        429 => (Fault::RateLimited { until_ms }, AttemptOutcome::RateLimited, "rate limited"),
-        408 | 409 | 425 | 500.. => (Fault::Retryable, AttemptOutcome::HttpError, "an error of the provider"),
-        401 => (Fault::CandidateDown, AttemptOutcome::HttpError, "our key was refused"),
-        402 => (Fault::CandidateDown, AttemptOutcome::HttpError, "our bill, or an answer that it does not cover"),
-        403 => (Fault::CandidateDown, AttemptOutcome::HttpError, "our key may not, or the request was moderated"),
-        404 => {
-            (Fault::CandidateDown, AttemptOutcome::HttpError, "our model id, or nothing of it can serve the request")
-        }
-        _ => (Fault::CandidateDown, AttemptOutcome::HttpError, "our request was refused"),
-    };
-    let cause = match (status, &fault) {
-        (401, _) => Some(Cause::Unauthorized),
-        (402, _) | (429, Fault::CandidateDown) => Some(Cause::PaymentRequired),
-        (403, _) => Some(Cause::Forbidden),
-        (404, _) => Some(Cause::NotFound),
-        _ => None,
-    };
-    ProviderError { fault, outcome, status: Some(status), may_bill: false, came: Came::default(), cause, detail }
-}
-
 /// What an event of a stream comes to.
 pub(super) enum Event {
     /// Something of the answers.
@@ -329,6 +309,7 @@ struct SseChunks {
     end: Option<Result<(), ProviderError>>,
     /// When the call was made, in Unix milliseconds.
     now_ms: u64,
+    mask: Arc<Mask>,
     room: Room,
     /// What of it this has taken: as much as the largest event so far needed.
     taken: usize,
@@ -344,9 +325,9 @@ const SMALL_BYTES: usize = 64 << 10;
 const DRAIN: Duration = Duration::from_millis(20);
 
 impl SseChunks {
-    fn new(body: Body, events: Box<dyn Events>, call: &Call<'_>) -> Self {
+    fn new(body: Body, events: Box<dyn Events>, call: &Call<'_>, mask: Arc<Mask>) -> Self {
         let (parser, room) = (SseParser::default(), call.room.clone());
-        Self { body, parser, events, has_all: false, end: None, now_ms: call.now_ms, room, taken: 0 }
+        Self { body, parser, events, has_all: false, end: None, now_ms: call.now_ms, mask, room, taken: 0 }
     }
 
     /// Takes every event that has come; `Some` if the stream has ended, well or not.
@@ -380,7 +361,7 @@ impl SseChunks {
                     let error = ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended within an event");
                     return Some(Err(error.with(came)));
                 }
-                Err(error) => return Some(Err(unusable(error, &event.data, self.now_ms))),
+                Err(error) => return Some(Err(unusable(error, &event.data, self.now_ms, &self.mask))),
             }
         }
     }
@@ -434,16 +415,18 @@ impl Chunks for SseChunks {
 }
 
 /// Why bytes are no answer, as a failure of the call.
-pub(super) fn unusable(error: NotACompletion, bytes: &[u8], _now_ms: u64) -> ProviderError {
+pub(super) fn unusable(error: NotACompletion, bytes: &[u8], now_ms: u64, mask: &Mask) -> ProviderError {
     let NotACompletion { flaw, came } = error;
     let error = match flaw {
-        Flaw::Error => ProviderError::retryable(AttemptOutcome::HttpError, "an error with a good status"),
+        Flaw::Error => {
+            let error = error_in(bytes).unwrap_or_else(|| error_of(bytes));
+            refused(200, error, None, now_ms, mask)
+        }
         Flaw::Unfinished => {
             ProviderError::retryable(AttemptOutcome::Truncated, "the answer does not say that it ended")
         }
         Flaw::Malformed => ProviderError::retryable(AttemptOutcome::Malformed, "not a chat completion"),
     };
-    let _ = bytes;
     error.with(came)
 }
 

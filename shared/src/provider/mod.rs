@@ -5,8 +5,10 @@
 //! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
 
 mod http;
+pub(crate) mod mask;
 pub mod openai;
 mod reach;
+pub(crate) mod refusal;
 pub mod retry_after;
 pub(crate) mod unknown;
 
@@ -96,10 +98,17 @@ pub enum Fault {
         /// When the provider may be called again.
         until_ms: Option<u64>,
     },
+    /// The provider is busy, and may not be called before.
+    Busy {
+        /// Unix milliseconds.
+        until_ms: u64,
+    },
     /// Our key, our bill or our model id was refused, or this one request: three different ones show which.
     CandidateDown,
     /// The request is too long for this model; one with a larger window may take it.
     ContextOverflow(Box<Objection>),
+    /// This provider cannot take this request, as by its size; another may.
+    Unsuited(Box<Objection>),
     /// The caller's own; never tried again, passed on as it came.
     CallerFault(Box<Objection>),
     /// Nobody's but ours: there is no memory for the answer. What was begun of it is billed.

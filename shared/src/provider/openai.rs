@@ -1,6 +1,7 @@
 //! Providers that speak OpenAI's chat format: OpenAI, Groq, Together, OpenRouter, vLLM, Ollama and many others.
 
 use super::http::{Body, Endpoint, Event, Events, stream, unusable, whole};
+use super::mask::Mask;
 use super::{Call, Chunk, Chunks, NotACompletion, Provider, ProviderError, Reply};
 use crate::apart::{ANSWERS, apart};
 use crate::config::{OpenAiSpec, Secret};
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use reqwest::Url;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The settings cannot be used; the text is for the operator and holds no secret.
@@ -55,16 +57,16 @@ impl Provider for OpenAi {
 
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
         let (body, begun) = self.endpoint.post(&call, call.body_for(self.format)?).await?;
-        answer(body, begun, &call).await.map_err(|error| error.with_status(200))
+        answer(body, begun, &call, &self.endpoint.mask).await.map_err(|error| error.with_status(200))
     }
 }
 
 /// Reads an answer, in whichever form it comes: a stream may come as a whole answer, and a whole answer as a stream (A7).
-async fn answer(mut body: Body, begun: Instant, call: &Call<'_>) -> Result<Reply, ProviderError> {
+async fn answer(mut body: Body, begun: Instant, call: &Call<'_>, mask: &Arc<Mask>) -> Result<Reply, ProviderError> {
     let n = call.request.facts.n;
     let (is_json, streamed) = (body.is_json().await?, call.stream);
     if streamed && !is_json {
-        return Ok(stream(body, Box::new(Answers::of(n)), call));
+        return Ok(stream(body, Box::new(Answers::of(n)), call, mask));
     }
     let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let body = whole(body, call).await?;
@@ -74,7 +76,7 @@ async fn answer(mut body: Body, begun: Instant, call: &Call<'_>) -> Result<Reply
         (false, true) => completion(body, n, first_byte_ms).map(|whole| Reply::Whole(Box::new(whole))),
         (false, false) => gathered(body, n, first_byte_ms).map(|whole| Reply::Whole(Box::new(whole))),
     });
-    read.await.map_err(|error| unusable(error, &bytes, call.now_ms))
+    read.await.map_err(|error| unusable(error, &bytes, call.now_ms, mask))
 }
 
 /// A stream of which all has come.

@@ -4,7 +4,7 @@
 
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::provider::Fault;
+use crate::provider::{Fault, ProviderError};
 use crate::receipt::{AttemptOutcome, CacheStatus};
 use crate::request::instructions::CacheUse;
 use crate::request::journal::Journal;
@@ -70,13 +70,28 @@ pub(crate) async fn deliver(
         _ if ended.no_room => Outcome::failed(Error::Overloaded),
         Some(error) if error.fault == Fault::NoRoom => Outcome::failed(Error::Overloaded),
         Some(_) if work.left_ms() == 0 => Outcome::failed(Error::DeadlineExceeded),
-        Some(_) => Outcome::failed(Error::AllCandidatesFailed { attempts: work.journal.receipt.attempts.clone() }),
+        Some(error) => Outcome::failed(after_its_beginning(work, error)),
         None => Outcome::streamed(ended.kept.map(Into::into), ended.stopped && doubt.is_none()),
     }
 }
 
 fn not_said(model: &str) -> String {
     format!("of what {model} answered, the client's format cannot say all")
+}
+
+/// What a client is told of a stream that broke off: what is wrong with its request, if that is it.
+fn after_its_beginning(work: &Work<'_>, error: ProviderError) -> Error {
+    let now_ms = work.gateway.clock.now_ms();
+    let until_ms = match error.fault {
+        Fault::CallerFault(objection) | Fault::ContextOverflow(objection) | Fault::Unsuited(objection) => {
+            let status = error.status.filter(|status| *status >= 400).unwrap_or(400);
+            return Error::Provider { status, objection: *objection };
+        }
+        Fault::Busy { until_ms } | Fault::RateLimited { until_ms: Some(until_ms) } => Some(until_ms),
+        _ => None,
+    };
+    let retry_after_ms = until_ms.map(|until_ms| until_ms.saturating_sub(now_ms));
+    Error::AllCandidatesFailed { attempts: work.journal.receipt.attempts.clone(), retry_after_ms }
 }
 
 /// Sends a remembered answer.

@@ -3,6 +3,8 @@
 pub mod answer;
 pub mod body;
 pub mod conversation;
+pub(crate) mod delay;
+pub mod error_body;
 pub mod facts;
 pub mod format;
 pub mod json;

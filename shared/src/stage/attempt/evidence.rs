@@ -33,6 +33,7 @@ pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, 
         (Fault::RateLimited { until_ms }, _) => {
             Signal::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) }
         }
-        (Fault::ContextOverflow(_) | Fault::CallerFault(_) | Fault::NoRoom, _) => Signal::Nothing,
+        (Fault::Busy { until_ms }, _) => Signal::CoolDown { until_ms: *until_ms },
+        (Fault::ContextOverflow(_) | Fault::Unsuited(_) | Fault::CallerFault(_) | Fault::NoRoom, _) => Signal::Nothing,
     }
 }

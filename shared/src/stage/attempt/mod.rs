@@ -34,6 +34,12 @@ struct Attempts<'r> {
     observation: Option<Observation>,
     /// Tokens of a window that is too small for the request.
     too_small: u64,
+    /// What the last provider that cannot take this request says of it.
+    unsuited: Option<Error>,
+    /// Whether a failed call may go better when the client tries again.
+    may_go_better: bool,
+    /// When the first provider that said so is to be asked again, in Unix milliseconds.
+    retry_at_ms: Option<u64>,
     /// Whether a model that is out was tried because there was no other.
     had_last_resort: bool,
     /// Whether a failed call may be billed, and has so used up a part of the hold.
@@ -43,6 +49,26 @@ struct Attempts<'r> {
 impl Attempts<'_> {
     fn fits(&self, model: &Model) -> bool {
         model.context_tokens > self.too_small
+    }
+
+    /// Notes what a failed call means for the caller, should no other candidate answer.
+    fn note(&mut self, fault: &Fault) {
+        self.may_go_better |= matches!(fault, Fault::Retryable | Fault::RateLimited { .. } | Fault::Busy { .. });
+        if let Fault::RateLimited { until_ms: Some(until_ms) } | Fault::Busy { until_ms } = fault {
+            self.retry_at_ms = Some(self.retry_at_ms.map_or(*until_ms, |earlier_ms| earlier_ms.min(*until_ms)));
+        }
+    }
+
+    /// What the caller is told when none is left: what is wrong with its request, unless another model may yet take it.
+    fn failed(self, work: &Work<'_>) -> Error {
+        match self.unsuited {
+            _ if work.left_ms() == 0 => Error::DeadlineExceeded,
+            Some(objection) if !self.may_go_better => objection,
+            _ => Error::AllCandidatesFailed {
+                attempts: work.journal.receipt.attempts.clone(),
+                retry_after_ms: self.retry_at_ms.map(|at_ms| at_ms.saturating_sub(work.gateway.clock.now_ms())),
+            },
+        }
     }
 
     fn fits_any(&self, candidates: &[Candidate]) -> bool {
@@ -60,11 +86,19 @@ pub(crate) async fn first_that_answers(
     candidates: &[Candidate],
     options: CallOptions<'_>,
 ) -> Result<Winner, Error> {
-    let mut attempts =
-        Attempts { options, observation: None, too_small: 0, had_last_resort: false, failed_at_a_cost: false };
+    let mut attempts = Attempts {
+        options,
+        observation: None,
+        too_small: 0,
+        unsuited: None,
+        may_go_better: false,
+        retry_at_ms: None,
+        had_last_resort: false,
+        failed_at_a_cost: false,
+    };
     let answered = try_each(work, hold, candidates, &mut attempts).await;
-    record(work.gateway, attempts.observation).await;
-    answered
+    record(work.gateway, attempts.observation.take()).await;
+    answered?.ok_or_else(|| attempts.failed(work))
 }
 
 async fn try_each(
@@ -72,7 +106,7 @@ async fn try_each(
     hold: &mut Hold,
     candidates: &[Candidate],
     attempts: &mut Attempts<'_>,
-) -> Result<Winner, Error> {
+) -> Result<Option<Winner>, Error> {
     for (place, candidate) in candidates.iter().enumerate() {
         if !attempts.fits(&candidate.model) {
             continue;
@@ -84,14 +118,11 @@ async fn try_each(
             Turn::End => break,
         };
         if let Some(winner) = try_one(work, hold, &candidate.model, others, lease, attempts).await? {
-            return Ok(winner);
+            return Ok(Some(winner));
         }
         attempts.options.kind = AttemptKind::Failover;
     }
-    match work.left_ms() {
-        0 => Err(Error::DeadlineExceeded),
-        _ => Err(Error::AllCandidatesFailed { attempts: work.journal.receipt.attempts.clone() }),
-    }
+    Ok(None)
 }
 
 /// Whether it is a candidate's turn.
@@ -194,18 +225,23 @@ async fn next(
     retries: u32,
     attempts: &mut Attempts<'_>,
 ) -> Next {
-    let status = error.status.unwrap_or(400);
+    // An error behind a good status is told with one of its own.
+    let status = error.status.filter(|status| *status >= 400).unwrap_or(400);
+    attempts.note(&error.fault);
     let retry = match error.fault {
         Fault::CallerFault(objection) => return Next::End(Error::Provider { status, objection: *objection }),
         Fault::NoRoom => return Next::End(Error::Overloaded),
         Fault::ContextOverflow(objection) => {
-            attempts.too_small = model.context_tokens;
-            match attempts.fits_any(others) {
-                true => false,
-                false => return Next::End(Error::Provider { status, objection: *objection }),
-            }
+            attempts.too_small = attempts.too_small.max(model.context_tokens);
+            attempts.unsuited = Some(Error::Provider { status, objection: *objection });
+            false
+        }
+        Fault::Unsuited(objection) => {
+            attempts.unsuited = Some(Error::Provider { status, objection: *objection });
+            false
         }
         Fault::CandidateDown => false,
+        Fault::Busy { until_ms } => !attempts.fits_any(others) && wait_until(work, Some(until_ms), retries).await,
         Fault::RateLimited { until_ms } => !attempts.fits_any(others) && wait_until(work, until_ms, retries).await,
         Fault::Retryable => error.outcome != AttemptOutcome::Timeout && back_off(work, retries).await,
     };

@@ -12,10 +12,10 @@
 use crate::money::Usage;
 use crate::steps;
 use crate::wire::answer::{Came, Chunk, Completion, Flaw, NotACompletion, Places};
+use crate::wire::error_body::error_in;
 use crate::wire::json::{Count, Stopped, items, place, text_of};
 use crate::wire::openai::calls::{Calls, unnumbered};
 use crate::wire::openai::content::add_content;
-use crate::wire::openai::error::error_in;
 use crate::wire::openai::recast::{as_event, as_usage_event, repaired};
 use crate::wire::openai::request::MAX_ANSWERS;
 use crate::wire::openai::usage::usage_of;

@@ -1,8 +1,8 @@
-//! Errors in OpenAI's envelope: as this format's clients read them, and as its providers write them.
+//! Errors in OpenAI's envelope, as this format's clients read them.
 
-use crate::error::{Family, HttpError, Objection};
+use crate::error::{Family, HttpError};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// An error in OpenAI's envelope, with the request's id beside it where there is one.
 #[must_use]
@@ -25,16 +25,4 @@ fn type_of(family: Family) -> &'static str {
         Family::Quota => "insufficient_quota",
         Family::Server => "server_error",
     }
-}
-
-/// What a provider's `error` object finds wrong with a request.
-pub(crate) fn objection(error: &Value) -> Objection {
-    let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
-    Objection { code: text("code").or_else(|| text("type")), message: text("message"), param: text("param") }
-}
-
-/// Stand-in.
-pub(crate) fn error_in(bytes: &[u8]) -> Option<()> {
-    let value: Value = serde_json::from_slice(bytes).ok()?;
-    value.get("error").map(|_| ())
 }

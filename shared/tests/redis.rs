@@ -73,18 +73,6 @@ fn ask(tenant: &str) -> Admission {
     }
 }
 
-fn settlement(ask: &Admission, used: Amounts) -> Settlement {
-    Settlement {
-        tenant: ask.tenant.clone(),
-        id: ask.id,
-        windows: ask.quotas.iter().map(|quota| quota.window).collect(),
-        used,
-        lease_until_ms: ask.lease_until_ms,
-        only_held: false,
-        token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
-    }
-}
-
 /// Tells the store all that a request needs it to know, with nothing used.
 async fn introduce(store: &RedisStore, ask: &Admission) {
     let windows: Vec<_> = ask.quotas.iter().map(|quota| (quota.window, ZERO.into())).collect();
@@ -133,7 +121,7 @@ async fn charges_once_and_records_what_was_observed(store: &RedisStore) {
     let used = Amounts { requests: 1, tokens: 7, cost_nusd: 70 };
     for expected in [Settled::Done, Settled::Again] {
         let (observations, write) = (std::slice::from_ref(&observation), Some(write.clone()));
-        let settled = Store::settle(store, &settlement(&ask, used), &Ticket::new(ask.id), observations, write, NOW)
+        let settled = Store::settle(store, &Settlement::of(&ask, used), &Ticket::new(ask.id), observations, write, NOW)
             .await
             .unwrap();
         assert_eq!(settled, expected);
@@ -171,7 +159,7 @@ async fn what_a_process_observes_of_a_model_is_recorded_with_the_settlement_and_
         introduce(&store, &ask).await;
         let see = async |store: &RedisStore, signal, now_ms| {
             let observations = [Observation { model: model.clone(), begun_at_ms: NOW, signal }];
-            Store::settle(store, &settlement(&ask, ZERO), &Ticket::new(ask.id), &observations, None, now_ms)
+            Store::settle(store, &Settlement::of(&ask, ZERO), &Ticket::new(ask.id), &observations, None, now_ms)
                 .await
                 .unwrap();
         };
@@ -207,7 +195,7 @@ async fn every_key_is_garbage_after_some_time() {
     store.counters().admit_unticketed(&hit, true, NOW).await.unwrap();
     let observation = Observation { model: "m".into(), begun_at_ms: NOW, signal: Signal::Failed };
     let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
-    Store::settle(&store, &settlement(&settled, HOLD), &Ticket::new(settled.id), &[observation], Some(write), NOW)
+    Store::settle(&store, &Settlement::of(&settled, HOLD), &Ticket::new(settled.id), &[observation], Some(write), NOW)
         .await
         .unwrap();
     let keys = redis.ask(&["KEYS", "*"]).await.unwrap();
@@ -250,7 +238,7 @@ async fn a_request_that_is_done_leaves_nothing_or_a_mark_for_a_time() {
             ticket.doubt();
         }
         match is_settled {
-            true => drop(store.counters().settle(&settlement(&ask, HOLD), &ticket, NOW).await.unwrap()),
+            true => drop(store.counters().settle(&Settlement::of(&ask, HOLD), &ticket, NOW).await.unwrap()),
             false => store.release(&ask, &ticket, NOW).await.unwrap(),
         }
         assert_eq!(left().await, (fields, keys + marks));
@@ -266,7 +254,7 @@ async fn money_beyond_the_numbers_of_lua_saturates_and_refuses() {
     introduce(&store, &ask).await;
     store.counters().admit_unticketed(&ask, false, NOW).await.unwrap();
     let used = Amounts { cost_nusd: u64::MAX, ..HOLD };
-    store.counters().settle_unticketed(&settlement(&ask, used), NOW).await.unwrap();
+    store.counters().settle_unticketed(&Settlement::of(&ask, used), NOW).await.unwrap();
     assert_eq!(used_and_held(&store, "acme").await, (Amounts { cost_nusd: 1 << 53, ..HOLD }, ZERO));
     let next = Admission { id: RequestId::new(NOW), ..ask };
     let verdict = store.counters().admit_unticketed(&next, false, NOW).await.unwrap();

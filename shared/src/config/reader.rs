@@ -154,28 +154,23 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// As [`Section::count`], where the word `"none"` lifts the limit.
     pub(super) fn limit(&mut self, key: &str, range: RangeInclusive<u64>, default: Option<u64>) -> Option<u64> {
-        let Some((place, value)) = self.field(key) else { return default };
-        if value.as_str() == Some("none") {
-            return None;
-        }
-        let number = whole_number(value).filter(|number| range.contains(number));
-        if number.is_none() {
-            let (min, max) = range.into_inner();
-            self.problems.add(&place, format!("must be a whole number from {min} to {max}, or \"none\""));
-        }
-        number
+        self.count_or(key, range, "none", default)
     }
 
     /// As [`Section::count`], where the word `"auto"`, the default, leaves it to the machine.
     pub(super) fn count_or_auto(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        let (place, value) = self.field(key)?;
-        if value.as_str() == Some("auto") {
+        self.count_or(key, range, "auto", None)
+    }
+
+    fn count_or(&mut self, key: &str, range: RangeInclusive<u64>, word: &str, default: Option<u64>) -> Option<u64> {
+        let Some((place, value)) = self.field(key) else { return default };
+        if value.as_str() == Some(word) {
             return None;
         }
         let number = whole_number(value).filter(|number| range.contains(number));
         if number.is_none() {
             let (min, max) = range.into_inner();
-            self.problems.add(&place, format!("must be a whole number from {min} to {max}, or \"auto\""));
+            self.problems.add(&place, format!("must be a whole number from {min} to {max}, or \"{word}\""));
         }
         number
     }

@@ -65,6 +65,14 @@ impl Owner {
     fn has(&self, key: &Item) -> Result<bool, Fault> {
         Ok(text_of(key, "incarnation")? == self.incarnation)
     }
+
+    /// The change of one of a key's items, made only if that is still this key, of this tenant.
+    fn if_it_has(&self, key: &KeyRecord, change: Change) -> Change {
+        change
+            .only_if("hash_hex = :hash AND incarnation = :incarnation")
+            .with(":hash", text(&key.hash))
+            .with(":incarnation", text(&self.incarnation))
+    }
 }
 
 impl DynamoDirectory {
@@ -290,14 +298,8 @@ impl Directory for DynamoDirectory {
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
         let changes = |owner: &Owner, listed: Option<KeyRecord>| {
             let key = listed.ok_or(DirectoryError::Missing)?;
-            let places = [listed_key(tenant, id), hash_key(&key.hash)];
-            let removed = places.map(|place| {
-                Change::delete(place)
-                    .only_if("hash_hex = :hash AND incarnation = :incarnation")
-                    .with(":hash", text(&key.hash))
-                    .with(":incarnation", text(&owner.incarnation))
-            });
-            Ok(removed.into())
+            let remove = |place| owner.if_it_has(&key, Change::delete(place));
+            Ok([listed_key(tenant, id), hash_key(&key.hash)].map(remove).into())
         };
         self.change_key((tenant, id), &audit, changes, || None).await
     }

@@ -60,15 +60,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
     } else {
         let now_ms = gateway.clock.now_ms();
         let used = receipt.amounts();
-        let settlement = Settlement {
-            tenant: hold.ask.tenant.clone(),
-            id: work.journal.receipt.id,
-            windows: hold.ask.quotas.iter().map(|quota| quota.window).collect(),
-            used,
-            lease_until_ms: hold.ask.lease_until_ms,
-            only_held: false,
-            token_rate: hold.ask.token_rate.map(|rate| (rate, hold.ask.rate_tokens.min(rate.capacity()), used.tokens)),
-        };
+        let settlement = Settlement::of(&hold.ask, used);
         let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
         let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
         let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, reply, body, outcome.streamed));

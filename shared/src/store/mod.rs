@@ -192,6 +192,22 @@ pub struct Settlement {
     pub token_rate: Option<(Rate, u64, u64)>,
 }
 
+impl Settlement {
+    /// What the request of this admission used.
+    #[must_use]
+    pub fn of(ask: &Admission, used: Amounts) -> Self {
+        Self {
+            tenant: ask.tenant.clone(),
+            id: ask.id,
+            windows: ask.quotas.iter().map(|quota| quota.window).collect(),
+            used,
+            lease_until_ms: ask.lease_until_ms,
+            only_held: false,
+            token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
+        }
+    }
+}
+
 /// What became of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {

@@ -183,15 +183,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
         request.late |= request.ask.lease_until_ms <= now_ms;
         let entry = Entry { used: request.billed, window, outage: request.outage, estimated: false };
         if !request.outage {
-            let settlement = Settlement {
-                tenant: request.ask.tenant.clone(),
-                id: request.ask.id,
-                windows: vec![window],
-                used: request.billed,
-                lease_until_ms: request.ask.lease_until_ms,
-                only_held: false,
-                token_rate: None,
-            };
+            let settlement = Settlement::of(&request.ask, request.billed);
             self.network.push(Message::Settle(of, settlement, request.ticket));
         }
         // In the log it is safe from a kill; the ledger has it at once, or when it is replayed.

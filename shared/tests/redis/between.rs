@@ -2,11 +2,11 @@
 //!
 //! A server that finds both in its buffer runs nothing between them, transaction or not; so they are brought to it one by one.
 
-use super::{HOLD, NOW, ZERO, ask, cache_key, introduce, settlement, store_at, used_and_held};
+use super::{HOLD, NOW, ZERO, ask, cache_key, introduce, store_at, used_and_held};
 use gateway_core::id::RequestId;
 use gateway_core::money::Amounts;
 use gateway_core::store::contract::Unticketed;
-use gateway_core::store::{Admission, ResponseCache, Store, Ticket, Verdict};
+use gateway_core::store::{Admission, ResponseCache, Settlement, Store, Ticket, Verdict};
 use test_servers::redis::Redis;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,7 +57,7 @@ async fn an_answer_that_is_remembered_while_it_is_looked_for_is_counted_and_give
     introduce(&other, &first).await;
     // It teaches the server the script as well.
     other.counters().admit_unticketed(&first, false, NOW).await.unwrap();
-    other.counters().settle_unticketed(&settlement(&first, HOLD), NOW).await.unwrap();
+    other.counters().settle_unticketed(&Settlement::of(&first, HOLD), NOW).await.unwrap();
 
     let ((held, is_held), (go, gone)) = (oneshot::channel(), oneshot::channel());
     let mut line = JoinSet::new();

@@ -1,11 +1,13 @@
 //! A server that forgets, is full, goes away or moves its slots.
 
-use super::{Fresh, HOLD, NOW, ZERO, ask, cache_key, introduce, settlement, store_at, used_and_held};
+use super::{Fresh, HOLD, NOW, ZERO, ask, cache_key, introduce, store_at, used_and_held};
 use gateway_core::id::RequestId;
 use gateway_core::money::Amounts;
 use gateway_core::store::contract::Unticketed;
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, CacheKey, Counters, HealthStore, ResponseCache, Settled, Store, Ticket, Verdict};
+use gateway_core::store::{
+    Admission, CacheKey, Counters, HealthStore, ResponseCache, Settled, Settlement, Store, Ticket, Verdict,
+};
 use std::sync::Arc;
 use test_servers::link::{Link, Manner};
 use test_servers::redis::{Redis, RedisCluster};
@@ -47,7 +49,7 @@ async fn scripts_that_are_forgotten_all_the_time_cost_no_error() {
                         .await
                         .unwrap();
                 assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
-                let settled = Store::settle(&*store, &settlement(&ask, HOLD), &Ticket::new(ask.id), &[], None, NOW)
+                let settled = Store::settle(&*store, &Settlement::of(&ask, HOLD), &Ticket::new(ask.id), &[], None, NOW)
                     .await
                     .unwrap();
                 assert_eq!(settled, Settled::Done);
@@ -91,7 +93,7 @@ async fn a_full_memory_refuses_admissions_and_takes_settlements() {
     }
     assert!(!store.is_skipped(), "it is well otherwise");
     assert!(store.put(&cache_key("acme", 1), "answer".into(), 1_000, NOW).await.is_err());
-    assert_eq!(store.settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap(), Settled::Done);
+    assert_eq!(store.settle_unticketed(&Settlement::of(&settled, HOLD), NOW).await.unwrap(), Settled::Done);
     store.release_unticketed(&released, NOW).await.unwrap();
     let counted = store.usage("acme", &[super::day()], NOW + 1).await.unwrap()[0].unwrap();
     assert_eq!(
@@ -212,7 +214,7 @@ async fn an_admission_that_arrives_after_its_repetition_was_settled_takes_nothin
     for key in [None, Some(&cache_key("acme", 1))] {
         let counted = delivered_late(true, 2, key, async |store, ask, ticket, verdict| {
             assert!(matches!(verdict, Verdict::Admitted { held: HOLD, .. }), "{verdict:?}");
-            let settled = Counters::settle(store, &settlement(ask, HOLD), ticket, NOW).await.unwrap();
+            let settled = Counters::settle(store, &Settlement::of(ask, HOLD), ticket, NOW).await.unwrap();
             assert_eq!(settled, Settled::Done);
         });
         assert_eq!(counted.await, (HOLD, ZERO));
@@ -229,7 +231,7 @@ async fn an_admission_that_arrives_after_it_was_stale_and_retried_takes_nothing(
             assert!(matches!(admit(store, &another).await, Verdict::Admitted { .. }));
             match store.counters().admit(ask, ticket, false, NOW).await.unwrap() {
                 Verdict::Admitted { .. } => {
-                    let settled = Counters::settle(store, &settlement(ask, HOLD), ticket, NOW).await.unwrap();
+                    let settled = Counters::settle(store, &Settlement::of(ask, HOLD), ticket, NOW).await.unwrap();
                     assert_eq!(settled, Settled::Done);
                 }
                 _ => store.release(ask, ticket, NOW).await.unwrap(),
@@ -326,7 +328,7 @@ async fn a_slot_that_moves_under_load_is_followed_and_nothing_counts_twice() {
                     }
                 };
                 assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
-                let settlement = settlement(&ask, HOLD);
+                let settlement = Settlement::of(&ask, HOLD);
                 while Store::settle(&*store, &settlement, &Ticket::new(ask.id), &[], None, NOW).await.is_err() {
                     tokio::task::yield_now().await;
                 }

@@ -1,13 +1,13 @@
 //! What an operator is told of a tenant and a model, in words.
 
-use super::{HOLD, NOW, VERSION, ZERO, ask, day, introduce, settlement, store_at};
+use super::{HOLD, NOW, VERSION, ZERO, ask, day, introduce, store_at};
 use gateway_core::health::refusals::Refused;
 use gateway_core::health::{Observation, Signal};
 use gateway_core::id::RequestId;
 use gateway_core::limit::window::Window;
 use gateway_core::store::contract::{Unticketed, incarnation_of};
 use gateway_core::store::redis::TenantHold;
-use gateway_core::store::{Admission, Counters, HealthStore, Store};
+use gateway_core::store::{Admission, Counters, HealthStore, Settlement, Store};
 use std::sync::Arc;
 use test_servers::redis::Redis;
 
@@ -77,7 +77,7 @@ async fn a_tenant_is_told_in_words() {
     for ask in [&settled, &open] {
         store.counters().admit_unticketed(ask, false, NOW).await.unwrap();
     }
-    store.counters().settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap();
+    store.counters().settle_unticketed(&Settlement::of(&settled, HOLD), NOW).await.unwrap();
     store.release_unticketed(&released, NOW).await.unwrap();
     let words = store.inspect_tenant("acme").await.unwrap().unwrap().words(NOW);
     let hold = format!(

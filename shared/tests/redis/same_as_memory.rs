@@ -1,7 +1,7 @@
 //! What the scripts do in Lua is what the memory store does in Rust, on random sequences: counters to the unit, health to
 //! 1e-9.
 
-use super::{Fresh, NOW, ask, settlement};
+use super::{Fresh, NOW, ask};
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::refusals::Refused;
 use gateway_core::health::score::HealthSettings;
@@ -14,7 +14,7 @@ use gateway_core::money::Amounts;
 use gateway_core::store::contract::{Unticketed, rebuild};
 use gateway_core::store::memory::{MemoryCounters, MemoryHealth};
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, Counters, ExpiredHold, HealthStore, QuotaAsk, Ticket};
+use gateway_core::store::{Admission, Counters, ExpiredHold, HealthStore, QuotaAsk, Settlement, Ticket};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
@@ -162,7 +162,7 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
                 // A hit holds nothing that could be settled.
                 let Some((ask, false, ticket)) = earlier(i) else { continue };
                 let used = Amounts { requests: 1, tokens: *tokens, cost_nusd: *cost_nusd };
-                let settlement = settlement(&ask, used);
+                let settlement = Settlement::of(&ask, used);
                 let got = redis.settle(&settlement, &ticket, now_ms).await.unwrap();
                 assert_eq!(got, memory.settle(&settlement, &ticket, now_ms).await.unwrap(), "{at}");
             }

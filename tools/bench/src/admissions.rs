@@ -252,15 +252,7 @@ async fn perform(
             (vec![Observation { model, begun_at_ms: settled_at_ms, signal }], Some(write))
         }
     };
-    let settlement = Settlement {
-        tenant: ask.tenant.clone(),
-        id: ask.id,
-        windows: windows(now_ms).into(),
-        used: USED,
-        only_held: false,
-        lease_until_ms: ask.lease_until_ms,
-        token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens, USED.tokens)),
-    };
+    let settlement = Settlement::of(ask, USED);
     let settled = store.settle(&settlement, ticket, &observations, write, settled_at_ms).await?;
     // The store sends again what was not answered in time, as when the machine stalls; then it was settled before.
     ensure!(matches!(settled, Settled::Done | Settled::Again), "{deed:?}: {settled:?}");

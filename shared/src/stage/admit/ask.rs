@@ -16,7 +16,6 @@ use std::sync::Arc;
 /// What came of it.
 pub(crate) struct AdmissionReply {
     pub(crate) ask: Admission,
-    pub(crate) verdict: Verdict,
     /// The remembered answer as it is kept, if there is one and it was looked for.
     pub(crate) remembered: Option<Bytes>,
     pub(crate) health: KnownHealth,
@@ -36,7 +35,7 @@ pub(crate) async fn ask(
     reads: Option<&CacheKey>,
     ticket: &mut Ticket,
     now_ms: u64,
-) -> Result<AdmissionReply, (Box<Admission>, StoreError)> {
+) -> Result<(Verdict, AdmissionReply), (Box<Admission>, StoreError)> {
     let gateway = work.gateway;
     let ask = admission(work, decision, now_ms);
     let mut models: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
@@ -61,7 +60,7 @@ pub(crate) async fn ask(
     match admitted {
         Ok((verdict, remembered)) => {
             let health = models.into_iter().zip(health).collect();
-            Ok(AdmissionReply { ask, verdict, remembered, health, health_is_shared, label })
+            Ok((verdict, AdmissionReply { ask, remembered, health, health_is_shared, label }))
         }
         Err(error) => {
             ticket.doubt();

@@ -15,6 +15,7 @@ mod without_store;
 
 use crate::error::Error;
 use crate::id::RequestId;
+use crate::money::Amounts;
 use crate::receipt::CacheStatus;
 use crate::request::instructions::CacheUse;
 use crate::request::work::Work;
@@ -26,7 +27,7 @@ use crate::stage::admit::hold::{Hold, Refused, refusal_to_error, release};
 use crate::stage::admit::rate::note_refusal;
 use crate::stage::admit::rebuild::{Stale, reconcile, reload};
 use crate::stage::admit::remembered::{Remembered, cache_key};
-use crate::store::{CacheKey, Refusal, StoreError, Verdict};
+use crate::store::{Admission, CacheKey, Refusal, StoreError, Verdict};
 use std::sync::Arc;
 
 /// What came of asking for admission.
@@ -118,18 +119,27 @@ async fn admit_by_store(
         let now_ms = work.gateway.clock.now_ms();
         work.journal.receipt.windows = receipt_windows(&work.caller, now_ms);
         let reads = cache_key.as_ref().filter(|_| wanted && admitting.is_readable);
-        let reply = ask(work, decision, reads, &mut admitting.ticket, now_ms).await.map_err(|(ask, error)| {
-            admitting.note(&ask);
-            error
-        })?;
+        let (verdict, reply) =
+            ask(work, decision, reads, &mut admitting.ticket, now_ms).await.map_err(|(ask, error)| {
+                admitting.note(&ask);
+                error
+            })?;
         admitting.note(&reply.ask);
-        let admitted = match &reply.verdict {
-            Verdict::Admitted { .. } => let_in(work, reply, cache_key, admitting).await?,
-            Verdict::Refused { .. } => {
-                refused(work, decision, reply, admitting, now_ms).await?;
+        let admitted = match verdict {
+            Verdict::Admitted { held, rates } => {
+                work.journal.rates = rates;
+                let_in(work, reply, held, cache_key, admitting).await?
+            }
+            Verdict::Refused { refusal, rates } => {
+                work.journal.rates = rates;
+                refused(work, decision, &reply.ask, refusal, admitting, now_ms).await?;
                 None
             }
-            Verdict::Stale { .. } => stale(work, reply, admitting, now_ms).await?,
+            Verdict::Stale { settings, windows, incarnation } => {
+                let stale = Stale { settings, windows: &windows, incarnation };
+                let settings = reload(work, stale, &mut admitting.waited_for, now_ms).await?;
+                settings.is_stale().then_some(Admitted::Stale)
+            }
         };
         if let Some(admitted) = admitted {
             return Ok(admitted);
@@ -142,12 +152,11 @@ async fn admit_by_store(
 async fn let_in(
     work: &mut Work<'_>,
     reply: AdmissionReply,
+    held: Amounts,
     cache_key: Option<CacheKey>,
     admitting: &mut Admitting<'_>,
 ) -> Result<Option<Admitted>, Refused> {
-    let AdmissionReply { ask, verdict, remembered, health, health_is_shared, label } = reply;
-    let Verdict::Admitted { held, rates } = verdict else { return Ok(None) };
-    work.journal.rates = rates;
+    let AdmissionReply { ask, remembered, health, health_is_shared, label } = reply;
     let ticket = admitting.let_in();
     match remembered.as_ref().map(Remembered::from_bytes) {
         Some(Some(remembered)) => return Ok(Some(Admitted::Hit(remembered))),
@@ -176,13 +185,11 @@ async fn let_in(
 async fn refused(
     work: &mut Work<'_>,
     decision: &mut Decision,
-    reply: AdmissionReply,
+    ask: &Admission,
+    refusal: Refusal,
     admitting: &mut Admitting<'_>,
     now_ms: u64,
 ) -> Result<(), Refused> {
-    let AdmissionReply { ask, verdict, .. } = reply;
-    let Verdict::Refused { refusal, rates } = verdict else { return Ok(()) };
-    work.journal.rates = rates;
     if let Refusal::Quota { quota, .. } = refusal
         && !std::mem::replace(&mut admitting.has_left_out, true)
         && leave_out(work, decision, quota, &ask.quotas, now_ms).await?
@@ -192,19 +199,6 @@ async fn refused(
         admitting.begin_anew(work.journal.receipt.id);
         return Ok(());
     }
-    note_refusal(work.gateway, &ask, refusal, rates, now_ms);
+    note_refusal(work.gateway, ask, refusal, work.journal.rates, now_ms);
     Err(refusal_to_error(refusal, now_ms).into())
-}
-
-/// The store lacks something of the truth, and gets it.
-async fn stale(
-    work: &mut Work<'_>,
-    reply: AdmissionReply,
-    admitting: &mut Admitting<'_>,
-    now_ms: u64,
-) -> Result<Option<Admitted>, Refused> {
-    let Verdict::Stale { settings, windows, incarnation } = reply.verdict else { return Ok(None) };
-    let stale = Stale { settings, windows: &windows, incarnation };
-    let settings = reload(work, stale, &mut admitting.waited_for, now_ms).await?;
-    Ok(settings.is_stale().then_some(Admitted::Stale))
 }

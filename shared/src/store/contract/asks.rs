@@ -5,7 +5,7 @@ use crate::id::RequestId;
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
 use crate::money::Amounts;
-use crate::store::{Admission, Counters, QuotaAsk, RateStatus, Refusal, Settlement, Verdict, WindowUse};
+use crate::store::{Admission, Counters, QuotaAsk, RateStatus, Refusal, Verdict, WindowUse};
 use crate::tenant::Quota;
 use std::sync::Arc;
 
@@ -49,18 +49,6 @@ pub(super) fn ask_of(requests: u64) -> Admission {
 
 pub(super) fn rate(limit: u64) -> Option<Rate> {
     Some(Rate::new(limit, 60_000, limit).unwrap())
-}
-
-pub(super) fn settlement(ask: &Admission, used: Amounts) -> Settlement {
-    Settlement {
-        tenant: ask.tenant.clone(),
-        id: ask.id,
-        windows: ask.quotas.iter().map(|quota| quota.window).collect(),
-        used,
-        lease_until_ms: ask.lease_until_ms,
-        only_held: false,
-        token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
-    }
 }
 
 /// Tells the store all that `ask` needs it to know, with nothing used.

@@ -2,14 +2,16 @@
 
 use super::asks::{
     HOLD, Store, VERSION, ZERO, admit, ask, ask_of, day, held, hit, introduce, over, passed, quota, rate, refusal,
-    settlement, used_and_held,
+    used_and_held,
 };
 use super::{NOW, Unticketed, incarnation_of, rebuild};
 use crate::id::RequestId;
 use crate::limit::gcra::Rate;
 use crate::limit::window::Window;
 use crate::money::{Amounts, Charged};
-use crate::store::{Admission, ExpiredHold, QuotaAsk, RateRemaining, RateStatus, Refusal, Settled, Verdict, WindowUse};
+use crate::store::{
+    Admission, ExpiredHold, QuotaAsk, RateRemaining, RateStatus, Refusal, Settled, Settlement, Verdict, WindowUse,
+};
 use crate::tenant::{Quota, RateKind};
 use tokio::task::JoinSet;
 
@@ -65,7 +67,7 @@ pub async fn many_who_rebuild_at_once_lose_nothing(store: Store) {
                 held(&store, &ask).await;
             }
             store
-                .settle_unticketed(&settlement(&ask, Amounts { requests: 1, tokens: 10, cost_nusd: 100 }), NOW)
+                .settle_unticketed(&Settlement::of(&ask, Amounts { requests: 1, tokens: 10, cost_nusd: 100 }), NOW)
                 .await
                 .unwrap();
         });
@@ -121,7 +123,7 @@ pub async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
     introduce(&store, &expiring).await;
     held(&store, &expiring).await;
     held(&store, &settled).await;
-    store.settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&Settlement::of(&settled, HOLD), NOW).await.unwrap();
     let look = async |now_ms| {
         let next = Admission { lease_until_ms: now_ms + 600_000, ..ask() };
         let _ = store.admit_unticketed(&next, false, now_ms).await.unwrap();
@@ -136,7 +138,7 @@ pub async fn an_expired_hold_is_told_until_it_is_acknowledged(store: Store) {
     store.acknowledge("acme", &expected, expiring.lease_until_ms + 60_001).await.unwrap();
     assert_eq!(look(expiring.lease_until_ms + 200_000).await, []);
     let thawed =
-        store.settle_unticketed(&settlement(&expiring, HOLD), expiring.lease_until_ms + 200_000).await.unwrap();
+        store.settle_unticketed(&Settlement::of(&expiring, HOLD), expiring.lease_until_ms + 200_000).await.unwrap();
     assert_eq!(thawed, Settled::Again, "it is charged already");
     assert_eq!(store.take_expired("nobody"), []);
 }
@@ -265,10 +267,10 @@ pub async fn the_token_rate_is_corrected_at_settlement(store: Store) {
     let remaining = |rates: RateStatus| rates.tokens.unwrap().remaining;
     let less = ask(600);
     assert_eq!(remaining(held(&store, &less).await.1), 400);
-    store.settle_unticketed(&settlement(&less, used(100)), NOW).await.unwrap();
+    store.settle_unticketed(&Settlement::of(&less, used(100)), NOW).await.unwrap();
     let more = ask(100);
     assert_eq!(remaining(held(&store, &more).await.1), 800, "what was not used came back");
-    store.settle_unticketed(&settlement(&more, used(850)), NOW).await.unwrap();
+    store.settle_unticketed(&Settlement::of(&more, used(850)), NOW).await.unwrap();
     let refused = refusal(admit(&store, &ask(100)).await);
     assert_eq!(
         refused,
@@ -295,7 +297,7 @@ pub async fn a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(s
     }
     // What was taken before is given back by the new clock: 400 of 1,000 were left, and 500 come back.
     store
-        .settle_unticketed(&settlement(&ahead, Amounts { requests: 1, tokens: 100, cost_nusd: 1 }), back + 36_000)
+        .settle_unticketed(&Settlement::of(&ahead, Amounts { requests: 1, tokens: 100, cost_nusd: 1 }), back + 36_000)
         .await
         .unwrap();
     let verdict = asked(by_tokens(), back + 36_000).await;
@@ -310,7 +312,7 @@ pub async fn a_place_in_flight_is_free_after_settlement_and_after_release(store:
     held(&store, &settled).await;
     held(&store, &released).await;
     assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
-    store.settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&Settlement::of(&settled, HOLD), NOW).await.unwrap();
     held(&store, &ask()).await;
     assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
     store.release_unticketed(&released, NOW).await.unwrap();
@@ -341,7 +343,7 @@ pub async fn a_quota_is_used_to_its_last_unit_and_no_further(store: Store) {
             held(&store, &passed).await;
             // It makes no difference whether what is taken is held or charged.
             if place % 2 == 0 {
-                store.settle_unticketed(&settlement(&passed, HOLD), NOW).await.unwrap();
+                store.settle_unticketed(&Settlement::of(&passed, HOLD), NOW).await.unwrap();
             }
         }
         assert_eq!(refusal(admit(&store, &ask()).await), expected, "{tenant}");

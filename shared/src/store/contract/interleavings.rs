@@ -3,11 +3,11 @@
 //! Of many tasks at once only the invariant can be known (M1), and that nothing is held when all is settled. Step by step
 //! the model check of the core's tests compares what stores count. The dice are thrown from a seed.
 
-use super::asks::{ZERO, ask, day, introduce, settlement, used_and_held};
+use super::asks::{ZERO, ask, day, introduce, used_and_held};
 use super::{NOW, Unticketed, incarnation_of};
 use crate::id::RequestId;
 use crate::money::Amounts;
-use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settled, Verdict, WindowUse};
+use crate::store::{Admission, Counters, QuotaAsk, Refusal, Settled, Settlement, Verdict, WindowUse};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -88,7 +88,7 @@ async fn serve(store: &Arc<dyn Counters>, ledger: &mut u64) -> bool {
         match store.admit_unticketed(&ask, false, NOW).await.unwrap() {
             Verdict::Admitted { .. } => {
                 let used = Amounts { requests: 1, ..ZERO };
-                assert_eq!(store.settle_unticketed(&settlement(&ask, used), NOW).await.unwrap(), Settled::Done);
+                assert_eq!(store.settle_unticketed(&Settlement::of(&ask, used), NOW).await.unwrap(), Settled::Done);
                 *ledger += 1;
                 return true;
             }
@@ -196,7 +196,7 @@ async fn sixteen_tasks_keep_within_the_limit(store: Arc<dyn Counters>, seed: u64
                     continue;
                 }
                 let used = dice.part_of(held);
-                store.settle_unticketed(&settlement(&ask, used), NOW).await.unwrap();
+                store.settle_unticketed(&Settlement::of(&ask, used), NOW).await.unwrap();
                 charged = charged.plus(used);
             }
             charged

@@ -2,7 +2,7 @@
 
 use super::asks::{
     DAY_MS, HOLD, Store, VERSION, ZERO, admit, ask, ask_of, day, held, hit, introduce, over, passed, quota, rate,
-    refusal, settlement, used_and_held,
+    refusal, used_and_held,
 };
 use super::{NOW, Unticketed, incarnation_of, rebuild};
 use crate::id::RequestId;
@@ -20,7 +20,7 @@ pub async fn a_settlement_replaces_the_hold(store: Store) {
     held(&store, &other).await;
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: ZERO, held: HOLD.plus(HOLD) });
     let used = Amounts { requests: 1, tokens: 33, cost_nusd: 330 };
-    assert_eq!(store.settle_unticketed(&settlement(&one, used), NOW).await.unwrap(), Settled::Done);
+    assert_eq!(store.settle_unticketed(&Settlement::of(&one, used), NOW).await.unwrap(), Settled::Done);
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: HOLD });
 }
 
@@ -29,7 +29,7 @@ pub async fn more_than_was_held_is_charged_exactly(store: Store) {
     introduce(&store, &ask).await;
     held(&store, &ask).await;
     let used = Amounts { requests: 1, tokens: 140, cost_nusd: 1_400 };
-    assert_eq!(store.settle_unticketed(&settlement(&ask, used), NOW).await.unwrap(), Settled::Done);
+    assert_eq!(store.settle_unticketed(&Settlement::of(&ask, used), NOW).await.unwrap(), Settled::Done);
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
     let next = Admission { id: RequestId::new(NOW), ..ask };
     assert_eq!(refusal(admit(&store, &next).await), over(Quota::DailyTokens, day()));
@@ -39,7 +39,7 @@ pub async fn a_settlement_sent_again_charges_once(store: Store) {
     let ask = Admission { token_rate: rate(1_000), ..ask() };
     introduce(&store, &ask).await;
     held(&store, &ask).await;
-    let settlement = settlement(&ask, Amounts { requests: 1, tokens: 300, cost_nusd: 50 });
+    let settlement = Settlement::of(&ask, Amounts { requests: 1, tokens: 300, cost_nusd: 50 });
     assert_eq!(store.settle_unticketed(&settlement, NOW).await.unwrap(), Settled::Done);
     for _ in 0..3 {
         assert_eq!(store.settle_unticketed(&settlement, NOW + 1).await.unwrap(), Settled::Again);
@@ -55,7 +55,7 @@ pub async fn a_settlement_sent_again_charges_once(store: Store) {
 pub async fn a_settlement_without_its_hold_charges_once(store: Store) {
     let ask = ask();
     introduce(&store, &ask).await;
-    let settlement = settlement(&ask, Amounts { requests: 1, tokens: 20, cost_nusd: 200 });
+    let settlement = Settlement::of(&ask, Amounts { requests: 1, tokens: 20, cost_nusd: 200 });
     assert_eq!(store.settle_unticketed(&settlement, NOW).await.unwrap(), Settled::WithoutHold);
     assert_eq!(store.settle_unticketed(&settlement, NOW).await.unwrap(), Settled::Again);
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: settlement.used, held: ZERO });
@@ -72,7 +72,7 @@ pub async fn what_tells_its_ticket_counts_once(store: Store) {
         assert!(!ticket.is_doubtful());
         ticket
     };
-    let (ticket, settlement) = (ticket_of(&settled).await, settlement(&settled, used));
+    let (ticket, settlement) = (ticket_of(&settled).await, Settlement::of(&settled, used));
     for expected in [Settled::Done, Settled::Again, Settled::Again] {
         assert_eq!(store.settle(&settlement, &ticket, NOW).await.unwrap(), expected);
     }
@@ -97,7 +97,7 @@ pub async fn what_is_charged_only_in_place_of_its_hold_is_not_charged_without(st
     held(&store, &with).await;
     let used = Amounts { requests: 1, tokens: 20, cost_nusd: 200 };
     for (ask, expected) in [(&without, Settled::WithoutHold), (&with, Settled::Done)] {
-        let late = Settlement { only_held: true, ..settlement(ask, used) };
+        let late = Settlement { only_held: true, ..Settlement::of(ask, used) };
         assert_eq!(store.settle_unticketed(&late, NOW).await.unwrap(), expected);
         assert_eq!(store.settle_unticketed(&late, NOW).await.unwrap(), Settled::Again);
     }
@@ -130,7 +130,7 @@ pub async fn a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(store:
     assert_eq!(usage(NOW + 60_000).await, WindowUse { used: HOLD, held: ZERO });
     let verdict = store.admit_unticketed(&next(60_000), false, NOW + 60_000).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
-    let late = settlement(&expiring, Amounts { requests: 1, tokens: 1, cost_nusd: 1 });
+    let late = Settlement::of(&expiring, Amounts { requests: 1, tokens: 1, cost_nusd: 1 });
     assert_eq!(store.settle_unticketed(&late, NOW + 60_001).await.unwrap(), Settled::Again, "it is charged already");
     assert_eq!(usage(NOW + 60_001).await, WindowUse { used: HOLD, held: HOLD });
 }
@@ -169,7 +169,7 @@ pub async fn a_hold_is_extended_as_far_as_the_quota_goes(store: Store) {
         }
     }
     let used = Amounts { requests: 1, tokens: 250, cost_nusd: 1_500 };
-    store.settle_unticketed(&settlement(&ask, used), NOW).await.unwrap();
+    store.settle_unticketed(&Settlement::of(&ask, used), NOW).await.unwrap();
     for window in [day(), month] {
         assert_eq!(
             used_and_held(&store, "acme", window).await,
@@ -185,7 +185,7 @@ pub async fn an_admission_sent_again_after_its_end_takes_nothing_more(store: Sto
     let (settled, released, hit_once) = (ask(), ask(), ask());
     introduce(&store, &settled).await;
     held(&store, &settled).await;
-    store.settle_unticketed(&settlement(&settled, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&Settlement::of(&settled, HOLD), NOW).await.unwrap();
     held(&store, &released).await;
     store.release_unticketed(&released, NOW).await.unwrap();
     hit(&store, &hit_once).await;
@@ -245,7 +245,7 @@ pub async fn a_hit_is_refused_by_an_exhausted_request_quota_alone(store: Store) 
     let first = ask();
     introduce(&store, &first).await;
     held(&store, &first).await;
-    store.settle_unticketed(&settlement(&first, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&Settlement::of(&first, HOLD), NOW).await.unwrap();
     assert_eq!(refusal(admit(&store, &ask()).await), over(Quota::DailyTokens, day()));
     let verdict = hit(&store, &ask()).await;
     assert!(matches!(verdict, Verdict::Admitted { .. }), "a hit uses neither tokens nor money: {verdict:?}");
@@ -275,7 +275,7 @@ pub async fn a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end(stor
     assert_eq!(verdict, Verdict::Stale { settings: false, windows: vec![tomorrow], incarnation });
     rebuild(&*store, "acme", VERSION, &[(tomorrow, ZERO.into())], later).await;
     assert!(matches!(store.admit_unticketed(&next, false, later).await.unwrap(), Verdict::Admitted { .. }));
-    store.settle_unticketed(&settlement(&yesterday, HOLD), later).await.unwrap();
+    store.settle_unticketed(&Settlement::of(&yesterday, HOLD), later).await.unwrap();
     let of = |used, held| Some(WindowUse { used, held });
     let windows = store.usage("acme", &[day(), tomorrow], later).await.unwrap();
     assert_eq!(windows, [of(HOLD, ZERO), of(ZERO, HOLD)]);
@@ -289,7 +289,7 @@ pub async fn tenants_share_nothing(store: Store) {
     assert!(matches!(admit(&store, &other).await, Verdict::Stale { settings: true, .. }));
     introduce(&store, &other).await;
     held(&store, &other).await;
-    store.settle_unticketed(&settlement(&other, HOLD), NOW).await.unwrap();
+    store.settle_unticketed(&Settlement::of(&other, HOLD), NOW).await.unwrap();
     assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used: ZERO, held: HOLD }, "one id, two tenants");
     assert_eq!(used_and_held(&store, "acme2", day()).await, WindowUse { used: HOLD, held: ZERO });
 }

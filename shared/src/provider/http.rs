@@ -194,7 +194,8 @@ impl Body {
     fn readable(response: Response) -> Result<Self, ProviderError> {
         match response.headers().get(http::header::CONTENT_ENCODING) {
             Some(coding) if ![&b"identity"[..], b"none", b""].contains(&coding.as_bytes()) => {
-                Err(ProviderError::retryable(AttemptOutcome::Malformed, "a content-encoding that was not asked for"))
+                let detail = "a content-encoding that was not asked for";
+                Err(ProviderError { may_bill: true, ..ProviderError::retryable(AttemptOutcome::Malformed, detail) })
             }
             _ => Ok(Self::of(response)),
         }
@@ -205,8 +206,11 @@ impl Body {
         if !self.begun.is_empty() {
             return Ok(Some(std::mem::take(&mut self.begun)));
         }
-        let cut = |_| ProviderError::retryable(AttemptOutcome::Truncated, "the body was cut");
-        self.response.chunk().await.map_err(cut)
+        self.response.chunk().await.map_err(|error| ProviderError {
+            // What is compressed and cannot be read may have been an answer.
+            may_bill: error.is_decode(),
+            ..ProviderError::retryable(AttemptOutcome::Truncated, "the body was cut")
+        })
     }
 
     /// Whether the body is JSON and no event stream. What it is called tells nothing: many call either by the other's name.
@@ -254,7 +258,7 @@ async fn whole_body(
         let piece = match came {
             Ok(Some(piece)) => piece,
             Ok(None) => return Ok(if rest.is_empty() { first } else { rest.freeze() }),
-            Err(error) => return Err(error.with(part_of_answer(if rest.is_empty() { &first } else { &rest }))),
+            Err(error) => return Err(error.with(Came::of_part(if rest.is_empty() { &first } else { &rest }))),
         };
         grow(&piece)?;
         if first.is_empty() {
@@ -268,15 +272,9 @@ async fn whole_body(
         rest.extend_from_slice(&piece);
         if rest.len() > max_bytes {
             let error = ProviderError::retryable(AttemptOutcome::Malformed, "the body is too large");
-            return Err(error.with(part_of_answer(&rest)));
+            return Err(error.with(Came::of_part(&rest)));
         }
     }
-}
-
-/// What a body that was cut brought of an answer: no more than all that follows its beginning.
-fn part_of_answer(body: &[u8]) -> Came {
-    let begins = memchr::memmem::find(body, b"\"choices\"");
-    Came { answer_bytes: begins.map_or(0, |begins| body.len() - begins), usage: None }
 }
 
 /// What an event of a stream comes to.

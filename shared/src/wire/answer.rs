@@ -90,6 +90,13 @@ impl Came {
         Self { usage, answer_bytes: pieces.iter().map(Piece::answer_bytes).sum() }
     }
 
+    /// What part of a JSON answer brought: no more than stands behind the beginning of its list of answers.
+    #[must_use]
+    pub fn of_part(json: &[u8]) -> Self {
+        let begins = memchr::memchr(b'[', json).filter(|_| json.trim_ascii_start().starts_with(b"{"));
+        Self { usage: None, answer_bytes: begins.map_or(0, |begins| json.len() - begins - 1) }
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(self, later: Self) -> Self {

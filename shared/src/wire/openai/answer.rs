@@ -287,11 +287,11 @@ struct Read {
 /// Reads the bytes, in which at most `max_choices` choices may stand.
 fn read(bytes: &Bytes, max_choices: u64, extent: Extent) -> Result<Read, NotACompletion> {
     let json = std::str::from_utf8(bytes).map_err(|_| Flaw::Malformed)?;
-    let is_object = json.trim_ascii_start().starts_with('{');
-    let wire = is_object.then(|| serde_json::from_str::<Wire<'_>>(json).ok()).flatten();
-    let Some(wire) = wire else {
-        return Err(if is_object || error_in(bytes).is_none() { Flaw::Malformed } else { Flaw::Error }.into());
-    };
+    if !json.trim_ascii_start().starts_with('{') {
+        return Err(if error_in(bytes).is_none() { Flaw::Malformed } else { Flaw::Error }.into());
+    }
+    let wire: Wire<'_> =
+        serde_json::from_str(json).map_err(|_| NotACompletion { flaw: Flaw::Malformed, came: Came::of_part(bytes) })?;
     let groq: WireGroq<'_> = wire.x_groq.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let usage = Usage::both(wire.usage.and_then(usage_of), groq.usage.and_then(usage_of));
     let mut read = Read { usage, choices: wire.choices.as_ref().map(|choices| choices.0.len()), ..Read::default() };

@@ -125,16 +125,18 @@ fn write_items(out: &mut String, json: &RawValue, mut item: impl FnMut(&mut Stri
 
 /// What nearly is JSON, as JSON; none if nothing can be mended.
 ///
-/// Bytes that are no UTF-8 are U+FFFD; `NaN` and the infinities, which Python writes for numbers, are `null`; and what stands
-/// around a value is left out.
+/// Bytes that are no UTF-8 are U+FFFD; `NaN` and the infinities, which Python writes for numbers, are `null`; and blanks and
+/// events around a value are left out.
 pub(super) fn repaired(json: &[u8]) -> Option<Bytes> {
     let text = String::from_utf8_lossy(json);
     let numbers = with_numbers(&text);
     let rest = numbers.trim_start().trim_start_matches('\u{feff}').trim_start();
     let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
     values.next()?.ok()?;
-    let value = &rest[..values.byte_offset()];
-    (value.as_bytes() != json).then(|| value.to_owned().into())
+    let (value, tail) = rest.split_at(values.byte_offset());
+    // Events may follow an answer that is whole; a second value would be lost.
+    let is_alone = tail.trim_start().is_empty() || tail.trim_start().starts_with("data:");
+    (is_alone && value.as_bytes() != json).then(|| value.to_owned().into())
 }
 
 /// JSON whose `NaN`, `Infinity` and `-Infinity` are `null`, those in texts apart.

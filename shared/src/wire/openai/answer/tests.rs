@@ -236,6 +236,7 @@ fn an_event_without_choices_passes_with_an_empty_list_and_else_only_its_usage_is
     for (json, flaw) in [
         ("ping", Flaw::Malformed),
         ("[]", Flaw::Malformed),
+        ("{\"choices\":[]}\n{\"choices\":[]}", Flaw::Malformed),
         ("5", Flaw::Malformed),
         (r#"{"choices":[{"delta":{"content":"a"}}"#, Flaw::Malformed),
         (r#"{"choices":[{"delta":{"content":"\ud83"}}]}"#, Flaw::Malformed),

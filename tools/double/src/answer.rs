@@ -25,11 +25,15 @@ const EXTRA_INNER: &str = r#","x_inner":{"z":0.10}"#;
 
 /// What a call is billed for. Cached tokens are part of the input, reasoning tokens part of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Usage {
-    pub(crate) input: u64,
-    pub(crate) cached: u64,
-    pub(crate) output: u64,
-    pub(crate) reasoning: u64,
+pub struct Usage {
+    /// Input tokens, cached ones included.
+    pub input: u64,
+    /// Cached ones.
+    pub cached: u64,
+    /// Output tokens, reasoning included.
+    pub output: u64,
+    /// Tokens of reasoning.
+    pub reasoning: u64,
 }
 
 impl Usage {

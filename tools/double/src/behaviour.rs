@@ -4,6 +4,7 @@
 //! cannot disturb one another, and a receipt that names the model names the fault. The table that users read is in the
 //! crate's documentation; [`Plan::part`] is the same table for the machine.
 
+use crate::forms::{self, Form};
 use crate::refusal::{Refusal, Retry};
 
 /// What goes wrong with a call, at most one thing.
@@ -92,6 +93,8 @@ pub(crate) struct Plan {
     /// Events before the fault; half of them if unsaid.
     pub(crate) after_events: Option<usize>,
     pub(crate) text: Text,
+    /// The raw form that is sent in place of an answer that is made.
+    pub(crate) form: Option<&'static Form>,
     pub(crate) finish: Option<&'static str>,
     pub(crate) sse: Sse,
     pub(crate) split: Split,
@@ -120,7 +123,11 @@ impl Plan {
                 break;
             }
             let (part, after) = parts.split_once('+').map_or((parts, None), |(part, after)| (part, Some(after)));
-            plan.part(&part.replace(':', "-"))?;
+            let part = part.replace(':', "-");
+            match part.strip_prefix("form-") {
+                Some(name) => plan.form = Some(forms::form(name)?),
+                None => plan.part(&part)?,
+            }
             rest = after;
         }
         if plan.which != Which::Every && plan.fault == Fault::None {
@@ -228,7 +235,12 @@ mod tests {
         let names = documented();
         assert!(names.len() > 55, "{names:?}");
         for name in names {
-            let id = name.replace("CODE", "503").replace("TEXT", "yes").replace("MIB", "1").replace('N', "7");
+            let id = name
+                .replace("NAME", "gzip")
+                .replace("CODE", "503")
+                .replace("TEXT", "yes")
+                .replace("MIB", "1")
+                .replace('N', "7");
             assert!(Plan::parse(&id).is_some(), "{name}");
         }
     }
@@ -247,6 +259,7 @@ mod tests {
             "empty+hedge",
             "ok+",
             "429-after",
+            "form-unheard-of",
         ] {
             assert_eq!(Plan::parse(id), None, "{id}");
         }

@@ -58,6 +58,12 @@
 //! | `unicode` | characters of one to four bytes, and joined ones |
 //! | `giant-MIB` | that many MiB of words, up to 256, with the limit on output ignored; a stream brings them in one event |
 //!
+//! A form, in place of all texts and manners.
+//!
+//! | id | |
+//! |---|---|
+//! | `form-NAME` | the raw form of this name, of those that [`forms`](forms::forms) lists: what real providers are known to send, byte for byte |
+//!
 //! Manners (any number).
 //!
 //! | id | |
@@ -88,6 +94,7 @@
 //! - input = ⌈UTF-8 bytes of all message contents (strings, and `text` of parts) / 4⌉ + 3 for each message;
 //! - output = `n` × (reasoning + words of the text, where a word is what lies between blanks), for each choice bounded by
 //!   `max_completion_tokens`, else `max_tokens`: text that had to be shortened for it finishes with `length`;
+//! - a form is billed what stands beside it;
 //! - a call that is answered 200, or would have been when the client left, is billed in full whatever becomes of it on the
 //!   wire, as providers do; `reset`, `stall-head`, error answers, `not-json` and an error in
 //!   place of an answer are billed nothing. `endless` is billed as the text that
@@ -105,6 +112,7 @@
 mod answer;
 mod ask;
 mod behaviour;
+pub mod forms;
 mod http;
 mod refusal;
 mod script;
@@ -118,6 +126,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+pub use answer::Usage;
 pub use tallies::{Counts, Received, Tally};
 
 /// Occurs in the message of every error answer that is not the caller's own fault, and in a header of every chat answer.

@@ -7,6 +7,7 @@ use crate::LEAK;
 use crate::answer::{Answer, Event, Usage};
 use crate::ask::Ask;
 use crate::behaviour::{Fault, Plan, Split, Sse};
+use crate::forms::{self, Sent};
 use crate::http::{CONTINUE, phrase};
 use crate::refusal::{Refusal, envelope};
 
@@ -83,7 +84,16 @@ impl Script {
     /// What a plan makes of one request. `struck` says whether its fault strikes this call.
     pub(crate) fn of(plan: &Plan, ask: &Ask, body: &[u8], sequence: u64, struck: bool) -> Self {
         let fault = if struck { plan.fault } else { Fault::None };
+        let sent = plan.form.map(|form| if ask.stream { &form.streamed } else { &form.whole });
         let mut script = match fault {
+            Fault::None if let Some(sent) = sent => match sent {
+                Some(sent) => Self::raw(sent, ask),
+                None => Self::plain(
+                    404,
+                    JSON,
+                    &envelope("this form has no such answer", "invalid_request_error", "no_form"),
+                ),
+            },
             Fault::Reset => Self::new(200, End::Reset),
             Fault::StallHead => Self::new(200, End::Stall),
             Fault::Refuse(refusal) => Self::refused(&refusal, ask, sequence, plan.close),
@@ -126,6 +136,46 @@ impl Script {
         let mut script = Self::new(refusal.status, if close { End::Close } else { End::Keep });
         script.push(head(refusal.status, JSON, &fields, sequence).as_bytes(), 0);
         script.extend_last(body.as_bytes());
+        script
+    }
+
+    /// A raw form: its bytes as they stand, each event in a write of its own.
+    fn raw(sent: &Sent, ask: &Ask) -> Self {
+        let body = sent.coded(&ask.model);
+        let is_chunked = ask.stream && sent.status == 200 && sent.end != forms::End::Closed;
+        let end = match sent.end {
+            forms::End::Clean => End::Keep,
+            forms::End::Closed | forms::End::Cut => End::Close,
+            forms::End::Reset => End::Reset,
+            forms::End::Stall => End::Stall,
+        };
+        let mut script = Self::new(sent.status, end);
+        (script.usage, script.yields) = (sent.bill, true);
+        script.complete = sent.status == 200 && matches!(sent.end, forms::End::Clean | forms::End::Closed);
+        if sent.status == 0 {
+            return script;
+        }
+        let framing = match sent.end {
+            _ if is_chunked => CHUNKED.to_owned(),
+            forms::End::Clean => format!("Content-Length: {}\r\n", body.len()),
+            forms::End::Closed => "Connection: close\r\n".to_owned(),
+            // More is announced than comes.
+            _ => format!("Content-Length: {}\r\n", body.len() + 50),
+        };
+        let fields: String = sent.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let phrase = phrase(sent.status);
+        let head =
+            format!("HTTP/1.1 {} {phrase}\r\n{fields}{framing}openai-organization: org-{LEAK}\r\n\r\n", sent.status);
+        script.push(head.as_bytes(), 0);
+        for part in events_of(&body) {
+            match is_chunked {
+                true => script.push(&chunk(part), sent.pause_ms),
+                false => script.push(part, sent.pause_ms),
+            }
+        }
+        if is_chunked && sent.end == forms::End::Clean {
+            script.extend_last(b"0\r\n\r\n");
+        }
         script
     }
 
@@ -314,6 +364,19 @@ fn head(status: u16, content_type: &str, fields: &str, sequence: u64) -> String 
 
 fn mid_stream_error() -> String {
     envelope(&format!("The server had an error, key {LEAK}"), "server_error", "server_error")
+}
+
+/// A body's parts up to the blank line behind each of its events.
+fn events_of(body: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    let mut rest = body;
+    while let Some(at) = rest.windows(2).position(|two| two == b"\n\n") {
+        let (part, after) = rest.split_at(at + 2);
+        parts.push(part);
+        rest = after;
+    }
+    parts.extend((!rest.is_empty()).then_some(rest));
+    parts
 }
 
 /// One chunk of the chunked coding.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, missing_docs)]
 
 mod client;
+mod raw_forms;
 
 use client::{Client, Ended, STREAM, body, chat};
 use upstream_double::{Double, LEAK, Tally};

@@ -127,6 +127,8 @@ impl<'b> Reader<'b> {
         let mut parts = Vec::new();
         if message.role == "assistant" {
             parts.extend(message.thought.map(|text| Part::Thought { text, signature: None }));
+        } else if message.thought.is_some() {
+            self.read.unread.note("messages", "reasoning");
         }
         match message.content {
             Some(content) if content.get().starts_with('[') => {

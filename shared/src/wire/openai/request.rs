@@ -127,7 +127,7 @@ impl Reader {
             }
             Ok(())
         })?;
-        self.facts.needs.tools = tools > 0;
+        self.facts.needs.tools |= tools > 0;
         Ok(())
     }
 
@@ -265,12 +265,66 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::wire::facts::Capabilities;
     use proptest::prelude::*;
 
     fn refused(body: &str) -> (Option<String>, String) {
         match read(Bytes::copy_from_slice(body.as_bytes())) {
             Err(Error::InvalidRequest { param, message }) => (param, message),
             other => panic!("{body} should be refused, but: {other:?}"),
+        }
+    }
+
+    /// So many fields, each with a comma behind it.
+    fn members(count: usize) -> String {
+        (0..count).map(|number| format!(r#""x{number}":1,"#)).collect()
+    }
+
+    /// What is known of a request with these fields beside a model and a message.
+    fn facts_of(fields: &str) -> Facts {
+        let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
+        read(body.into()).unwrap().1
+    }
+
+    #[test]
+    fn what_a_request_needs_is_read() {
+        for (fields, most) in [
+            (r#""max_tokens":5,"max_completion_tokens":6"#, 5),
+            (r#""max_completion_tokens":5,"max_tokens":6"#, 5),
+            (r#""max_tokens":6,"max_completion_tokens":5"#, 5),
+        ] {
+            assert_eq!(facts_of(fields).max_output_tokens, Some(most), "{fields}");
+        }
+        let needs = Capabilities::default();
+        for (fields, needs) in [
+            (r#""tools":[{"type":"function"}]"#, Capabilities { tools: true, ..needs }),
+            (r#""functions":[{"name":"f"}]"#, Capabilities { tools: true, ..needs }),
+            (r#""tools":[{"type":"function"}],"functions":[]"#, Capabilities { tools: true, ..needs }),
+            (r#""tools":[]"#, needs),
+            (r#""logprobs":true"#, Capabilities { logprobs: true, ..needs }),
+            (r#""logprobs":false"#, needs),
+            (
+                r#""response_format":{"type":"json_schema","json_schema":{}}"#,
+                Capabilities { json_schema: true, ..needs },
+            ),
+            (r#""response_format":{"type":"json_object"}"#, needs),
+        ] {
+            assert_eq!(facts_of(fields).needs, needs, "{fields}");
+        }
+        for (options, include_usage) in [("true", true), ("false", false), ("null", false)] {
+            let facts = facts_of(&format!(r#""stream_options":{{"include_usage":{options}}}"#));
+            assert_eq!(facts.include_usage, include_usage, "{options}");
+        }
+        assert_eq!(facts_of(&format!(r#""stream_options":{{{}"z":1}}"#, members(MAX_STREAM_OPTIONS - 1))).n, 1);
+    }
+
+    #[test]
+    fn a_schema_that_is_too_long_to_be_looked_at_takes_every_answer() {
+        for (bytes, is_kept) in [(MAX_SCHEMA_BYTES, true), (MAX_SCHEMA_BYTES + 1, false)] {
+            let schema = format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8));
+            let format = format!(r#""response_format":{{"type":"json_schema","json_schema":{{"schema":{schema}}}}}"#);
+            let kept = if is_kept { schema.as_str() } else { "true" };
+            assert_eq!(facts_of(&format).answer_format, AnswerFormat::JsonSchema(kept.into()), "{bytes}");
         }
     }
 
@@ -339,6 +393,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_beyond_a_fields_bounds_is_named() {
+        let names = format!("[{}\"a\"]", r#""a","#.repeat(MAX_MODELS));
+        let options = format!(r#"{{{}"z":1}}"#, members(MAX_STREAM_OPTIONS));
+        for (field, value) in [
+            ("top_p", "1.1"),
+            ("presence_penalty", "2.1"),
+            ("frequency_penalty", "-2.1"),
+            ("top_logprobs", "21"),
+            ("seed", "1.5"),
+            ("user", "5"),
+            ("parallel_tool_calls", r#""yes""#),
+            ("models", &names),
+            ("stream_options", &options),
+        ] {
+            let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"x"}}],"{field}":{value}}}"#);
+            assert_eq!(refused(&body).0.as_deref(), Some(field), "{body}");
+        }
+    }
+
+    #[test]
     fn bytes_that_are_not_utf_8_are_refused_with_their_place() {
         match read(Bytes::from_static(b"{\"model\":\"\xff\"}")) {
             Err(Error::InvalidRequest { message, .. }) => assert!(message.contains("the byte at 10"), "{message}"),
@@ -359,9 +433,11 @@ mod tests {
     fn the_prompt_is_the_last_text_of_the_user() {
         let body = r#"{"model":"auto","messages":[{"role":"system","content":"s"},{"role":"user","content":"first"},
             {"role":"assistant","content":null,"tool_calls":[]},{"role":"tool","content":"t","tool_call_id":"1"},
-            {"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"data:,"}},{"type":"text","text":"b"}]}]}"#;
+            {"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"data:,"}},{"type":"text","text":"b"}]},
+            {"role":"assistant","content":[{"type":"text","text":"c"}]}]}"#;
         let (_, facts) = read(Bytes::from_static(body.as_bytes())).unwrap();
-        assert_eq!((facts.prompt.as_str(), facts.images, facts.messages), ("a\nb", 1, 5));
+        assert_eq!((facts.prompt.as_str(), facts.images, facts.messages), ("a\nb", 1, 6));
+        assert_eq!((facts.image_bytes, facts.needs.vision), (r#"{"url":"data:,"}"#.len(), true));
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::wire::conversation::{Part, Role, Source, Turn};
+use crate::wire::conversation::{MAX_ITEMS, Part, Role, Shape, Source, Turn};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -38,6 +38,7 @@ fn every_kind_of_message_is_understood() {
             {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
             {"role": "system", "content": "be brief"},
             {"role": "assistant", "content": null, "function_call": {"name": "g", "arguments": "{}"}},
+            {"role": "assistant", "content": null, "function_call": {"name": "h", "arguments": "[]"}},
             {"role": "function", "name": "g", "content": "rain"},
             {"role": "assistant", "content": "so", "refusal": "no"},
         ]),
@@ -70,28 +71,102 @@ fn every_kind_of_message_is_understood() {
     assert_eq!((read.turns[2].role, &read.turns[2].parts), (Role::User, &vec![result("c1", "sunny")]));
     assert_eq!(read.turns[3].role, Role::System);
     assert_eq!(read.turns[4].parts, [call("call_0", "g", "{}")]);
-    assert_eq!(read.turns[5].parts, [result("call_0", "rain")]);
-    assert_eq!(read.turns[6].parts, [Part::Text("so".into()), Part::Refusal("no".into())]);
+    assert_eq!(read.turns[5].parts, [call("call_1", "h", "[]")]);
+    assert_eq!(read.turns[6].parts, [result("call_0", "rain")]);
+    assert_eq!(read.turns[7].parts, [Part::Text("so".into()), Part::Refusal("no".into())]);
+}
+
+#[test]
+fn only_what_is_in_base64_is_data_and_any_other_address_stays_one() {
+    let url = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let addresses = ["data:text/plain,hello", "data:image/png;base64", "https://a/b.png;base64,AA"];
+    let body = body(&asked(json!([{"role": "user", "content": addresses.map(url)}]), json!({})));
+    let read = CHAT.conversation(&body).unwrap();
+    let expected = addresses.map(|url| Part::Image { source: Source::Url(url.into()), detail: None });
+    assert_eq!(read.turns[0].parts, expected);
+}
+
+#[test]
+fn a_conversation_of_too_many_items_is_not_translated() {
+    let of = |parts: usize| {
+        let parts = vec![json!({"type": "text", "text": ""}); parts];
+        let body = body(&asked(json!([{"role": "user", "content": parts}]), json!({})));
+        CHAT.conversation(&body).map(drop)
+    };
+    assert_eq!(of(MAX_ITEMS - 1), Ok(()), "the message is one");
+    assert_eq!(of(MAX_ITEMS).unwrap_err().field, "messages.content");
 }
 
 #[test]
 fn another_formats_request_is_written_with_all_that_this_one_can_say_and_the_rest_is_named() {
     let body = body(&asked(
         json!([
-            {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {}}, {"type": "video", "v": 1}]},
+            {"role": "system", "name": "sys", "content": "s"},
+            {"role": "user", "reasoning": "hm",
+             "content": [{"type": "text", "text": "x", "cache_control": {}}, {"type": "video", "v": 1}]},
             {"role": "assistant", "reasoning": "hm", "content": "no"},
         ]),
-        json!({"temperature": 0.10, "top_k": 5, "store": true, "user": "u", "stop": "end", "n": 2}),
+        json!({"temperature": 0.10, "top_k": 5, "store": true, "user": "u", "stop": "end", "n": 2, "logprobs": true,
+            "parallel_tool_calls": false}),
     ));
     let read = CHAT.conversation(&body).unwrap();
     let foreign = Conversation { format: "another", ..read };
     let Written { body, left_out } = CHAT.write(&foreign, &SAID).unwrap();
-    let expected = json!({"model": "m", "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "no"}],
-        "n": 2, "temperature": 0.1, "stop": ["end"], "user": "u", "max_tokens": 7, "stream": true,
+    let messages = json!([{"role": "system", "content": "s"}, {"role": "user", "content": "x"},
+        {"role": "assistant", "content": "no"}]);
+    let expected = json!({"model": "m", "messages": messages, "parallel_tool_calls": false, "logprobs": true, "n": 2, "temperature": 0.1, "stop": ["end"], "user": "u", "max_tokens": 7, "stream": true,
         "stream_options": {"include_usage": true}});
     assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
-    let named = ["`messages.content.cache_control`", "`store`", "`top_k`", "a part that only its own format has"];
-    assert_eq!(left_out, [&named[..], &["the model's thoughts"]].concat());
+    let fields = ["`messages.content.cache_control`", "`messages.name`", "`messages.reasoning`", "`store`", "`top_k`"];
+    assert_eq!(left_out, [&fields[..], &["a part that only its own format has", "the model's thoughts"]].concat());
+}
+
+#[test]
+fn what_a_tool_said_comes_first_as_text_and_what_it_shows_comes_from_the_user() {
+    let result = |id: &'static str, parts, is_error| Part::ToolResult { id: id.into(), parts, is_error };
+    let picture = Part::Image { source: Source::Url("https://a/b.png".into()), detail: None };
+    let user = |parts| Turn { role: Role::User, name: None, parts };
+    let signed = Part::Thought { text: "hm".into(), signature: Some("by another".into()) };
+    let turns = vec![
+        Turn { role: Role::Assistant, name: None, parts: vec![signed, Part::Text("so".into())] },
+        user(vec![
+            Part::Text("look".into()),
+            result("c1", vec![Part::Text("sunny".into()), picture], true),
+            result("c2", vec![], false),
+        ]),
+        user(vec![result("c3", vec![], false)]),
+    ];
+    let shape = Shape::JsonSchema { name: None, description: None, schema: None, strict: Some(true) };
+    let said = Conversation { format: CHAT.name(), turns, shape, ..Conversation::default() };
+    let Written { body, left_out } =
+        CHAT.write(&said, &Overrides { ask_logprobs: true, stream: false, ..SAID }).unwrap();
+    let image = json!({"type": "image_url", "image_url": {"url": "https://a/b.png"}});
+    let messages = json!([
+        {"role": "assistant", "content": "so"},
+        {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+        {"role": "tool", "tool_call_id": "c2", "content": ""},
+        {"role": "user", "content": [{"type": "text", "text": "look"}, image]},
+        {"role": "tool", "tool_call_id": "c3", "content": ""},
+    ]);
+    let shape = json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true}});
+    let expected =
+        json!({"model": "m", "messages": messages, "logprobs": true, "response_format": shape, "max_tokens": 7});
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
+    assert_eq!(left_out, ["the model's thoughts", "whether a tool failed"]);
+}
+
+#[test]
+fn a_spliced_body_says_each_field_once() {
+    let sent = r#"{"model":"auto","models":["a"],"max_tokens":5,"max_completion_tokens":6,"stream":true,"logprobs":false,
+        "stream_options":{"include_usage":false,"x\"":1.10},"we\"ird":[ ],"messages":[{"role":"user","content":"x"}]}"#;
+    let (body, _) = CHAT.read(sent.into()).unwrap();
+    let kept = r#""stream":true,"we\"ird":[ ],"messages":[{"role":"user","content":"x"}],"max_completion_tokens":7"#;
+    let asked = CHAT_OF_REASONING.splice(&body, &Overrides { ask_logprobs: true, ..SAID });
+    let options = r#""stream_options":{"x\"":1.10,"include_usage":true}"#;
+    assert_eq!(asked, format!(r#"{{"model":"m",{kept},{options},"logprobs":true}}"#));
+    let whole = CHAT_OF_REASONING.splice(&body, &Overrides { stream: false, ..SAID });
+    let kept = kept.replace(r#""stream":true,"#, r#""stream":true,"logprobs":false,"#);
+    assert_eq!(whole, format!(r#"{{"model":"m",{kept}}}"#));
 }
 
 #[test]

@@ -192,3 +192,49 @@ fn check_depth(text: &str) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn is_read(body: String) -> bool {
+        Body::json(body.into(), |_, _| Ok(())).is_ok()
+    }
+
+    #[test]
+    fn depth_is_what_is_open_at_once_outside_of_texts() {
+        let nested = |depth: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert!(is_read(nested(MAX_DEPTH)));
+        assert!(!is_read(nested(MAX_DEPTH + 1)));
+        assert!(is_read(format!(r#"{{"x":[{}[]]}}"#, "[],".repeat(MAX_DEPTH))), "side by side is not deep");
+        assert!(is_read(format!(r#"{{"x":"\"{}"}}"#, "[".repeat(MAX_DEPTH + 1))), "a text is not deep");
+        assert!(!is_read(format!(r#"{{"x":"\\","y":{}{}}}"#, "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH))));
+    }
+
+    #[test]
+    fn a_body_has_so_many_fields_and_no_more() {
+        let of = |count: usize| {
+            let fields: Vec<String> = (0..count).map(|number| format!(r#""x{number}":{number}"#)).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        assert!(is_read(of(MAX_FIELDS)));
+        assert!(!is_read(of(MAX_FIELDS + 1)));
+    }
+
+    #[test]
+    fn a_models_name_can_be_sent_back_in_a_header() {
+        for (name, is_good) in [
+            ("auto".to_owned(), true),
+            ("m".repeat(256), true),
+            ("m".repeat(257), false),
+            (String::new(), false),
+            ("a\tb".to_owned(), false),
+            ("\u{7f}".to_owned(), false),
+        ] {
+            let json = serde_json::to_string(&name).unwrap();
+            let read = name_of_model("model", serde_json::from_str(&json).unwrap());
+            assert_eq!(read.ok().as_deref(), is_good.then_some(name.as_str()), "{json}");
+        }
+    }
+}

@@ -108,3 +108,22 @@ impl Default for Facts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_capability_that_is_missing_is_named() {
+        let none = Capabilities::default();
+        for (needed, name) in [
+            (Capabilities { tools: true, ..none }, "tools"),
+            (Capabilities { json_schema: true, ..none }, "json_schema"),
+            (Capabilities { vision: true, ..none }, "vision"),
+            (Capabilities { logprobs: true, ..none }, "logprobs"),
+            (Capabilities { prefill: true, ..none }, "prefill"),
+        ] {
+            assert_eq!((none.lacks(needed), needed.lacks(needed)), (Some(name), None));
+        }
+    }
+}

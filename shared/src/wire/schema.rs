@@ -277,6 +277,46 @@ mod tests {
     }
 
     #[test]
+    fn each_keyword_is_kept() {
+        for (schema, good, bad) in [
+            (json!({"anyOf": [{"type": "string"}, {"type": "null"}]}), "null", "1"),
+            (json!({"oneOf": [{"type": "string"}, {"type": "null"}]}), r#""a""#, "1"),
+            (json!({"allOf": [{"type": "object"}, {"required": ["a"]}]}), r#"{"a":1}"#, "{}"),
+            (json!({"const": [1, {"a": 2}]}), r#"[1,{"a":2}]"#, r#"[1,{"a":3}]"#),
+            (json!({"type": "integer"}), "1.0", "1.5"),
+            (json!({"type": ["boolean", "array"]}), "[]", "{}"),
+            (json!({"items": {"type": "string"}}), r#"["a"]"#, r#"["a",1]"#),
+            (json!({"items": false}), "[]", "[1]"),
+            (
+                json!({"properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "null"}}),
+                r#"{"a":"x","b":null}"#,
+                r#"{"a":"x","b":"x"}"#,
+            ),
+        ] {
+            let mut read = Schema::read(&schema.to_string());
+            assert!(read.fits(good), "{schema}: {good}");
+            assert!(!read.fits(bad), "{schema}: {bad}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_checked_fits_if_it_is_json() {
+        let long = format!("[{}1]", "1,".repeat(MAX_TEXT_BYTES / 2));
+        let too_long = format!(r#"{{"type":"null","a":"{}"}}"#, "x".repeat(MAX_SCHEMA_BYTES));
+        for (schema, text) in [
+            (r#"{"type":"null"}"#, long.as_str()),
+            (&json!({"const": vec![1; 10], "$ref": "https://elsewhere"}).to_string(), "[1,1,1,1,1,1,1,1,1,1]"),
+            (r##"{"$ref":"#/$defs/none"}"##, "1"),
+            (&too_long, "1"),
+            ("no JSON", "1"),
+            (r#"{"type":"another"}"#, "1"),
+        ] {
+            assert!(Schema::read(schema).fits(text), "{}", &schema[..schema.len().min(80)]);
+            assert!(!Schema::read(schema).fits(&format!("{text} ,")), "but only JSON does");
+        }
+    }
+
+    #[test]
     fn a_schema_that_refers_to_itself_ends() {
         assert!(Schema::read(r##"{"$ref":"#"}"##).fits("5"));
     }

@@ -182,6 +182,7 @@ mod tests {
             ("data\n\n", vec![""]),
             ("database: a\n\n", vec![]),
             ("data: a\n\n\n\ndata: b\n\n", vec!["a", "b"]),
+            ("data: a\n\n\u{feff}data: b\n\ndata: c\n\n", vec!["a", "c"]),
             ("data: a\n", vec![]),
             ("data: a", vec![]),
         ] {
@@ -231,6 +232,27 @@ mod tests {
         });
         // Eight pieces are the limit, and `data: ` is six bytes more.
         assert_eq!(refused, Some(7));
+    }
+
+    #[test]
+    fn an_event_of_endless_lines_is_refused_before_it_fills_the_memory() {
+        let mut parser = SseParser::default();
+        let line = [b"data: ", &vec![b'x'; 1 << 20][..], b"\n"].concat();
+        for held_mib in 1..=8 {
+            parser.feed(&line);
+            // With the eighth, seven line ends stand between them.
+            assert_eq!(parser.next_event(), if held_mib < 8 { Ok(None) } else { Err(TooLarge) }, "{held_mib} MiB");
+        }
+    }
+
+    #[test]
+    fn what_is_held_for_an_event_is_told() {
+        let mut parser = SseParser::default();
+        for (wire, held_bytes) in [("data: abc\ndata:", 8), (" d\n", 5), ("\ndata: e\n", 1)] {
+            parser.feed(wire.as_bytes());
+            while parser.next_event().unwrap().is_some() {}
+            assert_eq!(parser.held_bytes(), held_bytes, "{wire:?}");
+        }
     }
 
     proptest! {

@@ -163,11 +163,17 @@ mod tests {
             ("provider", r#""sim""#, false),
             ("provider", r#"{"sort":"throughput"}"#, true),
             ("prediction", r#"{"type":"content","content":"x"}"#, true),
+            ("audio", r#"{"voice":"alloy"}"#, true),
+            ("compound_custom", "{}", true),
+            ("search_parameters", "{}", true),
             ("store", "true", false),
             ("x_unknown", "{}", false),
         ] {
             let value: &RawValue = serde_json::from_str(value).unwrap();
             assert_eq!(changes_price(name, value), paid, "{name}: {value}");
+        }
+        for (kind, paid) in [("function", false), ("custom", false), ("web_search", true), ("", true)] {
+            assert_eq!(tool_changes_price(kind), paid, "{kind}");
         }
     }
 }

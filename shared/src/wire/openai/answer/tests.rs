@@ -57,11 +57,30 @@ fn absurd_usage_is_not_believed() {
 }
 
 #[test]
+fn every_word_for_an_end_is_known_and_an_empty_error_is_none() {
+    for (word, why) in [
+        ("stop", Finish::Stop),
+        ("tool_calls", Finish::ToolCalls),
+        ("function_call", Finish::ToolCalls),
+        ("length", Finish::Length),
+        ("content_filter", Finish::Filter),
+        ("tired", Finish::Other),
+    ] {
+        for error in ["null", "[]"] {
+            let body = format!(r#"{{"error":{error},"choices":[{{"index":0,"finish_reason":"{word}"}}]}}"#);
+            let answer = completion(body.into(), 1, 0.0).unwrap();
+            assert_eq!(answer.pieces, [Piece::Finish { choice: 0, why }], "{word}");
+        }
+    }
+}
+
+#[test]
 fn thoughts_are_a_first_token_whatever_their_name_and_form() {
     for (delta, content) in [
         (r#"{"content":"","reasoning":"We"}"#, true),
         (r#"{"reasoning_content":"We","content":null}"#, true),
         (r#"{"reasoning":{"text":"We"}}"#, true),
+        (r#"{"reasoning":"We","reasoning_content":""}"#, true),
         (r#"{"role":"assistant","content":"","reasoning":null}"#, false),
         (r#"{"reasoning_content":""}"#, false),
         (r#"{"reasoning_content":5}"#, false),

@@ -205,3 +205,23 @@ fn usage_that_stood_in_an_event_without_choices_is_told_at_the_end_to_those_who_
         assert_eq!(out.matches(r#""choices":[]"#).count(), told, "{out}");
     }
 }
+
+#[test]
+fn every_end_has_a_word_and_the_usage_is_kept_until_it_is_told() {
+    for (why, word) in [
+        (Finish::Stop, "stop"),
+        (Finish::Other, "stop"),
+        (Finish::ToolCalls, "tool_calls"),
+        (Finish::Length, "length"),
+        (Finish::Filter, "content_filter"),
+        (Finish::Refusal, "content_filter"),
+    ] {
+        let (mut writer, mut out) = (writer(), BytesMut::new());
+        writer.chunk(&foreign_chunk(Vec::new(), Some(USAGE)), "a/b", ALL, &mut out);
+        writer.chunk(&foreign_chunk(vec![Piece::Finish { choice: 0, why }], None), "a/b", ALL, &mut out);
+        writer.rest("a/b", ALL, &mut out);
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        assert!(text.contains(&format!(r#""finish_reason":"{word}""#)), "{text}");
+        assert!(text.contains(r#""total_tokens":11"#), "{text}");
+    }
+}

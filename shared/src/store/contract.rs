@@ -42,6 +42,7 @@ macro_rules! counters_contract {
                 requests_beyond_the_rate_are_told_when_to_come_again
                 tokens_beyond_the_rate_are_told_when_to_come_again
                 more_tokens_than_a_burst_pass_when_the_full_burst_is_there
+                no_more_tokens_are_given_back_than_were_taken
                 the_token_rate_is_corrected_at_settlement
                 a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes
                 a_place_in_flight_is_free_after_settlement_and_after_release

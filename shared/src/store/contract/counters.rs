@@ -260,6 +260,21 @@ pub async fn more_tokens_than_a_burst_pass_when_the_full_burst_is_there(store: S
     assert!(matches!(later, Verdict::Admitted { .. }), "{later:?}");
 }
 
+pub async fn no_more_tokens_are_given_back_than_were_taken(store: Store) {
+    let ask = |rate_tokens| Admission { token_rate: rate(100), rate_tokens, ..ask() };
+    let (other, large, late) = (ask(60), ask(5_000), ask(60));
+    introduce(&store, &other).await;
+    held(&store, &other).await;
+    let now_ms = NOW + 36_000;
+    assert!(passed(&store.admit_unticketed(&large, false, now_ms).await.unwrap()), "the full burst is there again");
+    let used = Amounts { requests: 1, tokens: 110, cost_nusd: 1 };
+    store.settle_unticketed(&Settlement::of(&other, used), now_ms).await.unwrap();
+    store.release_unticketed(&large, now_ms).await.unwrap();
+    // What the other used above is still taken: 50 of 100.
+    let refused = refusal(store.admit_unticketed(&late, false, now_ms).await.unwrap());
+    assert_eq!(refused, Refusal::Rate { kind: RateKind::Tokens, retry_after_ms: 6_000 });
+}
+
 pub async fn the_token_rate_is_corrected_at_settlement(store: Store) {
     let ask = |rate_tokens| Admission { token_rate: rate(1_000), rate_tokens, ..ask() };
     introduce(&store, &ask(0)).await;

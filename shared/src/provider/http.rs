@@ -313,6 +313,11 @@ struct SseChunks {
     taken: usize,
 }
 
+/// Whether an event's data, which are no JSON, say nothing but that the stream lives.
+fn is_sign_of_life(data: &[u8]) -> bool {
+    matches!(data.trim_ascii(), b"" | b"ping" | b"keepalive" | b"keep-alive" | b"heartbeat")
+}
+
 /// Most bytes of blanks before a body, which some send to keep a connection alive.
 const MAX_BLANK_BYTES: usize = 64 << 10;
 
@@ -342,7 +347,7 @@ impl SseChunks {
             let read = match event.kind {
                 Kind::Ping => Ok(Event::Nothing),
                 Kind::Error => Err(Flaw::Error.into()),
-                Kind::Message if event.data.trim_ascii().is_empty() => Ok(Event::Nothing),
+                Kind::Message if is_sign_of_life(&event.data) => Ok(Event::Nothing),
                 Kind::Message => self.events.read(event.data.clone()),
             };
             if read.as_ref().is_err_and(|error| error.flaw == Flaw::Malformed)

@@ -99,17 +99,17 @@ fn about(http_status: u16, error: &ErrorBody, says_when: bool) -> About {
     match error.status.unwrap_or(http_status) {
         401 => About::Key,
         402 => About::Bill,
-        403 if words.name_a_rate() => of_rate(&words, says_when, false),
+        403 if words.name_our_bill() => About::Bill,
+        403 if words.name_a_rate() => About::Rate,
         403 => About::Permission,
         404 => About::ModelId,
-        429 => of_rate(&words, says_when, true),
-        413 if words.name_a_rate() || words.speak_of_a_rate() => of_rate(&words, says_when, false),
-        400 | 413 | 422 if words.name_a_rate() => of_rate(&words, says_when, true),
-        status @ (400 | 413 | 422) => {
-            of_request(&words).unwrap_or(if status == 413 { About::Size } else { About::Request })
-        }
+        status @ (400 | 413 | 422) if words.name_a_rate() => of_rate(&words, says_when, status != 413),
+        413 if words.speak_of_a_rate() => of_rate(&words, says_when, false),
+        413 => of_request(&words).unwrap_or(About::Size),
+        400 | 422 => of_request(&words).unwrap_or(About::Request),
         424 => About::Model,
-        500 if words.name_a_window() => About::Window,
+        429 | 500.. if words.name_a_window() => About::Window,
+        429 => of_rate(&words, says_when, true),
         408 | 409 | 425 | 498 | 499 | 500.. => About::Server,
         400.. => About::Unknown,
         _ => of_words(&words, says_when),
@@ -153,4 +153,97 @@ fn of_words(words: &Words, says_when: bool) -> About {
 fn objection(error: ErrorBody, mask: &Mask) -> Objection {
     let masked = |text: Option<String>| text.map(|text| mask.text(&text));
     Objection { code: masked(error.code.or(error.kind)), message: masked(error.message), param: masked(error.param) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::wire::error_body::{error_in, error_of};
+    use std::collections::BTreeMap;
+
+    const NOW: u64 = 1_763_769_600_000;
+
+    fn read(row: &str) -> (&str, ProviderError, About) {
+        let mut parts = row.splitn(3, ' ');
+        let (about_word, status) = (parts.next().unwrap(), parts.next().unwrap().parse().unwrap());
+        let body = parts.next().unwrap_or_default().as_bytes();
+        let error = if status == 200 { error_in(body).unwrap() } else { error_of(body) };
+        let is_about = about(status, &error, delay_in(error.message.as_deref().unwrap_or_default()).is_some());
+        (about_word, refused(status, error, None, NOW, &Mask::default()), is_about)
+    }
+
+    #[test]
+    fn what_an_error_is_about_is_told_from_its_siblings() {
+        let rows: Vec<&str> =
+            include_str!("refusal/rows.txt").lines().filter(|row| !row.is_empty() && !row.starts_with('#')).collect();
+        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for row in &rows {
+            let (word, error, is_about) = read(row);
+            // What is filtered is the caller's own.
+            let want = if word == "filter" { "request" } else { word };
+            if format!("{is_about:?}").to_lowercase() != want {
+                wrong.push(format!("{is_about:?}: {row}"));
+            }
+            assert!(!error.may_bill && error.status.is_some(), "{row}");
+            *count.entry(word).or_default() += 1;
+        }
+        let same = |pair: &&[&str]| read(pair[0]).2 == read(pair[1]).2;
+        wrong.extend(rows.chunks(2).filter(same).map(|pair| format!("same as its sibling: {}", pair[0])));
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        count.retain(|word, rows| *rows < 10 && *word != "unknown");
+        assert_eq!(count, [].into(), "these have too few rows");
+    }
+
+    #[test]
+    fn when_to_come_again_is_honoured_where_it_is_the_providers_to_say() {
+        use AttemptOutcome::{HttpError, RateLimited};
+        let limited = |after_ms: u64| (Fault::RateLimited { until_ms: Some(NOW + after_ms) }, RateLimited);
+        let busy = |after_ms| (Fault::Busy { until_ms: NOW + after_ms }, HttpError);
+        let (unsaid, failed) = ((Fault::RateLimited { until_ms: None }, RateLimited), (Fault::Retryable, HttpError));
+        for (status, after_ms, body, want) in [
+            (429, Some(3_000), "", limited(3_000)),
+            (429, None, "", unsaid.clone()),
+            (429, Some(0), "", unsaid),
+            (429, None, "Please try again in 7.66s", limited(7_660)),
+            (429, Some(3_000), "Please try again in 7.66s", limited(3_000)),
+            (429, None, r#"{"error":{"details":[{"retryDelay":"45.8s"}]}}"#, limited(45_800)),
+            (429, Some(9_000_000), "", limited(3_600_000)),
+            (503, Some(30_000), "", busy(30_000)),
+            (529, Some(30_000), r#"{"type":"error","error":{"type":"overloaded_error"}}"#, busy(30_000)),
+            (500, Some(1_000), "", busy(1_000)),
+            (408, Some(1_000), "", busy(1_000)),
+            (503, None, r#"{"error":"Model is loading","estimated_time":20.5}"#, busy(20_500)),
+            (503, Some(0), "", failed.clone()),
+            (503, None, "", failed.clone()),
+            // That may be the caller's own words.
+            (503, None, "Please try again in 3600s", failed.clone()),
+            (424, Some(30_000), "", failed),
+            (401, Some(30_000), "", (Fault::CandidateDown, HttpError)),
+        ] {
+            let error = refused(status, error_of(body.as_bytes()), after_ms.map(|ms| NOW + ms), NOW, &Mask::default());
+            assert_eq!((error.fault, error.outcome), want, "{status} {after_ms:?} {body}");
+        }
+    }
+
+    #[test]
+    fn the_caller_reads_what_is_its_own_without_what_is_ours() {
+        let mask = Mask::of(["our-held-key".to_owned()]);
+        let body = r#"{"error":{"message":"bad tools for our-held-key of org-abcdef123456","code":"sk-abcdefgh1234","param":"tools.0"}}"#;
+        let error = refused(400, error_of(body.as_bytes()), None, NOW, &mask);
+        let objection = Objection {
+            code: Some("***".into()),
+            message: Some("bad tools for *** of ***".into()),
+            param: Some("tools.0".into()),
+        };
+        assert_eq!(error.fault, Fault::CallerFault(Box::new(objection)));
+        let error =
+            refused(200, error_in(br#"{"error":{"message":"no","type":"t","code":422}}"#).unwrap(), None, NOW, &mask);
+        let objection = Objection { code: Some("t".into()), message: Some("no".into()), param: None };
+        assert_eq!((error.status, error.fault), (Some(422), Fault::CallerFault(Box::new(objection))));
+        // What has no status of its own has that of the head.
+        let error = refused(200, error_in(br#"{"error":"no"}"#).unwrap(), None, NOW, &mask);
+        assert_eq!((error.status, error.fault), (Some(200), Fault::Retryable));
+    }
 }

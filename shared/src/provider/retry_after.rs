@@ -1,5 +1,9 @@
-//! When a provider may be called again (A3): `retry-after-ms`, or `retry-after` in seconds or as a date.
+//! When a provider may be called again, by the headers of its answer (A3).
+//!
+//! `retry-after-ms`, or `retry-after` in seconds, with a unit or as a date. Without them, how long a limit of which nothing
+//! remains takes to come back.
 
+use crate::wire::delay::delay_ms;
 use http::HeaderMap;
 use std::time::UNIX_EPOCH;
 
@@ -9,20 +13,22 @@ const MAX_MS: u64 = 3_600_000;
 /// The instant, in Unix milliseconds, that the headers name; at most an hour from `now_ms`.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now_ms: u64) -> Option<u64> {
-    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
-    let delay_ms = |value: &str, scale: f64| {
-        let number: f64 = value.parse().ok()?;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        (number >= 0.0).then(|| (number * scale).ceil() as u64)
-    };
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let in_ms = |name| delay_ms(text(name)?, 1.0);
     let from_date = |value: &str| {
         let at = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(u64::try_from(at.as_millis()).ok()?.saturating_sub(now_ms))
     };
-    let ms = text("retry-after-ms").and_then(|value| delay_ms(value, 1.0));
-    let delay =
-        ms.or_else(|| text("retry-after").and_then(|value| delay_ms(value, 1000.0).or_else(|| from_date(value))))?;
-    Some(now_ms + delay.min(MAX_MS))
+    let told = in_ms("retry-after-ms").or_else(|| in_ms("x-ms-retry-after-ms")).or_else(|| {
+        let value = text("retry-after")?;
+        from_date(value).or_else(|| delay_ms(value, 1000.0))
+    });
+    let used_up = || {
+        let limits = ["requests", "tokens"].into_iter();
+        let used_up = limits.filter(|limit| text(&format!("x-ratelimit-remaining-{limit}")) == Some("0"));
+        used_up.filter_map(|limit| delay_ms(text(&format!("x-ratelimit-reset-{limit}"))?, 1000.0)).max()
+    };
+    Some(now_ms.saturating_add(told.or_else(used_up)?.min(MAX_MS)))
 }
 
 #[cfg(test)]
@@ -44,11 +50,28 @@ mod tests {
             ("retry-after", "-1", None),
             ("retry-after", "soon", None),
             ("retry-after", "NaN", None),
+            ("retry-after", "1e3", None),
+            ("retry-after", "20s", Some(now_ms + 20_000)),
+            ("retry-after", "1m0.5s", Some(now_ms + 60_500)),
+            ("x-ms-retry-after-ms", "250", Some(now_ms + 250)),
+            ("x-ratelimit-reset-tokens", "6s", None),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
             assert_eq!(retry_after(&headers, now_ms), want, "{name}: {value}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now_ms), None);
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "2m59.56s"),
+            ("x-ratelimit-remaining-tokens", "17"),
+            ("x-ratelimit-reset-tokens", "10m"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        assert_eq!(retry_after(&headers, now_ms), Some(now_ms + 179_560), "the limit that is used up");
+        headers.insert("retry-after", "2".parse().unwrap());
+        assert_eq!(retry_after(&headers, now_ms), Some(now_ms + 2_000));
     }
 }

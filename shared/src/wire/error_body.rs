@@ -50,7 +50,8 @@ pub struct ErrorBody {
 /// Beside choices only what calls itself an error is one; without any, a bare `message` or `detail` is one, too.
 pub(crate) fn error_in(bytes: &[u8]) -> Option<ErrorBody> {
     let text = String::from_utf8_lossy(bytes);
-    let Some(outer) = Outer::read(&text) else { return named(&list(&text)?, DEEPEST) };
+    let text = text.trim_start_matches('\u{feff}').trim_ascii();
+    let Some(outer) = Outer::read(text) else { return named(&list(text)?, DEEPEST) };
     let has_choices = outer.choices.is_some_and(|list| matches!(items::<()>(list.get(), |_, _| Ok(())), Ok(1..)));
     let fields = Value::Object(outer.fields);
     let found = named(&fields, DEEPEST).or_else(|| of_choice(outer.choices?));
@@ -65,7 +66,7 @@ pub(crate) fn error_of(bytes: &[u8]) -> ErrorBody {
     let event = text.lines().find_map(|line| line.strip_prefix("data:"));
     let text = event.filter(|_| !text.starts_with(['{', '['])).unwrap_or(text);
     let fields = Outer::read(text).map(|outer| Value::Object(outer.fields)).or_else(|| list(text));
-    let text = || Value::String(text.to_owned());
+    let text = || serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     said(&fields.unwrap_or_else(text), DEEPEST).unwrap_or_default()
 }
 
@@ -115,7 +116,7 @@ impl<'a> Outer<'a> {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The fields at the top of a body that say something of an error.
-const FIELDS: [&str; 27] = [
+const FIELDS: [&str; 28] = [
     "error",
     "errors",
     "error_message",
@@ -139,6 +140,7 @@ const FIELDS: [&str; 27] = [
     "metadata",
     "title",
     "retry_after",
+    "base_resp",
     "retryAfter",
     "estimated_time",
     "retry_after_ms",
@@ -183,7 +185,8 @@ fn named(value: &Value, deep: usize) -> Option<ErrorBody> {
         return items.iter().find_map(|item| named(item, deep.checked_sub(1)?));
     }
     let is = |name: &str, word: &str| value.get(name).and_then(Value::as_str) == Some(word);
-    let is_named = ["error", "errors"].iter().any(|name| value.get(name).is_some_and(is_there));
+    let is_named = ["error", "errors"].iter().any(|name| value.get(name).is_some_and(is_there))
+        || value.get("base_resp").is_some_and(|base| base_resp(base).is_some());
     (is_named || is("object", "error") || is("type", "error")).then(|| said(value, deep)).flatten()
 }
 
@@ -245,7 +248,7 @@ fn of_fields(fields: &Map<String, Value>, deep: usize) -> ErrorBody {
         retry_after_ms,
         retry_at_ms,
     };
-    let inner = first_said(&["error", "errors", "detail"]);
+    let inner = first_said(&["error", "errors", "detail"]).or_else(|| base_resp(fields.get("base_resp")?));
     let message = first_said(&["message", "Message", "msg", "errorMessage", "error_message", "title", "reason"]);
     // A router's own words are the same for all its providers' errors; theirs stand beside them.
     let raw = fields.get("metadata").and_then(|metadata| said(metadata.get("raw")?, deep));
@@ -255,8 +258,24 @@ fn of_fields(fields: &Map<String, Value>, deep: usize) -> ErrorBody {
     parts.into_iter().flatten().fold(ErrorBody::default(), ErrorBody::or)
 }
 
+/// MiniMax's own way: a number of its own and a message, also beside an answer, where the number is 0.
+fn base_resp(value: &Value) -> Option<ErrorBody> {
+    let code = value.get("status_code")?.as_u64().filter(|code| *code != 0)?;
+    let kind = match code {
+        1002 | 1039 => Some("rate_limit"),
+        1004 => Some("authentication_error"),
+        1008 => Some("insufficient_balance"),
+        1026 | 1027 => Some("content_filter"),
+        2013 => Some("invalid_request_error"),
+        _ => None,
+    };
+    let (code, kind) = (Some(code.to_string()), kind.map(str::to_owned));
+    Some(ErrorBody { code, kind, message: value.get("status_msg").and_then(text), ..ErrorBody::default() })
+}
+
 /// The fields in which the status of an error may stand.
-const STATUSES: [&str; 6] = ["status", "code", "status_code", "statusCode", "http_status_code", "error_code"];
+const STATUSES: [&str; 8] =
+    ["status", "code", "status_code", "statusCode", "http_status_code", "http_code", "httpCode", "error_code"];
 
 /// A type or a status that says no more than that it is an error.
 fn is_idle(kind: &str) -> bool {
@@ -429,6 +448,8 @@ mod tests {
             r#"{"choices":[],"x_groq":{"id":"req_1","usage":{}}}"#,
             r#"{"type":"ping"}"#,
             r#"{"object":"chat.completion.chunk"}"#,
+            r#"{"choices":[{"delta":{}}],"base_resp":{"status_code":0,"status_msg":"success"}}"#,
+            r#"{"choices":[],"base_resp":{"status_code":0,"status_msg":""}}"#,
             "{}",
             "[]",
             "5",
@@ -445,6 +466,7 @@ mod tests {
             r#"{"choices":[{"index":0,"error":{"code":502,"message":"no"}}]}"#,
             r#"{"choices":[],"message":"no"}"#,
             r#"{"detail":"no"}"#,
+            r#"{"choices":null,"usage":{"total_tokens":0},"base_resp":{"status_code":1008,"status_msg":"no"}}"#,
             r#"{"errors":["no"]}"#,
             r#"[{"error":{"message":"no"}}]"#,
             r#"{"object":"error","message":"no"}"#,

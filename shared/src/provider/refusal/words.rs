@@ -33,12 +33,21 @@ impl Words {
 
     /// A rate of requests or tokens, by its code.
     pub(super) fn name_a_rate(&self) -> bool {
-        self.is_named(&["ratelimit", "toomanyrequests", "throttl", "resourceexhausted", "requestlimitexceeded"])
+        self.is_named(&["ratelimit", "toomanyrequests", "throttl", "resourceexhausted", "servicequotaexceeded"])
     }
 
     /// A rate of tokens, in a sentence.
     pub(super) fn speak_of_a_rate(&self) -> bool {
-        self.says(&["tokens per min", "tokens per day", "(tpm)", "(tpd)", "rate limit", "rate_limit"])
+        self.says(&[
+            "tokens per min",
+            "tokens per day",
+            "(tpm)",
+            "(tpd)",
+            "rate limit",
+            "rate_limit",
+            "throttl",
+            "token rate",
+        ])
     }
 
     /// A request that is by itself more than a rate allows: to wait is no use.
@@ -46,23 +55,22 @@ impl Words {
         self.says(&["request too large", "must be reduced in order to run", "reduce your message size"])
     }
 
-    /// A window that is too small for the request.
+    /// A window that is too small for the request, by its code or its sentence.
     pub(super) fn name_a_window(&self) -> bool {
-        const NAMES: [&str; 8] = [
+        const NAMES: [&str; 7] = [
             "contextlengthexceeded",
             "contextwindowexceeded",
             "exceedcontextsize",
             "contextoverflow",
             "maxprompttokensexceeded",
             "tokenslimitreached",
-            "modelcontextwindowexceeded",
-            "promptislonger",
+            "promptistoolong",
         ];
-        self.is_named(&NAMES) || self.speak_of_a_window()
+        self.is_named(&NAMES) || (self.speak_of_a_window() && !self.name_a_rate() && !self.speak_of_a_rate())
     }
 
     fn speak_of_a_window(&self) -> bool {
-        const SENTENCES: [&str; 27] = [
+        const SENTENCES: [&str; 32] = [
             "maximum context length",
             "context_length_exceeded",
             "contextwindowexceeded",
@@ -90,6 +98,12 @@ impl Words {
             "range of input length should be",
             "request body too large for",
             "too large for model with",
+            "input tokens exceed the configured limit",
+            "tokens in request more than max tokens allowed",
+            "maximum allowed input length",
+            "exceed model maximum",
+            // vLLM, whose prompt has left no room for an answer.
+            "max_tokens must be at least 1, got -",
         ];
         const WINDOWS: [&str; 4] = ["context length", "context window", "context size", "context limit"];
         const TOO_MUCH: [&str; 8] =
@@ -174,8 +188,9 @@ impl Words {
 
     /// Our model id.
     pub(super) fn name_our_model_id(&self) -> bool {
-        const NAMES: [&str; 9] = [
+        const NAMES: [&str; 10] = [
             "modelnotfound",
+            "modelnotavailable",
             "modelnotexist",
             "modeldecommissioned",
             "invalidmodel",
@@ -185,7 +200,9 @@ impl Words {
             "resourcenotfound",
             "notfounderror",
         ];
-        const SENTENCES: [&str; 5] = [
+        const SENTENCES: [&str; 7] = [
+            "non-serverless model",
+            "model identifier is invalid",
             "is not a valid model id",
             "invalid model id",
             "model not exist",

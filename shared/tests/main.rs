@@ -24,6 +24,7 @@ mod memory;
 mod model;
 mod outage;
 mod redis;
+mod refusals;
 mod rig;
 mod routing;
 mod stages;

@@ -16,6 +16,9 @@ use score::{Measures, Standing};
 use std::sync::Arc;
 use welford::Welford;
 
+/// How long a model is left alone after a 429 that does not say how long. A longer cooldown was asked for.
+pub const GUESSED_COOLDOWN_MS: u64 = 5_000;
+
 /// What an attempt showed of its model. A fault of the caller's shows nothing and is not recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
@@ -71,6 +74,8 @@ pub struct ModelHealth {
     pub breaker: BreakerState,
     /// When its cooldown ends, in Unix milliseconds; 0 when it has none.
     pub cooldown_until_ms: u64,
+    /// The same, if its provider asked for it; 0 if it is our own guess.
+    pub asked_until_ms: u64,
     /// The mark of a tenant whose requests alone it refused, and how it stands for that one besides.
     pub only_for: Option<(u64, Standing)>,
 }
@@ -108,6 +113,8 @@ impl ModelState {
         let refused = Standing::of(0, &state.refusals.breaker, now_ms);
         let for_all = state.refusals.tenant == EVERYBODY;
         let breakers = [&state.breaker, &state.refusals.breaker];
+        let cooldown_until_ms = if state.cooldown_until_ms > now_ms { state.cooldown_until_ms } else { 0 };
+        let is_asked = cooldown_until_ms.saturating_sub(state.cooled_at_ms) > GUESSED_COOLDOWN_MS;
         let open = breakers.into_iter().take(if for_all { 2 } else { 1 }).map(|breaker| breaker.state(now_ms)).max();
         ModelHealth {
             measures: Measures {
@@ -117,7 +124,8 @@ impl ModelState {
             },
             standing: if for_all { standing.worse(refused) } else { standing },
             breaker: open.unwrap_or(BreakerState::Closed),
-            cooldown_until_ms: if state.cooldown_until_ms > now_ms { state.cooldown_until_ms } else { 0 },
+            cooldown_until_ms,
+            asked_until_ms: if is_asked { cooldown_until_ms } else { 0 },
             only_for: (!for_all && refused != Standing::Ready).then_some((state.refusals.tenant, refused)),
         }
     }

@@ -128,14 +128,18 @@ fn is_address(word: &str) -> bool {
 }
 
 fn is_secret(part: &str) -> bool {
-    let after = |prefixes: &[&str]| prefixes.iter().find_map(|prefix| part.strip_prefix(prefix));
     let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let digits = part.bytes().filter(u8::is_ascii_digit).count();
     let is_hex = part.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mixes = [u8::is_ascii_uppercase, u8::is_ascii_lowercase].iter().all(|is| part.bytes().any(|byte| is(&byte)));
+    let is_key = |part: &str| {
+        let rest = KEYS.iter().find_map(|prefix| part.strip_prefix(prefix));
+        rest.is_some_and(|rest| rest.len() >= 8 && (has_digit(rest) || rest.contains('*')))
+    };
+    let account = ACCOUNTS.iter().find_map(|prefix| part.strip_prefix(prefix));
     part.contains("***")
-        || after(&KEYS).is_some_and(|rest| rest.len() >= 8 && (has_digit(rest) || rest.contains('*')))
-        || after(&ACCOUNTS).is_some_and(|rest| rest.len() >= 8 && has_digit(rest) && is_word(rest))
+        || is_key(part)
+        || account.is_some_and(|rest| is_key(rest) || (rest.len() >= 8 && has_digit(rest) && is_word(rest)))
         || is_uuid(part)
         || (part.len() == 12 && digits == 12)
         || (part.len() >= 32 && is_hex && digits > 0 && digits < part.len())
@@ -165,6 +169,7 @@ mod tests {
             ("Your api key: ****e78f is invalid", "Your api key: *** is invalid"),
             ("in organization `org_01kgg5588eftc8k70aes4864eb` service tier", "in organization `***` service tier"),
             ("organization org-AbC123dEf456 on tokens per min", "organization *** on tokens per min"),
+            ("of organization org-sk-abcdef-0123-gh, node", "of organization ***, node"),
             ("gsk_0123456789abcdef, xai-0123456789abcdef", "***, ***"),
             ("…:generateContent?key=AIzaSyA1234567890-_x failed", "…:generateContent?key=*** failed"),
             ("AKIAIOSFODNN7EXAMPLE and ASIA1234567890ABCDEF", "*** and ***"),

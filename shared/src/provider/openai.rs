@@ -21,6 +21,9 @@ use tokio::time::Instant;
 #[error("{0}")]
 pub struct UnusableSettings(String);
 
+/// Who calls, for providers that turn away what does not say so; a configured header of this name takes its place.
+const USER_AGENT: &str = concat!("ai-gateway/", env!("CARGO_PKG_VERSION"));
+
 /// A provider that speaks OpenAI's wire format.
 pub struct OpenAi {
     endpoint: Endpoint,
@@ -37,9 +40,12 @@ impl OpenAi {
             .map_err(|e| UnusableSettings(format!("base_url: {e}")))?;
         let mut headers = HeaderMap::new();
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         // Compressed events come late, in bursts; what is compressed all the same is read.
         headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.extend(spec.headers.iter().cloned());
+        for (name, value) in &spec.headers {
+            headers.insert(name, value.clone());
+        }
         let key = |secret: &Secret| {
             let value = HeaderValue::try_from(format!("Bearer {}", secret.expose()));
             value.map_err(|_| UnusableSettings("a key has characters that no header may have".into()))

@@ -20,6 +20,8 @@ pub struct Candidate {
     pub scored: Option<Scored>,
     /// Why it stands where it does; `None` while the health store is down.
     pub ranked: Option<Ranked>,
+    /// Until when its provider asked not to be called, in Unix milliseconds; 0 if it did not.
+    pub asked_until_ms: u64,
 }
 
 /// Ranks candidates for a tenant. `draw` is any number, even over all: it says whether this request refreshes stale figures.
@@ -33,7 +35,10 @@ pub fn rank(
     settings: &HealthSettings,
 ) -> Vec<Candidate> {
     if health.len() != models.len() {
-        return models.iter().map(|model| Candidate { model: model.clone(), scored: None, ranked: None }).collect();
+        return models
+            .iter()
+            .map(|model| Candidate { model: model.clone(), scored: None, ranked: None, asked_until_ms: 0 })
+            .collect();
     }
     let expected = max_output_tokens.unwrap_or(USUAL_OUTPUT_TOKENS).min(USUAL_OUTPUT_TOKENS);
     let score = |known: &ModelHealth| Scored::new(&known.measures, expected, known.standing_for(tenant), settings);
@@ -42,6 +47,7 @@ pub fn rank(
         model: models[ranked.index].clone(),
         scored: Some(scored[ranked.index]),
         ranked: Some(ranked),
+        asked_until_ms: health[ranked.index].asked_until_ms,
     };
     rank_scored(&scored, draw, settings).into_iter().map(place).collect()
 }

@@ -1,18 +1,16 @@
 //! What a failed call shows of its model: one rule for attempts, for streams on their way and for the classifier.
 //!
-//! A failure of the model's own counts towards its breaker. A 429 sets a cooldown, as long as the provider asks for (A3).
+//! A failure of the model's own counts towards its breaker. A 429 sets a cooldown, and so does any error that says when
+//! to come again: as long as the provider asks for (A3).
 //! What may as well speak of this one request (our key, bill or model id refused; an answer that cannot be read) counts
 //! only when it comes to three different requests ([`refusals`](crate::health::refusals)). The caller's own fault shows
-//! nothing (A2), nor does a wait that we ended before the model's own time was up.
+//! nothing (A2), nor does a request that is too much for one provider, nor does a wait that we ended before the model's own time was up.
 
-use crate::health::Signal;
 use crate::health::refusals::Refused;
+use crate::health::{GUESSED_COOLDOWN_MS, Signal};
 use crate::provider::{Fault, ProviderError};
 use crate::receipt::AttemptOutcome;
 use crate::request::work::Work;
-
-/// How long a model is left alone after a 429 that does not say how long.
-const COOLDOWN_MS: u64 = 5_000;
 
 /// Whose time was up, where a call ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +29,7 @@ pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, 
         (Fault::Retryable, AttemptOutcome::Malformed) | (Fault::CandidateDown, _) => refused(),
         (Fault::Retryable, _) => Signal::Failed,
         (Fault::RateLimited { until_ms }, _) => {
-            Signal::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + COOLDOWN_MS) }
+            Signal::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + GUESSED_COOLDOWN_MS) }
         }
         (Fault::Busy { until_ms }, _) => Signal::CoolDown { until_ms: *until_ms },
         (Fault::ContextOverflow(_) | Fault::Unsuited(_) | Fault::CallerFault(_) | Fault::NoRoom, _) => Signal::Nothing,

@@ -53,10 +53,16 @@ impl Attempts<'_> {
 
     /// Notes what a failed call means for the caller, should no other candidate answer.
     fn note(&mut self, fault: &Fault) {
-        self.may_go_better |= matches!(fault, Fault::Retryable | Fault::RateLimited { .. } | Fault::Busy { .. });
+        self.may_go_better |= matches!(fault, Fault::Retryable | Fault::RateLimited { .. });
         if let Fault::RateLimited { until_ms: Some(until_ms) } | Fault::Busy { until_ms } = fault {
-            self.retry_at_ms = Some(self.retry_at_ms.map_or(*until_ms, |earlier_ms| earlier_ms.min(*until_ms)));
+            self.not_before(*until_ms);
         }
+    }
+
+    /// Notes when a provider may be called again.
+    fn not_before(&mut self, until_ms: u64) {
+        self.may_go_better = true;
+        self.retry_at_ms = Some(self.retry_at_ms.map_or(until_ms, |earlier_ms| earlier_ms.min(until_ms)));
     }
 
     /// What the caller is told when none is left: what is wrong with its request, unless another model may yet take it.
@@ -145,6 +151,12 @@ async fn turn(work: &mut Work<'_>, candidate: &Candidate, more_follow: bool, att
                 return Turn::Pass;
             }
             work.journal.because(format!("{}: {}", model.name, Reason::Probe));
+        }
+        // Who said when to come again is not called before (A3): the client is told when.
+        Some(reason @ Reason::CoolingDown { .. }) if candidate.asked_until_ms > work.gateway.clock.now_ms() => {
+            attempts.not_before(candidate.asked_until_ms);
+            work.journal.because(format!("{} is not called: {reason}", model.name));
+            return Turn::Pass;
         }
         // With all others out or failed, one that is out is tried: the least bad, and no more than that (A6).
         Some(Reason::CoolingDown { .. } | Reason::BreakerOpen { .. }) if attempts.had_last_resort => return Turn::End,

@@ -22,15 +22,7 @@ pub(super) fn as_event(body: &[u8]) -> Option<Bytes> {
         "object" => write(out, name, CHUNK),
         "choices" => {
             write(out, name, "");
-            write_items(out, value, |out, _, choice| {
-                write_object(out, choice, |out, name, value| match name {
-                    "message" => {
-                        write(out, "delta", "");
-                        write_delta(out, value);
-                    }
-                    _ => write(out, name, value.get()),
-                });
-            });
+            write_items(out, value, |out, _, choice| write_choice(out, choice));
         }
         _ => write(out, name, value.get()),
     });
@@ -55,6 +47,20 @@ const CHUNK: &str = r#""chat.completion.chunk""#;
 
 fn top(body: &[u8]) -> Option<Fields<'_>> {
     fields(std::str::from_utf8(body).ok()?, MAX_FIELDS).ok()
+}
+
+/// Writes a choice, whose message becomes its delta, in place of one that may be there.
+fn write_choice(out: &mut String, choice: &RawValue) {
+    let Ok(fields) = fields(choice.get(), MAX_FIELDS) else { return out.push_str(choice.get()) };
+    let has_message = fields.iter().any(|(name, _)| name == "message");
+    let kept = fields.iter().filter(|(name, _)| !has_message || name != "delta");
+    write_fields(out, kept, |out, name, value| match name {
+        "message" => {
+            write(out, "delta", "");
+            write_delta(out, value);
+        }
+        _ => write(out, name, value.get()),
+    });
 }
 
 /// Writes a message as a delta, whose calls of tools are numbered.

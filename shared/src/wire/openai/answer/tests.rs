@@ -279,6 +279,8 @@ fn an_event_in_the_form_of_a_whole_answer_is_made_an_event() {
         r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"a","x":1.10}}]}"#
     );
     assert_eq!(event.pieces, [Piece::Text { choice: 0, text: "a".into() }]);
+    let both = chunk(r#"{"choices":[{"delta":null,"message":{"content":"a"}}]}"#.into(), 1).unwrap().unwrap();
+    assert_eq!(both.payload, r#"{"choices":[{"delta":{"content":"a"}}]}"#);
 }
 
 #[test]

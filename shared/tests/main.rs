@@ -31,6 +31,7 @@ mod stages;
 mod store_waits;
 mod tiny_answers;
 mod tiny_format;
+mod tiny_native;
 mod unreachable;
 mod unreliable;
 mod upgrades;

@@ -15,7 +15,6 @@ use gateway_core::receipt::AttemptOutcome;
 use gateway_core::wire::answer::Flaw;
 use gateway_core::wire::answer::Places;
 use gateway_core::wire::format::Format;
-use gateway_core::wire::openai::answer::{as_stream, completion as openai_completion};
 use gateway_core::wire::piece::{Finish, Piece, Place, choices};
 use gateway_core::wire::writer::{Hide, Writer};
 use serde::Deserialize;
@@ -354,7 +353,7 @@ async fn an_unreliable_answer_is_judged_by_its_pieces_and_replaced_by_another_fo
 }
 
 /// A request of the tiny format.
-fn tiny_ask(model: &str, live: bool) -> Value {
+pub fn tiny_ask(model: &str, live: bool) -> Value {
     json!({"to": model, "says": ["u What is an API?"], "live": live})
 }
 
@@ -413,44 +412,6 @@ async fn an_openai_stream_comes_out_of_another_door_line_by_line() {
         let again = tiny(&rig, &keyed, &body).await;
         assert_eq!((again.header("idempotent-replayed"), lines(&again)), ("true", lines(&first)));
         assert_eq!(again.header("content-type"), "application/tiny-lines");
-    }
-}
-
-/// A provider of OpenAI's format with something in its answer that no other has.
-struct Native;
-
-#[async_trait]
-impl Provider for Native {
-    async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
-        const ANSWER: &str = r#"{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"map"}]},"finish_reason":"stop"}]}"#;
-        Ok(match call.stream {
-            true => Reply::Stream(Box::new(AtOnce(Some(as_stream(ANSWER.into(), 1).unwrap())))),
-            false => Reply::Whole(Box::new(openai_completion(ANSWER.into(), 1, 1.0).unwrap())),
-        })
-    }
-}
-
-struct AtOnce(Option<Vec<Chunk>>);
-
-#[async_trait]
-impl Chunks for AtOnce {
-    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
-        Ok(self.0.take())
-    }
-}
-
-#[tokio::test]
-async fn what_a_door_cannot_say_of_an_answer_is_a_reason_on_the_receipt() {
-    for live in [false, true] {
-        let rig = cheap(["sim/cheap"]).with(|builder| builder.provider("sim", Arc::new(Native))).build().await;
-        let there = tiny(&rig, &[], &tiny_ask("sim/cheap", live)).await;
-        let mut body = ask("sim/cheap");
-        body["stream"] = live.into();
-        let here = rig.chat(body).await;
-        for (got, left_out) in [(there, true), (here, false)] {
-            let reasons = rig.receipt(&got).await["reasons"].to_string();
-            assert_eq!((got.status, reasons.contains("cannot say all")), (200, left_out), "{live}: {reasons}");
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! Nothing of a provider's error text leaves this file except where it speaks of the caller's own fault (A2).
 
 use super::mask::Mask;
-use super::reach::no_answer;
+use super::reach::{is_garbage, no_answer};
 use super::refusal::refused;
 use super::retry_after::retry_after;
 use super::{Call, Came, Chunk, Chunks, Fault, NotACompletion, ProviderError, Reply};
@@ -208,7 +208,7 @@ impl Body {
         }
         self.response.chunk().await.map_err(|error| ProviderError {
             // What is compressed and cannot be read may have been an answer.
-            may_bill: error.is_decode(),
+            may_bill: is_garbage(&error),
             ..ProviderError::retryable(AttemptOutcome::Truncated, "the body was cut")
         })
     }

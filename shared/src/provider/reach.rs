@@ -18,6 +18,18 @@ pub(super) fn no_answer(error: &reqwest::Error) -> ProviderError {
     ProviderError { may_bill: false, cause: Some(cause), ..ProviderError::retryable(outcome, detail) }
 }
 
+/// Whether a body broke because what came of it cannot be decoded, and not because no more came.
+pub(super) fn is_garbage(error: &reqwest::Error) -> bool {
+    let mut below: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(layer) = below {
+        if let Some(io) = layer.downcast_ref::<io::Error>() {
+            return matches!(io.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+        }
+        below = layer.source();
+    }
+    false
+}
+
 fn cause_of(error: &reqwest::Error) -> (Cause, &'static str) {
     let mut below: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(source) = below {

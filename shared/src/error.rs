@@ -5,7 +5,7 @@
 //! until somebody has said what its caller gets. Nothing in it can hold a secret (T3) or another tenant's text (T1).
 
 use crate::limit::window::time_utc;
-use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
+use crate::receipt::{Attempt, AttemptKind, AttemptOutcome, Cause};
 use crate::tenant::{Quota, RateKind};
 use serde_json::{Value, json};
 
@@ -346,8 +346,11 @@ impl Error {
 /// our bill or our model's name (A2). What timed out, was busy or broke may work when it is tried again.
 fn is_permanent(attempts: &[Attempt]) -> bool {
     let mut candidates = attempts.iter().filter(|attempt| attempt.kind != AttemptKind::Classifier).peekable();
-    let refuses_us =
-        |attempt: &Attempt| attempt.outcome == AttemptOutcome::HttpError && matches!(attempt.status, Some(401..=404));
+    use Cause::{Forbidden, NotFound, PaymentRequired, Unauthorized};
+    let refuses_us = |attempt: &Attempt| {
+        let cause = matches!(attempt.cause, Some(Unauthorized | PaymentRequired | Forbidden | NotFound));
+        attempt.outcome == AttemptOutcome::HttpError && cause
+    };
     candidates.peek().is_some() && candidates.all(refuses_us)
 }
 
@@ -367,7 +370,14 @@ mod tests {
     use super::*;
 
     fn attempt(kind: AttemptKind, outcome: AttemptOutcome, status: Option<u16>) -> Attempt {
-        Attempt { outcome, status, ..Attempt::of("a/b".into(), kind, 1.0) }
+        let cause = match status {
+            Some(401) => Some(Cause::Unauthorized),
+            Some(402) => Some(Cause::PaymentRequired),
+            Some(403) => Some(Cause::Forbidden),
+            Some(404) => Some(Cause::NotFound),
+            _ => None,
+        };
+        Attempt { outcome, status, cause, ..Attempt::of("a/b".into(), kind, 1.0) }
     }
 
     #[test]

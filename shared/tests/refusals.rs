@@ -233,3 +233,64 @@ async fn a_provider_reads_who_calls_it() {
         assert!(agents.len() == 1 && agents[0].starts_with(&format!("user-agent: {name}")), "{head}");
     }
 }
+
+const HEAD: &str = "200 OK\r\ncontent-type: text/event-stream";
+
+const IN_STREAMS: Answers = &[
+    (
+        "limited-first",
+        HEAD,
+        "data: {\"error\":{\"code\":\"429\",\"message\":\"token rate limit\",\"retry_after\":40}}\n\ndata: [DONE]\n\n",
+    ),
+    (
+        "window-first",
+        HEAD,
+        "event: error\ndata: {\"error\":{\"code\":400,\"type\":\"exceed_context_size_error\",\"message\":\"no\"}}\n\n",
+    ),
+    (
+        "filter-late",
+        HEAD,
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Half\"}}]}\n\ndata: {\"error\":{\"code\":\"content_filter\",\"message\":\"blocked for org-abcdef123456\"}}\n\ndata: [DONE]\n\n",
+    ),
+    (
+        "busy-late",
+        HEAD,
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Half\"}}]}\n\ndata: {\"error\":{\"code\":503,\"message\":\"key sk-abcdefgh1234\",\"retry_after\":40}}\n\n",
+    ),
+];
+
+#[tokio::test]
+async fn an_error_within_a_stream_is_of_its_own_class() {
+    let raw = Raw::start(IN_STREAMS);
+    let rig = with(&raw, IN_STREAMS, "").await;
+    // Before the first word another candidate answers; a rate cools its model down, a window does not.
+    for (model, status, calls) in
+        [("limited-first", "rate_limited 429", [1, 1]), ("window-first", "http_error 400", [1, 2])]
+    {
+        let name = format!("raw/{model}");
+        for call in calls {
+            let got = rig.fresh(one_of(&[&name, "up/ok"], true)).await;
+            assert_eq!(
+                (got.status, got.header("x-gateway-model"), got.is_done()),
+                (200, "up/ok", true),
+                "{model}: {got:?}"
+            );
+            assert_eq!(raw.calls(model), call, "{model}");
+            if call == 1 && calls == [1, 2] {
+                assert_eq!(attempts(&rig.receipt(&got).await)[0], format!("{name} first {status}"));
+            }
+        }
+    }
+    let got = rig.fresh(ask("raw/limited-first")).await;
+    assert_eq!((got.status, got.header("retry-after"), raw.calls("limited-first")), (502, "40", 1), "{got:?}");
+    // After it the stream ends with the error, which is the caller's or is not.
+    for (model, code, status) in [("filter-late", "content_filter", 200), ("busy-late", "all_candidates_failed", 503)] {
+        let got = rig.fresh(streamed(&format!("raw/{model}"))).await;
+        assert_eq!((got.error_code().as_str(), got.is_done(), got.text().as_str()), (code, false, "Half"), "{got:?}");
+        assert!(!got.contains("org-abc") && !got.contains("sk-abc"), "{got:?}");
+        let receipt = rig.receipt(&got).await;
+        assert_eq!(attempts(&receipt), [format!("raw/{model} first http_error {status}")]);
+        assert!(failure_weight(&rig, &format!("raw/{model}")).await == 0.0, "{model}");
+    }
+    assert_eq!(rig.fresh(ask("raw/busy-late")).await.header("retry-after"), "40");
+}

@@ -12,7 +12,7 @@ use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
 use crate::limit::budget::{COPIES, Room};
 use crate::locking::lock;
-use crate::receipt::AttemptOutcome;
+use crate::receipt::{AttemptOutcome, Cause};
 use crate::wire::answer::Flaw;
 use crate::wire::error_body::{error_in, error_of};
 use crate::wire::sse::{Kind, SseParser};
@@ -66,7 +66,9 @@ impl Key {
                 None
             }
             Some(ProviderError { fault: Fault::RateLimited { until_ms }, .. }) => until_ms.or(rest),
-            Some(ProviderError { status: Some(401 | 429), .. }) => rest,
+            Some(ProviderError { cause: Some(Cause::Unauthorized), .. } | ProviderError { status: Some(429), .. }) => {
+                rest
+            }
             Some(_) => rest.filter(|_| run.is_third(mark_of_request(request))),
         }
     }
@@ -137,18 +139,15 @@ impl Endpoint {
         for (i, key) in keys.into_iter().enumerate() {
             let begun = Instant::now();
             let response = self.send(&client, key, body.clone()).await?;
-            let status = response.status().as_u16();
             if response.status().is_success() {
                 key.and_then(|key| key.ended(None, call.id, call.now_ms));
                 return Ok((Body::readable(response)?, begun));
             }
             let refusal = self.refusal(response, call.now_ms).await;
             // Another key may do better: this one is used up or refused, or seems so.
-            let other_key = match &refusal.fault {
-                Fault::RateLimited { .. } => true,
-                Fault::CandidateDown => matches!(status, 401..=403 | 429),
-                _ => false,
-            };
+            use Cause::{Forbidden, PaymentRequired, Unauthorized};
+            let other_key = matches!(refusal.fault, Fault::RateLimited { .. })
+                || matches!(refusal.cause, Some(Unauthorized | PaymentRequired | Forbidden));
             if !other_key {
                 return Err(refusal);
             }
@@ -444,6 +443,7 @@ mod tests {
         let refusal = |status, fault| ProviderError {
             fault,
             status: Some(status),
+            cause: (status == 401).then_some(Cause::Unauthorized),
             ..ProviderError::retryable(AttemptOutcome::HttpError, "refused")
         };
         let rest = Some(NOW + KEY_REST_MS);

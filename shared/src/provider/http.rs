@@ -1,7 +1,7 @@
 //! How providers are called over HTTP: connections, keys in turn, bodies within bounds, events of a stream.
 //!
 //! What is sent and what comes back is the formats' business. Address and keys come from the configuration alone (T4).
-//! Nothing of a provider's error text leaves this file except where it speaks of the caller's own fault (A2).
+//! What an error means, and what of its text leaves this module, is decided in [`refusal`](super::refusal) (A2).
 
 use super::mask::Mask;
 use super::reach::{is_garbage, no_answer};

@@ -2,9 +2,8 @@
 //!
 //! An error comes with its HTTP status, or inside an answer that began well; there its own code counts, or what its words
 //! say. A status alone says too little: a window that is too small is a 400, a 413, a 422 or a 500, a rate may be a 413, and
-//! a model's own failure a 400. So the words are looked at first.
-//!
-//! The words are those of the providers. What is told in none of them is judged by its status.
+//! a model's own failure a 400. So the words are looked at, codes before sentences (ADR 25); what is said in none of them is
+//! judged by its status.
 
 mod words;
 

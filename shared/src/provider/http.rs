@@ -6,7 +6,7 @@
 use super::mask::Mask;
 use super::reach::{is_garbage, no_answer};
 use super::refusal::refused;
-use super::retry_after::retry_after;
+use super::retry_after::{limit_resets, retry_after};
 use super::{Call, Came, Chunk, Chunks, Fault, NotACompletion, ProviderError, Reply};
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
@@ -166,7 +166,9 @@ impl Endpoint {
     /// What an error status means.
     async fn refusal(&self, response: Response, now_ms: u64) -> ProviderError {
         let status = response.status().as_u16();
-        let retry_at_ms = retry_after(response.headers(), now_ms);
+        // What remains of a limit is told with every answer: it is the reason only where a rate was exceeded.
+        let resets_at_ms = || if status == 429 { limit_resets(response.headers(), now_ms) } else { None };
+        let retry_at_ms = retry_after(response.headers(), now_ms).or_else(resets_at_ms);
         let body = whole_body(Body::of(response), MAX_ERROR_BYTES, 1000, None).await.unwrap_or_default();
         refused(status, error_of(&body), retry_at_ms, now_ms, &self.mask)
     }

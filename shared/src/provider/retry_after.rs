@@ -1,7 +1,5 @@
-//! When a provider may be called again, by the headers of its answer (A3).
-//!
-//! `retry-after-ms`, or `retry-after` in seconds, with a unit or as a date. Without them, how long a limit of which nothing
-//! remains takes to come back.
+//! When a provider may be called again, by the headers of its answer (A3): `retry-after-ms`, or `retry-after` in seconds, with a
+//! unit or as a date; for a rate that was exceeded without them, when a limit of which nothing remains comes back.
 
 use crate::wire::delay::delay_ms;
 use http::HeaderMap;
@@ -10,25 +8,40 @@ use std::time::UNIX_EPOCH;
 /// No provider is waited for longer than this, whatever it says.
 const MAX_MS: u64 = 3_600_000;
 
-/// The instant, in Unix milliseconds, that the headers name; at most an hour from `now_ms`.
+/// The instant, in Unix milliseconds, that the headers ask to be waited for; at most an hour from `now_ms`.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now_ms: u64) -> Option<u64> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let in_ms = |name| delay_ms(text(name)?, 1.0);
+    let in_ms = |name| delay_ms(text(headers, name)?, 1.0);
     let from_date = |value: &str| {
         let at = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(u64::try_from(at.as_millis()).ok()?.saturating_sub(now_ms))
     };
-    let told = in_ms("retry-after-ms").or_else(|| in_ms("x-ms-retry-after-ms")).or_else(|| {
-        let value = text("retry-after")?;
-        from_date(value).or_else(|| delay_ms(value, 1000.0))
-    });
-    let used_up = || {
-        let limits = ["requests", "tokens"].into_iter();
-        let used_up = limits.filter(|limit| text(&format!("x-ratelimit-remaining-{limit}")) == Some("0"));
-        used_up.filter_map(|limit| delay_ms(text(&format!("x-ratelimit-reset-{limit}"))?, 1000.0)).max()
+    let in_seconds = |name| text(headers, name).and_then(|value| from_date(value).or_else(|| delay_ms(value, 1000.0)));
+    let delay = in_ms("retry-after-ms").or_else(|| in_ms("x-ms-retry-after-ms")).or_else(|| in_seconds("retry-after"));
+    // A LiteLLM in between renames what its own provider said.
+    let delay = delay.or_else(|| in_seconds("llm_provider-retry-after"))?;
+    Some(now_ms.saturating_add(delay.min(MAX_MS)))
+}
+
+/// The instant when a limit of requests or tokens comes back of which nothing remains, likewise.
+#[must_use]
+pub fn limit_resets(headers: &HeaderMap, now_ms: u64) -> Option<u64> {
+    let is_used_up = |limit: &&str| text(headers, &format!("x-ratelimit-remaining{limit}")) == Some("0");
+    let resets = |limit| {
+        let value = text(headers, &format!("x-ratelimit-reset{limit}"))?;
+        match value.parse().unwrap_or(0) {
+            // Unix time, in milliseconds or seconds.
+            at_ms @ 1_000_000_000_000.. => Some(at_ms),
+            at_s @ 1_000_000_000.. => Some(at_s * 1000),
+            _ => Some(now_ms.saturating_add(delay_ms(value, 1000.0)?)),
+        }
     };
-    Some(now_ms.saturating_add(told.or_else(used_up)?.min(MAX_MS)))
+    let latest_ms = ["-requests", "-tokens", ""].into_iter().filter(is_used_up).filter_map(resets).max()?;
+    Some(latest_ms.clamp(now_ms, now_ms.saturating_add(MAX_MS)))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 #[cfg(test)]
@@ -55,23 +68,39 @@ mod tests {
             ("retry-after", "1m0.5s", Some(now_ms + 60_500)),
             ("x-ms-retry-after-ms", "250", Some(now_ms + 250)),
             ("x-ratelimit-reset-tokens", "6s", None),
+            ("llm_provider-retry-after", "7", Some(now_ms + 7_000)),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
             assert_eq!(retry_after(&headers, now_ms), want, "{name}: {value}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now_ms), None);
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("x-ratelimit-remaining-requests", "0"),
-            ("x-ratelimit-reset-requests", "2m59.56s"),
-            ("x-ratelimit-remaining-tokens", "17"),
-            ("x-ratelimit-reset-tokens", "10m"),
+    }
+
+    #[test]
+    fn a_limit_comes_back_where_nothing_of_it_remains() {
+        let now_ms = 1_763_769_600_000;
+        for (reset, want) in [
+            ("2m59.56s", Some(now_ms + 179_560)),
+            ("17", Some(now_ms + 17_000)),
+            ("1763769605", Some(now_ms + 5_000)),
+            ("1763769605500", Some(now_ms + 5_500)),
+            ("1763769500", Some(now_ms)),
+            ("9999999999999", Some(now_ms + MAX_MS)),
+            ("soon", None),
         ] {
-            headers.insert(name, value.parse().unwrap());
+            let mut headers = HeaderMap::new();
+            for (name, value) in [
+                ("x-ratelimit-remaining-requests", "0"),
+                ("x-ratelimit-reset-requests", reset),
+                ("x-ratelimit-remaining-tokens", "17"),
+                ("x-ratelimit-reset-tokens", "10m"),
+            ] {
+                headers.insert(name, value.parse().unwrap());
+            }
+            assert_eq!(limit_resets(&headers, now_ms), want, "{reset}");
+            assert_eq!(retry_after(&headers, now_ms), None, "{reset}");
         }
-        assert_eq!(retry_after(&headers, now_ms), Some(now_ms + 179_560), "the limit that is used up");
-        headers.insert("retry-after", "2".parse().unwrap());
-        assert_eq!(retry_after(&headers, now_ms), Some(now_ms + 2_000));
+        assert_eq!(limit_resets(&HeaderMap::new(), now_ms), None);
     }
 }

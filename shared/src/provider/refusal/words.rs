@@ -156,7 +156,8 @@ impl Words {
 
     /// Our bill.
     pub(super) fn name_our_bill(&self) -> bool {
-        const NAMES: [&str; 9] = [
+        const NAMES: [&str; 10] = [
+            "budgetexceeded",
             "insufficientquota",
             "insufficientbalance",
             "insufficientcredit",

@@ -151,6 +151,16 @@ impl ProviderError {
         self
     }
 
+    /// The status with which a caller is told what is wrong with the request. An error behind a good status needs another,
+    /// and a window that is too small is to some a failure of the server, which clients would try again.
+    #[must_use]
+    pub(crate) fn status_to_tell(&self) -> u16 {
+        match self.fault {
+            Fault::ContextOverflow(_) => 400,
+            _ => self.status.filter(|status| *status >= 400).unwrap_or(400),
+        }
+    }
+
     /// Whether the call is billed (M4).
     #[must_use]
     pub fn is_billed(&self) -> bool {

@@ -45,6 +45,9 @@ enum About {
     Unknown,
 }
 
+/// The contract's code for a request that is longer than the model's window.
+const TOO_LONG: &str = "context_length_exceeded";
+
 /// What an error with this HTTP status means; `retry_at_ms` is when its headers ask to come again.
 pub(crate) fn refused(
     http_status: u16,
@@ -62,7 +65,11 @@ pub(crate) fn refused(
     let rate_until_ms = until_ms.or(asked_ms.and_then(bounded));
     let about = about(http_status, &error, rate_until_ms.is_some());
     let (fault, detail) = match about {
-        About::Window => (Fault::ContextOverflow(Box::new(objection(error, mask))), "longer than the model's window"),
+        About::Window => {
+            // What callers' programs look for, whatever the provider calls it.
+            let objection = Objection { code: Some(TOO_LONG.to_owned()), ..objection(error, mask) };
+            (Fault::ContextOverflow(Box::new(objection)), "longer than the model's window")
+        }
         About::Size => (Fault::Unsuited(Box::new(objection(error, mask))), "more than this provider takes"),
         About::Rate => (Fault::RateLimited { until_ms: rate_until_ms }, "rate limited"),
         About::Bill => (Fault::CandidateDown, "our bill, or an answer that it does not cover"),

@@ -81,10 +81,9 @@ fn not_said(model: &str) -> String {
 
 /// What a client is told of a stream that broke off: what is wrong with its request, if that is it.
 fn after_its_beginning(work: &Work<'_>, error: ProviderError) -> Error {
-    let now_ms = work.gateway.clock.now_ms();
+    let (now_ms, status) = (work.gateway.clock.now_ms(), error.status_to_tell());
     let until_ms = match error.fault {
         Fault::CallerFault(objection) | Fault::ContextOverflow(objection) | Fault::Unsuited(objection) => {
-            let status = error.status.filter(|status| *status >= 400).unwrap_or(400);
             return Error::Provider { status, objection: *objection };
         }
         Fault::Busy { until_ms } | Fault::RateLimited { until_ms: Some(until_ms) } => Some(until_ms),

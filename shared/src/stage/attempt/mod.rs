@@ -237,8 +237,7 @@ async fn next(
     retries: u32,
     attempts: &mut Attempts<'_>,
 ) -> Next {
-    // An error behind a good status is told with one of its own.
-    let status = error.status.filter(|status| *status >= 400).unwrap_or(400);
+    let status = error.status_to_tell();
     attempts.note(&error.fault);
     let retry = match error.fault {
         Fault::CallerFault(objection) => return Next::End(Error::Provider { status, objection: *objection }),

@@ -23,6 +23,7 @@ mod known_faults;
 mod memory;
 mod model;
 mod outage;
+mod provider_answers;
 mod redis;
 mod refusals;
 mod rig;

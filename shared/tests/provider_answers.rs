@@ -12,7 +12,6 @@ mod table;
 use crate::rig::{NOW, Rig, name_of, scene};
 use futures_util::StreamExt;
 use futures_util::stream::iter;
-use gateway_core::money::Amounts;
 use seen::{Asked, Noted, Seen};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -50,16 +49,16 @@ async fn gateway(all: &[Asked]) -> (Rig, Arc<Noted>) {
     (scene.table("[retry]\nmax_per_candidate = 0").build().await, noted)
 }
 
-/// Asks for all of them, so many at a time.
-async fn ask_all(rig: &Rig, noted: &Noted, all: &[Asked], at_once: usize) -> Vec<Seen> {
-    iter(all).map(|asked| asked.ask(rig, noted)).buffered(at_once).collect().await
+/// Asks for all of them, twenty at a time.
+async fn ask_all(rig: &Rig, noted: &Noted, all: &[Asked]) -> Vec<Seen> {
+    iter(all).map(|asked| asked.ask(rig, noted)).buffered(20).collect().await
 }
 
 /// Compares a kind's rows with what is seen.
 async fn check(kind: Kind) {
     let all = asked(&[kind]);
     let (rig, noted) = gateway(&all).await;
-    let seen = ask_all(&rig, &noted, &all, 8).await;
+    let seen = ask_all(&rig, &noted, &all).await;
     let rows = rows(kind);
     let mut wrong = Vec::new();
     for (pair, seen) in all.chunks(2).zip(seen.chunks(2)) {
@@ -90,10 +89,8 @@ async fn books(rig: &Rig, seen: &[Seen]) {
     for attempt in seen.iter().flat_map(|seen| &seen.attempts) {
         charged.entry(attempt["model"].as_str().unwrap().to_owned()).or_default().add(attempt);
     }
-    let mut of_calls = 0;
     for (behaviour, tally) in rig.double.counts().models {
         let charged = charged.get(&name_of(&behaviour)).copied().unwrap_or_default();
-        of_calls += tally.calls;
         let billed = (tally.input_tokens, tally.output_tokens);
         assert_eq!(charged.attempts, tally.calls, "{behaviour}");
         match charged.estimated {
@@ -103,12 +100,11 @@ async fn books(rig: &Rig, seen: &[Seen]) {
             }
         }
     }
-    assert!(of_calls >= seen.len() as u64, "every answer was called for");
     let tokens = charged.values().map(|charged| charged.input + charged.output).sum();
     let totals = rig.totals().await;
-    let requests = seen.len() as u64;
+    let requests = seen.iter().filter(|seen| !seen.attempts.is_empty()).count() as u64;
     assert_eq!((totals.requests, totals.tokens), (requests, tokens));
-    assert_eq!(rig.counted().await, Amounts { ..totals });
+    assert_eq!(rig.counted().await, totals);
     assert!(totals.cost_nusd >= rig.billed().cost_nusd, "{totals:?}");
 }
 
@@ -177,11 +173,13 @@ async fn what_failures_cost() {
 
 #[tokio::test]
 async fn with_twenty_at_once_the_books_of_both_sides_are_equal() {
-    let all = asked(&Kind::ALL);
+    let mut all = asked(&Kind::ALL);
+    all.retain(|asked| !asked.backed);
     let (rig, noted) = gateway(&all).await;
     let rounds = [all.clone(), all].concat();
-    let seen = ask_all(&rig, &noted, &rounds, 20).await;
-    assert!(seen.len() > 1_000, "{}", seen.len());
+    let seen = ask_all(&rig, &noted, &rounds).await;
+    let called = seen.iter().filter(|seen| !seen.attempts.is_empty()).count();
+    assert!(called > 1_000, "{called} of {}", seen.len());
     books(&rig, &seen).await;
 }
 

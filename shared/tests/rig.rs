@@ -53,7 +53,7 @@ const REASONING_PRICE: &str = "{ input = 2.5, cached_input = 1.25, output = 10.0
 
 /// What a test wants to stand on.
 pub struct Scene {
-    tiers: Vec<(&'static str, Vec<String>)>,
+    tiers: Vec<(String, Vec<String>)>,
     models: String,
     tables: String,
     tenant: Value,
@@ -108,7 +108,8 @@ pub fn name_of(behaviour: &str) -> String {
 
 impl Scene {
     /// A further tier, dearer than those before it.
-    pub fn tier(mut self, name: &'static str, behaviours: &[&str]) -> Self {
+    pub fn tier(mut self, name: impl Into<String>, behaviours: &[&str]) -> Self {
+        let name = name.into();
         let price = if name == "cheap" { CHEAP_PRICE } else { REASONING_PRICE };
         for behaviour in behaviours {
             self = self.model_at(price, behaviour, "");

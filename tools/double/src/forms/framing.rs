@@ -1,7 +1,7 @@
 //! Framing: media types, codings, characters and lines.
 
 use super::parts::{
-    BILL, MESSAGE, NOTHING, STOP, USAGE, answer, answer_of, choice, chunk, done, event, finish, json, role, said,
+    BILL, MESSAGE, NOTHING, STOP, USAGE, answer, answer_of, bill, choice, chunk, done, event, finish, json, role, said,
     spoken, sse, stream, text, told,
 };
 use super::{Form, Kind, Sent};
@@ -70,7 +70,7 @@ fn bodies() -> Vec<Form> {
             .streamed(spoken(&[event(&numbered("delta", MESSAGE))])),
         form("tail")
             .whole(answer(MESSAGE, STOP))
-            .each(|sent| Sent { body: [&sent.body[..], b"\n: keep-alive\n"].concat(), ..sent }),
+            .each(|sent| Sent { body: [&sent.body[..], b"\n\ndata: [DONE]\n\n"].concat(), ..sent }),
     ]
 }
 
@@ -94,8 +94,8 @@ fn lines() -> Vec<Form> {
 fn broken_ones() -> Vec<Form> {
     vec![
         plain("gzip-short").each(|sent| Sent { left_out: 30, ..sent.gzip() }),
-        plain("gzip-none").each(|sent| with_coding(sent, "gzip")),
-        plain("coding-br").each(|sent| with_coding(sent, "br")),
+        plain("gzip-none").each(|sent| undecodable(sent, "gzip")),
+        plain("coding-br").each(|sent| undecodable(sent, "br")),
         form("html").either(Sent::good(
             "text/html",
             "<!doctype html><title>502</title><h1>No node is left</h1>",
@@ -130,6 +130,11 @@ const SEPARATED: &str = "{\"role\":\"assistant\",\"content\":\"Forty\u{2028}two 
 fn with_coding(mut sent: Sent, coding: &'static str) -> Sent {
     sent.headers.push(("content-encoding", coding));
     sent
+}
+
+/// A body that its coding does not decode. What was generated cannot be told from it, and only the prompt is billed here.
+fn undecodable(sent: Sent, coding: &'static str) -> Sent {
+    with_coding(sent, coding).bill(bill(9, 0, 0, 0))
 }
 
 fn prefixed(sent: &Sent, before: &[u8]) -> Sent {

@@ -28,6 +28,7 @@ pub(super) fn forms() -> Vec<Form> {
         ("data-null", with(&event("null"), &event("null"))),
         ("comments", with(": OPENROUTER PROCESSING\n\n", ":\n\n: keep-alive\n\n")),
         ("comments-in-event", with("", ": x-cost=0.1\nevent: message\nid: 3\nretry: 1000\n: more\n")),
+        ("ping-as-data", with("data: ping\n\n", "data: ping\n\n")),
         ("retry-alone", with("retry: 1000\n\n", "id: 4\n\n")),
     ];
     let tolerated = tolerated.into_iter().flat_map(|(name, streamed)| form(name).streamed(streamed).and_cut());
@@ -43,7 +44,6 @@ pub(super) fn forms() -> Vec<Form> {
         form("comments-only").streamed(sse(&[": waiting\n\n", ": waiting\n\n"]).bill(NOTHING)),
         form("comments-for-ever").streamed(Sent { end: End::Stall, ..sse(&[": waiting\n\n"]) }.bill(bill(9, 0, 0, 0))),
         form("date-without-ping").streamed(with("", "data: 2023-02-20 08:40:33.556053\n\n")),
-        form("ping-as-data").streamed(with("", "data: ping\n\n")),
         form("error-without-choices").streamed(with("", &event(&error("The node is gone.", "server_error", "null")))),
         form("pings-only").streamed(sse(&[event(r#"{"type":"ping"}"#), done()]).bill(NOTHING)),
         form("answer-without-choices").whole(whole("", 4)),

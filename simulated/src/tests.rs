@@ -225,7 +225,7 @@ async fn a_rate_limited_model_says_when_to_come_back() {
 #[tokio::test]
 async fn a_cut_answer_is_an_error_and_never_looks_whole() {
     let error = whole("cut", json!({})).await.unwrap_err();
-    assert_eq!((error.outcome, error.may_bill), (AttemptOutcome::Truncated, true));
+    assert_eq!((error.outcome, error.is_billed()), (AttemptOutcome::Truncated, true));
     let (chunks, error) = read(stream("cut", json!({})).await).await;
     assert_eq!(error.unwrap().outcome, AttemptOutcome::Truncated);
     assert!(chunks.iter().any(Chunk::has_content));

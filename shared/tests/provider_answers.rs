@@ -183,6 +183,30 @@ async fn with_twenty_at_once_the_books_of_both_sides_are_equal() {
     books(&rig, &seen).await;
 }
 
+#[tokio::test]
+async fn who_does_not_ask_for_usage_gets_none_in_a_chunk_of_its_own_and_is_charged_the_same() {
+    let mut all = asked(&Kind::ALL);
+    all.retain(|asked| asked.streamed && !asked.backed && asked.form.kind <= Kind::Usage);
+    let (rig, noted) = gateway(&all).await;
+    let without_usage = |asked: &Asked| {
+        let mut request = asked.request();
+        request.as_object_mut().unwrap().remove("stream_options");
+        request
+    };
+    let seen = iter(&all).map(|asked| asked.send(without_usage(asked), &rig, &noted)).buffered(20);
+    let seen: Vec<Seen> = seen.collect().await;
+    for (asked, seen) in all.iter().zip(&seen) {
+        let events = seen.got.events();
+        let events = events.iter().filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        let tells = |event: &Value| event["choices"] == json!([]) && event["usage"].is_object();
+        assert_eq!(events.filter(tells).count(), 0, "{}", asked.form.name);
+        let row = Row::of(&asked.form.name, &rows(asked.form.kind)).unwrap();
+        let [_, billed, shows] = row.streamed.unwrap();
+        assert_eq!(Seen::told(seen, seen)[1..], [billed, shows], "{}", asked.form.name);
+    }
+    books(&rig, &seen).await;
+}
+
 #[test]
 fn whatever_is_taken_for_a_whole_answer_has_a_sibling_that_is_not() {
     let is_good = |cells: &Option<table::Cells>| cells.as_ref().is_some_and(|[client, ..]| table::is_answer(client));

@@ -40,13 +40,23 @@ impl Asked {
 
     /// Asks for it.
     pub async fn ask(&self, rig: &Rig, noted: &Noted) -> Seen {
-        let (name, sent) = (name_of(&self.behaviour()), self.sent().unwrap());
-        let model = if self.backed { self.tier() } else { name.clone() };
+        self.send(self.request(), rig, noted).await
+    }
+
+    /// The request for it.
+    pub fn request(&self) -> Value {
+        let model = if self.backed { self.tier() } else { name_of(&self.behaviour()) };
         let mut body = if self.streamed { streamed(&model) } else { ask(&model) };
         if self.form.n > 1 {
             body["n"] = self.form.n.into();
         }
-        let got = rig.fresh(body).await;
+        body
+    }
+
+    /// Asks for it with this request.
+    pub async fn send(&self, request: Value, rig: &Rig, noted: &Noted) -> Seen {
+        let (name, sent) = (name_of(&self.behaviour()), self.sent().unwrap());
+        let got = rig.fresh(request).await;
         // A model that is not called, for it is not time yet, leaves no receipt.
         let attempts = match got.header("x-gateway-attempts") {
             "0" => Vec::new(),
@@ -61,7 +71,7 @@ impl Asked {
             [attempt] => billed(attempt, sent.bill),
             attempts => format!("{} calls", attempts.len()),
         };
-        Seen { client, billed, shows: noted.shown_by(&name), attempts }
+        Seen { client, billed, shows: noted.shown_by(&name), attempts, got }
     }
 }
 
@@ -72,6 +82,7 @@ pub struct Seen {
     shows: String,
     /// The receipt's.
     pub attempts: Vec<Value>,
+    pub got: Got,
 }
 
 impl Seen {

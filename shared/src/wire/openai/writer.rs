@@ -13,6 +13,8 @@ use crate::wire::openai::error::envelope;
 use crate::wire::piece::{Finish, Piece};
 use crate::wire::writer::{Hide, Writer};
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +73,7 @@ impl Writer for ChatWriter {
         if chunk.usage.is_some() {
             self.usage = None;
         }
-        if hide.usage && chunk.is_usage_only() {
+        if hide.usage && (chunk.is_usage_only() || chunk.pieces.is_empty() && tells_usage(chunk)) {
             return;
         }
         out.put_slice(b"data: ");
@@ -102,6 +104,18 @@ impl Writer for ChatWriter {
     fn stream_error(&mut self, http: &HttpError) -> Bytes {
         [b"data: ", &self.error(http)[..], b"\n\n"].concat().into()
     }
+}
+
+/// Whether a chunk without choices has a usage, be it one that says nothing: a client that has not asked for usage counts on
+/// choices in every chunk.
+fn tells_usage(chunk: &Chunk) -> bool {
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        #[serde(borrow, default)]
+        usage: Option<&'a RawValue>,
+    }
+    let told = serde_json::from_slice::<Told<'_>>(&chunk.payload).ok().and_then(|told| told.usage);
+    told.is_some_and(|usage| usage.get().starts_with('{'))
 }
 
 impl ChatWriter {

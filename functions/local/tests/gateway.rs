@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -168,12 +169,17 @@ impl Setup {
     async fn start_until(self, last: &str) -> Gateway {
         let mut child = self.spawn();
         let errors = child.stderr.take();
+        let (said, log) = watch::channel(String::new());
         let errors = tokio::spawn(async move {
-            let mut text = Vec::new();
-            if let Some(mut errors) = errors {
-                let _ = errors.read_to_end(&mut text).await;
+            let mut lines = errors.map(BufReader::new);
+            let mut line = Vec::new();
+            while let Some(lines) = &mut lines
+                && lines.read_until(b'\n', &mut line).await.is_ok_and(|bytes| bytes > 0)
+            {
+                let line = std::mem::take(&mut line);
+                said.send_modify(|log| log.push_str(str::from_utf8(&line).expect("a log in UTF-8")));
             }
-            String::from_utf8(text).expect("a log in UTF-8")
+            said.borrow().clone()
         });
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
@@ -196,6 +202,7 @@ impl Setup {
             folder: self.folder,
             child,
             output,
+            log,
             errors,
         }
     }
@@ -241,6 +248,8 @@ pub(crate) struct Gateway {
     pub(crate) folder: Arc<Folder>,
     child: Child,
     output: BufReader<ChildStdout>,
+    /// Its log so far, and all of it at its end.
+    log: watch::Receiver<String>,
     errors: JoinHandle<String>,
 }
 
@@ -322,6 +331,11 @@ impl Gateway {
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().expect("it still runs").to_string();
         assert!(std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// Waits until its log has these words.
+    pub(crate) async fn logged(&mut self, words: &str) {
+        within("the log", self.log.wait_for(|log| log.contains(words))).await.unwrap();
     }
 
     /// Waits for its end: how it ended, what it printed since the start, and its log.

@@ -117,7 +117,8 @@ fn about(http_status: u16, error: &ErrorBody, says_when: bool) -> About {
         429 | 500.. if words.name_a_window() => About::Window,
         429 => of_rate(&words, says_when, true),
         408 | 409 | 425 | 498 | 499 | 500.. => About::Server,
-        400.. => About::Unknown,
+        // A redirection is not followed: the address is wrong.
+        300.. => About::Unknown,
         _ => of_words(&words, says_when),
     }
 }

@@ -134,12 +134,12 @@ fn is_secret(part: &str) -> bool {
     let mixes = [u8::is_ascii_uppercase, u8::is_ascii_lowercase].iter().all(|is| part.bytes().any(|byte| is(&byte)));
     let is_key = |part: &str| {
         let rest = KEYS.iter().find_map(|prefix| part.strip_prefix(prefix));
-        rest.is_some_and(|rest| rest.len() >= 8 && (has_digit(rest) || rest.contains('*')))
+        rest.is_some_and(|rest| rest.len() >= 16 || rest.len() >= 8 && (has_digit(rest) || rest.contains('*')))
     };
     let account = ACCOUNTS.iter().find_map(|prefix| part.strip_prefix(prefix));
     part.contains("***")
         || is_key(part)
-        || account.is_some_and(|rest| is_key(rest) || (rest.len() >= 8 && has_digit(rest) && is_word(rest)))
+        || account.is_some_and(|rest| is_key(rest) || (rest.len() >= 8 && is_word(rest) && (has_digit(rest) || mixes)))
         || is_uuid(part)
         || (part.len() == 12 && digits == 12)
         || (part.len() >= 32 && is_hex && digits > 0 && digits < part.len())
@@ -170,6 +170,7 @@ mod tests {
             ("in organization `org_01kgg5588eftc8k70aes4864eb` service tier", "in organization `***` service tier"),
             ("organization org-AbC123dEf456 on tokens per min", "organization *** on tokens per min"),
             ("of organization org-sk-abcdef-0123-gh, node", "of organization ***, node"),
+            ("key sk-abcdefghijklmnop of org-AbCdEfGhIjKl", "key *** of ***"),
             ("gsk_0123456789abcdef, xai-0123456789abcdef", "***, ***"),
             ("…:generateContent?key=AIzaSyA1234567890-_x failed", "…:generateContent?key=*** failed"),
             ("AKIAIOSFODNN7EXAMPLE and ASIA1234567890ABCDEF", "*** and ***"),

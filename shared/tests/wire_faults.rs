@@ -92,6 +92,16 @@ async fn a_stream_that_is_broken_ends_with_an_error_and_is_not_remembered() {
 }
 
 #[tokio::test]
+async fn a_whole_answer_that_stalls_behind_its_head_is_given_up_when_the_model_may_be_silent_no_longer() {
+    let short = "timeouts_ms = { first_token = 60000, idle = 60, total = 60000 }";
+    let scene = cheap(["ok"]).model("stall", short).table("[retry]\nmax_per_candidate = 0");
+    let rig = scene.table("[timeouts_ms]\nrequest = 5000").build().await;
+    let got = rig.chat(ask("up/stall")).await;
+    assert_eq!((got.status, got.error_code().as_str()), (502, "all_candidates_failed"), "and not the deadline");
+    assert_eq!(rig.receipt(&got).await["attempts"][0]["outcome"], "timeout");
+}
+
+#[tokio::test]
 async fn the_receipt_of_a_failed_stream_says_the_providers_status() {
     for (model, status) in [("cut-40", 200), ("reset-mid-40", 200), ("malformed-40", 200), ("status-503", 503)] {
         let rig = with_models(&[model]).await;

@@ -4,6 +4,8 @@
 //! writes for the client makes of it what that client reads. A provider reports a whole answer only when it saw
 //! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
 
+mod body;
+mod events;
 mod http;
 pub(crate) mod mask;
 pub mod openai;

@@ -1,6 +1,8 @@
 //! Providers that speak OpenAI's chat format: OpenAI, Groq, Together, OpenRouter, vLLM, Ollama and many others.
 
-use super::http::{Body, Endpoint, Event, Events, stream, unusable, whole};
+use super::body::{Body, whole};
+use super::events::{Event, Events, stream, unusable};
+use super::http::Endpoint;
 use super::mask::Mask;
 use super::{Call, Chunk, Chunks, NotACompletion, Provider, ProviderError, Reply};
 use crate::apart::{ANSWERS, apart};
@@ -70,7 +72,8 @@ impl Provider for OpenAi {
 /// Reads an answer, in whichever form it comes: a stream may come as a whole answer, and a whole answer as a stream (A7).
 async fn answer(mut body: Body, begun: Instant, call: &Call<'_>, mask: &Arc<Mask>) -> Result<Reply, ProviderError> {
     let n = call.request.facts.n;
-    let (is_json, streamed) = (body.is_json().await?, call.stream);
+    let (timeouts, streamed) = (&call.model.timeouts, call.stream);
+    let is_json = body.is_json(if streamed { timeouts.first_token_ms } else { timeouts.idle_ms }).await?;
     if streamed && !is_json {
         return Ok(stream(body, Box::new(Answers::of(n)), call, mask));
     }

@@ -103,6 +103,7 @@ pub fn word_of_whole(got: &Got, body: &str) -> &'static str {
     match body.rfind('}') {
         _ if got.body == body => "as it came",
         Some(end) if got.body == body[..=end] => "as it came, without its tail",
+        _ if got.body == body.trim_ascii_start() => "as it came, without blanks",
         _ => "otherwise",
     }
 }

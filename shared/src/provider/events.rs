@@ -1,0 +1,174 @@
+//! The events of a streamed answer, as they come over HTTP.
+
+use super::body::Body;
+use super::mask::Mask;
+use super::refusal::refused;
+use super::{Call, Chunk, Chunks, NotACompletion, ProviderError, Reply};
+use crate::limit::budget::{COPIES, Room};
+use crate::receipt::AttemptOutcome;
+use crate::wire::answer::Flaw;
+use crate::wire::error_body::{error_in, error_of};
+use crate::wire::sse::{Kind, SseParser};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The events of a streamed answer.
+pub(super) fn stream(body: Body, events: Box<dyn Events>, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
+    Reply::Stream(Box::new(SseChunks::new(body, events, call, mask.clone())))
+}
+
+/// What an event of a stream comes to.
+pub(super) enum Event {
+    /// Something of the answers.
+    Chunk(Chunk),
+    /// Nothing but a sign of life.
+    Nothing,
+    /// That the stream ends here.
+    End,
+}
+
+/// Reads the events of one stream.
+pub(super) trait Events: Send {
+    /// What an event's data says.
+    ///
+    /// # Errors
+    /// As for a whole answer.
+    fn read(&mut self, data: Bytes) -> Result<Event, NotACompletion>;
+}
+
+/// The rest of a streamed answer.
+struct SseChunks {
+    body: Body,
+    parser: SseParser,
+    events: Box<dyn Events>,
+    /// Whether the body has come to its end.
+    has_all: bool,
+    /// What the last bytes led to, told when the chunks before it have been handed out.
+    end: Option<Result<(), ProviderError>>,
+    /// When the call was made, in Unix milliseconds.
+    now_ms: u64,
+    mask: Arc<Mask>,
+    room: Room,
+    /// What of it this has taken: as much as the largest event so far needed.
+    taken: usize,
+}
+
+/// Whether an event's data, which are no JSON, say nothing but that the stream lives.
+fn is_sign_of_life(data: &[u8]) -> bool {
+    matches!(data.trim_ascii(), b"" | b"ping" | b"keepalive" | b"keep-alive" | b"heartbeat")
+}
+
+/// What a stream's events may have without being given room of their own: a stream has that.
+const SMALL_BYTES: usize = 64 << 10;
+
+/// How long a connection whose stream has ended is waited for, so that it can be used again.
+const DRAIN: Duration = Duration::from_millis(20);
+
+impl SseChunks {
+    fn new(body: Body, events: Box<dyn Events>, call: &Call<'_>, mask: Arc<Mask>) -> Self {
+        let (parser, room) = (SseParser::default(), call.room.clone());
+        Self { body, parser, events, has_all: false, end: None, now_ms: call.now_ms, mask, room, taken: 0 }
+    }
+
+    /// Takes every event that has come; `Some` if the stream has ended, well or not.
+    fn take_events(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
+        loop {
+            let event = match self.parser.next_event() {
+                Ok(Some(event)) => event,
+                // Whether every answer had ended before, the reader sees (A1).
+                Ok(None) => return self.has_all.then_some(Ok(())),
+                Err(_) => {
+                    return Some(Err(ProviderError::retryable(AttemptOutcome::Malformed, "an event is too large")));
+                }
+            };
+            let read = match event.kind {
+                Kind::Ping => Ok(Event::Nothing),
+                Kind::Error => Err(Flaw::Error.into()),
+                Kind::Message if is_sign_of_life(&event.data) => Ok(Event::Nothing),
+                Kind::Message => self.events.read(event.data.clone()),
+            };
+            if read.as_ref().is_err_and(|error| error.flaw == Flaw::Malformed)
+                && let Some(apart) = self.line_by_line(&event.data)
+            {
+                chunks.extend(apart);
+                continue;
+            }
+            match read {
+                Ok(Event::Chunk(chunk)) => chunks.push(chunk),
+                Ok(Event::Nothing) => {}
+                Ok(Event::End) => return Some(Ok(())),
+                Err(NotACompletion { flaw: Flaw::Malformed, came }) if self.has_all => {
+                    let error = ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended within an event");
+                    return Some(Err(error.with(came)));
+                }
+                Err(error) => return Some(Err(unusable(error, &event.data, self.now_ms, &self.mask))),
+            }
+        }
+    }
+
+    /// Events between which the empty line is missing: each line of the data for itself, if every one is a chunk.
+    fn line_by_line(&mut self, data: &Bytes) -> Option<Vec<Chunk>> {
+        let chunk = |line: &[u8]| match self.events.read(data.slice_ref(line)) {
+            Ok(Event::Chunk(chunk)) => Some(chunk),
+            _ => None,
+        };
+        data.contains(&b'\n').then(|| data.split(|&byte| byte == b'\n').map(chunk).collect()).flatten()
+    }
+}
+
+#[async_trait]
+impl Chunks for SseChunks {
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
+        let mut chunks = Vec::new();
+        if self.end.is_none() {
+            self.end = self.take_events(&mut chunks);
+        }
+        if self.end.is_none() && chunks.is_empty() {
+            match self.body.next().await {
+                Ok(Some(bytes)) => {
+                    self.parser.feed(&bytes);
+                    let needed = self.parser.held_bytes().saturating_sub(SMALL_BYTES) * COPIES;
+                    self.taken = self.room.grow_to(self.taken, needed)?;
+                }
+                Ok(None) => {
+                    self.parser.finish();
+                    self.has_all = true;
+                }
+                Err(error) => self.end = Some(Err(error)),
+            }
+            if self.end.is_none() {
+                self.end = self.take_events(&mut chunks);
+            }
+        }
+        match &self.end {
+            // Bytes without an event are a sign of life.
+            None => Ok(Some(chunks)),
+            Some(_) if !chunks.is_empty() => Ok(Some(chunks)),
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(())) => {
+                // A body read to its end leaves the connection fit for the next call.
+                let _ = timeout(DRAIN, self.body.next()).await;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Why bytes are no answer, as a failure of the call.
+pub(super) fn unusable(error: NotACompletion, bytes: &[u8], now_ms: u64, mask: &Mask) -> ProviderError {
+    let NotACompletion { flaw, came } = error;
+    let error = match flaw {
+        Flaw::Error => {
+            let error = error_in(bytes).unwrap_or_else(|| error_of(bytes));
+            refused(200, error, None, now_ms, mask)
+        }
+        Flaw::Unfinished => {
+            ProviderError::retryable(AttemptOutcome::Truncated, "the answer does not say that it ended")
+        }
+        Flaw::Malformed => ProviderError::retryable(AttemptOutcome::Malformed, "not a chat completion"),
+    };
+    error.with(came)
+}

@@ -3,3 +3,4 @@
 pub mod decide;
 pub mod intent;
 pub mod intents;
+pub mod text;

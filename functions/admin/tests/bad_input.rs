@@ -45,6 +45,8 @@ async fn what_does_not_fit_is_refused_by_the_path_of_the_field_and_changes_nothi
         ("PATCH", tenant, json!({"cache": {"ttl_seconds": 1.5}}), Some("cache.ttl_seconds")),
         ("PATCH", tenant, json!({"cache": {"colour": 1}}), Some("cache.colour")),
         ("PATCH", tenant, json!({"outage_share": 2}), Some("outage_share")),
+        ("PATCH", tenant, json!({"quality": 1.01}), Some("quality")),
+        ("POST", tenants, json!({"id": "b", "quality": "best"}), Some("quality")),
         ("POST", keys, json!([]), None),
         ("POST", keys, json!({"name": ""}), Some("name")),
         ("POST", keys, json!({"name": long}), Some("name")),

@@ -15,7 +15,7 @@ async fn a_tenant_is_shown_as_the_contract_shows_it() {
     assert_eq!((made.status, made.header("content-type")), (201, "application/json"));
     let expected = json!({"id": "acme", "name": "Acme", "enabled": true, "limits": limits(), "window_anchor_ms": 0,
         "allowed_models": ["*"], "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
-        "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false,
+        "upgrade": {"enabled": true}, "quality": 0.5, "outage_share": 0.1, "strict": false, "ledger_required": false,
         "allow_paid_extras": false});
     let mut expected = expected;
     expected["uid"] = made.body["uid"].clone();
@@ -236,7 +236,11 @@ async fn what_changes_no_answer_leaves_the_cache_and_what_does_empties_it() {
         assert!(done.status < 300, "{method} {path}: {}", done.text);
         assert_eq!(ask().await, "hit", "after {method} {path}");
     }
-    for body in [json!({"upgrade": {"enabled": false}}), json!({"allowed_models": ["sim/cheap", "cheap"]})] {
+    for body in [
+        json!({"upgrade": {"enabled": false}}),
+        json!({"allowed_models": ["sim/cheap", "cheap"]}),
+        json!({"quality": 0.9}),
+    ] {
         house.ask("PATCH", "/admin/tenants/acme", Some(body.clone())).await;
         assert_eq!([ask().await, ask().await], ["miss", "hit"], "after {body}");
     }

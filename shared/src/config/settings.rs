@@ -52,6 +52,7 @@ pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog
             any_temperature: section.flag("any_temperature", false),
         }),
         upgrade: section.table("upgrade", |section| TenantUpgrade { enabled: section.flag("enabled", true) }),
+        quality: section.number("quality", 0.0..=1.0, 0.5),
         outage_share: section.number("outage_share", 0.0..=1.0, 0.1),
         strict: section.flag("strict", false),
         ledger_required: section.flag("ledger_required", false),

@@ -117,6 +117,8 @@ pub struct TenantSettings {
     pub cache: TenantCache,
     /// Upgrading.
     pub upgrade: TenantUpgrade,
+    /// The dial between cost (0) and quality (1): see [`crate::routing::dial`].
+    pub quality: f64,
     /// The part of the day's quotas that it may use while the store is down, 0 to 1.
     pub outage_share: f64,
     /// Whether a window that the store lost stays closed until no hold of before can be in flight (M5).
@@ -263,10 +265,11 @@ impl TenantRecord {
 impl TenantSettings {
     /// Those that change what is answered: the part of them that is in the key of a remembered answer. A change that
     /// adds a setting says here which kind it is.
-    pub(crate) fn changing_answers(&self) -> (&[String], &TenantUpgrade) {
+    pub(crate) fn changing_answers(&self) -> (&[String], &TenantUpgrade, f64) {
         let Self {
             allowed_models,
             upgrade,
+            quality,
             enabled: _,
             limits: _,
             window_anchor_ms: _,
@@ -278,7 +281,7 @@ impl TenantSettings {
             // What it allows is in the request; where it is not allowed, the request is refused before it is looked for.
             allow_paid_extras: _,
         } = self;
-        (allowed_models, upgrade)
+        (allowed_models, upgrade, *quality)
     }
 }
 
@@ -356,8 +359,10 @@ fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
             return Err(InvalidTenant::new(format!("limits.{name}"), "must be 1 to 1000000000, or null for no limit"));
         }
     }
-    if !(0.0..=1.0).contains(&settings.outage_share) {
-        return Err(InvalidTenant::new("outage_share", "must be 0 to 1"));
+    for (name, share) in [("outage_share", settings.outage_share), ("quality", settings.quality)] {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(InvalidTenant::new(name, "must be 0 to 1"));
+        }
     }
     if !(1..=2_592_000).contains(&settings.cache.ttl_seconds) {
         return Err(InvalidTenant::new("cache.ttl_seconds", "must be 1 to 2592000"));
@@ -414,8 +419,8 @@ mod tests {
                        "daily_tokens": 1_000_000, "daily_cost_usd": "5.00", "monthly_cost_usd": null},
             "window_anchor_ms": 0, "allowed_models": ["*"],
             "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
-            "upgrade": {"enabled": true}, "outage_share": 0.1, "strict": false, "ledger_required": false,
-            "allow_paid_extras": false
+            "upgrade": {"enabled": true}, "quality": 0.5, "outage_share": 0.1, "strict": false,
+            "ledger_required": false, "allow_paid_extras": false
         }))
         .unwrap()
     }
@@ -468,6 +473,10 @@ mod tests {
             (json!({"id": "a", "limits": {"weekly": 5}}), "limits.weekly"),
             (json!({"id": "a", "cache": {"ttl_seconds": 0}}), "cache.ttl_seconds"),
             (json!({"id": "a", "outage_share": 1.5}), "outage_share"),
+            (json!({"id": "a", "quality": -0.1}), "quality"),
+            (json!({"id": "a", "quality": 1.1}), "quality"),
+            (json!({"id": "a", "quality": "high"}), "quality"),
+            (json!({"id": "a", "quality": null}), "quality"),
             (json!({"id": "a", "enabled": "yes"}), "enabled"),
         ] {
             let refused = TenantRecord::create(body.clone(), &defaults(), 7).unwrap_err();

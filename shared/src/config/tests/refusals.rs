@@ -64,6 +64,8 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
             "[intents.'a b']\ntier = 'cheap'\nexamples = ['x']",
             "9: intents.\"a b\": a name has 1 to 128 visible ASCII characters and no space",
         ),
+        ("[tenant_defaults]\nquality = 1.1", "10: tenant_defaults.quality: must be a number from 0.0 to 1.0"),
+        ("[tenant_defaults]\nquality = nan", "10: tenant_defaults.quality: must be a number from 0.0 to 1.0"),
         ("[tenant_defaults]\noutage_share = 1.1", "10: tenant_defaults.outage_share: must be a number from 0.0 to 1.0"),
         ("[tenant_defaults]\nenabled = 'yes'", "10: tenant_defaults.enabled: must be true or false"),
         (

@@ -62,8 +62,9 @@ pub(crate) fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
     add(tenant.uid.as_bytes());
     add(&work.gateway.config.answers);
     add(&tenant.purges.to_le_bytes());
-    let (allowed_models, TenantUpgrade { enabled }) = tenant.settings.changing_answers();
+    let (allowed_models, TenantUpgrade { enabled }, quality) = tenant.settings.changing_answers();
     add(&[u8::from(*enabled)]);
+    add(&quality.to_le_bytes());
     add(&allowed_models.len().to_le_bytes());
     allowed_models.iter().for_each(|name| add(name.as_bytes()));
     add(&[match work.options.upgrade {

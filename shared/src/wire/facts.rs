@@ -3,6 +3,7 @@
 //! The pipeline decides, estimates, limits, judges and bills by this and by nothing else of a request: a format is read
 //! into it once, when the request comes, and no stage ever asks which format that was.
 
+use crate::wire::context::ContextPlaces;
 use std::sync::Arc;
 
 /// What a model can do, or what a request needs of one.
@@ -82,8 +83,10 @@ pub struct Facts {
     pub image_bytes: usize,
     /// Bytes of the body.
     pub body_bytes: usize,
-    /// The text of the last message of the user.
+    /// The text of the last message of the user that has one.
     pub prompt: String,
+    /// Where it and the conversation before it stand in the body; [`crate::wire::request::Request::context`] reads that.
+    pub context: ContextPlaces,
 }
 
 impl Default for Facts {
@@ -105,6 +108,7 @@ impl Default for Facts {
             image_bytes: 0,
             body_bytes: 0,
             prompt: String::new(),
+            context: ContextPlaces::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod context;
 pub mod conversation;
 pub(crate) mod delay;
 pub mod error_body;

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::locking::lock;
 use crate::wire::body::Body;
+use crate::wire::context::Context;
 use crate::wire::conversation::Untranslatable;
 use crate::wire::facts::Facts;
 use crate::wire::format::{Format, Overrides, Written};
@@ -39,6 +40,12 @@ impl Request {
     #[must_use]
     pub fn body(&self) -> &Body {
         &self.body
+    }
+
+    /// What the conversation has said before the prompt.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        self.facts.context.read(self.body.bytes())
     }
 
     /// What goes to a provider that speaks `format`: the client's own bytes where both speak the same.

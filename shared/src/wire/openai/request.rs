@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
 use crate::wire::facts::{AnswerFormat, Facts};
-use crate::wire::json::fields;
+use crate::wire::json::{fields, place};
 use crate::wire::openai::paid;
 use crate::wire::schema::MAX_SCHEMA_BYTES;
 use bytes::Bytes;
@@ -23,7 +23,8 @@ pub const MAX_ANSWERS: u64 = 128;
 /// # Errors
 /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
 pub(super) fn read(bytes: Bytes) -> Result<(Body, Facts), Error> {
-    let mut reader = Reader { facts: Facts { body_bytes: bytes.len(), ..Facts::default() } };
+    let facts = Facts { body_bytes: bytes.len(), ..Facts::default() };
+    let mut reader = Reader { facts, bytes: bytes.clone() };
     let body = Body::json(bytes, |name, value| reader.field(name, value))?;
     let mut facts = reader.facts;
     if facts.model.is_empty() && facts.models.is_empty() {
@@ -40,6 +41,8 @@ pub(super) fn read(bytes: Bytes) -> Result<(Body, Facts), Error> {
 /// What has been read so far.
 struct Reader {
     facts: Facts,
+    /// The body, for the places of what is read.
+    bytes: Bytes,
 }
 
 impl Reader {
@@ -162,12 +165,29 @@ impl Reader {
                     return Err(Error::invalid(path() + ".content", format!("`{}.content` {must}.", path())));
                 }
             }
-            if role == "user" && !text.is_empty() {
-                self.facts.prompt = text;
+            if let Some(content) = message.content {
+                self.note_turn(role, content, text);
             }
             Ok(())
         })?;
         Ok(())
+    }
+
+    /// Takes what one message adds to the prompt and to the places of what came before it.
+    fn note_turn(&mut self, role: &str, content: &RawValue, text: String) {
+        let context = &mut self.facts.context;
+        match role {
+            "system" | "developer" if context.system.is_none() => context.system = Some(place(&self.bytes, content)),
+            "user" => {
+                let here = place(&self.bytes, content);
+                context.first.get_or_insert_with(|| here.clone());
+                if !text.is_empty() {
+                    context.previous = context.prompt.replace(here);
+                    self.facts.prompt = text;
+                }
+            }
+            _ => {}
+        }
     }
 
     fn read_parts(&mut self, path: &str, content: &RawValue, text: &mut String) -> Result<(), Error> {

@@ -3,6 +3,11 @@
 //! A document drowns the instruction that comes with it, and instructions stand first or last: of a long text its head
 //! and its tail are read, so that a decision about 100 kB costs what one about two pages does.
 
+mod fnv;
+pub mod hashed;
+mod script;
+pub mod surface;
+
 /// How much of the beginning of a longer text is read, in characters.
 const HEAD_CHARS: usize = 900;
 /// How much of its end is read.

@@ -1,7 +1,4 @@
-//! Text to a unit vector: the border, and an implementation that needs no network and no model file.
-//!
-//! The border is asynchronous and fallible because its other implementations are: a remote `/v1/embeddings` call waits and
-//! fails, a distilled model is loaded. It has one method because the algorithm in [`super::nearest`] needs one.
+//! Text to a unit vector without a model file.
 //!
 //! [`HashedNgrams`] hashes words, word pairs and pieces of words straight into the vector (the hashing trick), so there is no
 //! vocabulary to ship or to load, typing errors still share most of their pieces with the right spelling, and any script
@@ -16,37 +13,7 @@
 //! Rejected: a weight per word learnt from a corpus (it would be the model file that this does without), and 1024
 //! dimensions (2 points of accuracy for two thirds more time per request).
 
-/// Why a text has no vector.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EmbedError {
-    /// The embedder could not be called or did not answer; worth another try later.
-    #[error("the embedder is unavailable: {0}")]
-    Unavailable(String),
-    /// The embedder answered with a vector of another length than it says it has.
-    #[error("the embedder answered with {got} dimensions instead of {expected}")]
-    Shape {
-        /// The length that [`Embedder::dimensions`] promises.
-        expected: usize,
-        /// The length that came.
-        got: usize,
-    },
-}
-
-/// Turns a text into a point on the unit sphere, texts of one meaning near each other.
-#[async_trait::async_trait]
-pub trait Embedder: Send + Sync {
-    /// The length of every vector of this embedder.
-    fn dimensions(&self) -> usize;
-
-    /// Embeds one text of any length and content.
-    ///
-    /// # Shape
-    /// `[dimensions]`, of unit length; all zero where the text says nothing (empty, white space).
-    ///
-    /// # Errors
-    /// [`EmbedError::Unavailable`] where the embedder is remote and did not answer.
-    async fn embed(&self, text: &str) -> Result<Vec<f32>, EmbedError>;
-}
+pub use crate::routing::text::embedder::{EmbedError, Embedder};
 
 /// The embedder in process: hashed words, word pairs and pieces of words. It never fails and never panics.
 #[derive(Debug, Clone, Copy, Default)]

@@ -3,10 +3,14 @@
 //! A document drowns the instruction that comes with it, and instructions stand first or last: of a long text its head
 //! and its tail are read, so that a decision about 100 kB costs what one about two pages does.
 
+mod asset;
+pub mod embedder;
 mod fnv;
 pub mod hashed;
 mod script;
 pub mod surface;
+pub mod table;
+pub mod wordpiece;
 
 /// How much of the beginning of a longer text is read, in characters.
 const HEAD_CHARS: usize = 900;

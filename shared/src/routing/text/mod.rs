@@ -7,6 +7,8 @@ mod asset;
 pub mod embedder;
 mod fnv;
 pub mod hashed;
+pub mod language;
+mod lexicon;
 mod script;
 pub mod surface;
 pub mod table;

@@ -1,8 +1,9 @@
 //! The words and phrases of English that tell tasks apart.
 //!
-//! One table holds words and phrases alike, hashed when the crate is compiled. A text is read word by word; each word is
-//! looked up, and where it is the last of a phrase, so is what stands from one, two and three words before it up to its end.
+//! One lexicon holds words and phrases alike. A text is read word by word; each word is looked up, and where it is
+//! the last of a phrase, so is what stands from one, two and three words before it up to its end.
 
+use super::super::lexicon::Lexicon;
 use super::flag;
 
 // What a word says that is no feature by itself: bits above those of the features.
@@ -106,11 +107,11 @@ pub(super) fn cues(text: &str) -> u64 {
             verb_end = None;
             has_choice_a = false;
         }
-        let bits = look_up(&text[start..end]);
+        let bits = LEXICON.look_up(&text[start..end]);
         found |= bits & opening(start);
         if bits & ENDS_PHRASE != 0 {
             for from in before {
-                found |= look_up(&text[from..end]) & opening(from);
+                found |= LEXICON.look_up(&text[from..end]) & opening(from);
             }
         }
         if bits & WORK != 0 && verb_end.is_some_and(|verb| is_near(&text[verb..start])) {
@@ -165,91 +166,26 @@ pub(super) fn is_offered(after: &str) -> bool {
     after.starts_with(". ") || after.starts_with(") ")
 }
 
-const SLOTS: usize = 1 << SLOT_BITS;
-const SLOT_BITS: u32 = 9;
-type Table = [(&'static str, u64); SLOTS];
+/// What each word and phrase says.
+static LEXICON: Lexicon<512> = lexicon();
 
-/// Every word and phrase, at the first slot from [`slot_of`] on that was free.
-static TABLE: Table = table();
-
-/// What a word or a phrase says, whatever its case.
-fn look_up(text: &str) -> u64 {
-    if text.len() > LONGEST {
-        return 0;
-    }
-    let mut slot = slot_of(text.as_bytes());
-    while !TABLE[slot].0.is_empty() {
-        if TABLE[slot].0.eq_ignore_ascii_case(text) {
-            return TABLE[slot].1;
-        }
-        slot = (slot + 1) % SLOTS;
-    }
-    0
-}
-
-/// Where to look first: told from the length and three letters, so that a long word costs no more than a short one.
-const fn slot_of(text: &[u8]) -> usize {
-    let Some(last) = text.len().checked_sub(1) else { return 0 };
-    // Five bits tell letters apart, whatever their case.
-    let [first, middle, last] = [text[0] & 31, text[text.len() / 2] & 31, text[last] & 31];
-    let key = u32::from_le_bytes([first, middle, last, text.len() as u8]);
-    (key.wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS)) as usize
-}
-
-/// The bytes of the longest word or phrase.
-const LONGEST: usize = {
-    let mut longest = 0;
-    let mut group = 0;
-    while group < CUES.len() {
-        let mut at = 0;
-        while at < CUES[group].1.len() {
-            if CUES[group].1[at].len() > longest {
-                longest = CUES[group].1[at].len();
-            }
-            at += 1;
-        }
-        group += 1;
-    }
-    longest
-};
-
-const fn table() -> Table {
-    let mut table = [("", 0); SLOTS];
+const fn lexicon() -> Lexicon<512> {
+    let mut lexicon = Lexicon::new();
     let mut group = 0;
     while group < CUES.len() {
         let (bits, entries) = CUES[group];
+        lexicon = lexicon.with_all(entries, bits);
         let mut at = 0;
         while at < entries.len() {
-            let entry = entries[at];
-            table = with(table, entry, bits);
-            let last = last_word(entry);
-            if last.len() < entry.len() {
-                table = with(table, last, ENDS_PHRASE);
+            let last = last_word(entries[at]);
+            if last.len() < entries[at].len() {
+                lexicon = lexicon.with(last, ENDS_PHRASE);
             }
             at += 1;
         }
         group += 1;
     }
-    table
-}
-
-/// The table with a further meaning of a word or a phrase.
-const fn with(mut table: Table, entry: &'static str, bits: u64) -> Table {
-    let mut slot = slot_of(entry.as_bytes());
-    while !table[slot].0.is_empty() && !is_same(table[slot].0, entry) {
-        slot = (slot + 1) % SLOTS;
-    }
-    table[slot] = (entry, table[slot].1 | bits);
-    table
-}
-
-const fn is_same(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut at = 0;
-    while at < a.len() && at < b.len() && a[at] == b[at] {
-        at += 1;
-    }
-    at == a.len() && at == b.len()
+    lexicon
 }
 
 /// The last word of a phrase.

@@ -188,6 +188,8 @@ mod tests {
     fn head_and_tail_of_a_long_text_are_read() {
         let long = format!("tea{} time", " x".repeat(5_000));
         assert_eq!(rows(&long).len(), rows("tea x x time").len());
+        let halves = "tea ".repeat(1_000) + &"time ".repeat(1_000);
+        assert_eq!(rows(&halves).len(), 4, "the words, and each after itself");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! a poor one within three words; there the letters, and how many pieces the vocabulary needs for a word, have to do.
 
 use super::lexicon::Lexicon;
-use super::script::{is_hangul, is_mark, is_unspaced};
+use super::script::{is_hangul, is_letter, is_mark, is_unspaced};
 use super::window;
 use super::wordpiece::Coverage;
 
@@ -110,8 +110,8 @@ impl Seen {
         let mut rest = part;
         let mut is_command = false;
         while let Some(first) = rest.chars().next() {
-            let is_word = is_letter(first);
-            let end = rest.find(|c| is_letter(c) != is_word).unwrap_or(rest.len());
+            let is_word = stands_in_word(first);
+            let end = rest.find(|c| stands_in_word(c) != is_word).unwrap_or(rest.len());
             let (run, after) = rest.split_at(end);
             match (is_word, is_command) {
                 (false, _) => self.gap(run),
@@ -148,8 +148,8 @@ impl Seen {
     }
 }
 
-fn is_letter(c: char) -> bool {
-    c.is_alphabetic() || is_mark(c)
+fn stands_in_word(c: char) -> bool {
+    is_letter(c) || is_mark(c)
 }
 
 fn is_latin(c: char) -> bool {

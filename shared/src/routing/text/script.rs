@@ -11,6 +11,12 @@ pub(super) const fn is_unspaced(c: char) -> bool {
     )
 }
 
+/// Whether this is a letter; quick where most letters of large scripts are, which the tables of Unicode are not.
+pub(super) fn is_letter(c: char) -> bool {
+    c.is_ascii_alphabetic()
+        || !c.is_ascii() && (matches!(c, '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}') || c.is_alphabetic())
+}
+
 /// Whether this is a syllable of Korean.
 pub(super) const fn is_hangul(c: char) -> bool {
     matches!(c, '\u{ac00}'..='\u{d7af}')
@@ -36,7 +42,8 @@ pub(super) const fn is_other_script(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_hangul, is_mark, is_other_script, is_unspaced};
+    use super::{is_hangul, is_letter, is_mark, is_other_script, is_unspaced};
+    use proptest::prelude::*;
 
     #[test]
     fn scripts_are_told_apart() {
@@ -47,5 +54,18 @@ mod tests {
         assert!(!"aéßñ’—“1😀".chars().any(is_other_script));
         assert!("\u{301}\u{94d}\u{bcd}".chars().all(is_mark));
         assert!(!"aह".chars().any(is_mark));
+    }
+    proptest! {
+        #[test]
+        fn a_letter_is_what_unicode_says(c: char) {
+            prop_assert_eq!(is_letter(c), c.is_alphabetic());
+        }
+    }
+
+    #[test]
+    fn the_scripts_that_are_not_looked_up_hold_letters_alone() {
+        for c in ('\u{4e00}'..='\u{9fff}').chain('\u{ac00}'..='\u{d7a3}') {
+            assert!(c.is_alphabetic() && !c.is_uppercase(), "{c}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! the last of a phrase, so is what stands from one, two and three words before it up to its end.
 
 use super::super::lexicon::Lexicon;
+use super::super::script::{is_hangul, is_unspaced};
 use super::flag;
 
 // What a word says that is no feature by itself: bits above those of the features.
@@ -151,9 +152,9 @@ fn words(text: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Whether a character may stand in a word.
+/// Whether a character may stand in a word. Where words are not separated, an English one ends at the next character.
 fn is_word(c: char) -> bool {
-    c == '_' || c.is_alphanumeric()
+    c == '_' || c.is_ascii_alphanumeric() || !c.is_ascii() && !is_unspaced(c) && !is_hangul(c) && c.is_alphanumeric()
 }
 
 /// Whether what stands between a verb and its object is short.

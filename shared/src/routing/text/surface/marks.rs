@@ -3,7 +3,7 @@
 //! One pass; what is being read (a number, a tag, a command) is a small state that a character moves on or ends. Letters and
 //! spaces, which most texts are made of, have little to do.
 
-use super::super::script::is_other_script;
+use super::super::script::{is_letter, is_other_script};
 use super::flag;
 
 /// What was counted in a text.
@@ -107,7 +107,7 @@ impl Scan {
         self.marks.chars += 1;
         // Whatever the character does not carry on has ended.
         let was = std::mem::take(&mut self.reading);
-        if c.is_alphabetic() {
+        if is_letter(c) {
             self.letter(c, was);
         } else if c.is_whitespace() {
             self.marks.sentences += usize::from(is_end(self.before));

@@ -177,7 +177,7 @@ pub fn surface(text: &str) -> [f32; SURFACE] {
 /// Length, words, and layout: the features that are not flags.
 fn measures(text: &str, read: &str, marks: &Marks) -> [f32; SURFACE - FLAGS] {
     let chars = text.chars().count() as f32;
-    let newlines = text.bytes().filter(|&byte| byte == b'\n').count();
+    let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).count();
     let words = Words::of(read);
     let lines = Lines::of(read);
     let share = |count: usize| count as f32 / marks.chars.max(1) as f32;

@@ -10,7 +10,7 @@ fn value(name: &str, text: &str) -> f32 {
 }
 
 /// For each feature that is yes or no: a text that sets it, and one that nearly does.
-const EXAMPLES: [(&str, &str, &str); 50] = [
+const EXAMPLES: [(&str, &str, &str); 52] = [
     ("code", "```\nx\n```", "`` ` ``"),
     ("code", "def f(x)", "(def)"),
     ("code", "#include <stdio.h>", "include it"),
@@ -19,6 +19,8 @@ const EXAMPLES: [(&str, &str, &str); 50] = [
     ("programming_language", "in PYTHON, please", "a pythonic way"),
     ("programming_language", "my C++ code", "my C+ grade"),
     ("programming_language", "c#", "c major"),
+    ("programming_language", "用Python写函数", "pythonе"),
+    ("programming_language", "java로 작성해", "javaé"),
     ("code_word", "call the API.", "rapid apis"),
     ("error_word", "it fails", "it failed"),
     ("maths", "solve for x", "solve it for x"),
@@ -125,16 +127,22 @@ fn of_a_long_text_head_and_tail_are_read_and_all_of_it_is_measured() {
     assert_eq!(value("length", &long), (long.len() as f32).ln_1p() / 8.0);
     let drowned = format!("{}translate{}", "x ".repeat(1_000), " x".repeat(1_000));
     assert_eq!(value("translate", &drowned), 0.0);
+    let cut = format!("{} trans{}late{}", "x ".repeat(447), "m".repeat(100), " x".repeat(248));
+    assert_eq!(value("translate", &cut), 0.0);
 }
 
 #[test]
 fn what_is_free_of_language_does_not_rest_on_english_words() {
-    let (english, nonsense) = ("Why did I not fix the total summary?", "Wxy dxd X nxt fxx txe txtxl sxmmxrx?");
-    let (english, nonsense) = (surface(english), surface(nonsense));
-    for at in (0..SURFACE).filter(|&at| LANGUAGE_FREE[at]) {
-        assert_eq!(english[at], nonsense[at], "{}", NAMES[at]);
+    for (english, nonsense) in [
+        ("Why did I not fix the total summary?", "Wxy dxd X nxt fxx txe txtxl sxmmxrx?"),
+        ("Thanks, list all in Italian, step by step!", "Txanxs, lxst axx ix Itxlxxx, sxep bx stxp!"),
+    ] {
+        let (english, nonsense) = (surface(english), surface(nonsense));
+        for at in (0..SURFACE).filter(|&at| LANGUAGE_FREE[at]) {
+            assert_eq!(english[at], nonsense[at], "{}", NAMES[at]);
+        }
+        assert_ne!(english, nonsense);
     }
-    assert_ne!(english, nonsense);
 }
 
 proptest! {

@@ -16,7 +16,7 @@ use super::wordpiece::Coverage;
 pub const EVIDENCE: usize = 7;
 
 /// What each piece of evidence weighs, and what none of them says; fitted by `tools/routing/fit_language.py`.
-const WEIGHTS: [f32; EVIDENCE] = [-7.57, -4.21, 9.1, -13.42, -5.02, -1.3, 3.67];
+const WEIGHTS: [f32; EVIDENCE] = [-7.57, -4.3, 9.04, -13.48, -5.05, -1.1, 3.7];
 const BIAS: f32 = -0.13;
 
 /// Shares of few words say little: so many words are added that say nothing.
@@ -92,8 +92,8 @@ pub fn evidence(text: &str, coverage: Coverage) -> Option<[f32; EVIDENCE]> {
 struct Seen {
     chars: usize,
     symbols: usize,
-    /// Runs of letters that are words: not the commands of LaTeX, nor a single letter, which is a name in a formula, unless it
-    /// is of a script where a character is a word.
+    /// Runs of letters that are words: not the commands of LaTeX nor the names of functions that are called, nor a single
+    /// letter, which is a name in a formula, unless it is of a script where a character is a word.
     words: usize,
     /// The letters of those words.
     letters: usize,
@@ -113,10 +113,12 @@ impl Seen {
             let is_word = stands_in_word(first);
             let end = rest.find(|c| stands_in_word(c) != is_word).unwrap_or(rest.len());
             let (run, after) = rest.split_at(end);
-            match (is_word, is_command) {
-                (false, _) => self.gap(run),
-                (true, false) => self.word(run),
-                (true, true) => self.chars += run.chars().count(),
+            if !is_word {
+                self.gap(run);
+            } else if is_command || after.starts_with('(') {
+                self.chars += run.chars().count();
+            } else {
+                self.word(run);
             }
             is_command = run.ends_with('\\');
             rest = after;
@@ -172,6 +174,8 @@ mod tests {
             "hi",
             "thanks!",
             "ok",
+            "age",
+            "distribution agreement",
             "yes",
             "how are you",
             "Write a haiku about the sea",
@@ -181,6 +185,7 @@ mod tests {
             "x^2 + 3x - 4 = 0",
             "∀ε>0 ∃δ>0",
             r"\sum_{n} \frac{1}{n^2}",
+            "sin(x) + cos(x) = 1",
             "12 * 7",
             "😀",
             "",
@@ -197,6 +202,7 @@ mod tests {
             "Écris un poème sur la mer",
             "¿Cuál es la capital de Francia?",
             "Traduci questa frase in inglese",
+            "los padres de la casa con un plan",
             "Schrijf een gedicht over de zee en leg uit waarom het rijmt",
             "Napisz wiersz o morzu",
             "Denizle ilgili bir şiir yaz",
@@ -222,8 +228,15 @@ mod tests {
     }
 
     #[test]
+    fn of_a_long_text_head_and_tail_are_read() {
+        let long = "word ".repeat(1_000) + &"слово ".repeat(1_000);
+        let [other_letters, ..] = evidence(&long, Coverage::default()).expect("words");
+        assert!((0.3..0.4).contains(&other_letters), "{other_letters}");
+    }
+
+    #[test]
     fn a_text_without_words_has_no_language() {
-        for text in ["", "x + y", r"\frac 1 2", "3 * α", "!?"] {
+        for text in ["", "x + y", r"\frac 1 2", "det(A) * α", "!?"] {
             assert!(evidence(text, Coverage::default()).is_none(), "{text:?}");
         }
         assert!(evidence("語", Coverage::default()).is_some());

@@ -4,4 +4,5 @@ pub mod decide;
 pub mod dial;
 pub mod intent;
 pub mod intents;
+pub mod orders;
 pub mod text;

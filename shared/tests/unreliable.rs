@@ -11,7 +11,7 @@ use gateway_core::ledger::{
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
 use gateway_core::receipt::Receipt;
-use gateway_core::routing::intent::{EmbedError, Embedder};
+use gateway_core::routing::text::embedder::{EmbedError, Embedder};
 use gateway_core::store::{
     Admission, CacheKey, Counters, ExpiredHold, HealthStore, ResponseCache, Settled, Settlement, StoreError, Ticket,
     Verdict, WindowUse,

@@ -3,6 +3,7 @@
 use super::names::check_name;
 use super::reader::{Problems, Section, Word};
 use crate::catalog::Catalog;
+use crate::routing::head;
 use std::sync::Arc;
 
 /// The intents that a file without `[intents]` gets.
@@ -15,7 +16,7 @@ pub struct IntentSpec {
     pub name: Arc<str>,
     /// The name of the tier that serves it.
     pub tier: Arc<str>,
-    /// What users say when they mean it; at least one.
+    /// What users say when they mean it; none for an intent that ships, which was learnt from many more.
     pub examples: Vec<String>,
 }
 
@@ -27,11 +28,15 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Vec<(IntentSpec, Word)> {
             check_name(section.problems, &name);
             intents.extend(section.table(&name.text, |section| {
                 let tier = section.required_word("tier");
-                let examples = if section.require("examples") { section.words("examples")? } else { return None };
-                if examples.is_empty() {
+                let is_learnt = head::names().any(|known| known == name.text);
+                if !is_learnt && !section.require("examples") {
+                    return None;
+                }
+                let examples = section.words("examples");
+                if examples.as_ref().is_some_and(Vec::is_empty) {
                     section.problems.add(&section.place, "examples cannot be empty");
                 }
-                let examples = examples.into_iter().map(|word| word.text).collect();
+                let examples = examples.into_iter().flatten().map(|word| word.text).collect();
                 let tier = tier?;
                 let spec = IntentSpec { name: name.text.as_str().into(), tier: tier.text.as_str().into(), examples };
                 Some((spec, tier))
@@ -52,7 +57,19 @@ pub(super) fn checked(own: Vec<(IntentSpec, Word)>, problems: &Problems, catalog
     own.into_iter().map(check).collect()
 }
 
-/// The shipped intents, for a file that has none.
+/// Every utterance of the shipped intents, with its intent: what a team's own are told from.
+///
+/// Empty if the compiled-in file cannot be read, which a test excludes.
+pub fn shipped_utterances() -> Vec<(String, String)> {
+    let specs = super::read_file(SHIPPED, "intents.toml", read).unwrap_or_default();
+    let of = |(spec, _): (IntentSpec, Word)| {
+        let name = spec.name.to_string();
+        spec.examples.into_iter().map(move |utterance| (name.clone(), utterance))
+    };
+    specs.into_iter().flat_map(of).collect()
+}
+
+/// The shipped intents, for a file that has none or wants them beside its own.
 ///
 /// They name the tiers `cheap` and `reasoning`. In a file that calls its tiers otherwise, `cheap` is the cheapest and
 /// any other name the strongest: work that was meant for a strong model is not quietly given to a weak one.
@@ -60,7 +77,7 @@ pub(super) fn fitted(shipped: &[(IntentSpec, Word)], catalog: &Catalog) -> Vec<I
     let fit = |(spec, _): &(IntentSpec, Word)| {
         let other = if &*spec.tier == "cheap" { catalog.tiers.first() } else { catalog.tiers.last() };
         let tier = catalog.tier(&spec.tier).or(other)?;
-        Some(IntentSpec { tier: tier.name.clone(), ..spec.clone() })
+        Some(IntentSpec { name: spec.name.clone(), tier: tier.name.clone(), examples: Vec::new() })
     };
     shipped.iter().filter_map(fit).collect()
 }

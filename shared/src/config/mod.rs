@@ -19,7 +19,7 @@ mod reader;
 mod secret;
 mod settings;
 
-pub use intents::IntentSpec;
+pub use intents::{IntentSpec, shipped_utterances};
 pub use providers::{ApiKey, OpenAiSpec, ProviderKind, ProviderSpec};
 pub use secret::{Secret, SecretRef};
 pub use settings::{CacheSettings, IntentSettings, ServerSettings, UpgradeSettings};
@@ -143,10 +143,8 @@ fn read(
         notices.push("no provider has a key: every answer is simulated".to_owned());
     }
     let own = intents::read(root);
-    let intents = match own.is_empty() {
-        true => intents::fitted(shipped_intents, &catalog),
-        false => intents::checked(own, root.problems, &catalog),
-    };
+    let own = intents::checked(own, root.problems, &catalog);
+    let (intent, intents) = settings::intent(root, &catalog, own, intents::fitted(shipped_intents, &catalog));
     let (retry, max_retries_per_candidate) = settings::retry(root);
     Config {
         version: 0,
@@ -159,7 +157,7 @@ fn read(
         max_retries_per_candidate,
         request_deadline_ms,
         upgrade: settings::upgrade(root),
-        intent: settings::intent(root, &catalog, &intents),
+        intent,
         server: settings::server(root),
         providers,
         catalog,

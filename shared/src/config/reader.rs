@@ -251,6 +251,12 @@ impl<'a, 'i> Section<'a, 'i> {
         found.or(names.first()).cloned().unwrap_or_default()
     }
 
+    /// One of these names, if the field is there.
+    pub(super) fn optional_one_of(&mut self, key: &str, noun: &str, names: &[Arc<str>]) -> Option<Arc<str>> {
+        let is_there = self.field(key).is_some();
+        is_there.then(|| self.one_of(key, noun, names, ""))
+    }
+
     /// Nano-US-dollars from a decimal number or text, read from its digits as they stand in the file, if the field is
     /// there; `noun` is what the message calls it.
     pub(super) fn usd(&mut self, key: &str, noun: &str) -> Option<u64> {

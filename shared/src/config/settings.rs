@@ -9,6 +9,7 @@ use crate::catalog::{Catalog, Timeouts};
 use crate::health::breaker::BreakerSettings;
 use crate::health::score::HealthSettings;
 use crate::limit::retry_budget::RetrySettings;
+use crate::routing::head;
 use crate::tenant::{Limits, TenantCache, TenantSettings, TenantUpgrade};
 use std::sync::Arc;
 
@@ -167,7 +168,7 @@ pub(super) fn upgrade(root: &mut Section<'_, '_>) -> UpgradeSettings {
 /// `[intent]`: how it is found out what a request is about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntentSettings {
-    /// Below this confidence a model classifies; 0 never.
+    /// Below this certainty of the tier a model classifies; 0 never.
     pub ask_below: f64,
     /// The tier whose models classify.
     pub classifier_tier: Arc<str>,
@@ -179,21 +180,38 @@ pub struct IntentSettings {
     pub remember_seconds: u64,
     /// How many answers are remembered, in the memory store.
     pub remember_entries: u64,
-    /// What a request is taken for when nothing else says.
-    pub default_intent: Arc<str>,
+    /// What a request is taken for when nothing else says; without one, for work of the strongest tier.
+    pub default_intent: Option<Arc<str>>,
 }
 
-pub(super) fn intent(root: &mut Section<'_, '_>, catalog: &Catalog, intents: &[IntentSpec]) -> IntentSettings {
+/// `[intent]`, and the intents: the file's own, and those that ship where there are none or both are wanted.
+pub(super) fn intent(
+    root: &mut Section<'_, '_>,
+    catalog: &Catalog,
+    own: Vec<IntentSpec>,
+    shipped: Vec<IntentSpec>,
+) -> (IntentSettings, Vec<IntentSpec>) {
     let tiers: Vec<Arc<str>> = catalog.tiers.iter().map(|tier| tier.name.clone()).collect();
-    let names: Vec<Arc<str>> = intents.iter().map(|intent| intent.name.clone()).collect();
-    root.table("intent", |section| IntentSettings {
-        ask_below: section.number("ask_below", 0.0..=1.0, 0.5),
-        classifier_tier: section.one_of("classifier_tier", "tier", &tiers, "cheap"),
-        classifier_timeout_ms: section.count("classifier_timeout_ms", 1..=60_000, 1_500),
-        classifier_max_output_tokens: section.count("classifier_max_output_tokens", 1..=4_096, 16),
-        remember_seconds: section.count("remember_seconds", 0..=2_592_000, 3_600),
-        remember_entries: section.count("remember_entries", 0..=10_000_000, 10_000),
-        default_intent: section.one_of("default_intent", "intent", &names, "simple_question"),
+    root.table("intent", |section| {
+        let mut intents = own;
+        if section.flag("shipped", intents.is_empty()) {
+            let is_new = |spec: &IntentSpec| intents.iter().all(|own| own.name != spec.name);
+            let beside: Vec<IntentSpec> = shipped.into_iter().filter(is_new).collect();
+            intents.extend(beside);
+        }
+        let names: Vec<Arc<str>> = intents.iter().map(|intent| intent.name.clone()).collect();
+        let share = section.number("ask_share", 0.0..=1.0, 0.1);
+        let by_share = if share == 0.0 { 0.0 } else { f64::from(head::certainty_below_which(share)) };
+        let settings = IntentSettings {
+            ask_below: section.number("ask_below", 0.0..=1.0, by_share),
+            classifier_tier: section.one_of("classifier_tier", "tier", &tiers, "cheap"),
+            classifier_timeout_ms: section.count("classifier_timeout_ms", 1..=60_000, 1_500),
+            classifier_max_output_tokens: section.count("classifier_max_output_tokens", 1..=4_096, 16),
+            remember_seconds: section.count("remember_seconds", 0..=2_592_000, 3_600),
+            remember_entries: section.count("remember_entries", 0..=10_000_000, 10_000),
+            default_intent: section.optional_one_of("default_intent", "intent", &names),
+        };
+        (settings, intents)
     })
 }
 

@@ -316,7 +316,25 @@ fn intents_of_the_file_replace_the_shipped_ones() {
     let config = load(&format!("{SMALLEST}[intents.a]\ntier = 'reasoning'\nexamples = ['x', 'y']\n"));
     let intent = IntentSpec { name: "a".into(), tier: "reasoning".into(), examples: vec!["x".into(), "y".into()] };
     assert_eq!(config.intents, [intent]);
-    assert_eq!(&*config.intent.default_intent, "a", "the first, where none is called simple_question");
+    assert_eq!(config.intent.default_intent, None);
+}
+
+#[test]
+fn intents_of_the_file_stand_beside_the_shipped_ones_where_that_is_wanted() {
+    let own = "[intents.a]\ntier = 'reasoning'\nexamples = ['x']\n[intents.advice]\ntier = 'reasoning'\n";
+    let config = load(&format!("{SMALLEST}{own}[intent]\nshipped = true\n"));
+    let spec = |name: &str| config.intents.iter().filter(|spec| &*spec.name == name).collect::<Vec<_>>();
+    assert_eq!((config.intents.len(), spec("a").len()), (15, 1));
+    let [advice] = spec("advice")[..] else { panic!("advice stands there once") };
+    assert_eq!((&*advice.tier, advice.examples.len()), ("reasoning", 0), "what was learnt, in another tier");
+}
+
+#[test]
+fn the_share_that_is_asked_about_is_a_target() {
+    let below = |fields: &str| load(&format!("{SMALLEST}[intent]\n{fields}\n")).intent.ask_below;
+    assert!(below("") > 0.5 && below("") == below("ask_share = 0.1"));
+    assert!(below("ask_share = 0.3") > below("ask_share = 0.1"));
+    assert_eq!([below("ask_share = 0"), below("ask_share = 0.3\nask_below = 0.25")], [0.0, 0.25]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::ledger::standing::Standing;
 use crate::limit::budget::Budget;
 use crate::limit::retry_budget::RetryBudget;
 use crate::provider::Provider;
-use crate::routing::intent::{EmbedError, Embedder, HashedNgrams};
+use crate::routing::text::embedder::{EmbedError, Embedder};
 use crate::routing::intents::Intents;
 use crate::store::memory::{MemoryCache, MemoryHealth};
 use crate::store::{Composed, Store};
@@ -31,7 +31,7 @@ pub struct Builder {
     config: Config,
     clock: Arc<dyn Clock>,
     store: Option<Arc<dyn Store>>,
-    embedder: Arc<dyn Embedder>,
+    embedder: Option<Arc<dyn Embedder>>,
     memory_bytes: u64,
     losses: Arc<LogLosses>,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
@@ -48,7 +48,7 @@ impl Gateway {
             config,
             clock: Arc::new(SystemClock),
             store: None,
-            embedder: Arc::new(HashedNgrams),
+            embedder: None,
             memory_bytes: MEMORY_BYTES,
             losses: Arc::default(),
             providers: HashMap::new(),
@@ -71,10 +71,10 @@ impl Builder {
         self
     }
 
-    /// The embedder.
+    /// What embeds for a team's own intents, where it is another than the table in process.
     #[must_use]
     pub fn embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
-        self.embedder = embedder;
+        self.embedder = Some(embedder);
         self
     }
 

@@ -9,7 +9,9 @@ use crate::directory::authenticate::Caller;
 use crate::error::Error;
 use crate::estimate::InputEstimate;
 use crate::receipt::{Intent, IntentSource};
-use crate::routing::intents::Intents;
+use crate::routing::dial::tier_for;
+use crate::routing::head;
+use crate::routing::intents::{Found, Intents};
 use crate::wire::format::FieldNames;
 use crate::wire::request::Request;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ pub struct Decision {
     pub scores: Vec<(Arc<str>, f32)>,
     /// The probability that the cheap tier's answer would not do.
     pub difficulty: Option<f32>,
+    /// For each tier but the strongest, weakest first, the probability that a stronger one is needed; empty as above.
+    pub needs: Vec<f32>,
     /// The tier, if it is served by one.
     pub tier: Option<Arc<Tier>>,
     /// The models that can serve it, in configured order; never empty.
@@ -38,6 +42,7 @@ struct Detected {
     intent: Intent,
     scores: Vec<(Arc<str>, f32)>,
     difficulty: f32,
+    needs: Vec<f32>,
     tier: Arc<Tier>,
     unsure: bool,
 }
@@ -60,12 +65,13 @@ pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request
             None => Err(not_found(catalog, caller, &facts.model)),
             Some(Target::Auto) if !caller.tenant.allows("auto") => Err(Error::ModelNotAllowed("auto".into())),
             Some(Target::Auto) => {
-                let found = detect(config, intents, &facts.prompt).await;
+                let found = detect(config, intents, caller, &facts.prompt).await;
                 let (tier, candidates, rejected) = tier_that_can(catalog, found.tier, caller, request)?;
                 Ok(Decision {
                     intent: Some(found.intent),
                     scores: found.scores,
                     difficulty: Some(found.difficulty),
+                    needs: found.needs,
                     tier: Some(tier),
                     candidates,
                     rejected,
@@ -142,6 +148,7 @@ fn pinned(
             intent: None,
             scores: Vec::new(),
             difficulty: None,
+            needs: Vec::new(),
             tier,
             candidates,
             rejected,
@@ -150,58 +157,79 @@ fn pinned(
     }
 }
 
-/// What the prompt is about.
-async fn detect(config: &Config, intents: &Intents, prompt: &str) -> Detected {
-    let embedded = if prompt.trim().is_empty() { None } else { intents.embedder.embed(prompt).await.ok() };
-    let Some(vector) = embedded else {
-        return Detected { unsure: false, ..default_of(config, intents) };
-    };
-    let found = intents.index.classify(&vector);
-    let scores = intents.specs.iter().zip(&found.scores).map(|(spec, score)| (spec.name.clone(), *score)).collect();
-    let mut of_tier = vec![0f32; config.catalog.tiers.len()];
-    for (spec, score) in intents.specs.iter().zip(&found.scores) {
-        if let Some(tier) = config.catalog.tier(&spec.tier) {
-            of_tier[tier.strength] += score;
-        }
-    }
-    let strongest = (0..of_tier.len()).max_by(|a, b| of_tier[*a].total_cmp(&of_tier[*b])).unwrap_or(0);
-    let tier = config.catalog.tiers[strongest].clone();
-    // The intent shown is the likeliest one of the tier that serves it.
-    let best = (0..intents.specs.len())
-        .filter(|i| intents.specs[*i].tier == tier.name)
-        .max_by(|a, b| found.scores[*a].total_cmp(&found.scores[*b]))
-        .unwrap_or(found.intent);
-    Detected {
+/// What the prompt is about, and which tier its tenant's dial gives it.
+async fn detect(config: &Config, intents: &Intents, caller: &Caller, prompt: &str) -> Detected {
+    let read = if prompt.trim().is_empty() { None } else { intents.read(prompt).await.ok() };
+    let Some(found) = read else { return default_of(config, intents, None) };
+    let needs = needs(&config.catalog, &intents.specs, &found);
+    let tier = tier_for(&needs, caller.tenant.settings.quality).min(config.catalog.tiers.len() - 1);
+    let best = (0..found.scores.len()).max_by(|a, b| found.scores[*a].total_cmp(&found.scores[*b])).unwrap_or(0);
+    // What is in an unknown language is taken at its word where there is next to no doubt that it is cheap.
+    let is_plain = needs.first().is_some_and(|need| 1.0 - need >= head::unknown_is_cheap_from());
+    let is_readable = found.is_known || is_plain;
+    let detected = Detected {
         intent: Intent {
             name: intents.specs[best].name.clone(),
             confidence: found.scores[best],
             source: IntentSource::Embedding,
         },
-        scores,
-        difficulty: (1.0 - of_tier.first().copied().unwrap_or(0.0)).clamp(0.0, 1.0),
-        tier,
-        unsure: f64::from(found.confidence) < config.intent.ask_below,
+        scores: intents.specs.iter().map(|spec| spec.name.clone()).zip(found.scores).collect(),
+        difficulty: found.difficulty,
+        tier: config.catalog.tiers[tier].clone(),
+        unsure: !is_readable || f64::from(certainty(&needs) * found.belongs) < config.intent.ask_below,
+        needs,
+    };
+    match config.intent.ask_below > 0.0 || is_readable {
+        true => detected,
+        // Nobody is to be asked.
+        false => {
+            let default = default_of(config, intents, Some(&detected.intent));
+            Detected { intent: default.intent, tier: default.tier, unsure: false, ..detected }
+        }
     }
 }
 
-/// What a request is taken for when nothing says what it is about.
-fn default_of(config: &Config, intents: &Intents) -> Detected {
-    let spec = intents.find(&config.intent.default_intent).unwrap_or(&intents.specs[0]);
-    let tier = config.catalog.tier(&spec.tier).unwrap_or(&config.catalog.tiers[0]).clone();
+/// For each tier but the strongest, weakest first, the probability that a stronger one is needed.
+///
+/// It is the summed probability of the intents that a stronger tier serves, moved by the difficulty: what is about the same
+/// may be easy or hard.
+fn needs(catalog: &Catalog, specs: &[IntentSpec], found: &Found) -> Vec<f32> {
+    let strength = |spec: &IntentSpec| catalog.tier(&spec.tier).map_or(0, |tier| tier.strength);
+    let above = |strength_of_tier: usize| -> f32 {
+        let stronger = specs.iter().zip(&found.scores).filter(|(spec, _)| strength(spec) > strength_of_tier);
+        stronger.map(|(_, score)| score).sum()
+    };
+    (0..catalog.tiers.len() - 1).map(|tier| head::moved(above(tier), found.difficulty)).collect()
+}
+
+/// How sure the tier is: the probability of the likelier side, where it is least clear.
+fn certainty(needs: &[f32]) -> f32 {
+    needs.iter().map(|need| need.max(1.0 - need)).fold(1.0, f32::min)
+}
+
+/// What a request is taken for when nothing says what it is about: the configured intent, else work for the strongest tier.
+fn default_of(config: &Config, intents: &Intents, likeliest: Option<&Intent>) -> Detected {
+    let spec = config.intent.default_intent.as_ref().and_then(|name| intents.find(name));
+    let strongest = &config.catalog.tiers[config.catalog.tiers.len() - 1];
+    let tier = spec.and_then(|spec| config.catalog.tier(&spec.tier)).unwrap_or(strongest).clone();
+    let is_served = |spec: &&IntentSpec| spec.tier == tier.name;
+    let name = match (spec, likeliest) {
+        (Some(spec), _) => &spec.name,
+        (None, Some(likeliest)) => &likeliest.name,
+        (None, None) => &intents.specs.iter().find(is_served).unwrap_or(&intents.specs[0]).name,
+    };
+    let confidence = likeliest.map_or(0.0, |found| found.confidence);
+    let intent = Intent { name: name.clone(), confidence, source: IntentSource::Default };
     let difficulty = if tier.strength == 0 { 0.0 } else { 1.0 };
-    let intent = Intent { name: spec.name.clone(), confidence: 0.0, source: IntentSource::Default };
-    Detected { intent, scores: Vec::new(), difficulty, tier, unsure: true }
+    Detected { intent, scores: Vec::new(), difficulty, needs: Vec::new(), tier, unsure: true }
 }
 
 impl Decision {
-    /// Takes the default intent, for nothing could say what the request is about.
+    /// Takes the default, for nothing could say what the request is about.
     pub(crate) fn fall_back(&mut self, config: &Config, intents: &Intents, caller: &Caller, request: &Request) {
-        let default = default_of(config, intents);
+        let default = default_of(config, intents, self.intent.as_ref());
         if let Ok((tier, candidates, rejected)) = tier_that_can(&config.catalog, default.tier, caller, request) {
-            self.intent = Some(Intent {
-                confidence: self.intent.as_ref().map_or(0.0, |found| found.confidence),
-                ..default.intent
-            });
+            self.intent = Some(default.intent);
             (self.tier, self.candidates, self.rejected) = (Some(tier), candidates, rejected);
         }
     }
@@ -210,7 +238,6 @@ impl Decision {
     pub(crate) fn take(&mut self, spec: &IntentSpec, config: &Config, caller: &Caller, request: &Request) {
         let Some(tier) = config.catalog.tier(&spec.tier) else { return };
         if let Ok((tier, candidates, rejected)) = tier_that_can(&config.catalog, tier.clone(), caller, request) {
-            self.difficulty = Some(if tier.strength == 0 { 0.0 } else { 1.0 });
             self.intent = Some(Intent { name: spec.name.clone(), confidence: 1.0, source: IntentSource::Classifier });
             (self.tier, self.candidates, self.rejected) = (Some(tier), candidates, rejected);
         }

@@ -2,7 +2,9 @@
 
 pub mod decide;
 pub mod dial;
-pub mod intent;
+pub mod head;
 pub mod intents;
 pub mod orders;
+pub mod own;
 pub mod text;
+mod weights;

@@ -55,6 +55,7 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ("[intent]\ndefault_intent = 'chat'", "10: intent.default_intent: no intent is named \"chat\""),
         ("[intents.a]\ntier = 'dear'\nexamples = ['x']", "10: intents.a.tier: no tier is named \"dear\""),
         ("[intents.a]\ntier = 'cheap'", "9: intents.a.examples: is required"),
+        ("[intent]\nask_share = 2", "10: intent.ask_share: must be a number from 0.0 to 1.0"),
         ("[intents.a]\ntier = 'cheap'\nexamples = []", "9: intents.a: examples cannot be empty"),
         (
             "[intents.a]\ntier = 'cheap'\nexamples = ['x',\n ' ']",

@@ -4,25 +4,13 @@
 //! an object with a field `text` or `prompt`; other fields are passed over, as empty lines are.
 //!
 //! The output is one line of JSON that says how wide everything is and what it is called, and then a record for each text, all
-//! of it little-endian: the embedding, the surface features and the evidence of the language as f32 (NaN where a text has no
-//! words), a u32 that says how many rows follow, and the rows of the hashed words as u16. In Python:
-//!
-//! ```python
-//! import json, numpy as np
-//! data = open("features.bin", "rb").read()
-//! at = data.index(b"\n") + 1
-//! head, dense, rows = json.loads(data[:at]), [], []
-//! width = head["embedding"] + head["surface"] + head["language"]
-//! while at < len(data):
-//!     dense.append(np.frombuffer(data, "<f4", width, at)); at += 4 * width
-//!     count = int.from_bytes(data[at:at + 4], "little")
-//!     rows.append(np.frombuffer(data, "<u2", count, at + 4)); at += 4 + 2 * count  # each counts 1 / sqrt(count)
-//! embedding, surface, language = np.split(np.array(dense), np.cumsum([head["embedding"], head["surface"]]), axis=1)
-//! ```
+//! of it little-endian: the embedding, the surface features, the evidence of the language (NaN where a text has no words) and
+//! how surely the language is known as f32, a u32 that says how many rows follow, and the rows of the hashed words as u16, each
+//! of which counts one over the root of their number. `tools/routing/model.py` reads it.
 
 use anyhow::Context;
 use gateway_core::routing::text::hashed::{Grams, ROWS};
-use gateway_core::routing::text::language::{EVIDENCE, evidence};
+use gateway_core::routing::text::language::{EVIDENCE, evidence, known};
 use gateway_core::routing::text::surface::{LANGUAGE_FREE, NAMES, SURFACE, surface};
 use gateway_core::routing::text::table::{DIMENSIONS, StaticTable};
 use serde_json::json;
@@ -60,7 +48,8 @@ fn main() -> anyhow::Result<()> {
 fn write_record(out: &mut impl Write, text: &str) -> std::io::Result<()> {
     let pooled = StaticTable.pool(text);
     let evidence = evidence(text, pooled.coverage).unwrap_or([f32::NAN; EVIDENCE]);
-    for feature in pooled.vector.into_iter().chain(surface(text)).chain(evidence) {
+    let known = known(text, pooled.coverage);
+    for feature in pooled.vector.into_iter().chain(surface(text)).chain(evidence).chain([known]) {
         out.write_all(&feature.to_le_bytes())?;
     }
     let grams = Grams::of(text);

@@ -1,0 +1,109 @@
+"""What the router's models are worth on prompts of sources that they were not trained on: the tables of docs/routing.md.
+
+    DATA=folder python tools/routing/evaluate.py
+
+Each source of labelled prompts is left out in turn, whole. How models answered (MMLU, GSM8K) is cross-validated by prompt: the
+public labels are half of each benchmark, and the other half is of the same kind. 95 % intervals are bootstrapped.
+"""
+
+import sys
+import time
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from model import IS_HARD, Difficulty, Heads, features, logit, needs
+from sets import HARD, INTENTS, labelled, routed
+from train import BLEND, CAUTION, UNKNOWN_IS_CHEAP_FROM, cross_validated
+
+LEFT_OUT = ["shipped", "seed", "arena", "self_instruct", "own_prompts_heldout", "own_utterances_heldout", "own_documents_heldout", "own_languages_heldout"]
+
+
+def bootstrap(score, n, times=400):
+    chance = np.random.default_rng(0)
+    values = [score(chance.integers(0, n, n)) for _ in range(times)]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return f"{score(np.arange(n)):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def apgr(score, weak, strong, chance=None):
+    """Area under quality against the share of strong calls, 0 for always weak and 1 for always strong (arXiv 2406.18665)."""
+    ties = (chance or np.random.default_rng(0)).random(len(score))
+    order = np.lexsort((ties, -np.asarray(score, float)))
+    quality = np.concatenate([[weak.sum()], weak.sum() + np.cumsum((strong - weak)[order])]) / len(score)
+    area = np.trapezoid(quality, np.linspace(0, 1, len(quality)))
+    return (area - weak.mean()) / (strong.mean() - weak.mean())
+
+
+def ece(confidence, right, bins=10):
+    """The mean distance of confidence and accuracy over ten bins of confidence."""
+    where = np.minimum((confidence * bins).astype(int), bins - 1)
+    return sum(abs(confidence[where == b].mean() - right[where == b].mean()) * np.mean(where == b) for b in range(bins) if (where == b).any())
+
+
+def at_coverage(need, hard, share=0.8):
+    """Accuracy of the tier and share of the hard that is sent cheap, of the surest prompts."""
+    surest = np.argsort(-np.abs(need - 0.5), kind="stable")[: int(share * len(need))]
+    strong, is_hard = need[surest] > 0.5, hard[surest]
+    return (strong == is_hard).mean(), (~strong[is_hard]).mean() if is_hard.any() else 0.0
+
+
+def labelled_table(labels, given, rows, given_rows):
+    print("\n## Intent and tier, each source left out whole\n")
+    print("| source | prompts | intent | hard/easy AUROC | length alone | at 80 %: accuracy, hard sent cheap | easy sent strong | ECE |")
+    print("|---|---|---|---|---|---|---|---|")
+    sources = np.array([row["source"] for row in labels])
+    for source in LEFT_OUT:
+        test = np.flatnonzero(sources == source)
+        if not len(test):
+            continue
+        kept = np.flatnonzero((sources != source) & ~np.char.endswith(sources, "_heldout"))
+        heads = Heads([labels[i] for i in kept], given[kept])
+        difficulty = Difficulty(rows, given_rows, [labels[i] for i in kept], given[kept])
+        difficulty.calibrate(RAW, np.array([1 - row["weak"] for row in rows]))
+        p = heads.probabilities(given[test])
+        neutral = float(logit(difficulty.probability(given[kept])).mean()) - CAUTION / BLEND
+        need = needs(p[:, IS_HARD].sum(1), difficulty.probability(given[test]), BLEND, neutral)
+        readable = (given[test].known >= 0.5) | (1 - need >= UNKNOWN_IS_CHEAP_FROM)
+        need = np.where(readable, need, np.maximum(need, 0.51))
+        hard = np.array([labels[i]["hard"] for i in test])
+        right = p.argmax(1) == np.array([INTENTS.index(labels[i]["intent"]) for i in test])
+        length = np.array([len(labels[i]["text"]) for i in test])
+        mass = p[:, IS_HARD].sum(1)
+        accuracy, sent_cheap = at_coverage(need, hard)
+        both = 0 < hard.sum() < len(hard)
+        auroc = bootstrap(lambda i: roc_auc_score(hard[i], need[i]) if 0 < hard[i].sum() < len(i) else np.nan, len(test)) if both else "–"
+        of_mass = f" (mass {roc_auc_score(hard, mass):.3f}, difficulty {roc_auc_score(hard, difficulty.raw(given[test])):.3f})" if both else ""
+        of_length = f"{roc_auc_score(hard, length):.3f}" if both else "–"
+        print(
+            f"| {source} | {len(test)} | {bootstrap(lambda i: right[i].mean(), len(test))} | {auroc}{of_mass} | {of_length} "
+            f"| {accuracy:.3f}, {sent_cheap:.1%} | {(need[~hard] > 0.5).mean():.1%} | {ece(p.max(1), right):.3f} |",
+            flush=True,
+        )
+
+
+def routed_table(rows):
+    print("\n## How models answered: APGR\n")
+    print("| set | prompts | difficulty | prompt length | random |\n|---|---|---|---|---|")
+    source = np.array([row["source"] for row in rows])
+    weak, strong = (np.array([row[name] for row in rows]) for name in ("weak", "strong"))
+    length = np.array([len(row["text"]) for row in rows])
+    for name in ("mmlu", "gsm8k"):
+        test = np.flatnonzero(source == name)
+        score = lambda values: bootstrap(lambda i: apgr(values[test][i], weak[test][i], strong[test][i]), len(test), 200)
+        chance = np.random.default_rng(1).random(len(rows))
+        print(f"| {name} | {len(test)} | {score(RAW)} | {score(length)} | {score(chance)} |", flush=True)
+
+
+if __name__ == "__main__":
+    started = time.time()
+    labels, rows = labelled(), routed()
+    if not rows:
+        print("DATA names no folder with the public sets (docs/routing.md names them): nothing is evaluated here.")
+        sys.exit()
+    given, given_rows = features([row["text"] for row in labels]), features([row["text"] for row in rows])
+    training = [i for i, row in enumerate(labels) if not row["source"].endswith("_heldout")]
+    RAW = cross_validated(rows, given_rows, [labels[i] for i in training], given[training])
+    routed_table(rows)
+    labelled_table(labels, given, rows, given_rows)
+    print(f"\n{time.time() - started:.0f} s", file=sys.stderr)

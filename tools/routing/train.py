@@ -1,0 +1,80 @@
+"""Trains the router and writes `assets/routing/weights.bin`.
+
+    DATA=folder python tools/routing/train.py
+
+Everything is trained on every source but those named `…_heldout`, which are only looked at by `evaluate.py`. The calibrations
+(the difficulty's odds, the certainties' quantiles) are fitted on predictions for rows, or sources, that were left out.
+"""
+
+import hashlib
+import json
+
+import numpy as np
+from sklearn.model_selection import KFold
+
+from model import IS_HARD, ROOT, Difficulty, Heads, features, logit, needs, write
+from sets import labelled, own, routed
+
+# What the difficulty's logit counts beside that of the intents; how far all is moved towards the strong tier, whose wrong use costs
+# some money where the weak one's costs an answer; and what a text in an unknown language must have of the weak tier.
+BLEND, CAUTION, UNKNOWN_IS_CHEAP_FROM = 0.3, 0.7, 0.76
+
+
+def leave_out_sources(rows, given):
+    """P(hard intent) of each labelled prompt, from heads that saw no prompt of its source."""
+    sources = np.array([row["source"].split("_")[0] if row["source"].startswith("llmrouter") else row["source"] for row in rows])
+    mass = np.zeros(len(rows))
+    for source in np.unique(sources):
+        test = sources == source
+        kept = np.flatnonzero(~test)
+        heads = Heads([rows[i] for i in kept], given[kept])
+        mass[test] = heads.probabilities(given[test])[:, IS_HARD].sum(1)
+    return mass
+
+
+def cross_validated(rows, given, labels, given_labels, folds=5):
+    """The difficulty before calibration of each routed prompt, from models that did not see it."""
+    raw = np.zeros(len(rows))
+    for train, test in KFold(folds, shuffle=True, random_state=0).split(rows):
+        raw[test] = Difficulty([rows[i] for i in train], given[train], labels, given_labels).raw(given[test])
+    return raw
+
+
+def trained(labels, given_labels, rows, given):
+    """The heads, the difficulty, and the difficulty's neutral logit."""
+    heads = Heads(labels, given_labels)
+    difficulty = Difficulty(rows, given, labels, given_labels)
+    raw = cross_validated(rows, given, labels, given_labels)
+    difficulty.calibrate(raw, np.array([1 - row["weak"] for row in rows]))
+    neutral = float(logit(difficulty.probability(given_labels)).mean()) - CAUTION / BLEND
+    return heads, difficulty, neutral
+
+
+def write_readings(heads, difficulty):
+    """What some of our own prompts read as, for the gateway's tests."""
+    texts = [row["text"] for name in ("prompts_heldout", "languages_heldout") for row in own(name)[::6] if len(row["text"]) < 600]
+    given = features(texts)
+    with open(ROOT / "shared/src/routing/readings.jsonl", "w", encoding="utf-8") as out:
+        for text, p, d in zip(texts, heads.probabilities(given), difficulty.probability(given)):
+            row = {"text": text, "intents": [round(float(x), 4) for x in p], "difficulty": round(float(d), 4)}
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def main():
+    labels = [row for row in labelled() if not row["source"].endswith("_heldout")]
+    rows = routed()
+    if not rows:
+        raise SystemExit("DATA names no folder with the public sets; see docs/routing.md")
+    given_labels, given = features([row["text"] for row in labels]), features([row["text"] for row in rows])
+    heads, difficulty, neutral = trained(labels, given_labels, rows, given)
+    need = needs(leave_out_sources(labels, given_labels), difficulty.probability(given_labels), BLEND, neutral)
+    quantiles = np.quantile(np.maximum(need, 1 - need), np.linspace(0, 1, 101))
+    path = ROOT / "assets/routing/weights.bin"
+    write(path, heads, difficulty, BLEND, neutral, UNKNOWN_IS_CHEAP_FROM, quantiles, given.head)
+    write_readings(heads, difficulty)
+    print(f"{len(labels)} labelled prompts, {len(rows)} routed; neutral {neutral:.3f}, slope {difficulty.slope:.3f}, offset {difficulty.offset:.3f}")
+    print(path.relative_to(ROOT), path.stat().st_size, "bytes, SHA-256", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+if __name__ == "__main__":
+    main()

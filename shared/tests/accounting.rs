@@ -78,7 +78,7 @@ fn mixed() -> Scene {
         .model("unicode+cached-99", "")
         .model("length+reasoning-3", "")
         .model("drip-1", "")
-        .table("[intent]\nask_below = 1\n[retry]\nmax_per_candidate = 0")
+        .table("[intent]\nask_below = 1\ndefault_intent = \"greeting\"\n[retry]\nmax_per_candidate = 0")
 }
 
 /// The n-th request of a mixed run.

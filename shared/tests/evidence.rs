@@ -124,7 +124,9 @@ async fn an_answer_in_between_begins_the_count_anew() {
 /// A classifier of its own that does this, and intents that nobody is sure of.
 fn classified_by(behaviour: &str) -> Scene {
     let scene = scene().tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]).tier("asked", &[behaviour]);
-    scene.table("[intent]\nask_below = 1\nclassifier_tier = \"asked\"\nclassifier_timeout_ms = 200")
+    scene.table(
+        "[intent]\nask_below = 1\nclassifier_tier = \"asked\"\nclassifier_timeout_ms = 200\ndefault_intent = \"greeting\"",
+    )
 }
 
 /// Sends requests that are each classified anew.

@@ -12,7 +12,7 @@ import time
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from model import IS_HARD, Difficulty, Heads, features, logit, needs
+from model import IS_HARD, READABLE, Difficulty, Heads, features, logit, needs
 from sets import HARD, INTENTS, labelled, routed
 from train import BLEND, CAUTION, UNKNOWN_IS_CHEAP_FROM, cross_validated
 
@@ -60,11 +60,12 @@ def labelled_table(labels, given, rows, given_rows):
         kept = np.flatnonzero((sources != source) & ~np.char.endswith(sources, "_heldout"))
         heads = Heads([labels[i] for i in kept], given[kept])
         difficulty = Difficulty(rows, given_rows, [labels[i] for i in kept], given[kept])
-        difficulty.calibrate(RAW, np.array([1 - row["weak"] for row in rows]))
+        hard_kept = np.array([labels[i]["hard"] for i in kept])
+        difficulty.calibrate(RAW, difficulty.raw(given[kept]), np.array([1 - row["weak"] for row in rows]), hard_kept)
         p = heads.probabilities(given[test])
         neutral = float(logit(difficulty.probability(given[kept])).mean()) - CAUTION / BLEND
         need = needs(p[:, IS_HARD].sum(1), difficulty.probability(given[test]), BLEND, neutral)
-        readable = (given[test].known >= 0.5) | (1 - need >= UNKNOWN_IS_CHEAP_FROM)
+        readable = (given[test].known >= READABLE) | (1 - need >= UNKNOWN_IS_CHEAP_FROM)
         need = np.where(readable, need, np.maximum(need, 0.51))
         hard = np.array([labels[i]["hard"] for i in test])
         right = p.argmax(1) == np.array([INTENTS.index(labels[i]["intent"]) for i in test])
@@ -103,7 +104,7 @@ if __name__ == "__main__":
         sys.exit()
     given, given_rows = features([row["text"] for row in labels]), features([row["text"] for row in rows])
     training = [i for i, row in enumerate(labels) if not row["source"].endswith("_heldout")]
-    RAW = cross_validated(rows, given_rows, [labels[i] for i in training], given[training])
+    RAW, _ = cross_validated(rows, given_rows, [labels[i] for i in training], given[training])
     routed_table(rows)
     labelled_table(labels, given, rows, given_rows)
     print(f"\n{time.time() - started:.0f} s", file=sys.stderr)

@@ -15,6 +15,7 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
+from scipy.special import log_softmax
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -26,6 +27,8 @@ LANES, LEAVES, TREES = 16, 8, 150
 EMBEDDING = 3.0
 SHARPNESS = 1.15
 LEAST_LOG_PROBABILITY = -12.0
+# From where on a language is taken for known, and below which it is not.
+CERTAIN, READABLE = 0.9, 0.3
 # Difficulty: what a strong model gains, and beside it what a weak one gets wrong; what a prompt of a hard intent counts as.
 WRONG, HARD_GAIN, LABELLED_WEIGHT, LLMROUTER_WEIGHT = 0.1, 0.5, 0.1, 0.3
 
@@ -81,6 +84,11 @@ def features(texts):
     return Features(dense[:, : head["embedding"]], dense[:, head["embedding"] : surface], hashed, dense[:, -1], head)
 
 
+def mixed(given):
+    """How much what a known language says counts against what is free of language."""
+    return np.where(given.known >= CERTAIN, 1.0, given.known)
+
+
 def logit(p):
     p = np.clip(p, 0.001, 0.999)
     return np.log(p / (1 - p))
@@ -105,9 +113,10 @@ class Heads:
 
     def probabilities(self, given):
         """[n, intents]"""
-        known = (given.known >= 0.5)[:, None]
-        first = np.where(known, self.dense.predict_log_proba(given.dense), self.free.predict_log_proba(given.free))
-        pair = [np.maximum(p, LEAST_LOG_PROBABILITY) for p in (first, self.hashed.predict_log_proba(given.hashed))]
+        known = mixed(given)[:, None]
+        first = known * self.dense.decision_function(given.dense) + (1 - known) * self.free.decision_function(given.free)
+        logs = [log_softmax(first, axis=1), self.hashed.predict_log_proba(given.hashed)]
+        pair = [np.maximum(p, LEAST_LOG_PROBABILITY) for p in logs]
         mean = SHARPNESS * sum(pair) / 2
         p = np.exp(mean - mean.max(1, keepdims=True))
         return p / p.sum(1, keepdims=True)
@@ -133,14 +142,17 @@ class Difficulty:
         self.slope, self.offset = 1.0, 0.0
 
     def raw(self, given):
-        known = given.known >= 0.5
-        first = np.where(known, self.dense.predict(given.dense), self.free.predict(given.free))
+        known = mixed(given)
+        first = known * self.dense.predict(given.dense) + (1 - known) * self.free.predict(given.free)
         return first + self.hashed.predict(given.hashed) + self.trees.predict(given.surface)
 
-    def calibrate(self, raw, wrong):
-        """Fits the logit to how often a cheap model's answer did not do, on rows that it was not trained on."""
-        twice = np.concatenate([raw, raw])[:, None]
-        fit = LogisticRegression(C=1e6).fit(twice, np.repeat([1, 0], len(raw)), sample_weight=np.concatenate([wrong, 1 - wrong]) + 1e-9)
+    def calibrate(self, raw, raw_labels, wrong, hard):
+        """Fits the logit to how often a cheap model's answer did not do, and to the labels, each side counting as much; on
+        rows that it was not trained on."""
+        twice = np.concatenate([raw, raw, raw_labels])[:, None]
+        did_not = np.concatenate([np.ones(len(raw)), np.zeros(len(raw)), hard])
+        weights = np.concatenate([wrong / len(raw), (1 - wrong) / len(raw), np.full(len(hard), 1 / len(hard))])
+        fit = LogisticRegression(C=1e6).fit(twice, did_not, sample_weight=weights * len(raw) + 1e-9)
         self.slope, self.offset = float(fit.coef_[0, 0]), float(fit.intercept_[0])
 
     def probability(self, given):

@@ -33,19 +33,22 @@ def leave_out_sources(rows, given):
 
 
 def cross_validated(rows, given, labels, given_labels, folds=5):
-    """The difficulty before calibration of each routed prompt, from models that did not see it."""
-    raw = np.zeros(len(rows))
-    for train, test in KFold(folds, shuffle=True, random_state=0).split(rows):
-        raw[test] = Difficulty([rows[i] for i in train], given[train], labels, given_labels).raw(given[test])
-    return raw
+    """The difficulty before calibration of each routed and each labelled prompt, from models that did not see it."""
+    raw, raw_labels = np.zeros(len(rows)), np.zeros(len(labels))
+    fold = KFold(folds, shuffle=True, random_state=0)
+    for (train, test), (train_labels, test_labels) in zip(fold.split(rows), fold.split(labels)):
+        kept = [labels[i] for i in train_labels]
+        difficulty = Difficulty([rows[i] for i in train], given[train], kept, given_labels[train_labels])
+        raw[test], raw_labels[test_labels] = difficulty.raw(given[test]), difficulty.raw(given_labels[test_labels])
+    return raw, raw_labels
 
 
 def trained(labels, given_labels, rows, given):
     """The heads, the difficulty, and the difficulty's neutral logit."""
     heads = Heads(labels, given_labels)
     difficulty = Difficulty(rows, given, labels, given_labels)
-    raw = cross_validated(rows, given, labels, given_labels)
-    difficulty.calibrate(raw, np.array([1 - row["weak"] for row in rows]))
+    raws = cross_validated(rows, given, labels, given_labels)
+    difficulty.calibrate(*raws, np.array([1 - row["weak"] for row in rows]), np.array([row["hard"] for row in labels]))
     neutral = float(logit(difficulty.probability(given_labels)).mean()) - CAUTION / BLEND
     return heads, difficulty, neutral
 

@@ -1,6 +1,7 @@
 //! Both planes in one process over plain HTTP: `cargo run --release`, development, containers.
 
 mod demo;
+mod evaluate;
 #[cfg(feature = "redis")]
 mod inspect;
 mod replay;
@@ -21,6 +22,8 @@ usage: ai-gateway                    serve both planes on GATEWAY_ADDR (127.0.0.
        ai-gateway check FILE         say what is wrong with a configuration file, and which of its keys are not set here
        ai-gateway replay FILE        write the receipts of a log into the ledger, each once; - is standard input
        ai-gateway inspect NAME       say what the store has of a tenant (its id or uid) or a model
+       ai-gateway intents eval FILE [--quality Q]
+                                     say how labelled prompts would be routed; a line each: text or messages, intent or tier
        ai-gateway --help | --version";
 
 const VARIABLES: &str = "\
@@ -67,6 +70,11 @@ async fn start() -> ExitCode {
         [] => run().await,
         ["check", file] => return check_file(file),
         ["replay", file] => replay::run(file).await,
+        ["intents", "eval", file] => evaluate::run(file, None).await,
+        ["intents", "eval", file, "--quality", quality] => match quality.parse() {
+            Ok(quality) if (0.0..=1.0).contains(&quality) => evaluate::run(file, Some(quality)).await,
+            _ => Err(anyhow::anyhow!("--quality: must be a number from 0 to 1, not {quality:?}")),
+        },
         #[cfg(feature = "redis")]
         ["inspect", name] => inspect::run(name).await,
         #[cfg(not(feature = "redis"))]

@@ -129,7 +129,7 @@ fn what_changes_no_answer_leaves_what_is_remembered() {
             "cheap = [\"openai/gpt-4o-mini\", \"groq/llama-3.3-70b\"",
         ),
         ("min_mean_logprob = -1.0", "min_mean_logprob = -2.0"),
-        ("ask_below = 0.5", "ask_below = 0.6"),
+        ("ask_share = 0.1", "ask_share = 0.2"),
     ] {
         assert_ne!(answers(from, to), before, "{from} may change an answer");
     }

@@ -76,7 +76,8 @@ fn decision_json(decision: &Decision, candidates: &[Candidate]) -> Value {
         .rejected
         .iter()
         .map(|(name, why)| json!({"model": name, "eligible": false, "score_ms": null, "reason": why}));
-    json!({"intent": intent, "difficulty": decision.difficulty.map(round), "tier": decision.tier.as_ref().map(|tier| &*tier.name),
+    let needs: Vec<f64> = decision.needs.iter().copied().map(round).collect();
+    json!({"intent": intent, "difficulty": decision.difficulty.map(round), "needs": needs, "tier": decision.tier.as_ref().map(|tier| &*tier.name),
         "sticky": false, "candidates": ranked.chain(rejected).collect::<Vec<_>>()})
 }
 

@@ -37,14 +37,21 @@ pub struct Decision {
     pub unsure: bool,
 }
 
-/// What is known of the prompt alone.
-struct Detected {
-    intent: Intent,
-    scores: Vec<(Arc<str>, f32)>,
-    difficulty: f32,
-    needs: Vec<f32>,
-    tier: Arc<Tier>,
-    unsure: bool,
+/// What is known of a request without its tenant.
+#[derive(Debug, Clone)]
+pub struct Detected {
+    /// What it is most likely about.
+    pub intent: Intent,
+    /// The probability of each intent; empty where there is no text.
+    pub scores: Vec<(Arc<str>, f32)>,
+    /// The probability that the cheap tier's answer would not do.
+    pub difficulty: f32,
+    /// See [`Decision::needs`].
+    pub needs: Vec<f32>,
+    /// The tier that the dial gives it.
+    pub tier: Arc<Tier>,
+    /// Whether a model should classify it.
+    pub unsure: bool,
 }
 
 /// Decides about a request.
@@ -65,7 +72,7 @@ pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request
             None => Err(not_found(catalog, caller, &facts.model)),
             Some(Target::Auto) if !caller.tenant.allows("auto") => Err(Error::ModelNotAllowed("auto".into())),
             Some(Target::Auto) => {
-                let found = detect(config, intents, caller, &facts.prompt).await;
+                let found = detect(config, intents, caller.tenant.settings.quality, request).await;
                 let (tier, candidates, rejected) = tier_that_can(catalog, found.tier, caller, request)?;
                 Ok(Decision {
                     intent: Some(found.intent),
@@ -157,12 +164,21 @@ fn pinned(
     }
 }
 
-/// What the prompt is about, and which tier its tenant's dial gives it.
-async fn detect(config: &Config, intents: &Intents, caller: &Caller, prompt: &str) -> Detected {
-    let read = if prompt.trim().is_empty() { None } else { intents.read(prompt).await.ok() };
-    let Some(found) = read else { return default_of(config, intents, None) };
-    let needs = needs(&config.catalog, &intents.specs, &found);
-    let tier = tier_for(&needs, caller.tenant.settings.quality).min(config.catalog.tiers.len() - 1);
+/// What a request is about, and which tier a dial of this quality gives it.
+pub async fn detect(config: &Config, intents: &Intents, quality: f64, request: &Request) -> Detected {
+    let prompt = &request.facts.prompt;
+    let read = if prompt.trim().is_empty() { None } else { intents.read(prompt, request).await.ok() };
+    // Where there is no text, no model would know more; where the embedder is down, it is no time to ask.
+    let Some(found) = read else { return Detected { unsure: false, ..default_of(config, intents, None) } };
+    let mut needs = needs(&config.catalog, &intents.specs, &found);
+    // An order about routing lowers no tier: without it the text needs at least as much.
+    if let Some(without) = intents.orders.without(prompt)
+        && let Ok(found) = intents.read_text(&without).await
+    {
+        let unordered = self::needs(&config.catalog, &intents.specs, &found);
+        needs.iter_mut().zip(unordered).for_each(|(need, unordered)| *need = need.max(unordered));
+    }
+    let tier = tier_for(&needs, quality).min(config.catalog.tiers.len() - 1);
     let best = (0..found.scores.len()).max_by(|a, b| found.scores[*a].total_cmp(&found.scores[*b])).unwrap_or(0);
     // What is in an unknown language is taken at its word where there is next to no doubt that it is cheap.
     let is_plain = needs.first().is_some_and(|need| 1.0 - need >= head::unknown_is_cheap_from());
@@ -203,7 +219,8 @@ fn needs(catalog: &Catalog, specs: &[IntentSpec], found: &Found) -> Vec<f32> {
 }
 
 /// How sure the tier is: the probability of the likelier side, where it is least clear.
-fn certainty(needs: &[f32]) -> f32 {
+#[must_use]
+pub fn certainty(needs: &[f32]) -> f32 {
     needs.iter().map(|need| need.max(1.0 - need)).fold(1.0, f32::min)
 }
 

@@ -18,6 +18,11 @@ use std::sync::LazyLock;
 /// No head is surer than this that an intent is impossible: one of two alone never decides.
 const LEAST_LOG_PROBABILITY: f32 = -12.0;
 
+/// A language that is known as surely as this is taken for known.
+const CERTAIN: f32 = 0.9;
+/// One that is known less surely than this is not: what is read of the text is then little.
+const READABLE: f32 = 0.3;
+
 /// A text's features.
 #[derive(Debug)]
 pub struct Features {
@@ -66,14 +71,15 @@ impl Features {
 /// Reads what features say.
 #[must_use]
 pub fn read(features: &Features) -> Reading {
-    let is_known = features.known >= 0.5;
     let (mut dense, mut hashed) = ([0.0; LANES], [0.0; LANES]);
-    if is_known {
-        add_rows(&mut dense, WEIGHTS.known, features.embedding.iter().chain(&features.surface));
-        add(&mut dense, &WEIGHTS.biases[0], 1.0);
-    } else {
-        add_rows(&mut dense, WEIGHTS.unknown, features.surface.iter());
-        add(&mut dense, &WEIGHTS.biases[1], 1.0);
+    // The two readings are mixed as surely as the language is known; next to certain, one is enough.
+    let known = if features.known >= CERTAIN { 1.0 } else { features.known };
+    let of_known = features.embedding.iter().chain(&features.surface).map(|value| value * known);
+    add_rows(&mut dense, WEIGHTS.known, of_known);
+    add(&mut dense, &WEIGHTS.biases[0], known);
+    if known < 1.0 {
+        add_rows(&mut dense, WEIGHTS.unknown, features.surface.iter().map(|value| value * (1.0 - known)));
+        add(&mut dense, &WEIGHTS.biases[1], 1.0 - known);
     }
     let mut steps = [0i32; LANES];
     for row in features.grams.rows() {
@@ -87,7 +93,11 @@ pub fn read(features: &Features) -> Reading {
     }
     let raw = dense[DIFFICULTY] + hashed[DIFFICULTY] + of_trees(&features.surface);
     let (slope, offset) = SCALARS.difficulty;
-    Reading { intents: averaged(&dense, &hashed), difficulty: sigmoid(slope * raw + offset), is_known }
+    Reading {
+        intents: averaged(&dense, &hashed),
+        difficulty: sigmoid(slope * raw + offset),
+        is_known: features.known >= READABLE,
+    }
 }
 
 /// The probability that a stronger tier is needed, from that of the intents that it serves and the difficulty.
@@ -111,10 +121,10 @@ pub fn certainty_below_which(share: f64) -> f32 {
 }
 
 /// Adds rows, each as often as its value says.
-fn add_rows<'a>(sum: &mut [f32; LANES], rows: &[[Float; LANES]], values: impl Iterator<Item = &'a f32>) {
+fn add_rows(sum: &mut [f32; LANES], rows: &[[Float; LANES]], values: impl Iterator<Item = f32>) {
     for (row, value) in rows.iter().zip(values) {
-        if *value != 0.0 {
-            add(sum, row, *value);
+        if value != 0.0 {
+            add(sum, row, value);
         }
     }
 }
@@ -228,7 +238,11 @@ mod tests {
             // The hashed head is stored in steps.
             let farthest = reading.intents.iter().zip(&intents).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(farthest < 0.03, "{text:?}: {:?} instead of {intents:?}", reading.intents);
-            assert!((reading.difficulty - difficulty).abs() < 0.02, "{text:?}: {} instead of {difficulty}", reading.difficulty);
+            assert!(
+                (reading.difficulty - difficulty).abs() < 0.02,
+                "{text:?}: {} instead of {difficulty}",
+                reading.difficulty
+            );
         }
     }
 

@@ -2,9 +2,15 @@
 
 use crate::config::{IntentSpec, shipped_utterances};
 use crate::routing::head::{self, Features, Reading};
+use crate::routing::orders::Orders;
 use crate::routing::own::{OwnIntents, Seen};
 use crate::routing::text::embedder::{EmbedError, Embedder};
+use crate::wire::context::Context;
+use crate::wire::request::Request;
 use std::sync::Arc;
+
+/// A turn that is longer speaks for itself.
+const SHORT_BYTES: usize = 120;
 
 /// Knows the intents.
 pub struct Intents {
@@ -15,6 +21,8 @@ pub struct Intents {
     own: Option<(OwnIntents, Vec<usize>)>,
     /// What embeds for the team's own, if not the table in process.
     embedder: Option<Arc<dyn Embedder>>,
+    /// Knows the names of the intents and of their tiers.
+    pub(crate) orders: Orders,
 }
 
 /// What is found in a prompt.
@@ -30,14 +38,26 @@ pub struct Found {
     pub belongs: f32,
 }
 
+impl Found {
+    /// Takes as much from what was said before as this says too little: "and now in Rust?" is about what it follows.
+    fn follow(&mut self, before: &Self) {
+        let share = 1.0 - self.scores.iter().copied().fold(0.0, f32::max);
+        let mix = |now: f32, then: f32| (1.0 - share) * now + share * then;
+        self.scores.iter_mut().zip(&before.scores).for_each(|(now, then)| *now = mix(*now, *then));
+        self.difficulty = mix(self.difficulty, before.difficulty);
+    }
+}
+
 impl Intents {
     /// Learns the intents that have utterances; an embedder other than the table in process is asked for their vectors.
     ///
     /// # Errors
     /// Whatever the embedder says, and [`EmbedError::Shape`] where a vector has not the promised length.
     pub async fn learn(specs: &[IntentSpec], embedder: Option<Arc<dyn Embedder>>) -> Result<Self, EmbedError> {
-        let learnt = specs.iter().map(|spec| head::names().position(|name| name == &*spec.name && spec.examples.is_empty()));
-        let mut intents = Self { specs: specs.to_vec(), learnt: learnt.collect(), own: None, embedder };
+        let learnt =
+            specs.iter().map(|spec| head::names().position(|name| name == &*spec.name && spec.examples.is_empty()));
+        let orders = Orders::about(specs.iter().flat_map(|spec| [&spec.name, &spec.tier]));
+        let mut intents = Self { specs: specs.to_vec(), learnt: learnt.collect(), own: None, embedder, orders };
         let places: Vec<usize> = (0..specs.len()).filter(|place| intents.learnt[*place].is_none()).collect();
         if places.is_empty() {
             return Ok(intents);
@@ -68,11 +88,26 @@ impl Intents {
         self.specs.iter().find(|spec| &*spec.name == name)
     }
 
-    /// What a prompt is about.
+    /// What a request is about: its last turn, and where that is short, what it follows.
     ///
     /// # Errors
     /// Whatever the embedder of a team's own intents says.
-    pub async fn read(&self, prompt: &str) -> Result<Found, EmbedError> {
+    pub async fn read(&self, prompt: &str, request: &Request) -> Result<Found, EmbedError> {
+        let mut found = self.read_text(prompt).await?;
+        if prompt.len() <= SHORT_BYTES && request.facts.messages > 1 {
+            let Context { system, first, previous } = request.context();
+            if let Some(before) = [previous, first, system].iter().find(|said| !said.trim().is_empty()) {
+                found.follow(&self.read_text(before).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What a text is about.
+    ///
+    /// # Errors
+    /// Whatever the embedder of a team's own intents says.
+    pub async fn read_text(&self, prompt: &str) -> Result<Found, EmbedError> {
         let features = Features::of(prompt);
         let Reading { intents, difficulty, is_known } = head::read(&features);
         let of_head = |place: &Option<usize>| place.map_or(0.0, |lane| intents[lane]);

@@ -78,9 +78,10 @@ impl OwnIntents {
         }
         let left_out = |i: usize| &alone[i * intents..(i + 1) * intents];
         own.sharpness = sharpest(utterances.iter().enumerate().map(|(i, (intent, _))| (left_out(i), *intent)));
-        let inside = utterances.iter().enumerate().map(|(i, (_, seen))| {
-            greatest(left_out(i)) + NEAREST * own.nearest(&seen.vector, Some(i))
-        });
+        let inside = utterances
+            .iter()
+            .enumerate()
+            .map(|(i, (_, seen))| greatest(left_out(i)) + NEAREST * own.nearest(&seen.vector, Some(i)));
         let outside = others.iter().map(|seen| own.likeness(seen, &own.scores(seen)));
         own.margin = margin(inside.collect(), outside.collect());
         own
@@ -322,7 +323,8 @@ mod tests {
     }
 
     fn learnt() -> OwnIntents {
-        let of = |(intent, texts): (usize, &&[&str])| texts.iter().map(move |text| (intent, seen(text))).collect::<Vec<_>>();
+        let of =
+            |(intent, texts): (usize, &&[&str])| texts.iter().map(move |text| (intent, seen(text))).collect::<Vec<_>>();
         let utterances: Vec<_> = UTTERANCES.iter().enumerate().flat_map(of).collect();
         OwnIntents::learn(2, &utterances, &OTHERS.map(seen))
     }

@@ -100,12 +100,7 @@ impl Weights {
     /// The single numbers.
     pub(super) fn scalars(&self) -> Scalars {
         let at = |index: usize| self.scalars.get(index).copied().map_or(0.0, f32::from_le_bytes);
-        Scalars {
-            sharpness: at(0),
-            difficulty: (at(1), at(2)),
-            blend: (at(3), at(4)),
-            unknown_is_cheap_from: at(5),
-        }
+        Scalars { sharpness: at(0), difficulty: (at(1), at(2)), blend: (at(3), at(4)), unknown_is_cheap_from: at(5) }
     }
 }
 

@@ -12,9 +12,9 @@ import time
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from model import IS_HARD, READABLE, Difficulty, Heads, features, logit, needs
-from sets import HARD, INTENTS, labelled, routed
-from train import BLEND, CAUTION, UNKNOWN_IS_CHEAP_FROM, cross_validated
+from model import IS_HARD, READABLE, Difficulty, Heads, exams, features, need
+from sets import INTENTS, labelled, routed
+from train import UNKNOWN_IS_CHEAP_FROM, cross_validated
 
 LEFT_OUT = ["shipped", "seed", "arena", "self_instruct", "own_prompts_heldout", "own_utterances_heldout", "own_documents_heldout", "own_languages_heldout"]
 
@@ -61,39 +61,39 @@ def labelled_table(labels, given, rows, given_rows):
         heads = Heads([labels[i] for i in kept], given[kept])
         difficulty = Difficulty(rows, given_rows, [labels[i] for i in kept], given[kept])
         hard_kept = np.array([labels[i]["hard"] for i in kept])
-        difficulty.calibrate(RAW, difficulty.raw(given[kept]), np.array([1 - row["weak"] for row in rows]), hard_kept)
+        difficulty.calibrate(RAW, difficulty.raw(given[kept]), WRONG, hard_kept)
         p = heads.probabilities(given[test])
-        neutral = float(logit(difficulty.probability(given[kept])).mean()) - CAUTION / BLEND
-        need = needs(p[:, IS_HARD].sum(1), difficulty.probability(given[test]), BLEND, neutral)
-        readable = (given[test].known >= READABLE) | (1 - need >= UNKNOWN_IS_CHEAP_FROM)
-        need = np.where(readable, need, np.maximum(need, 0.51))
+        needed = need(p[:, IS_HARD].sum(1), difficulty.hardness(given[test]), exams(given[test]))
+        readable = (given[test].known >= READABLE) | (1 - needed >= UNKNOWN_IS_CHEAP_FROM)
+        needed = np.where(readable, needed, np.maximum(needed, 0.51))
         hard = np.array([labels[i]["hard"] for i in test])
         right = p.argmax(1) == np.array([INTENTS.index(labels[i]["intent"]) for i in test])
         length = np.array([len(labels[i]["text"]) for i in test])
         mass = p[:, IS_HARD].sum(1)
-        accuracy, sent_cheap = at_coverage(need, hard)
+        accuracy, sent_cheap = at_coverage(needed, hard)
         both = 0 < hard.sum() < len(hard)
-        auroc = bootstrap(lambda i: roc_auc_score(hard[i], need[i]) if 0 < hard[i].sum() < len(i) else np.nan, len(test)) if both else "–"
-        of_mass = f" (mass {roc_auc_score(hard, mass):.3f}, difficulty {roc_auc_score(hard, difficulty.raw(given[test])):.3f})" if both else ""
+        auroc = bootstrap(lambda i: roc_auc_score(hard[i], needed[i]) if 0 < hard[i].sum() < len(i) else np.nan, len(test)) if both else "–"
+        of_mass = f" (intents {roc_auc_score(hard, mass):.3f}, hardness {roc_auc_score(hard, difficulty.raw(given[test])):.3f})" if both else ""
         of_length = f"{roc_auc_score(hard, length):.3f}" if both else "–"
         print(
             f"| {source} | {len(test)} | {bootstrap(lambda i: right[i].mean(), len(test))} | {auroc}{of_mass} | {of_length} "
-            f"| {accuracy:.3f}, {sent_cheap:.1%} | {(need[~hard] > 0.5).mean():.1%} | {ece(p.max(1), right):.3f} |",
+            f"| {accuracy:.3f}, {sent_cheap:.1%} | {(needed[~hard] > 0.5).mean():.1%} | {ece(p.max(1), right):.3f} |",
             flush=True,
         )
 
 
-def routed_table(rows):
+def routed_table(rows, given, heads):
     print("\n## How models answered: APGR\n")
     print("| set | prompts | difficulty | prompt length | random |\n|---|---|---|---|---|")
     source = np.array([row["source"] for row in rows])
     weak, strong = (np.array([row[name] for row in rows]) for name in ("weak", "strong"))
     length = np.array([len(row["text"]) for row in rows])
+    needed = need(heads.probabilities(given)[:, IS_HARD].sum(1), HARDNESS, exams(given))
     for name in ("mmlu", "gsm8k"):
         test = np.flatnonzero(source == name)
         score = lambda values: bootstrap(lambda i: apgr(values[test][i], weak[test][i], strong[test][i]), len(test), 200)
         chance = np.random.default_rng(1).random(len(rows))
-        print(f"| {name} | {len(test)} | {score(RAW)} | {score(length)} | {score(chance)} |", flush=True)
+        print(f"| {name} | {len(test)} | {score(needed)} | {score(length)} | {score(chance)} |", flush=True)
 
 
 if __name__ == "__main__":
@@ -104,7 +104,12 @@ if __name__ == "__main__":
         sys.exit()
     given, given_rows = features([row["text"] for row in labels]), features([row["text"] for row in rows])
     training = [i for i, row in enumerate(labels) if not row["source"].endswith("_heldout")]
-    RAW, _ = cross_validated(rows, given_rows, [labels[i] for i in training], given[training])
-    routed_table(rows)
+    kept = [labels[i] for i in training]
+    RAW, raw_labels = cross_validated(rows, given_rows, kept, given[training])
+    heads, difficulty = Heads(kept, given[training]), Difficulty(rows, given_rows, kept, given[training])
+    WRONG = np.array([1 - row["weak"] for row in rows])
+    difficulty.calibrate(RAW, raw_labels, WRONG, np.array([row["hard"] for row in kept]))
+    HARDNESS = difficulty.slope * RAW + difficulty.offset
+    routed_table(rows, given_rows, heads)
     labelled_table(labels, given, rows, given_rows)
     print(f"\n{time.time() - started:.0f} s", file=sys.stderr)

@@ -27,6 +27,9 @@ LANES, LEAVES, TREES = 16, 8, 150
 EMBEDDING = 3.0
 SHARPNESS = 1.15
 LEAST_LOG_PROBABILITY = -12.0
+# What the intents count in the logit at most, how far from one half their mass is clear, and how far all is moved towards the strong
+# tier, whose wrong use costs some money where the weak one's costs an answer.
+TOPIC, CLEAR, CAUTION = 3.0, 0.35, 1.2
 # From where on a language is taken for known, and below which it is not.
 CERTAIN, READABLE = 0.9, 0.3
 # Difficulty: what a strong model gains, and beside it what a weak one gets wrong; what a prompt of a hard intent counts as.
@@ -155,16 +158,28 @@ class Difficulty:
         fit = LogisticRegression(C=1e6).fit(twice, did_not, sample_weight=weights * len(raw) + 1e-9)
         self.slope, self.offset = float(fit.coef_[0, 0]), float(fit.intercept_[0])
 
-    def probability(self, given):
-        return sigmoid(self.slope * self.raw(given) + self.offset)
+    def hardness(self, given):
+        """The logit of the probability that a cheap model's answer would not do, whatever the topic."""
+        return self.slope * self.raw(given) + self.offset
 
 
-def needs(mass, difficulty, blend, neutral):
-    """P(a strong tier is needed), from the mass of the hard intents and the difficulty."""
-    return sigmoid(logit(mass) + blend * (logit(difficulty) - neutral))
+def exams(given):
+    """Which are questions with options to choose from."""
+    names = given.head["names"]
+    return (given.surface[:, [names.index("choices_in_line"), names.index("choices_in_lines")]] > 0).any(1)
 
 
-def write(path, heads, difficulty, blend, neutral, unknown_is_cheap_from, quantiles, head):
+def need(mass, hardness, is_exam):
+    """P(a strong tier is needed), from the mass of the hard intents and the hardness.
+
+    The intents count until they are clear, and the hardness orders what is about the same. Of an exam's question the topic says
+    nothing: a model that knows the subject is right whatever it is.
+    """
+    topic = TOPIC * np.clip((mass - 0.5) / CLEAR, -1, 1) + CAUTION
+    return sigmoid(hardness + np.where(is_exam, 0.0, topic))
+
+
+def write(path, heads, difficulty, unknown_is_cheap_from, quantiles, head):
     """Writes what `shared/src/routing/weights.rs` slices."""
     surface, rows, wide = head["surface"], head["rows"], head["embedding"]
 
@@ -200,7 +215,7 @@ def write(path, heads, difficulty, blend, neutral, unknown_is_cheap_from, quanti
         leaves.append([nodes[i]["value"] for i in ends] + [0.0] * (LEAVES - len(ends)))
     baseline = float(np.ravel(difficulty.trees._baseline_prediction)[0])
     biases = np.stack([bias(heads.dense, difficulty.dense), bias(heads.free, difficulty.free), bias(heads.hashed, difficulty.hashed), scale])
-    scalars = [SHARPNESS, difficulty.slope, difficulty.offset + difficulty.slope * baseline, blend, neutral, unknown_is_cheap_from, 0, 0]
+    scalars = [SHARPNESS, difficulty.slope, difficulty.offset + difficulty.slope * baseline, TOPIC, CLEAR, CAUTION, unknown_is_cheap_from, 0]
     with open(path, "wb") as out:
         out.write(b"routing1" + struct.pack("<6I", len(INTENTS), wide, surface, rows, len(leaves), 0))
         for part in (known, unknown, biases):

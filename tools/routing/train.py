@@ -12,12 +12,11 @@ import json
 import numpy as np
 from sklearn.model_selection import KFold
 
-from model import IS_HARD, ROOT, Difficulty, Heads, features, logit, needs, write
+from model import IS_HARD, ROOT, Difficulty, Heads, exams, features, need, write
 from sets import labelled, own, routed
 
-# What the difficulty's logit counts beside that of the intents; how far all is moved towards the strong tier, whose wrong use costs
-# some money where the weak one's costs an answer; and what a text in an unknown language must have of the weak tier.
-BLEND, CAUTION, UNKNOWN_IS_CHEAP_FROM = 0.3, 0.7, 0.76
+# How sure it must be that a text in an unknown language is easy: then one in twenty of the hard passes for it.
+UNKNOWN_IS_CHEAP_FROM = 0.92
 
 
 def leave_out_sources(rows, given):
@@ -44,13 +43,12 @@ def cross_validated(rows, given, labels, given_labels, folds=5):
 
 
 def trained(labels, given_labels, rows, given):
-    """The heads, the difficulty, and the difficulty's neutral logit."""
+    """The heads and the difficulty."""
     heads = Heads(labels, given_labels)
     difficulty = Difficulty(rows, given, labels, given_labels)
     raws = cross_validated(rows, given, labels, given_labels)
     difficulty.calibrate(*raws, np.array([1 - row["weak"] for row in rows]), np.array([row["hard"] for row in labels]))
-    neutral = float(logit(difficulty.probability(given_labels)).mean()) - CAUTION / BLEND
-    return heads, difficulty, neutral
+    return heads, difficulty
 
 
 def write_readings(heads, difficulty):
@@ -58,8 +56,8 @@ def write_readings(heads, difficulty):
     texts = [row["text"] for name in ("prompts_heldout", "languages_heldout") for row in own(name)[::6] if len(row["text"]) < 600]
     given = features(texts)
     with open(ROOT / "shared/src/routing/readings.jsonl", "w", encoding="utf-8") as out:
-        for text, p, d in zip(texts, heads.probabilities(given), difficulty.probability(given)):
-            row = {"text": text, "intents": [round(float(x), 4) for x in p], "difficulty": round(float(d), 4)}
+        for text, p, d in zip(texts, heads.probabilities(given), difficulty.hardness(given)):
+            row = {"text": text, "intents": [round(float(x), 4) for x in p], "hardness": round(float(d), 4)}
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -69,13 +67,14 @@ def main():
     if not rows:
         raise SystemExit("DATA names no folder with the public sets; see docs/routing.md")
     given_labels, given = features([row["text"] for row in labels]), features([row["text"] for row in rows])
-    heads, difficulty, neutral = trained(labels, given_labels, rows, given)
-    need = needs(leave_out_sources(labels, given_labels), difficulty.probability(given_labels), BLEND, neutral)
-    quantiles = np.quantile(np.maximum(need, 1 - need), np.linspace(0, 1, 101))
+    heads, difficulty = trained(labels, given_labels, rows, given)
+    mass = leave_out_sources(labels, given_labels)
+    needed = need(mass, difficulty.hardness(given_labels), exams(given_labels))
+    quantiles = np.quantile(np.maximum(needed, 1 - needed), np.linspace(0, 1, 101))
     path = ROOT / "assets/routing/weights.bin"
-    write(path, heads, difficulty, BLEND, neutral, UNKNOWN_IS_CHEAP_FROM, quantiles, given.head)
+    write(path, heads, difficulty, UNKNOWN_IS_CHEAP_FROM, quantiles, given.head)
     write_readings(heads, difficulty)
-    print(f"{len(labels)} labelled prompts, {len(rows)} routed; neutral {neutral:.3f}, slope {difficulty.slope:.3f}, offset {difficulty.offset:.3f}")
+    print(f"{len(labels)} labelled prompts, {len(rows)} routed; slope {difficulty.slope:.3f}, offset {difficulty.offset:.3f}")
     print(path.relative_to(ROOT), path.stat().st_size, "bytes, SHA-256", hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -106,7 +106,6 @@ async fn row(config: &Config, intents: &Intents, quality: f64, line: &str) -> an
 
 fn report(catalog: &Catalog, rows: &[Row]) -> String {
     let mut out = String::new();
-    let share = |part: usize, of: usize| format!("{:.1} %", 100.0 * part as f64 / of.max(1) as f64);
     let labelled: Vec<&Row> = rows.iter().filter(|row| row.expected_intent.is_some()).collect();
     let named = labelled.iter().filter(|row| row.expected_intent.as_ref() == Some(&row.intent)).count();
     if !labelled.is_empty() {
@@ -122,7 +121,17 @@ fn report(catalog: &Catalog, rows: &[Row]) -> String {
     let _ =
         writeln!(out, "sent too strong     {} of those that need less than the strongest", share(over, not_strongest));
     let _ = writeln!(out, "a model is asked    {}", share(count(|row| row.is_unsure), rows.len()));
+    coverage(&mut out, rows);
+    confusions(&mut out, &labelled);
+    costs(&mut out, catalog, rows);
+    out
+}
 
+fn share(part: usize, of: usize) -> String {
+    format!("{:.1} %", 100.0 * part as f64 / of.max(1) as f64)
+}
+
+fn coverage(out: &mut String, rows: &[Row]) {
     let _ = writeln!(out, "\nthe surest   tier right   sent too weak   from certainty");
     let mut surest: Vec<&Row> = rows.iter().collect();
     surest.sort_by(|a, b| b.certainty.total_cmp(&a.certainty));
@@ -135,22 +144,26 @@ fn report(catalog: &Catalog, rows: &[Row]) -> String {
         let (right, weak) = (share(right, part.len()), share(weak, needy));
         let _ = writeln!(out, "{percent:>8} %   {right:>10}   {weak:>13}   {least:>14.3}");
     }
+}
 
-    let mut confusions: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for row in &labelled {
+fn confusions(out: &mut String, labelled: &[&Row]) {
+    let mut times: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for row in labelled {
         if let Some(expected) = row.expected_intent.as_ref().filter(|expected| **expected != row.intent) {
-            *confusions.entry((expected, &row.intent)).or_default() += 1;
+            *times.entry((expected, &row.intent)).or_default() += 1;
         }
     }
-    let mut confusions: Vec<_> = confusions.into_iter().collect();
-    confusions.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
-    if !confusions.is_empty() {
+    let mut times: Vec<_> = times.into_iter().collect();
+    times.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    if !times.is_empty() {
         let _ = writeln!(out, "\ntaken for another intent");
     }
-    for ((expected, found), times) in confusions.into_iter().take(CONFUSIONS) {
+    for ((expected, found), times) in times.into_iter().take(CONFUSIONS) {
         let _ = writeln!(out, "{times:>5}  {expected} → {found}");
     }
+}
 
+fn costs(out: &mut String, catalog: &Catalog, rows: &[Row]) {
     let cost = |strength: &dyn Fn(&Row) -> usize| -> String {
         let of = |row: &Row| {
             let model = &catalog.tiers[strength(row)].models[0];
@@ -169,5 +182,48 @@ fn report(catalog: &Catalog, rows: &[Row]) -> String {
     ] {
         let _ = writeln!(out, "{who:>14}  {spent}");
     }
-    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    async fn read(line: &str) -> anyhow::Result<Row> {
+        let config = Config::load(gateway_core::config::SHIPPED, "gateway.toml", &|_| None).unwrap();
+        let intents = Intents::learn(&config.intents, None).await.unwrap();
+        row(&config, &intents, 0.5, line).await
+    }
+
+    #[tokio::test]
+    async fn a_line_that_cannot_be_evaluated_is_refused_by_its_field() {
+        for (line, why) in [
+            ("{}", "`text` or `messages` is required"),
+            (r#"{"text": "hi", "messages": []}"#, "not both"),
+            (r#"{"text": "hi"}"#, "`intent` or `tier` is required"),
+            (r#"{"text": "hi", "intent": "small_talk"}"#, "`intent`: no intent is named \"small_talk\""),
+            (r#"{"text": "hi", "tier": "dear"}"#, "`tier`: no tier is named \"dear\""),
+            (r#"{"messages": 5, "tier": "cheap"}"#, "messages"),
+        ] {
+            let error = read(line).await.err().unwrap().to_string();
+            assert!(error.contains(why), "{line}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_report_counts_what_went_wrong() {
+        let mut rows = Vec::new();
+        for line in [
+            r#"{"text": "hello there", "intent": "greeting"}"#,
+            r#"{"text": "hello again", "tier": "reasoning"}"#,
+            r#"{"messages": [{"role": "user", "content": "Design a scalable chat system"}], "intent": "architecture_review"}"#,
+        ] {
+            rows.push(read(line).await.unwrap());
+        }
+        let config = Config::load(gateway_core::config::SHIPPED, "gateway.toml", &|_| None).unwrap();
+        let report = report(&config.catalog, &rows);
+        for line in ["intent right        100.0 %", "tier right          66.7 %", "sent too weak       50.0 %"] {
+            assert!(report.contains(line), "{report}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub struct Decision {
     pub intent: Option<Intent>,
     /// The probability of each intent.
     pub scores: Vec<(Arc<str>, f32)>,
-    /// The probability that the cheap tier's answer would not do.
+    /// The probability that the cheap tier's answer would not do: the first of `needs`.
     pub difficulty: Option<f32>,
     /// For each tier but the strongest, weakest first, the probability that a stronger one is needed; empty as above.
     pub needs: Vec<f32>,
@@ -190,7 +190,7 @@ pub async fn detect(config: &Config, intents: &Intents, quality: f64, request: &
             source: IntentSource::Embedding,
         },
         scores: intents.specs.iter().map(|spec| spec.name.clone()).zip(found.scores).collect(),
-        difficulty: found.difficulty,
+        difficulty: needs.first().copied().unwrap_or(0.0),
         tier: config.catalog.tiers[tier].clone(),
         unsure: !is_readable || f64::from(certainty(&needs) * found.belongs) < config.intent.ask_below,
         needs,
@@ -207,15 +207,15 @@ pub async fn detect(config: &Config, intents: &Intents, quality: f64, request: &
 
 /// For each tier but the strongest, weakest first, the probability that a stronger one is needed.
 ///
-/// It is the summed probability of the intents that a stronger tier serves, moved by the difficulty: what is about the same
-/// may be easy or hard.
+/// It follows from the summed probability of the intents that a stronger tier serves, and from the hardness: what is about the
+/// same may be easy or hard.
 fn needs(catalog: &Catalog, specs: &[IntentSpec], found: &Found) -> Vec<f32> {
     let strength = |spec: &IntentSpec| catalog.tier(&spec.tier).map_or(0, |tier| tier.strength);
     let above = |strength_of_tier: usize| -> f32 {
         let stronger = specs.iter().zip(&found.scores).filter(|(spec, _)| strength(spec) > strength_of_tier);
         stronger.map(|(_, score)| score).sum()
     };
-    (0..catalog.tiers.len() - 1).map(|tier| head::moved(above(tier), found.difficulty)).collect()
+    (0..catalog.tiers.len() - 1).map(|tier| head::need(above(tier), found.hardness, found.is_exam)).collect()
 }
 
 /// How sure the tier is: the probability of the likelier side, where it is least clear.

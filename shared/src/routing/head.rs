@@ -3,16 +3,18 @@
 //! - Two heads name the intent, one over the embedding and the surface, one over hashed words and pairs; their
 //!   log-probabilities are averaged. Each is a linear model; the second is what makes a command that is hidden in a document
 //!   harmless, and worth more than any better embedding.
-//! - The difficulty says whether a cheap model's answer would do, which the intent alone does not: two linear models over
+//! - The hardness says whether a cheap model's answer would do, which the intent alone does not: two linear models over
 //!   the same features and small trees over the surface, trained on where real cheap models were wrong and strong ones right.
+//! - What a request needs follows from both. Of a question with options the topic says nothing: a model that knows the subject
+//!   is right whatever it is.
 //! - A text in a language that the table does not know is read by what is free of language (code, figures, layout, length)
 //!   and by its hashed words.
 
 use crate::routing::text::hashed::Grams;
 use crate::routing::text::language::known;
-use crate::routing::text::surface::{SURFACE, surface};
+use crate::routing::text::surface::{CHOICES, SURFACE, surface};
 use crate::routing::text::table::{DIMENSIONS, StaticTable};
-use crate::routing::weights::{DIFFICULTY, Float, INTENTS, LANES, LEAVES, QUANTILES, Scalars, WEIGHTS};
+use crate::routing::weights::{Float, HARDNESS, INTENTS, LANES, LEAVES, QUANTILES, Scalars, WEIGHTS};
 use std::sync::LazyLock;
 
 /// No head is surer than this that an intent is impossible: one of two alone never decides.
@@ -41,8 +43,10 @@ pub struct Features {
 pub struct Reading {
     /// The probability of each intent, in the order of [`names`]; they sum to 1.
     pub intents: [f32; INTENTS],
-    /// The probability that a cheap model's answer would not do.
-    pub difficulty: f32,
+    /// The logit of the probability that a cheap model's answer would not do, whatever the topic.
+    pub hardness: f32,
+    /// Whether it is a question with options to choose from.
+    pub is_exam: bool,
     /// Whether its language is known.
     pub is_known: bool,
 }
@@ -91,20 +95,24 @@ pub fn read(features: &Features) -> Reading {
         let scale = f32::from_le_bytes(WEIGHTS.biases[3][lane]);
         *sum = steps[lane] as f32 * scale * features.grams.weight() + f32::from_le_bytes(WEIGHTS.biases[2][lane]);
     }
-    let raw = dense[DIFFICULTY] + hashed[DIFFICULTY] + of_trees(&features.surface);
-    let (slope, offset) = SCALARS.difficulty;
+    let raw = dense[HARDNESS] + hashed[HARDNESS] + of_trees(&features.surface);
+    let (slope, offset) = SCALARS.hardness;
     Reading {
         intents: averaged(&dense, &hashed),
-        difficulty: sigmoid(slope * raw + offset),
+        hardness: slope * raw + offset,
+        is_exam: CHOICES.iter().any(|feature| features.surface[*feature] > 0.0),
         is_known: features.known >= READABLE,
     }
 }
 
-/// The probability that a stronger tier is needed, from that of the intents that it serves and the difficulty.
+/// The probability that a stronger tier is needed, from that of the intents that it serves, 0 to 1, and the hardness.
+///
+/// The intents count until they are clear; the hardness orders what is about the same.
 #[must_use]
-pub fn moved(mass: f32, difficulty: f32) -> f32 {
-    let (weight, neutral) = SCALARS.blend;
-    sigmoid(logit(mass) + weight * (logit(difficulty) - neutral))
+pub fn need(mass: f32, hardness: f32, is_exam: bool) -> f32 {
+    let (most, clear, caution) = SCALARS.topic;
+    let topic = if is_exam { 0.0 } else { most * ((mass - 0.5) / clear).clamp(-1.0, 1.0) + caution };
+    sigmoid(hardness + topic)
 }
 
 /// The probability of the weakest tier from which on a text in an unknown language is taken at its word.
@@ -176,12 +184,6 @@ pub(super) fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// The logarithm of the odds; of a certainty, of one in a thousand.
-fn logit(probability: f32) -> f32 {
-    let p = probability.clamp(0.001, 0.999);
-    (p / (1.0 - p)).ln()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -202,7 +204,7 @@ mod tests {
     struct Expected {
         text: String,
         intents: Vec<f32>,
-        difficulty: f32,
+        hardness: f32,
     }
 
     fn lines<'a, T: Deserialize<'a>>(file: &'a str) -> Vec<T> {
@@ -233,16 +235,13 @@ mod tests {
     fn a_prompt_reads_as_it_does_where_the_weights_are_trained() {
         let expected: Vec<Expected> = lines(include_str!("readings.jsonl"));
         assert!(expected.len() >= 50);
-        for Expected { text, intents, difficulty } in expected {
+        for Expected { text, intents, hardness } in expected {
             let reading = read(&Features::of(&text));
             // The hashed head is stored in steps.
             let farthest = reading.intents.iter().zip(&intents).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(farthest < 0.03, "{text:?}: {:?} instead of {intents:?}", reading.intents);
-            assert!(
-                (reading.difficulty - difficulty).abs() < 0.02,
-                "{text:?}: {} instead of {difficulty}",
-                reading.difficulty
-            );
+            let hardness_off = (reading.hardness - hardness).abs();
+            assert!(hardness_off < 0.1, "{text:?}: {} instead of {hardness}", reading.hardness);
         }
     }
 
@@ -275,8 +274,10 @@ mod tests {
 
     #[test]
     fn the_harder_of_what_is_about_the_same_needs_more() {
-        assert!(moved(0.4, 0.6) > moved(0.4, 0.2) && moved(0.6, 0.4) > moved(0.4, 0.4));
-        assert!([0.0, 1.0].iter().all(|extreme| (0.0..=1.0).contains(&moved(*extreme, 1.0 - extreme))));
+        assert!(need(0.5, 0.6, false) > need(0.5, 0.2, false) && need(0.6, 0.4, false) > need(0.4, 0.4, false));
+        assert!((need(0.0, 0.4, true) - need(1.0, 0.4, true)).abs() < 1e-6, "of an exam the topic says nothing");
+        let exam = "Which organelle makes ATP?\nA. nucleus\nB. mitochondrion\nC. ribosome\nD. vacuole\nAnswer:";
+        assert!(read(&Features::of(exam)).is_exam && !read(&Features::of("Which organelle makes ATP?")).is_exam);
     }
 
     #[test]
@@ -291,7 +292,7 @@ mod tests {
             let reading = read(&Features::of(&text));
             prop_assert!(reading.intents.iter().all(|p| (0.0..=1.0).contains(p)));
             prop_assert!((reading.intents.iter().sum::<f32>() - 1.0).abs() < 1e-4);
-            prop_assert!((0.0..=1.0).contains(&reading.difficulty));
+            prop_assert!(reading.hardness.is_finite());
         }
     }
 }

@@ -30,8 +30,10 @@ pub struct Intents {
 pub struct Found {
     /// The probability of each intent, in configured order; they sum to 1.
     pub scores: Vec<f32>,
-    /// The probability that a cheap model's answer would not do.
-    pub difficulty: f32,
+    /// See [`Reading::hardness`].
+    pub hardness: f32,
+    /// See [`Reading::is_exam`].
+    pub is_exam: bool,
     /// Whether its language is known, or a team's own utterances are in it.
     pub is_known: bool,
     /// The probability that it is of any intent that is configured.
@@ -44,7 +46,7 @@ impl Found {
         let share = 1.0 - self.scores.iter().copied().fold(0.0, f32::max);
         let mix = |now: f32, then: f32| (1.0 - share) * now + share * then;
         self.scores.iter_mut().zip(&before.scores).for_each(|(now, then)| *now = mix(*now, *then));
-        self.difficulty = mix(self.difficulty, before.difficulty);
+        self.hardness = mix(self.hardness, before.hardness);
     }
 }
 
@@ -109,10 +111,10 @@ impl Intents {
     /// Whatever the embedder of a team's own intents says.
     pub async fn read_text(&self, prompt: &str) -> Result<Found, EmbedError> {
         let features = Features::of(prompt);
-        let Reading { intents, difficulty, is_known } = head::read(&features);
+        let Reading { intents, hardness, is_exam, is_known } = head::read(&features);
         let of_head = |place: &Option<usize>| place.map_or(0.0, |lane| intents[lane]);
         let mut scores: Vec<f32> = self.learnt.iter().map(of_head).collect();
-        let mut found = Found { scores: Vec::new(), difficulty, is_known, belongs: 1.0 };
+        let mut found = Found { scores: Vec::new(), hardness, is_exam, is_known, belongs: 1.0 };
         if let Some((own, places)) = &self.own {
             let reading = own.read(&self.see(&features, prompt).await?);
             // What is left to those that ship; where none of them is configured, a request is of the team's own or of none.

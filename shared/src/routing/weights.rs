@@ -1,7 +1,7 @@
-//! What was learnt about prompts, as it lies in the binary: the weights of the intents and of the difficulty.
+//! What was learnt about prompts, as it lies in the binary: the weights of the intents and of the hardness.
 //!
 //! `tools/routing/train.py` writes the file and says where each number comes from. It is sliced when the gateway is
-//! compiled, so that a start costs nothing. Intents and difficulty share their matrices, a lane each, because they read the
+//! compiled, so that a start costs nothing. Intents and hardness share their matrices, a lane each, because they read the
 //! same features: one pass over a row serves all.
 
 use crate::routing::text::hashed::ROWS;
@@ -10,8 +10,8 @@ use crate::routing::text::table::DIMENSIONS;
 
 /// Intents that the head knows.
 pub(super) const INTENTS: usize = 14;
-/// The lane of the difficulty; the intents' come before it.
-pub(super) const DIFFICULTY: usize = INTENTS;
+/// The lane of the hardness; the intents' come before it.
+pub(super) const HARDNESS: usize = INTENTS;
 /// Columns of every matrix; the last is empty.
 pub(super) const LANES: usize = 16;
 /// Leaves of a tree; it has one fork fewer.
@@ -57,11 +57,11 @@ pub(super) struct Weights {
 pub(super) struct Scalars {
     /// What the mean log-probability of the two heads is multiplied with.
     pub(super) sharpness: f32,
-    /// The difficulty's logit is `slope · raw + offset`.
-    pub(super) difficulty: (f32, f32),
-    /// What the difficulty's logit counts against that of the intents, and the logit that changes nothing.
-    pub(super) blend: (f32, f32),
-    /// The probability of the weak tier that a text needs which the table does not know.
+    /// The hardness is `slope · raw + offset`.
+    pub(super) hardness: (f32, f32),
+    /// What the intents count at most, how far from one half their mass is clear, and what is added for caution; in logits.
+    pub(super) topic: (f32, f32, f32),
+    /// The probability of the weak tier that a text needs whose language is not known.
     pub(super) unknown_is_cheap_from: f32,
 }
 
@@ -100,7 +100,12 @@ impl Weights {
     /// The single numbers.
     pub(super) fn scalars(&self) -> Scalars {
         let at = |index: usize| self.scalars.get(index).copied().map_or(0.0, f32::from_le_bytes);
-        Scalars { sharpness: at(0), difficulty: (at(1), at(2)), blend: (at(3), at(4)), unknown_is_cheap_from: at(5) }
+        Scalars {
+            sharpness: at(0),
+            hardness: (at(1), at(2)),
+            topic: (at(3), at(4), at(5)),
+            unknown_is_cheap_from: at(6),
+        }
     }
 }
 

@@ -99,6 +99,9 @@ pub const NAMES: [&str; SURFACE] = {
     names
 };
 
+/// The features that say that there are options to choose from.
+pub const CHOICES: [usize; 2] = [21, 51];
+
 /// The features that mean the same in every language.
 pub const LANGUAGE_FREE: [bool; SURFACE] = {
     let mut free = [false; SURFACE];

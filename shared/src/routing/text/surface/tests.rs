@@ -159,3 +159,8 @@ proptest! {
         prop_assert_eq!(flags(&text), flags(&text.to_uppercase()));
     }
 }
+
+#[test]
+fn the_options_are_where_they_are_called_so() {
+    assert_eq!(super::CHOICES.map(|feature| NAMES[feature]), ["choices_in_line", "choices_in_lines"]);
+}

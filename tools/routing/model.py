@@ -27,9 +27,9 @@ LANES, LEAVES, TREES = 16, 8, 150
 EMBEDDING = 3.0
 SHARPNESS = 1.15
 LEAST_LOG_PROBABILITY = -12.0
-# What the intents count in the logit at most, how far from one half their mass is clear, and how far all is moved towards the strong
-# tier, whose wrong use costs some money where the weak one's costs an answer.
-TOPIC, CLEAR, CAUTION = 3.0, 0.35, 1.2
+# What the hard intents count in the logit at most, how far above one half their mass is clear, and how far all is moved towards the
+# strong tier, whose wrong use costs some money where the weak one's costs an answer.
+TOPIC, CLEAR, CAUTION = 3.0, 0.15, 1.0
 # From where on a language is taken for known, and below which it is not.
 CERTAIN, READABLE = 0.9, 0.3
 # Difficulty: what a strong model gains, and beside it what a weak one gets wrong; what a prompt of a hard intent counts as.
@@ -172,10 +172,10 @@ def exams(given):
 def need(mass, hardness, is_exam):
     """P(a strong tier is needed), from the mass of the hard intents and the hardness.
 
-    The intents count until they are clear, and the hardness orders what is about the same. Of an exam's question the topic says
-    nothing: a model that knows the subject is right whatever it is.
+    The hardness orders what is about the same: where the hard intents have it clearly, it alone decides how hard. Of an exam's
+    question the topic says nothing: a model that knows the subject is right whatever it is.
     """
-    topic = TOPIC * np.clip((mass - 0.5) / CLEAR, -1, 1) + CAUTION
+    topic = np.where(mass > 0.5, TOPIC * np.clip((mass - 0.5) / CLEAR, 0, 1), logit(mass)) + CAUTION
     return sigmoid(hardness + np.where(is_exam, 0.0, topic))
 
 

@@ -107,12 +107,12 @@ pub fn read(features: &Features) -> Reading {
 
 /// The probability that a stronger tier is needed, from that of the intents that it serves, 0 to 1, and the hardness.
 ///
-/// The intents count until they are clear; the hardness orders what is about the same.
+/// The hardness orders what is about the same: where the intents of a stronger tier have it clearly, it alone says how hard.
 #[must_use]
 pub fn need(mass: f32, hardness: f32, is_exam: bool) -> f32 {
     let (most, clear, caution) = SCALARS.topic;
-    let topic = if is_exam { 0.0 } else { most * ((mass - 0.5) / clear).clamp(-1.0, 1.0) + caution };
-    sigmoid(hardness + topic)
+    let topic = if mass > 0.5 { most * ((mass - 0.5) / clear).min(1.0) } else { logit(mass) };
+    sigmoid(hardness + if is_exam { 0.0 } else { topic + caution })
 }
 
 /// The probability of the weakest tier from which on a text in an unknown language is taken at its word.
@@ -178,6 +178,12 @@ fn averaged(dense: &[f32; LANES], hashed: &[f32; LANES]) -> [f32; INTENTS] {
 fn log_total(lanes: &[f32; LANES]) -> f32 {
     let greatest = lanes[..INTENTS].iter().copied().fold(f32::MIN, f32::max);
     greatest + lanes[..INTENTS].iter().map(|value| (value - greatest).exp()).sum::<f32>().ln()
+}
+
+/// The logarithm of the odds; of a certainty, of one in a thousand.
+fn logit(probability: f32) -> f32 {
+    let p = probability.clamp(0.001, 0.999);
+    (p / (1.0 - p)).ln()
 }
 
 pub(super) fn sigmoid(logit: f32) -> f32 {

@@ -59,7 +59,7 @@ pub(super) struct Scalars {
     pub(super) sharpness: f32,
     /// The hardness is `slope · raw + offset`.
     pub(super) hardness: (f32, f32),
-    /// What the intents count at most, how far from one half their mass is clear, and what is added for caution; in logits.
+    /// What the hard intents count at most, how far above one half their mass is clear, and what is added for caution; in logits.
     pub(super) topic: (f32, f32, f32),
     /// The probability of the weak tier that a text needs whose language is not known.
     pub(super) unknown_is_cheap_from: f32,

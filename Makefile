@@ -10,12 +10,13 @@ CASES := 20000
 STEPS := 1000000
 
 .NOTPARALLEL: # cargo already uses every core
-.PHONY: help check test test-rust test-clients bench package fuzz torture
+.PHONY: help check test test-rust test-clients bench bench-routing package fuzz torture
 
 help:
 	@echo "make check    format, lints, lengths, documentation, cargo features, circles of imports, dependencies and licences, template"
 	@echo "make test     every test, the official client's and the release binaries' included"
 	@echo "make bench    benchmarks: one table, and target/bench.json"
+	@echo "make bench-routing  the figures of docs/routing.md: how models are chosen while some fail"
 	@echo "make package  the two Lambda zips and their sizes"
 	@echo "make fuzz     fuzzes each parser that meets the outside, SECONDS=$(SECONDS) each (nightly)"
 	@echo "make torture  the property tests with CASES=$(CASES) inputs each, the model check, and every fault"
@@ -57,6 +58,10 @@ bench:
 	cargo build --release --locked -p ai-gateway -p upstream-double
 	cargo build --release --locked -p gateway-function # alone, so with what is deployed
 	cargo run --release --locked -p bench
+
+bench-routing:
+	tools/install/system
+	cargo run --release --locked -p routing-simulator
 
 package:
 	tools/install/system

@@ -48,16 +48,35 @@ pub fn random_u64() -> u64 {
 }
 
 fn fill(random: &mut [u8]) {
+    #[cfg(feature = "seeded")]
+    if SEEDED.with_borrow_mut(|seeded| seeded.as_mut().map(|dice| dice.fill(random))).is_some() {
+        return;
+    }
     // The system's generator cannot fail once it is seeded; should it ever, zeros only make an id less random.
     let _ = getrandom::fill(random);
+}
+
+thread_local! {
+    static DICE: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(random_u64()));
+}
+
+#[cfg(feature = "seeded")]
+thread_local! {
+    static SEEDED: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
+}
+
+/// Draws what this thread draws from now on from a seed, so that a simulation can be repeated. Ids and keys can be guessed
+/// then: no server calls this.
+#[cfg(feature = "seeded")]
+pub fn seed(seed: u64) {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    DICE.set(dice.fork());
+    SEEDED.set(Some(dice));
 }
 
 /// 64 random bits for what need only differ, such as waits; nobody must have reason to guess them. It takes no system call.
 #[must_use]
 pub fn jitter() -> u64 {
-    thread_local! {
-        static DICE: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(random_u64()));
-    }
     DICE.with_borrow_mut(|dice| dice.u64(..))
 }
 

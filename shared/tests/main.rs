@@ -28,6 +28,7 @@ mod redis;
 mod refusals;
 mod rig;
 mod routing;
+mod silence;
 mod stages;
 mod store_waits;
 mod tiny_answers;

@@ -5,6 +5,7 @@
 //! each store keeps in its own way, and the [`ModelHealth`] that is read off it.
 
 pub mod breaker;
+pub mod overdue;
 pub mod refusals;
 pub mod score;
 pub mod welford;

@@ -3,7 +3,12 @@
 //! A 401, 402, 403 or 404 mostly means our key, our bill or our model id. But a prompt that is moderated, tools that no
 //! endpoint supports and an answer too long for what is left of the credit have the same statuses, and what a
 //! provider makes of an odd request may be unreadable. One such answer therefore shows nothing of the model; those of
-//! three different requests with no answer in between do (A2). Tries of one request count once.
+//! three different requests with no answer in between do (A2). Tries of one request count once. So does a silence that lasts
+//! far longer than the model is known to need: it may be the model's, or that of one long prompt ([`overdue`](super::overdue)).
+//!
+//! Answers take long, so those to calls from before an outage end in the midst of it. Such an answer does not end the run of
+//! refusals; that of a call which began after the run's first one does, and so do very many of the others: where hundreds are
+//! answered for each that is refused, no outage is.
 //!
 //! Then a breaker opens, of the same kind as that for failures, and one probe finds out when it may close. It is one of its
 //! own, for neither kind says anything of the other. If all three requests were of one tenant, it is open for that tenant
@@ -58,6 +63,9 @@ pub(crate) fn mark_of_tenant(tenant: &str) -> u64 {
     (first >> 11).max(1)
 }
 
+/// How many answers to calls from before a run of refusals end it.
+const LATE_ANSWERS: u32 = 16;
+
 /// A breaker that is open concerns everybody.
 pub(crate) const EVERYBODY: u64 = 0;
 
@@ -65,6 +73,10 @@ pub(crate) const EVERYBODY: u64 = 0;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Refusals {
     pub(crate) run: Run,
+    /// When the first call of the run began, in Unix milliseconds.
+    pub(crate) run_from_ms: u64,
+    /// Answers since then to calls that had begun before.
+    pub(crate) late_answers: u32,
     /// The tenant of all requests in the run, or for whom the breaker is open.
     pub(crate) tenant: u64,
     pub(crate) breaker: Breaker,
@@ -94,19 +106,27 @@ impl Refusals {
         let opens = self.run.is_third(by.request) || !closed;
         if first {
             self.tenant = by.tenant;
+            (self.run_from_ms, self.late_answers) = (finished.begun_at_ms, 0);
         } else if self.tenant != by.tenant {
             self.tenant = EVERYBODY;
         }
         if opens {
-            self.run = Run::default();
+            (self.run, self.run_from_ms, self.late_answers) = (Run::default(), 0, 0);
             self.breaker.open(finished.now_ms, random, settings);
         }
     }
 
-    /// Takes an answer in: it ends the run, and closes the breaker if it was due.
+    /// Takes an answer in: it ends the run, unless its call is from before, and closes the breaker if it was due.
     pub(super) fn answered(&mut self, finished: Finished) {
         if self.breaker.opened_in_a_row == 0 {
-            (self.run, self.tenant) = (Run::default(), EVERYBODY);
+            if self.run == Run::default() {
+                return;
+            }
+            self.late_answers = self.late_answers.saturating_add(1);
+            if finished.begun_at_ms >= self.run_from_ms || self.late_answers >= LATE_ANSWERS {
+                (self.run, self.run_from_ms, self.late_answers) = (Run::default(), 0, 0);
+                self.tenant = EVERYBODY;
+            }
         } else if finished.begun_at_ms >= self.breaker.counts_from_ms {
             self.breaker.close(finished.now_ms);
             self.tenant = EVERYBODY;
@@ -152,6 +172,27 @@ mod tests {
         let mut refusals = after(&[(1, 7), (2, 7)]);
         refusals.answered(Finished { outcome: Outcome::Success, begun_at_ms: NOW, now_ms: NOW });
         assert_eq!(refusals, Refusals::default());
+    }
+
+    #[test]
+    fn answers_to_calls_from_before_the_run_end_it_only_when_they_are_many() {
+        let mut refusals = after(&[(1, 7), (2, 8)]);
+        let late = Finished { outcome: Outcome::Success, begun_at_ms: NOW - 1, now_ms: NOW };
+        for _ in 1..LATE_ANSWERS {
+            refusals.answered(late);
+        }
+        assert_eq!(refusals.run, Run([2, 1]));
+        refusals.answered(late);
+        assert_eq!(refusals, Refusals::default());
+    }
+
+    #[test]
+    fn an_answer_from_before_an_outage_does_not_keep_the_breaker_closed() {
+        let mut refusals = after(&[(1, 7), (2, 8)]);
+        refusals.answered(Finished { outcome: Outcome::Success, begun_at_ms: NOW - 1, now_ms: NOW });
+        let third = Finished { outcome: Outcome::Failure, begun_at_ms: NOW, now_ms: NOW };
+        refusals.refused(Refused { request: 3, tenant: 7 }, third, 500, &BreakerSettings::default());
+        assert_eq!((refusals.breaker.state(NOW), refusals.tenant), (BreakerState::Open, EVERYBODY));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::catalog::Model;
 use crate::health::ModelHealth;
-use crate::health::score::{HealthSettings, Ranked, Scored, rank as rank_scored};
+use crate::health::score::{HealthSettings, Measures, Ranked, Scored, rank as rank_scored};
 use crate::request::work::Work;
 use crate::routing::decide::Decision;
 use crate::stage::admit::hold::KnownHealth;
@@ -20,6 +20,8 @@ pub struct Candidate {
     pub scored: Option<Scored>,
     /// Why it stands where it does; `None` while the health store is down.
     pub ranked: Option<Ranked>,
+    /// What is known of it; `None` while the health store is down.
+    pub measures: Option<Measures>,
     /// Until when its provider asked not to be called, in Unix milliseconds; 0 if it did not.
     pub asked_until_ms: u64,
 }
@@ -37,7 +39,13 @@ pub fn rank(
     if health.len() != models.len() {
         return models
             .iter()
-            .map(|model| Candidate { model: model.clone(), scored: None, ranked: None, asked_until_ms: 0 })
+            .map(|model| Candidate {
+                model: model.clone(),
+                scored: None,
+                ranked: None,
+                measures: None,
+                asked_until_ms: 0,
+            })
             .collect();
     }
     let expected = max_output_tokens.unwrap_or(USUAL_OUTPUT_TOKENS).min(USUAL_OUTPUT_TOKENS);
@@ -47,6 +55,7 @@ pub fn rank(
         model: models[ranked.index].clone(),
         scored: Some(scored[ranked.index]),
         ranked: Some(ranked),
+        measures: Some(health[ranked.index].measures),
         asked_until_ms: health[ranked.index].asked_until_ms,
     };
     rank_scored(&scored, draw, settings).into_iter().map(place).collect()

@@ -123,6 +123,8 @@ macro_rules! health_contract {
                 of_concurrent_records_each_counts
                 a_model_is_out_when_it_refused_three_different_requests
                 an_answer_in_between_begins_the_count_of_refusals_anew
+                answers_to_calls_from_before_the_first_refusal_do_not_end_its_run
+                many_answers_end_a_run_of_refusals_whenever_their_calls_began
                 one_tenants_refusals_take_a_model_from_nobody_else
                 failures_count_beside_one_tenants_refusals
                 a_model_that_refused_comes_back_by_one_probe

@@ -3,11 +3,14 @@
 use crate::catalog::Model;
 use crate::estimate::{bill, max_output_tokens};
 use crate::health::{Observation, Signal};
+use crate::id::RequestId;
+use crate::limit::budget::Room;
 use crate::provider::{Call, Chunk, Completion, ProviderError, Reply};
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
 use crate::request::work::Work;
 use crate::stage::attempt::evidence::{Patience, shown};
 use crate::stage::attempt::open::{OpenOptions, open};
+use crate::stage::attempt::silence::{Overdue, Waiting};
 use crate::stage::attempt::stream::{Drained, StreamEnd, StreamHead, Times};
 use crate::wire::request::Request;
 use std::sync::Arc;
@@ -25,6 +28,8 @@ pub(crate) struct CallOptions<'r> {
     pub(crate) within_ms: Option<u64>,
     /// Whether to ask for log-probabilities, for the judge, where the model has them.
     pub(crate) ask_logprobs: bool,
+    /// When it is overdue.
+    pub(crate) overdue: Option<Overdue>,
     /// Bytes of a streamed answer to wait for before it counts as begun.
     pub(crate) head_bytes: usize,
 }
@@ -32,7 +37,7 @@ pub(crate) struct CallOptions<'r> {
 impl CallOptions<'_> {
     /// The client's request, as it stands.
     pub(crate) fn plain(kind: AttemptKind) -> Self {
-        Self { kind, question: None, within_ms: None, ask_logprobs: false, head_bytes: 0 }
+        Self { kind, question: None, within_ms: None, overdue: None, ask_logprobs: false, head_bytes: 0 }
     }
 }
 
@@ -135,6 +140,27 @@ fn note_what_is_left_out(work: &mut Work<'_>, model: &Model, options: CallOption
     }
 }
 
+/// What the provider is given.
+fn call_of<'a>(
+    model: &'a Model,
+    request: &'a Request,
+    options: CallOptions<'_>,
+    now_ms: u64,
+    id: RequestId,
+    room: &'a Room,
+) -> Call<'a> {
+    Call {
+        model,
+        request,
+        max_output_tokens: max_output_tokens(&request.facts, model),
+        stream: request.facts.stream,
+        ask_logprobs: options.ask_logprobs && model.capabilities.logprobs,
+        now_ms,
+        id,
+        room,
+    }
+}
+
 /// Waits for the answer, or for the beginning of a streamed one, of which what came stands in `head`.
 async fn ask(
     work: &mut Work<'_>,
@@ -154,19 +180,12 @@ async fn ask(
         Some(ours) if ours < patience => (ours, Patience::Ours),
         _ => (patience, Patience::Models),
     };
-    let call = Call {
-        model,
-        request,
-        max_output_tokens: max_output_tokens(&request.facts, model),
-        stream: request.facts.stream,
-        ask_logprobs: options.ask_logprobs && model.capabilities.logprobs,
-        now_ms: begun_at_ms,
-        id: work.journal.receipt.id,
-        room,
-    };
+    let (id, tenant) = (work.journal.receipt.id, &*work.caller.tenant.uid);
+    let call = call_of(model, request, options, begun_at_ms, id, room);
     let provider = work.gateway.provider(model);
-    let waited = async {
-        let late = |detail, whose| Err((ProviderError::retryable(AttemptOutcome::Timeout, detail), whose));
+    let waiting = Waiting { gateway: work.gateway, model, tenant, id, begun, begun_at_ms };
+    let late = |detail, whose| Err((ProviderError::retryable(AttemptOutcome::Timeout, detail), whose));
+    let answered = async {
         let reply = match deadline.bound_by(by, provider.chat(call)).await {
             Err(_) if deadline.comes_by(by) => return late("no answer in time", Patience::Ours),
             Err(_) => return late("no answer in time", whose),
@@ -189,6 +208,13 @@ async fn ask(
                 let ran_out = patience < ends && ends <= Instant::now();
                 (error, if ran_out { Patience::Ours } else { Patience::Models })
             }),
+        }
+    };
+    let waited = async {
+        tokio::select! {
+            biased;
+            answered = answered => answered,
+            () = waiting.gives_up(options.overdue) => late("silent for longer than usual, as to others", Patience::Ours),
         }
     };
     work.journal.wait(waited).await

@@ -8,6 +8,7 @@
 pub(crate) mod call;
 pub(crate) mod evidence;
 mod open;
+mod silence;
 pub(crate) mod stream;
 mod wait;
 
@@ -22,6 +23,7 @@ use crate::request::work::Work;
 use crate::stage::admit::afford::extend_for_attempt;
 use crate::stage::admit::hold::Hold;
 use crate::stage::attempt::call::{CallOptions, Winner, call};
+use crate::stage::attempt::silence::Overdue;
 use crate::stage::attempt::wait::{back_off, wait_until};
 use crate::stage::rank::Candidate;
 use std::sync::Arc;
@@ -123,6 +125,8 @@ async fn try_each(
             Turn::Pass => continue,
             Turn::End => break,
         };
+        let request = attempts.options.question.unwrap_or(&work.request);
+        attempts.options.overdue = Overdue::of(request, attempts.options.head_bytes, candidate, others);
         if let Some(winner) = try_one(work, hold, &candidate.model, others, lease, attempts).await? {
             return Ok(Some(winner));
         }

@@ -287,6 +287,27 @@ pub async fn an_answer_in_between_begins_the_count_of_refusals_anew(store: Store
     assert_eq!((got.standing_for("acme"), got.breaker), (Standing::Ready, BreakerState::Closed));
 }
 
+pub async fn answers_to_calls_from_before_the_first_refusal_do_not_end_its_run(store: Store) {
+    for request in 1..=2 {
+        see(&store, refused("acme", request), NOW, NOW).await;
+        see(&store, ANSWERED, NOW - 1, NOW).await;
+    }
+    assert_eq!(health(&store, NOW).await.standing_for("acme"), Standing::Ready);
+    see(&store, refused("acme", 3), NOW, NOW).await;
+    let got = health(&store, NOW).await;
+    assert!(matches!(got.standing_for("acme"), Standing::BreakerOpen { .. }), "{got:?}");
+}
+
+pub async fn many_answers_end_a_run_of_refusals_whenever_their_calls_began(store: Store) {
+    for request in 1..=3 {
+        see(&store, refused("acme", request), NOW, NOW).await;
+        for _ in 0..8 {
+            see(&store, ANSWERED, NOW - 1, NOW).await;
+        }
+    }
+    assert_eq!(health(&store, NOW).await.standing_for("acme"), Standing::Ready);
+}
+
 pub async fn one_tenants_refusals_take_a_model_from_nobody_else(store: Store) {
     refuse(&store, ["acme"; 3], NOW).await;
     let got = health(&store, NOW).await;

@@ -18,6 +18,8 @@ local MODEL = {
   -- Marks of the latest two requests that were refused with no answer in between, 0 for none; and of the one tenant whom
   -- refusals concern, 0 for everybody.
   ['refusals.latest'] = 0, ['refusals.earlier'] = 0, ['refusals.tenant'] = 0,
+  -- When the first call of that run began, and how many answers came since to calls that had begun before.
+  ['refusals.run_from_ms'] = 0, ['refusals.late_answers'] = 0,
   ['cooldown_until_ms'] = 0, ['cooled_at_ms'] = 0, -- when the cooldown ends, and when it was noted
   ['probe_leased_to'] = 0, -- a random number
   ['times_written'] = 0,

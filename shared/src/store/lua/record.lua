@@ -113,12 +113,13 @@ for place = 73, #ARGV[1], 40 do
         model['refusals.latest'], model['refusals.earlier'] = one, latest
       end
       if first then
-        model['refusals.tenant'] = other
+        model['refusals.tenant'], model['refusals.run_from_ms'], model['refusals.late_answers'] = other, begun, 0
       elseif tenant ~= other and (opens or closed) then
         model['refusals.tenant'] = 0
       end
       if opens then
         model['refusals.latest'], model['refusals.earlier'] = 0, 0
+        model['refusals.run_from_ms'], model['refusals.late_answers'] = 0, 0
         open(model, 'refusals', now, first_open, longest_open, jitter, random)
       end
     end
@@ -130,7 +131,13 @@ for place = 73, #ARGV[1], 40 do
       model['refusals.tenant'] = 0
     end
   elseif model['refusals.latest'] > 0 then
-    model['refusals.latest'], model['refusals.earlier'], model['refusals.tenant'] = 0, 0, 0
+    -- Sixteen answers to calls from before the run end it, or one to a call that began within it.
+    local late = model['refusals.late_answers'] + 1
+    model['refusals.late_answers'] = late
+    if begun >= model['refusals.run_from_ms'] or late >= 16 then
+      model['refusals.latest'], model['refusals.earlier'], model['refusals.tenant'] = 0, 0, 0
+      model['refusals.run_from_ms'], model['refusals.late_answers'] = 0, 0
+    end
   end
 end
 

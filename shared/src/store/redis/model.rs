@@ -59,6 +59,8 @@ fn field<'a>(model: &'a mut StoredModel, name: &str) -> Option<Number<'a>> {
         ("refusals", "latest") => Number::Whole(&mut state.refusals.run.0[0]),
         ("refusals", "earlier") => Number::Whole(&mut state.refusals.run.0[1]),
         ("refusals", "tenant") => Number::Whole(&mut state.refusals.tenant),
+        ("refusals", "run_from_ms") => Number::Whole(&mut state.refusals.run_from_ms),
+        ("refusals", "late_answers") => Number::Count(&mut state.refusals.late_answers),
         ("refusals", _) => return of_breaker(&mut state.refusals.breaker, number),
         ("", "cooldown_until_ms") => Number::Whole(&mut state.cooldown_until_ms),
         ("", "cooled_at_ms") => Number::Whole(&mut state.cooled_at_ms),
@@ -216,6 +218,8 @@ mod tests {
             refusals: Refusals {
                 run: Run([number("refusals.latest"), number("refusals.earlier")]),
                 tenant: number("refusals.tenant"),
+                run_from_ms: number("refusals.run_from_ms"),
+                late_answers: count("refusals.late_answers"),
                 breaker: breaker("refusals", 0, Welford::default()),
             },
             cooldown_until_ms: number("cooldown_until_ms"),
@@ -234,13 +238,16 @@ mod tests {
         let mut mirror = StoredModel::default();
         let answered = |ttft_ms| Signal::Answered { ttft_ms, ms_per_token: Some(ttft_ms / 7.0) };
         let refused = |request| Signal::Refused(Refused { request, tenant: 1 + request % 2 });
-        let run = [answered(80.3), answered(71.9), Signal::Failed, refused(3), refused(4), refused(5), answered(64.1)];
+        let (late, last) = (answered(9_000.0), answered(64.1)); // the one from before all refusals
+        let refusals = [refused(3), refused(4), late, refused(5)];
+        let run = [&[answered(80.3), answered(71.9), Signal::Failed], &refusals[..], &[last]].concat();
         let later = [Signal::Nothing, Signal::CoolDown { until_ms: NOW + 90_000 }, refused(6), answered(95.7)];
         let signals = [&run[..], &[Signal::Failed; 5], &later, &[Signal::Failed; 3], &run].concat();
         let mut ever_set = BTreeSet::new();
         for (step, signal) in (1..).zip(signals) {
             let now_ms = NOW + step * 4_000;
-            let observation = Observation { model: model.clone(), begun_at_ms: now_ms - 40, signal };
+            let begun_at_ms = now_ms - if signal == late { 9_000 } else { 40 };
+            let observation = Observation { model: model.clone(), begun_at_ms, signal };
             store.record(std::slice::from_ref(&observation), now_ms).await.unwrap();
             mirror.state.record(&observation, now_ms, HealthSettings::default().tau_ms, &breaker());
             mirror.times_written += 1;

@@ -2,8 +2,13 @@
 
 use crate::attempts::attempts;
 use crate::rig::{Got, Rig, Scene, ask, ask_with, boxed, cheap, name_of, scene, two_tiers, with_key};
+use gateway_core::config::{Config, SHIPPED};
 use gateway_core::money::Amounts;
 use gateway_core::request::incoming::Incoming;
+use gateway_core::routing::decide::detect;
+use gateway_core::routing::intents::Intents;
+use gateway_core::wire::openai::CHAT;
+use gateway_core::wire::request::Request;
 use serde_json::{Value, json};
 
 fn about(prompt: &str) -> Value {
@@ -291,4 +296,34 @@ async fn a_model_is_owned_by_the_same_whether_it_is_listed_or_asked_for() {
         assert_eq!(one["owned_by"], owner, "{name}");
         assert!(list["data"].as_array().unwrap().contains(&one), "{one} is in {list}");
     }
+}
+
+/// Hard prompts that were never trained on, each with orders about routing before and behind it.
+#[tokio::test]
+async fn an_order_in_a_text_makes_nothing_cheap_that_is_hard() {
+    let config = Config::load(SHIPPED, "gateway.toml", &|_| None).unwrap();
+    let intents = Intents::learn(&config.intents, None).await.unwrap();
+    let tier = async |text: &str| {
+        let body = about(text).to_string();
+        detect(&config, &intents, 0.5, &Request::read(&CHAT, body.into()).unwrap()).await.tier.name.to_string()
+    };
+    let lines = include_str!("../../tools/routing/data/prompts_heldout.jsonl").lines();
+    let prompts = lines.map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line["hard"] == true);
+    // Those that are seen for orders and those that are not.
+    let orders: Vec<&str> =
+        include_str!("../src/routing/orders/orders.txt").lines().filter_map(|line| line.get(2..)).collect();
+    let (mut asked, mut cheap) = (0, 0);
+    for (at, prompt) in prompts.enumerate() {
+        let text = prompt["text"].as_str().unwrap();
+        if tier(text).await == "cheap" {
+            continue;
+        }
+        for order in orders.iter().skip(1 + at % 17).step_by(17) {
+            for ordered in [format!("{order}\n{text}"), format!("{text}\n{order}")] {
+                asked += 1;
+                cheap += usize::from(tier(&ordered).await == "cheap");
+            }
+        }
+    }
+    assert!(asked > 1_000 && cheap * 100 <= asked * 3, "{cheap} of {asked}");
 }

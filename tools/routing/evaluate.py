@@ -6,16 +6,23 @@ Each source of labelled prompts is left out in turn, whole. How models answered 
 public labels are half of each benchmark, and the other half is of the same kind. 95 % intervals are bootstrapped.
 """
 
+import json
+import os
+import random
+import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from model import IS_HARD, READABLE, Difficulty, Heads, exams, features, need
-from sets import INTENTS, labelled, routed
+from sets import INTENTS, ROOT, labelled, public, routed
 from train import UNKNOWN_IS_CHEAP_FROM, cross_validated
 
+OWN_INTENTS = os.environ.get("OWN_INTENTS", str(ROOT / "target/release/own-intents"))
 LEFT_OUT = ["shipped", "seed", "arena", "self_instruct", "own_prompts_heldout", "own_utterances_heldout", "own_documents_heldout", "own_languages_heldout"]
 
 
@@ -96,6 +103,48 @@ def routed_table(rows, given, heads):
         print(f"| {name} | {len(test)} | {score(needed)} | {score(length)} | {score(chance)} |", flush=True)
 
 
+def dial_table(rows, given, heads):
+    """What the dial does to prompts that a weak and a strong model answered."""
+    source = np.array([row["source"] for row in rows])
+    needed = need(heads.probabilities(given)[:, IS_HARD].sum(1), HARDNESS, exams(given))
+    length = np.array([len(row["text"]) for row in rows])
+    for name in ("mmlu", "gsm8k"):
+        test = np.flatnonzero(source == name)
+        weak, strong = (np.array([rows[i][key] for i in test]) for key in ("weak", "strong"))
+        print(f"\n## The dial on {name}: right answers\n")
+        print("| quality | sent strong | by difficulty | by length, as many | at random, as many |\n|---|---|---|---|---|")
+        for quality in np.linspace(0, 1, 11):
+            # The tier is strong where the need is above 1 - quality; at 0 never.
+            is_strong = (needed[test] > 1 - quality) & (quality > 0)
+            longest = np.zeros(len(test), bool)
+            longest[np.argsort(-length[test], kind="stable")[: is_strong.sum()]] = True
+            right = lambda which: np.where(which, strong, weak).mean()
+            at_random = weak.mean() + is_strong.mean() * (strong.mean() - weak.mean())
+            print(f"| {quality:.1f} | {is_strong.mean():.1%} | {right(is_strong):.1%} | {right(longest):.1%} | {at_random:.1%} |")
+
+
+def own_intents_table():
+    """A team's own intents, ten utterances each: CLINC150, by the gateway's code."""
+    train, test = public("clinc150_train"), public("clinc150_val")
+    if not train:
+        return
+    print("\n## Own intents: CLINC150, ten utterances each, three draws\n")
+    by_intent = {}
+    for row in train:
+        if row["label"] != "oos":
+            by_intent.setdefault(row["label"], []).append(row["text"])
+    for seed in range(3):
+        chance = random.Random(seed)
+        with tempfile.TemporaryDirectory() as folder:
+            utterances = [{"text": text, "intent": name} for name, texts in by_intent.items() for text in chance.sample(texts, 10)]
+            prompts = [{"text": row["text"], "intent": None if row["label"] == "oos" else row["label"]} for row in test]
+            files = []
+            for name, lines in (("utterances", utterances), ("prompts", prompts)):
+                files.append(Path(folder) / name)
+                files[-1].write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+            print("-", subprocess.run([OWN_INTENTS, *files], capture_output=True, text=True, check=True).stdout.strip(), flush=True)
+
+
 if __name__ == "__main__":
     started = time.time()
     labels, rows = labelled(), routed()
@@ -111,5 +160,7 @@ if __name__ == "__main__":
     difficulty.calibrate(RAW, raw_labels, WRONG, np.array([row["hard"] for row in kept]))
     HARDNESS = difficulty.slope * RAW + difficulty.offset
     routed_table(rows, given_rows, heads)
+    dial_table(rows, given_rows, heads)
+    own_intents_table()
     labelled_table(labels, given, rows, given_rows)
     print(f"\n{time.time() - started:.0f} s", file=sys.stderr)

@@ -42,6 +42,11 @@ impl Figure {
         self
     }
 
+    /// The value of the row of this name.
+    pub(crate) fn value_of(&self, name: &str) -> Option<f64> {
+        self.value.filter(|_| self.name == name)
+    }
+
     fn json(&self) -> Value {
         let ratio = self.ratio.map(|(ratio, of)| json!({"times": ratio, "of": of}));
         let target = Some(self.target).filter(|target| !target.is_empty());

@@ -6,7 +6,7 @@
 //! has its counterpart without the gateway, or without the stage in question, from the same seconds, and counts only if
 //! every request was answered and the double counted the same number of them: anything else ends the run with an error.
 //! Then comes Redis by itself (`admissions.rs`), on the core that was the gateways', and last what a request takes in
-//! instructions (`counted.rs`), which is all that `bench instructions` measures. The whole takes three to four minutes; five
+//! instructions (`counted.rs`), which is all that `bench instructions` measures, as `bench decision` does of that alone. The whole takes three to four minutes; five
 //! are the limit.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -15,6 +15,7 @@ mod admissions;
 mod asked;
 mod cold;
 mod counted;
+mod decision;
 mod figures;
 mod load;
 mod machine;
@@ -62,6 +63,10 @@ fn bench() -> anyhow::Result<()> {
 }
 
 async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("decision") {
+        println!("{}", figures::table(&decision::measure(None)));
+        return Ok(());
+    }
     let stage = Stage::set(target, cores).await?;
     if std::env::args().nth(1).as_deref() == Some("instructions") {
         println!("{}", figures::table(&counted::measure(&stage).await?));
@@ -72,6 +77,8 @@ async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
     measure::warm_up(&stage, &asked).await?;
     let mut figures = measure::one_connection(&stage, &asked).await?;
     figures.extend(measure::many_connections(&stage, &asked).await?);
+    figures
+        .extend(decision::measure(figures.iter().find_map(|figure| figure.value_of("whole answer, CPU per request"))));
     figures.extend(measure::memory(&stage, idle_mib)?);
     figures.push(measure::receipt_bytes(&stage, &asked).await?);
     figures.extend(measure::starts(&stage).await?);

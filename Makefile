@@ -8,6 +8,8 @@ SECONDS := 60
 CASES := 20000
 # How many steps it takes in the model check, in memory and in Redis each.
 STEPS := 1000000
+# The folder of the public sets that routing is evaluated on (docs/routing.md).
+DATA :=
 
 .NOTPARALLEL: # cargo already uses every core
 .PHONY: help check test test-rust test-clients bench bench-routing package fuzz torture
@@ -16,7 +18,7 @@ help:
 	@echo "make check    format, lints, lengths, documentation, cargo features, circles of imports, dependencies and licences, template"
 	@echo "make test     every test, the official client's and the release binaries' included"
 	@echo "make bench    benchmarks: one table, and target/bench.json"
-	@echo "make bench-routing  the figures of docs/routing.md: how models are chosen while some fail"
+	@echo "make bench-routing  the figures of docs/routing.md; DATA=FOLDER names the public sets, without which some are left out"
 	@echo "make package  the two Lambda zips and their sizes"
 	@echo "make fuzz     fuzzes each parser that meets the outside, SECONDS=$(SECONDS) each (nightly)"
 	@echo "make torture  the property tests with CASES=$(CASES) inputs each, the model check, and every fault"
@@ -61,7 +63,14 @@ bench:
 
 bench-routing:
 	tools/install/system
-	cargo run --release --locked -p routing-simulator
+	tools/install/python routing
+	cargo build --release --locked -p ai-gateway
+	cargo build --release --locked -p routing-tools -p routing-simulator -p bench
+	$(TARGET)/release/bench decision
+	$(TARGET)/release/ai-gateway intents eval tools/routing/data/prompts_heldout.jsonl
+	ROUTING_FEATURES=$(TARGET)/release/routing-features OWN_INTENTS=$(TARGET)/release/own-intents \
+		DATA=$(DATA) $(PYTHON) tools/routing/evaluate.py
+	$(TARGET)/release/routing-simulator
 
 package:
 	tools/install/system

@@ -256,13 +256,18 @@ impl Table {
         }
     }
 
-    /// The keys of one page of the whole table, from after one, and where the next page begins.
-    pub(crate) async fn scan(&self, after: Option<&Key>) -> Result<(Vec<Item>, Option<Key>), Fault> {
+    /// One page of the whole table, from after a key, and where the next page begins: of each item `attributes`,
+    /// as an expression of DynamoDB's.
+    pub(crate) async fn scan(
+        &self,
+        after: Option<&Key>,
+        attributes: &'static str,
+    ) -> Result<(Vec<Item>, Option<Key>), Fault> {
         let page = self
             .client
             .scan()
             .table_name(&*self.name)
-            .projection_expression("pk, sk")
+            .projection_expression(attributes)
             .consistent_read(true)
             .set_exclusive_start_key(after.map(Key::attributes))
             .send()

@@ -52,6 +52,9 @@ pub enum Error {
     /// There is nothing here.
     #[error("not found")]
     NotFound,
+    /// The tenant has no receipt of this id.
+    #[error("no such receipt")]
+    NoReceipt,
     /// There is no route at this path; the text is for the caller.
     #[error("{0}")]
     NoRoute(String),
@@ -259,6 +262,10 @@ impl Error {
                 http(404, "model_not_found", InvalidRequest, message).of("model")
             }
             Self::NotFound => http(404, "not_found", InvalidRequest, "There is nothing here."),
+            Self::NoReceipt => {
+                let message = "There is no receipt of this id, or not yet: it is there when its answer has ended, and for 30 days.";
+                http(404, "not_found", InvalidRequest, message)
+            }
             Self::NoRoute(why) => http(404, "not_found", InvalidRequest, why),
             Self::MethodNotAllowed(why) => http(405, "method_not_allowed", InvalidRequest, why),
             Self::Conflict(why) => http(409, "conflict", InvalidRequest, *why),

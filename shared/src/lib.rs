@@ -29,6 +29,7 @@ pub mod catalog;
 pub mod estimate;
 pub mod tenant;
 pub mod receipt;
+pub mod feedback;
 pub mod error;
 pub mod money;
 pub mod limit;

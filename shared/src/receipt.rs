@@ -3,6 +3,7 @@
 //! Its JSON is the contract's. Every call that a provider may bill stands on it (M4), and the ledger's totals are the
 //! sums of receipts. Secrets and prompts never do (T3).
 
+use crate::feedback::Feedback;
 use crate::id::RequestId;
 use crate::limit::window::Window;
 
@@ -232,6 +233,16 @@ pub struct Receipt {
     pub intent: Option<Intent>,
     /// The probability that the cheap tier's answer would not do, 0 to 1.
     pub difficulty: Option<f32>,
+    /// For each tier but the strongest, the probability that a stronger one is needed, where the difficulty alone does not
+    /// say it: there are more than two tiers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<f32>,
+    /// The probability of each intent that is not negligible; see [`Receipt::set_scores`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<Arc<str>, f32>,
+    /// The tenant's dial between cost and quality, where the tier was chosen by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<f64>,
     /// Whether a remembered answer was used.
     pub cache: CacheStatus,
     /// Whether the answer was streamed.
@@ -265,7 +276,13 @@ pub struct Receipt {
     /// Whether it was admitted without the store, within the tenant's outage share.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outage: bool,
+    /// What the tenant said of the answer, the last time that it did; kept beside the receipt, not in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
 }
+
+/// An intent less probable than this is not worth its bytes on the receipt.
+const LEAST_SCORE: f32 = 0.005;
 
 impl Receipt {
     /// The receipt of a request that has only begun.
@@ -283,6 +300,9 @@ impl Receipt {
             tier: None,
             intent: None,
             difficulty: None,
+            needs: Vec::new(),
+            scores: BTreeMap::new(),
+            quality: None,
             cache: CacheStatus::Bypass,
             streamed: false,
             upgraded: false,
@@ -298,7 +318,15 @@ impl Receipt {
             attempts: Vec::new(),
             windows: Vec::new(),
             outage: false,
+            feedback: None,
         }
+    }
+
+    /// Keeps the probabilities of intents, in three decimal places and without those of less than half a percent: a receipt
+    /// is paid for by the kilobyte.
+    pub fn set_scores(&mut self, scores: &[(Arc<str>, f32)]) {
+        let kept = scores.iter().filter(|(_, score)| *score >= LEAST_SCORE);
+        self.scores = kept.map(|(name, score)| (name.clone(), (score * 1000.0).round() / 1000.0)).collect();
     }
 
     /// What it, and all that it adds to, is kept under.

@@ -16,6 +16,7 @@ mod corpus;
 mod dynamodb;
 mod ending;
 mod evidence;
+mod feedback;
 mod idempotency;
 mod early;
 mod in_flight;

@@ -3,10 +3,12 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
+use gateway_core::feedback::Feedback;
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{
-    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid,
+    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery, UsageRow,
+    WhoseUid,
 };
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
@@ -138,6 +140,20 @@ impl<T: Ledger> Ledger for Unreliable<T> {
 
     async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
         self.up(LedgerError::Unavailable)?.receipt(tenant, id, now_ms).await
+    }
+
+    async fn keep_feedback(
+        &self,
+        tenant: &str,
+        id: RequestId,
+        feedback: &Feedback,
+        now_ms: u64,
+    ) -> Result<bool, LedgerError> {
+        self.up(LedgerError::Unavailable)?.keep_feedback(tenant, id, feedback, now_ms).await
+    }
+
+    async fn receipts(&self, query: &ReceiptQuery, cursor: Option<&str>) -> Result<Page<Receipt>, LedgerError> {
+        self.up(LedgerError::Unavailable)?.receipts(query, cursor).await
     }
 
     async fn usage(

@@ -80,7 +80,10 @@ impl Failure {
 
 impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
-        Self(Error::Unavailable(error.to_string()))
+        Self(match error {
+            LedgerError::UnknownCursor => Error::invalid("cursor", "It must be the `next` of an earlier answer."),
+            down => Error::Unavailable(down.to_string()),
+        })
     }
 }
 

@@ -46,6 +46,7 @@ const ROUTES: Routes = Routes(&[
     ("GET, HEAD", "/admin/usage"),
     ("GET, HEAD", "/admin/metrics"),
     ("GET, HEAD", "/admin/models"),
+    ("GET, HEAD", "/admin/receipts"),
     ("GET, HEAD", "/admin/receipts/{receipt}"),
     ("GET, HEAD", "/admin/audit"),
 ]);
@@ -80,6 +81,7 @@ fn routes() -> Router<Arc<Plane>> {
         .route("/admin/usage", get(usage::list))
         .route("/admin/metrics", get(metrics::show))
         .route("/admin/models", get(models::list))
+        .route("/admin/receipts", get(receipts::list))
         .route("/admin/receipts/{receipt}", get(receipts::show))
         .route("/admin/audit", get(audit::list))
         .route("/admin", any(guard::nothing_here))

@@ -94,7 +94,7 @@ fn period(params: &mut Params, now_ms: u64, keeps_hours_ms: u64) -> Result<Perio
 }
 
 /// A UTC day or Unix milliseconds, and how long what was named is.
-fn instant(params: &mut Params, name: &str) -> Result<Option<(u64, u64)>, Error> {
+pub(crate) fn instant(params: &mut Params, name: &str) -> Result<Option<(u64, u64)>, Error> {
     let Some(text) = params.take(name) else { return Ok(None) };
     let day = beginning_of(&text).map(|at_ms| (at_ms, DAY_MS));
     let ms = text.parse().ok().filter(|at_ms| *at_ms <= crate::ask::LAST_MS).map(|at_ms| (at_ms, HOUR_MS));

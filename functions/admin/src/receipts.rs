@@ -1,14 +1,24 @@
 //! `/admin/receipts/{receipt}?tenant=`: what one request did. The tenant must be named: a receipt is found under the tenant
 //! whose it is and no other (T1), for the operator as for the tenant itself.
+//!
+//! `/admin/receipts` goes through those that are kept, for who wants to add up what no total has. It has no index: each page
+//! is what one read of the backend brings, and may be empty though more follow.
 
 use crate::Plane;
 use crate::ask::{Names, Params};
 use crate::guard::{Outcome, reply};
+use crate::metrics::instant;
 use axum::extract::State;
+use gateway_core::clock::DAY_MS;
 use gateway_core::error::Error;
 use gateway_core::id::RequestId;
+use gateway_core::ledger::ReceiptQuery;
 use http::StatusCode;
+use serde_json::json;
 use std::sync::Arc;
+
+/// For how long receipts are shown.
+const KEPT_MS: u64 = 30 * DAY_MS;
 
 /// `GET /admin/receipts/{receipt}`
 pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<String>, mut params: Params) -> Outcome {
@@ -20,4 +30,26 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<Strin
     let receipt = plane.gateway.ledger.receipt(&uid, id, now_ms).await?.ok_or(Error::NotFound)?;
     let receipt = serde_json::to_value(receipt).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(reply(StatusCode::OK, &receipt))
+}
+
+/// `GET /admin/receipts`
+pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) -> Outcome {
+    let now_ms = plane.gateway.clock.now_ms();
+    let (from, to) = (instant(&mut params, "from")?, instant(&mut params, "to")?);
+    let (tenant, cursor) = (params.take("tenant"), params.cursor());
+    params.finish()?;
+    let from_ms = from.map_or(0, |(from_ms, _)| from_ms).max(now_ms.saturating_sub(KEPT_MS));
+    // A day is meant to its end.
+    let to_ms = to.map_or(u64::MAX, |(to_ms, unit_ms)| if unit_ms == DAY_MS { to_ms + DAY_MS - 1 } else { to_ms });
+    if from.is_some() && from_ms > to_ms {
+        return Err(Error::invalid("from", "It must not be after `to`.").into());
+    }
+    let tenant = match tenant {
+        Some(name) => Some(plane.uid_of(&name).await?),
+        None => None,
+    };
+    let query = ReceiptQuery { tenant, created_ms: from_ms..=to_ms };
+    let page = plane.gateway.ledger.receipts(&query, cursor.as_deref()).await?;
+    let rows = serde_json::to_value(page.data).map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(reply(StatusCode::OK, &json!({"data": rows, "next": page.next})))
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use tower_service::Service;
 
 /// Every route with every method that it has.
-const ROUTES: [(&str, &str); 22] = [
+const ROUTES: [(&str, &str); 23] = [
     ("GET", "/admin/tenants"),
     ("POST", "/admin/tenants"),
     ("GET", "/admin/tenants/acme"),
@@ -25,6 +25,7 @@ const ROUTES: [(&str, &str); 22] = [
     ("GET", "/admin/usage"),
     ("GET", "/admin/metrics"),
     ("GET", "/admin/models"),
+    ("GET", "/admin/receipts"),
     ("GET", "/admin/receipts/01ARZ3NDEKTSV4RRFFQ69G5FAV?tenant=acme"),
     ("GET", "/admin/audit"),
     // What is not there is told to nobody who has no token, and so is what a path cannot do.

@@ -97,6 +97,10 @@ async fn a_query_that_does_not_fit_is_refused_by_the_name_of_the_parameter() {
         ("/admin/usage?group_by=day,,model", "group_by"),
         ("/admin/usage?format=xml", "format"),
         ("/admin/usage?tenat=acme", "tenat"),
+        ("/admin/receipts?cursor=nonsense", "cursor"),
+        ("/admin/receipts?from=yesterday", "from"),
+        ("/admin/receipts?from=2025-11-22&to=2025-11-21", "from"),
+        ("/admin/receipts?limit=5", "limit"),
         ("/admin/receipts/01ARZ3NDEKTSV4RRFFQ69G5FAV", "tenant"),
         ("/admin/receipts/01ARZ3NDEKTSV4RRFFQ69G5FAV?tenant=", "tenant"),
     ] {

@@ -117,3 +117,38 @@ async fn a_receipt_is_found_under_its_tenant_and_no_other() {
         );
     }
 }
+
+#[tokio::test]
+async fn receipts_are_gone_through_by_tenant_and_time_with_what_was_said_of_them() {
+    let house = House::new().await;
+    let acme = house.acme().await.key;
+    house.tenant("other", json!({})).await;
+    let id = house.chat(&acme, "sim/cheap", "hello").await.header("x-request-id").to_owned();
+    house.chat(&acme, "sim/cheap", "hello again").await;
+    for (query, count) in [
+        ("", 2),
+        ("?tenant=acme", 2),
+        ("?tenant=other", 0),
+        ("?tenant=nobody", 0),
+        ("?from=2025-11-22", 2),
+        ("?from=2025-11-22&to=2025-11-22", 2),
+        ("?to=2025-11-21", 0),
+        (&format!("?from={NOON_MS}&to={NOON_MS}"), 2),
+        (&format!("?from={}", NOON_MS + 1), 0),
+    ] {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let joint = if query.is_empty() { '?' } else { '&' };
+            let page = house.get(&format!("/admin/receipts{query}{joint}cursor={cursor}")).await;
+            assert_eq!(page.status, 200, "{}", page.text);
+            found.extend(page.body["data"].as_array().unwrap().clone());
+            match page.body["next"].as_str() {
+                Some(next) => cursor = next.to_owned(),
+                None => break,
+            }
+        }
+        assert_eq!(found.len(), count, "{query}");
+        assert!(found.iter().all(|receipt| receipt["tenant"] == "acme"));
+        assert_eq!(found.iter().any(|receipt| receipt["id"] == id.as_str()), count > 0);
+    }
+}

@@ -17,6 +17,7 @@ use body::{EventBody, JsonBody, Unread};
 use cors::{Origins, cors};
 use gateway_core::door;
 use gateway_core::error::Error;
+use gateway_core::feedback::MAX_BODY_BYTES;
 use gateway_core::gateway::Gateway;
 use gateway_core::id::RequestId;
 use gateway_core::request::incoming::Incoming;
@@ -34,6 +35,7 @@ const ROUTES: Routes = Routes(&[
     ("GET, HEAD", "/v1/models/{*id}"),
     ("POST", "/v1/route"),
     ("GET, HEAD", "/v1/receipts/{id}"),
+    ("POST", "/v1/receipts/{id}/feedback"),
     ("GET, HEAD", "/health"),
     ("GET, HEAD", "/ready"),
 ]);
@@ -46,6 +48,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/models/{*id}", get(model))
         .route("/v1/route", post(route))
         .route("/v1/receipts/{id}", get(receipt))
+        .route("/v1/receipts/{id}/feedback", post(feedback))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .method_not_allowed_fallback(not_so)
@@ -92,6 +95,13 @@ async fn receipt(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap
     without_receipt(&gateway, gateway.receipt(&headers, &text(id)).await)
 }
 
+async fn feedback(State(gateway): State<Arc<Gateway>>, id: Id, request: Request) -> Response {
+    let (call, unread) = call_within(&gateway, request, MAX_BODY_BYTES);
+    let answer = gateway.feedback(call, &text(id)).await;
+    unread.drain().await;
+    without_receipt(&gateway, answer)
+}
+
 /// The end of a path, if it is text at all.
 type Id = Result<Path<String>, PathRejection>;
 
@@ -136,13 +146,18 @@ async fn not_here(State(mut there): State<There>, mut request: Request) -> Respo
 
 /// A request as the core wants it, and what is left of its body if the core does not.
 fn call(gateway: &Gateway, request: Request) -> (Incoming, Unread) {
+    let max_bytes = usize::try_from(gateway.config.server.max_body_bytes).unwrap_or(usize::MAX);
+    call_within(gateway, request, max_bytes)
+}
+
+/// The same of a request whose body has at most so many bytes.
+fn call_within(gateway: &Gateway, request: Request, max_bytes: usize) -> (Incoming, Unread) {
     let (head, body) = request.into_parts();
     let now_ms = gateway.clock.now_ms();
     let time_left = head
         .extensions
         .get::<InvocationDeadline>()
         .map(|deadline| Duration::from_millis(deadline.at_ms.saturating_sub(now_ms)));
-    let max_bytes = usize::try_from(gateway.config.server.max_body_bytes).unwrap_or(usize::MAX);
     let (body, unread) = JsonBody::new(&head.headers, body, max_bytes);
     (Incoming { headers: head.headers, body: Box::new(body), time_left }, unread)
 }

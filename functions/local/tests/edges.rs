@@ -77,12 +77,43 @@ async fn base_urls_with_and_without_v1_lead_to_the_same_routes() {
 }
 
 #[tokio::test]
+async fn a_word_on_an_answer_is_taken_however_it_is_sent() {
+    let gateway = Gateway::start().await;
+    let id = gateway.chat(GOOD).await.head.id();
+    let bearer = format!("Bearer {}", gateway.key);
+    let say = async |path: &str, kind: &str, coding: &str, body: &[u8]| {
+        let headers = [("authorization", bearer.as_str()), ("content-type", kind), ("content-encoding", coding)];
+        gateway.send(&request(&format!("POST {path}"), &headers, body)).await
+    };
+    let (good, json) = (br#"{"rating":"good","comment":"Danke!"}"#, "application/json");
+    for path in [format!("/v1/receipts/{id}/feedback"), format!("/receipts/{id}/feedback/")] {
+        for (coding, body) in [("identity", good.to_vec()), ("gzip", gzip(good))] {
+            assert_eq!(say(&path, json, coding, &body).await.status, 200, "{path} {coding}");
+            assert_eq!(gateway.receipt(&id).await["feedback"]["comment"], "Danke!");
+        }
+        is_refused("a form", &say(&path, "text/plain", "identity", good).await, 415, "unsupported_media_type", None);
+        let long = say(&path, json, "identity", &[b' '; 20 << 10]).await;
+        is_refused("too long", &long, 413, "request_too_large", None);
+        let bomb = say(&path, json, "gzip", &gzip(&vec![b' '; 1 << 20])).await;
+        is_refused("a bomb", &bomb, 413, "request_too_large", None);
+    }
+    let unknown = say("/v1/receipts/%FF/feedback", json, "identity", good).await;
+    is_refused("no text", &unknown, 404, "not_found", None);
+}
+
+#[tokio::test]
 async fn who_asks_for_what_is_not_there_is_told_what_was_asked_and_what_is_near() {
     let gateway = Gateway::start().await;
     let message = |answer: &Answer| answer.json()["error"]["message"].as_str().unwrap().to_owned();
     for (line, status, expected) in [
         ("POST /chat/completion", 404, "No route POST /chat/completion; did you mean POST /v1/chat/completions?"),
         ("GET /v1/modles?key=secret", 404, "No route GET /v1/modles; did you mean GET /v1/models?"),
+        (
+            "POST /receipts/x/feedbak",
+            404,
+            "No route POST /receipts/x/feedbak; did you mean POST /v1/receipts/{id}/feedback?",
+        ),
+        ("GET /v1/receipts/x/feedback", 405, "No GET here: /v1/receipts/x/feedback takes POST."),
         ("GET /v1/bogus", 404, "No route GET /v1/bogus"),
         ("GET /v1/chat/completions", 405, "No GET here: /v1/chat/completions takes POST."),
         ("DELETE /v1/models/sim/cheap", 405, "No DELETE here: /v1/models/sim/cheap takes GET, HEAD."),
@@ -108,6 +139,7 @@ async fn the_methods_that_a_405_names_are_those_that_there_are() {
         "/v1/models/sim/cheap",
         "/v1/route",
         "/v1/receipts/x",
+        "/v1/receipts/x/feedback",
         "/health",
         "/ready",
         "/admin/tenants",
@@ -121,6 +153,7 @@ async fn the_methods_that_a_405_names_are_those_that_there_are() {
         "/admin/usage",
         "/admin/metrics",
         "/admin/models",
+        "/admin/receipts",
         "/admin/receipts/x",
         "/admin/audit",
     ] {

@@ -1,6 +1,7 @@
 //! The doors: one file for each endpoint that clients speak to.
 
 mod chat;
+mod feedback;
 mod models;
 mod ready;
 mod receipts;

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 mod claims;
+mod feedback;
 mod figures;
 mod receipts;
 mod tenants;
@@ -38,6 +39,12 @@ macro_rules! ledger_contract {
                 a_receipt_can_be_read_for_thirty_days
                 a_late_receipt_counts_where_it_belongs
                 any_text_survives
+            }
+            one feedback {
+                what_is_said_last_of_a_receipt_is_kept_beside_it
+                only_a_receipt_of_this_tenant_that_is_there_takes_feedback
+                of_many_that_speak_at_once_one_is_heard_whole
+                receipts_are_gone_through_page_by_page
             }
             one tenants {
                 a_tenant_sees_nothing_of_another
@@ -109,6 +116,9 @@ pub fn receipt(uid: &str, created_at_ms: u64) -> Receipt {
         tier: Some("cheap".into()),
         intent: Some(Intent { name: "greeting".into(), confidence: 0.97, source: IntentSource::Embedding }),
         difficulty: Some(0.03),
+        needs: vec![],
+        scores: [("greeting".into(), 0.97)].into(),
+        quality: Some(0.5),
         cache: CacheStatus::Miss,
         streamed: true,
         upgraded: false,
@@ -124,6 +134,7 @@ pub fn receipt(uid: &str, created_at_ms: u64) -> Receipt {
         attempts: vec![attempt],
         windows: vec![Window::day(created_at_ms, 0), Window::month(created_at_ms)],
         outage: false,
+        feedback: None,
     }
 }
 

@@ -13,16 +13,17 @@
 //! receipt, and replaying it counts it once, whether or not it had been written.
 
 mod claims;
-mod erase;
 mod receipts;
 mod row;
+mod scan;
 mod usage;
 
-use self::receipts::{SHARDS, changes, charged, list_day, receipt_key, totals_key};
-use super::{Erased, Figures, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid};
+use self::receipts::{SHARDS, changes, charged, kept, list_day, receipt_key, totals_key};
+use super::{Erased, Figures, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery, UsageRow, WhoseUid};
 use crate::clock::DAY_MS;
 use crate::directory::Page;
-use crate::dynamodb::{Fault, Table, record_of};
+use crate::dynamodb::{Fault, Table};
+use crate::feedback::Feedback;
 use crate::id::RequestId;
 use crate::limit::window::{Window, day_utc};
 use crate::locking::lock;
@@ -199,9 +200,33 @@ impl Ledger for DynamoLedger {
 
     async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
         let Some(item) = self.table.get(&receipt_key(tenant, id)).await? else { return Ok(None) };
-        let receipt: Receipt = record_of(&item, "json")?;
+        let receipt = kept(&item)?;
         // What has expired stays for days.
         Ok(Some(receipt).filter(|receipt| now_ms.saturating_sub(receipt.created_at_ms) <= KEEP_RECEIPTS_MS))
+    }
+
+    async fn keep_feedback(
+        &self,
+        tenant: &str,
+        id: RequestId,
+        feedback: &Feedback,
+        now_ms: u64,
+    ) -> Result<bool, LedgerError> {
+        if now_ms.saturating_sub(id.created_at_ms()) > KEEP_RECEIPTS_MS {
+            return Ok(false);
+        }
+        if lock(&self.hits).iter().any(|hit| hit.id == id) {
+            self.flush_before_reading().await;
+        }
+        let said = receipts::say(tenant, id, feedback)?;
+        Ok(self.table.write(said).await?.is_none())
+    }
+
+    async fn receipts(&self, query: &ReceiptQuery, cursor: Option<&str>) -> Result<Page<Receipt>, LedgerError> {
+        if cursor.is_none() {
+            self.flush_before_reading().await;
+        }
+        scan::receipts(&self.table, query, cursor).await
     }
 
     async fn usage(
@@ -229,7 +254,7 @@ impl Ledger for DynamoLedger {
 
     async fn erase(&self, whose: WhoseUid, cursor: Option<&str>) -> Result<Erased, LedgerError> {
         lock(&self.hits).retain(|hit| !whose(hit.uid()));
-        Ok(erase::erase(&self.table, &whose, cursor).await?)
+        scan::erase(&self.table, &whose, cursor).await
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

@@ -14,6 +14,8 @@ mod checkpoint;
 mod claims;
 #[cfg(test)]
 pub(crate) mod crash;
+mod feedback;
+mod listing;
 mod log;
 mod recent;
 mod segment;
@@ -22,10 +24,12 @@ mod totals;
 use self::checkpoint::sync_folder;
 use self::log::{Bounds, Log, Stretch, Work};
 use super::{
-    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid,
+    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery, UsageRow,
+    WhoseUid,
 };
 use crate::directory::Page;
 use crate::disk::DiskFault;
+use crate::feedback::Feedback;
 use crate::id::RequestId;
 use crate::limit::window::Window;
 use crate::money::{Amounts, Charged};
@@ -57,6 +61,8 @@ const KEEP_RECEIPTS_MS: u64 = 30 * 86_400_000;
 pub struct EmbeddedLedger {
     shared: Arc<Shared>,
     claims: Arc<tokio::sync::Mutex<OnDemand>>,
+    /// What tenants said of their receipts, opened when anything is first said or looked for.
+    said: Arc<tokio::sync::Mutex<Option<feedback::Said>>>,
     syncing: Option<JoinHandle<()>>,
     /// Held until the thread has ended.
     lock: File,
@@ -104,7 +110,7 @@ impl EmbeddedLedger {
             let shared = shared.clone();
             move || shared.sync_until_closed()
         });
-        Ok(Self { shared, claims: Arc::default(), syncing: Some(syncing.map_err(cannot)?), lock })
+        Ok(Self { shared, claims: Arc::default(), said: Arc::default(), syncing: Some(syncing.map_err(cannot)?), lock })
     }
 }
 
@@ -279,11 +285,31 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
-        let found = self.shared.find(id).map_err(|error| unavailable("cannot read a receipt", &error))?;
-        let may_be_seen = |receipt: &Receipt| {
-            **receipt.uid() == *tenant && now_ms.saturating_sub(receipt.created_at_ms) <= KEEP_RECEIPTS_MS
-        };
-        Ok(found.filter(may_be_seen))
+        let found = self.recorded(tenant, id, now_ms)?;
+        Ok(self.with_feedback(found.into_iter().collect()).await?.pop())
+    }
+
+    async fn keep_feedback(
+        &self,
+        tenant: &str,
+        id: RequestId,
+        feedback: &Feedback,
+        now_ms: u64,
+    ) -> Result<bool, LedgerError> {
+        if self.recorded(tenant, id, now_ms)?.is_none() {
+            return Ok(false);
+        }
+        self.keep_said(tenant, id, feedback, now_ms).await.map(|()| true)
+    }
+
+    async fn receipts(&self, query: &ReceiptQuery, cursor: Option<&str>) -> Result<Page<Receipt>, LedgerError> {
+        let segments = self.shared.lock().segments();
+        let (folder, query) = (self.shared.folder.clone(), query.clone());
+        let begin = cursor.map(listing::read).transpose()?;
+        let read = tokio::task::spawn_blocking(move || listing::page(&folder, &segments, &query, begin.as_ref()));
+        let read = read.await.map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+        let page = read.map_err(|error| unavailable("cannot read the receipts", &error))?;
+        Ok(Page { data: self.with_feedback(page.data).await?, ..page })
     }
 
     async fn usage(
@@ -314,8 +340,9 @@ impl Ledger for EmbeddedLedger {
         let (shared, of) = (self.shared.clone(), whose.clone());
         let erased = tokio::task::spawn_blocking(move || shared.erase(&of)).await;
         let erased = erased.map_err(|error| LedgerError::Unavailable(error.to_string()))??;
+        let said = self.erase_said(whose.clone()).await?;
         let claims = self.claim(move |claims| claims.erase(&whose)).await?;
-        Ok(Erased { others: erased.others + claims, ..erased })
+        Ok(Erased { others: erased.others + said + claims, ..erased })
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {
@@ -332,6 +359,16 @@ impl Ledger for EmbeddedLedger {
 }
 
 impl EmbeddedLedger {
+    /// A receipt as it was recorded, if it is this tenant's and may be seen.
+    fn recorded(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError> {
+        let found: Option<Receipt> =
+            self.shared.find(id).map_err(|error| unavailable("cannot read a receipt", &error))?;
+        let may_be_seen = |receipt: &Receipt| {
+            **receipt.uid() == *tenant && now_ms.saturating_sub(receipt.created_at_ms) <= KEEP_RECEIPTS_MS
+        };
+        Ok(found.filter(may_be_seen))
+    }
+
     /// Whether claims can be made, where anybody ever made one.
     async fn probe_claims(&self) -> Result<(), LedgerError> {
         let is_wanted = self.claims.lock().await.is_wanted;

@@ -22,12 +22,14 @@ pub use spread::Spread;
 pub use tally::{Calls, Counts, Figures, Period, Tally};
 
 use crate::directory::Page;
+use crate::feedback::Feedback;
 use crate::id::RequestId;
 use crate::limit::window::Window;
 use crate::money::{Charged, usd};
 use crate::receipt::Receipt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// What a tenant did with one model on one day.
@@ -93,6 +95,23 @@ impl UsageQuery {
     }
 }
 
+/// A query for receipts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptQuery {
+    /// Only those of the tenant of this uid.
+    pub tenant: Option<Arc<str>>,
+    /// Only those of requests that came in then, in Unix milliseconds.
+    pub created_ms: RangeInclusive<u64>,
+}
+
+impl ReceiptQuery {
+    /// Whether this receipt is among them.
+    fn is_of(&self, receipt: &Receipt) -> bool {
+        self.created_ms.contains(&receipt.created_at_ms)
+            && self.tenant.as_ref().is_none_or(|tenant| tenant == receipt.uid())
+    }
+}
+
 /// Which tenants are meant, by their uids.
 pub type WhoseUid = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
@@ -122,8 +141,23 @@ pub trait Ledger: Claims {
     /// What a tenant has used in a window: the sum over the receipts that name it.
     async fn totals(&self, tenant: &str, window: &Window) -> Result<Charged, LedgerError>;
 
-    /// A tenant's receipt, if it is this tenant's (T1) and not older than 30 days at `now_ms`.
+    /// A tenant's receipt with what was said of it, if it is this tenant's (T1) and not older than 30 days at `now_ms`.
     async fn receipt(&self, tenant: &str, id: RequestId, now_ms: u64) -> Result<Option<Receipt>, LedgerError>;
+
+    /// Keeps what a tenant says of one of its receipts, in place of what it said before; durable when this returns. Answers
+    /// whether there is a receipt of this id, of this tenant and not older than 30 days at `now_ms`; where there is none,
+    /// nothing is kept. Of two that come at once one stands, whole.
+    async fn keep_feedback(
+        &self,
+        tenant: &str,
+        id: RequestId,
+        feedback: &Feedback,
+        now_ms: u64,
+    ) -> Result<bool, LedgerError>;
+
+    /// Goes through the receipts of a query, in no promised order: one page from after `cursor` is what one read of the
+    /// backend brings, about a megabyte, and may hold none though more follow. One that is recorded meanwhile may be missed.
+    async fn receipts(&self, query: &ReceiptQuery, cursor: Option<&str>) -> Result<Page<Receipt>, LedgerError>;
 
     /// At most `limit` rows by day, tenant and model, from after `cursor`.
     async fn usage(

@@ -92,5 +92,7 @@ impl<'a> Work<'a> {
         self.journal.receipt.tier = decision.tier.as_ref().map(|tier| tier.name.clone());
         self.journal.receipt.intent.clone_from(&decision.intent);
         self.journal.receipt.difficulty = decision.difficulty;
+        self.journal.receipt.set_scores(&decision.scores);
+        self.journal.receipt.quality = decision.difficulty.map(|_| self.caller.tenant.settings.quality);
     }
 }

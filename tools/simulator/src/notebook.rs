@@ -3,9 +3,11 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::directory::Page;
+use gateway_core::feedback::Feedback;
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{
-    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery, UsageRow, WhoseUid,
+    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery, UsageRow,
+    WhoseUid,
 };
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
@@ -59,6 +61,14 @@ impl Ledger for Notebook {
 
     async fn receipt(&self, _: &str, _: RequestId, _: u64) -> Result<Option<Receipt>, LedgerError> {
         Ok(None)
+    }
+
+    async fn keep_feedback(&self, _: &str, _: RequestId, _: &Feedback, _: u64) -> Result<bool, LedgerError> {
+        Ok(false)
+    }
+
+    async fn receipts(&self, _: &ReceiptQuery, _: Option<&str>) -> Result<Page<Receipt>, LedgerError> {
+        not_kept()
     }
 
     async fn usage(&self, _: &UsageQuery, _: Option<&str>, _: usize) -> Result<Page<UsageRow>, LedgerError> {

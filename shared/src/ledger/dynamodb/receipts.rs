@@ -2,7 +2,8 @@
 
 use super::row::{self, Place};
 use super::{DAY_MS, KEEP_ROWS_MS};
-use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, json, number, number_of, seconds};
+use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, json, number, number_of, record_of, seconds};
+use crate::feedback::Feedback;
 use crate::id::RequestId;
 use crate::ledger::Tally;
 use crate::limit::window::{Window, day_utc};
@@ -111,6 +112,20 @@ pub(super) fn changes(receipts: &[&Receipt], tries: u32) -> Result<Vec<Change>, 
     }
     all.extend(sums.into_iter().map(|(key, sum)| sum.into_change(key)));
     Ok(all)
+}
+
+/// The change that keeps what is said of a receipt, if that is there: an attribute of its item, so that it is read, erased and
+/// forgotten with it.
+pub(super) fn say(uid: &str, id: RequestId, feedback: &Feedback) -> Result<Change, Fault> {
+    let change = Change::update(receipt_key(uid, id), "SET feedback = :feedback").only_if("attribute_exists(pk)");
+    Ok(change.with(":feedback", json(feedback)?))
+}
+
+/// The receipt in an item, with what was said of it.
+pub(super) fn kept(item: &Item) -> Result<Receipt, Fault> {
+    let receipt: Receipt = record_of(item, "json")?;
+    let feedback = item.contains_key("feedback").then(|| record_of(item, "feedback")).transpose()?;
+    Ok(Receipt { feedback: feedback.or(receipt.feedback), ..receipt })
 }
 
 /// A receipt as it is kept. One that is too large keeps what was paid, and loses words.

@@ -283,7 +283,12 @@ impl Log {
     /// Drops the sums of tenants; answers how many usage rows and windows they were, and the segments that hold receipts now.
     pub(super) fn erase(&mut self, whose: &WhoseUid) -> (u64, u64, Vec<Segment>) {
         let (usage_rows, windows) = self.totals.erase(whose);
-        (usage_rows, windows, self.sealed.iter().chain([&self.active]).cloned().collect())
+        (usage_rows, windows, self.segments())
+    }
+
+    /// All segments as they are now, oldest first.
+    pub(super) fn segments(&self) -> Vec<Segment> {
+        self.sealed.iter().chain([&self.active]).cloned().collect()
     }
 
     /// The segments that may hold a receipt of this id.

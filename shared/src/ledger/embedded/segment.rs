@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,7 +66,7 @@ impl Name {
         folder.join(self.file_name())
     }
 
-    fn file_name(&self) -> String {
+    pub(super) fn file_name(&self) -> String {
         format!("{}.{:04}.log", self.day, self.number)
     }
 }
@@ -145,6 +146,35 @@ impl Segment {
     /// Whether a receipt of this id may be in it.
     pub(super) fn may_hold(&self, id: RequestId) -> bool {
         self.blocks.iter().any(|block| block.may_hold(id))
+    }
+
+    /// Whether a request of this time may be in it.
+    pub(super) fn may_hold_one_of(&self, created_ms: &RangeInclusive<u64>) -> bool {
+        self.blocks.iter().any(|block| block.first_ms <= *created_ms.end() && block.last_ms >= *created_ms.start())
+    }
+
+    /// Gives `each` the receipts of whole lines from `from_bytes` on, until `to_bytes` are passed or it ends; answers where
+    /// it stopped.
+    pub(super) fn visit(
+        &self,
+        folder: &Path,
+        from_bytes: u64,
+        to_bytes: u64,
+        mut each: impl FnMut(Receipt),
+    ) -> io::Result<u64> {
+        let mut file = match File::open(self.name.path(folder)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(self.end_bytes),
+            file => file?,
+        };
+        file.seek(SeekFrom::Start(from_bytes))?;
+        let mut lines = BufReader::with_capacity(64 << 10, file.take(self.end_bytes.saturating_sub(from_bytes)));
+        let (mut at_bytes, mut line) = (from_bytes, Vec::new());
+        while at_bytes < to_bytes && lines.read_until(b'\n', &mut line)? > 0 {
+            at_bytes += line.len() as u64;
+            unframe(&line).and_then(|json| serde_json::from_slice(json).ok()).into_iter().for_each(&mut each);
+            line.clear();
+        }
+        Ok(at_bytes)
     }
 
     /// The latest time of an id in it.

@@ -6,6 +6,7 @@ mod faults;
 
 use super::crash::{self, TestFolder};
 use super::*;
+use crate::feedback::{Rating, Verdict};
 use crate::ledger::contract::{DAY_MS, HOUR_MS, MIDNIGHT_MS, ONE, receipt, times};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -175,4 +176,33 @@ async fn what_is_erased_is_in_no_file_and_does_not_come_back() {
     fs::remove_file(path_of(&folder, "checkpoint.previous")).unwrap();
     let ledger = open(&folder);
     assert_eq!(ledger.usage(&UsageQuery::default(), None, 9).await.unwrap().data.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_said_outlives_a_crash_and_goes_with_its_tenant_or_its_receipt() {
+    let folder = TestFolder::new();
+    let ledger = open(&folder);
+    let [gone, kept, old] = ["gone~1", "kept", "kept"].map(|uid| receipt(uid, MIDNIGHT_MS));
+    for receipt in [&gone, &kept, &old] {
+        ledger.record(receipt).await.unwrap();
+    }
+    assert_eq!(ledger.receipt("kept", kept.id, MIDNIGHT_MS).await.unwrap(), Some(kept.clone()));
+    assert!(!folder.join("ledger/feedback.redb").exists(), "who only asks makes no file");
+    let bad = Feedback { verdict: Verdict::Rating(Rating::Bad), comment: None, created_at_ms: MIDNIGHT_MS };
+    for receipt in [&gone, &kept, &old] {
+        assert!(ledger.keep_feedback(receipt.uid(), receipt.id, &bad, MIDNIGHT_MS).await.unwrap());
+    }
+    let copy = as_after_a_crash(&folder);
+    let ledger = open(&copy);
+    let said =
+        async |uid: &str, id| ledger.receipt(uid, id, MIDNIGHT_MS).await.unwrap().and_then(|found| found.feedback);
+    assert_eq!(said("gone~1", gone.id).await, Some(bad.clone()));
+    let erased = ledger.erase(Arc::new(|uid: &str| uid == "gone~1"), None).await.unwrap();
+    assert_eq!((erased.receipts, erased.others), (1, 1 + gone.windows.len() as u64), "its word, and its totals");
+    assert_eq!((said("kept", kept.id).await, said("gone~1", gone.id).await), (Some(bad.clone()), None));
+    // Words on receipts that are no longer there go with those that come later.
+    let later = receipt("kept", MIDNIGHT_MS + 40 * DAY_MS);
+    ledger.record(&later).await.unwrap();
+    assert!(ledger.keep_feedback("kept", later.id, &bad, MIDNIGHT_MS + 40 * DAY_MS).await.unwrap());
+    assert_eq!(said("kept", kept.id).await, None);
 }

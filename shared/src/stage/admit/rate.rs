@@ -5,6 +5,9 @@ use crate::error::Error;
 use crate::estimate::{InputEstimate, rate_tokens};
 use crate::gateway::Gateway;
 use crate::gateway::outage::NO_VERSION;
+use crate::id::RequestId;
+use crate::limit::gcra::Rate;
+use crate::money::Amounts;
 use crate::request::instructions::CacheUse;
 use crate::request::journal::Journal;
 use crate::request::work::Work;
@@ -15,6 +18,7 @@ use crate::stage::admit::hold::{Refused, refusal_to_error};
 use crate::stage::admit::rebuild::{Settings, Stale, reload};
 use crate::stage::admit::remembered::is_cacheable;
 use crate::store::{Admission, Counters, RateStatus, Refusal, Verdict};
+use crate::tenant::Tenant;
 
 /// Refuses a request whose tenant is known to be over a rate, without asking the store.
 pub(crate) fn refuse_known(work: &mut Work<'_>) -> Result<(), Error> {
@@ -83,6 +87,61 @@ pub(crate) async fn admit_rate(
         }
     }
     Err(stale_at_each_try())
+}
+
+/// The same for a call of a tenant that asks no model anything: it takes one from the rate of requests. The caller's settings
+/// are read anew where the store knows of newer ones (T2).
+pub(crate) async fn admit_call(gateway: &Gateway, caller: &mut Caller) -> Result<(), Error> {
+    let mut admitting = Admitting::new(gateway, RequestId::new(gateway.clock.now_ms()));
+    refuse_early(gateway, caller, None, &mut Journal::open(gateway.clock.now_ms()))?;
+    let mut down = gateway.store.is_skipped();
+    while admitting.has_try_left() {
+        let (tenant, now_ms) = (caller.tenant.clone(), gateway.clock.now_ms());
+        let ask = Admission {
+            settings_version: if down { NO_VERSION } else { tenant.version },
+            ..of_call(&tenant, admitting.ticket.id(), now_ms)
+        };
+        let counters: &dyn Counters = if down { &gateway.outage.counters } else { gateway.store.counters() };
+        let Ok(verdict) = counters.admit(&ask, &mut admitting.ticket, true, now_ms).await else {
+            down = true;
+            continue;
+        };
+        match verdict {
+            Verdict::Admitted { .. } => return Ok(()),
+            Verdict::Refused { refusal, rates } => {
+                admitting.note(&ask);
+                note_refusal(gateway, &ask, refusal, rates, now_ms);
+                return Err(refusal_to_error(refusal, now_ms));
+            }
+            Verdict::Stale { settings, incarnation, .. } => {
+                if settings && !down {
+                    *caller = gateway.authenticator.again(caller, now_ms).await?;
+                }
+                let version = if down { NO_VERSION } else { caller.tenant.version };
+                let rebuilt = counters.rebuild(&tenant.uid, Some(incarnation), version, &[], now_ms).await;
+                rebuilt.map_err(Refused::from)?;
+            }
+        }
+    }
+    Err(stale_at_each_try())
+}
+
+/// What a call that dispatches nothing asks of the counters: a place in the rate of requests.
+fn of_call(tenant: &Tenant, id: RequestId, now_ms: u64) -> Admission {
+    let per_minute = tenant.settings.limits.requests_per_minute;
+    Admission {
+        tenant: tenant.uid.clone(),
+        id,
+        settings_version: tenant.version,
+        request_rate: per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok()),
+        token_rate: None,
+        rate_tokens: 0,
+        concurrency: None,
+        quotas: Vec::new(),
+        hold: Amounts::default(),
+        upper_bound_hold: Amounts::default(),
+        lease_until_ms: now_ms,
+    }
 }
 
 /// Remembers a refusal by a rate, so that the next request need not ask.

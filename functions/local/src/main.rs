@@ -4,7 +4,9 @@ mod demo;
 mod evaluate;
 #[cfg(feature = "redis")]
 mod inspect;
+mod receipts;
 mod replay;
+mod routing;
 
 use anyhow::Context;
 use axum::Router;
@@ -21,6 +23,10 @@ const USAGE: &str = "\
 usage: ai-gateway                    serve both planes on GATEWAY_ADDR (127.0.0.1:8080)
        ai-gateway check FILE         say what is wrong with a configuration file, and which of its keys are not set here
        ai-gateway replay FILE        write the receipts of a log into the ledger, each once; - is standard input
+       ai-gateway routing replay [--quality Q]… [--json] [--tenant NAME] [--from DAY] [--to DAY]
+                                     say what other settings of the dial would have cost, from the receipts that are kept
+       ai-gateway intents fit [--tenant NAME] [--from DAY] [--to DAY]
+                                     fit the intents' probabilities and the dial to the feedback on answers
        ai-gateway inspect NAME       say what the store has of a tenant (its id or uid) or a model
        ai-gateway intents eval FILE [--quality Q]
                                      say how labelled prompts would be routed; a line each: text or messages, intent or tier
@@ -75,6 +81,8 @@ async fn start() -> ExitCode {
             Ok(quality) if (0.0..=1.0).contains(&quality) => evaluate::run(file, Some(quality)).await,
             _ => Err(anyhow::anyhow!("--quality: must be a number from 0 to 1, not {quality:?}")),
         },
+        ["routing", "replay", ref options @ ..] => routing::replay(options).await,
+        ["intents", "fit", ref options @ ..] => routing::fit(options).await,
         #[cfg(feature = "redis")]
         ["inspect", name] => inspect::run(name).await,
         #[cfg(not(feature = "redis"))]

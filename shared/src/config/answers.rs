@@ -38,5 +38,6 @@ pub(super) fn fingerprint(config: &Config) -> [u8; 32] {
     add(&format!("{:?}", config.upgrade));
     let intent = &config.intent;
     add(&format!("{} {:?} {:?}", intent.ask_below, intent.classifier_tier, intent.default_intent));
+    add(&format!("{:?}", intent.fitted));
     hash.finalize().into()
 }

@@ -4,11 +4,12 @@
 
 use super::intents::IntentSpec;
 use super::names::Names;
-use super::reader::Section;
+use super::reader::{Section, Word};
 use crate::catalog::{Catalog, Timeouts};
 use crate::health::breaker::BreakerSettings;
 use crate::health::score::HealthSettings;
 use crate::limit::retry_budget::RetrySettings;
+use crate::routing::fitted::Fitted;
 use crate::routing::head;
 use crate::tenant::{Limits, TenantCache, TenantSettings, TenantUpgrade};
 use std::sync::Arc;
@@ -182,6 +183,8 @@ pub struct IntentSettings {
     pub remember_entries: u64,
     /// What a request is taken for when nothing else says; without one, for work of the strongest tier.
     pub default_intent: Option<Arc<str>>,
+    /// What was learnt from feedback: `[intent.fitted]`.
+    pub fitted: Fitted,
 }
 
 /// `[intent]`, and the intents: the file's own, and those that ship where there are none or both are wanted.
@@ -210,9 +213,27 @@ pub(super) fn intent(
             remember_seconds: section.count("remember_seconds", 0..=2_592_000, 3_600),
             remember_entries: section.count("remember_entries", 0..=10_000_000, 10_000),
             default_intent: section.optional_one_of("default_intent", "intent", &names),
+            fitted: section.table("fitted", |section| fitted(section, &names)),
         };
         (settings, intents)
     })
+}
+
+/// `[intent.fitted]`, as `ai-gateway intents fit` prints it.
+fn fitted(section: &mut Section<'_, '_>, intents: &[Arc<str>]) -> Fitted {
+    let temperature = section.number("temperature", 0.1..=10.0, 1.0);
+    let bias = section.table("bias", |section| {
+        let mut bias = Vec::new();
+        for Word { text, place } in section.keys() {
+            match intents.iter().find(|name| ***name == *text) {
+                Some(name) => bias.push((name.clone(), section.number(&text, -20.0..=20.0, 0.0))),
+                None => section.problems.add(&place, format!("no intent is named {text:?}")),
+            }
+        }
+        section.ignore_rest();
+        bias
+    });
+    Fitted { temperature, bias }
 }
 
 /// `[server]`: what the server takes.

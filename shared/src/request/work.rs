@@ -93,6 +93,8 @@ impl<'a> Work<'a> {
         self.journal.receipt.intent.clone_from(&decision.intent);
         self.journal.receipt.difficulty = decision.difficulty;
         self.journal.receipt.set_scores(&decision.scores);
+        // With two tiers the difficulty says it all.
+        self.journal.receipt.needs = if decision.needs.len() > 1 { decision.needs.clone() } else { Vec::new() };
         self.journal.receipt.quality = decision.difficulty.map(|_| self.caller.tenant.settings.quality);
     }
 }

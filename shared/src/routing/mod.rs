@@ -2,9 +2,12 @@
 
 pub mod decide;
 pub mod dial;
+pub mod fitted;
 pub mod head;
 pub mod intents;
 pub mod orders;
 pub mod own;
+pub mod refit;
+pub mod replay;
 pub mod text;
 mod weights;

@@ -65,6 +65,17 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
             "[intents.'a b']\ntier = 'cheap'\nexamples = ['x']",
             "9: intents.\"a b\": a name has 1 to 128 visible ASCII characters and no space",
         ),
+        ("[intent.fitted]\ntemperature = 0.0", "10: intent.fitted.temperature: must be a number from 0.1 to 10.0"),
+        ("[intent.fitted]\ntemperature = inf", "10: intent.fitted.temperature: must be a number from 0.1 to 10.0"),
+        ("[intent.fitted.bias]\ngreting = 1.0", "10: intent.fitted.bias.greting: no intent is named \"greting\""),
+        (
+            "[intent.fitted.bias]\ngreeting = nan",
+            "10: intent.fitted.bias.greeting: must be a number from -20.0 to 20.0",
+        ),
+        (
+            "[intent.fitted]\nquality = 0.5",
+            "10: intent.fitted.quality: unknown field, expected one of temperature, bias",
+        ),
         ("[tenant_defaults]\nquality = 1.1", "10: tenant_defaults.quality: must be a number from 0.0 to 1.0"),
         ("[tenant_defaults]\nquality = nan", "10: tenant_defaults.quality: must be a number from 0.0 to 1.0"),
         ("[tenant_defaults]\noutage_share = 1.1", "10: tenant_defaults.outage_share: must be a number from 0.0 to 1.0"),

@@ -9,6 +9,7 @@ pub mod pipeline;
 pub mod stage;
 pub mod request;
 pub mod routing;
+pub mod likeness;
 pub mod gateway;
 
 // What it meets.

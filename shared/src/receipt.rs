@@ -77,6 +77,24 @@ impl CacheStatus {
     }
 }
 
+/// The earlier request whose answer served one that asks the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SimilarTo {
+    /// How alike the two are, up to 1.
+    pub similarity: f32,
+    /// The earlier request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<RequestId>,
+}
+
+impl SimilarTo {
+    /// The same, with three decimals.
+    #[must_use]
+    pub fn of(similarity: f32, id: Option<RequestId>) -> Self {
+        Self { similarity: (similarity * 1000.0).round() / 1000.0, id }
+    }
+}
+
 /// Why an attempt was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -245,6 +263,9 @@ pub struct Receipt {
     pub quality: Option<f64>,
     /// Whether a remembered answer was used.
     pub cache: CacheStatus,
+    /// Whose answer it was, where that of another request served it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similar: Option<SimilarTo>,
     /// Whether the answer was streamed.
     pub streamed: bool,
     /// Whether a stronger tier's answer replaced an unreliable one.
@@ -304,6 +325,7 @@ impl Receipt {
             scores: BTreeMap::new(),
             quality: None,
             cache: CacheStatus::Bypass,
+            similar: None,
             streamed: false,
             upgraded: false,
             config_version: 0,

@@ -29,6 +29,7 @@ mod redis;
 mod refusals;
 mod rig;
 mod routing;
+mod semantic;
 mod silence;
 mod stages;
 mod store_waits;

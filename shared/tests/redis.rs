@@ -117,7 +117,7 @@ async fn charges_once_and_records_what_was_observed(store: &RedisStore) {
     let model: Arc<str> = "m".into();
     let signal = Signal::Answered { ttft_ms: 20.0, ms_per_token: None };
     let observation = Observation { model: model.clone(), begun_at_ms: NOW, signal };
-    let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
+    let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000, note: None };
     let used = Amounts { requests: 1, tokens: 7, cost_nusd: 70 };
     for expected in [Settled::Done, Settled::Again] {
         let (observations, write) = (std::slice::from_ref(&observation), Some(write.clone()));
@@ -194,7 +194,7 @@ async fn every_key_is_garbage_after_some_time() {
     }
     store.counters().admit_unticketed(&hit, true, NOW).await.unwrap();
     let observation = Observation { model: "m".into(), begun_at_ms: NOW, signal: Signal::Failed };
-    let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000 };
+    let write = CacheWrite { key: cache_key("acme", 1), value: "answer".into(), ttl_ms: 1_000, note: None };
     Store::settle(&store, &Settlement::of(&settled, HOLD), &Ticket::new(settled.id), &[observation], Some(write), NOW)
         .await
         .unwrap();

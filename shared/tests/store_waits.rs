@@ -165,6 +165,14 @@ impl ResponseCache for Noted {
         self.noted("put", self.store.cache.put(key, value, ttl_ms, now_ms)).await
     }
 
+    async fn notes(&self, group: &CacheKey, now_ms: u64) -> Result<Vec<Bytes>, StoreError> {
+        self.noted("notes", self.store.cache.notes(group, now_ms)).await
+    }
+
+    async fn note(&self, group: &CacheKey, note: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        self.noted("note", self.store.cache.note(group, note, ttl_ms, now_ms)).await
+    }
+
     async fn purge(&self, tenant: &str) -> Result<(), StoreError> {
         self.noted("purge", self.store.cache.purge(tenant)).await
     }
@@ -230,4 +238,19 @@ async fn what_a_request_is_about_is_read_with_its_admission_and_written_with_its
 
     assert_eq!(about(&rig, "auto", "good day to you").await.header("x-gateway-intent-source"), "classifier");
     assert_eq!(noted.waits(), ["admit, get, health", "call sim/cheap", "settle"], "it is remembered");
+}
+
+#[tokio::test]
+async fn what_asks_the_same_is_looked_for_beside_the_admission_and_waited_for_once_more_if_it_is_there() {
+    let (rig, noted) = rig().await;
+    rig.change_tenant("acme", json!({"cache": {"semantic": true}})).await;
+    let ask = |prompt: &str| ask_with("cheap", json!({"messages": [{"role": "user", "content": prompt}]}));
+    rig.chat(ask("What is a heron?")).await;
+    noted.waits();
+    assert_eq!(rig.chat(ask("What is an egret?")).await.header("x-gateway-cache"), "miss");
+    assert_eq!(noted.waits(), ["admit, health, notes", "call sim/cheap", "settle"], "a miss waits no longer");
+    assert_eq!(rig.chat(ask("what's a heron")).await.header("x-gateway-cache"), "hit-semantic");
+    assert_eq!(noted.waits(), ["admit, health, notes", "admit, health, release"]);
+    assert_eq!(rig.chat(ask("What is a heron?")).await.header("x-gateway-cache"), "hit");
+    assert_eq!(noted.waits(), ["admit, health, notes"]);
 }

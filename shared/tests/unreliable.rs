@@ -292,6 +292,14 @@ impl<T: ResponseCache> ResponseCache for Unreliable<T> {
         self.up(StoreError)?.put(key, value, ttl_ms, now_ms).await
     }
 
+    async fn notes(&self, group: &CacheKey, now_ms: u64) -> Result<Vec<Bytes>, StoreError> {
+        self.up(StoreError)?.notes(group, now_ms).await
+    }
+
+    async fn note(&self, group: &CacheKey, note: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.note(group, note, ttl_ms, now_ms).await
+    }
+
     async fn purge(&self, tenant: &str) -> Result<(), StoreError> {
         self.up(StoreError)?.purge(tenant).await
     }

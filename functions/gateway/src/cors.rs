@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 /// The headers of answers that a script may read: those of the contract.
 const EXPOSED: &str = "x-request-id, x-gateway-model, x-gateway-tier, x-gateway-intent, x-gateway-intent-confidence, \
-    x-gateway-intent-source, x-gateway-cache, age, x-gateway-attempts, x-gateway-failover, x-gateway-upgraded, \
-    x-gateway-cost-usd, x-gateway-overhead-ms, x-gateway-degraded, x-ratelimit-limit-requests, \
+    x-gateway-intent-source, x-gateway-cache, x-gateway-cache-similarity, age, x-gateway-attempts, x-gateway-failover, \
+    x-gateway-upgraded, x-gateway-cost-usd, x-gateway-overhead-ms, x-gateway-degraded, x-ratelimit-limit-requests, \
     x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, \
     x-ratelimit-reset-tokens, retry-after, x-should-retry, idempotent-replayed";
 /// For how long a browser need not ask again: two hours, the most that any of them takes.

@@ -120,6 +120,7 @@ pub fn receipt(uid: &str, created_at_ms: u64) -> Receipt {
         scores: [("greeting".into(), 0.97)].into(),
         quality: Some(0.5),
         cache: CacheStatus::Miss,
+        similar: None,
         streamed: true,
         upgraded: false,
         config_version: 1,

@@ -232,6 +232,9 @@ fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
     {
         set("age", &(age_ms / 1000).to_string());
     }
+    if let Some(similar) = &journal.receipt.similar {
+        set("x-gateway-cache-similarity", &format!("{:.3}", similar.similarity));
+    }
     let truth = |yes: bool| if yes { "true" } else { "false" };
     set("x-gateway-attempts", &journal.receipt.attempts.len().to_string());
     set("x-gateway-failover", truth(journal.failed_over()));

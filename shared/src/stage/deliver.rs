@@ -95,7 +95,8 @@ fn after_its_beginning(work: &Work<'_>, error: ProviderError) -> Error {
 
 /// Sends a remembered answer.
 pub(crate) async fn deliver_hit(work: &mut Work<'_>, remembered: Remembered, reply: &mut Reply) {
-    work.journal.receipt.cache = CacheStatus::Hit;
+    let is_similar = work.journal.receipt.similar.is_some();
+    work.journal.receipt.cache = if is_similar { CacheStatus::HitSemantic } else { CacheStatus::Hit };
     work.journal.age_ms = Some(work.journal.receipt.created_at_ms.saturating_sub(remembered.created_at_ms));
     work.journal.receipt.model = Some(remembered.model);
     work.journal.receipt.tier = remembered.tier;

@@ -96,6 +96,9 @@ macro_rules! response_cache_contract {
                 keys_and_tenants_are_apart
                 a_purge_takes_all_of_one_tenant_and_nothing_of_another
                 many_at_once_get_one_value_or_another_and_never_a_mixture
+                a_group_has_its_latest_notes_for_their_time
+                a_group_is_bounded_in_number_and_a_note_in_bytes
+                a_purge_takes_the_notes_of_one_tenant
             }
         }
     };

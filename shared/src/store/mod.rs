@@ -310,7 +310,12 @@ pub trait Counters: Send + Sync {
     async fn usage(&self, tenant: &str, windows: &[Window], now_ms: u64) -> Result<Vec<Option<WindowUse>>, StoreError>;
 }
 
-/// Remembered answers, by exact key.
+/// How many notes a group has at most: the latest ones.
+pub const NOTES_KEPT: usize = 64;
+/// A longer note is not kept.
+pub const MAX_NOTE_BYTES: usize = 1_024;
+
+/// Remembered answers, by exact key; and notes of which of them may serve a request that differs in its prompt alone.
 #[async_trait]
 pub trait ResponseCache: Send + Sync {
     /// What was put under this key and has not expired.
@@ -318,6 +323,17 @@ pub trait ResponseCache: Send + Sync {
 
     /// Remembers `value` for `ttl_ms`.
     async fn put(&self, key: &CacheKey, value: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError>;
+
+    /// The notes of a group that have not expired, the latest first; what is nearest among them is the caller's to say. See
+    /// ADR 31.
+    async fn notes(&self, _group: &CacheKey, _now_ms: u64) -> Result<Vec<Bytes>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Adds a note to a group, for as long as the answer that it is of.
+    async fn note(&self, _group: &CacheKey, _note: Bytes, _ttl_ms: u64, _now_ms: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Forgets all that is remembered for a tenant.
     async fn purge(&self, tenant: &str) -> Result<(), StoreError>;
@@ -354,6 +370,8 @@ pub struct CacheWrite {
     pub value: Bytes,
     /// For how long, in milliseconds.
     pub ttl_ms: u64,
+    /// The group in which a note of it is made, and the note.
+    pub note: Option<(CacheKey, Bytes)>,
 }
 
 /// All three borders, and the two batches over them.
@@ -406,7 +424,7 @@ pub trait Store: Send + Sync {
     ) -> Result<Settled, StoreError> {
         let remember = async {
             match write {
-                Some(write) => self.cache().put(&write.key, write.value, write.ttl_ms, now_ms).await,
+                Some(write) => remember(self.cache(), write, now_ms).await,
                 None => Ok(()),
             }
         };
@@ -420,6 +438,19 @@ pub trait Store: Send + Sync {
         }
         settled
     }
+}
+
+/// Puts an answer where it belongs, and the note of it.
+pub(crate) async fn remember(cache: &dyn ResponseCache, write: CacheWrite, now_ms: u64) -> Result<(), StoreError> {
+    let CacheWrite { key, value, ttl_ms, note } = write;
+    let note = async {
+        match note {
+            Some((group, note)) => cache.note(&group, note, ttl_ms, now_ms).await,
+            None => Ok(()),
+        }
+    };
+    let (put, noted) = tokio::join!(cache.put(&key, value, ttl_ms, now_ms), note);
+    put.and(noted)
 }
 
 /// A store out of three parts.

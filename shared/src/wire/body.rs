@@ -79,6 +79,16 @@ impl Body {
     }
 }
 
+impl Body {
+    /// What of a value of [`Self::raw_fields`] stands before and after a place of the body; `None` if that is elsewhere.
+    #[must_use]
+    pub fn around<'a>(&self, value: &'a [u8], place: &Range<usize>) -> Option<[&'a [u8]; 2]> {
+        let start = (value.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
+        let before = value.get(..place.start.checked_sub(start)?)?;
+        Some([before, value.get(place.end.checked_sub(start)?..)?])
+    }
+}
+
 /// The body as text that says something.
 fn text(bytes: &Bytes) -> Result<&str, Error> {
     let refused = |message: String| Error::InvalidRequest { param: None, message };

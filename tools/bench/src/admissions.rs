@@ -248,7 +248,7 @@ async fn perform(
         Deed::Whole => {
             let model = format!("double/{}", ask.id.draw() % MODELS).into();
             let signal = Signal::Answered { ttft_ms: 210.0, ms_per_token: Some(7.5) };
-            let write = CacheWrite { key: key(&ask.tenant, WRITTEN), value: ANSWER, ttl_ms: TTL_MS };
+            let write = CacheWrite { key: key(&ask.tenant, WRITTEN), value: ANSWER, ttl_ms: TTL_MS, note: None };
             (vec![Observation { model, begun_at_ms: settled_at_ms, signal }], Some(write))
         }
     };

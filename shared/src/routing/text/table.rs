@@ -42,6 +42,32 @@ impl StaticTable {
     }
 }
 
+/// The piece that a word is, if it is one, and one that the table knows.
+pub(crate) fn piece_of(word: &str) -> Option<u16> {
+    let mut piece = None;
+    let coverage = cut(word, |found| piece = Some(found));
+    piece.filter(|_| (coverage.pieces, coverage.unknown) == (1, 0))
+}
+
+/// A piece's row.
+pub(crate) fn row_of(piece: u16) -> [f32; DIMENSIONS] {
+    let mut row = [0.0; DIMENSIONS];
+    add_row(&mut row, piece);
+    row
+}
+
+/// The cosine of two pieces' rows; 0 where one has none.
+pub(crate) fn nearness(a: u16, b: u16) -> f32 {
+    let (mut dot, mut of_a, mut of_b) = (0, 0, 0);
+    for (a, b) in ASSET.rows[usize::from(a)].iter().zip(&ASSET.rows[usize::from(b)]) {
+        let (a, b) = (i32::from(a.cast_signed()), i32::from(b.cast_signed()));
+        (dot, of_a, of_b) = (dot + a * b, of_a + a * a, of_b + b * b);
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let cosine = dot as f32 / (of_a as f32 * of_b as f32).sqrt();
+    if of_a > 0 && of_b > 0 { cosine } else { 0.0 }
+}
+
 /// Adds a piece's row.
 fn add_row(sum: &mut [f32; DIMENSIONS], piece: u16) {
     let scale = f32::from_le_bytes(ASSET.scales[usize::from(piece)]);

@@ -5,6 +5,8 @@ use crate::gateway::Gateway;
 use crate::gateway::outage::Pending;
 use crate::id::RequestId;
 use crate::limit::window::Window;
+use crate::stage::admit::alike::Neighbour;
+use crate::stage::admit::hold::Hold;
 use crate::store::{Admission, Ticket};
 
 /// How often an admission is tried: again where the settings or the windows have changed.
@@ -16,6 +18,10 @@ pub(crate) struct Admitting<'a> {
     tries: usize,
     /// Whether a remembered answer can be read; what another version wrote cannot.
     pub(crate) is_readable: bool,
+    /// An earlier request that asks the same: its answer is looked for next.
+    pub(crate) near: Option<Neighbour>,
+    /// What was held before that was found; to be given back with the next try.
+    pub(crate) set_aside: Option<Hold>,
     /// Whether what does not fit the quotas was left out already.
     pub(crate) has_left_out: bool,
     /// The windows of a strict tenant that were found missing before, in which incarnation.
@@ -32,6 +38,8 @@ impl<'a> Admitting<'a> {
             gateway,
             tries: 0,
             is_readable: true,
+            near: None,
+            set_aside: None,
             has_left_out: false,
             waited_for: Vec::new(),
             ticket: Ticket::new(id),
@@ -42,6 +50,11 @@ impl<'a> Admitting<'a> {
     /// Whether nothing was sent yet.
     pub(crate) fn is_first(&self) -> bool {
         self.tries == 0
+    }
+
+    /// Whether another try may follow.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.tries < TRIES
     }
 
     /// Takes one of the tries.

@@ -18,6 +18,8 @@ pub(crate) struct AdmissionReply {
     pub(crate) ask: Admission,
     /// The remembered answer as it is kept, if there is one and it was looked for.
     pub(crate) remembered: Option<Bytes>,
+    /// What is noted of the answers to requests that differ in their prompt alone, if it was looked for.
+    pub(crate) notes: Vec<Bytes>,
     pub(crate) health: KnownHealth,
     /// Whether that is the fleet's, and not only this process's.
     pub(crate) health_is_shared: bool,
@@ -25,7 +27,7 @@ pub(crate) struct AdmissionReply {
 }
 
 /// Reads from the store whether a request is admitted, and all that the stages up to the settlement need of it: they
-/// wait for the store no more. `reads` is the remembered answer to look for.
+/// wait for the store no more. `reads` is the remembered answer to look for, `group` that of the notes.
 ///
 /// # Errors
 /// The store did not answer: what was sent, for that may have arrived, and why.
@@ -33,6 +35,7 @@ pub(crate) async fn ask(
     work: &Work<'_>,
     decision: &Decision,
     reads: Option<&CacheKey>,
+    group: Option<&CacheKey>,
     ticket: &mut Ticket,
     now_ms: u64,
 ) -> Result<(Verdict, AdmissionReply), (Box<Admission>, StoreError)> {
@@ -52,15 +55,23 @@ pub(crate) async fn ask(
         let key = label_key.as_ref()?;
         gateway.labels().get(key, now_ms).await.ok().flatten()
     };
-    let (admitted, (health, health_is_shared), label) = tokio::join!(
+    let notes = async {
+        match group {
+            // A cache that is down is a miss.
+            Some(group) => gateway.store.cache().notes(group, now_ms).await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+    };
+    let (admitted, (health, health_is_shared), label, notes) = tokio::join!(
         gateway.store.admit(&ask, ticket, reads, now_ms),
         gateway.health.snapshot(&models, now_ms),
         label,
+        notes,
     );
     match admitted {
         Ok((verdict, remembered)) => {
             let health = models.into_iter().zip(health).collect();
-            Ok((verdict, AdmissionReply { ask, remembered, health, health_is_shared, label }))
+            Ok((verdict, AdmissionReply { ask, remembered, notes, health, health_is_shared, label }))
         }
         Err(error) => {
             ticket.doubt();

@@ -5,6 +5,7 @@ use crate::gateway::outage::Pending;
 use crate::health::ModelHealth;
 use crate::money::Amounts;
 use crate::request::work::Work;
+use crate::stage::admit::alike::Alike;
 use crate::store::{Admission, CacheKey, Counters, Refusal, StoreError, Ticket};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub(crate) struct Hold {
     pub(crate) ticket: Ticket,
     /// Where the answer may be remembered.
     pub(crate) cache_key: Option<CacheKey>,
+    /// What is noted of it there, for requests that ask the same in other words.
+    pub(crate) alike: Option<Alike>,
     /// The health of the candidates, and of all that a classification may choose from.
     pub(crate) health: KnownHealth,
     /// What the prompt was found to be about before, where a model would classify it.

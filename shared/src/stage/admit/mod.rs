@@ -5,29 +5,33 @@
 //! answer is [`without_store`]'s matter. No upstream byte is sent before the hold stands (M2).
 
 pub(crate) mod admitting;
+pub(crate) mod alike;
 pub(crate) mod afford;
 pub(crate) mod ask;
 pub(crate) mod hold;
 pub(crate) mod rate;
+mod key;
 mod rebuild;
 pub(crate) mod remembered;
+mod sought;
 mod without_store;
 
 use crate::error::Error;
 use crate::id::RequestId;
 use crate::money::Amounts;
-use crate::receipt::CacheStatus;
+use crate::receipt::{CacheStatus, SimilarTo};
 use crate::request::instructions::CacheUse;
 use crate::request::work::Work;
 use crate::routing::decide::Decision;
 use crate::stage::admit::admitting::{Admitting, stale_at_each_try};
 use crate::stage::admit::afford::{leave_out, leave_out_all_but_the_cheapest};
-use crate::stage::admit::ask::{AdmissionReply, admission, ask, receipt_windows};
+use crate::stage::admit::ask::{AdmissionReply, admission, receipt_windows};
 use crate::stage::admit::hold::{Hold, Refused, refusal_to_error, release};
 use crate::stage::admit::rate::note_refusal;
 use crate::stage::admit::rebuild::{Stale, reconcile, reload};
-use crate::stage::admit::remembered::{Remembered, cache_key};
-use crate::store::{Admission, CacheKey, Refusal, StoreError, Verdict};
+use crate::stage::admit::remembered::Remembered;
+use crate::stage::admit::sought::{Sought, look_there};
+use crate::store::{Admission, Refusal, StoreError, Verdict};
 use std::sync::Arc;
 
 /// What came of asking for admission.
@@ -108,27 +112,23 @@ async fn admit_by_store(
     if admitting.is_first() {
         reconcile(work).await?;
     }
-    let wanted = matches!(work.options.cache, CacheUse::Default | CacheUse::OnlyIfCached);
     while admitting.has_try_left() {
-        let cache_key = cache_key(work);
-        work.journal.receipt.cache =
-            if cache_key.is_some() && wanted { CacheStatus::Miss } else { CacheStatus::Bypass };
-        if work.options.cache == CacheUse::OnlyIfCached && cache_key.is_none() {
+        let sought = Sought::of(work, admitting);
+        work.journal.receipt.cache = sought.status(work.options.cache);
+        if work.options.cache == CacheUse::OnlyIfCached && sought.key.is_none() {
             return Err(Error::NotCached.into());
         }
         let now_ms = work.gateway.clock.now_ms();
         work.journal.receipt.windows = receipt_windows(&work.caller, now_ms);
-        let reads = cache_key.as_ref().filter(|_| wanted && admitting.is_readable);
-        let (verdict, reply) =
-            ask(work, decision, reads, &mut admitting.ticket, now_ms).await.map_err(|(ask, error)| {
-                admitting.note(&ask);
-                error
-            })?;
-        admitting.note(&reply.ask);
+        let (verdict, reply) = sought.ask(work, decision, admitting, now_ms).await?;
+        if let Some(near) = sought.found(&verdict, &reply) {
+            look_there(work, (verdict, reply), near, admitting, now_ms);
+            continue;
+        }
         let admitted = match verdict {
             Verdict::Admitted { held, rates } => {
                 work.journal.rates = rates;
-                let_in(work, reply, held, cache_key, admitting).await?
+                let_in(work, reply, held, sought, admitting).await?
             }
             Verdict::Refused { refusal, rates } => {
                 work.journal.rates = rates;
@@ -153,13 +153,16 @@ async fn let_in(
     work: &mut Work<'_>,
     reply: AdmissionReply,
     held: Amounts,
-    cache_key: Option<CacheKey>,
+    sought: Sought,
     admitting: &mut Admitting<'_>,
 ) -> Result<Option<Admitted>, Refused> {
-    let AdmissionReply { ask, remembered, health, health_is_shared, label } = reply;
+    let AdmissionReply { ask, remembered, health, health_is_shared, label, notes: _ } = reply;
     let ticket = admitting.let_in();
     match remembered.as_ref().map(Remembered::from_bytes) {
-        Some(Some(remembered)) => return Ok(Some(Admitted::Hit(remembered))),
+        Some(Some(remembered)) => {
+            work.journal.receipt.similar = sought.near.map(|near| SimilarTo::of(near.similarity, remembered.id));
+            return Ok(Some(Admitted::Hit(remembered)));
+        }
         // Another version wrote it. A hit was counted and nothing is held: what follows is another request.
         Some(None) => {
             admitting.is_readable = false;
@@ -172,8 +175,8 @@ async fn let_in(
     if !health_is_shared {
         work.journal.degrade("health");
     }
-    let cache_key = cache_key.filter(|_| work.options.cache != CacheUse::NoStore);
-    let hold = Hold { ask, held, ticket, cache_key, health, label };
+    let cache_key = sought.key.filter(|_| work.options.cache != CacheUse::NoStore);
+    let hold = Hold { ask, held, ticket, cache_key, alike: sought.alike, health, label };
     if work.options.cache == CacheUse::OnlyIfCached {
         release(work, &hold).await;
         return Err(Error::NotCached.into());

@@ -15,8 +15,8 @@ use crate::routing::decide::Decision;
 use crate::stage::admit::admitting::{Admitting, stale_at_each_try};
 use crate::stage::admit::ask::admission;
 use crate::stage::admit::hold::{Refused, refusal_to_error};
+use crate::stage::admit::key::is_cacheable;
 use crate::stage::admit::rebuild::{Settings, Stale, reload};
-use crate::stage::admit::remembered::is_cacheable;
 use crate::store::{Admission, Counters, RateStatus, Refusal, Verdict};
 use crate::tenant::Tenant;
 

@@ -40,7 +40,8 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
                 work.journal.rates = rates;
                 work.journal.receipt.outage = true;
                 gateway.outage.mark_unreconciled(&ask.tenant);
-                return Ok(Hold { ask: here, held, ticket, cache_key: None, health: Vec::new(), label: None });
+                let (health, label) = (Vec::new(), None);
+                return Ok(Hold { ask: here, held, ticket, cache_key: None, alike: None, health, label });
             }
             Verdict::Stale { windows, incarnation, .. } => {
                 let empty: Vec<_> = windows.into_iter().map(|window| (window, Amounts::default().into())).collect();

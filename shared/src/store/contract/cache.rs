@@ -1,7 +1,7 @@
 //! Remembered answers.
 
 use super::NOW;
-use crate::store::{CacheKey, ResponseCache};
+use crate::store::{CacheKey, MAX_NOTE_BYTES, NOTES_KEPT, ResponseCache};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -93,4 +93,48 @@ pub async fn many_at_once_get_one_value_or_another_and_never_a_mixture(cache: Ca
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
+}
+
+async fn notes(cache: &Cache, group: &CacheKey, after_ms: u64) -> Vec<Bytes> {
+    cache.notes(group, NOW + after_ms).await.unwrap()
+}
+
+async fn note(cache: &Cache, group: &CacheKey, note: &str, ttl_ms: u64) {
+    cache.note(group, note.to_owned().into(), ttl_ms, NOW).await.unwrap();
+}
+
+pub async fn a_group_has_its_latest_notes_for_their_time(cache: Cache) {
+    let (group, other) = (key("acme", 1), key("acme", 2));
+    assert!(notes(&cache, &group, 0).await.is_empty());
+    put(&cache, &group, b"an answer under the same hash", 60_000).await;
+    for (text, ttl_ms) in [("first", 1_000), ("second", 60_000), ("\0\r\n", 2_000)] {
+        note(&cache, &group, text, ttl_ms).await;
+    }
+    note(&cache, &other, "of another group", 60_000).await;
+    assert_eq!(notes(&cache, &group, 0).await, ["\0\r\n", "second", "first"]);
+    assert_eq!(notes(&cache, &group, 1_000).await, ["\0\r\n", "second"]);
+    assert_eq!(notes(&cache, &group, 2_000).await, ["second"], "a later note that expires earlier takes nothing along");
+    assert_eq!(notes(&cache, &other, 0).await, ["of another group"]);
+    assert_eq!(got(&cache, &group, 0).await.as_deref(), Some(&b"an answer under the same hash"[..]));
+}
+
+pub async fn a_group_is_bounded_in_number_and_a_note_in_bytes(cache: Cache) {
+    let group = key("acme", 1);
+    for number in 0..NOTES_KEPT + 10 {
+        note(&cache, &group, &number.to_string(), 60_000).await;
+    }
+    note(&cache, &group, &"x".repeat(MAX_NOTE_BYTES + 1), 60_000).await;
+    let kept = notes(&cache, &group, 0).await;
+    assert_eq!((kept.len(), &kept[0][..]), (NOTES_KEPT, (NOTES_KEPT + 9).to_string().as_bytes()));
+}
+
+pub async fn a_purge_takes_the_notes_of_one_tenant(cache: Cache) {
+    for tenant in ["acme", "acme2"] {
+        note(&cache, &key(tenant, 1), tenant, 60_000).await;
+    }
+    cache.purge("acme").await.unwrap();
+    assert!(notes(&cache, &key("acme", 1), 0).await.is_empty());
+    assert_eq!(notes(&cache, &key("acme2", 1), 0).await, ["acme2"]);
+    note(&cache, &key("acme", 1), "again", 60_000).await;
+    assert_eq!(notes(&cache, &key("acme", 1), 0).await, ["again"]);
 }

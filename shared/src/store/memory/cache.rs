@@ -2,14 +2,17 @@
 //! time.
 
 use crate::locking::lock;
-use crate::store::{CacheKey, ResponseCache, StoreError};
+use crate::store::{CacheKey, MAX_NOTE_BYTES, NOTES_KEPT, ResponseCache, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lru::LruCache;
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 /// What an entry weighs beside its bytes.
 const ENTRY_BYTES: usize = 200;
+/// Of the bytes that answers may take, the notes may take one in so many, beside them.
+const NOTES_SHARE: usize = 8;
 
 /// The memory cache.
 pub struct MemoryCache {
@@ -22,13 +25,22 @@ pub struct MemoryCache {
 struct Inner {
     entries: LruCache<CacheKey, (Bytes, u64)>,
     bytes: usize,
+    groups: LruCache<CacheKey, VecDeque<(Bytes, u64)>>,
+    /// Of the notes of all groups.
+    note_bytes: usize,
+}
+
+/// What a group's notes weigh.
+fn weight(notes: &VecDeque<(Bytes, u64)>) -> usize {
+    notes.iter().map(|(note, _)| note.len() + ENTRY_BYTES).sum::<usize>() + ENTRY_BYTES
 }
 
 impl MemoryCache {
     /// A cache of at most `max_entries` answers and `max_bytes`; one of more than `max_entry_bytes` is not kept.
     #[must_use]
     pub fn new(max_entries: usize, max_bytes: usize, max_entry_bytes: usize) -> Self {
-        let inner = Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0 });
+        let (entries, groups) = (LruCache::unbounded(), LruCache::unbounded());
+        let inner = Mutex::new(Inner { entries, bytes: 0, groups, note_bytes: 0 });
         Self { max_entries, max_bytes, max_entry_bytes, inner }
     }
 }
@@ -72,8 +84,39 @@ impl ResponseCache for MemoryCache {
         Ok(())
     }
 
+    async fn notes(&self, group: &CacheKey, now_ms: u64) -> Result<Vec<Bytes>, StoreError> {
+        let mut inner = lock(&self.inner);
+        let notes = inner.groups.get(group).into_iter().flatten();
+        Ok(notes.filter(|(_, until_ms)| *until_ms > now_ms).map(|(note, _)| note.clone()).collect())
+    }
+
+    async fn note(&self, group: &CacheKey, note: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        if note.len() > MAX_NOTE_BYTES {
+            return Ok(());
+        }
+        let mut inner = lock(&self.inner);
+        let mut notes = inner.groups.pop(group).inspect(|notes| inner.note_bytes -= weight(notes)).unwrap_or_default();
+        notes.push_front((note, now_ms.saturating_add(ttl_ms)));
+        notes.truncate(NOTES_KEPT);
+        inner.note_bytes += weight(&notes);
+        inner.groups.put(group.clone(), notes);
+        while inner.note_bytes > self.max_bytes / NOTES_SHARE
+            && let Some((_, notes)) = inner.groups.pop_lru()
+        {
+            inner.note_bytes -= weight(&notes);
+        }
+        Ok(())
+    }
+
     async fn purge(&self, tenant: &str) -> Result<(), StoreError> {
         let mut inner = lock(&self.inner);
+        let groups: Vec<CacheKey> =
+            inner.groups.iter().filter(|(key, _)| &*key.tenant == tenant).map(|(key, _)| key.clone()).collect();
+        for group in groups {
+            if let Some(notes) = inner.groups.pop(&group) {
+                inner.note_bytes -= weight(&notes);
+            }
+        }
         let keys: Vec<CacheKey> =
             inner.entries.iter().filter(|(key, _)| &*key.tenant == tenant).map(|(key, _)| key.clone()).collect();
         keys.iter().for_each(|key| inner.remove(key));

@@ -9,7 +9,7 @@ use super::store::RedisStore;
 use crate::health::Observation;
 use crate::store::{
     Admission, CacheKey, CacheWrite, Counters, HealthStore, ResponseCache, Settled, Settlement, Store, StoreError,
-    Ticket, Verdict,
+    Ticket, Verdict, remember,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -80,22 +80,27 @@ impl Store for RedisStore {
         now_ms: u64,
     ) -> Result<Settled, StoreError> {
         // The tenant's admission had the cache version; if that was long ago, it is read beside the settlement.
-        let (mut set, mut put) = (None, None);
+        let (mut set, mut put) = (Vec::new(), None);
         if let Some(write) = write {
             match self.known_cache_version(&write.key.tenant).filter(|_| write.key.tenant == settlement.tenant) {
-                Some(of) => set = self.write(&write.key, &write.value, write.ttl_ms, &of, now_ms),
+                Some(of) => {
+                    set.extend(self.write(&write.key, &write.value, write.ttl_ms, &of, now_ms));
+                    if let Some((group, note)) = &write.note {
+                        set.extend(self.add_note(group, note, write.ttl_ms, &of, now_ms));
+                    }
+                }
                 None => put = Some(write),
             }
         }
         let put = async {
             match put {
-                Some(write) => self.put(&write.key, write.value, write.ttl_ms, now_ms).await,
+                Some(write) => remember(self, write, now_ms).await,
                 None => Ok(()),
             }
         };
         let mut batch = Batch::default();
         let charged = batch.push(self.settlement(settlement, ticket, now_ms));
-        let set = set.map(|set| batch.push(set.into()));
+        let set: Vec<_> = set.into_iter().map(|set| batch.push(set.into())).collect();
         let (recordings, is_cluster) = (recordings(observations), self.connection.is_cluster());
         let (mut recorded, mut apart) = (Vec::new(), Vec::new());
         for recording in &recordings {
@@ -108,7 +113,8 @@ impl Store for RedisStore {
         }
         let (answers, apart, put) = tokio::join!(self.connection.send(&batch), join_all(apart), put);
         let mut answers = answers?;
-        let mut outcomes = vec![put, set.map_or(Ok(()), |set| answers.take(set).map(drop))];
+        let mut outcomes = vec![put];
+        outcomes.extend(set.into_iter().map(|set| answers.take(set).map(drop)));
         outcomes.extend(apart.into_iter().map(|(recording, answer)| self.recorded(recording, answer, now_ms)));
         for (recording, place) in recorded {
             outcomes.push(self.recorded(recording, answers.take(place), now_ms));

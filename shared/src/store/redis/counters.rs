@@ -7,6 +7,7 @@
 //! | `gw:2:{t}` | a hash: settings version, the states of the rates, every window, each open hold (`tenant.lua`) |
 //! | `gw:2:{t}:r:<request>` | a tombstone: the request is counted as a hit, or is done with and may be sent again |
 //! | `gw:2:{t}:c:<hash>` | a remembered answer |
+//! | `gw:2:{t}:n:<hash>` | the notes of a group of requests that differ in their prompt alone |
 //!
 //! A tenant is one hash of packed fields, so that the store loses it whole or not at all (M5), and so that an admission is one
 //! read and one write of it (see ADR 9).

@@ -12,7 +12,7 @@
 //!                                      admit │ │ stale: the tenant's settings have changed
 //!                                            ▼ │
 //!              Remembered (a hit: the end) ◀─ Admitted ──▶ Hold
-//!                                                           │ classify (unsure), rank
+//!                                                           │ classify (unsure), stay, rank
 //!                                                           ▼
 //!                              Candidates ── attempts ──▶ Winner ── judge, upgrade ──▶ Produced
 //!                                                                                        │ deliver
@@ -38,6 +38,7 @@ use crate::stage::deliver::{deliver, deliver_hit, last_byte, refuse};
 use crate::stage::rank::candidates;
 use crate::stage::read::read;
 use crate::stage::settle::{Outcome, settle};
+use crate::stage::stay::{put_first, stay};
 use crate::stage::upgrade::{drain, first_call_options, judge, stronger_tier, upgrade};
 use crate::wire::format::Format;
 use std::sync::Arc;
@@ -114,7 +115,7 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
         }
         Err(error) => Outcome::failed(error),
     };
-    settle(work, hold, &outcome, reply).await;
+    settle(work, &decision, hold, &outcome, reply).await;
     // A client that has read the last byte finds all of it counted.
     last_byte(work, outcome, reply);
     Ok(())
@@ -127,12 +128,17 @@ async fn decided(work: &mut Work<'_>) -> Result<Decision, Error> {
     Ok(decision)
 }
 
-/// Brings about an answer: classify, rank, attempt, judge, upgrade.
+/// Brings about an answer: classify, stay, rank, attempt, judge, upgrade.
 async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) -> Result<Produced, Error> {
     if decision.unsure {
         classify(work, decision, hold).await;
     }
-    let candidates = candidates(work, decision, std::mem::take(&mut hold.health)).await;
+    let sticky = stay(work, decision, hold).await;
+    let mut candidates = candidates(work, decision, std::mem::take(&mut hold.health)).await;
+    if let Some(model) = sticky {
+        let (Ok(why) | Err(why)) = put_first(&mut candidates, &model);
+        work.journal.because(why);
+    }
     let stronger = stronger_tier(work, decision);
     let options = first_call_options(work, stronger.is_some());
     let winner = first_that_answers(work, hold, &candidates, options).await?;

@@ -12,6 +12,7 @@ mod bad_input;
 mod bounds;
 mod caching;
 mod contracts;
+mod conversations;
 mod corpus;
 mod dynamodb;
 mod ending;

@@ -229,15 +229,28 @@ async fn about(rig: &Rig, model: &str, prompt: &str) -> Got {
 async fn what_a_request_is_about_is_read_with_its_admission_and_written_with_its_settlement() {
     let (rig, noted) = rig().await;
     assert_eq!(about(&rig, "cheap", "good day to you").await.status, 200);
-    assert_eq!(noted.waits(), ["admit, health", "call sim/cheap", "settle"]);
+    assert_eq!(noted.waits(), ["admit, health", "call sim/cheap", "put, settle"]);
 
     let asked = about(&rig, "auto", "good day to you").await;
     let told = [asked.header("x-gateway-intent-source"), asked.header("x-gateway-tier")];
     assert_eq!(told, ["classifier", "cheap"]);
-    assert_eq!(noted.waits(), ["admit, get, health", "call sim/cheap", "call sim/cheap", "put, settle"]);
+    assert_eq!(noted.waits(), ["admit, get, health", "call sim/cheap", "call sim/cheap", "put, put, settle"]);
 
     assert_eq!(about(&rig, "auto", "good day to you").await.header("x-gateway-intent-source"), "classifier");
-    assert_eq!(noted.waits(), ["admit, get, health", "call sim/cheap", "settle"], "it is remembered");
+    assert_eq!(noted.waits(), ["admit, get, health", "call sim/cheap", "put, settle"], "it is remembered");
+}
+
+#[tokio::test]
+async fn where_a_conversation_is_is_read_with_its_admission_and_written_with_its_settlement() {
+    let (rig, noted) = rig().await;
+    let turns = json!({"messages": [{"role": "user", "content": "good day"}, {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "and good night"}]});
+    for (model, read, written) in
+        [("cheap", "admit, get, health", "put, settle"), ("sim/cheap", "admit, health", "settle")]
+    {
+        assert_eq!(rig.fresh(ask_with(model, turns.clone())).await.status, 200);
+        assert_eq!(noted.waits(), [read, "call sim/cheap", written], "{model}");
+    }
 }
 
 #[tokio::test]

@@ -185,6 +185,11 @@ pub struct IntentSettings {
     pub default_intent: Option<Arc<str>>,
     /// What was learnt from feedback: `[intent.fitted]`.
     pub fitted: Fitted,
+
+    /// How long a conversation that rests stays on its model; 0 never.
+    pub sticky_seconds: u64,
+    /// How many turns in a row for a weaker tier do not take it away from its model.
+    pub sticky_easier_turns: u64,
 }
 
 /// `[intent]`, and the intents: the file's own, and those that ship where there are none or both are wanted.
@@ -214,6 +219,9 @@ pub(super) fn intent(
             remember_entries: section.count("remember_entries", 0..=10_000_000, 10_000),
             default_intent: section.optional_one_of("default_intent", "intent", &names),
             fitted: section.table("fitted", |section| fitted(section, &names)),
+
+            sticky_seconds: section.count("sticky_seconds", 0..=86_400, 300),
+            sticky_easier_turns: section.count("sticky_easier_turns", 0..=1_000, 2),
         };
         (settings, intents)
     })

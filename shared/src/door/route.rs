@@ -8,15 +8,18 @@ use crate::request::reply::{Answer, AnswerBody, Reply};
 use crate::request::work::Work;
 use crate::routing::decide::{Decision, decide};
 use crate::stage::admit::admitting::Admitting;
+use crate::stage::admit::conversation::{Conversation, conversation_key};
 use crate::stage::admit::rate::admit_rate;
 use crate::stage::deliver::refuse;
 use crate::stage::rank::{Candidate, candidates};
 use crate::stage::read::read;
+use crate::stage::stay::{put_first, would_stay};
 use crate::wire::format::Format;
 use crate::wire::openai::CHAT;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 impl Gateway {
     /// Decides about a chat request. It is rate limited, asks no classifier, and calls no candidate.
@@ -53,16 +56,27 @@ async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -
         if decision.unsure {
             decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);
         }
+        let sticky = conversation(&mut work, &mut decision).await;
         work.note(&decision);
-        let candidates = candidates(&mut work, &decision, Vec::new()).await;
-        Ok(decision_json(&decision, &candidates))
+        let mut candidates = candidates(&mut work, &decision, Vec::new()).await;
+        let stays = sticky.is_some_and(|model| put_first(&mut candidates, &model).is_ok());
+        Ok(decision_json(&decision, &candidates, stays))
     }
     .await;
     *journal = work.journal;
     outcome
 }
 
-fn decision_json(decision: &Decision, candidates: &[Candidate]) -> Value {
+/// The model that the request's conversation would stay on; the decision is moved there.
+async fn conversation(work: &mut Work<'_>, decision: &mut Decision) -> Option<Arc<str>> {
+    let (gateway, now_ms) = (work.gateway, work.gateway.clock.now_ms());
+    let key = conversation_key(work, decision).filter(|_| work.request.facts.context.is_answered)?;
+    let known = Conversation::from_bytes(&gateway.conversations().get(&key, now_ms).await.ok()??)?;
+    let (health, _) = gateway.health.snapshot(std::slice::from_ref(&known.model), now_ms).await;
+    would_stay(work, decision, &known, &std::iter::once(known.model.clone()).zip(health).collect())
+}
+
+fn decision_json(decision: &Decision, candidates: &[Candidate], sticky: bool) -> Value {
     let scores: serde_json::Map<String, Value> =
         decision.scores.iter().map(|(name, score)| (name.to_string(), json!(round(*score)))).collect();
     let intent = decision.intent.as_ref().map(|intent| {
@@ -78,7 +92,7 @@ fn decision_json(decision: &Decision, candidates: &[Candidate]) -> Value {
         .map(|(name, why)| json!({"model": name, "eligible": false, "score_ms": null, "reason": why}));
     let needs: Vec<f64> = decision.needs.iter().copied().map(round).collect();
     json!({"intent": intent, "difficulty": decision.difficulty.map(round), "needs": needs, "tier": decision.tier.as_ref().map(|tier| &*tier.name),
-        "sticky": false, "candidates": ranked.chain(rejected).collect::<Vec<_>>()})
+        "sticky": sticky, "candidates": ranked.chain(rejected).collect::<Vec<_>>()})
 }
 
 /// Four decimal places, without the tail that a 32-bit float shows in JSON.

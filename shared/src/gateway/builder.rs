@@ -112,11 +112,11 @@ impl Builder {
         let mut config = self.config;
         let formats = self.providers.iter().map(|(name, provider)| (name.clone(), provider.format()));
         config.catalog.note_formats(formats);
-        // Answers share what a shared store has; in this process's memory the labels have a bound of their own.
-        let labels = self.store.is_none().then(|| {
-            let entries = usize::try_from(config.intent.remember_entries).unwrap_or(usize::MAX);
-            MemoryCache::new(entries, usize::MAX, usize::MAX)
-        });
+        // Answers share what a shared store has; in this process's memory the others have bounds of their own.
+        let is_in_memory = self.store.is_none();
+        let entries = usize::try_from(config.intent.remember_entries).unwrap_or(usize::MAX);
+        let remember = || is_in_memory.then(|| MemoryCache::new(entries, usize::MAX, usize::MAX));
+        let (labels, conversations) = (remember(), remember());
         let store = self.store.unwrap_or_else(|| Arc::new(Composed::in_memory(&config)));
         let intents = Intents::learn(&config.intents, self.embedder).await?;
         Ok(Gateway {
@@ -130,6 +130,7 @@ impl Builder {
             metrics: Metrics::new(self.clock.now_ms()),
             clock: self.clock,
             labels,
+            conversations,
             outage: Outage::default(),
             warned: Warned::default(),
             ledger_standing: Standing::default(),

@@ -69,6 +69,8 @@ pub struct Gateway {
     pub(crate) classifier: Classifier,
     /// What requests were found to be about, where the store is this process's memory.
     labels: Option<MemoryCache>,
+    /// On which models conversations are, where the store is this process's memory.
+    conversations: Option<MemoryCache>,
     /// What goes on without the store.
     pub(crate) outage: Outage,
     /// When the operator was last warned of a provider.
@@ -91,12 +93,18 @@ impl Gateway {
         self.labels.as_ref().map_or(self.store.cache(), |labels| labels)
     }
 
+    /// Where it is remembered on which models conversations are.
+    pub(crate) fn conversations(&self) -> &dyn ResponseCache {
+        self.conversations.as_ref().map_or(self.store.cache(), |conversations| conversations)
+    }
+
     /// Forgets all that is remembered for a tenant.
     ///
     /// # Errors
     /// The store cannot be reached.
     pub async fn purge(&self, uid: &str) -> Result<(), StoreError> {
         self.labels().purge(uid).await?;
+        self.conversations().purge(uid).await?;
         self.store.cache().purge(uid).await
     }
 

@@ -121,6 +121,8 @@ pub enum Reason {
     Probe,
     /// Tried first to learn how it does.
     Refresh,
+    /// First: it has answered this conversation before.
+    Conversation,
     /// Last: the provider asked for a pause.
     CoolingDown {
         /// When it ends, Unix ms.
@@ -141,6 +143,7 @@ impl fmt::Display for Reason {
             Self::PassedOver => f.write_str("passed over for a faster one"),
             Self::Probe => f.write_str("breaker half open, due for a probe"),
             Self::Refresh => f.write_str("figures stale, being refreshed"),
+            Self::Conversation => f.write_str("it has answered this conversation before"),
             Self::CoolingDown { until_ms } => write!(f, "cooling down until {}", time_utc(*until_ms)),
             Self::BreakerOpen { until_ms } => write!(f, "breaker open until {}", time_utc(*until_ms)),
         }

@@ -48,6 +48,8 @@ pub(crate) struct Work<'a> {
     pub(crate) running: Amounts,
     /// What it was newly found to be about, to be remembered with the settlement.
     pub(crate) label: Option<Label>,
+    /// How many turns in a row, this one included, were for a weaker tier than the conversation's.
+    pub(crate) easier_turns: u64,
     /// The idempotency key that it has claimed, and the id by which.
     pub(crate) claim: Option<(IdempotencyKey, RequestId)>,
 }
@@ -73,6 +75,7 @@ impl<'a> Work<'a> {
             observations,
             running,
             label: None,
+            easier_turns: 0,
             claim: None,
         }
     }

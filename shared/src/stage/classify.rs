@@ -8,16 +8,18 @@
 //! It waits for no store: what is remembered, and the models' health, come with the admission; what is to be remembered
 //! goes with the settlement.
 
-use crate::gateway::classifier::Classifier;
+use crate::gateway::classifier::shown;
 use crate::health::score::Standing;
 use crate::receipt::AttemptKind;
 use crate::request::work::{Label, Work};
 use crate::routing::decide::{Decision, eligible};
 use crate::stage::admit::afford::{SoFar, extend};
 use crate::stage::admit::hold::{Hold, KnownHealth};
+use crate::stage::admit::unsure::{keep_from_sinking, take_default};
 use crate::stage::attempt::call::{CallOptions, Response, call};
 use crate::stage::rank::rank;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// How long it is remembered that nothing came of a question.
 const NOTHING_MS: u64 = 60_000;
@@ -39,17 +41,17 @@ async fn decide_again(work: &mut Work<'_>, decision: &mut Decision, hold: &mut H
     let gateway = work.gateway;
     let remembered = hold.label.take();
     let is_new = remembered.is_none();
-    let name = match remembered {
-        Some(name) => String::from_utf8(name.to_vec()).ok(),
-        None => ask(work, &hold.health).await,
+    let found = match remembered {
+        Some(name) => std::str::from_utf8(&name).ok().and_then(|name| gateway.intents.find(name)),
+        None => ask(work, &hold.health).await.and_then(|name| gateway.intents.find(&name)),
     };
-    let found = name.as_deref().and_then(|name| gateway.intents.find(name));
     if let Some(spec) = found {
+        let first = decision.clone();
         decision.take(spec, &gateway.config, &work.caller, &work.request);
         work.journal.because(format!("the classifier says: {}", spec.name));
+        keep_from_sinking(work, decision, first);
     } else {
-        decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);
-        work.journal.because("not sure what the request is about: the default intent");
+        take_default(work, decision, "not sure what the request is about");
     }
     if is_new {
         let name = found.map_or_else(Bytes::new, |spec| Bytes::copy_from_slice(spec.name.as_bytes()));
@@ -58,10 +60,10 @@ async fn decide_again(work: &mut Work<'_>, decision: &mut Decision, hold: &mut H
     }
 }
 
-/// One call of the first model of the classifier's tier that this tenant may use: the word that it answers.
-async fn ask(work: &mut Work<'_>, health: &KnownHealth) -> Option<String> {
+/// One call of the first model of the classifier's tier that this tenant may use: the intent that it names.
+async fn ask(work: &mut Work<'_>, health: &KnownHealth) -> Option<Arc<str>> {
     let gateway = work.gateway;
-    let question = gateway.classifier.question(&work.request.facts.prompt)?;
+    let question = gateway.classifier.question(&shown(&gateway.intents.orders, &work.request))?;
     let tier = gateway.classifier.tier.as_ref()?;
     let (models, _, _) = eligible(&gateway.config.catalog, &tier.models, Some(tier), &work.caller, &question);
     let of = |name| health.iter().find(|(known, _)| known == name).map(|(_, health)| *health);
@@ -80,7 +82,7 @@ async fn ask(work: &mut Work<'_>, health: &KnownHealth) -> Option<String> {
     };
     match call(work, &best.model, options, None).await {
         Ok(winner) => match winner.answer {
-            Response::Whole(completion) => Some(Classifier::word(&completion.first_text())),
+            Response::Whole(completion) => gateway.classifier.name_in(&completion.first_text()).cloned(),
             Response::Stream(_) => None,
         },
         Err((_, observation)) => {

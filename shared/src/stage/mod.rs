@@ -4,6 +4,7 @@ pub(crate) mod read;
 pub(crate) mod claim;
 pub(crate) mod admit;
 pub(crate) mod classify;
+pub(crate) mod stay;
 pub mod rank;
 pub(crate) mod attempt;
 pub mod judge;

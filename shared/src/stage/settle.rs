@@ -6,12 +6,15 @@
 
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::gateway::classifier::shown;
 use crate::gateway::outage::Pending;
 use crate::ledger::LedgerError;
 use crate::money::Amounts;
 use crate::receipt::Receipt;
 use crate::request::reply::Reply;
 use crate::request::work::{Label, Work};
+use crate::routing::decide::Decision;
+use crate::stage::admit::conversation::{Conversation, conversation_key};
 use crate::stage::admit::hold::{Hold, release};
 use crate::stage::admit::remembered::cache_write;
 use crate::stage::claim::finish;
@@ -49,7 +52,7 @@ impl Outcome {
 }
 
 /// Settles a request that was held for.
-pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, reply: &Reply) {
+pub(crate) async fn settle(work: &mut Work<'_>, decision: &Decision, hold: Hold, outcome: &Outcome, reply: &Reply) {
     let gateway = work.gateway;
     let status = outcome.error.as_ref().map_or(200, |error| error.to_http().status);
     work.journal.close(status, gateway.config.version);
@@ -64,10 +67,11 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
         let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
         let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
         let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, reply, body, outcome.streamed));
-        let (charged, (), (), (), (), recorded) = tokio::join!(
+        let (charged, (), (), (), (), (), recorded) = tokio::join!(
             charge(work, &settlement, &hold.ticket, write, now_ms),
             gateway.health.note(&work.observations, now_ms),
             remember_label(work),
+            remember_conversation(work, decision, outcome),
             gateway.record_expired_holds(&settlement.tenant),
             finish(work, whole),
             record(gateway, receipt),
@@ -94,9 +98,23 @@ pub(crate) async fn settle(work: &mut Work<'_>, hold: Hold, outcome: &Outcome, r
 /// Remembers what the request was newly found to be about.
 async fn remember_label(work: &Work<'_>) {
     let (Some(Label { name, ttl_ms }), gateway) = (&work.label, work.gateway) else { return };
-    let key = gateway.classifier.label_key(&work.caller.tenant.uid, &work.request.facts.prompt);
+    let key = gateway.classifier.label_key(&work.caller.tenant.uid, &shown(&gateway.intents.orders, &work.request));
     if let Err(error) = gateway.labels().put(&key, name.clone(), *ttl_ms, gateway.clock.now_ms()).await {
         tracing::warn!(%error, "a classification is not remembered");
+    }
+}
+
+/// Remembers on which model the conversation is: the one that answered, be it by a failover or an upgrade. What failed
+/// moves nothing.
+async fn remember_conversation(work: &Work<'_>, decision: &Decision, outcome: &Outcome) {
+    let (gateway, receipt) = (work.gateway, &work.journal.receipt);
+    let key = conversation_key(work, decision).filter(|_| outcome.error.is_none());
+    let (Some(key), Some(tier), Some(model)) = (key, &receipt.tier, &receipt.model) else { return };
+    let easier_turns = if receipt.upgraded { 0 } else { work.easier_turns };
+    let value = Conversation { tier: tier.clone(), model: model.clone(), easier_turns }.to_bytes();
+    let ttl_ms = gateway.config.intent.sticky_seconds * 1000;
+    if let Err(error) = gateway.conversations().put(&key, value, ttl_ms, gateway.clock.now_ms()).await {
+        tracing::warn!(%error, "it is not remembered on which model a conversation is");
     }
 }
 

@@ -4,13 +4,17 @@
 //! gateway chooses, and of each message only the beginning: what an assistant is told to be, and what the user was at, is
 //! said there.
 
-use crate::wire::json::{Stopped, items, text_of};
+use crate::wire::json::{Stopped, fields, items, text_of};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::ops::Range;
 
 /// Bytes of a message's text that are read, as it is written in the body.
 const BEGINNING_BYTES: usize = 1_000;
+/// Bytes of each value that tell one conversation from another.
+const TELLING_BYTES: usize = 2_000;
+/// Most parts of a message, and most fields of a part, that do.
+const TELLING_PARTS: usize = 16;
 
 /// Where in the body the contents of messages stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct ContextPlaces {
     pub previous: Option<Range<usize>>,
     /// The prompt: the user's last message with a text.
     pub prompt: Option<Range<usize>>,
+    /// Whether an assistant has answered before, so that this is no first turn.
+    pub is_answered: bool,
 }
 
 /// What a conversation has said before the prompt: of each message the beginning of its first text; empty where there is
@@ -40,10 +46,7 @@ pub struct Context {
 impl ContextPlaces {
     /// Reads what stands at these places of this body.
     pub(crate) fn read(&self, body: &[u8]) -> Context {
-        let said = |place: &Option<Range<usize>>| {
-            let content = place.clone().and_then(|place| std::str::from_utf8(body.get(place)?).ok());
-            content.map(beginning).unwrap_or_default()
-        };
+        let said = |place: &Option<Range<usize>>| content(body, place).map(beginning).unwrap_or_default();
         let is_earlier = self.first != self.prompt && self.first != self.previous;
         Context {
             system: said(&self.system),
@@ -51,6 +54,52 @@ impl ContextPlaces {
             previous: said(&self.previous),
         }
     }
+}
+
+impl ContextPlaces {
+    /// Hands to `add` what tells this conversation from others, and stays as turns are added: the system prompt and the
+    /// user's first turn. A text is the same as a part that has it, and marks for a provider's cache are left out, for
+    /// clients move them on from turn to turn.
+    pub(crate) fn tell(&self, body: &[u8], mut add: impl FnMut(&[u8])) {
+        for place in [&self.system, &self.first] {
+            match content(body, place) {
+                None => add(b"none"),
+                Some(text) if text.starts_with('"') => telling(text, &mut add),
+                Some(list) => {
+                    let told = items(list, |count, part| {
+                        if count == TELLING_PARTS {
+                            return Err(());
+                        }
+                        tell_part(part.get(), &mut add);
+                        Ok(())
+                    });
+                    // What comes after the first parts, or is no part, tells nothing.
+                    drop(told);
+                }
+            }
+        }
+    }
+}
+
+fn tell_part(part: &str, add: &mut impl FnMut(&[u8])) {
+    let fields = fields(part, TELLING_PARTS).unwrap_or_default();
+    if let Some((_, text)) = fields.iter().find(|(name, _)| name == "text") {
+        return telling(text.get(), add);
+    }
+    for (name, value) in fields.iter().filter(|(name, _)| name != "cache_control") {
+        add(name.as_bytes());
+        telling(value.get(), add);
+    }
+}
+
+/// How long a value is, and how it begins.
+fn telling(value: &str, add: &mut impl FnMut(&[u8])) {
+    add(&value.len().to_le_bytes());
+    add(&value.as_bytes()[..value.len().min(TELLING_BYTES)]);
+}
+
+fn content<'b>(body: &'b [u8], place: &Option<Range<usize>>) -> Option<&'b str> {
+    std::str::from_utf8(body.get(place.clone()?)?).ok()
 }
 
 /// The beginning of a message's text, which is a string or stands in the first part that has one.
@@ -82,7 +131,8 @@ fn cut(json: &str) -> String {
     let end = json.floor_char_boundary(BEGINNING_BYTES);
     let tail = json.floor_char_boundary(end - 6);
     let end = json[tail..end].find('\\').map_or(end, |escape| tail + escape);
-    text_of(&[json[..end].trim_end_matches('\\'), "\""].concat()).into_owned()
+    let slashes = json[..end].bytes().rev().take_while(|byte| *byte == b'\\').count();
+    text_of(&[&json[..end - slashes % 2], "\""].concat()).into_owned()
 }
 
 #[cfg(test)]
@@ -130,6 +180,46 @@ mod tests {
             (json!([message("system", "no user")]), "", ["no user", "", ""]),
         ] {
             assert_eq!(read(&messages), (prompt.to_owned(), context.map(str::to_owned)), "{messages}");
+        }
+    }
+
+    fn told(messages: &Value, more: &str) -> [u8; 32] {
+        let body = format!(r#"{{"messages":{messages},"model":"auto"{more}}}"#);
+        Request::read(&CHAT, Bytes::from(body)).unwrap().conversation()
+    }
+
+    #[test]
+    fn a_conversation_is_told_by_its_beginning_and_the_clients_keys() {
+        let (system, user, assistant) = (message("system", "s"), message("user", "one"), message("assistant", "a"));
+        let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+        let text = |text: &str| json!({"type": "text", "text": text});
+        let marked = json!({"type": "text", "text": "one", "cache_control": {"type": "ephemeral"}});
+        let first = told(&json!([system, user]), "");
+        for same in [
+            json!([system, user, assistant, message("user", "two")]),
+            json!([system, user, assistant, message("user", "another two"), assistant, message("user", "three")]),
+            json!([system, message("user", json!([marked]))]),
+            json!([system, message("user", json!([text("one")])), assistant]),
+        ] {
+            assert_eq!(told(&same, ""), first, "{same}");
+        }
+        let mut others = vec![first, told(&json!([system, user]), r#","user":"u""#)];
+        others.push(told(&json!([system, user]), r#","prompt_cache_key":"u""#));
+        for other in [
+            json!([user]),
+            json!([system]),
+            json!([message("system", "t"), user]),
+            json!([system, message("user", "on")]),
+            json!([system, message("user", json!([text("one"), text("two")]))]),
+            json!([system, message("user", json!([text("one"), image("data:,a")]))]),
+            json!([system, message("user", json!([image("data:,a")]))]),
+            json!([system, message("user", json!([image("data:,b")]))]),
+            json!([system, message("user", "x".repeat(5_000))]),
+            json!([system, message("user", "x".repeat(5_001))]),
+        ] {
+            let told = told(&other, "");
+            assert!(!others.contains(&told), "{other}");
+            others.push(told);
         }
     }
 

@@ -11,6 +11,9 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex};
 
+/// The fields by which clients tell conversations apart.
+const CLIENT_KEYS: [&str; 2] = ["prompt_cache_key", "user"];
+
 /// A request that has been read and checked.
 #[derive(Debug)]
 pub struct Request {
@@ -46,6 +49,22 @@ impl Request {
     #[must_use]
     pub fn context(&self) -> Context {
         self.facts.context.read(self.body.bytes())
+    }
+
+    /// What tells the conversation of this request from others: how it began, and the client's own key for it.
+    ///
+    /// It is what a provider's prompt cache goes by, too, so that what is another conversation here is one for the cache.
+    #[must_use]
+    pub fn conversation(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let mut add = |part: &[u8]| {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        };
+        add(self.format.name().as_bytes());
+        CLIENT_KEYS.iter().for_each(|name| add(self.body.raw(name).unwrap_or_default().as_bytes()));
+        self.facts.context.tell(self.body.bytes(), add);
+        hash.finalize().into()
     }
 
     /// What goes to a provider that speaks `format`: the client's own bytes where both speak the same.

@@ -14,6 +14,7 @@ use crate::money::Amounts;
 use crate::request::work::Work;
 use crate::routing::decide::Decision;
 use crate::stage::admit::hold::{Hold, counters};
+use crate::stage::admit::unsure::take_default;
 use crate::stage::admit::without_store;
 use crate::store::{QuotaAsk, StoreError, WindowUse};
 use crate::tenant::Quota;
@@ -102,14 +103,19 @@ fn has_choice(work: &Work<'_>, decision: &Decision) -> bool {
 
 /// Leaves out the classifier, and the candidates that do not fit; answers whether some are left.
 fn keep_only(work: &mut Work<'_>, decision: &mut Decision, what: &str, fits: impl Fn(Amounts) -> bool) -> bool {
-    let bounds = bounds(work, &decision.candidates);
-    if !bounds.iter().any(|amounts| fits(*amounts)) {
+    let any_fits = |work: &Work<'_>, decision: &Decision| bounds(work, &decision.candidates).into_iter().any(&fits);
+    if std::mem::take(&mut decision.unsure) {
+        let first = decision.clone();
+        take_default(work, decision, &format!("the classifier is not asked: {what} has not enough left for it"));
+        if !any_fits(work, decision) {
+            work.journal.because(format!("{what} has not enough left for the default intent's tier"));
+            *decision = first;
+        }
+    }
+    if !any_fits(work, decision) {
         return false;
     }
-    if std::mem::take(&mut decision.unsure) {
-        work.journal.because(format!("the classifier is not asked: {what} has not enough left for it"));
-    }
-    let mut bounds = bounds.into_iter();
+    let mut bounds = bounds(work, &decision.candidates).into_iter();
     decision.candidates.retain(|model| {
         let keep = bounds.next().is_some_and(&fits);
         if !keep {

@@ -1,12 +1,15 @@
-//! The one batch of an admission: limits, hold, remembered answer and label, with the models' health beside it.
+//! The one batch of an admission: limits, hold, remembered answer, label and conversation, with the models' health beside
+//! it.
 
 use crate::directory::authenticate::Caller;
 use crate::estimate::{InputEstimate, most_expensive, rate_tokens, worst_case};
+use crate::gateway::classifier::shown;
 use crate::limit::gcra::Rate;
 use crate::limit::window::{Window, WindowKind};
 use crate::money::Amounts;
 use crate::request::work::Work;
 use crate::routing::decide::Decision;
+use crate::stage::admit::conversation::conversation_key;
 use crate::stage::admit::hold::KnownHealth;
 use crate::store::{Admission, CacheKey, QuotaAsk, StoreError, Ticket, Verdict};
 use crate::tenant::{Limits, Tenant};
@@ -24,6 +27,7 @@ pub(crate) struct AdmissionReply {
     /// Whether that is the fleet's, and not only this process's.
     pub(crate) health_is_shared: bool,
     pub(crate) label: Option<Bytes>,
+    pub(crate) conversation: Option<Bytes>,
 }
 
 /// Reads from the store whether a request is admitted, and all that the stages up to the settlement need of it: they
@@ -42,10 +46,12 @@ pub(crate) async fn ask(
     let gateway = work.gateway;
     let ask = admission(work, decision, now_ms);
     let mut models: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
-    let label_key =
-        decision.unsure.then(|| gateway.classifier.label_key(&work.caller.tenant.uid, &work.request.facts.prompt));
-    if decision.unsure {
-        // A model will classify it, and may send it to any tier.
+    let label_key = decision
+        .unsure
+        .then(|| gateway.classifier.label_key(&work.caller.tenant.uid, &shown(&gateway.intents.orders, &work.request)));
+    let conversation_key = conversation_key(work, decision).filter(|_| work.request.facts.context.is_answered);
+    if decision.unsure || conversation_key.is_some() {
+        // A model will classify it, or a conversation is on one; both may send it to any tier.
         let all = gateway.config.catalog.tiers.iter().flat_map(|tier| &tier.models);
         models.extend(all.map(|model| model.name.clone()));
         models.sort_unstable();
@@ -62,16 +68,21 @@ pub(crate) async fn ask(
             None => Vec::new(),
         }
     };
-    let (admitted, (health, health_is_shared), label, notes) = tokio::join!(
+    let conversation = async {
+        let key = conversation_key.as_ref()?;
+        gateway.conversations().get(key, now_ms).await.ok().flatten()
+    };
+    let (admitted, (health, health_is_shared), label, notes, conversation) = tokio::join!(
         gateway.store.admit(&ask, ticket, reads, now_ms),
         gateway.health.snapshot(&models, now_ms),
         label,
         notes,
+        conversation,
     );
     match admitted {
         Ok((verdict, remembered)) => {
             let health = models.into_iter().zip(health).collect();
-            Ok((verdict, AdmissionReply { ask, remembered, notes, health, health_is_shared, label }))
+            Ok((verdict, AdmissionReply { ask, remembered, notes, health, health_is_shared, label, conversation }))
         }
         Err(error) => {
             ticket.doubt();

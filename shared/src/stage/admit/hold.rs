@@ -22,10 +22,12 @@ pub(crate) struct Hold {
     pub(crate) cache_key: Option<CacheKey>,
     /// What is noted of it there, for requests that ask the same in other words.
     pub(crate) alike: Option<Alike>,
-    /// The health of the candidates, and of all that a classification may choose from.
+    /// The health of the candidates, and of all that a classification or a conversation may choose from.
     pub(crate) health: KnownHealth,
     /// What the prompt was found to be about before, where a model would classify it.
     pub(crate) label: Option<Bytes>,
+    /// On which model the conversation is, if it is known.
+    pub(crate) conversation: Option<Bytes>,
 }
 
 /// The health of models by their names.

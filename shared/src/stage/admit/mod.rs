@@ -8,12 +8,14 @@ pub(crate) mod admitting;
 pub(crate) mod alike;
 pub(crate) mod afford;
 pub(crate) mod ask;
+pub(crate) mod conversation;
 pub(crate) mod hold;
 pub(crate) mod rate;
 mod key;
 mod rebuild;
 pub(crate) mod remembered;
 mod sought;
+pub(crate) mod unsure;
 mod without_store;
 
 use crate::error::Error;
@@ -156,7 +158,7 @@ async fn let_in(
     sought: Sought,
     admitting: &mut Admitting<'_>,
 ) -> Result<Option<Admitted>, Refused> {
-    let AdmissionReply { ask, remembered, health, health_is_shared, label, notes: _ } = reply;
+    let AdmissionReply { ask, remembered, health, health_is_shared, label, notes: _, conversation } = reply;
     let ticket = admitting.let_in();
     match remembered.as_ref().map(Remembered::from_bytes) {
         Some(Some(remembered)) => {
@@ -176,7 +178,7 @@ async fn let_in(
         work.journal.degrade("health");
     }
     let cache_key = sought.key.filter(|_| work.options.cache != CacheUse::NoStore);
-    let hold = Hold { ask, held, ticket, cache_key, alike: sought.alike, health, label };
+    let hold = Hold { ask, held, ticket, cache_key, alike: sought.alike, health, label, conversation };
     if work.options.cache == CacheUse::OnlyIfCached {
         release(work, &hold).await;
         return Err(Error::NotCached.into());

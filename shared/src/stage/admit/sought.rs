@@ -98,7 +98,16 @@ pub(crate) fn look_there(
 ) {
     if let Verdict::Admitted { held, .. } = verdict {
         let (ticket, health) = (admitting.let_in(), Vec::new());
-        let hold = Hold { ask: reply.ask, held, ticket, cache_key: None, alike: None, health, label: None };
+        let hold = Hold {
+            ask: reply.ask,
+            held,
+            ticket,
+            cache_key: None,
+            alike: None,
+            health,
+            label: None,
+            conversation: None,
+        };
         admitting.set_aside = Some(hold);
     }
     work.journal.receipt.id = RequestId::new(now_ms);

@@ -40,8 +40,16 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
                 work.journal.rates = rates;
                 work.journal.receipt.outage = true;
                 gateway.outage.mark_unreconciled(&ask.tenant);
-                let (health, label) = (Vec::new(), None);
-                return Ok(Hold { ask: here, held, ticket, cache_key: None, alike: None, health, label });
+                return Ok(Hold {
+                    ask: here,
+                    held,
+                    ticket,
+                    cache_key: None,
+                    alike: None,
+                    health: Vec::new(),
+                    label: None,
+                    conversation: None,
+                });
             }
             Verdict::Stale { windows, incarnation, .. } => {
                 let empty: Vec<_> = windows.into_iter().map(|window| (window, Amounts::default().into())).collect();

@@ -165,6 +165,7 @@ impl Reader {
                     return Err(Error::invalid(path() + ".content", format!("`{}.content` {must}.", path())));
                 }
             }
+            self.facts.context.is_answered |= role == "assistant";
             if let Some(content) = message.content {
                 self.note_turn(role, content, text);
             }

@@ -1,0 +1,200 @@
+//! Conversations stay on their models, within what their turns need.
+
+use crate::attempts::attempts;
+use crate::rig::{Got, Rig, Scene, two_tiers, with_key};
+use gateway_core::health::{Observation, Signal};
+use gateway_core::request::incoming::Incoming;
+use serde_json::{Value, json};
+
+const EASY: &str = "hello there";
+const HARD: &str = "design a distributed database";
+
+/// The next turn of a conversation in which the user said all this.
+fn turn(model: &str, said: &[&str]) -> Value {
+    let mut messages = vec![json!({"role": "system", "content": "Be brief."})];
+    for (n, text) in said.iter().enumerate() {
+        if n > 0 {
+            messages.push(json!({"role": "assistant", "content": "Well."}));
+        }
+        messages.push(json!({"role": "user", "content": text}));
+    }
+    json!({"model": model, "messages": messages})
+}
+
+/// Sends each turn of a conversation, and answers with the last one's calls and reasons.
+async fn talk(rig: &Rig, model: &str, said: &[&str]) -> (Vec<String>, String) {
+    let mut got = None;
+    for turns in 1..=said.len() {
+        got = Some(rig.fresh(turn(model, &said[..turns])).await);
+    }
+    told(rig, &got.unwrap()).await
+}
+
+async fn told(rig: &Rig, got: &Got) -> (Vec<String>, String) {
+    assert_eq!(got.status, 200, "{got:?}");
+    let receipt = rig.receipt(got).await;
+    (attempts(&receipt), receipt["reasons"].to_string())
+}
+
+/// The first candidate always fails; whoever begins anew meets it first.
+fn failing_first() -> Scene {
+    let never_opens = "[breaker]\nconsecutive_failures = 1000\nleast_samples = 10000";
+    two_tiers(["status-503", "ok@b"], ["ok@strong"]).table("[retry]\nmax_per_candidate = 0").table(never_opens)
+}
+
+const ANEW: [&str; 2] = ["up/status-503 first http_error 503", "up/ok@b failover ok 200"];
+const STAYED: [&str; 1] = ["up/ok@b first ok 200"];
+
+#[tokio::test]
+async fn a_conversation_stays_on_the_model_that_answered_for_as_long_as_it_is_kept() {
+    for model in ["auto", "cheap"] {
+        let rig = failing_first().build().await;
+        assert_eq!(talk(&rig, model, &[EASY]).await.0, ANEW);
+        assert_eq!(talk(&rig, model, &[EASY]).await.0, ANEW, "a first turn that comes again is another conversation's");
+        let second = turn(model, &[EASY, "good morning"]);
+        let (calls, reasons) = told(&rig, &rig.fresh(second.clone()).await).await;
+        assert_eq!(calls, STAYED);
+        assert!(reasons.contains("the conversation stays on up/ok@b"), "{reasons}");
+        rig.clock.advance(299_000);
+        assert_eq!(told(&rig, &rig.fresh(second.clone()).await).await.0, STAYED, "it was used since");
+        rig.clock.advance(300_000);
+        assert_eq!(told(&rig, &rig.fresh(second).await).await.0, ANEW, "too long ago");
+    }
+    for table in ["[intent]\nask_below = 0\nsticky_seconds = 0"] {
+        let rig = failing_first().table(table).build().await;
+        assert_eq!(talk(&rig, "auto", &[EASY, EASY]).await.0, ANEW);
+    }
+}
+
+#[tokio::test]
+async fn another_conversation_tenant_or_choice_of_models_begins_anew() {
+    let rig = failing_first().build().await;
+    let other = rig.add_tenant("other", json!({})).await;
+    talk(&rig, "auto", &[EASY]).await;
+    let second = turn("auto", &[EASY, EASY]);
+    for body in [turn("auto", &["hello, you", EASY]), turn("cheap", &[EASY, EASY])] {
+        assert_eq!(told(&rig, &rig.fresh(body).await).await.0, ANEW);
+    }
+    for key in ["user", "prompt_cache_key"] {
+        let mut body = second.clone();
+        body[key] = "ann".into();
+        assert_eq!(told(&rig, &rig.fresh(body.clone()).await).await.0, ANEW);
+        assert_eq!(told(&rig, &rig.fresh(body).await).await.0, STAYED);
+    }
+    let got = rig.chat_as(&other, &[("x-gateway-cache", "no-store")], second.clone()).await;
+    assert_eq!(got.header("x-gateway-attempts"), "2", "of another tenant nothing is known (T1)");
+    let mut list = turn("up/status-503", &[EASY, EASY]);
+    list["models"] = json!(["up/ok@b"]);
+    for _ in 0..2 {
+        assert_eq!(told(&rig, &rig.fresh(list.clone()).await).await.0, ANEW, "a list is the client's own order");
+    }
+    assert_eq!(told(&rig, &rig.fresh(second).await).await.0, STAYED);
+}
+
+#[tokio::test]
+async fn a_harder_turn_goes_up_at_once_and_a_conversation_comes_down_when_the_task_has_changed() {
+    let rig = two_tiers(["ok"], ["ok@strong"]).build().await;
+    let said = [EASY, HARD, EASY, EASY, EASY, EASY];
+    for (turns, model, reason) in [
+        (1, "up/ok", ""),
+        (2, "up/ok@strong", "the conversation leaves up/ok: this turn is for the tier reasoning"),
+        (3, "up/ok@strong", "the conversation stays on up/ok@strong"),
+        (4, "up/ok@strong", "the conversation stays on up/ok@strong"),
+        (5, "up/ok", "the conversation leaves up/ok@strong: 3 turns in a row were for the tier cheap"),
+        (6, "up/ok", "the conversation stays on up/ok"),
+    ] {
+        let got = rig.fresh(turn("auto", &said[..turns])).await;
+        assert_eq!(got.header("x-gateway-model"), model, "turn {turns}");
+        let receipt = rig.receipt(&got).await;
+        assert!(receipt["reasons"].to_string().contains(reason), "turn {turns}: {receipt}");
+        assert_eq!(receipt["intent"]["name"] == "design", turns == 2, "what it is about is told as it is: {receipt}");
+        assert_eq!(rig.counted().await, rig.totals().await, "turn {turns}");
+    }
+    let at_once = "[intent]\nask_below = 0\nsticky_easier_turns = 0";
+    let rig = two_tiers(["ok"], ["ok@strong"]).table(at_once).build().await;
+    assert_eq!(talk(&rig, "auto", &[HARD, EASY]).await.0, ["up/ok first ok 200"]);
+}
+
+#[tokio::test]
+async fn an_upgrade_moves_a_conversation() {
+    let rig = two_tiers(["sim/unsure"], ["sim/reasoning"]).build().await;
+    let (calls, reasons) = talk(&rig, "auto", &[EASY, EASY]).await;
+    assert_eq!(calls, ["sim/reasoning first ok 200"], "{reasons}");
+}
+
+/// A conversation that is on the reasoning tier.
+async fn on_the_strong_tier() -> Rig {
+    let rig = two_tiers(["ok"], ["ok@strong", "ok@stronger"]).build().await;
+    assert_eq!(talk(&rig, "auto", &[HARD]).await.0, ["up/ok@strong first ok 200"]);
+    rig
+}
+
+#[tokio::test]
+async fn what_a_model_cannot_do_or_a_tenant_may_not_takes_a_conversation_away() {
+    let seen = |signal| Observation { model: "up/ok@strong".into(), begun_at_ms: crate::rig::NOW, signal };
+    let cooling = seen(Signal::CoolDown { until_ms: crate::rig::NOW + 60_000 });
+    let mut failing = vec![seen(Signal::Failed); 20];
+    failing.push(seen(Signal::Failed));
+    for (observations, patch, now, why) in [
+        (vec![cooling.clone()], json!({}), HARD, "cooling down until"),
+        (vec![cooling], json!({}), EASY, "cooling down until"),
+        (failing, json!({}), EASY, "breaker open until"),
+        (vec![], json!({"allowed_models": ["auto", "up/ok", "up/ok@stronger"]}), EASY, "not allowed for this tenant"),
+        (
+            vec![],
+            json!({"limits": {"daily_cost_usd": "0.000500000"}}),
+            EASY,
+            "the quota has not enough left for its tier",
+        ),
+    ] {
+        let rig = on_the_strong_tier().await;
+        rig.gateway.store.health().record(&observations, crate::rig::NOW).await.unwrap();
+        rig.change_tenant("acme", patch).await;
+        let mut body = turn("auto", &[HARD, now]);
+        body["max_tokens"] = 100.into();
+        let (calls, reasons) = told(&rig, &rig.fresh(body).await).await;
+        let anew = if now == HARD { "up/ok@stronger" } else { "up/ok" };
+        assert_eq!(calls, [format!("{anew} first ok 200")], "{reasons}");
+        assert!(reasons.contains("the conversation leaves up/ok@strong: ") && reasons.contains(why), "{reasons}");
+    }
+}
+
+#[tokio::test]
+async fn a_hit_and_a_failed_turn_move_nothing() {
+    let rig = failing_first().build().await;
+    talk(&rig, "auto", &[EASY]).await;
+    let second = turn("auto", &[EASY, EASY]);
+    rig.chat(second.clone()).await;
+    rig.clock.advance(200_000);
+    assert_eq!(rig.chat(second.clone()).await.header("x-gateway-cache"), "hit");
+    let signal = Signal::CoolDown { until_ms: rig.clock_now() + 50_000 };
+    let cooling = Observation { model: "up/ok@b".into(), begun_at_ms: rig.clock_now(), signal };
+    rig.gateway.store.health().record(&[cooling], rig.clock_now()).await.unwrap();
+    assert_ne!(rig.fresh(second.clone()).await.status, 200, "all candidates are out");
+    rig.clock.advance(99_000);
+    assert_eq!(told(&rig, &rig.fresh(second).await).await.0, STAYED);
+    rig.clock.advance(300_000);
+    let third = turn("auto", &[EASY, EASY, EASY]);
+    assert_eq!(told(&rig, &rig.fresh(third).await).await.0, ANEW, "it was not prolonged");
+}
+
+#[tokio::test]
+async fn route_says_whether_a_conversation_stays() {
+    let rig = on_the_strong_tier().await;
+    let routed = async |body: Value| {
+        let call = Incoming {
+            headers: with_key(&rig.key, &[]),
+            body: Box::new(bytes::Bytes::from(body.to_string())),
+            time_left: None,
+        };
+        Got::all_of(rig.gateway.route(call).await).await.json()
+    };
+    for (said, tier, sticky) in
+        [(&[HARD][..], "reasoning", false), (&[HARD, EASY][..], "reasoning", true), (&[EASY, EASY][..], "cheap", false)]
+    {
+        let shown = routed(turn("auto", said)).await;
+        assert_eq!((shown["tier"].as_str(), shown["sticky"].as_bool()), (Some(tier), Some(sticky)), "{shown}");
+    }
+    let shown = routed(turn("auto", &[HARD, EASY])).await;
+    assert_eq!(shown["candidates"][0]["reason"], "it has answered this conversation before");
+}

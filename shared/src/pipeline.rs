@@ -39,7 +39,7 @@ use crate::stage::rank::candidates;
 use crate::stage::read::read;
 use crate::stage::settle::{Outcome, settle};
 use crate::stage::stay::{put_first, stay};
-use crate::stage::upgrade::{drain, first_call_options, judge, stronger_tier, upgrade};
+use crate::stage::upgrade::{drain, first_call_options, stronger_tier, unreliable, upgrade};
 use crate::wire::format::Format;
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) 
     let options = first_call_options(work, stronger.is_some());
     let winner = first_that_answers(work, hold, &candidates, options).await?;
     let Some(stronger) = stronger else { return Ok(Produced::good(winner)) };
-    match judge(work, &winner) {
+    match unreliable(work, decision, &winner) {
         None => Ok(Produced::good(winner)),
         Some(doubt) => Ok(upgrade(work, decision, hold, &stronger, winner, doubt).await),
     }

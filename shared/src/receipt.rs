@@ -261,6 +261,10 @@ pub struct Receipt {
     /// The tenant's dial between cost and quality, where the tier was chosen by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<f64>,
+    /// The probability that the first answer is wrong, by what it shows of itself, 0 to 1; 1 is certain. Absent where no
+    /// answer was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<f32>,
     /// Whether a remembered answer was used.
     pub cache: CacheStatus,
     /// Whose answer it was, where that of another request served it.
@@ -324,6 +328,7 @@ impl Receipt {
             needs: Vec::new(),
             scores: BTreeMap::new(),
             quality: None,
+            doubt: None,
             cache: CacheStatus::Bypass,
             similar: None,
             streamed: false,

@@ -161,8 +161,8 @@ async fn upstream_gets_the_models_own_name_and_a_bound_on_its_output_and_nothing
 #[tokio::test]
 async fn log_probabilities_are_shown_to_those_who_asked() {
     for stream in [false, true] {
-        // A tier's answer may be upgraded, so its log-probabilities are asked for in any case.
-        let rig = cheap(["ok"]).build().await;
+        // A tier's answer may be upgraded, so its log-probabilities are asked for wherever it is judged.
+        let rig = cheap(["ok"]).holding_streams_back().build().await;
         let shown = |got: &Got| {
             let pieces = if stream { got.chunks() } else { vec![got.json()] };
             pieces.iter().any(|piece| piece["choices"][0]["logprobs"]["content"].is_array())

@@ -307,8 +307,8 @@ fn a_tenants_body_costs_what_its_bytes_cost() {
             "daily_requests": null, "daily_tokens": null, "daily_cost_usd": null, "monthly_cost_usd": null},
         "window_anchor_ms": 0, "allowed_models": ["*"],
         "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
-        "upgrade": {"enabled": true}, "quality": 0.5, "outage_share": 0.1, "strict": false, "ledger_required": false,
-        "allow_paid_extras": false
+        "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1,
+        "strict": false, "ledger_required": false, "allow_paid_extras": false
     }))
     .unwrap();
     let create = |body: &Bytes| {

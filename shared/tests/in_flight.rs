@@ -151,7 +151,7 @@ async fn a_stream_that_never_ends_is_ended_when_the_attempts_time_is_over() {
         let holdback = if opening == "ok" { 0 } else { 60_000 };
         let scene = two_tiers(["sim/cheap"], ["sim/reasoning"])
             .table("[timeouts_ms]\ntotal = 5500\nidle = 2000\nfirst_token = 2000\nrequest = 600000")
-            .table(&format!("[upgrade]\nstream_holdback_bytes = {holdback}"))
+            .table(&format!("[tenant_defaults.upgrade]\nstream_holdback_bytes = {holdback}"))
             .with(|builder| builder.provider("sim", Arc::new(Dripping)));
         let rig = scene.build().await;
         let begun = Instant::now();

@@ -153,6 +153,11 @@ impl Scene {
         self
     }
 
+    /// Beginnings of streams are judged before the client gets them: so much shows how an answer begins.
+    pub fn holding_streams_back(self) -> Self {
+        self.table("[tenant_defaults.upgrade]\nstream_holdback_bytes = 48")
+    }
+
     /// The settings of the tenant.
     pub fn tenant(mut self, settings: Value) -> Self {
         self.tenant = settings;

@@ -366,7 +366,7 @@ async fn no_call_is_made_before_the_hold_and_none_after_the_settlement() {
         (vec!["sim/unsure"], ask("cheap"), vec!["call sim/unsure", "extend", "call sim/reasoning"]),
         (vec!["sim/unsure"], streamed("cheap"), vec!["call sim/unsure", "extend", "call sim/reasoning"]),
     ] {
-        let scene = scene().tier("cheap", &cheap_models).tier("reasoning", &["sim/reasoning"]);
+        let scene = scene().tier("cheap", &cheap_models).tier("reasoning", &["sim/reasoning"]).holding_streams_back();
         let (rig, watch) = watched(scene).await;
         let got = rig.chat(body.clone()).await;
         assert_eq!(got.status, 200, "{body}");

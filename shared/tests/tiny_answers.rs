@@ -251,6 +251,7 @@ const STREAM: &[&str] = &[
 async fn rig(answer: &'static [&'static str]) -> Rig {
     two_tiers(["sim/cheap"], ["ok@strong"])
         .with(move |builder| builder.provider("sim", Arc::new(Tiny(answer))))
+        .holding_streams_back()
         .build()
         .await
 }

@@ -2,15 +2,20 @@
 
 use crate::attempts::attempts;
 use crate::rig::{Got, Scene, ask, ask_with, name_of, scene, streamed, two_tiers};
+use async_trait::async_trait;
 use gateway_core::money::Amounts;
+use gateway_core::provider::{Call, Chunk, Chunks, Provider, ProviderError, Reply};
 use serde_json::{Value, json};
+use simulated_provider::Simulated;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The strong model says something that no other does.
 const STRONG: &str = "reasoning-3+say:Certainly so.";
 const SURE: &str = "Certainly so.";
 
 fn unsure(model: &str) -> Scene {
-    two_tiers([model], [STRONG])
+    two_tiers([model], [STRONG]).holding_streams_back()
 }
 
 #[tokio::test]
@@ -50,6 +55,7 @@ async fn an_unreliable_answer_is_replaced_and_both_are_billed() {
             assert_eq!(attempts(&receipt), expected, "{at}");
             assert_eq!(receipt["upgraded"], true, "{at}");
             assert!(!receipt["reasons"].as_array().unwrap().is_empty(), "{at}");
+            assert!(receipt["doubt"].as_f64().unwrap() > 0.5, "{at}: {receipt}");
             assert_eq!(rig.totals().await, Amounts { requests: 1, ..rig.billed() }, "{at}");
             assert_eq!(rig.counted().await, rig.totals().await, "{at}");
             assert!(rig.calls(model) == 1 && rig.calls(STRONG) == 1, "{at}");
@@ -64,7 +70,126 @@ async fn a_good_answer_stands() {
             let rig = unsure(model).build().await;
             let got = rig.chat(body).await;
             assert_eq!((got.header("x-gateway-upgraded"), rig.calls(STRONG)), ("false", 0), "{model}");
+            assert!(rig.receipt(&got).await["doubt"].as_f64().unwrap() < 0.5, "{model}");
         }
+    }
+}
+
+/// A provider whose streams bring a word every ten milliseconds.
+struct Dripping;
+
+struct Drops(Box<dyn Chunks>);
+
+#[async_trait]
+impl Provider for Dripping {
+    async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
+        Ok(match Simulated::new().chat(call).await? {
+            Reply::Stream(chunks) => Reply::Stream(Box::new(Drops(chunks))),
+            whole @ Reply::Whole(_) => whole,
+        })
+    }
+}
+
+#[async_trait]
+impl Chunks for Drops {
+    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.0.next().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_begins_with_its_first_word_unless_the_tenant_wants_its_beginning_judged() {
+    for (bytes, upgraded, begins_at_once) in [(0, "false", true), (48, "true", false)] {
+        let scene = two_tiers(["sim/unsure"], ["sim/reasoning"])
+            .with(|builder| builder.provider("sim", Arc::new(Dripping)))
+            .tenant(json!({"upgrade": {"stream_holdback_bytes": bytes}}));
+        let rig = scene.build().await;
+        let got = rig.chat(streamed("cheap")).await;
+        assert_eq!((got.header("x-gateway-upgraded"), got.is_done()), (upgraded, true), "{got:?}");
+        let receipt = rig.receipt(&got).await;
+        let first_word_ms = receipt["attempts"][0]["ttft_ms"].as_f64().unwrap();
+        assert_eq!(receipt["ttft_ms"].as_f64().unwrap() == first_word_ms, begins_at_once, "{receipt}");
+        assert_eq!(receipt["doubt"].is_null(), begins_at_once, "what is not held back is not judged: {receipt}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_a_word_is_replaced_though_nothing_is_held_back() {
+    let rig = two_tiers(["empty"], [STRONG]).build().await;
+    let got = rig.chat(streamed("cheap")).await;
+    assert_eq!((got.text().as_str(), got.header("x-gateway-upgraded")), (SURE, "true"));
+}
+
+#[tokio::test]
+async fn the_answer_to_a_greeting_is_never_replaced_for_what_it_says() {
+    for (model, calls) in [("hedge", 0), ("refusal", 0), ("empty", 1)] {
+        let rig = unsure(model).shipped_intents().build().await;
+        let mut body = ask("auto");
+        body["messages"][0]["content"] = "Hello!".into();
+        let got = rig.chat(body).await;
+        assert_eq!(
+            (got.status, got.header("x-gateway-intent"), rig.calls(STRONG)),
+            (200, "greeting", calls),
+            "{model}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_tenants_dial_says_how_much_doubt_is_borne() {
+    for (quality, model, upgraded) in [
+        (0.0, "hedge", "false"),
+        (0.2, "hedge", "false"),
+        (0.5, "hedge", "true"),
+        (1.0, "hedge", "true"),
+        (1.0, "ok", "false"),
+        // No answer at all is worth no price.
+        (0.0, "empty", "true"),
+    ] {
+        let rig = unsure(model).tenant(json!({"quality": quality})).build().await;
+        let got = rig.chat(ask("cheap")).await;
+        assert_eq!(got.header("x-gateway-upgraded"), upgraded, "{model} at {quality}");
+        assert!(rig.receipt(&got).await["doubt"].is_number());
+    }
+}
+
+#[tokio::test]
+async fn where_all_strong_models_are_out_none_is_called_and_nothing_is_held() {
+    for out in ["status-500", "429"] {
+        let scene = scene().tier("cheap", &["hedge"]).tier("reasoning", &[out]);
+        let rig = scene.table("[retry]\nmax_per_candidate = 0").build().await;
+        for _ in 0..5 {
+            rig.fresh(ask(&name_of(out))).await;
+        }
+        let (calls, before) = (rig.calls(out), rig.counted().await);
+        let got = rig.fresh(ask("cheap")).await;
+        assert_eq!((got.status, got.header("x-gateway-upgraded")), (200, "false"), "{out}");
+        assert_eq!(rig.calls(out), calls, "{out}");
+        let receipt = rig.receipt(&got).await;
+        assert!(receipt["reasons"].to_string().contains("all models of the tier reasoning are out"), "{receipt}");
+        let used = Amounts {
+            requests: 1,
+            tokens: receipt["usage"]["input_tokens"].as_u64().unwrap()
+                + receipt["usage"]["output_tokens"].as_u64().unwrap(),
+            cost_nusd: rig.counted().await.cost_nusd - before.cost_nusd,
+        };
+        assert_eq!(rig.counted().await, before.plus(used), "{out}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stronger_model_that_cannot_answer_in_time_is_not_called() {
+    for (deadline_ms, upgraded) in [(5_000, "false"), (200_000, "true")] {
+        let scene = two_tiers(["sim/unsure"], ["sim/slow-1000"]);
+        let rig = scene.table(&format!("[timeouts_ms]\nrequest = {deadline_ms}")).build().await;
+        // This shows how long it takes.
+        assert_eq!(rig.fresh(ask("sim/slow-1000")).await.status, 200);
+        let got = rig.fresh(ask("cheap")).await;
+        assert_eq!((got.status, got.header("x-gateway-upgraded")), (200, upgraded));
+        let receipt = rig.receipt(&got).await;
+        let says_why = receipt["reasons"].to_string().contains("too little time is left for the tier reasoning");
+        assert_eq!(says_why, upgraded == "false", "{receipt}");
     }
 }
 
@@ -133,7 +258,7 @@ async fn a_failover_within_an_upgrade_is_held_for_beside_the_stream_that_still_r
         let hold = body.to_string().len() + 16 + 60;
         // Enough for the first and an upgrade, but not for what a failed upgrade may be billed as well.
         let short = "timeouts_ms = { first_token = 60, idle = 60, total = 60 }";
-        let scene = scene().model("stall-head", short).tier("cheap", &["hedge"]);
+        let scene = scene().model("stall-head", short).tier("cheap", &["hedge"]).holding_streams_back();
         let scene = scene.tier("reasoning", &["stall-head", "ok@strong"]).table("[retry]\nmax_per_candidate = 0");
         let rig = scene.limits(json!({"daily_tokens": 2 * hold + room})).build().await;
         let got = rig.chat(body).await;
@@ -148,7 +273,7 @@ async fn whatever_keeps_the_stronger_tier_from_answering_the_first_answer_stands
         for body in [ask("cheap"), streamed("cheap")] {
             let short = "timeouts_ms = { first_token = 60, idle = 60, total = 60 }";
             let scene = scene().model(strong, short).tier("cheap", &["hedge"]).tier("reasoning", &[strong]);
-            let rig = scene.table("[retry]\nmax_per_candidate = 0").build().await;
+            let rig = scene.holding_streams_back().table("[retry]\nmax_per_candidate = 0").build().await;
             let got = rig.chat(body.clone()).await;
             if strong == "cut" && body["stream"] == true {
                 // A stream that has begun is the answer; this one is cut later, and says so.

@@ -134,8 +134,8 @@ async fn reasoning_says_more_and_uses_tokens_to_think() {
 async fn log_probabilities_come_when_asked_for_and_tell_who_is_sure() {
     let mean = |answer: &Completion| {
         let logprobs = first(answer).logprobs.unwrap();
-        assert_eq!(logprobs.tokens, answer.usage.unwrap().output_tokens);
-        logprobs.sum / logprobs.tokens as f64
+        assert_eq!(logprobs.tokens(), answer.usage.unwrap().output_tokens);
+        logprobs.mean()
     };
     let (sure, body) = whole("cheap", json!({"logprobs": true, "top_logprobs": 2})).await.unwrap();
     assert!((-0.2..0.0).contains(&mean(&sure)));
@@ -158,7 +158,7 @@ async fn a_stream_is_the_whole_answer_in_words_with_role_end_and_usage() {
         let (chunks, error) = read(stream(name, fields).await).await;
         assert_eq!(error, None);
         assert!(!chunks[0].has_content() && chunks[1].has_content());
-        let words = first(&answer).logprobs.unwrap().tokens as usize;
+        let words = first(&answer).logprobs.unwrap().tokens() as usize;
         assert_eq!(chunks.len(), 2 * (1 + words + 1) + 1, "{name}");
         for index in 0..2 {
             assert_eq!(text(&chunks, index), first(&answer).text);

@@ -15,7 +15,8 @@ async fn a_tenant_is_shown_as_the_contract_shows_it() {
     assert_eq!((made.status, made.header("content-type")), (201, "application/json"));
     let expected = json!({"id": "acme", "name": "Acme", "enabled": true, "limits": limits(), "window_anchor_ms": 0,
         "allowed_models": ["*"], "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
-        "upgrade": {"enabled": true}, "quality": 0.5, "outage_share": 0.1, "strict": false, "ledger_required": false,
+        "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1, "strict": false,
+        "ledger_required": false,
         "allow_paid_extras": false});
     let mut expected = expected;
     expected["uid"] = made.body["uid"].clone();

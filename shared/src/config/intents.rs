@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// The intents that a file without `[intents]` gets.
 pub(super) const SHIPPED: &str = include_str!("../../../assets/intents.toml");
 
+/// The intent whose answers nobody checks, unless the file says otherwise.
+const GREETING: &str = "greeting";
+
 /// One thing that requests are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntentSpec {
@@ -18,6 +21,8 @@ pub struct IntentSpec {
     pub tier: Arc<str>,
     /// What users say when they mean it; none for an intent that ships, which was learnt from many more.
     pub examples: Vec<String>,
+    /// Whether a cheap answer to it may be replaced for what it says: nobody checks the answer to a greeting.
+    pub upgrade: bool,
 }
 
 /// Reads `[intents.*]` in the order of the file; each comes with the word that names its tier.
@@ -37,8 +42,10 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Vec<(IntentSpec, Word)> {
                     section.problems.add(&section.place, "examples cannot be empty");
                 }
                 let examples = examples.into_iter().flatten().map(|word| word.text).collect();
+                let upgrade = section.flag("upgrade", name.text != GREETING);
                 let tier = tier?;
-                let spec = IntentSpec { name: name.text.as_str().into(), tier: tier.text.as_str().into(), examples };
+                let (name, tier_name) = (name.text.as_str().into(), tier.text.as_str().into());
+                let spec = IntentSpec { name, tier: tier_name, examples, upgrade };
                 Some((spec, tier))
             }));
         }
@@ -77,7 +84,7 @@ pub(super) fn fitted(shipped: &[(IntentSpec, Word)], catalog: &Catalog) -> Vec<I
     let fit = |(spec, _): &(IntentSpec, Word)| {
         let other = if &*spec.tier == "cheap" { catalog.tiers.first() } else { catalog.tiers.last() };
         let tier = catalog.tier(&spec.tier).or(other)?;
-        Some(IntentSpec { name: spec.name.clone(), tier: tier.name.clone(), examples: Vec::new() })
+        Some(IntentSpec { tier: tier.name.clone(), examples: Vec::new(), ..spec.clone() })
     };
     shipped.iter().filter_map(fit).collect()
 }

@@ -11,7 +11,7 @@ use crate::health::score::HealthSettings;
 use crate::limit::retry_budget::RetrySettings;
 use crate::routing::fitted::Fitted;
 use crate::routing::head;
-use crate::tenant::{Limits, TenantCache, TenantSettings, TenantUpgrade};
+use crate::tenant::{Limits, MAX_STREAM_HOLDBACK_BYTES, TenantCache, TenantSettings, TenantUpgrade};
 use std::sync::Arc;
 
 /// The longest that anything may wait: API Gateway ends a stream after 15 minutes.
@@ -53,7 +53,10 @@ pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog
             semantic: section.flag("semantic", false),
             any_temperature: section.flag("any_temperature", false),
         }),
-        upgrade: section.table("upgrade", |section| TenantUpgrade { enabled: section.flag("enabled", true) }),
+        upgrade: section.table("upgrade", |section| TenantUpgrade {
+            enabled: section.flag("enabled", true),
+            stream_holdback_bytes: section.count("stream_holdback_bytes", 0..=MAX_STREAM_HOLDBACK_BYTES, 0),
+        }),
         quality: section.number("quality", 0.0..=1.0, 0.5),
         outage_share: section.number("outage_share", 0.0..=1.0, 0.1),
         strict: section.flag("strict", false),
@@ -150,20 +153,12 @@ pub(super) fn retry(root: &mut Section<'_, '_>) -> (RetrySettings, u32) {
 /// `[upgrade]`: when a cheap answer is unreliable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpgradeSettings {
-    /// It is when the mean log probability of its tokens is below this.
-    pub min_mean_logprob: f64,
-    /// It is when the log probability of any of its tokens is below this.
-    pub min_token_logprob: f64,
-    /// Bytes at the beginning of a streamed answer that are judged before the client gets the first of them.
-    pub stream_holdback_bytes: u64,
+    /// The least doubt that is ever enough, whatever a tenant's dial.
+    pub least_doubt: f64,
 }
 
 pub(super) fn upgrade(root: &mut Section<'_, '_>) -> UpgradeSettings {
-    root.table("upgrade", |section| UpgradeSettings {
-        min_mean_logprob: section.number("min_mean_logprob", -100.0..=0.0, -1.0),
-        min_token_logprob: section.number("min_token_logprob", -100.0..=0.0, -9.0),
-        stream_holdback_bytes: section.count("stream_holdback_bytes", 0..=65_536, 48),
-    })
+    root.table("upgrade", |section| UpgradeSettings { least_doubt: section.number("least_doubt", 0.0..=1.0, 0.1) })
 }
 
 /// `[intent]`: how it is found out what a request is about.

@@ -128,7 +128,7 @@ fn what_changes_no_answer_leaves_what_is_remembered() {
             "cheap = [\"groq/llama-3.3-70b\", \"openai/gpt-4o-mini\"",
             "cheap = [\"openai/gpt-4o-mini\", \"groq/llama-3.3-70b\"",
         ),
-        ("min_mean_logprob = -1.0", "min_mean_logprob = -2.0"),
+        ("least_doubt = 0.1", "least_doubt = 0.2"),
         ("ask_share = 0.1", "ask_share = 0.2"),
     ] {
         assert_ne!(answers(from, to), before, "{from} may change an answer");
@@ -314,7 +314,12 @@ fn what_lacks_its_providers_key_is_known_by_name() {
 #[test]
 fn intents_of_the_file_replace_the_shipped_ones() {
     let config = load(&format!("{SMALLEST}[intents.a]\ntier = 'reasoning'\nexamples = ['x', 'y']\n"));
-    let intent = IntentSpec { name: "a".into(), tier: "reasoning".into(), examples: vec!["x".into(), "y".into()] };
+    let intent = IntentSpec {
+        name: "a".into(),
+        tier: "reasoning".into(),
+        examples: vec!["x".into(), "y".into()],
+        upgrade: true,
+    };
     assert_eq!(config.intents, [intent]);
     assert_eq!(config.intent.default_intent, None);
 }

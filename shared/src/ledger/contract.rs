@@ -119,6 +119,7 @@ pub fn receipt(uid: &str, created_at_ms: u64) -> Receipt {
         needs: vec![],
         scores: [("greeting".into(), 0.97)].into(),
         quality: Some(0.5),
+        doubt: Some(0.25),
         cache: CacheStatus::Miss,
         similar: None,
         streamed: true,

@@ -3,6 +3,7 @@
 pub mod decide;
 pub mod dial;
 pub mod fitted;
+pub mod doubt;
 pub mod head;
 pub mod intents;
 pub mod orders;

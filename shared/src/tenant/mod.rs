@@ -99,7 +99,13 @@ pub struct TenantCache {
 pub struct TenantUpgrade {
     /// Whether an unreliable cheap answer is replaced by a stronger tier's.
     pub enabled: bool,
+    /// Bytes of a streamed answer that are waited for and judged before the client gets the first of them; 0 holds nothing
+    /// back, and judges no stream that says something.
+    pub stream_holdback_bytes: u64,
 }
+
+/// The most of a stream that may be held back: it waits in memory.
+pub const MAX_STREAM_HOLDBACK_BYTES: u64 = 65_536;
 
 /// Everything that may be set of a tenant; also the shape of `[tenant_defaults]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -364,6 +370,9 @@ fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
             return Err(InvalidTenant::new(name, "must be 0 to 1"));
         }
     }
+    if settings.upgrade.stream_holdback_bytes > MAX_STREAM_HOLDBACK_BYTES {
+        return Err(InvalidTenant::new("upgrade.stream_holdback_bytes", "must be 0 to 65536"));
+    }
     if !(1..=2_592_000).contains(&settings.cache.ttl_seconds) {
         return Err(InvalidTenant::new("cache.ttl_seconds", "must be 1 to 2592000"));
     }
@@ -419,7 +428,7 @@ mod tests {
                        "daily_tokens": 1_000_000, "daily_cost_usd": "5.00", "monthly_cost_usd": null},
             "window_anchor_ms": 0, "allowed_models": ["*"],
             "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
-            "upgrade": {"enabled": true}, "quality": 0.5, "outage_share": 0.1, "strict": false,
+            "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1, "strict": false,
             "ledger_required": false, "allow_paid_extras": false
         }))
         .unwrap()
@@ -472,6 +481,7 @@ mod tests {
             (json!({"id": "a", "limits": 5}), "limits"),
             (json!({"id": "a", "limits": {"weekly": 5}}), "limits.weekly"),
             (json!({"id": "a", "cache": {"ttl_seconds": 0}}), "cache.ttl_seconds"),
+            (json!({"id": "a", "upgrade": {"stream_holdback_bytes": 65_537}}), "upgrade.stream_holdback_bytes"),
             (json!({"id": "a", "outage_share": 1.5}), "outage_share"),
             (json!({"id": "a", "quality": -0.1}), "quality"),
             (json!({"id": "a", "quality": 1.1}), "quality"),

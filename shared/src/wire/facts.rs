@@ -66,6 +66,8 @@ pub struct Facts {
     pub n: u64,
     /// The most tokens that one answer may have, if the client says.
     pub max_output_tokens: Option<u64>,
+    /// Whether the client has set words that end an answer, before its model would.
+    pub has_stops: bool,
     /// The sampling temperature, if the client says.
     pub temperature: Option<f64>,
     /// What a model must be able to do to serve it.
@@ -77,6 +79,8 @@ pub struct Facts {
     pub answer_format: AnswerFormat,
     /// How many messages there are.
     pub messages: usize,
+    /// Whether the last of them is a tool's result: then there may be nothing left to say.
+    pub is_after_tool: bool,
     /// How many images there are.
     pub images: usize,
     /// Bytes of the images that stand in the body itself.
@@ -99,11 +103,13 @@ impl Default for Facts {
             include_usage: false,
             n: 1,
             max_output_tokens: None,
+            has_stops: false,
             temperature: None,
             needs: Capabilities::default(),
             paid_extra: None,
             answer_format: AnswerFormat::Text,
             messages: 0,
+            is_after_tool: false,
             images: 0,
             image_bytes: 0,
             body_bytes: 0,

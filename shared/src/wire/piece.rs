@@ -101,22 +101,74 @@ impl Finish {
     }
 }
 
+/// The least log-probability of each step of a [`TokenLogprobs`]; what is less likely still has the last.
+const STEPS: [f64; 8] = [-0.1, -0.3, -0.7, -1.2, -2.0, -3.0, -5.0, f64::NEG_INFINITY];
+/// Where a quantile is looked for among tokens less likely than all steps.
+const LEAST_STEP: f64 = -8.0;
+
 /// How likely the tokens of an answer were, as natural logarithms.
-#[derive(Debug, Clone, Copy, PartialEq)]
+///
+/// Small and mergeable, for every event of a stream brings some: of their distribution only a count for each of eight steps
+/// is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct TokenLogprobs {
     /// How many tokens.
-    pub tokens: u64,
+    tokens: u64,
     /// The sum over them.
-    pub sum: f64,
-    /// The least likely one.
-    pub lowest: f64,
+    sum: f64,
+    /// How many of them are as likely as each step, and less than the one before.
+    steps: [u32; STEPS.len()],
 }
 
 impl TokenLogprobs {
+    /// Those of some tokens. What is no logarithm of a probability is taken for the nearest one.
+    pub fn of(logprobs: impl IntoIterator<Item = f64>) -> Self {
+        logprobs.into_iter().fold(Self::default(), |mut known, logprob| {
+            let logprob = if logprob.is_nan() { 0.0 } else { logprob.clamp(-100.0, 0.0) };
+            known.tokens += 1;
+            known.sum += logprob;
+            let step = STEPS.iter().position(|least| logprob >= *least).unwrap_or(STEPS.len() - 1);
+            known.steps[step] = known.steps[step].saturating_add(1);
+            known
+        })
+    }
+
+    /// How many tokens there are.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
     /// Both together.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self { tokens: self.tokens + other.tokens, sum: self.sum + other.sum, lowest: self.lowest.min(other.lowest) }
+    pub fn plus(mut self, other: Self) -> Self {
+        for (step, more) in self.steps.iter_mut().zip(other.steps) {
+            *step = step.saturating_add(more);
+        }
+        Self { tokens: self.tokens + other.tokens, sum: self.sum + other.sum, steps: self.steps }
+    }
+
+    /// The mean over the tokens.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn mean(&self) -> f64 {
+        self.sum / self.tokens.max(1) as f64
+    }
+
+    /// What the unlikeliest tenth of the tokens is at most, within its step.
+    #[must_use]
+    pub fn low(&self) -> f64 {
+        let all: u64 = self.steps.iter().map(|tokens| u64::from(*tokens)).sum();
+        let mut rest = f64::from(u32::try_from(all).unwrap_or(u32::MAX)) / 10.0;
+        for (place, tokens) in self.steps.iter().enumerate().rev() {
+            let (tokens, least) = (f64::from(*tokens), STEPS[place].max(LEAST_STEP));
+            let most = if place == 0 { 0.0 } else { STEPS[place - 1] };
+            if tokens > 0.0 && rest <= tokens {
+                return least + (most - least) * rest / tokens;
+            }
+            rest -= tokens;
+        }
+        0.0
     }
 }
 
@@ -249,20 +301,20 @@ mod tests {
 
     #[test]
     fn what_the_pieces_say_is_said_of_their_answer() {
-        let logprobs = |sum, lowest| Piece::Logprobs { choice: 3, logprobs: TokenLogprobs { tokens: 2, sum, lowest } };
+        let logprobs = |two: [f64; 2]| Piece::Logprobs { choice: 3, logprobs: TokenLogprobs::of(two) };
         let pieces = [
             Piece::Begin { choice: 3 },
             Piece::Text { choice: 3, text: "On".into() },
-            logprobs(-1.0, -0.75),
+            logprobs([-0.25, -0.75]),
             Piece::Text { choice: 3, text: "ce.".into() },
-            logprobs(-3.0, -2.5),
+            logprobs([-0.5, -2.5]),
             Piece::Finish { choice: 3, why: Finish::Length },
             Piece::Refusal { choice: 1, text: "No.".into() },
             Piece::ToolCall { choice: 0, call: 0, id: 0..0, name: 0..0, arguments: 0..0 },
             Piece::Finish { choice: 2, why: Finish::Refusal },
         ];
         let of = |index| Choice { index, ..Choice::default() };
-        let logprobs = Some(TokenLogprobs { tokens: 4, sum: -4.0, lowest: -2.5 });
+        let logprobs = Some(TokenLogprobs::of([-0.25, -0.75, -0.5, -2.5]));
         let expected = [
             Choice { calls_tools: true, ..of(0) },
             Choice { refused: true, ..of(1) },
@@ -270,6 +322,24 @@ mod tests {
             Choice { text: "Once.".into(), finish: Some(Finish::Length), logprobs, ..of(3) },
         ];
         assert_eq!(choices(&pieces), expected);
+    }
+
+    #[test]
+    fn the_low_quantile_lies_within_the_step_of_the_exact_one() {
+        for (tokens, low) in [
+            (vec![], 0.0..=0.0),
+            (vec![-0.01; 50], -0.1..=0.0),
+            (vec![-4.0; 50], -5.0..=-3.0),
+            ([vec![-0.01; 95], vec![-9.0; 5]].concat(), -0.1..=0.0),
+            ([vec![-0.01; 80], vec![-2.5; 20]].concat(), -3.0..=-2.0),
+            (vec![f64::NEG_INFINITY, f64::NAN, 3.0], -8.0..=-5.0),
+        ] {
+            let known = TokenLogprobs::of(tokens.iter().copied());
+            assert!(low.contains(&known.low()), "{}: {tokens:?}", known.low());
+            let (one, other) = tokens.split_at(tokens.len() / 2);
+            let of = |part: &[f64]| TokenLogprobs::of(part.iter().copied());
+            assert_eq!(of(one).plus(of(other)).low(), known.low());
+        }
     }
 
     #[test]

@@ -34,8 +34,8 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
             "[timeouts_ms]\nrequest = 99999999999999999999999",
             "10: timeouts_ms.request: must be a whole number from 1 to 900000",
         ),
-        ("[upgrade]\nmin_mean_logprob = 0.5", "10: upgrade.min_mean_logprob: must be a number from -100.0 to 0.0"),
-        ("[upgrade]\nmin_mean_logprob = nan", "10: upgrade.min_mean_logprob: must be a number from -100.0 to 0.0"),
+        ("[upgrade]\nleast_doubt = 1.5", "10: upgrade.least_doubt: must be a number from 0.0 to 1.0"),
+        ("[upgrade]\nleast_doubt = nan", "10: upgrade.least_doubt: must be a number from 0.0 to 1.0"),
         ("[server]\nmax_body_bytes = 10485761", "10: server.max_body_bytes: must be a whole number from 1 to 10485760"),
         (
             "[server]\nmemory_bytes = 83886079",

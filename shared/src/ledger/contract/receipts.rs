@@ -21,6 +21,7 @@ pub async fn a_receipt_is_read_as_it_was_recorded(ledger: Shared) {
         tier: None,
         intent: None,
         difficulty: None,
+        doubt: None,
         tags: [].into(),
         ttft_ms: None,
         reasons: vec![],

@@ -425,11 +425,7 @@ fn is_failure(reason: &str) -> bool {
 fn logprobs_of(raw: &RawValue) -> Option<TokenLogprobs> {
     let wire: WireLogprobs = serde_json::from_str(raw.get()).ok()?;
     let content = wire.content.filter(|content| !content.is_empty())?;
-    Some(TokenLogprobs {
-        tokens: content.len() as u64,
-        sum: content.iter().map(|token| token.logprob).sum(),
-        lowest: content.iter().map(|token| token.logprob).fold(0.0, f64::min),
-    })
+    Some(TokenLogprobs::of(content.iter().map(|token| token.logprob)))
 }
 
 #[cfg(test)]

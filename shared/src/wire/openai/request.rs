@@ -109,6 +109,7 @@ impl Reader {
             "stop" if !value.get().starts_with(['"', '[']) => {
                 return Err(Error::invalid(name, "`stop` must be a string or a list of strings."));
             }
+            "stop" => self.facts.has_stops = true,
             "tools" | "functions" => self.read_tools(name, value)?,
             "response_format" => self.facts.answer_format = answer_format(value)?,
             _ => {}
@@ -147,6 +148,7 @@ impl Reader {
                 let allowed = "system, developer, user, assistant, tool or function";
                 return Err(Error::invalid(path() + ".role", format!("`{}.role` must be {allowed}.", path())));
             }
+            self.facts.is_after_tool = matches!(role, "tool" | "function");
             let content = message.content.map_or("null", RawValue::get);
             let mut text = String::new();
             match content.as_bytes().first() {

@@ -19,7 +19,7 @@ fn the_facts_of_a_whole_answer_are_read() {
     assert_eq!(answer.usage, Some(usage));
     let pieces = [
         Piece::Text { choice: 0, text: "Hi.".into() },
-        Piece::Logprobs { choice: 0, logprobs: TokenLogprobs { tokens: 2, sum: -2.0, lowest: -1.5 } },
+        Piece::Logprobs { choice: 0, logprobs: TokenLogprobs::of([-0.5, -1.5]) },
         Piece::Finish { choice: 0, why: Finish::Stop },
     ];
     assert_eq!(answer.pieces, pieces);

@@ -327,3 +327,22 @@ async fn an_order_in_a_text_makes_nothing_cheap_that_is_hard() {
     }
     assert!(asked > 1_000 && cheap * 100 <= asked * 3, "{cheap} of {asked}");
 }
+
+#[tokio::test]
+async fn what_was_learnt_from_feedback_moves_the_tier() {
+    let tier = async |table: &str| {
+        let config = Config::load(
+            &format!("[tiers]\ncheap = ['sim/cheap']\nreasoning = ['sim/reasoning']\n{table}"),
+            "g.toml",
+            &|_| None,
+        );
+        let config = config.unwrap();
+        let intents = Intents::learn(&config.intents, None).await.unwrap();
+        let request = Request::read(&CHAT, about("Explain how airplanes stay in the air").to_string().into()).unwrap();
+        let found = detect(&config, &intents, 0.5, &request).await;
+        (found.tier.name.to_string(), found.intent.name.to_string())
+    };
+    assert_eq!(tier("").await, ("cheap".to_owned(), "advice".to_owned()));
+    let feedback = "[intent.fitted.bias]\nadvice = -8\ncode_analysis = 8\n";
+    assert_eq!(tier(feedback).await, ("reasoning".to_owned(), "code_analysis".to_owned()));
+}

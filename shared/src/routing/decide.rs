@@ -169,13 +169,13 @@ pub async fn detect(config: &Config, intents: &Intents, quality: f64, request: &
     let prompt = &request.facts.prompt;
     let read = if prompt.trim().is_empty() { None } else { intents.read(prompt, request).await.ok() };
     // Where there is no text, no model would know more; where the embedder is down, it is no time to ask.
-    let Some(found) = read else { return Detected { unsure: false, ..default_of(config, intents, None) } };
-    let mut needs = needs(&config.catalog, &intents.specs, &found);
+    let Some(mut found) = read else { return Detected { unsure: false, ..default_of(config, intents, None) } };
+    let mut needs = needs(config, &intents.specs, &mut found);
     // An order about routing lowers no tier: without it the text needs at least as much.
     if let Some(without) = intents.orders.without(prompt)
-        && let Ok(found) = intents.read_text(&without).await
+        && let Ok(mut found) = intents.read_text(&without).await
     {
-        let unordered = self::needs(&config.catalog, &intents.specs, &found);
+        let unordered = self::needs(config, &intents.specs, &mut found);
         needs.iter_mut().zip(unordered).for_each(|(need, unordered)| *need = need.max(unordered));
     }
     let tier = tier_for(&needs, quality).min(config.catalog.tiers.len() - 1);
@@ -208,14 +208,28 @@ pub async fn detect(config: &Config, intents: &Intents, quality: f64, request: &
 /// For each tier but the strongest, weakest first, the probability that a stronger one is needed.
 ///
 /// It follows from the summed probability of the intents that a stronger tier serves, and from the hardness: what is about the
-/// same may be easy or hard.
-fn needs(catalog: &Catalog, specs: &[IntentSpec], found: &Found) -> Vec<f32> {
-    let strength = |spec: &IntentSpec| catalog.tier(&spec.tier).map_or(0, |tier| tier.strength);
+/// same may be easy or hard. What was learnt from feedback corrects both it and the intents.
+fn needs(config: &Config, specs: &[IntentSpec], found: &mut Found) -> Vec<f32> {
+    let catalog = &config.catalog;
+    let strength = |tier: &str| catalog.tier(tier).map_or(0, |tier| tier.strength);
     let above = |strength_of_tier: usize| -> f32 {
-        let stronger = specs.iter().zip(&found.scores).filter(|(spec, _)| strength(spec) > strength_of_tier);
+        let stronger = specs.iter().zip(&found.scores).filter(|(spec, _)| strength(&spec.tier) > strength_of_tier);
         stronger.map(|(_, score)| score).sum()
     };
-    (0..catalog.tiers.len() - 1).map(|tier| head::need(above(tier), found.hardness, found.is_exam)).collect()
+    let tiers = 0..catalog.tiers.len() - 1;
+    let mut needs: Vec<f32> = tiers.map(|tier| head::need(above(tier), found.hardness, found.is_exam)).collect();
+    if !config.intent.fitted.is_neutral() {
+        let named = specs.iter().map(|spec| spec.name.clone()).zip(found.scores.iter().copied());
+        let named: Vec<(Arc<str>, f32)> = named.collect();
+        let is_stronger =
+            |name: &str, tier: usize| specs.iter().any(|spec| *spec.name == *name && strength(&spec.tier) > tier);
+        for (tier, need) in needs.iter_mut().enumerate() {
+            let mut scores = named.clone();
+            *need = config.intent.fitted.apply(&mut scores, *need, |name| is_stronger(name, tier));
+            found.scores = scores.into_iter().map(|(_, score)| score).collect();
+        }
+    }
+    needs
 }
 
 /// How sure the tier is: the probability of the likelier side, where it is least clear.

@@ -115,7 +115,7 @@ async fn a_classifier_names_a_tier_of_which_the_models_that_fit_serve() {
         .tier("cheap", &["ok", "ok@free"])
         .tier("reasoning", &["ok@free"])
         .tier("asked", &[classifier])
-        .table("[intent]\nask_below = 1\nclassifier_tier = \"asked\"");
+        .table("[intent]\nask_below = 1\nclassifier_tier = \"asked\"\ndefault_intent = \"greeting\"");
     let rig = scene.limits(money("0")).build().await;
     let got = rig.fresh(ask_with("auto", unsure())).await;
     assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok@free"), "{got:?}");

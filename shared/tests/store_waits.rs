@@ -261,7 +261,7 @@ async fn what_asks_the_same_is_looked_for_beside_the_admission_and_waited_for_on
     rig.chat(ask("What is a heron?")).await;
     noted.waits();
     assert_eq!(rig.chat(ask("What is an egret?")).await.header("x-gateway-cache"), "miss");
-    assert_eq!(noted.waits(), ["admit, health, notes", "call sim/cheap", "settle"], "a miss waits no longer");
+    assert_eq!(noted.waits(), ["admit, health, notes", "call sim/cheap", "put, settle"], "a miss waits no longer");
     assert_eq!(rig.chat(ask("what's a heron")).await.header("x-gateway-cache"), "hit-semantic");
     assert_eq!(noted.waits(), ["admit, health, notes", "admit, health, release"]);
     assert_eq!(rig.chat(ask("What is a heron?")).await.header("x-gateway-cache"), "hit");

@@ -15,7 +15,7 @@ mod tests;
 mod words;
 
 use crate::steps;
-use reading::{Reading, words_of};
+use reading::{Named, Reading, words_of};
 use std::ops::Range;
 use std::sync::Arc;
 use words::{EASY, STRONG, Vocabulary, WEAK};
@@ -137,14 +137,6 @@ impl Orders {
         let stands_in = reading.kind(at) & (WEAK | STRONG | EASY) != 0;
         stands_in.then_some(Named { words: at..at + 1, is_configured: false })
     }
-}
-
-/// A name in a text.
-struct Named {
-    /// Its words, by their number.
-    words: Range<usize>,
-    /// Whether it is one of the configuration, and not a word like "cheapest".
-    is_configured: bool,
 }
 
 /// A place in the table for what a word begins with: its first three bytes, in small letters where they are ASCII.

@@ -1,6 +1,5 @@
 //! A text as words, and what stands around a name in it.
 
-use super::Named;
 use super::words::{
     ANSWER, AS, AS_BEHIND, COPULA, EASY, FIELD, FILLER, Kinds, MODEL, NOT, ROUTE, STRONG, SUBJECT, TAIL, USE,
     Vocabulary, WEAK,
@@ -13,6 +12,14 @@ const BEFORE: usize = 9;
 const BEHIND: usize = 5;
 /// Articles and quoting words that may stand directly before a name.
 const FILLERS: usize = 5;
+
+/// A name in a text.
+pub(super) struct Named {
+    /// Its words, by their number.
+    pub(super) words: Range<usize>,
+    /// Whether it is one of the configuration, and not a word like "cheapest".
+    pub(super) is_configured: bool,
+}
 
 /// A text, and its words.
 pub(super) struct Reading<'t> {

@@ -5,7 +5,7 @@
 //! until somebody has said what its caller gets. Nothing in it can hold a secret (T3) or another tenant's text (T1).
 
 use crate::limit::window::time_utc;
-use crate::receipt::{Attempt, AttemptKind, AttemptOutcome, Cause};
+use crate::receipt::{Attempt, AttemptOutcome, Cause};
 use crate::tenant::{Quota, RateKind};
 use serde_json::{Value, json};
 
@@ -352,7 +352,7 @@ impl Error {
 /// Whether the same request would fail in the same way until an operator has done something: each provider refuses our key,
 /// our bill or our model's name (A2). What timed out, was busy or broke may work when it is tried again.
 fn is_permanent(attempts: &[Attempt]) -> bool {
-    let mut candidates = attempts.iter().filter(|attempt| attempt.kind != AttemptKind::Classifier).peekable();
+    let mut candidates = attempts.iter().filter(|attempt| attempt.kind.is_for_answer()).peekable();
     use Cause::{Forbidden, NotFound, PaymentRequired, Unauthorized};
     let refuses_us = |attempt: &Attempt| {
         let cause = matches!(attempt.cause, Some(Unauthorized | PaymentRequired | Forbidden | NotFound));
@@ -375,6 +375,7 @@ fn attempt_json(attempt: &Attempt) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::receipt::AttemptKind;
 
     fn attempt(kind: AttemptKind, outcome: AttemptOutcome, status: Option<u16>) -> Attempt {
         let cause = match status {
@@ -395,6 +396,7 @@ mod tests {
             (vec![refused(401)], Some(false)),
             (vec![refused(402), refused(403), refused(404)], Some(false)),
             (vec![attempt(AttemptKind::Classifier, Ok, Some(200)), refused(401)], Some(false)),
+            (vec![attempt(AttemptKind::Embedding, Timeout, None), refused(401)], Some(false)),
             (vec![attempt(AttemptKind::Classifier, HttpError, Some(401))], None),
             (vec![refused(401), refused(500)], None),
             (vec![refused(401), attempt(AttemptKind::Failover, RateLimited, Some(429))], None),

@@ -35,6 +35,7 @@ use crate::stage::attempt::first_that_answers;
 use crate::stage::claim::{answer_again, claim, finish};
 use crate::stage::classify::classify;
 use crate::stage::deliver::{deliver, deliver_hit, last_byte, refuse};
+use crate::stage::embed::embed;
 use crate::stage::rank::candidates;
 use crate::stage::read::read;
 use crate::stage::settle::{Outcome, settle};
@@ -123,13 +124,16 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
 
 /// Decides which models may serve a request, and writes that down.
 async fn decided(work: &mut Work<'_>) -> Result<Decision, Error> {
-    let decision = decide(&work.gateway.config, &work.gateway.intents, &work.caller, &work.request).await?;
+    let decision = decide(&work.gateway.config, &work.gateway.intents, &work.caller, &work.request)?;
     work.note(&decision);
     Ok(decision)
 }
 
-/// Brings about an answer: classify, stay, rank, attempt, judge, upgrade.
+/// Brings about an answer: embed, classify, stay, rank, attempt, judge, upgrade.
 async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) -> Result<Produced, Error> {
+    if !decision.to_embed.is_empty() {
+        embed(work, decision, hold).await;
+    }
     if decision.unsure {
         classify(work, decision, hold).await;
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntentSource {
-    /// Found by embeddings, in process.
+    /// Found by embeddings: in process, or where a team has an embedder, by that for its own intents.
     Embedding,
     /// A cheap model classified it.
     Classifier,
@@ -111,6 +111,16 @@ pub enum AttemptKind {
     Classifier,
     /// Another candidate went on with a cut stream.
     Continuation,
+    /// An embedding model was called for what the request is about.
+    Embedding,
+}
+
+impl AttemptKind {
+    /// Whether it was made for an answer, and not to find out what the request is about.
+    #[must_use]
+    pub fn is_for_answer(self) -> bool {
+        !matches!(self, Self::Classifier | Self::Embedding)
+    }
 }
 
 /// How an attempt ended.

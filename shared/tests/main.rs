@@ -20,6 +20,7 @@ mod evidence;
 mod feedback;
 mod idempotency;
 mod early;
+mod embeddings;
 mod in_flight;
 mod known_faults;
 mod memory;

@@ -13,7 +13,7 @@ pub use got::Got;
 use crate::unreliable::Unreliable;
 use bytes::Bytes;
 use gateway_core::clock::{Clock, ManualClock};
-use gateway_core::config::{ApiKey, Config, ProviderKind};
+use gateway_core::config::{ApiKey, Config, EmbedderSettings, ProviderKind};
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::directory::{AuditEntry, Directory, KeyRecord};
 use gateway_core::door::refusal;
@@ -23,6 +23,7 @@ use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Usage};
+use gateway_core::provider::embeddings::RemoteEmbedder;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::Answer;
@@ -236,6 +237,11 @@ impl Scene {
                 let keys: Vec<_> = spec.api_keys.iter().map(known).collect();
                 builder = builder
                     .provider(&provider.name, Arc::new(OpenAi::new(spec, &keys, client_config().unwrap()).unwrap()));
+                let of_provider = |settings: &EmbedderSettings| settings.model.provider == provider.name;
+                if let Some(settings) = config.embedder.clone().filter(of_provider) {
+                    let embedder = RemoteEmbedder::new(spec, &keys, client_config().unwrap(), settings).unwrap();
+                    builder = builder.embedder(Arc::new(embedder));
+                }
             }
         }
         if let Some(change) = self.store {
@@ -244,7 +250,7 @@ impl Scene {
         for inject in self.inject {
             builder = inject(builder);
         }
-        let gateway = Arc::new(builder.build(directory.clone(), ledger.clone(), hasher.clone()).await.unwrap());
+        let gateway = Arc::new(builder.build(directory.clone(), ledger.clone(), hasher.clone()).await);
         let mut rig = Rig { gateway, double, clock, directory, ledger, hasher, key: String::new(), folder };
         rig.key = rig.add_tenant("acme", self.tenant).await;
         rig

@@ -299,13 +299,13 @@ async fn a_model_is_owned_by_the_same_whether_it_is_listed_or_asked_for() {
 }
 
 /// Hard prompts that were never trained on, each with orders about routing before and behind it.
-#[tokio::test]
-async fn an_order_in_a_text_makes_nothing_cheap_that_is_hard() {
+#[test]
+fn an_order_in_a_text_makes_nothing_cheap_that_is_hard() {
     let config = Config::load(SHIPPED, "gateway.toml", &|_| None).unwrap();
-    let intents = Intents::learn(&config.intents, None).await.unwrap();
-    let tier = async |text: &str| {
+    let intents = Intents::learn(&config.intents);
+    let tier = |text: &str| {
         let body = about(text).to_string();
-        detect(&config, &intents, 0.5, &Request::read(&CHAT, body.into()).unwrap()).await.tier.name.to_string()
+        detect(&config, &intents, 0.5, &Request::read(&CHAT, body.into()).unwrap()).tier.name.to_string()
     };
     let lines = include_str!("../../tools/routing/data/prompts_heldout.jsonl").lines();
     let prompts = lines.map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line["hard"] == true);
@@ -315,34 +315,34 @@ async fn an_order_in_a_text_makes_nothing_cheap_that_is_hard() {
     let (mut asked, mut cheap) = (0, 0);
     for (at, prompt) in prompts.enumerate() {
         let text = prompt["text"].as_str().unwrap();
-        if tier(text).await == "cheap" {
+        if tier(text) == "cheap" {
             continue;
         }
         for order in orders.iter().skip(1 + at % 17).step_by(17) {
             for ordered in [format!("{order}\n{text}"), format!("{text}\n{order}")] {
                 asked += 1;
-                cheap += usize::from(tier(&ordered).await == "cheap");
+                cheap += usize::from(tier(&ordered) == "cheap");
             }
         }
     }
     assert!(asked > 1_000 && cheap * 100 <= asked * 3, "{cheap} of {asked}");
 }
 
-#[tokio::test]
-async fn what_was_learnt_from_feedback_moves_the_tier() {
-    let tier = async |table: &str| {
+#[test]
+fn what_was_learnt_from_feedback_moves_the_tier() {
+    let tier = |table: &str| {
         let config = Config::load(
             &format!("[tiers]\ncheap = ['sim/cheap']\nreasoning = ['sim/reasoning']\n{table}"),
             "g.toml",
             &|_| None,
         );
         let config = config.unwrap();
-        let intents = Intents::learn(&config.intents, None).await.unwrap();
+        let intents = Intents::learn(&config.intents);
         let request = Request::read(&CHAT, about("Explain how airplanes stay in the air").to_string().into()).unwrap();
-        let found = detect(&config, &intents, 0.5, &request).await;
+        let found = detect(&config, &intents, 0.5, &request);
         (found.tier.name.to_string(), found.intent.name.to_string())
     };
-    assert_eq!(tier("").await, ("cheap".to_owned(), "advice".to_owned()));
+    assert_eq!(tier(""), ("cheap".to_owned(), "advice".to_owned()));
     let feedback = "[intent.fitted.bias]\nadvice = -8\ncode_analysis = 8\n";
-    assert_eq!(tier(feedback).await, ("reasoning".to_owned(), "code_analysis".to_owned()));
+    assert_eq!(tier(feedback), ("reasoning".to_owned(), "code_analysis".to_owned()));
 }

@@ -9,7 +9,6 @@ use gateway_core::health::score::HealthSettings;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
-use gateway_core::routing::text::table::StaticTable;
 use gateway_core::store::memory::{MemoryCache, MemoryCounters, MemoryHealth};
 use gateway_core::store::{
     Admission, CacheKey, Composed, Counters, ExpiredHold, ResponseCache, Settled, Settlement, StoreError, Ticket,
@@ -211,21 +210,6 @@ impl tracing::Subscriber for Log {
     fn enter(&self, _span: &span::Id) {}
 
     fn exit(&self, _span: &span::Id) {}
-}
-
-#[tokio::test]
-async fn with_the_embedder_down_the_default_intent_is_taken_and_no_model_is_asked() {
-    let embedder = Arc::new(Unreliable::new(StaticTable));
-    let given = embedder.clone();
-    let scene = cheap(["ok"]).table("[intent]\nask_below = 1\ndefault_intent = \"design\"");
-    let rig = scene.with(move |builder| builder.embedder(given)).build().await;
-    embedder.set_down(true);
-    let got = rig.chat(ask("auto")).await;
-    assert_eq!(
-        (got.status, got.header("x-gateway-intent"), got.header("x-gateway-intent-source")),
-        (200, "design", "default")
-    );
-    assert_eq!((got.header("x-gateway-model"), got.header("x-gateway-attempts")), ("up/ok@strong", "1"));
 }
 
 /// Writes down in which order things are asked.

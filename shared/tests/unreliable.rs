@@ -13,7 +13,6 @@ use gateway_core::ledger::{
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
 use gateway_core::receipt::Receipt;
-use gateway_core::routing::text::embedder::{EmbedError, Embedder};
 use gateway_core::store::{
     Admission, CacheKey, Counters, ExpiredHold, HealthStore, ResponseCache, Settled, Settlement, StoreError, Ticket,
     Verdict, WindowUse,
@@ -317,16 +316,5 @@ impl<T: HealthStore> HealthStore for Unreliable<T> {
 
     async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
         self.up(StoreError)?.try_probe(model, tenant, lease_ms, now_ms).await
-    }
-}
-
-#[async_trait]
-impl<T: Embedder> Embedder for Unreliable<T> {
-    fn dimensions(&self) -> usize {
-        self.inner.dimensions()
-    }
-
-    async fn embed(&self, text: &str) -> Result<Vec<f32>, EmbedError> {
-        self.up(EmbedError::Unavailable)?.embed(text).await
     }
 }

@@ -95,7 +95,7 @@ impl House {
         let ledger: Arc<dyn Ledger> = Arc::new(EmbeddedLedger::open(&folder, NOON_MS).unwrap());
         let builder = Gateway::builder(config).clock(clock.clone()).provider("sim", Arc::new(Simulated::new()));
         let hasher = KeyHasher::new(b"the installation's secret");
-        let gateway = Arc::new(with(builder).build(directory(embedded), ledger, hasher).await.unwrap());
+        let gateway = Arc::new(with(builder).build(directory(embedded), ledger, hasher).await);
         let owner = OwnerToken::new(TOKEN, &gateway.hasher).unwrap();
         let router = admin_function::standalone(gateway.clone(), owner);
         Self { folder, clock, gateway, router, said: Mutex::default() }

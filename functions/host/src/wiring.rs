@@ -8,13 +8,16 @@ use crate::flushing;
 use crate::secrets::secret;
 use anyhow::{Context, bail};
 use gateway_core::clock::{Clock, SystemClock};
-use gateway_core::config::{ApiKey, Config, ProviderKind, ProviderSpec, SHIPPED, Secret, SecretRef};
+use gateway_core::config::{
+    ApiKey, Config, EmbedderSettings, OpenAiSpec, ProviderKind, ProviderSpec, SHIPPED, Secret, SecretRef,
+};
 use gateway_core::directory::Directory;
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::gateway::Gateway;
 use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::provider::Provider;
+use gateway_core::provider::embeddings::RemoteEmbedder;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::store::Store;
 #[cfg(feature = "redis")]
@@ -217,12 +220,22 @@ fn redis(_url: &str, _config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 fn provider(spec: &ProviderSpec, tls: tls::ClientConfig) -> anyhow::Result<Arc<dyn Provider>> {
     match &spec.kind {
         ProviderKind::Simulated => simulated(&spec.name),
-        ProviderKind::OpenAi(openai) => {
-            let keys = openai.api_keys.iter().map(known).collect::<anyhow::Result<Vec<Secret>>>();
-            let keys = keys.with_context(|| format!("providers.{}", spec.name))?;
-            Ok(Arc::new(OpenAi::new(openai, &keys, tls)?))
-        }
+        ProviderKind::OpenAi(openai) => Ok(Arc::new(OpenAi::new(openai, &keys(spec, openai)?, tls)?)),
     }
+}
+
+fn keys(spec: &ProviderSpec, openai: &OpenAiSpec) -> anyhow::Result<Vec<Secret>> {
+    let keys = openai.api_keys.iter().map(known).collect::<anyhow::Result<Vec<Secret>>>();
+    keys.with_context(|| format!("providers.{}", spec.name))
+}
+
+/// The embedding model that the configuration names.
+fn embedder(settings: &EmbedderSettings, config: &Config, tls: tls::ClientConfig) -> anyhow::Result<RemoteEmbedder> {
+    let spec = config.providers.iter().find(|spec| spec.name == settings.model.provider);
+    let Some((spec, ProviderKind::OpenAi(openai))) = spec.map(|spec| (spec, &spec.kind)) else {
+        bail!("embedder.model: the provider {} has no embeddings", settings.model.provider)
+    };
+    Ok(RemoteEmbedder::new(openai, &keys(spec, openai)?, tls, settings.clone())?)
 }
 
 /// The provider inside this process.
@@ -271,7 +284,10 @@ pub async fn wire() -> anyhow::Result<Wired> {
     for spec in &config.providers {
         builder = builder.provider(&spec.name, provider(spec, tls.clone())?);
     }
-    let gateway = Arc::new(builder.build(directory, ledger, hasher).await?);
+    if let Some(settings) = &config.embedder {
+        builder = builder.embedder(Arc::new(embedder(settings, &config, tls)?));
+    }
+    let gateway = Arc::new(builder.build(directory, ledger, hasher).await);
     if matches!(place, Place::Table(_)) {
         flushing::begin(&gateway);
     }

@@ -48,9 +48,9 @@ struct Row {
 }
 
 /// Evaluates a file, or standard input, at this quality or that of the configuration's tenants.
-pub(crate) async fn run(file: &str, quality: Option<f64>) -> anyhow::Result<()> {
+pub(crate) fn run(file: &str, quality: Option<f64>) -> anyhow::Result<()> {
     let (config, name) = config()?;
-    let intents = Intents::learn(&config.intents, None).await?;
+    let intents = Intents::learn(&config.intents);
     let quality = quality.unwrap_or(config.tenant_defaults.quality);
     let lines: Box<dyn BufRead> = match file {
         "-" => Box::new(std::io::stdin().lock()),
@@ -61,7 +61,7 @@ pub(crate) async fn run(file: &str, quality: Option<f64>) -> anyhow::Result<()> 
         let place = || format!("{file}, line {}", number + 1);
         let line = line.with_context(place)?;
         if !line.trim().is_empty() {
-            rows.push(row(&config, &intents, quality, &line).await.with_context(place)?);
+            rows.push(row(&config, &intents, quality, &line).with_context(place)?);
         }
     }
     if rows.is_empty() {
@@ -72,7 +72,7 @@ pub(crate) async fn run(file: &str, quality: Option<f64>) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn row(config: &Config, intents: &Intents, quality: f64, line: &str) -> anyhow::Result<Row> {
+fn row(config: &Config, intents: &Intents, quality: f64, line: &str) -> anyhow::Result<Row> {
     let Line { text, messages, intent, tier } = serde_json::from_str(line)?;
     let messages = match (text, messages) {
         (Some(text), None) => json!([{"role": "user", "content": text}]),
@@ -92,7 +92,7 @@ async fn row(config: &Config, intents: &Intents, quality: f64, line: &str) -> an
         config.catalog.tier(expected_tier).with_context(|| format!("`tier`: no tier is named {expected_tier:?}"))?;
     let body = json!({"model": "auto", "messages": messages}).to_string();
     let request = Request::read(&CHAT, body.into()).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let found = detect(config, intents, quality, &request).await;
+    let found = detect(config, intents, quality, &request);
     Ok(Row {
         expected_intent: intent,
         intent: found.intent.name.to_string(),
@@ -189,14 +189,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    async fn read(line: &str) -> anyhow::Result<Row> {
+    fn read(line: &str) -> anyhow::Result<Row> {
         let config = Config::load(gateway_core::config::SHIPPED, "gateway.toml", &|_| None).unwrap();
-        let intents = Intents::learn(&config.intents, None).await.unwrap();
-        row(&config, &intents, 0.5, line).await
+        let intents = Intents::learn(&config.intents);
+        row(&config, &intents, 0.5, line)
     }
 
-    #[tokio::test]
-    async fn a_line_that_cannot_be_evaluated_is_refused_by_its_field() {
+    #[test]
+    fn a_line_that_cannot_be_evaluated_is_refused_by_its_field() {
         for (line, why) in [
             ("{}", "`text` or `messages` is required"),
             (r#"{"text": "hi", "messages": []}"#, "not both"),
@@ -205,20 +205,20 @@ mod tests {
             (r#"{"text": "hi", "tier": "dear"}"#, "`tier`: no tier is named \"dear\""),
             (r#"{"messages": 5, "tier": "cheap"}"#, "messages"),
         ] {
-            let error = read(line).await.err().unwrap().to_string();
+            let error = read(line).err().unwrap().to_string();
             assert!(error.contains(why), "{line}: {error}");
         }
     }
 
-    #[tokio::test]
-    async fn the_report_counts_what_went_wrong() {
+    #[test]
+    fn the_report_counts_what_went_wrong() {
         let mut rows = Vec::new();
         for line in [
             r#"{"text": "hello there", "intent": "greeting"}"#,
             r#"{"text": "hello again", "tier": "reasoning"}"#,
             r#"{"messages": [{"role": "user", "content": "Design a scalable chat system"}], "intent": "architecture_review"}"#,
         ] {
-            rows.push(read(line).await.unwrap());
+            rows.push(read(line).unwrap());
         }
         let config = Config::load(gateway_core::config::SHIPPED, "gateway.toml", &|_| None).unwrap();
         let report = report(&config.catalog, &rows);

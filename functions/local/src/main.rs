@@ -76,9 +76,9 @@ async fn start() -> ExitCode {
         [] => run().await,
         ["check", file] => return check_file(file),
         ["replay", file] => replay::run(file).await,
-        ["intents", "eval", file] => evaluate::run(file, None).await,
+        ["intents", "eval", file] => evaluate::run(file, None),
         ["intents", "eval", file, "--quality", quality] => match quality.parse() {
-            Ok(quality) if (0.0..=1.0).contains(&quality) => evaluate::run(file, Some(quality)).await,
+            Ok(quality) if (0.0..=1.0).contains(&quality) => evaluate::run(file, Some(quality)),
             _ => Err(anyhow::anyhow!("--quality: must be a number from 0 to 1, not {quality:?}")),
         },
         ["routing", "replay", ref options @ ..] => routing::replay(options).await,

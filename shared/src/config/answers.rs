@@ -3,7 +3,7 @@
 //! Which model answers, where it is served, and which answer is good enough. Prices, keys, limits, time-outs, retries and
 //! the sizes of things change no answer, and leave what is remembered where it is.
 
-use super::{Config, OpenAiSpec, ProviderKind};
+use super::{Config, EmbedderSettings, OpenAiSpec, ProviderKind};
 use crate::catalog::Model;
 use sha2::{Digest, Sha256};
 
@@ -39,5 +39,8 @@ pub(super) fn fingerprint(config: &Config) -> [u8; 32] {
     let intent = &config.intent;
     add(&format!("{} {:?} {:?}", intent.ask_below, intent.classifier_tier, intent.default_intent));
     add(&format!("{:?}", intent.fitted));
+    if let Some(EmbedderSettings { model, dimensions, timeout_ms: _, batch_texts: _ }) = &config.embedder {
+        add(&format!("{:?} {:?} {dimensions}", model.provider, model.provider_model));
+    }
     hash.finalize().into()
 }

@@ -11,6 +11,7 @@
 //! `reader` is the way of reading a table; every other file is a group of tables.
 
 mod answers;
+mod embedder;
 mod intents;
 mod models;
 mod names;
@@ -19,6 +20,7 @@ mod reader;
 mod secret;
 mod settings;
 
+pub use embedder::EmbedderSettings;
 pub use intents::{IntentSpec, shipped_utterances};
 pub use providers::{ApiKey, OpenAiSpec, ProviderKind, ProviderSpec};
 pub use secret::{Secret, SecretRef};
@@ -65,6 +67,8 @@ pub struct Config {
     pub upgrade: UpgradeSettings,
     /// How it is found out what a request is about.
     pub intent: IntentSettings,
+    /// An embedding model for a team's own intents, if not the table in process.
+    pub embedder: Option<EmbedderSettings>,
     /// What the server takes.
     pub server: ServerSettings,
     /// What the operator should know: providers that were skipped, answers that are simulated.
@@ -138,13 +142,17 @@ fn read(
         (settings::timeouts(section, settings::TIMEOUTS), settings::request_deadline_ms(section))
     });
     let providers = providers::read(root, env);
-    let models::Read { catalog, providers, skipped: mut notices, names } = models::read(root, providers, timeouts);
+    let models::Read { catalog, providers, skipped: mut notices, embedder, names } =
+        models::read(root, providers, timeouts);
     if providers.iter().all(|provider| matches!(provider.kind, ProviderKind::Simulated)) {
         notices.push("no provider has a key: every answer is simulated".to_owned());
     }
     let own = intents::read(root);
     let own = intents::checked(own, root.problems, &catalog);
     let (intent, intents) = settings::intent(root, &catalog, own, intents::fitted(shipped_intents, &catalog));
+    if embedder.is_some() && intents.iter().all(|intent| intent.examples.is_empty()) {
+        notices.push("the embedder has nothing to embed: there are no intents with examples".to_owned());
+    }
     let (retry, max_retries_per_candidate) = settings::retry(root);
     Config {
         version: 0,
@@ -158,6 +166,7 @@ fn read(
         request_deadline_ms,
         upgrade: settings::upgrade(root),
         intent,
+        embedder,
         server: settings::server(root),
         providers,
         catalog,

@@ -1,8 +1,9 @@
-//! `[models.*]`, `[tiers]` and `[aliases]`: what becomes the catalog.
+//! `[models.*]`, `[tiers]` and `[aliases]`: what becomes the catalog, but for the model that `[embedder]` names.
 //!
 //! Names are checked against everything that the file lists; only then are models taken out whose provider cannot serve
 //! here (no key, or on standby). A typing error is thus found on every machine, not only on the one with all the keys.
 
+use super::embedder::{self, EmbedderSettings};
 use super::names::Names;
 use super::providers::{Availability, ProviderKind, ProviderSpec, SIMULATED};
 use super::reader::{Problems, Section, Word};
@@ -20,6 +21,8 @@ pub(super) struct Read {
     pub(super) providers: Vec<ProviderSpec>,
     /// Why each of the others cannot.
     pub(super) skipped: Vec<String>,
+    /// The model that embeds, where one is to.
+    pub(super) embedder: Option<EmbedderSettings>,
     /// Every name of a model, tier or alias, whether it can serve or not.
     pub(super) names: Names,
 }
@@ -27,9 +30,12 @@ pub(super) struct Read {
 /// Reads the catalog, in the light of which providers can serve.
 pub(super) fn read(root: &mut Section<'_, '_>, providers: Vec<(String, Availability)>, timeouts: Timeouts) -> Read {
     let mut names = Names::default();
-    let listed = models(root, &providers, timeouts, &mut names);
+    let mut listed = models(root, &providers, timeouts, &mut names);
     let tiers = tiers(root, &mut names);
     let aliases = aliases(root, &mut names);
+    let others = tiers.iter().flat_map(|(_, models)| models).chain(aliases.iter().map(|(_, stands_for)| stands_for));
+    let mut without_embedder = Vec::new();
+    let embedder = embedder::read(root, &mut listed, others, &providers, &mut without_embedder);
 
     let names_simulated = |word: &Word| word.text.starts_with(SIMULATED_PREFIX);
     let simulated_is_implied = tiers.iter().any(|(_, models)| models.iter().any(names_simulated))
@@ -58,7 +64,8 @@ pub(super) fn read(root: &mut Section<'_, '_>, providers: Vec<(String, Availabil
     let simulated = shelf.simulated.clone().filter(served);
     let mut catalog = Catalog::new(models, tiers, aliases, simulated);
     catalog.unserved = unserved;
-    Read { catalog, providers: shelf.serving, skipped: shelf.skipped.into_values().collect(), names }
+    let skipped = shelf.skipped.into_values().chain(without_embedder).collect();
+    Read { catalog, providers: shelf.serving, skipped, embedder, names }
 }
 
 /// Every model that the file lists, and which of them can serve.

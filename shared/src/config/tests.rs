@@ -175,6 +175,7 @@ fn the_shipped_file_mentions_every_field() {
         "retry",
         "timeouts_ms",
         "server",
+        "embedder",
     ];
     for table in tables {
         // The repeated header of the first three is dropped: their fields follow those that they need.
@@ -189,6 +190,63 @@ fn the_shipped_file_mentions_every_field() {
             assert!(SHIPPED.contains(field), "{table}: {field} is not in the shipped file");
         }
     }
+}
+
+#[test]
+fn an_embedder_is_a_priced_model_that_answers_no_requests() {
+    let embedder = |fields: &str| format!("{LOCAL}{SMALLEST}[embedder]\n{fields}\n");
+    let config = load(&embedder("model = 'local/m'\ndimensions = 768"));
+    let EmbedderSettings { model, dimensions, timeout_ms, batch_texts } = config.embedder.clone().unwrap();
+    assert_eq!((&*model.provider_model, model.price.input), ("m", 1_000_000_000));
+    assert_eq!((dimensions, timeout_ms, batch_texts), (768, 250, 32));
+    assert!(config.catalog.resolve("local/m").is_none() && config.catalog.names().all(|name| name != "local/m"));
+    assert!(config.notices.iter().any(|notice| notice.starts_with("the embedder has nothing to embed")));
+    assert_eq!(load(SMALLEST).embedder, None);
+    for (fields, problem) in [
+        ("model = 'local/m'", "10: embedder.dimensions: is required"),
+        ("dimensions = 3", "10: embedder.model: is required"),
+        ("dimensions = 3\nmodel = 'local/other'", "12: embedder.model: no model is named \"local/other\""),
+        ("model = 'local/m'\ndimensions = 0", "12: embedder.dimensions: must be a whole number from 1 to 8192"),
+        ("model = 'local/m'\ndimensions = 3\ntimeout_ms = 0", "13: embedder.timeout_ms: must be a whole number"),
+        ("model = 'local/m'\ndimensions = 3\nbatch_texts = 0", "13: embedder.batch_texts: must be a whole number"),
+        (
+            "model = 'local/m'\ndimensions = 3\n[aliases]\ne = 'local/m'",
+            "14: aliases.e: \"local/m\" is the embedder's model",
+        ),
+    ] {
+        let found = problems(&embedder(fields));
+        assert!(found.len() == 1 && found[0].contains(problem), "{fields}: {found:?}");
+    }
+    let in_tier = embedder("model = 'local/m'\ndimensions = 3").replace("['sim/cheap']", "['local/m']");
+    let found = problems(&in_tier);
+    assert!(found.len() == 1 && found[0].contains("tiers.cheap[0]: \"local/m\" is the embedder's model"), "{found:?}");
+    let simulated = embedder("model = 'local/m'\ndimensions = 3").replace("kind = 'openai'", "kind = 'simulated'");
+    let simulated = simulated
+        .replace("base_url = 'http://127.0.0.1:9/v1/'\n", "")
+        .replace("provider = 'local'", "id = 'cheap'\nprovider = 'local'");
+    let found = problems(&simulated);
+    assert!(
+        found.len() == 1 && found[0].contains("embedder.model: the provider \"local\" has no embeddings"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn where_the_embedders_provider_has_no_key_the_table_in_process_embeds() {
+    let keyed = LOCAL.replace("[models", "api_key = 'env:KEY'\nwhen_missing_key = 'skip'\n[models");
+    let text = format!("{keyed}{SMALLEST}[embedder]\nmodel = 'local/m'\ndimensions = 3\n");
+    let config = load(&text);
+    assert_eq!(config.embedder, None);
+    assert!(config.notices.contains(&"the embedder is the table in process, for local is skipped".to_owned()));
+}
+
+#[test]
+fn another_embedder_leaves_what_is_remembered_behind() {
+    let answers = |fields: &str| load(&format!("{LOCAL}{SMALLEST}[embedder]\nmodel = 'local/m'\n{fields}\n")).answers;
+    let own = answers("dimensions = 3");
+    assert_ne!(own, answers("dimensions = 4"));
+    assert_eq!(own, answers("dimensions = 3\ntimeout_ms = 9\nbatch_texts = 9"));
+    assert_ne!(own, load(&format!("{LOCAL}{SMALLEST}")).answers);
 }
 
 #[test]

@@ -48,10 +48,10 @@ async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -
     let own = std::mem::replace(journal, Journal::open(journal.receipt.created_at_ms));
     let mut work = Work::new(gateway, received, own);
     let outcome = async {
-        let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
+        let mut decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request)?;
         let mut admitting = Admitting::new(gateway, work.journal.receipt.id);
         while admit_rate(&mut work, &decision, &mut admitting).await?.is_stale() {
-            decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request).await?;
+            decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request)?;
         }
         if decision.unsure {
             decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);

@@ -7,6 +7,7 @@ use crate::directory::Directory;
 use crate::directory::authenticate::Authenticator;
 use crate::gateway::Gateway;
 use crate::gateway::classifier::Classifier;
+use crate::gateway::embedding::Embedding;
 use crate::gateway::fleet_health::FleetHealth;
 use crate::gateway::outage::Outage;
 use crate::gateway::over_rate::OverRate;
@@ -17,7 +18,7 @@ use crate::limit::budget::Budget;
 use crate::limit::retry_budget::RetryBudget;
 use crate::provider::Provider;
 use crate::routing::intents::Intents;
-use crate::routing::text::embedder::{EmbedError, Embedder};
+use crate::routing::text::embedder::Embedder;
 use crate::store::memory::{MemoryCache, MemoryHealth};
 use crate::store::{Composed, Store};
 use crate::telemetry::losses::LogLosses;
@@ -71,7 +72,7 @@ impl Builder {
         self
     }
 
-    /// What embeds for a team's own intents, where it is another than the table in process.
+    /// What embeds for a team's own intents, where the configuration names a model for it.
     #[must_use]
     pub fn embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
         self.embedder = Some(embedder);
@@ -100,15 +101,7 @@ impl Builder {
     }
 
     /// Puts the gateway together; `hasher` must be keyed as the directory's keys were.
-    ///
-    /// # Errors
-    /// If the embedder cannot embed the intents' examples.
-    pub async fn build(
-        self,
-        directory: Arc<dyn Directory>,
-        ledger: Arc<dyn Ledger>,
-        hasher: KeyHasher,
-    ) -> Result<Gateway, EmbedError> {
+    pub async fn build(self, directory: Arc<dyn Directory>, ledger: Arc<dyn Ledger>, hasher: KeyHasher) -> Gateway {
         let mut config = self.config;
         let formats = self.providers.iter().map(|(name, provider)| (name.clone(), provider.format()));
         config.catalog.note_formats(formats);
@@ -118,11 +111,18 @@ impl Builder {
         let remember = || is_in_memory.then(|| MemoryCache::new(entries, usize::MAX, usize::MAX));
         let (labels, conversations) = (remember(), remember());
         let store = self.store.unwrap_or_else(|| Arc::new(Composed::in_memory(&config)));
-        let intents = Intents::learn(&config.intents, self.embedder).await?;
-        Ok(Gateway {
+        let intents = Intents::learn(&config.intents);
+        let embedding = config.embedder.clone().zip(self.embedder).zip(intents.utterances());
+        let embedding =
+            embedding.map(|((settings, embedder), utterances)| Embedding::new(settings, embedder, utterances));
+        if let Some(embedding) = &embedding {
+            embedding.start(self.clock.now_ms()).await;
+        }
+        Gateway {
             classifier: Classifier::new(&config, &intents),
             health: FleetHealth::new(store.clone(), MemoryHealth::new(&config.health, config.breaker.clone())),
             intents,
+            embedding,
             over_rate: OverRate::default(),
             budget: Budget::new(config.server.memory_bytes.unwrap_or(self.memory_bytes)),
             authenticator: Authenticator::new(directory.clone(), hasher.clone(), config.tenant_defaults.clone()),
@@ -144,6 +144,6 @@ impl Builder {
             running: Arc::default(),
             connections: Arc::default(),
             config,
-        })
+        }
     }
 }

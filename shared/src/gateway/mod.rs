@@ -7,6 +7,7 @@ pub mod builder;
 pub(crate) mod outage;
 pub(crate) mod over_rate;
 pub(crate) mod classifier;
+pub(crate) mod embedding;
 pub(crate) mod fleet_health;
 mod expired;
 mod unreachable;
@@ -17,6 +18,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::directory::authenticate::Authenticator;
 use crate::gateway::classifier::Classifier;
+use crate::gateway::embedding::Embedding;
 use crate::gateway::fleet_health::FleetHealth;
 use crate::gateway::outage::Outage;
 use crate::gateway::over_rate::OverRate;
@@ -67,6 +69,8 @@ pub struct Gateway {
     pub(crate) intents: Intents,
     /// Asks a model what a request is about.
     pub(crate) classifier: Classifier,
+    /// An embedding model for a team's own intents, where one is configured.
+    pub(crate) embedding: Option<Arc<Embedding>>,
     /// What requests were found to be about, where the store is this process's memory.
     labels: Option<MemoryCache>,
     /// On which models conversations are, where the store is this process's memory.
@@ -103,6 +107,7 @@ impl Gateway {
     /// # Errors
     /// The store cannot be reached.
     pub async fn purge(&self, uid: &str) -> Result<(), StoreError> {
+        self.embedding.iter().for_each(|embedding| embedding.forget());
         self.labels().purge(uid).await?;
         self.conversations().purge(uid).await?;
         self.store.cache().purge(uid).await

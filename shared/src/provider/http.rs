@@ -127,17 +127,28 @@ impl Endpoint {
     /// Sends a body, with one key after the other while that may help; answers with the head of a good answer, and when the
     /// call was made that brought it.
     pub(super) async fn post(&self, call: &Call<'_>, body: Bytes) -> Result<(Body, Instant), ProviderError> {
-        let client = self.client(call.model.timeouts.connect_ms)?;
-        let keys = self.keys_in_turn(call.now_ms);
+        self.post_for(call.id, call.model.timeouts.connect_ms, call.now_ms, body).await
+    }
+
+    /// The same for a call that is none of a model: by which request it is known, and how long connecting may take.
+    pub(super) async fn post_for(
+        &self,
+        id: RequestId,
+        connect_ms: u64,
+        now_ms: u64,
+        body: Bytes,
+    ) -> Result<(Body, Instant), ProviderError> {
+        let client = self.client(connect_ms)?;
+        let keys = self.keys_in_turn(now_ms);
         let last = keys.len() - 1;
         for (i, key) in keys.into_iter().enumerate() {
             let begun = Instant::now();
             let response = self.send(&client, key, body.clone()).await?;
             if response.status().is_success() {
-                key.and_then(|key| key.ended(None, call.id, call.now_ms));
+                key.and_then(|key| key.ended(None, id, now_ms));
                 return Ok((Body::readable(response)?, begun));
             }
-            let refusal = self.refusal(response, call.now_ms).await;
+            let refusal = self.refusal(response, now_ms).await;
             // Another key may do better: this one is used up or refused, or seems so.
             use Cause::{Forbidden, PaymentRequired, Unauthorized};
             let other_key = matches!(refusal.fault, Fault::RateLimited { .. })
@@ -145,9 +156,7 @@ impl Endpoint {
             if !other_key {
                 return Err(refusal);
             }
-            if let Some((key, until_ms)) =
-                key.and_then(|key| Some((key, key.ended(Some(&refusal), call.id, call.now_ms)?)))
-            {
+            if let Some((key, until_ms)) = key.and_then(|key| Some((key, key.ended(Some(&refusal), id, now_ms)?))) {
                 key.rests_until_ms.store(until_ms, Ordering::Relaxed);
             }
             if i == last {

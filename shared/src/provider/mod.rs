@@ -5,6 +5,7 @@
 //! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
 
 mod body;
+pub mod embeddings;
 mod events;
 mod http;
 pub(crate) mod mask;

@@ -38,23 +38,36 @@ impl OpenAi {
     /// # Errors
     /// If the address or a key cannot be sent over HTTP.
     pub fn new(spec: &OpenAiSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
-        let url = Url::parse(&format!("{}/chat/completions", spec.base_url))
-            .map_err(|e| UnusableSettings(format!("base_url: {e}")))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        // Compressed events come late, in bursts; what is compressed all the same is read.
-        headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        for (name, value) in &spec.headers {
-            headers.insert(name, value.clone());
-        }
-        let key = |secret: &Secret| {
-            let value = HeaderValue::try_from(format!("Bearer {}", secret.expose()));
-            value.map_err(|_| UnusableSettings("a key has characters that no header may have".into()))
-        };
-        let keys = keys.iter().map(key).collect::<Result<_, _>>()?;
-        Ok(Self { endpoint: Endpoint::new(url, headers, keys, tls), format: OpenAiChat::with(spec.max_tokens_field) })
+        Ok(Self {
+            endpoint: endpoint(spec, "/chat/completions", keys, tls)?,
+            format: OpenAiChat::with(spec.max_tokens_field),
+        })
     }
+}
+
+/// Where a provider answers under this path, and how it is called there; nothing is dialled yet.
+pub(super) fn endpoint(
+    spec: &OpenAiSpec,
+    path: &str,
+    keys: &[Secret],
+    tls: rustls::ClientConfig,
+) -> Result<Endpoint, UnusableSettings> {
+    let url =
+        Url::parse(&format!("{}{path}", spec.base_url)).map_err(|e| UnusableSettings(format!("base_url: {e}")))?;
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    // Compressed events come late, in bursts; what is compressed all the same is read.
+    headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    for (name, value) in &spec.headers {
+        headers.insert(name, value.clone());
+    }
+    let key = |secret: &Secret| {
+        let value = HeaderValue::try_from(format!("Bearer {}", secret.expose()));
+        value.map_err(|_| UnusableSettings("a key has characters that no header may have".into()))
+    };
+    let keys = keys.iter().map(key).collect::<Result<_, _>>()?;
+    Ok(Endpoint::new(url, headers, keys, tls))
 }
 
 #[async_trait]

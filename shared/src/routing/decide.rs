@@ -11,7 +11,7 @@ use crate::estimate::InputEstimate;
 use crate::receipt::{Intent, IntentSource};
 use crate::routing::dial::tier_for;
 use crate::routing::head;
-use crate::routing::intents::{Found, Intents};
+use crate::routing::intents::{Found, Intents, Readings};
 use crate::wire::format::FieldNames;
 use crate::wire::request::Request;
 use std::sync::Arc;
@@ -35,6 +35,9 @@ pub struct Decision {
     pub rejected: Vec<(Arc<str>, String)>,
     /// Whether a model should classify it.
     pub unsure: bool,
+    /// What an embedder is to be asked about a team's own intents, for this was decided by the table in process; empty
+    /// where there is none.
+    pub to_embed: Arc<[String]>,
 }
 
 /// What is known of a request without its tenant.
@@ -59,7 +62,7 @@ pub struct Detected {
 /// # Errors
 /// 404 for an unknown model, 403 for one that the tenant may not use, 400 if no model can do what the request needs or the
 /// tenant's settings do not allow what it would make the provider bill.
-pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request: &Request) -> Result<Decision, Error> {
+pub fn decide(config: &Config, intents: &Intents, caller: &Caller, request: &Request) -> Result<Decision, Error> {
     let (catalog, facts) = (&config.catalog, &request.facts);
     if let Some(field) = facts.paid_extra.as_deref().filter(|_| !caller.tenant.settings.allow_paid_extras) {
         let message = format!(
@@ -72,18 +75,13 @@ pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request
             None => Err(not_found(catalog, caller, &facts.model)),
             Some(Target::Auto) if !caller.tenant.allows("auto") => Err(Error::ModelNotAllowed("auto".into())),
             Some(Target::Auto) => {
-                let found = detect(config, intents, caller.tenant.settings.quality, request).await;
-                let (tier, candidates, rejected) = tier_that_can(catalog, found.tier, caller, request)?;
-                Ok(Decision {
-                    intent: Some(found.intent),
-                    scores: found.scores,
-                    difficulty: Some(found.difficulty),
-                    needs: found.needs,
-                    tier: Some(tier),
-                    candidates,
-                    rejected,
-                    unsure: found.unsure,
-                })
+                let decision = by_intent(config, intents, caller, request, None)?;
+                // A tenant's prompts go to no provider that it may not use.
+                let may_use =
+                    config.embedder.as_ref().is_some_and(|embedder| caller.tenant.allows(&embedder.model.name));
+                let is_asked = may_use && intents.has_own() && !facts.prompt.trim().is_empty();
+                let texts = is_asked.then(|| intents.texts(request).all().map(str::to_owned).collect());
+                Ok(Decision { to_embed: texts.unwrap_or_default(), ..decision })
             }
             Some(Target::Tier(tier)) => {
                 if !caller.tenant.allows(&tier.name)
@@ -116,6 +114,29 @@ pub async fn decide(config: &Config, intents: &Intents, caller: &Caller, request
         }
     }
     pinned(catalog, None, models, caller, request)
+}
+
+/// Decides by what a request is about; by these `readings` of a team's own intents, if there are any.
+pub(crate) fn by_intent(
+    config: &Config,
+    intents: &Intents,
+    caller: &Caller,
+    request: &Request,
+    readings: Option<&Readings>,
+) -> Result<Decision, Error> {
+    let found = detect_by(config, intents, caller.tenant.settings.quality, request, readings);
+    let (tier, candidates, rejected) = tier_that_can(&config.catalog, found.tier, caller, request)?;
+    Ok(Decision {
+        intent: Some(found.intent),
+        scores: found.scores,
+        difficulty: Some(found.difficulty),
+        needs: found.needs,
+        tier: Some(tier),
+        candidates,
+        rejected,
+        unsure: found.unsure,
+        to_embed: Arc::default(),
+    })
 }
 
 /// Names that differ in no more letters than one in this many are taken for misspelt.
@@ -160,21 +181,32 @@ fn pinned(
             candidates,
             rejected,
             unsure: false,
+            to_embed: Arc::default(),
         }),
     }
 }
 
-/// What a request is about, and which tier a dial of this quality gives it.
-pub async fn detect(config: &Config, intents: &Intents, quality: f64, request: &Request) -> Detected {
-    let prompt = &request.facts.prompt;
-    let read = if prompt.trim().is_empty() { None } else { intents.read(prompt, request).await.ok() };
-    // Where there is no text, no model would know more; where the embedder is down, it is no time to ask.
-    let Some(mut found) = read else { return Detected { unsure: false, ..default_of(config, intents, None) } };
+/// What a request is about, and which tier a dial of this quality gives it, all by the table in process.
+#[must_use]
+pub fn detect(config: &Config, intents: &Intents, quality: f64, request: &Request) -> Detected {
+    detect_by(config, intents, quality, request, None)
+}
+
+fn detect_by(
+    config: &Config,
+    intents: &Intents,
+    quality: f64,
+    request: &Request,
+    readings: Option<&Readings>,
+) -> Detected {
+    // Where there is no text, no model would know more.
+    if request.facts.prompt.trim().is_empty() {
+        return Detected { unsure: false, ..default_of(config, intents, None) };
+    }
+    let (mut found, without_orders) = intents.read(&intents.texts(request), readings);
     let mut needs = needs(config, &intents.specs, &mut found);
     // An order about routing lowers no tier: without it the text needs at least as much.
-    if let Some(without) = intents.orders.without(prompt)
-        && let Ok(mut found) = intents.read_text(&without).await
-    {
+    if let Some(mut found) = without_orders {
         let unordered = self::needs(config, &intents.specs, &mut found);
         needs.iter_mut().zip(unordered).for_each(|(need, unordered)| *need = need.max(unordered));
     }

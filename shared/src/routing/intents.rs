@@ -3,8 +3,7 @@
 use crate::config::{IntentSpec, shipped_utterances};
 use crate::routing::head::{self, Features, Reading};
 use crate::routing::orders::Orders;
-use crate::routing::own::{OwnIntents, Seen};
-use crate::routing::text::embedder::{EmbedError, Embedder};
+use crate::routing::own::{OwnIntents, OwnReading, Seen};
 use crate::wire::context::Context;
 use crate::wire::request::Request;
 use std::sync::Arc;
@@ -17,12 +16,66 @@ pub struct Intents {
     pub(crate) specs: Vec<IntentSpec>,
     /// Of each, what the head calls it; `None` for a team's own.
     learnt: Vec<Option<usize>>,
-    /// The team's own, each with its place among all.
+    /// The team's own as the table in process sees them, each with its place among all.
     own: Option<(OwnIntents, Vec<usize>)>,
-    /// What embeds for the team's own, if not the table in process.
-    embedder: Option<Arc<dyn Embedder>>,
     /// Knows the names of the intents and of their tiers.
     pub(crate) orders: Orders,
+}
+
+/// The texts of a request that are read to decide about it.
+pub(crate) struct Texts<'a> {
+    /// The last turn.
+    prompt: &'a str,
+    /// Where that is short, what it follows.
+    before: Option<String>,
+    /// The last turn without the orders about routing that stand in it.
+    without_orders: Option<String>,
+}
+
+impl Texts<'_> {
+    /// All of them, in the order in which readings of them are given.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        [Some(self.prompt), self.before.as_deref(), self.without_orders.as_deref()].into_iter().flatten()
+    }
+}
+
+/// What another embedder than the table says of a team's own intents, for each of a request's [`Texts`].
+pub(crate) type Readings = Arc<[OwnReading]>;
+
+/// What a team's own intents are learnt from.
+pub(crate) struct Utterances {
+    /// How many own intents there are.
+    intents: usize,
+    /// Each with the number of its own intent.
+    own: Vec<(usize, String)>,
+    /// Of the shipped intents that are not replaced: they stand for everything else.
+    others: Vec<String>,
+}
+
+impl Utterances {
+    fn of(specs: &[IntentSpec], places: &[usize]) -> Self {
+        let examples = places
+            .iter()
+            .enumerate()
+            .flat_map(|(own, place)| specs[*place].examples.iter().map(move |example| (own, example.clone())));
+        let is_own = |name: &str| places.iter().any(|place| &*specs[*place].name == name);
+        let others = shipped_utterances().into_iter().filter(|(name, _)| !is_own(name)).map(|(_, text)| text);
+        Self { intents: places.len(), own: examples.collect(), others: others.collect() }
+    }
+
+    /// All of them: the own ones, then the others.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.own.iter().map(|(_, text)| text).chain(&self.others).map(String::as_str)
+    }
+
+    /// Learns the own intents from the vectors of all of them, in that order.
+    pub(crate) fn learn(&self, vectors: impl Iterator<Item = Vec<f32>>) -> OwnIntents {
+        let mut seen: Vec<Seen> =
+            self.texts().zip(vectors).map(|(text, vector)| Seen { vector, grams: Features::of(text).grams }).collect();
+        let others = seen.split_off(self.own.len().min(seen.len()));
+        let own: Vec<(usize, Seen)> = self.own.iter().map(|(intent, _)| *intent).zip(seen).collect();
+        OwnIntents::learn(self.intents, &own, &others)
+    }
 }
 
 /// What is found in a prompt.
@@ -51,32 +104,34 @@ impl Found {
 }
 
 impl Intents {
-    /// Learns the intents that have utterances; an embedder other than the table in process is asked for their vectors.
-    ///
-    /// # Errors
-    /// Whatever the embedder says, and [`EmbedError::Shape`] where a vector has not the promised length.
-    pub async fn learn(specs: &[IntentSpec], embedder: Option<Arc<dyn Embedder>>) -> Result<Self, EmbedError> {
+    /// Learns the intents that have utterances, by the table in process.
+    #[must_use]
+    pub fn learn(specs: &[IntentSpec]) -> Self {
         let learnt =
             specs.iter().map(|spec| head::names().position(|name| name == &*spec.name && spec.examples.is_empty()));
         let orders = Orders::about(specs.iter().flat_map(|spec| [&spec.name, &spec.tier]));
-        let mut intents = Self { specs: specs.to_vec(), learnt: learnt.collect(), own: None, embedder, orders };
-        let places: Vec<usize> = (0..specs.len()).filter(|place| intents.learnt[*place].is_none()).collect();
-        if places.is_empty() {
-            return Ok(intents);
-        }
-        let mut utterances = Vec::new();
-        for (own, place) in places.iter().enumerate() {
-            for example in &specs[*place].examples {
-                utterances.push((own, intents.see(&Features::of(example), example).await?));
-            }
-        }
-        let mut others = Vec::new();
-        let is_own = |name: &str| places.iter().any(|place| &*specs[*place].name == name);
-        for (_, utterance) in shipped_utterances().iter().filter(|(name, _)| !is_own(name)) {
-            others.push(intents.see(&Features::of(utterance), utterance).await?);
-        }
-        intents.own = Some((OwnIntents::learn(places.len(), &utterances, &others), places));
-        Ok(intents)
+        let mut intents = Self { specs: specs.to_vec(), learnt: learnt.collect(), own: None, orders };
+        intents.own = intents.utterances().map(|utterances| {
+            let by_table = utterances.learn(utterances.texts().map(|text| Features::of(text).embedding.to_vec()));
+            (by_table, intents.own_places().collect())
+        });
+        intents
+    }
+
+    /// The places of a team's own intents among all.
+    fn own_places(&self) -> impl Iterator<Item = usize> {
+        (0..self.specs.len()).filter(|place| self.learnt[*place].is_none())
+    }
+
+    /// What a team's own intents are learnt from; `None` where there are none.
+    pub(crate) fn utterances(&self) -> Option<Utterances> {
+        let places: Vec<usize> = self.own_places().collect();
+        (!places.is_empty()).then(|| Utterances::of(&self.specs, &places))
+    }
+
+    /// Whether a team has intents of its own.
+    pub(crate) fn has_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// The intents' names, in configured order.
@@ -90,33 +145,39 @@ impl Intents {
         self.specs.iter().find(|spec| &*spec.name == name)
     }
 
-    /// What a request is about: its last turn, and where that is short, what it follows.
-    ///
-    /// # Errors
-    /// Whatever the embedder of a team's own intents says.
-    pub async fn read(&self, prompt: &str, request: &Request) -> Result<Found, EmbedError> {
-        let mut found = self.read_text(prompt).await?;
-        if prompt.len() <= SHORT_BYTES && request.facts.messages > 1 {
+    /// What of a request is read.
+    pub(crate) fn texts<'a>(&self, request: &'a Request) -> Texts<'a> {
+        let prompt = &request.facts.prompt;
+        let is_short = prompt.len() <= SHORT_BYTES && request.facts.messages > 1;
+        let before = is_short.then(|| {
             let Context { system, first, previous } = request.context();
-            if let Some(before) = [previous, first, system].iter().find(|said| !said.trim().is_empty()) {
-                found.follow(&self.read_text(before).await?);
-            }
+            [previous, first, system].into_iter().find(|said| !said.trim().is_empty())
+        });
+        Texts { prompt, before: before.flatten(), without_orders: self.orders.without(prompt) }
+    }
+
+    /// What a request is about: its last turn, and where that is short, what it follows. Beside it, the same without the
+    /// orders about routing in it. `readings` of a team's own intents, where there are any, take the place of the table's.
+    pub(crate) fn read(&self, texts: &Texts<'_>, readings: Option<&Readings>) -> (Found, Option<Found>) {
+        let mut readings = readings.into_iter().flat_map(|readings| readings.iter());
+        let mut read = |text: &str| self.read_text(text, readings.next());
+        let mut found = read(texts.prompt);
+        if let Some(before) = &texts.before {
+            found.follow(&read(before));
         }
-        Ok(found)
+        (found, texts.without_orders.as_deref().map(read))
     }
 
     /// What a text is about.
-    ///
-    /// # Errors
-    /// Whatever the embedder of a team's own intents says.
-    pub async fn read_text(&self, prompt: &str) -> Result<Found, EmbedError> {
-        let features = Features::of(prompt);
+    fn read_text(&self, text: &str, by_embedder: Option<&OwnReading>) -> Found {
+        let features = Features::of(text);
         let Reading { intents, hardness, is_exam, is_known } = head::read(&features);
         let of_head = |place: &Option<usize>| place.map_or(0.0, |lane| intents[lane]);
         let mut scores: Vec<f32> = self.learnt.iter().map(of_head).collect();
         let mut found = Found { scores: Vec::new(), hardness, is_exam, is_known, belongs: 1.0 };
         if let Some((own, places)) = &self.own {
-            let reading = own.read(&self.see(&features, prompt).await?);
+            let by_table = || own.read(&Seen { vector: features.embedding.to_vec(), grams: features.grams.clone() });
+            let reading = by_embedder.cloned().unwrap_or_else(by_table);
             // What is left to those that ship; where none of them is configured, a request is of the team's own or of none.
             let left = scores.iter().sum::<f32>();
             let is_beside = self.learnt.iter().any(Option::is_some);
@@ -130,21 +191,6 @@ impl Intents {
             let total = scores.iter().sum::<f32>().max(f32::MIN_POSITIVE);
             scores.iter_mut().for_each(|score| *score /= total);
         }
-        Ok(Found { scores, ..found })
-    }
-
-    /// A text as a team's own intents see it.
-    async fn see(&self, features: &Features, text: &str) -> Result<Seen, EmbedError> {
-        let vector = match &self.embedder {
-            None => features.embedding.to_vec(),
-            Some(embedder) => {
-                let vector = embedder.embed(text).await?;
-                if vector.len() != embedder.dimensions() {
-                    return Err(EmbedError::Shape { expected: embedder.dimensions(), got: vector.len() });
-                }
-                vector
-            }
-        };
-        Ok(Seen { vector, grams: features.grams.clone() })
+        Found { scores, ..found }
     }
 }

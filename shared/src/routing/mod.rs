@@ -1,4 +1,4 @@
-//! Which models may serve a request. Pure: nothing here waits for anything but the embedder.
+//! Which models may serve a request. Pure: nothing here waits for anything.
 
 pub mod decide;
 pub mod dial;

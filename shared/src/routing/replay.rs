@@ -180,15 +180,15 @@ impl Replay {
             answered
         };
         let is_answer = |attempt: &&Attempt| {
-            attempt.kind != AttemptKind::Classifier
+            attempt.kind.is_for_answer()
                 && matches!(
                     attempt.outcome,
                     AttemptOutcome::Ok | AttemptOutcome::LowConfidence | AttemptOutcome::ClientGone
                 )
         };
         let usage = receipt.attempts.iter().rev().find(is_answer)?.usage;
-        let classifiers = receipt.attempts.iter().filter(|attempt| attempt.kind == AttemptKind::Classifier);
-        let beside_nusd = classifiers.fold(0, |sum: u64, attempt| sum.saturating_add(attempt.cost_nusd));
+        let beside = receipt.attempts.iter().filter(|attempt| !attempt.kind.is_for_answer());
+        let beside_nusd = beside.fold(0, |sum: u64, attempt| sum.saturating_add(attempt.cost_nusd));
         Some(Route { difficulty, sent, answered, usage, beside_nusd })
     }
 }

@@ -29,8 +29,19 @@ const NOTHING_MS: u64 = 60_000;
 pub(crate) async fn classify(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) {
     let first = decision.clone();
     decide_again(work, decision, hold).await;
+    hold_or_put_back(work, decision, hold, first, "the tier that the classifier named").await;
+}
+
+/// Sees to it that a new decision is held for; the `first` one stands where it cannot be.
+pub(crate) async fn hold_or_put_back(
+    work: &mut Work<'_>,
+    decision: &mut Decision,
+    hold: &mut Hold,
+    first: Decision,
+    what: &str,
+) {
     let extension = extend(work, hold, &mut decision.candidates, SoFar::Ended).await;
-    if let Some(why) = extension.why_not("the tier that the classifier named") {
+    if let Some(why) = extension.why_not(what) {
         work.journal.because(why);
         *decision = first;
     }

@@ -3,6 +3,7 @@
 pub(crate) mod read;
 pub(crate) mod claim;
 pub(crate) mod admit;
+pub(crate) mod embed;
 pub(crate) mod classify;
 pub(crate) mod stay;
 pub mod rank;

@@ -122,10 +122,8 @@ impl Tenants {
         }
         let provider = Arc::new(Simulated::new(scenario.clone(), watched.clone(), with));
         let builder = Gateway::builder(config).clock(Arc::new(Virtual(begun))).store(Arc::new(store));
-        let gateway = builder
-            .provider("up", provider)
-            .build(self.directory.clone(), notebook.clone(), self.hasher.clone())
-            .await?;
+        let gateway =
+            builder.provider("up", provider).build(self.directory.clone(), notebook.clone(), self.hasher.clone()).await;
         let (gateway, requests) = (Arc::new(gateway), scenario.requests(&mut Rng::with_seed(with)));
         let served = Mutex::new(Vec::with_capacity(requests.len()));
         let at = |at_ms| begun + Duration::from_millis(at_ms);

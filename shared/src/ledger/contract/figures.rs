@@ -20,13 +20,14 @@ const OUTCOMES: [AttemptOutcome; 9] = [
     AttemptOutcome::LowConfidence,
     AttemptOutcome::ClientGone,
 ];
-const KINDS: [AttemptKind; 6] = [
+const KINDS: [AttemptKind; 7] = [
     AttemptKind::First,
     AttemptKind::Retry,
     AttemptKind::Failover,
     AttemptKind::Upgrade,
     AttemptKind::Classifier,
     AttemptKind::Continuation,
+    AttemptKind::Embedding,
 ];
 
 /// Numbers that look like chance and are the same each time (Marsaglia's xorshift).

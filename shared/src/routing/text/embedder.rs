@@ -1,36 +1,44 @@
-//! Text to a unit vector: the border.
+//! Texts to unit vectors: the border.
 //!
-//! It is asynchronous and fallible because one of its implementations is: a remote `/v1/embeddings` call waits and fails.
-//! It has one method because what compares vectors needs one.
+//! It is asynchronous and fallible because one of its implementations is: a remote `/v1/embeddings` call waits, fails and
+//! costs money. Vectors of two embedders are never compared: whatever compares them has embedded all of its texts by one.
 
-/// Why a text has no vector.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EmbedError {
-    /// The embedder could not be called or did not answer; worth another try later.
-    #[error("the embedder is unavailable: {0}")]
-    Unavailable(String),
-    /// The embedder answered with a vector of another length than it says it has.
-    #[error("the embedder answered with {got} dimensions instead of {expected}")]
-    Shape {
-        /// The length that [`Embedder::dimensions`] promises.
-        expected: usize,
-        /// The length that came.
-        got: usize,
-    },
+use crate::id::RequestId;
+use crate::money::Usage;
+use crate::provider::ProviderError;
+
+/// Texts to embed.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbedCall<'a> {
+    /// Of any length and content.
+    pub texts: &'a [&'a str],
+    /// The time, in Unix milliseconds.
+    pub now_ms: u64,
+    /// The request that it is made for.
+    pub id: RequestId,
 }
 
-/// Turns a text into a point on the unit sphere, texts of one meaning near each other.
+/// What came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedded {
+    /// One of each text, in their order.
+    ///
+    /// # Shape
+    /// `[texts][dimensions]`, each of unit length; all zero where a text says nothing (empty, white space).
+    pub vectors: Vec<Vec<f32>>,
+    /// What it used, if a provider says.
+    pub usage: Option<Usage>,
+}
+
+/// Turns texts into points on the unit sphere, those of one meaning near each other.
 #[async_trait::async_trait]
 pub trait Embedder: Send + Sync {
     /// The length of every vector of this embedder.
     fn dimensions(&self) -> usize;
 
-    /// Embeds one text of any length and content.
-    ///
-    /// # Shape
-    /// `[dimensions]`, of unit length; all zero where the text says nothing (empty, white space).
+    /// Embeds texts. Whoever calls it bounds the wait (A4) and accounts for it (M4).
     ///
     /// # Errors
-    /// [`EmbedError::Unavailable`] where the embedder is remote and did not answer.
-    async fn embed(&self, text: &str) -> Result<Vec<f32>, EmbedError>;
+    /// If the embedder is remote and did not answer with a vector for each text.
+    async fn embed(&self, call: EmbedCall<'_>) -> Result<Embedded, ProviderError>;
 }

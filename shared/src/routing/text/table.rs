@@ -4,8 +4,9 @@
 //! look-up and 256 additions per piece: microseconds where the model itself takes a tenth of a second. What is lost is the
 //! order of words. Rows are stored as whole numbers with one scale a row, a quarter of the bytes and the same neighbours.
 
+use crate::provider::ProviderError;
 use crate::routing::text::asset::{ASSET, ROW_BYTES};
-use crate::routing::text::embedder::{EmbedError, Embedder};
+use crate::routing::text::embedder::{EmbedCall, Embedded, Embedder};
 use crate::routing::text::window;
 use crate::routing::text::wordpiece::{Coverage, cut};
 
@@ -82,14 +83,15 @@ impl Embedder for StaticTable {
         DIMENSIONS
     }
 
-    async fn embed(&self, text: &str) -> Result<Vec<f32>, EmbedError> {
-        Ok(self.pool(text).vector.to_vec())
+    async fn embed(&self, call: EmbedCall<'_>) -> Result<Embedded, ProviderError> {
+        Ok(Embedded { vectors: call.texts.iter().map(|text| self.pool(text).vector.to_vec()).collect(), usage: None })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::RequestId;
     use proptest::prelude::*;
     use sha2::{Digest, Sha256};
     use std::io::Read;
@@ -157,6 +159,8 @@ mod tests {
     #[tokio::test]
     async fn the_border_gives_what_it_promises() {
         let embedder: &dyn Embedder = &StaticTable;
-        assert_eq!(embedder.embed("hello").await.unwrap().len(), embedder.dimensions());
+        let call = EmbedCall { texts: &["hello", ""], now_ms: 0, id: RequestId::new(0) };
+        let lengths: Vec<usize> = embedder.embed(call).await.unwrap().vectors.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [embedder.dimensions(); 2]);
     }
 }

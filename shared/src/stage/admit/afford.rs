@@ -1,6 +1,6 @@
 //! What a tenant can pay for, where its quotas have not enough left for everything that a request may need.
 //!
-//! An admission holds the most expensive candidate and the classifier's allowance. Refused for that, it is retried once
+//! An admission holds the most expensive candidate and the allowances of embedder and classifier. Refused for that, it is retried once
 //! without what does not fit: a model that is free serves a tenant whose money is used up, and the receipt says what
 //! was left out. What costs more later, another attempt after one that is billed or a stronger tier, asks [`extend`]
 //! first, and gets to know whether the quotas are exhausted or the store is down, for the two are not the same: without
@@ -98,12 +98,15 @@ pub(crate) fn leave_out_all_but_the_cheapest(work: &mut Work<'_>, decision: &mut
 
 fn has_choice(work: &Work<'_>, decision: &Decision) -> bool {
     let bounds = bounds(work, &decision.candidates);
-    decision.unsure || bounds.iter().any(|amounts| *amounts != bounds[0])
+    decision.unsure || !decision.to_embed.is_empty() || bounds.iter().any(|amounts| *amounts != bounds[0])
 }
 
-/// Leaves out the classifier, and the candidates that do not fit; answers whether some are left.
+/// Leaves out embedder and classifier, and the candidates that do not fit; answers whether some are left.
 fn keep_only(work: &mut Work<'_>, decision: &mut Decision, what: &str, fits: impl Fn(Amounts) -> bool) -> bool {
     let any_fits = |work: &Work<'_>, decision: &Decision| bounds(work, &decision.candidates).into_iter().any(&fits);
+    if !std::mem::take(&mut decision.to_embed).is_empty() {
+        work.journal.because(format!("the embedder is not asked: {what} has not enough left for it"));
+    }
     if std::mem::take(&mut decision.unsure) {
         let first = decision.clone();
         take_default(work, decision, &format!("the classifier is not asked: {what} has not enough left for it"));

@@ -46,12 +46,14 @@ pub(crate) async fn ask(
     let gateway = work.gateway;
     let ask = admission(work, decision, now_ms);
     let mut models: Vec<Arc<str>> = decision.candidates.iter().map(|model| model.name.clone()).collect();
-    let label_key = decision
-        .unsure
+    // What is sure by the table may not be by an embedder.
+    let may_classify = decision.unsure || !decision.to_embed.is_empty();
+    let label_key = may_classify
         .then(|| gateway.classifier.label_key(&work.caller.tenant.uid, &shown(&gateway.intents.orders, &work.request)));
     let conversation_key = conversation_key(work, decision).filter(|_| work.request.facts.context.is_answered);
-    if decision.unsure || conversation_key.is_some() {
-        // A model will classify it, or a conversation is on one; both may send it to any tier.
+    if decision.unsure || !decision.to_embed.is_empty() || conversation_key.is_some() {
+        // A model will embed or classify it, or a conversation is on one; each may send it to any tier.
+        models.extend(gateway.embedding.iter().map(|embedding| embedding.settings.model.name.clone()));
         let all = gateway.config.catalog.tiers.iter().flat_map(|tier| &tier.models);
         models.extend(all.map(|model| model.name.clone()));
         models.sort_unstable();
@@ -91,13 +93,24 @@ pub(crate) async fn ask(
     }
 }
 
+/// What may be paid for to find out what a request is about.
+fn beside(work: &Work<'_>, decision: &Decision) -> Amounts {
+    let (gateway, texts) = (work.gateway, &decision.to_embed);
+    let classified = || gateway.classifier.allowance(&work.request.facts);
+    match &gateway.embedding {
+        // What is sure by the table may not be by an embedder.
+        Some(embedding) if !texts.is_empty() => embedding.allowance(texts).plus(classified()),
+        _ if decision.unsure => classified(),
+        _ => Amounts::default(),
+    }
+}
+
 /// What a request asks of the counters.
 pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Admission {
     let tenant = &work.caller.tenant;
     let limits = &tenant.settings.limits;
     let input = InputEstimate::of(&work.request.facts);
-    let allowance =
-        if decision.unsure { work.gateway.classifier.allowance(&work.request.facts) } else { Amounts::default() };
+    let allowance = beside(work, decision);
     let hold = |input_tokens| {
         let worst = most_expensive(
             decision.candidates.iter().map(|model| worst_case(&work.request.facts, model, input_tokens)),

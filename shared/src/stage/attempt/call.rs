@@ -12,6 +12,7 @@ use crate::stage::attempt::evidence::{Patience, shown};
 use crate::stage::attempt::open::{OpenOptions, open};
 use crate::stage::attempt::silence::{Overdue, Waiting};
 use crate::stage::attempt::stream::{Drained, StreamEnd, StreamHead, Times};
+use crate::wire::facts::Facts;
 use crate::wire::request::Request;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,16 +115,21 @@ pub(crate) async fn call(
         }
         Err((mut error, patience)) => {
             error.came = head.iter().fold(error.came, |came, chunk| came.plus(chunk.came()));
-            work.gateway.warn_of(model, &error);
-            tracing::info!(request = %work.journal.receipt.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
-            (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
-            if error.is_billed() {
-                bill(&mut attempt, &request.facts, model, error.came);
-            }
+            fail(work, &mut attempt, &error, &request.facts, model);
             work.journal.receipt.attempts.push(attempt);
             let signal = shown(work, &error, patience, begun_at_ms);
             Err((error, Some(Observation { model: model.name.clone(), begun_at_ms, signal })))
         }
+    }
+}
+
+/// Writes into an attempt why it failed, and what is billed of it (M4).
+pub(crate) fn fail(work: &Work<'_>, attempt: &mut Attempt, error: &ProviderError, facts: &Facts, model: &Model) {
+    work.gateway.warn_of(model, error);
+    tracing::info!(request = %work.journal.receipt.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
+    (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
+    if error.is_billed() {
+        bill(attempt, facts, model, error.came);
     }
 }
 

@@ -265,7 +265,7 @@ async fn next(
 
 /// Takes the one probe of a model whose breaker is half open; answers when, if it was to be had. The attempt is dated
 /// with that instant, so that its result is known for the probe's.
-async fn probe(work: &Work<'_>, model: &Arc<Model>) -> Option<u64> {
+pub(crate) async fn probe(work: &Work<'_>, model: &Arc<Model>) -> Option<u64> {
     let (gateway, now_ms) = (work.gateway, work.gateway.clock.now_ms());
     let (tenant, lease_ms) = (&work.caller.tenant.uid, work.left_ms() + 1000);
     gateway.health.try_probe(&model.name, tenant, lease_ms, now_ms).await.then_some(now_ms)

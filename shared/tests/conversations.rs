@@ -1,10 +1,16 @@
 //! Conversations stay on their models, within what their turns need.
 
 use crate::attempts::attempts;
-use crate::rig::{Got, Rig, Scene, two_tiers, with_key};
+use crate::rig::{Got, Rig, Scene, scene, two_tiers, with_key};
+use crate::unreliable::Unreliable;
+use futures_util::future::join_all;
 use gateway_core::health::{Observation, Signal};
 use gateway_core::request::incoming::Incoming;
+use gateway_core::store::Composed;
+use gateway_core::store::memory::MemoryCache;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 const EASY: &str = "hello there";
 const HARD: &str = "design a distributed database";
@@ -122,6 +128,10 @@ async fn an_upgrade_moves_a_conversation() {
     assert_eq!(calls, ["sim/reasoning first ok 200"], "{reasons}");
 }
 
+fn daily(cost_usd: &str) -> Value {
+    json!({"limits": {"daily_cost_usd": cost_usd}})
+}
+
 /// A conversation that is on the reasoning tier.
 async fn on_the_strong_tier() -> Rig {
     let rig = two_tiers(["ok"], ["ok@strong", "ok@stronger"]).build().await;
@@ -140,6 +150,8 @@ async fn what_a_model_cannot_do_or_a_tenant_may_not_takes_a_conversation_away() 
         (vec![cooling], json!({}), EASY, "cooling down until"),
         (failing, json!({}), EASY, "breaker open until"),
         (vec![], json!({"allowed_models": ["auto", "up/ok", "up/ok@stronger"]}), EASY, "not allowed for this tenant"),
+        // Of this 0.0006 are used, which leaves enough for the cheap tier.
+        (vec![], daily("0.001"), EASY, "the quota has not enough left for its tier"),
     ] {
         let rig = on_the_strong_tier().await;
         rig.gateway.store.health().record(&observations, crate::rig::NOW).await.unwrap();
@@ -191,4 +203,125 @@ async fn route_says_whether_a_conversation_stays() {
     }
     let shown = routed(turn("auto", &[HARD, EASY])).await;
     assert_eq!(shown["candidates"][0]["reason"], "it has answered this conversation before");
+}
+
+#[tokio::test]
+async fn a_turn_that_is_refused_moves_nothing() {
+    let rig = on_the_strong_tier().await;
+    let mut body = turn("auto", &[HARD, EASY]);
+    body["max_tokens"] = 100.into();
+    rig.change_tenant("acme", daily("0.0005")).await;
+    let got = rig.fresh(body.clone()).await;
+    assert_eq!((got.status, got.error_code().as_str()), (429, "quota_exceeded"), "more than that was used already");
+    rig.change_tenant("acme", daily("1")).await;
+    assert_eq!(told(&rig, &rig.fresh(body).await).await.0, ["up/ok@strong first ok 200"]);
+}
+
+#[tokio::test]
+async fn each_of_several_choices_is_held_for_where_a_conversation_stays() {
+    for (n, model) in [(1, "up/ok@strong"), (2, "up/ok")] {
+        let rig = on_the_strong_tier().await;
+        rig.change_tenant("acme", daily("0.003")).await;
+        let mut body = turn("auto", &[HARD, EASY]);
+        (body["max_tokens"], body["n"]) = (100.into(), n.into());
+        let got = rig.fresh(body).await;
+        assert_eq!((got.status, got.header("x-gateway-model")), (200, model), "{n}: {got:?}");
+        assert_eq!(got.json()["choices"].as_array().unwrap().len(), n, "{got:?}");
+        assert_eq!(rig.counted().await, rig.totals().await);
+    }
+}
+
+#[tokio::test]
+async fn turns_of_one_conversation_at_once_find_it_where_it_was() {
+    let rig = failing_first().build().await;
+    talk(&rig, "auto", &[EASY]).await;
+    let turns = (0..8).map(|n| rig.fresh(turn("auto", &[EASY, &format!("{EASY}, {n}")])));
+    for got in join_all(turns).await {
+        assert_eq!(told(&rig, &got).await.0, STAYED);
+    }
+    assert_eq!(told(&rig, &rig.fresh(turn("auto", &[EASY, EASY, EASY])).await).await.0, STAYED);
+    // Where it went two ways it is where it was answered last.
+    let rig = two_tiers(["ok"], ["ok@strong"]).build().await;
+    talk(&rig, "auto", &[EASY]).await;
+    join_all([EASY, HARD].map(|said| rig.fresh(turn("auto", &[EASY, said])))).await;
+    let got = rig.fresh(turn("auto", &[EASY, HARD, EASY])).await;
+    assert!(["up/ok", "up/ok@strong"].contains(&got.header("x-gateway-model")), "{got:?}");
+    assert_eq!(rig.counted().await, rig.totals().await);
+}
+
+#[tokio::test]
+async fn a_repeated_turn_is_no_further_turn() {
+    let rig = on_the_strong_tier().await;
+    let send = async |key: &str, said: &[&str]| {
+        let headers = [("idempotency-key", key), ("x-gateway-cache", "no-store")];
+        let got = rig.chat_with(&headers, turn("auto", said)).await;
+        (got.header("x-gateway-model").to_owned(), got.header("idempotent-replayed").to_owned())
+    };
+    let strong = || "up/ok@strong".to_owned();
+    assert_eq!(send("2", &[HARD, EASY]).await, (strong(), String::new()));
+    for _ in 0..3 {
+        assert_eq!(send("2", &[HARD, EASY]).await, (strong(), "true".to_owned()));
+    }
+    assert_eq!(send("3", &[HARD, EASY, EASY]).await, (strong(), String::new()), "the second that is easier");
+    rig.clock.advance(299_000);
+    assert_eq!(send("2", &[HARD, EASY]).await, (strong(), "true".to_owned()));
+    rig.clock.advance(1_000);
+    assert_eq!(send("3b", &[HARD, EASY]).await, ("up/ok".to_owned(), String::new()), "it prolongs nothing either");
+}
+
+/// A process that remembers conversations where others do.
+async fn sharing(scene: Scene, cache: &Arc<Unreliable<MemoryCache>>) -> Rig {
+    let cache = cache.clone();
+    scene.store(move |memory| Composed { cache, ..memory }).build().await
+}
+
+#[tokio::test]
+async fn a_conversation_leaves_what_is_configured_no_more_and_what_cannot_be_read() {
+    let cache = || Arc::new(Unreliable::new(MemoryCache::new(100, usize::MAX, usize::MAX)));
+    let left_the_tier = || two_tiers(["ok"], ["ok@stronger"]).model("ok@strong", "");
+    for (now, model, why) in [(HARD, "up/ok@stronger", "it is no candidate any more"), (EASY, "up/ok", "no candidate")]
+    {
+        for after in [two_tiers(["ok"], ["ok@stronger"]), left_the_tier()] {
+            let shared = cache();
+            let before = sharing(two_tiers(["ok"], ["ok@strong", "ok@stronger"]), &shared).await;
+            assert_eq!(talk(&before, "auto", &[HARD]).await.0, ["up/ok@strong first ok 200"]);
+            let (calls, reasons) = {
+                let rig = sharing(after, &shared).await;
+                told(&rig, &rig.fresh(turn("auto", &[HARD, now])).await).await
+            };
+            assert_eq!(calls, [format!("{model} first ok 200")], "{reasons}");
+            assert!(reasons.contains("the conversation leaves up/ok@strong: ") && reasons.contains(why), "{reasons}");
+        }
+    }
+    let shared = cache();
+    let tiers = || scene().tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]);
+    let before = sharing(tiers().tier("best", &["ok@best"]).table("[aliases]\nteam = \"best\""), &shared).await;
+    assert_eq!(talk(&before, "team", &[EASY]).await.0, ["up/ok@best first ok 200"]);
+    let after = sharing(tiers().table("[aliases]\nteam = \"cheap\""), &shared).await;
+    let (calls, reasons) = told(&after, &after.fresh(turn("team", &[EASY, EASY])).await).await;
+    assert_eq!(calls, ["up/ok first ok 200"]);
+    assert!(reasons.contains("the conversation leaves up/ok@best: there is no tier best any more"), "{reasons}");
+
+    let shared = cache();
+    let rig = sharing(failing_first(), &shared).await;
+    talk(&rig, "auto", &[EASY]).await;
+    shared.garbled.store(true, SeqCst);
+    assert_eq!(told(&rig, &rig.fresh(turn("auto", &[EASY, EASY])).await).await.0, ANEW, "it cannot be read");
+    shared.garbled.store(false, SeqCst);
+    assert_eq!(told(&rig, &rig.fresh(turn("auto", &[EASY, EASY])).await).await.0, STAYED);
+    shared.set_down(true);
+    assert_eq!(told(&rig, &rig.fresh(turn("auto", &[EASY, EASY])).await).await.0, ANEW, "it cannot be asked");
+}
+
+#[tokio::test]
+async fn of_many_conversations_the_one_that_was_quiet_longest_is_forgotten() {
+    let rig = failing_first().table("[intent]\nask_below = 0\nremember_entries = 2").build().await;
+    let second = async |first| told(&rig, &rig.fresh(turn("auto", &[first, EASY])).await).await.0;
+    for first in ["hello there, a", "hello there, b"] {
+        talk(&rig, "auto", &[first]).await;
+    }
+    assert_eq!(second("hello there, a").await, STAYED);
+    talk(&rig, "auto", &["hello there, c"]).await;
+    assert_eq!(second("hello there, a").await, STAYED);
+    assert_eq!(second("hello there, b").await, ANEW);
 }

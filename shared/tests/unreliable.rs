@@ -31,6 +31,8 @@ pub struct Unreliable<T> {
     pub deaf: AtomicBool,
     /// Whether it is down as soon as such an admission was heard.
     pub down_after_admission: AtomicBool,
+    /// Whether what is remembered comes back damaged.
+    pub garbled: AtomicBool,
     /// Receipts that came through.
     pub recorded: watch::Sender<u64>,
     /// The last of them.
@@ -44,6 +46,7 @@ impl<T> Unreliable<T> {
             down: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             down_after_admission: AtomicBool::new(false),
+            garbled: AtomicBool::new(false),
             recorded: watch::Sender::new(0),
             last_receipt: Mutex::default(),
         }
@@ -51,6 +54,11 @@ impl<T> Unreliable<T> {
 
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// What was remembered, or half of it.
+    fn as_it_comes(&self, value: Bytes) -> Bytes {
+        if self.garbled.load(Ordering::SeqCst) { value.slice(value.len() / 2..) } else { value }
     }
 
     /// What is behind it, if it is up.
@@ -284,7 +292,7 @@ impl<T: Counters> Counters for Unreliable<T> {
 #[async_trait]
 impl<T: ResponseCache> ResponseCache for Unreliable<T> {
     async fn get(&self, key: &CacheKey, now_ms: u64) -> Result<Option<Bytes>, StoreError> {
-        self.up(StoreError)?.get(key, now_ms).await
+        Ok(self.up(StoreError)?.get(key, now_ms).await?.map(|value| self.as_it_comes(value)))
     }
 
     async fn put(&self, key: &CacheKey, value: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {
@@ -292,7 +300,8 @@ impl<T: ResponseCache> ResponseCache for Unreliable<T> {
     }
 
     async fn notes(&self, group: &CacheKey, now_ms: u64) -> Result<Vec<Bytes>, StoreError> {
-        self.up(StoreError)?.notes(group, now_ms).await
+        let notes = self.up(StoreError)?.notes(group, now_ms).await?;
+        Ok(notes.into_iter().map(|note| self.as_it_comes(note)).collect())
     }
 
     async fn note(&self, group: &CacheKey, note: Bytes, ttl_ms: u64, now_ms: u64) -> Result<(), StoreError> {

@@ -1,8 +1,28 @@
 //! The semantic cache: a request is answered by the answer to an earlier one that asks the same, where all else is equal.
 
-use crate::rig::{Got, Rig, Scene, ask_with, cheap};
+use crate::rig::{Got, Rig, Scene, ask_with, boxed, cheap, with_key};
+use crate::unreliable::Unreliable;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use gateway_core::error::{Error, HttpError};
+use gateway_core::health::breaker::BreakerSettings;
+use gateway_core::health::score::HealthSettings;
+use gateway_core::id::RequestId;
 use gateway_core::money::Amounts;
+use gateway_core::request::incoming::Incoming;
+use gateway_core::store::Composed;
+use gateway_core::store::memory::MemoryCache;
+use gateway_core::store::redis::RedisStore;
+use gateway_core::wire::body::Body;
+use gateway_core::wire::conversation::{Conversation, Untranslatable};
+use gateway_core::wire::facts::Facts;
+use gateway_core::wire::format::{FieldNames, Format, Overrides, Written};
+use gateway_core::wire::openai::CHAT;
+use gateway_core::wire::writer::Writer;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use test_servers::redis::Redis;
 
 const FIRST: &str = "How do I reset my password?";
 const AGAIN: &str = "how can I reset my password";
@@ -158,4 +178,156 @@ async fn a_note_of_an_answer_that_is_gone_costs_a_look_and_no_more() {
     assert_eq!(cache(&rig, says("how to reset my password")).await, "hit-semantic");
     assert_eq!(rig.totals().await, Amounts { requests: 4, ..rig.billed() });
     assert_eq!(rig.counted().await, rig.totals().await, "nothing stays held");
+}
+
+#[tokio::test]
+async fn what_differs_in_a_number_a_name_a_negation_or_an_order_is_asked_anew() {
+    for (first, other) in [
+        ("How far is a walk of 3 miles?", "How far is a walk of 5 miles?"),
+        ("What is the capital of France?", "What is the capital of Germany?"),
+        ("Is it safe to eat raw eggs?", "Is it not safe to eat raw eggs?"),
+        ("Is it safe to eat raw eggs?", "Isn't it safe to eat raw eggs?"),
+        ("How do I fly from Rome to Bonn?", "How do I fly from Bonn to Rome?"),
+        ("How do I open a door?", "How do I close a door?"),
+        ("Did Ann call Bob?", "Did Bob call Ann?"),
+        ("Who won the cup in 2014?", "Who won the cup in 2018?"),
+    ] {
+        let rig = scene().build().await;
+        assert_eq!(cache(&rig, says(first)).await, "miss");
+        assert_eq!(cache(&rig, says(other)).await, "miss", "{first} | {other}");
+        assert_eq!(cache(&rig, says(first.trim_end_matches('?'))).await, "hit-semantic", "{first}");
+    }
+}
+
+/// The chat format at another door.
+#[derive(Debug)]
+struct OtherDoor;
+
+impl Format for OtherDoor {
+    fn name(&self) -> &'static str {
+        "other"
+    }
+
+    fn fields(&self) -> &'static FieldNames {
+        CHAT.fields()
+    }
+
+    fn read(&self, body: Bytes) -> Result<(Body, Facts), Error> {
+        CHAT.read(body)
+    }
+
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
+        CHAT.splice(body, overrides)
+    }
+
+    fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
+        CHAT.conversation(body)
+    }
+
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        CHAT.write(conversation, overrides)
+    }
+
+    fn writer(&self, request: RequestId) -> Box<dyn Writer> {
+        CHAT.writer(request)
+    }
+
+    fn error(&self, http: &HttpError, request: Option<&str>) -> Bytes {
+        CHAT.error(http, request)
+    }
+}
+
+#[tokio::test]
+async fn no_door_gets_anothers_answer() {
+    let rig = scene().build().await;
+    let other = async |prompt| {
+        let headers = with_key(&rig.key, &[]);
+        let incoming = Incoming { headers, body: boxed(says(prompt).to_string()), time_left: None };
+        let got = Got::all_of(rig.gateway.serve(&OtherDoor, incoming).await).await;
+        assert_eq!(got.status, 200, "{got:?}");
+        got.header("x-gateway-cache").to_owned()
+    };
+    assert_eq!(cache(&rig, says(FIRST)).await, "miss");
+    assert_eq!(other(AGAIN).await, "miss");
+    assert_eq!(other("How to reset my password?").await, "hit-semantic");
+    assert_eq!(cache(&rig, says(AGAIN)).await, "hit-semantic");
+}
+
+#[tokio::test]
+async fn those_that_come_at_once_are_answered_and_counted_each() {
+    let rig = scene().build().await;
+    let openings = ["Please", "Hi", "Hello", "Thanks", "Hey", "Please tell me"];
+    let at_once =
+        || join_all(openings.map(|opening| rig.chat(says(&format!("{opening}, how do I reset my password?")))));
+    for got in at_once().await {
+        assert_eq!((got.status, got.text().as_str()), (200, "Like this."));
+    }
+    assert_eq!(rig.counted().await, rig.totals().await);
+    let (calls, requests) = (rig.double.counts().total.calls, rig.totals().await.requests);
+    assert_eq!(cache(&rig, says("How to reset my password?")).await, "hit-semantic");
+    let asked = [AGAIN, "Please tell me how to reset my password", "How can I reset my password"];
+    for got in join_all(asked.map(|prompt| rig.chat(says(prompt)))).await {
+        assert_eq!((got.status, got.header("x-gateway-cache")), (200, "hit-semantic"), "{got:?}");
+    }
+    assert_eq!((rig.double.counts().total.calls, rig.totals().await.requests), (calls, requests + 4));
+    assert_eq!(rig.counted().await, rig.totals().await);
+}
+
+#[tokio::test]
+async fn a_cache_that_is_down_or_says_what_cannot_be_read_is_a_miss() {
+    let memory = Arc::new(Unreliable::new(MemoryCache::new(100, usize::MAX, usize::MAX)));
+    let shared = memory.clone();
+    let rig = scene().store(move |memory| Composed { cache: shared, ..memory }).build().await;
+    memory.set_down(true);
+    for prompt in [FIRST, AGAIN] {
+        assert_eq!(cache(&rig, says(prompt)).await, "miss", "nothing could be noted");
+    }
+    memory.set_down(false);
+    assert_eq!(cache(&rig, says(FIRST)).await, "miss");
+    memory.set_down(true);
+    assert_eq!(cache(&rig, says(AGAIN)).await, "miss");
+    memory.set_down(false);
+    memory.garbled.store(true, SeqCst);
+    assert_eq!(cache(&rig, says("How to reset my password?")).await, "miss");
+    memory.garbled.store(false, SeqCst);
+    assert_eq!(cache(&rig, says("Please, how to reset my password?")).await, "hit-semantic");
+    assert_eq!(rig.counted().await, rig.totals().await);
+}
+
+/// Does this to each key of a kind.
+async fn damage(redis: &Redis, kind: &str, how: &str) {
+    let script = format!("local n = 0 for _, k in ipairs(redis.call('KEYS', ARGV[1])) do {how} n = n + 1 end return n");
+    let damaged = redis.ask(&["EVAL", &script, "0", &format!("*:{kind}:*")]).await.unwrap();
+    assert_ne!(damaged, "0", "{kind}: {how}");
+}
+
+#[tokio::test]
+async fn what_is_damaged_in_redis_is_a_miss_and_the_next_answer_is_found_again() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let note = |change: &str| format!("local v = redis.call('LINDEX', k, 0) redis.call('LSET', k, 0, {change})");
+    let answer = |change: &str| format!("local v = redis.call('GET', k) redis.call('SET', k, {change})");
+    // What is at hand but cannot be read was counted as a hit when it was found.
+    for (kind, how, counted) in [
+        ("n", note("string.sub(v, 1, -2)"), 0),
+        ("n", note("string.sub(v, 1, 40)"), 0),
+        ("n", note("string.sub(v, 1, 31) .. string.rep('x', 600)"), 0),
+        ("n", note("'x'"), 0),
+        ("n", "redis.call('DEL', k) redis.call('SET', k, 'x')".to_owned(), 0),
+        ("c", answer("string.sub(v, 1, 31) .. 'x'"), 1),
+        ("c", answer("string.sub(v, 1, 31) .. '{}\\n{}'"), 1),
+        ("c", answer("'x'"), 0),
+    ] {
+        assert_eq!(redis.ask(&["FLUSHALL"]).await.unwrap(), "OK");
+        let store = RedisStore::new(&redis.url(), &HealthSettings::default(), &BreakerSettings::default(), 1 << 20);
+        let store = Arc::new(store.unwrap());
+        let rig = scene().with(move |builder| builder.store(store)).build().await;
+        assert_eq!(cache(&rig, says(FIRST)).await, "miss");
+        damage(&redis, kind, &how).await;
+        let got = rig.chat(says(AGAIN)).await;
+        assert_eq!((got.status, got.header("x-gateway-cache")), (200, "miss"), "{kind}: {how}: {got:?}");
+        assert_eq!(got.header("x-gateway-degraded"), "", "{kind}: {how}");
+        assert_eq!(cache(&rig, says(AGAIN)).await, "hit", "{kind}: {how}");
+        let more = Amounts { requests: counted, ..Amounts::default() };
+        assert_eq!(rig.counted().await, rig.totals().await.plus(more), "{kind}: {how}");
+    }
 }

@@ -14,16 +14,17 @@ mod canon;
 mod lists;
 mod reading;
 
-use crate::routing::text::table::{DIMENSIONS, row_of};
+use crate::routing::text::table::{self, DIMENSIONS, row_of};
 use crate::routing::text::window;
 use sha2::{Digest, Sha256};
 
 /// Of two words that stand for each other, the cosine is at least this; chosen by the pairs of `pairs.tsv`.
 pub const NEAR: f32 = 0.8;
 
-/// Of what reads texts, and of the table; what another one wrote is not compared. To be raised with any change to the
-/// table or to the lists of words.
-pub const VERSION: u8 = 1;
+/// To be raised with any change to how texts are read, or to the lists of words.
+const READING: u32 = 1;
+/// Of what reads texts, and of the table; what another one wrote is not compared.
+pub const VERSION: u32 = table::IDENTITY.wrapping_add(READING);
 
 /// A text in which more words count is compared with none.
 const MOST_WORDS: usize = 48;
@@ -32,7 +33,7 @@ const LONGEST_RATIO: usize = 3;
 /// But for so many bytes, which a courtesy has.
 const COURTESY_BYTES: usize = 40;
 /// Version, count, length, mask, scale.
-const HEAD_BYTES: usize = 1 + 1 + 2 + 8 + 4;
+const HEAD_BYTES: usize = 4 + 1 + 2 + 8 + 4;
 
 /// What a text asks.
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ impl Gist {
         let largest = self.sum.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
         let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
         let mut bytes = Vec::with_capacity(HEAD_BYTES + DIMENSIONS + 4 * self.hashes.len());
-        bytes.push(VERSION);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.push(u8::try_from(self.hashes.len()).unwrap_or(u8::MAX));
         bytes.extend_from_slice(&u16::try_from(self.bytes).unwrap_or(u16::MAX).to_le_bytes());
         bytes.extend_from_slice(&self.plain.to_le_bytes());
@@ -132,8 +133,9 @@ impl<'a> Kept<'a> {
         let (head, rest) = kept.split_first_chunk::<HEAD_BYTES>()?;
         let (vector, hashes) = rest.split_at_checked(DIMENSIONS)?;
         let (hashes, over) = hashes.as_chunks::<4>();
-        let is_whole = head[0] == VERSION && over.is_empty() && hashes.len() == usize::from(head[1]);
-        let [_, _, b0, b1, plain @ .., s0, s1, s2, s3] = *head;
+        let [v0, v1, v2, v3, words, b0, b1, plain @ .., s0, s1, s2, s3] = *head;
+        let is_own = u32::from_le_bytes([v0, v1, v2, v3]) == VERSION;
+        let is_whole = is_own && over.is_empty() && hashes.len() == usize::from(words);
         is_whole.then(|| Self {
             bytes: usize::from(u16::from_le_bytes([b0, b1])),
             plain: u64::from_le_bytes(plain),

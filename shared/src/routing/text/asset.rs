@@ -47,6 +47,13 @@ pub(super) struct Slots {
 /// What is committed as `assets/embedding/minilm-static-256.bin.gz`.
 pub(super) static ASSET: Asset = Asset::over(include_bytes!(concat!(env!("OUT_DIR"), "/minilm-static-256.bin")));
 
+/// The table's checksum, with which its packed file ends: another table has another one.
+pub(super) const CHECKSUM: u32 =
+    match include_bytes!("../../../../assets/embedding/minilm-static-256.bin.gz").last_chunk::<8>() {
+        Some([a, b, c, d, ..]) => u32::from_le_bytes([*a, *b, *c, *d]),
+        None => panic!("it is empty"),
+    };
+
 impl Asset {
     /// The sections of a file. Whatever is wrong with it is an error of compilation.
     const fn over(file: &'static [u8]) -> Self {

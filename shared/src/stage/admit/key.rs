@@ -25,7 +25,7 @@ pub(crate) fn cache_key(work: &Work<'_>) -> Option<CacheKey> {
 ///
 /// `but` is what is left out of the body, for a key of all requests that are the same but for that, and the version of who
 /// compares it.
-pub(crate) fn key_of(work: &Work<'_>, but: Option<(Range<usize>, u8)>) -> CacheKey {
+pub(crate) fn key_of(work: &Work<'_>, but: Option<(Range<usize>, u32)>) -> CacheKey {
     let (tenant, request) = (&work.caller.tenant, &work.request);
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -61,6 +61,6 @@ pub(crate) fn key_of(work: &Work<'_>, but: Option<(Range<usize>, u8)>) -> CacheK
         }
     }
     // No key of one kind is one of the other.
-    by.iter().for_each(|version| add(&[b'~', *version]));
+    by.iter().for_each(|version| add(&[b"~", &version.to_le_bytes()[..]].concat()));
     CacheKey { tenant: tenant.uid.clone(), hash: hash.finalize().into() }
 }

@@ -5,6 +5,7 @@
 //! what those before it wrote. Nothing sleeps: what a test waits for is an answer or the end of a process.
 
 mod books;
+mod feedback;
 mod streams;
 
 use super::runtime_double::{Answer, Moment, RuntimeDouble};
@@ -255,6 +256,12 @@ fn can_stream(event: &Value) -> bool {
     event["httpMethod"].is_string() || domain.contains(".lambda-url.")
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// The same request, its body in this coding.
 fn coded(coding: &str, body: &[u8], mut event: Value) -> Value {
     event["headers"]["Content-Encoding"] = json!(coding);
@@ -267,11 +274,6 @@ fn coded(coding: &str, body: &[u8], mut event: Value) -> Value {
 #[tokio::test]
 async fn a_gzip_body_is_read_within_the_limit_and_other_codings_are_told() {
     within(async {
-        let gzip = |bytes: &[u8]| {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-            encoder.write_all(bytes).unwrap();
-            encoder.finish().unwrap()
-        };
         let (folder, key) = Folder::with_tenant().await;
         let gateway = folder.start("gateway", &[]).await;
         let chat = event("rest-chat", &key);

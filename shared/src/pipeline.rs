@@ -36,10 +36,9 @@ use crate::stage::claim::{answer_again, claim, finish};
 use crate::stage::classify::classify;
 use crate::stage::deliver::{deliver, deliver_hit, last_byte, refuse};
 use crate::stage::embed::embed;
-use crate::stage::rank::candidates;
 use crate::stage::read::read;
 use crate::stage::settle::{Outcome, settle};
-use crate::stage::stay::{put_first, stay};
+use crate::stage::stay::stay_and_rank;
 use crate::stage::upgrade::{drain, first_call_options, stronger_tier, unreliable, upgrade};
 use crate::wire::format::Format;
 use std::sync::Arc;
@@ -137,12 +136,7 @@ async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) 
     if decision.unsure {
         classify(work, decision, hold).await;
     }
-    let sticky = stay(work, decision, hold).await;
-    let mut candidates = candidates(work, decision, std::mem::take(&mut hold.health)).await;
-    if let Some(model) = sticky {
-        let (Ok(why) | Err(why)) = put_first(&mut candidates, &model);
-        work.journal.because(why);
-    }
+    let candidates = stay_and_rank(work, decision, hold).await;
     let stronger = stronger_tier(work, decision);
     let options = first_call_options(work, stronger.is_some());
     let winner = first_that_answers(work, hold, &candidates, options).await?;

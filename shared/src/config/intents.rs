@@ -6,8 +6,8 @@ use crate::catalog::Catalog;
 use crate::routing::head;
 use std::sync::Arc;
 
-/// The intents that a file without `[intents]` gets.
-pub(super) const SHIPPED: &str = include_str!("../../../assets/intents.toml");
+/// Utterances of the intents that a file without `[intents]` gets.
+const UTTERANCES: &str = include_str!("../../../assets/intents.toml");
 
 /// The intent whose answers nobody checks, unless the file says otherwise.
 const GREETING: &str = "greeting";
@@ -66,9 +66,10 @@ pub(super) fn checked(own: Vec<(IntentSpec, Word)>, problems: &Problems, catalog
 
 /// Every utterance of the shipped intents, with its intent: what a team's own are told from.
 ///
-/// Empty if the compiled-in file cannot be read, which a test excludes.
+/// Read only where there are such, for there are hundreds. Empty if the compiled-in file cannot be read, which a test
+/// excludes.
 pub fn shipped_utterances() -> Vec<(String, String)> {
-    let specs = super::read_file(SHIPPED, "intents.toml", read).unwrap_or_default();
+    let specs = super::read_file(UTTERANCES, "intents.toml", read).unwrap_or_default();
     let of = |(spec, _): (IntentSpec, Word)| {
         let name = spec.name.to_string();
         spec.examples.into_iter().map(move |utterance| (name.clone(), utterance))
@@ -78,13 +79,16 @@ pub fn shipped_utterances() -> Vec<(String, String)> {
 
 /// The shipped intents, for a file that has none or wants them beside its own.
 ///
-/// They name the tiers `cheap` and `reasoning`. In a file that calls its tiers otherwise, `cheap` is the cheapest and
-/// any other name the strongest: work that was meant for a strong model is not quietly given to a weak one.
-pub(super) fn fitted(shipped: &[(IntentSpec, Word)], catalog: &Catalog) -> Vec<IntentSpec> {
-    let fit = |(spec, _): &(IntentSpec, Word)| {
-        let other = if &*spec.tier == "cheap" { catalog.tiers.first() } else { catalog.tiers.last() };
-        let tier = catalog.tier(&spec.tier).or(other)?;
-        Some(IntentSpec { tier: tier.name.clone(), examples: Vec::new(), ..spec.clone() })
+/// They are served by the tiers `cheap` and `reasoning`. In a file that calls its tiers otherwise, `cheap` is the cheapest and
+/// the other the strongest: work that was meant for a strong model is not quietly given to a weak one.
+pub(super) fn shipped(catalog: &Catalog) -> Vec<IntentSpec> {
+    let fit = |(place, name): (usize, &str)| {
+        let (tier, other) = match head::is_strong(place) {
+            false => ("cheap", catalog.tiers.first()),
+            true => ("reasoning", catalog.tiers.last()),
+        };
+        let tier = catalog.tier(tier).or(other)?.name.clone();
+        Some(IntentSpec { name: name.into(), tier, examples: Vec::new(), upgrade: name != GREETING })
     };
-    shipped.iter().filter_map(fit).collect()
+    head::names().enumerate().filter_map(fit).collect()
 }

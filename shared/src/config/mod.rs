@@ -31,7 +31,7 @@ use crate::health::breaker::BreakerSettings;
 use crate::health::score::HealthSettings;
 use crate::limit::retry_budget::RetrySettings;
 use crate::tenant::TenantSettings;
-use reader::{Section, Word, read_file};
+use reader::{Section, read_file};
 
 /// The configuration of a gateway that is given none.
 pub const SHIPPED: &str = include_str!("../../../assets/gateway.toml");
@@ -92,9 +92,8 @@ impl Config {
     /// # Errors
     /// Every problem of the file, or the first where it is not TOML.
     pub fn load(text: &str, file_name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let refuse = |problems| ConfigError { problems };
-        let shipped_intents = read_file(intents::SHIPPED, "intents.toml", intents::read).map_err(refuse)?;
-        let mut config = read_file(text, file_name, |root| read(root, &shipped_intents, env)).map_err(refuse)?;
+        let read = read_file(text, file_name, |root| read(root, env));
+        let mut config = read.map_err(|problems| ConfigError { problems })?;
         config.version = u64::from(crc32fast::hash(text.as_bytes()));
         config.answers = answers::fingerprint(&config);
         Ok(config)
@@ -133,11 +132,7 @@ pub fn check(text: &str, file_name: &str) -> Vec<String> {
     Config::load(text, file_name, &|_| Some("set".to_owned())).err().map_or_else(Vec::new, |error| error.problems)
 }
 
-fn read(
-    root: &mut Section<'_, '_>,
-    shipped_intents: &[(IntentSpec, Word)],
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Config {
+fn read(root: &mut Section<'_, '_>, env: &dyn Fn(&str) -> Option<String>) -> Config {
     let (timeouts, request_deadline_ms) = root.table("timeouts_ms", |section| {
         (settings::timeouts(section, settings::TIMEOUTS), settings::request_deadline_ms(section))
     });
@@ -149,7 +144,7 @@ fn read(
     }
     let own = intents::read(root);
     let own = intents::checked(own, root.problems, &catalog);
-    let (intent, intents) = settings::intent(root, &catalog, own, intents::fitted(shipped_intents, &catalog));
+    let (intent, intents) = settings::intent(root, &catalog, own, intents::shipped(&catalog));
     if embedder.is_some() && intents.iter().all(|intent| intent.examples.is_empty()) {
         notices.push("the embedder has nothing to embed: there are no intents with examples".to_owned());
     }

@@ -5,6 +5,7 @@ mod refusals;
 use super::*;
 use crate::catalog::{Capabilities, Target};
 use crate::money::PriceNusdPerMillion;
+use crate::routing::head;
 use crate::wire::openai::MaxTokensField;
 use proptest::prelude::*;
 
@@ -408,6 +409,15 @@ fn the_shipped_intents_find_their_tiers_in_a_file_that_calls_them_otherwise() {
     assert_eq!(tier_of("greeting").as_deref(), Some("small"));
     assert_eq!(tier_of("architecture_review").as_deref(), Some("large"));
     assert_eq!(&*config.intent.classifier_tier, "small");
+}
+
+#[test]
+fn every_shipped_intent_has_utterances() {
+    let utterances = shipped_utterances();
+    for name in head::names() {
+        assert!(utterances.iter().filter(|(of, _)| of == name).count() > 30, "{name}");
+    }
+    assert!(utterances.iter().all(|(of, _)| head::names().any(|name| name == of)));
 }
 
 #[test]

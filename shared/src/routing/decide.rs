@@ -205,7 +205,8 @@ fn detect_by(
     }
     let (mut found, without_orders) = intents.read(&intents.texts(request), readings);
     let mut needs = needs(config, &intents.specs, &mut found);
-    // An order about routing lowers no tier: without it the text needs at least as much.
+    // An order about routing lowers no tier: without it the text needs at least as much. Nor does it less with it, for the
+    // clause that is left out may hold the task itself; so both are read.
     if let Some(mut found) = without_orders {
         let unordered = self::needs(config, &intents.specs, &mut found);
         needs.iter_mut().zip(unordered).for_each(|(need, unordered)| *need = need.max(unordered));

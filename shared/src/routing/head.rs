@@ -25,6 +25,9 @@ const CERTAIN: f32 = 0.9;
 /// One that is known less surely than this is not: what is read of the text is then little.
 const READABLE: f32 = 0.3;
 
+/// So many intents are work for a cheap model; the others' names follow theirs.
+const CHEAP_INTENTS: usize = 9;
+
 /// A text's features.
 #[derive(Debug)]
 pub struct Features {
@@ -56,6 +59,12 @@ static SCALARS: LazyLock<Scalars> = LazyLock::new(|| WEIGHTS.scalars());
 /// The names of the intents that the head knows.
 pub fn names() -> impl Iterator<Item = &'static str> {
     std::str::from_utf8(WEIGHTS.names).unwrap_or_default().lines().take(INTENTS)
+}
+
+/// Whether the intent at this place among [`names`] is work for a strong model.
+#[must_use]
+pub fn is_strong(place: usize) -> bool {
+    place >= CHEAP_INTENTS
 }
 
 impl Features {
@@ -233,7 +242,7 @@ mod tests {
         assert!(names[..INTENTS].iter().all(|name| shipped.contains_key(*name)) && shipped.len() == INTENTS);
         for (name, spec) in shipped {
             let place = names.iter().position(|known| known == name).unwrap();
-            assert_eq!(place >= 9, spec["tier"].as_str() == Some("reasoning"), "{name}");
+            assert_eq!(is_strong(place), spec["tier"].as_str() == Some("reasoning"), "{name}");
         }
     }
 

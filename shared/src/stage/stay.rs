@@ -15,7 +15,7 @@ use crate::routing::decide::{Decision, eligible};
 use crate::stage::admit::afford::{SoFar, extend};
 use crate::stage::admit::conversation::Conversation;
 use crate::stage::admit::hold::{Hold, KnownHealth};
-use crate::stage::rank::Candidate;
+use crate::stage::rank::{Candidate, candidates};
 use std::sync::Arc;
 
 /// A model so many times as slow as another of its tier is not well.
@@ -29,9 +29,20 @@ struct Stay {
     easier_turns: u64,
 }
 
+/// Ranks the candidates: those of the tier where the request's conversation is, if it stays there, with its model first.
+pub(crate) async fn stay_and_rank(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) -> Vec<Candidate> {
+    let sticky = stay(work, decision, hold).await;
+    let mut ranked = candidates(work, decision, std::mem::take(&mut hold.health)).await;
+    if let Some(model) = sticky {
+        let (Ok(why) | Err(why)) = put_first(&mut ranked, &model);
+        work.journal.because(why);
+    }
+    ranked
+}
+
 /// Moves a decision to where the request's conversation is, if it stays there; answers with the model that is to be tried
 /// first. That tier may cost more than is held: where the quotas have not that much left, it does not stay.
-pub(crate) async fn stay(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) -> Option<Arc<str>> {
+async fn stay(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) -> Option<Arc<str>> {
     let known = Conversation::from_bytes(&hold.conversation.take()?)?;
     let mut stay = match stay_or_why_not(work, decision, &known, &hold.health) {
         Ok(stay) => stay,

@@ -10,6 +10,12 @@
 //! `counts_from_ms` is an instant, and the result of a request begun before it is ignored. Opening sets it to the end of
 //! the open time, a probe's lease to the lease's beginning, closing to the closing.
 //!
+//! Within a state the same holds of a run of failures: answers to calls that began before it come in its midst, at first as
+//! fast as the failures. Let each end the run, and a model that is dead is left only when the slowest of them has come. Let
+//! none count, and a model that fails one short call in twenty seems dead, since its long ones are all from before. So an
+//! answer from before takes half a failure off the run, and one to a call that began within it ends it: where more than about
+//! a third of what ends is a failure, the run grows.
+//!
 //! Of equally simple designs, two were rejected. Recognizing the probe by a token leaves the breaker half open for good
 //! if the token is mislaid; by time, any request that begins once the model is due may serve as the probe. Reading
 //! the failure measure of the ranking would reopen a closed breaker on its first failure, because that measure still
@@ -25,6 +31,9 @@ use super::welford::Welford;
 /// How far the clocks of a fleet may be apart, in milliseconds; a span that begins later than this from now was written
 /// by a clock that was wrong.
 pub(crate) const SKEW_MS: u64 = 1_000;
+
+/// So many answers from before a run of failures take one of them off.
+const LATE_FOR_ONE: u32 = 2;
 
 /// When a breaker opens and for how long: the table `[breaker]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -95,6 +104,10 @@ pub struct Breaker {
     /// `k`, times opened since it was last closed; 0 while closed.
     pub(crate) opened_in_a_row: u32,
     pub(crate) consecutive_failures: u32,
+    /// When the first call of that run of failures began, in Unix milliseconds.
+    pub(crate) run_from_ms: u64,
+    /// Answers within the run to calls that had begun before.
+    pub(crate) late_answers: u32,
     pub(crate) open_until_ms: u64,
     pub(crate) probe_until_ms: u64,
     /// Requests begun before this say nothing.
@@ -171,11 +184,14 @@ impl Breaker {
         let closed = self.opened_in_a_row == 0;
         match finished.outcome {
             Outcome::Success if closed => {
-                self.consecutive_failures = 0;
+                self.shorten_run(finished.begun_at_ms);
                 self.evidence.record(0.0, finished.now_ms, tau_ms);
             }
             Outcome::Success => self.close(finished.now_ms),
             Outcome::Failure if closed => {
+                if self.consecutive_failures == 0 {
+                    self.run_from_ms = finished.begun_at_ms;
+                }
                 self.consecutive_failures = self.consecutive_failures.saturating_add(1);
                 self.evidence.record(1.0, finished.now_ms, tau_ms);
                 if self.too_many_failures(finished.now_ms, tau_ms, settings) {
@@ -186,9 +202,18 @@ impl Breaker {
         }
     }
 
+    /// Takes an answer off the run of failures, to a call that began then.
+    fn shorten_run(&mut self, begun_at_ms: u64) {
+        self.late_answers = self.late_answers.saturating_add(1);
+        let is_late = begun_at_ms < self.run_from_ms;
+        if !is_late || self.late_answers / LATE_FOR_ONE >= self.consecutive_failures {
+            (self.consecutive_failures, self.run_from_ms, self.late_answers) = (0, 0, 0);
+        }
+    }
+
     fn too_many_failures(&self, now_ms: u64, tau_ms: u64, settings: &BreakerSettings) -> bool {
         let figures = self.evidence.read(now_ms, tau_ms);
-        self.consecutive_failures >= settings.consecutive_failures
+        self.consecutive_failures >= settings.consecutive_failures.saturating_add(self.late_answers / LATE_FOR_ONE)
             || (figures.n_eff >= f64::from(settings.least_samples)
                 && figures.failure_probability() * 100.0 > f64::from(settings.failure_percent))
     }
@@ -265,6 +290,66 @@ mod tests {
             }
         }
         assert_eq!(breaker.state(NOW + 3), BreakerState::Closed);
+    }
+
+    /// One that has failed four times for calls begun from 1,000 on, and answered before.
+    fn with_a_run_of_four() -> Breaker {
+        let mut breaker = Breaker::default();
+        for at in 0..20 {
+            see(&mut breaker, Success, 0, 900 + at);
+        }
+        for at in 1_000..1_004 {
+            see(&mut breaker, Failure, at, at + 100);
+        }
+        breaker
+    }
+
+    #[test]
+    fn two_answers_from_before_a_run_take_one_failure_off_it_and_one_from_within_ends_it() {
+        // Answers from before, answers from within, and the failures that it takes from there.
+        for (before, within, failures) in [(0, 0, 1), (1, 0, 1), (2, 0, 2), (4, 0, 3), (7, 0, 4), (8, 0, 5), (0, 1, 5)]
+        {
+            let mut breaker = with_a_run_of_four();
+            for _ in 0..before {
+                see(&mut breaker, Success, 999, 1_200);
+            }
+            for _ in 0..within {
+                see(&mut breaker, Success, 1_000, 1_200);
+            }
+            for failed in 1..=failures {
+                assert_eq!(breaker.state(NOW + 1_300), BreakerState::Closed, "{before}, {within}, {failed}");
+                see(&mut breaker, Failure, 1_250, 1_300);
+            }
+            assert_eq!(breaker.state(NOW + 1_300), BreakerState::Open, "{before}, {within}");
+        }
+    }
+
+    #[test]
+    fn a_dead_model_is_left_though_answers_from_before_come_as_fast_as_failures() {
+        let mut breaker = with_a_run_of_four();
+        see(&mut breaker, Success, 999, 1_150);
+        let mut failures = 4;
+        while breaker.state(NOW + 2_000) == BreakerState::Closed {
+            see(&mut breaker, Success, 999, 1_200);
+            see(&mut breaker, Failure, 1_200, 1_300);
+            failures += 1;
+            assert!(failures < 10, "it is kept on by answers from before");
+        }
+    }
+
+    #[test]
+    fn one_short_failure_among_many_long_answers_opens_nothing() {
+        let mut breaker = Breaker::default();
+        for at in 0..1_000 {
+            // Calls take a second, or fail at once: at the next failure each answer is to a call from before.
+            see(
+                &mut breaker,
+                if at % 5 == 0 { Failure } else { Success },
+                10 * at + if at % 5 == 0 { 990 } else { 0 },
+                10 * at + 1_000,
+            );
+        }
+        assert_eq!(breaker.state(NOW + 11_000), BreakerState::Closed);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod settlements;
 use super::{Admission, Counters, Settled, Settlement, StoreError, Ticket, Verdict};
 use crate::id::RequestId;
 use crate::limit::window::Window;
-use crate::money::{Amounts, Charged};
+use crate::money::Charged;
 use async_trait::async_trait;
 
 /// Makes a test of each case of the counters: `counters_contract!(NAME, FRESH)`; see
@@ -117,6 +117,7 @@ macro_rules! health_contract {
                 figures_are_those_of_the_decayed_statistics
                 a_cooldown_lasts_as_long_as_the_longest_that_was_asked_for
                 five_failures_in_a_row_open_the_breaker_and_four_do_not
+                answers_from_before_a_run_of_failures_make_up_for_half_of_it
                 a_model_that_fails_most_of_the_time_is_given_up
                 exactly_one_of_many_gets_the_probe
                 a_probe_that_works_closes_the_breaker
@@ -161,19 +162,7 @@ pub const NOW: u64 = 1_763_820_000_000;
 /// # Panics
 /// If such a request is not stale.
 pub async fn incarnation_of(counters: &dyn Counters, tenant: &str, now_ms: u64) -> u64 {
-    let ask = Admission {
-        tenant: tenant.into(),
-        id: RequestId::new(now_ms),
-        settings_version: u64::MAX,
-        request_rate: None,
-        token_rate: None,
-        rate_tokens: 0,
-        concurrency: None,
-        quotas: Vec::new(),
-        hold: Amounts::default(),
-        upper_bound_hold: Amounts::default(),
-        lease_until_ms: now_ms + 60_000,
-    };
+    let ask = Admission::of_nothing(tenant.into(), RequestId::new(now_ms), u64::MAX, now_ms + 60_000);
     match counters.admit_unticketed(&ask, false, now_ms).await.unwrap() {
         Verdict::Stale { incarnation, .. } => incarnation,
         other => panic!("should be stale, but: {other:?}"),

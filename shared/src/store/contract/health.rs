@@ -161,6 +161,29 @@ pub async fn five_failures_in_a_row_open_the_breaker_and_four_do_not(store: Stor
     assert!(!probe(&store, until_ms - 1).await, "it is not due yet");
 }
 
+pub async fn answers_from_before_a_run_of_failures_make_up_for_half_of_it(store: Store) {
+    // Of a run of four: answers from before it, then failures until the breaker opens.
+    for (answers, failures) in [(1, 1), (2, 2), (7, 4), (8, 5)] {
+        let from_ms = NOW + 100_000 * answers;
+        for _ in 0..20 {
+            see(&store, ANSWERED, from_ms, from_ms).await;
+        }
+        for _ in 0..4 {
+            see(&store, Signal::Failed, from_ms + 10, from_ms + 20).await;
+        }
+        for _ in 0..answers {
+            see(&store, ANSWERED, from_ms + 9, from_ms + 20).await;
+        }
+        for failed in 1..=failures {
+            assert_eq!(health(&store, from_ms + 20).await.breaker, BreakerState::Closed, "{answers}, {failed}");
+            see(&store, Signal::Failed, from_ms + 20, from_ms + 20).await;
+        }
+        assert_eq!(health(&store, from_ms + 20).await.breaker, BreakerState::Open, "{answers}");
+        assert!(probe(&store, from_ms + 90_000).await);
+        see(&store, ANSWERED, from_ms + 90_000, from_ms + 90_001).await;
+    }
+}
+
 pub async fn a_model_that_fails_most_of_the_time_is_given_up(store: Store) {
     let mut failures = 0;
     while health(&store, NOW).await.breaker == BreakerState::Closed {

@@ -9,7 +9,8 @@ local MODEL = {
   ['failure.w'] = 0, ['failure.w2'] = 0, ['failure.mean'] = 0, ['failure.s'] = 0, ['failure.t_ms'] = 0,
   ['breaker.evidence.w'] = 0, ['breaker.evidence.w2'] = 0, ['breaker.evidence.mean'] = 0, ['breaker.evidence.s'] = 0,
   ['breaker.evidence.t_ms'] = 0,
-  ['breaker.consecutive_failures'] = 0,
+  -- The run of failures, when its first call began, and how many answers came since to calls that had begun before.
+  ['breaker.consecutive_failures'] = 0, ['breaker.run_from_ms'] = 0, ['breaker.late_answers'] = 0,
   ['breaker.opened_in_a_row'] = 0, ['breaker.open_until_ms'] = 0, ['breaker.probe_until_ms'] = 0,
   ['breaker.counts_from_ms'] = 0, ['breaker.changed_at_ms'] = 0,
   -- The breaker that refusals open.

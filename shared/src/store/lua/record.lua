@@ -56,6 +56,11 @@ local function close(model, of, now)
   model[of .. '.counts_from_ms'], model[of .. '.changed_at_ms'] = now, now
 end
 
+-- Ends the run of failures.
+local function end_run(model)
+  model['breaker.consecutive_failures'], model['breaker.run_from_ms'], model['breaker.late_answers'] = 0, 0, 0
+end
+
 -- Gives back the lease of a probe that said nothing to the breaker `of`.
 local function release(model, of, begun)
   if model[of .. '.opened_in_a_row'] > 0 and model[of .. '.counts_from_ms'] == begun then
@@ -77,21 +82,30 @@ for place = 73, #ARGV[1], 40 do
     if begun < model['breaker.counts_from_ms'] then
       -- It says nothing of the state that the breaker is in.
     elseif model['breaker.opened_in_a_row'] == 0 then
-      local failures = failed and model['breaker.consecutive_failures'] + 1 or 0
-      if model['breaker.consecutive_failures'] ~= failures then model['breaker.consecutive_failures'] = failures end
+      local failures, late = model['breaker.consecutive_failures'], model['breaker.late_answers']
+      if failed then
+        if failures == 0 then model['breaker.run_from_ms'] = begun end
+        failures = failures + 1
+        model['breaker.consecutive_failures'] = failures
+      elseif failures > 0 then
+        -- Two answers to calls from before the run take one failure off it, one to a call that began within ends it.
+        late = late + 1
+        model['breaker.late_answers'] = late
+        if begun >= model['breaker.run_from_ms'] or late >= 2 * failures then end_run(model) end
+      end
       sample(model, 'breaker.evidence', failure, now, tau)
       if failed then
         local w, w2 = model['breaker.evidence.w'], model['breaker.evidence.w2']
         local weight = math.exp(-math.max(0, now - model['breaker.evidence.t_ms']) / tau) * w
         local p = (model['breaker.evidence.mean'] * weight + 5 * 0.02) / (weight + 5)
-        opens = failures >= most_failures
+        opens = failures >= most_failures + math.floor(late / 2)
           or w > 0 and w * w / w2 >= least_samples and math.min(math.max(p, 0), 0.95) * 100 > percent
       end
     elseif failed then
       opens = true
     else
       close(model, 'breaker', now)
-      model['breaker.consecutive_failures'] = 0
+      end_run(model)
       for _, sum in ipairs({'w', 'w2', 'mean', 's', 't_ms'}) do model['breaker.evidence.' .. sum] = 0 end
     end
     if opens then open(model, 'breaker', now, first_open, longest_open, jitter, random) end

@@ -55,6 +55,8 @@ fn field<'a>(model: &'a mut StoredModel, name: &str) -> Option<Number<'a>> {
         ("failure", _) => return of_measure(&mut state.failure, number),
         ("breaker.evidence", _) => return of_measure(&mut state.breaker.evidence, number),
         ("breaker", "consecutive_failures") => Number::Count(&mut state.breaker.consecutive_failures),
+        ("breaker", "run_from_ms") => Number::Whole(&mut state.breaker.run_from_ms),
+        ("breaker", "late_answers") => Number::Count(&mut state.breaker.late_answers),
         ("breaker", _) => return of_breaker(&mut state.breaker, number),
         ("refusals", "latest") => Number::Whole(&mut state.refusals.run.0[0]),
         ("refusals", "earlier") => Number::Whole(&mut state.refusals.run.0[1]),
@@ -201,9 +203,11 @@ mod tests {
             s: real(&format!("{of}.s")),
             t_ms: number(&format!("{of}.t_ms")),
         };
-        let breaker = |of: &str, consecutive_failures, evidence| Breaker {
+        let breaker = |of: &str, run: (u32, u64, u32), evidence| Breaker {
             opened_in_a_row: count(&format!("{of}.opened_in_a_row")),
-            consecutive_failures,
+            consecutive_failures: run.0,
+            run_from_ms: run.1,
+            late_answers: run.2,
             open_until_ms: number(&format!("{of}.open_until_ms")),
             probe_until_ms: number(&format!("{of}.probe_until_ms")),
             counts_from_ms: number(&format!("{of}.counts_from_ms")),
@@ -214,13 +218,17 @@ mod tests {
             ttft_ms: measure("ttft_ms"),
             ms_per_token: measure("ms_per_token"),
             failure: measure("failure"),
-            breaker: breaker("breaker", count("breaker.consecutive_failures"), measure("breaker.evidence")),
+            breaker: breaker(
+                "breaker",
+                (count("breaker.consecutive_failures"), number("breaker.run_from_ms"), count("breaker.late_answers")),
+                measure("breaker.evidence"),
+            ),
             refusals: Refusals {
                 run: Run([number("refusals.latest"), number("refusals.earlier")]),
                 tenant: number("refusals.tenant"),
                 run_from_ms: number("refusals.run_from_ms"),
                 late_answers: count("refusals.late_answers"),
-                breaker: breaker("refusals", 0, Welford::default()),
+                breaker: breaker("refusals", (0, 0, 0), Welford::default()),
             },
             cooldown_until_ms: number("cooldown_until_ms"),
             cooled_at_ms: number("cooled_at_ms"),
@@ -238,7 +246,7 @@ mod tests {
         let mut mirror = StoredModel::default();
         let answered = |ttft_ms| Signal::Answered { ttft_ms, ms_per_token: Some(ttft_ms / 7.0) };
         let refused = |request| Signal::Refused(Refused { request, tenant: 1 + request % 2 });
-        let (late, last) = (answered(9_000.0), answered(64.1)); // the one from before all refusals
+        let (late, last) = (answered(13_000.0), answered(64.1)); // the one from before the failure
         let refusals = [refused(3), refused(4), late, refused(5)];
         let run = [&[answered(80.3), answered(71.9), Signal::Failed], &refusals[..], &[last]].concat();
         let later = [Signal::Nothing, Signal::CoolDown { until_ms: NOW + 90_000 }, refused(6), answered(95.7)];
@@ -246,7 +254,7 @@ mod tests {
         let mut ever_set = BTreeSet::new();
         for (step, signal) in (1..).zip(signals) {
             let now_ms = NOW + step * 4_000;
-            let begun_at_ms = now_ms - if signal == late { 9_000 } else { 40 };
+            let begun_at_ms = now_ms - if signal == late { 13_000 } else { 40 };
             let observation = Observation { model: model.clone(), begun_at_ms, signal };
             store.record(std::slice::from_ref(&observation), now_ms).await.unwrap();
             mirror.state.record(&observation, now_ms, HealthSettings::default().tau_ms, &breaker());

@@ -26,6 +26,7 @@ struct Stay {
     tier: Arc<Tier>,
     candidates: Vec<Arc<Model>>,
     rejected: Vec<(Arc<str>, String)>,
+    /// How many turns in a row were for a weaker tier, with this one; 0 if it is for this tier.
     easier_turns: u64,
 }
 
@@ -51,11 +52,13 @@ async fn stay(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) -> 
             return None;
         }
     };
-    let extension = extend(work, hold, &mut stay.candidates, SoFar::Ended).await;
-    let not_covered = extension.why_not("its tier").or_else(|| missing(&stay.candidates, &known.model));
-    if let Some(why) = not_covered {
-        work.journal.because(leaves(&known.model, &why));
-        return None;
+    // What this turn is for itself is held for already.
+    if stay.easier_turns > 0 {
+        let extension = extend(work, hold, &mut stay.candidates, SoFar::Ended).await;
+        if let Some(why) = extension.why_not("its tier").or_else(|| missing(&stay.candidates, &known.model)) {
+            work.journal.because(leaves(&known.model, &why));
+            return None;
+        }
     }
     work.easier_turns = stay.easier_turns;
     (decision.tier, decision.candidates, decision.rejected) = (Some(stay.tier), stay.candidates, stay.rejected);

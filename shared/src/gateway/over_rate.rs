@@ -101,25 +101,12 @@ mod tests {
     use super::*;
     use crate::id::RequestId;
     use crate::limit::gcra::{Denied, Tat};
-    use crate::money::Amounts;
     use proptest::prelude::*;
 
     const NOW: u64 = 1_763_769_600_000;
 
     fn ask(token_rate: Option<Rate>, rate_tokens: u64) -> Admission {
-        Admission {
-            tenant: "t".into(),
-            id: RequestId::new(NOW),
-            settings_version: 1,
-            request_rate: None,
-            token_rate,
-            rate_tokens,
-            concurrency: None,
-            quotas: Vec::new(),
-            hold: Amounts::default(),
-            upper_bound_hold: Amounts::default(),
-            lease_until_ms: NOW,
-        }
+        Admission { token_rate, rate_tokens, ..Admission::of_nothing("t".into(), RequestId::new(NOW), 1, NOW) }
     }
 
     #[test]

@@ -83,6 +83,25 @@ pub struct Admission {
     pub lease_until_ms: u64,
 }
 
+impl Admission {
+    /// One that takes nothing, and is not held back by any limit.
+    pub(crate) fn of_nothing(tenant: Arc<str>, id: RequestId, settings_version: u64, lease_until_ms: u64) -> Self {
+        Self {
+            tenant,
+            id,
+            settings_version,
+            request_rate: None,
+            token_rate: None,
+            rate_tokens: 0,
+            concurrency: None,
+            quotas: Vec::new(),
+            hold: Amounts::default(),
+            upper_bound_hold: Amounts::default(),
+            lease_until_ms,
+        }
+    }
+}
+
 /// Where a rate stands after an admission; for the `x-ratelimit-*` headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateRemaining {

@@ -7,7 +7,6 @@ use crate::gateway::Gateway;
 use crate::gateway::outage::NO_VERSION;
 use crate::id::RequestId;
 use crate::limit::gcra::Rate;
-use crate::money::Amounts;
 use crate::request::instructions::CacheUse;
 use crate::request::journal::Journal;
 use crate::request::work::Work;
@@ -129,19 +128,8 @@ pub(crate) async fn admit_call(gateway: &Gateway, caller: &mut Caller) -> Result
 /// What a call that dispatches nothing asks of the counters: a place in the rate of requests.
 fn of_call(tenant: &Tenant, id: RequestId, now_ms: u64) -> Admission {
     let per_minute = tenant.settings.limits.requests_per_minute;
-    Admission {
-        tenant: tenant.uid.clone(),
-        id,
-        settings_version: tenant.version,
-        request_rate: per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok()),
-        token_rate: None,
-        rate_tokens: 0,
-        concurrency: None,
-        quotas: Vec::new(),
-        hold: Amounts::default(),
-        upper_bound_hold: Amounts::default(),
-        lease_until_ms: now_ms,
-    }
+    let request_rate = per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
+    Admission { request_rate, ..Admission::of_nothing(tenant.uid.clone(), id, tenant.version, now_ms) }
 }
 
 /// Remembers a refusal by a rate, so that the next request need not ask.

@@ -62,6 +62,7 @@ pub fn worst_case(facts: &Facts, model: &Model, input_tokens: u64) -> Amounts {
         cached_input_tokens: cached,
         output_tokens: output,
         reasoning_tokens: reasoning,
+        ..Usage::default()
     };
     let cached = if price.cached_input > price.input { input_tokens } else { 0 };
     let reasoning = if price.reasoning > price.output { output_tokens } else { 0 };
@@ -101,6 +102,8 @@ pub fn bill(attempt: &mut Attempt, facts: &Facts, model: &Model, came: Came) {
     attempt.usage = Usage {
         input_tokens: of_input.input_tokens,
         cached_input_tokens: of_input.cached_input_tokens,
+        cache_write_tokens: of_input.cache_write_tokens,
+        cache_write_1h_tokens: of_input.cache_write_1h_tokens,
         output_tokens: of_output.output_tokens,
         reasoning_tokens: of_output.reasoning_tokens,
     };
@@ -192,6 +195,7 @@ mod tests {
                 cached_input_tokens: cached.min(input),
                 output_tokens: output,
                 reasoning_tokens: reasoning.min(output),
+                ..Usage::default()
             };
             let worst = worst_case(&facts(output), &model(price), input);
             prop_assert!(price.cost_nusd(&usage) <= worst.cost_nusd);

@@ -444,6 +444,7 @@ impl Rig {
                 cached_input_tokens: tally.cached_tokens,
                 output_tokens: tally.output_tokens,
                 reasoning_tokens: tally.reasoning_tokens,
+                ..Usage::default()
             };
             let cost_nusd = model.unwrap_or_else(|| panic!("{id} was called")).price.cost_nusd(&usage);
             billed = billed.plus(Amounts { requests: 0, tokens: usage.total_tokens(), cost_nusd });

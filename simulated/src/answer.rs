@@ -86,9 +86,9 @@ impl Answer {
         tokens.truncate(most);
         let usage = Usage {
             input_tokens: (conversation.text_bytes as u64).div_ceil(4) + 3 * request.facts.messages as u64,
-            cached_input_tokens: 0,
             output_tokens: request.facts.n * ((tokens.len() as u64).max(1) + reasoning_tokens),
             reasoning_tokens: request.facts.n * reasoning_tokens,
+            ..Usage::default()
         };
         let wanted = (request.facts.needs.logprobs || call.ask_logprobs) && function.is_none();
         let logprobs = wanted.then_some(if behaviour == Behaviour::Unsure { UNSURE } else { SURE });

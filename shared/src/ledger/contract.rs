@@ -91,7 +91,8 @@ pub const ONE: Amounts = Amounts { requests: 1, tokens: 21, cost_nusd: 14_790 };
 
 /// A receipt of one request of [`ONE`], charged to its UTC day and month.
 pub fn receipt(uid: &str, created_at_ms: u64) -> Receipt {
-    let usage = Usage { input_tokens: 9, cached_input_tokens: 1, output_tokens: 12, reasoning_tokens: 2 };
+    let usage =
+        Usage { input_tokens: 9, cached_input_tokens: 1, output_tokens: 12, reasoning_tokens: 2, ..Usage::default() };
     let attempt = Attempt {
         model: "groq/llama-3.3-70b".into(),
         kind: AttemptKind::First,

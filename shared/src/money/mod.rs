@@ -76,6 +76,13 @@ pub struct Usage {
     pub input_tokens: u64,
     /// The part of `input_tokens` that the provider read from its cache.
     pub cached_input_tokens: u64,
+    /// The part of `input_tokens` that the provider wrote into its cache, to be kept for its usual time (five minutes at
+    /// Anthropic, half an hour at OpenAI); no token is both read and written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
+    /// The part of `input_tokens` that was written to be kept for an hour; none of `cache_write_tokens`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_1h_tokens: u64,
     /// All tokens that were generated, reasoning included.
     pub output_tokens: u64,
     /// The part of `output_tokens` that was reasoning.
@@ -96,6 +103,8 @@ impl Usage {
         Some(Self {
             input_tokens: a.input_tokens.max(b.input_tokens),
             cached_input_tokens: a.cached_input_tokens.max(b.cached_input_tokens),
+            cache_write_tokens: a.cache_write_tokens.max(b.cache_write_tokens),
+            cache_write_1h_tokens: a.cache_write_1h_tokens.max(b.cache_write_1h_tokens),
             output_tokens: a.output_tokens.max(b.output_tokens),
             reasoning_tokens: a.reasoning_tokens.max(b.reasoning_tokens),
         })
@@ -105,9 +114,17 @@ impl Usage {
     pub fn plus(&mut self, other: &Usage) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.cached_input_tokens = self.cached_input_tokens.saturating_add(other.cached_input_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
+        self.cache_write_1h_tokens = self.cache_write_1h_tokens.saturating_add(other.cache_write_1h_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
     }
+}
+
+/// For serde, which hands over a reference: what few calls have is left out where it is nothing.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 /// What a model charges for a million tokens of each kind, in nano-US-dollars.
@@ -223,7 +240,13 @@ mod tests {
     fn cached_and_reasoning_tokens_are_priced_apart_and_counted_once() {
         let price =
             PriceNusdPerMillion { input: 1_000_000, cached_input: 100_000, output: 4_000_000, reasoning: 5_000_000 };
-        let usage = Usage { input_tokens: 100, cached_input_tokens: 40, output_tokens: 30, reasoning_tokens: 10 };
+        let usage = Usage {
+            input_tokens: 100,
+            cached_input_tokens: 40,
+            output_tokens: 30,
+            reasoning_tokens: 10,
+            ..Usage::default()
+        };
         assert_eq!(price.cost_nusd(&usage), 60 + 4 + 20 * 4 + 10 * 5);
         assert_eq!(usage.total_tokens(), 130);
     }
@@ -232,16 +255,31 @@ mod tests {
     fn a_report_that_contradicts_itself_is_charged_at_its_larger_figure() {
         let price =
             PriceNusdPerMillion { input: 1_000_000, cached_input: 1_000_000, output: 1_000_000, reasoning: 1_000_000 };
-        let usage = Usage { input_tokens: 10, cached_input_tokens: 15, output_tokens: 0, reasoning_tokens: 7 };
+        let usage = Usage { input_tokens: 10, cached_input_tokens: 15, reasoning_tokens: 7, ..Usage::default() };
         assert_eq!(price.cost_nusd(&usage), 15 + 7);
     }
 
     #[test]
     fn usage_is_serialized_under_the_names_of_the_receipt() {
-        let usage = Usage { input_tokens: 9, cached_input_tokens: 1, output_tokens: 12, reasoning_tokens: 2 };
-        let json = serde_json::to_string(&usage).unwrap();
-        assert_eq!(json, r#"{"input_tokens":9,"cached_input_tokens":1,"output_tokens":12,"reasoning_tokens":2}"#);
-        assert_eq!(serde_json::from_str::<Usage>(&json).unwrap(), usage);
+        let usage = Usage {
+            input_tokens: 9,
+            cached_input_tokens: 1,
+            output_tokens: 12,
+            reasoning_tokens: 2,
+            ..Usage::default()
+        };
+        let written = Usage { cache_write_tokens: 3, cache_write_1h_tokens: 4, ..usage };
+        for (usage, expected) in [
+            (usage, r#"{"input_tokens":9,"cached_input_tokens":1,"output_tokens":12,"reasoning_tokens":2}"#),
+            (
+                written,
+                r#"{"input_tokens":9,"cached_input_tokens":1,"cache_write_tokens":3,"cache_write_1h_tokens":4,"output_tokens":12,"reasoning_tokens":2}"#,
+            ),
+        ] {
+            let json = serde_json::to_string(&usage).unwrap();
+            assert_eq!(json, expected);
+            assert_eq!(serde_json::from_str::<Usage>(&json).unwrap(), usage);
+        }
     }
 
     #[test]
@@ -284,6 +322,7 @@ mod tests {
             cached_input_tokens: input_tokens / 100 * cached,
             output_tokens,
             reasoning_tokens: output_tokens / 100 * reasoning,
+            ..Usage::default()
         })
     }
 
@@ -303,6 +342,7 @@ mod tests {
                 cached_input_tokens,
                 output_tokens,
                 reasoning_tokens,
+                ..Usage::default()
             },
         )
     }

@@ -34,6 +34,8 @@ struct Details {
     #[serde(default)]
     cached_tokens: Count,
     #[serde(default)]
+    cache_write_tokens: Count,
+    #[serde(default)]
     reasoning_tokens: Count,
 }
 
@@ -43,7 +45,7 @@ const ABSURD_TOKENS: u64 = 1 << 40;
 /// Reads a `usage`; none if it tells of no token.
 ///
 /// # Source
-/// OpenAI counts cached tokens in `prompt_tokens_details` and thoughts within `completion_tokens`; DeepSeek has
+/// OpenAI and OpenRouter count cached and written tokens in `prompt_tokens_details`, both within `prompt_tokens`, and thoughts within `completion_tokens`; DeepSeek has
 /// `prompt_cache_hit_tokens`, Moonshot a `cached_tokens` of its own, Mistral `num_cached_tokens`; xAI's thoughts come beside `completion_tokens`, and
 /// Gemini's do so without being told at all: only the total holds them.
 pub(super) fn usage_of(raw: &RawValue) -> Option<Usage> {
@@ -65,9 +67,12 @@ pub(super) fn usage_of(raw: &RawValue) -> Option<Usage> {
     };
     // What the output has beside its own figure is thoughts, if there is such a figure.
     let beside = if told > 0 { output - told } else { 0 };
+    let cached_input_tokens = cached.into_iter().max().unwrap_or(0).min(input);
     let usage = Usage {
         input_tokens: input,
-        cached_input_tokens: cached.into_iter().max().unwrap_or(0).min(input),
+        cached_input_tokens,
+        cache_write_tokens: of(prompt.cache_write_tokens).min(input - cached_input_tokens),
+        cache_write_1h_tokens: 0,
         output_tokens: output,
         reasoning_tokens: reasoning.max(beside).min(output),
     };
@@ -123,6 +128,21 @@ mod tests {
             (r#"{"prompt_tokens":99999999999999,"completion_tokens":2}"#, (0, 0, 2, 0)),
         ] {
             assert_eq!(read(json), Some(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_into_the_cache_is_a_part_of_the_input_that_was_not_read_from_it() {
+        for (details, expected) in [
+            (r#"{"cached_tokens":4,"cache_write_tokens":3}"#, (4, 3)),
+            (r#"{"cache_write_tokens":9}"#, (0, 9)),
+            (r#"{"cached_tokens":4,"cache_write_tokens":6}"#, (4, 5)),
+            (r#"{"cached_tokens":4,"cache_write_tokens":null}"#, (4, 0)),
+        ] {
+            let json = format!(r#"{{"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":{details}}}"#);
+            let usage = usage_of(serde_json::from_str(&json).unwrap()).unwrap();
+            assert_eq!((usage.cached_input_tokens, usage.cache_write_tokens), expected, "{json}");
+            assert_eq!((usage.input_tokens, usage.cache_write_1h_tokens), (9, 0), "{json}");
         }
     }
 

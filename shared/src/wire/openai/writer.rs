@@ -227,11 +227,16 @@ fn reason(finish: Finish) -> &'static str {
 }
 
 fn usage_json(usage: Usage) -> Value {
+    let mut prompt = json!({"cached_tokens": usage.cached_input_tokens});
+    let written = usage.cache_write_tokens.saturating_add(usage.cache_write_1h_tokens);
+    if written > 0 {
+        prompt["cache_write_tokens"] = written.into();
+    }
     json!({
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens(),
-        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+        "prompt_tokens_details": prompt,
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     })
 }

@@ -15,7 +15,8 @@ fn event(json: &str) -> Chunk {
 #[test]
 fn the_facts_of_a_whole_answer_are_read() {
     let answer = completion(Bytes::from_static(WHOLE.as_bytes()), 1, 1.0).unwrap();
-    let usage = Usage { input_tokens: 9, cached_input_tokens: 4, output_tokens: 2, reasoning_tokens: 1 };
+    let usage =
+        Usage { input_tokens: 9, cached_input_tokens: 4, output_tokens: 2, reasoning_tokens: 1, ..Usage::default() };
     assert_eq!(answer.usage, Some(usage));
     let pieces = [
         Piece::Text { choice: 0, text: "Hi.".into() },

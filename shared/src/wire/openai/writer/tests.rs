@@ -9,7 +9,14 @@ const WHOLE: &str = r#"{"id":"x","model":"gpt-4o-mini","x_cost":1.10,"choices":[
     "logprobs":{"content":[{"token":"Hi","logprob":-0.5},{"token":".","logprob":-1.5}]},"finish_reason":"stop"}],
     "usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":1}}}"#;
 
-const USAGE: Usage = Usage { input_tokens: 9, cached_input_tokens: 4, output_tokens: 2, reasoning_tokens: 1 };
+const USAGE: Usage = Usage {
+    input_tokens: 9,
+    cached_input_tokens: 4,
+    cache_write_tokens: 2,
+    cache_write_1h_tokens: 1,
+    output_tokens: 2,
+    reasoning_tokens: 1,
+};
 
 const ALL: Hide = Hide { logprobs: false, usage: false };
 
@@ -113,7 +120,8 @@ fn an_answer_of_another_format_is_written_from_its_pieces() {
                 ]}},
             {"index": 1, "logprobs": null, "finish_reason": "content_filter", "message": {"role": "assistant", "content": null, "refusal": "No."}},
         ],
-        "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 4},
+        "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11,
+            "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3},
             "completion_tokens_details": {"reasoning_tokens": 1}},
     });
     assert_eq!(whole, expected);

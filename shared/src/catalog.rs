@@ -32,6 +32,29 @@ pub struct Timeouts {
     pub total_ms: u64,
 }
 
+/// The wire format in which a model is called; a provider may have more than one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// OpenAI's chat completions.
+    Chat,
+    /// OpenAI's Responses.
+    Responses,
+    /// Anthropic's Messages.
+    Messages,
+}
+
+impl Api {
+    /// All of them, with the configuration's word for each.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("chat", Self::Chat), ("responses", Self::Responses), ("messages", Self::Messages)];
+
+    /// The configuration's word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.into_iter().find_map(|(word, api)| (api == self).then_some(word)).unwrap_or_default()
+    }
+}
+
 /// One model that a provider serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
@@ -41,6 +64,8 @@ pub struct Model {
     pub provider: Arc<str>,
     /// The name that the provider knows.
     pub provider_model: Arc<str>,
+    /// The format in which it is called.
+    pub api: Api,
     /// What it charges.
     pub price: PriceNusdPerMillion,
     /// The window that input and output share.
@@ -174,6 +199,7 @@ impl Simulated {
             name: name.into(),
             provider: self.provider.clone(),
             provider_model: provider_model.into(),
+            api: Api::Chat,
             price: behaviour.price(),
             context_tokens: 131_072,
             max_output_tokens: 16_384,
@@ -197,20 +223,21 @@ pub struct Catalog {
     pub unserved: Vec<(Arc<str>, Arc<str>)>,
     by_name: HashMap<Arc<str>, Target>,
     simulated: Option<Simulated>,
-    /// The format that each provider speaks.
-    formats: Vec<(Arc<str>, &'static dyn Format)>,
+    /// The format that each provider speaks where a model is called so.
+    formats: Vec<(Arc<str>, Api, &'static dyn Format)>,
 }
 
 impl Catalog {
-    /// Notes which format each provider speaks.
-    pub fn note_formats(&mut self, formats: impl Iterator<Item = (Arc<str>, &'static dyn Format)>) {
+    /// Notes which format each provider speaks where a model is called so.
+    pub fn note_formats(&mut self, formats: impl Iterator<Item = (Arc<str>, Api, &'static dyn Format)>) {
         self.formats = formats.collect();
     }
 
-    /// The format that a model's provider speaks, if there is such a provider.
+    /// The format in which a model's provider is called for it, if there is such a provider.
     #[must_use]
     pub fn format_of(&self, model: &Model) -> Option<&'static dyn Format> {
-        self.formats.iter().find(|(provider, _)| *provider == model.provider).map(|(_, format)| *format)
+        let mut formats = self.formats.iter();
+        formats.find(|(provider, api, _)| *provider == model.provider && *api == model.api).map(|(.., format)| *format)
     }
 
     /// Builds the catalog; `tiers` are ordered from the cheapest to the strongest, each with its models.

@@ -137,7 +137,7 @@ fn missing_usage(facts: &Facts, model: &Model, answer_bytes: usize) -> Usage {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::catalog::{Capabilities, Timeouts};
+    use crate::catalog::{Api, Capabilities, Timeouts};
     use crate::money::PriceNusdPerMillion;
     use crate::wire::format::Format;
     use crate::wire::openai::CHAT;
@@ -149,6 +149,7 @@ mod tests {
             name: "m".into(),
             provider: "p".into(),
             provider_model: "m".into(),
+            api: Api::Chat,
             price,
             context_tokens: 1_000_000,
             max_output_tokens: 1_000_000,

@@ -8,6 +8,7 @@ use crate::rig::{Got, Rig, ask, cheap, name_of, streamed, two_tiers};
 use crate::tiny_format::{TINY, tiny};
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
+use gateway_core::catalog::Api;
 use gateway_core::error::{HttpError, Objection};
 use gateway_core::money::{Amounts, Usage};
 use gateway_core::provider::{Call, Chunk, Chunks, Completion, Fault, NotACompletion, Provider, ProviderError, Reply};
@@ -201,7 +202,7 @@ struct Lines(std::slice::Iter<'static, &'static str>);
 
 #[async_trait]
 impl Provider for Tiny {
-    fn format(&self) -> &'static dyn Format {
+    fn format(&self, _api: Api) -> &'static dyn Format {
         &TINY
     }
 

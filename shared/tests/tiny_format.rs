@@ -7,6 +7,7 @@ use crate::rig::{Got, Rig, ask, ask_with, cheap, name_of, with_key};
 use crate::tiny_answers::{NAME, TinyWriter, error};
 use async_trait::async_trait;
 use bytes::Bytes;
+use gateway_core::catalog::Api;
 use gateway_core::error::{Error, HttpError};
 use gateway_core::id::RequestId;
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
@@ -128,7 +129,7 @@ struct Keeps {
 
 #[async_trait]
 impl Provider for Keeps {
-    fn format(&self) -> &'static dyn Format {
+    fn format(&self, _api: Api) -> &'static dyn Format {
         self.format
     }
 

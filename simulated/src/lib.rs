@@ -62,10 +62,11 @@ impl Default for Simulated {
 #[async_trait]
 impl Provider for Simulated {
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
-        if *call.request.format == *self.format() {
+        let format = self.format(call.model.api);
+        if *call.request.format == *format {
             return self.answer(call).await;
         }
-        let translated = Request::read(self.format(), call.body_for(self.format())?);
+        let translated = Request::read(format, call.body_for(format)?);
         let request = translated.map_err(|_| malformed(Flaw::Malformed.into()))?;
         self.answer(Call { request: &request, ..call }).await
     }

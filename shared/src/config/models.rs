@@ -8,7 +8,7 @@ use super::names::Names;
 use super::providers::{Availability, ProviderKind, ProviderSpec, SIMULATED};
 use super::reader::{Problems, Section, Word};
 use super::settings;
-use crate::catalog::{AUTO, Behaviour, Capabilities, Catalog, Model, SIMULATED_PREFIX, Simulated, Timeouts};
+use crate::catalog::{AUTO, Api, Behaviour, Capabilities, Catalog, Model, SIMULATED_PREFIX, Simulated, Timeouts};
 use crate::money::PriceNusdPerMillion;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -235,6 +235,7 @@ fn model(
 ) -> Option<Model> {
     let provider = section.required_word("provider");
     let id = section.word("id");
+    let api = section.word("api");
     let price = if section.require("usd_per_million") { section.table("usd_per_million", price) } else { None };
     let context_tokens = section.count("context_tokens", 1..=100_000_000, 131_072);
     let max_output_tokens = section.count("max_output_tokens", 1..=context_tokens, context_tokens.min(16_384));
@@ -259,10 +260,12 @@ fn model(
         }
         Some(_) => {}
     }
+    let api = self::api(section, api.as_ref(), providers.iter().find(|(name, _)| *name == provider.text));
     Some(Model {
         name: name.into(),
         provider: provider.text.as_str().into(),
         provider_model: provider_model.into(),
+        api,
         price: price?,
         context_tokens,
         max_output_tokens,
@@ -270,6 +273,23 @@ fn model(
         capabilities,
         timeouts,
     })
+}
+
+/// The format in which a model is called: the usual one of its provider's kind, unless the file names another that such a
+/// provider has. Of one that cannot serve here the kind is not known, and its models are not served.
+fn api(section: &Section<'_, '_>, word: Option<&Word>, provider: Option<&(String, Availability)>) -> Api {
+    let apis: &[Api] = match provider {
+        Some((_, Availability::Serves(spec))) => spec.kind.apis(),
+        _ => &Api::WORDS.map(|(_, api)| api),
+    };
+    let usual = apis.first().copied().unwrap_or(Api::Chat);
+    let Some(word) = word else { return usual };
+    let named = apis.iter().find(|api| api.as_str() == word.text);
+    if named.is_none() {
+        let words: Vec<String> = apis.iter().map(|api| format!("{:?}", api.as_str())).collect();
+        section.problems.add(&word.place, format!("must be {}, as its provider is called", words.join(" or ")));
+    }
+    named.copied().unwrap_or(usual)
 }
 
 fn price(section: &mut Section<'_, '_>) -> Option<PriceNusdPerMillion> {

@@ -7,6 +7,7 @@
 use super::names::check_name;
 use super::reader::{Section, Word};
 use super::secret::{Secret, SecretRef};
+use crate::catalog::Api;
 use crate::wire::openai::MaxTokensField;
 use http::{HeaderName, HeaderValue, Uri};
 use std::sync::Arc;
@@ -32,6 +33,15 @@ pub enum ProviderKind {
     OpenAi(OpenAiSpec),
     /// The provider inside this process.
     Simulated,
+}
+
+impl ProviderKind {
+    /// How its models can be called; the first is the usual one.
+    pub(super) fn apis(&self) -> &'static [Api] {
+        match self {
+            Self::OpenAi(_) | Self::Simulated => &[Api::Chat],
+        }
+    }
 }
 
 /// How a provider that speaks OpenAI's wire format is reached.

@@ -1,6 +1,7 @@
 //! Puts a gateway together. What a caller does not give is what needs nothing: memory, the machine's clock, the embedder
 //! in process.
 
+use crate::catalog::Api;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -103,7 +104,10 @@ impl Builder {
     /// Puts the gateway together; `hasher` must be keyed as the directory's keys were.
     pub async fn build(self, directory: Arc<dyn Directory>, ledger: Arc<dyn Ledger>, hasher: KeyHasher) -> Gateway {
         let mut config = self.config;
-        let formats = self.providers.iter().map(|(name, provider)| (name.clone(), provider.format()));
+        let formats = self
+            .providers
+            .iter()
+            .flat_map(|(name, provider)| Api::WORDS.map(|(_, api)| (name.clone(), api, provider.format(api))));
         config.catalog.note_formats(formats);
         // Answers share what a shared store has; in this process's memory the others have bounds of their own.
         let is_in_memory = self.store.is_none();

@@ -15,7 +15,7 @@ pub(crate) mod refusal;
 pub mod retry_after;
 pub(crate) mod unknown;
 
-use crate::catalog::Model;
+use crate::catalog::{Api, Model};
 use crate::error::Objection;
 use crate::id::RequestId;
 use crate::limit::budget::{Full, Room};
@@ -188,8 +188,9 @@ impl From<Full> for ProviderError {
 /// A place where models are served.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// The format that it speaks.
-    fn format(&self) -> &'static dyn Format {
+    /// The format that it speaks where a model is called so; the configuration lets no model be called as its provider
+    /// cannot be.
+    fn format(&self, _api: Api) -> &'static dyn Format {
         &CHAT
     }
 

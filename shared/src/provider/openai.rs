@@ -6,6 +6,7 @@ use super::http::Endpoint;
 use super::mask::Mask;
 use super::{Call, Chunk, Chunks, NotACompletion, Provider, ProviderError, Reply};
 use crate::apart::{ANSWERS, apart};
+use crate::catalog::Api;
 use crate::config::{OpenAiSpec, Secret};
 use crate::wire::format::Format;
 use crate::wire::openai::OpenAiChat;
@@ -72,7 +73,7 @@ pub(super) fn endpoint(
 
 #[async_trait]
 impl Provider for OpenAi {
-    fn format(&self) -> &'static dyn Format {
+    fn format(&self, _api: Api) -> &'static dyn Format {
         self.format
     }
 

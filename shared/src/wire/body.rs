@@ -73,6 +73,12 @@ impl Body {
         std::str::from_utf8(&self.bytes[field.value.clone()]).ok()
     }
 
+    /// Where the value of a top-level field stands in the body.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<Range<usize>> {
+        self.fields.iter().find(|field| &*field.name == name).map(|field| field.value.clone())
+    }
+
     /// All top-level fields as they stand in the body, in order.
     pub fn raw_fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|field| (&*field.name, &self.bytes[field.value.clone()]))

@@ -75,6 +75,9 @@ pub struct Facts {
     /// The path of the first field that changes what the provider bills at, if there is one; see
     /// [`crate::tenant::TenantSettings`].
     pub paid_extra: Option<Box<str>>,
+    /// The path of the first field that names what one provider has stored or runs, if there is one: such a request goes to
+    /// the one model that it names, and its answer is remembered for nobody.
+    pub provider_bound: Option<Box<str>>,
     /// What kind of answer is wanted.
     pub answer_format: AnswerFormat,
     /// How many messages there are.
@@ -107,6 +110,7 @@ impl Default for Facts {
             temperature: None,
             needs: Capabilities::default(),
             paid_extra: None,
+            provider_bound: None,
             answer_format: AnswerFormat::Text,
             messages: 0,
             is_after_tool: false,

@@ -14,4 +14,5 @@ pub mod piece;
 pub mod request;
 pub mod schema;
 pub mod sse;
+pub(crate) mod values;
 pub mod writer;

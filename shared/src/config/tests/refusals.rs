@@ -144,6 +144,10 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
             "12: models.x.capabilities[1]: must be tools, json_schema, vision, logprobs or prefill",
         ),
         (
+            "[models.x]\nprovider = 'local'\nusd_per_million = { input = 1, output = 1 }\napi = 'messages'",
+            "12: models.x.api: must be \"chat\", as its provider is called",
+        ),
+        (
             "[models.x]\nprovider = 'local'\nusd_per_million = { input = 1, output = 1 }\ntimeouts_ms = { idle = 0 }",
             "12: models.x.timeouts_ms.idle: must be a whole number from 1 to 900000",
         ),

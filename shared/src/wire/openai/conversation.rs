@@ -7,14 +7,12 @@ use crate::wire::body::Body;
 use crate::wire::conversation::{
     Conversation, Effort, Json, MAX_ITEMS, Part, Role, Shape, Source, Tool, ToolChoice, Turn, Untranslatable,
 };
-use crate::wire::json::{Fields, Stopped, fields, items};
+use crate::wire::json::{Stopped, fields, items};
+use crate::wire::values::{object, source, string, typed};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
-
-/// Most fields of an object within the body; OpenAI documents no more than ten of any.
-const MAX_INNER_FIELDS: usize = 64;
 
 /// Reads the meaning of a body that [`super::request::read`] has checked.
 pub(super) fn read<'b>(format: &'static str, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
@@ -380,37 +378,4 @@ fn shape(value: &RawValue) -> Option<Shape<'_>> {
         }
         _ => None,
     }
-}
-
-/// What an address stands for: itself, or the data in it.
-fn source(url: Cow<'_, str>) -> Source<'_> {
-    fn data(url: &str) -> Option<(&str, &str)> {
-        let (kind, base64) = url.strip_prefix("data:")?.split_once(',')?;
-        Some((kind.strip_suffix(";base64")?, base64))
-    }
-    let found = match &url {
-        Cow::Borrowed(url) => data(url).map(|(kind, base64)| (Cow::from(kind), Cow::from(base64))),
-        Cow::Owned(url) => data(url).map(|(kind, base64)| (kind.to_owned().into(), base64.to_owned().into())),
-    };
-    match found {
-        Some((media_type, base64)) => Source::Data { media_type, base64 },
-        None => Source::Url(url),
-    }
-}
-
-fn object<'b>(path: &str, raw: &'b RawValue) -> Result<Fields<'b>> {
-    fields(raw.get(), MAX_INNER_FIELDS).map_err(|_| Untranslatable::new(path, "has something else than an object"))
-}
-
-fn string<'b>(path: &str, raw: &'b RawValue) -> Result<Cow<'b, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    match serde_json::from_str::<Text<'_>>(raw.get()) {
-        Ok(Text(text)) => Ok(text),
-        Err(_) => Err(Untranslatable::new(path, "has something else than a string")),
-    }
-}
-
-fn typed<'b, T: Deserialize<'b>>(path: &str, raw: &'b RawValue) -> Result<T> {
-    serde_json::from_str(raw.get()).map_err(|_| Untranslatable::new(path, "is of another type than documented"))
 }

@@ -63,11 +63,21 @@ const KNOWN: [&str; 47] = [
 
 /// The known field that `name` is but for its case, in any reader's view of case; `None` if it is that very field, or none.
 pub(crate) fn disguised(name: &str) -> Option<&'static str> {
-    if KNOWN.binary_search(&name).is_ok() {
+    known_field(&KNOWN, name)
+}
+
+/// The same among other fields, which are sorted.
+pub(crate) fn known_field(known: &[&'static str], name: &str) -> Option<&'static str> {
+    if known.binary_search(&name).is_ok() {
         return None;
     }
     let plain = fold(name);
-    KNOWN.binary_search(&&*plain).ok().map(|place| KNOWN[place])
+    known.binary_search(&&*plain).ok().map(|place| known[place])
+}
+
+/// Whether a `service_tier` is the usual one.
+pub(crate) fn is_default_tier(value: &str) -> bool {
+    is_one_of(value, &["auto", "default"])
 }
 
 /// Lower case, by way of upper case: `ſ` and the Kelvin sign are `s` and `k` to Go, `ß` is `ss` to Python, and a Turkish
@@ -85,7 +95,7 @@ fn fold(name: &str) -> String {
 pub(crate) fn changes_price(name: &str, value: &RawValue) -> bool {
     let value = value.get();
     match name {
-        "service_tier" => !is_one_of(value, &["auto", "default"]),
+        "service_tier" => !is_default_tier(value),
         "best_of" => value != "1",
         "modalities" => !serde_json::from_str::<[Cow<'_, str>; 1]>(value).is_ok_and(|only| only[0] == "text"),
         "plugins" => value != "[]",

@@ -1,12 +1,14 @@
 //! The embedding model of a team, against a server that does what each test says.
 
-use crate::rig::{Got, Rig, Scene, ask, cheap, with_key};
+use crate::rig::{Got, Rig, Scene, ask, cheap, scene, with_key};
+use async_trait::async_trait;
 use gateway_core::config::{Config, EmbedderSettings, OpenAiSpec, Secret};
 use gateway_core::id::RequestId;
 use gateway_core::money::Amounts;
+use gateway_core::provider::ProviderError;
 use gateway_core::provider::embeddings::RemoteEmbedder;
 use gateway_core::request::incoming::Incoming;
-use gateway_core::routing::text::embedder::{EmbedCall, Embedder};
+use gateway_core::routing::text::embedder::{EmbedCall, Embedded, Embedder};
 use gateway_core::tls::client_config;
 use gateway_core::wire::openai::MaxTokensField;
 use serde_json::{Value, json};
@@ -244,6 +246,37 @@ async fn one_that_is_silent_is_waited_for_as_long_as_configured_and_billed_by_an
     assert_eq!(attempt["usage"]["input_tokens"], 27, "{attempt}");
 }
 
+/// Knows utterances, and answers no request.
+struct Silent;
+
+#[async_trait]
+impl Embedder for Silent {
+    fn dimensions(&self) -> usize {
+        2
+    }
+
+    async fn embed(&self, call: EmbedCall<'_>) -> Result<Embedded, ProviderError> {
+        if call.texts.len() <= 3 {
+            return std::future::pending().await;
+        }
+        Ok(Embedded { vectors: vec![vec![1.0, 0.0]; call.texts.len()], usage: None })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_waited_for_as_long_as_configured_and_no_longer() {
+    let scene = scene().tier("cheap", &["sim/cheap"]).tier("reasoning", &["sim/reasoning"]).table(
+        "[providers.vec]\nkind = 'openai'\nbase_url = 'http://h'\n\
+         [models.'vec/small']\nprovider = 'vec'\nusd_per_million = { input = 0.02, output = 0 }\n\
+         [embedder]\nmodel = 'vec/small'\ndimensions = 2\nbatch_texts = 1000\ntimeout_ms = 250\n",
+    );
+    let rig = scene.with(|builder| builder.embedder(Arc::new(Silent))).build().await;
+    let got = rig.chat(ask("auto")).await;
+    let attempt = &rig.receipt(&got).await["attempts"][0];
+    assert_eq!((&attempt["kind"], &attempt["outcome"]), (&json!("embedding"), &json!("timeout")), "{attempt}");
+    assert!((250.0..252.0).contains(&attempt["latency_ms"].as_f64().unwrap()), "{attempt}");
+}
+
 #[tokio::test]
 async fn it_is_not_asked_where_the_deadline_comes_sooner() {
     let server = Server::start(good).await;
@@ -319,6 +352,18 @@ async fn the_utterances_go_in_batches_and_once() {
     assert!(batches.len() > 1 && batches[..batches.len() - 1].iter().all(|size| *size == 200), "{sizes:?}");
     let inputs: Vec<&Value> = sent.iter().flat_map(|(_, body)| body["input"].as_array().unwrap()).collect();
     assert_eq!(inputs.iter().filter(|input| ***input == json!("hello there")).count(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_few_texts_at_once_and_one_of_them_not_at_all_is_learnt_from() {
+    let server = Server::start(|body| {
+        let texts = body["input"].as_array().unwrap();
+        let is_refused = texts.len() > 10 || texts.iter().any(|text| text == "good evening");
+        if is_refused { Some((400, r#"{"error":{"message":"batch size is invalid"}}"#.into())) } else { good(body) }
+    })
+    .await;
+    let rig = server.rig().await;
+    assert_eq!(shown(&rig.chat(ask("auto")).await), BY_EMBEDDER);
 }
 
 #[tokio::test]

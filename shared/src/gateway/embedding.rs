@@ -38,6 +38,8 @@ const NEXT_TRY_MS: u64 = 60_000;
 const MOST_DOUBLINGS: u32 = 6;
 /// Batches that are under way at the same time.
 const AT_ONCE: usize = 4;
+/// Texts of one batch that may be refused; where there are more, it is not for the texts.
+const MOST_LEFT_OUT: usize = 3;
 /// The requests of which it is remembered what was read.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
@@ -111,10 +113,37 @@ impl Embedding {
         let batches: Vec<&[&str]> = texts.chunks(self.settings.batch_texts).collect();
         let (mut vectors, mut usage) = (Vec::with_capacity(texts.len()), Usage::default());
         for several in batches.chunks(AT_ONCE) {
-            let calls = several.iter().map(|texts| EmbedCall { texts, now_ms, id: RequestId::new(now_ms) });
-            for embedded in try_join_all(calls.map(|call| self.embedder.embed(call))).await? {
-                vectors.extend(embedded.vectors);
-                usage.plus(&embedded.usage.unwrap_or_default());
+            for (of_batch, used) in try_join_all(several.iter().map(|texts| self.batch(texts, now_ms))).await? {
+                vectors.extend(of_batch);
+                usage.plus(&used);
+            }
+        }
+        Ok((vectors, usage))
+    }
+
+    /// The vectors of a batch, and what they used. Servers refuse a batch that is too large for them, and some a text that is
+    /// nothing out of the ordinary: so one that is refused is halved, and a text that is refused alone has no direction.
+    async fn batch(&self, texts: &[&str], now_ms: u64) -> Result<(Vec<Vec<f32>>, Usage), ProviderError> {
+        let (mut vectors, mut usage, mut left_out) = (Vec::with_capacity(texts.len()), Usage::default(), 0);
+        let mut parts = vec![texts];
+        while let Some(part) = parts.pop() {
+            match self.embedder.embed(EmbedCall { texts: part, now_ms, id: RequestId::new(now_ms) }).await {
+                Ok(embedded) => {
+                    vectors.extend(embedded.vectors);
+                    usage.plus(&embedded.usage.unwrap_or_default());
+                }
+                Err(error) if !may_be_of_texts(&error) || left_out == MOST_LEFT_OUT => return Err(error),
+                Err(error) => match part {
+                    [text] => {
+                        tracing::warn!(text, %error, "an utterance is not embedded, and left out");
+                        vectors.push(vec![0.0; self.embedder.dimensions()]);
+                        left_out += 1;
+                    }
+                    part => {
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.extend([second, first]);
+                    }
+                },
             }
         }
         Ok((vectors, usage))
@@ -153,6 +182,11 @@ impl Embedding {
     pub(crate) fn forget(&self) {
         lock(&self.remembered).clear();
     }
+}
+
+/// Whether a call may have failed for its texts: their number, their length, or one of them.
+fn may_be_of_texts(error: &ProviderError) -> bool {
+    error.outcome == AttemptOutcome::Malformed || matches!(error.status, Some(400 | 413 | 422 | 500))
 }
 
 fn key(uid: &str, texts: &[String]) -> [u8; 32] {

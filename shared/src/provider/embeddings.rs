@@ -228,6 +228,7 @@ mod tests {
             r#"{"data":[{"index":0,"embedding":[1,0,0]}]}"#,
             r#"{"data":[{"index":0,"embedding":[1]}]}"#,
             r#"{"data":[{"index":0,"embedding":"AABAQAAAgM"}]}"#,
+            r#"{"data":[{"index":0,"embedding":"AABAQAAAgMAA"}]}"#,
             r#"{"data":[{"index":0,"embedding":"AAB!QAAAgMA="}]}"#,
             // NaN and 1.
             r#"{"data":[{"index":0,"embedding":"AADAfwAAgD8="}]}"#,

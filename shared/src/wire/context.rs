@@ -15,6 +15,8 @@ const BEGINNING_BYTES: usize = 1_000;
 const TELLING_BYTES: usize = 2_000;
 /// Most parts of a message, and most fields of a part, that do.
 const TELLING_PARTS: usize = 16;
+/// How a part begins that a coding agent stamps each of its requests with: it says nothing, and is another in each.
+const STAMP: &str = "x-anthropic-billing-header:";
 
 /// Where in the body the contents of messages stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct ContextPlaces {
     pub previous: Option<Range<usize>>,
     /// The prompt: the user's last message with a text.
     pub prompt: Option<Range<usize>>,
+    /// The client's own key for the conversation, where that is no field of its own.
+    pub key: Option<Range<usize>>,
     /// Whether an assistant has answered before, so that this is no first turn.
     pub is_answered: bool,
 }
@@ -61,6 +65,9 @@ impl ContextPlaces {
     /// user's first turn. A text is the same as a part that has it, and marks for a provider's cache are left out, for
     /// clients move them on from turn to turn.
     pub(crate) fn tell(&self, body: &[u8], mut add: impl FnMut(&[u8])) {
+        if let Some(key) = content(body, &self.key) {
+            add(key.as_bytes());
+        }
         for place in [&self.system, &self.first] {
             match content(body, place) {
                 None => add(b"none"),
@@ -84,7 +91,10 @@ impl ContextPlaces {
 fn tell_part(part: &str, add: &mut impl FnMut(&[u8])) {
     let fields = fields(part, TELLING_PARTS).unwrap_or_default();
     if let Some((_, text)) = fields.iter().find(|(name, _)| name == "text") {
-        return telling(text.get(), add);
+        if !is_stamp(text.get().trim_start_matches('"')) {
+            telling(text.get(), add);
+        }
+        return;
     }
     for (name, value) in fields.iter().filter(|(name, _)| name != "cache_control") {
         add(name.as_bytes());
@@ -113,13 +123,18 @@ fn beginning(content: &str) -> String {
         return cut(content);
     }
     let found = items(content, |_, part| match serde_json::from_str(part.get()) {
-        Ok(Part { text: Some(text) }) => Err(cut(text.get())),
+        Ok(Part { text: Some(text) }) => Some(cut(text.get())).filter(|text| !is_stamp(text)).map_or(Ok(()), Err),
         _ => Ok(()),
     });
     match found {
         Err(Stopped::Refused(text)) => text,
         _ => String::new(),
     }
+}
+
+/// Whether a text is no more than a coding agent's stamp.
+pub(crate) fn is_stamp(text: &str) -> bool {
+    text.starts_with(STAMP)
 }
 
 /// What the beginning of a string of JSON says.

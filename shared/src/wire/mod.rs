@@ -1,6 +1,7 @@
 //! Wire formats: how requests and answers are written, and what the gateway reads in them.
 
 pub mod answer;
+pub mod anthropic;
 pub mod body;
 pub mod context;
 pub mod conversation;

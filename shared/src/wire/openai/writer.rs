@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What an event of a stream calls itself.
 const CHUNK: &str = "chat.completion.chunk";
+/// The arguments of a call that has none.
+const NO_ARGUMENTS: &str = "{}";
 
 /// Writes the answer to one request.
 #[derive(Debug)]
@@ -27,8 +29,8 @@ pub struct ChatWriter {
     id: RequestId,
     /// The answers that have had their role.
     begun: BTreeSet<u64>,
-    /// The calls of tools that have had their head, by answer and call.
-    called: BTreeSet<(u64, u64)>,
+    /// The calls of tools that have had their head, by answer and call, and whether they have had arguments.
+    called: BTreeMap<(u64, u64), bool>,
     /// What the answers used, where it is still to be told: it came in another format, or in an event that does not pass on.
     usage: Option<Usage>,
 }
@@ -37,7 +39,7 @@ impl ChatWriter {
     /// Writes the answer to this request.
     #[must_use]
     pub fn new(id: RequestId) -> Self {
-        Self { id, begun: BTreeSet::new(), called: BTreeSet::new(), usage: None }
+        Self { id, begun: BTreeSet::new(), called: BTreeMap::new(), usage: None }
     }
 }
 
@@ -130,8 +132,10 @@ impl ChatWriter {
         let begins = self.begun.insert(choice);
         let tool = match piece {
             Piece::ToolCall { call, id, name, arguments, .. } => {
-                let begins = self.called.insert((choice, *call));
-                let function = json!({"arguments": chunk.said(arguments)});
+                let begins = !self.called.contains_key(&(choice, *call));
+                let arguments = chunk.said(arguments);
+                *self.called.entry((choice, *call)).or_default() |= !arguments.is_empty();
+                let function = json!({"arguments": arguments});
                 let mut tool = json!({"index": call, "function": function});
                 if begins {
                     tool["id"] = call_id(self.id, choice, *call, &chunk.said(id)).into();
@@ -141,6 +145,10 @@ impl ChatWriter {
                 tool
             }
             _ => Value::Null,
+        };
+        let without_arguments = match piece {
+            Piece::Finish { .. } => self.without_arguments(choice),
+            _ => Vec::new(),
         };
         let mut event = |delta: Value, finish: Option<&str>| {
             let choice = json!({"index": choice, "delta": delta, "logprobs": null, "finish_reason": finish});
@@ -155,8 +163,21 @@ impl ChatWriter {
             Piece::Refusal { text, .. } => event(json!({"refusal": text}), None),
             Piece::Thought { text, .. } => event(json!({"reasoning_content": chunk.said(text)}), None),
             Piece::ToolCall { .. } => event(json!({"tool_calls": [tool]}), None),
-            Piece::Finish { why, .. } => event(json!({}), Some(reason(*why))),
+            Piece::Finish { why, .. } => {
+                for call in without_arguments {
+                    let tool = json!({"index": call, "function": {"arguments": NO_ARGUMENTS}});
+                    event(json!({"tool_calls": [tool]}), None);
+                }
+                event(json!({}), Some(reason(*why)));
+            }
         }
+    }
+
+    /// The calls of an answer that say nothing of their arguments, as other formats may where there are none. Here they are
+    /// JSON all the same.
+    fn without_arguments(&mut self, choice: u64) -> Vec<u64> {
+        let of_choice = self.called.range_mut((choice, 0)..=(choice, u64::MAX));
+        of_choice.filter_map(|((_, call), has)| (!std::mem::replace(has, true)).then_some(*call)).collect()
     }
 }
 
@@ -202,6 +223,7 @@ impl Message {
         }
         if !self.calls.is_empty() {
             let call = |(call, Called { id, name, arguments })| {
+                let arguments = if arguments.is_empty() { NO_ARGUMENTS } else { &arguments };
                 let function = json!({"name": name, "arguments": arguments});
                 json!({"id": call_id(request, index, call, &id), "type": "function", "function": function})
             };

@@ -1,0 +1,79 @@
+//! Anthropic's messages: what Claude's clients and coding agents speak.
+
+pub mod answer;
+mod blocks;
+mod conversation;
+pub mod error;
+pub mod events;
+mod paid;
+mod request;
+mod turns;
+mod upstream;
+mod usage;
+mod write;
+pub mod writer;
+
+use crate::error::{Error, HttpError};
+use crate::id::RequestId;
+use crate::wire::body::Body;
+use crate::wire::conversation::{Conversation, Untranslatable};
+use crate::wire::facts::Facts;
+use crate::wire::format::{FieldNames, Format, Overrides, Written};
+use crate::wire::writer::Writer;
+use answer::NAME;
+use bytes::Bytes;
+use request::Purpose;
+
+/// Anthropic's format.
+#[derive(Debug)]
+pub struct Messages {
+    purpose: Purpose,
+}
+
+/// As an answer is asked for.
+pub static MESSAGES: Messages = Messages { purpose: Purpose::Answer };
+/// As the number of a request's tokens is asked for: without what only an answer needs.
+pub static COUNT: Messages = Messages { purpose: Purpose::Count };
+
+impl Format for Messages {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn fields(&self) -> &'static FieldNames {
+        &FieldNames {
+            models: "model",
+            messages: "messages",
+            tools: "tools",
+            answer_format: "output_config.format",
+            logprobs: "logprobs",
+        }
+    }
+
+    fn read(&self, body: Bytes) -> Result<(Body, Facts), Error> {
+        request::read(body, self.purpose)
+    }
+
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
+        upstream::splice(body, overrides, self.purpose)
+    }
+
+    fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
+        conversation::read(self.name(), body)
+    }
+
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        write::write(self.name(), conversation, overrides)
+    }
+
+    fn writer(&self, request: RequestId) -> Box<dyn Writer> {
+        Box::new(writer::MessagesWriter::new(request))
+    }
+
+    fn error(&self, http: &HttpError, request: Option<&str>) -> Bytes {
+        error::envelope(http, request)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! A request for a message, read into what the gateway needs to know of it; what providers would refuse later is refused
+//! here.
+
+use crate::error::Error;
+use crate::wire::anthropic::paid;
+use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
+use crate::wire::facts::{AnswerFormat, Facts};
+use crate::wire::json::place;
+use crate::wire::openai::paid::known_field;
+use crate::wire::schema::MAX_SCHEMA_BYTES;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// An answer, whose tokens must be bounded.
+    Answer,
+    /// The number of tokens that it has itself.
+    Count,
+}
+
+/// Reads and checks a body.
+///
+/// # Errors
+/// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
+pub(super) fn read(bytes: Bytes, purpose: Purpose) -> Result<(Body, Facts), Error> {
+    // A stream of this format always tells its usage.
+    let facts = Facts { body_bytes: bytes.len(), include_usage: true, ..Facts::default() };
+    let mut reader = Reader { facts, bytes: bytes.clone() };
+    let body = Body::json(bytes, |name, value| reader.field(name, value))?;
+    let mut facts = reader.facts;
+    if facts.model.is_empty() {
+        return Err(Error::invalid("model", "Say which model: `auto`, a tier, or a name of GET /v1/models."));
+    }
+    if facts.messages == 0 {
+        return Err(Error::invalid("messages", "Send at least one message."));
+    }
+    if facts.max_output_tokens.is_none() && purpose == Purpose::Answer {
+        return Err(Error::invalid("max_tokens", "`max_tokens` is required: how long may the answer be?"));
+    }
+    facts.needs.vision = facts.images > 0;
+    facts.needs.json_schema = matches!(facts.answer_format, AnswerFormat::JsonSchema(_));
+    Ok((body, facts))
+}
+
+/// What has been read so far.
+struct Reader {
+    facts: Facts,
+    /// The body, for the places of what is read.
+    bytes: Bytes,
+}
+
+impl Reader {
+    fn field(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        if let Some(known) = known_field(&paid::KNOWN, name) {
+            let message = format!("`{name}` is `{known}` to a reader that ignores case; send `{known}` itself.");
+            return Err(Error::invalid(name, message));
+        }
+        if value.get() == "null" {
+            return Ok(());
+        }
+        self.known(name, value)?;
+        if paid::changes_price(name, value) {
+            self.facts.paid_extra.get_or_insert_with(|| name.into());
+        }
+        Ok(())
+    }
+
+    /// Takes from one field what the gateway needs to know, and checks what providers would otherwise refuse later.
+    fn known(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        match name {
+            "model" => self.facts.model = name_of_model(name, value)?,
+            "messages" => self.read_messages(value)?,
+            "system" => self.read_system(value)?,
+            "stream" => self.facts.stream = parse(name, value, "must be true or false")?,
+            // None at all fills the provider's cache, and answers nothing.
+            "max_tokens" => self.facts.max_output_tokens = Some(integer(name, value, 0, 100_000_000)?),
+            "temperature" => self.facts.temperature = Some(number(name, value, 0.0, 1.0)?),
+            "top_p" => drop(number(name, value, 0.0, 1.0)?),
+            "top_k" => drop(integer(name, value, 0, u64::from(u32::MAX))?),
+            "stop_sequences" => {
+                let must = "must be a list of strings";
+                let stops = each(name, value, must, |i, stop| {
+                    parse::<Cow<'_, str>>(&format!("{name}[{i}]"), stop, "must be a string").map(drop)
+                })?;
+                self.facts.has_stops = stops > 0;
+            }
+            "tools" => self.read_tools(value)?,
+            "tool_choice" | "thinking" => {
+                let wire: Typed<'_> = parse_object(name, value, "must be an object with a `type`")?;
+                if wire.kind.is_none() {
+                    let path = format!("{name}.type");
+                    return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
+                }
+            }
+            "metadata" => {
+                let wire: Metadata<'_> = parse_object(name, value, "must be an object with `user_id`: a string")?;
+                self.facts.context.key = wire.user_id.map(|id| place(&self.bytes, id));
+            }
+            "output_config" => {
+                let config: OutputConfig<'_> = parse_object(name, value, "must be an object, with each field once")?;
+                if let Some(format) = config.format.filter(|format| format.get() != "null") {
+                    self.facts.answer_format = answer_format("output_config.format", format)?;
+                }
+            }
+            "output_format" => self.facts.answer_format = answer_format(name, value)?,
+            "container" => self.facts.provider_bound = Some(name.into()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_system(&mut self, value: &RawValue) -> Result<(), Error> {
+        match value.get().as_bytes().first() {
+            Some(b'"') => {
+                drop(parse::<Cow<'_, str>>("system", value, "must be text; half of a surrogate pair is none")?)
+            }
+            Some(b'[') => drop(self.read_blocks("system", value, &mut String::new())?),
+            _ => return Err(Error::invalid("system", "`system` must be a string or a list of text blocks.")),
+        }
+        self.facts.context.system = Some(place(&self.bytes, value));
+        Ok(())
+    }
+
+    fn read_tools(&mut self, value: &RawValue) -> Result<(), Error> {
+        let tools = each("tools", value, "must be a list of objects", |i, raw| {
+            let path = || format!("tools[{i}]");
+            if !raw.get().starts_with('{') {
+                return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
+            }
+            let tool: Typed<'_> = serde_json::from_str(raw.get()).map_err(|_| {
+                Error::invalid(path() + ".type", format!("`{}.type` must be a string, given once.", path()))
+            })?;
+            if tool.kind.is_some_and(|kind| paid::tool_changes_price(&kind)) {
+                self.facts.paid_extra.get_or_insert_with(|| (path() + ".type").into());
+            }
+            Ok(())
+        })?;
+        self.facts.needs.tools |= tools > 0;
+        Ok(())
+    }
+
+    fn read_messages(&mut self, value: &RawValue) -> Result<(), Error> {
+        self.facts.messages = each("messages", value, "must be a list of messages", |i, raw| {
+            let path = || format!("messages[{i}]");
+            if !raw.get().starts_with('{') {
+                return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
+            }
+            let message: WireMessage<'_> = serde_json::from_str(raw.get())
+                .map_err(|e| Error::invalid(path(), format!("`{}` is not a message: {}.", path(), short(&e))))?;
+            let role = message.role.as_deref().unwrap_or("");
+            if !matches!(role, "user" | "assistant" | "system") {
+                let message = format!("`{}.role` must be user, assistant or system.", path());
+                return Err(Error::invalid(path() + ".role", message));
+            }
+            let content = message.content.unwrap_or(RawValue::NULL);
+            let place_of = || path() + ".content";
+            let (mut text, mut last) = (String::new(), Last::Text);
+            match content.get().as_bytes().first() {
+                Some(b'"') => text = parse(&place_of(), content, "must be text; half of a surrogate pair is none")?,
+                Some(b'[') => last = self.read_blocks(&place_of(), content, &mut text)?,
+                _ => {
+                    let message = format!("`{}` must be a string or a list of blocks.", place_of());
+                    return Err(Error::invalid(place_of(), message));
+                }
+            }
+            self.facts.is_after_tool = last == Last::ToolResult;
+            // What ends in a call of a tool that runs at the provider only goes on.
+            self.facts.needs.prefill = role == "assistant" && last == Last::Text;
+            self.facts.context.is_answered |= role == "assistant";
+            if role == "user" {
+                self.note_turn(content, text);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Takes what one of the user's messages adds to the prompt and to the places of what came before it.
+    fn note_turn(&mut self, content: &RawValue, text: String) {
+        let (context, here) = (&mut self.facts.context, place(&self.bytes, content));
+        context.first.get_or_insert_with(|| here.clone());
+        if !text.is_empty() {
+            context.previous = context.prompt.replace(here);
+            self.facts.prompt = text;
+        }
+    }
+
+    /// Reads blocks, whose texts are added to `text`; answers what the last one is.
+    fn read_blocks(&mut self, path: &str, content: &RawValue, text: &mut String) -> Result<Last, Error> {
+        let mut last = Last::Other;
+        each(path, content, "must be a list of blocks", |i, raw| {
+            let path = || format!("{path}[{i}]");
+            let refused = |field: &str, must: &str| {
+                let path = path() + field;
+                Error::invalid(path.clone(), format!("`{path}` {must}."))
+            };
+            if !raw.get().starts_with('{') {
+                return Err(refused("", "must be an object"));
+            }
+            let block: WireBlock<'_> =
+                serde_json::from_str(raw.get()).map_err(|e| refused("", &format!("is not a block: {}", short(&e))))?;
+            last = Last::Other;
+            if block.source.is_some_and(is_stored) || block.kind.as_deref() == Some("container_upload") {
+                self.facts.provider_bound.get_or_insert_with(|| path().into());
+            }
+            match block.kind.as_deref() {
+                None => return Err(refused(".type", "must be a string")),
+                Some("text") => {
+                    let more = block.text.ok_or_else(|| refused(".text", "must be a string"))?;
+                    text.push_str(if text.is_empty() { "" } else { "\n" });
+                    text.push_str(&more);
+                    last = Last::Text;
+                }
+                Some("image") => {
+                    let source = block.source.filter(|source| source.get().starts_with('{'));
+                    let source = source.ok_or_else(|| refused(".source", "must be an object"))?;
+                    self.facts.images += 1;
+                    self.facts.image_bytes += source.get().len();
+                }
+                Some("tool_result") => {
+                    last = Last::ToolResult;
+                    match block.content.map(RawValue::get) {
+                        Some(list) if list.starts_with('[') => {
+                            let (path, content) = (path() + ".content", block.content.unwrap_or(raw));
+                            self.read_blocks(&path, content, &mut String::new())?;
+                        }
+                        Some(text) if text.starts_with('"') || text == "null" => {}
+                        None => {}
+                        Some(_) => return Err(refused(".content", "must be a string or a list of blocks")),
+                    }
+                }
+                Some(_) => {}
+            }
+            Ok(())
+        })?;
+        Ok(last)
+    }
+}
+
+/// Whether a source is a file that its provider has. What is here is long, and is not read again.
+fn is_stored(source: &RawValue) -> bool {
+    const LONGEST: usize = 512;
+    let kind =
+        |source: &str| serde_json::from_str::<Typed<'_>>(source).ok().and_then(|source| Some(source.kind? == "file"));
+    source.get().len() <= LONGEST && source.get().starts_with('{') && kind(source.get()) == Some(true)
+}
+
+/// What the last block of a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Text,
+    ToolResult,
+    Other,
+}
+
+#[derive(Deserialize)]
+struct WireMessage<'a> {
+    #[serde(borrow, default)]
+    role: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireBlock<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    source: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Metadata<'a> {
+    #[serde(borrow, default)]
+    user_id: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct OutputConfig<'a> {
+    #[serde(borrow, default)]
+    format: Option<&'a RawValue>,
+}
+
+fn answer_format(name: &str, value: &RawValue) -> Result<AnswerFormat, Error> {
+    #[derive(Deserialize)]
+    struct Format<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow, default)]
+        schema: Option<&'a RawValue>,
+    }
+    let format: Format<'_> = parse_object(name, value, "must be an object with a `type`")?;
+    if format.kind != "json_schema" {
+        return Ok(AnswerFormat::Text);
+    }
+    let path = format!("{name}.schema");
+    let schema = format.schema.map(RawValue::get).filter(|schema| schema.starts_with('{'));
+    let schema = schema.ok_or_else(|| Error::invalid(path.clone(), format!("`{path}` must be an object.")))?;
+    // A larger one goes to the provider all the same; here every answer fits it.
+    Ok(AnswerFormat::JsonSchema(if schema.len() > MAX_SCHEMA_BYTES { "true" } else { schema }.into()))
+}
+
+#[cfg(test)]
+mod tests;

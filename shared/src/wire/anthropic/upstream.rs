@@ -1,0 +1,99 @@
+//! A request on its way to a provider that speaks this format too: the client's body as it came, with the few fields
+//! replaced that are the gateway's to say.
+//!
+//! Thoughts without a signature are not the provider's: the gateway wrote them, for an answer that came in another format.
+//! Anthropic would refuse the request for them, so they are left out.
+
+use super::request::Purpose;
+use crate::wire::body::Body;
+use crate::wire::format::Overrides;
+use crate::wire::json::{fields, items};
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// The client's body with what is the gateway's to say.
+pub(super) fn splice(body: &Body, overrides: &Overrides<'_>, purpose: Purpose) -> Bytes {
+    let mut out = BytesMut::with_capacity(body.bytes().len() + 128);
+    let mut field = |name: &str, value: &[u8]| {
+        out.extend_from_slice(if out.is_empty() { b"{" } else { b"," });
+        match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            true => out.extend_from_slice(format!("\"{name}\":").as_bytes()),
+            false => out.extend_from_slice(format!("{}:", Value::from(name)).as_bytes()),
+        }
+        out.extend_from_slice(value);
+    };
+    field("model", Value::from(overrides.model).to_string().as_bytes());
+    for (name, value) in body.raw_fields() {
+        match name {
+            "model" | "max_tokens" => {}
+            "messages" => match without_unsigned(value) {
+                Some(messages) => field(name, messages.as_bytes()),
+                None => field(name, value),
+            },
+            _ => field(name, value),
+        }
+    }
+    if purpose == Purpose::Answer {
+        field("max_tokens", overrides.max_output_tokens.to_string().as_bytes());
+    }
+    out.extend_from_slice(b"}");
+    out.freeze()
+}
+
+/// The messages without the thoughts that no provider signed; none where there are no such.
+fn without_unsigned(messages: &[u8]) -> Option<String> {
+    let unsigned = [&b"\"signature\":\"\""[..], b"\"signature\": \"\""];
+    if !unsigned.iter().any(|sign| memmem::find(messages, sign).is_some()) {
+        return None;
+    }
+    let mut kept = Vec::new();
+    items::<()>(std::str::from_utf8(messages).ok()?, |_, message| {
+        kept.extend(message_without(message));
+        Ok(())
+    })
+    .ok()?;
+    Some(format!("[{}]", kept.join(",")))
+}
+
+/// A message without such thoughts; none if nothing else was said in it.
+fn message_without(message: &RawValue) -> Option<Cow<'_, str>> {
+    let whole = Some(Cow::Borrowed(message.get()));
+    let Ok(all) = fields(message.get(), usize::MAX) else { return whole };
+    let Some(list) = all.iter().find(|(name, value)| name == "content" && value.get().starts_with('[')) else {
+        return whole;
+    };
+    let (mut kept, mut left_out) = (Vec::new(), false);
+    let read = items::<()>(list.1.get(), |_, block| {
+        let is_unsigned = is_unsigned(block);
+        left_out |= is_unsigned;
+        kept.extend((!is_unsigned).then_some(block.get()));
+        Ok(())
+    });
+    match (read, left_out) {
+        (Ok(_), true) if kept.is_empty() => None,
+        (Ok(_), true) => {
+            let field = |(name, value): &(Cow<'_, str>, &RawValue)| match &**name {
+                "content" => format!("\"content\":[{}]", kept.join(",")),
+                name => format!("{}:{}", Value::from(name), value.get()),
+            };
+            Some(format!("{{{}}}", all.iter().map(field).collect::<Vec<_>>().join(",")).into())
+        }
+        _ => whole,
+    }
+}
+
+fn is_unsigned(block: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Thought<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow)]
+        signature: Cow<'a, str>,
+    }
+    serde_json::from_str::<Thought<'_>>(block.get())
+        .is_ok_and(|block| block.kind == "thinking" && block.signature.is_empty())
+}

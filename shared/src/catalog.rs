@@ -7,7 +7,7 @@
 //!
 //! No request field reaches a provider's address or key through this file (T4): a model only names its provider.
 
-use crate::money::PriceNusdPerMillion;
+use crate::money::{Price, RatesNusdPerMillion};
 pub use crate::wire::facts::Capabilities;
 use crate::wire::format::Format;
 use std::collections::HashMap;
@@ -67,7 +67,7 @@ pub struct Model {
     /// The format in which it is called.
     pub api: Api,
     /// What it charges.
-    pub price: PriceNusdPerMillion,
+    pub price: Price,
     /// The window that input and output share.
     pub context_tokens: u64,
     /// The longest answer that a request may allow.
@@ -157,13 +157,11 @@ impl Behaviour {
     }
 
     /// Prices that differ between the two tiers and are never zero, so that a demonstration shows real sums.
-    fn price(self) -> PriceNusdPerMillion {
+    fn price(self) -> RatesNusdPerMillion {
         match self {
-            Self::Reasoning => PriceNusdPerMillion {
-                input: 2_000_000_000,
+            Self::Reasoning => RatesNusdPerMillion {
                 cached_input: 500_000_000,
-                output: 8_000_000_000,
-                reasoning: 8_000_000_000,
+                ..RatesNusdPerMillion::of(2_000_000_000, 8_000_000_000)
             },
             Self::Cheap
             | Self::Fail { .. }
@@ -171,12 +169,9 @@ impl Behaviour {
             | Self::Unsure
             | Self::RateLimited
             | Self::Cut
-            | Self::Stall => PriceNusdPerMillion {
-                input: 100_000_000,
-                cached_input: 50_000_000,
-                output: 400_000_000,
-                reasoning: 400_000_000,
-            },
+            | Self::Stall => {
+                RatesNusdPerMillion { cached_input: 50_000_000, ..RatesNusdPerMillion::of(100_000_000, 400_000_000) }
+            }
         }
     }
 }
@@ -200,7 +195,7 @@ impl Simulated {
             provider: self.provider.clone(),
             provider_model: provider_model.into(),
             api: Api::Chat,
-            price: behaviour.price(),
+            price: behaviour.price().into(),
             context_tokens: 131_072,
             max_output_tokens: 16_384,
             default_max_output_tokens: 4_096,
@@ -400,7 +395,7 @@ mod tests {
     #[test]
     fn every_simulated_model_costs_something_and_reasoning_costs_more() {
         let usage = Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() };
-        let cost = |name: &str| simulated().model(name).unwrap().price.cost_nusd(&usage);
+        let cost = |name: &str| simulated().model(name).unwrap().price.cost_nusd(&usage, 0);
         for name in ["sim/cheap", "sim/fail-50", "sim/slow-1", "sim/unsure", "sim/429", "sim/cut", "sim/stall"] {
             assert_eq!(cost(name), 100 + 400, "{name}");
         }

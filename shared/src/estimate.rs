@@ -6,7 +6,7 @@
 //! instead: two bytes a token, which prose in Latin script does not reach and code, CJK and emoji mostly stay under.
 
 use crate::catalog::Model;
-use crate::money::{Amounts, Usage};
+use crate::money::{Amounts, Price, Reach, Usage, format_usd};
 use crate::receipt::Attempt;
 use crate::wire::answer::Came;
 use crate::wire::facts::Facts;
@@ -51,26 +51,27 @@ pub fn max_output_tokens(facts: &Facts, model: &Model) -> u64 {
     facts.max_output_tokens.unwrap_or(model.default_max_output_tokens).min(model.max_output_tokens)
 }
 
-/// What a call of `model` may use at most, with this many input tokens.
+/// The time in which a call may be made and billed, in Unix milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Now.
+    pub from_ms: u64,
+    /// When it is certainly over.
+    pub until_ms: u64,
+}
+
+/// What a call of `model` may use at most, with this many input tokens, whenever in this time it is made.
 #[must_use]
-pub fn worst_case(facts: &Facts, model: &Model, input_tokens: u64) -> Amounts {
+pub fn worst_case(facts: &Facts, model: &Model, input_tokens: u64, span: Span) -> Amounts {
     let output_tokens = max_output_tokens(facts, model).saturating_mul(facts.n);
-    // The dearer price of each pair bounds what the split between them may come to.
-    let price = &model.price;
-    let tokens = |input, cached, output, reasoning| Usage {
-        input_tokens: input,
-        cached_input_tokens: cached,
-        output_tokens: output,
-        reasoning_tokens: reasoning,
-        ..Usage::default()
-    };
-    let cached = if price.cached_input > price.input { input_tokens } else { 0 };
-    let reasoning = if price.reasoning > price.output { output_tokens } else { 0 };
-    // Each kind of token is rounded up for itself: one nano-dollar more for each kind that this split leaves out, unless
-    // that is free. What is free for all its kinds costs nothing, also where there is no money at all.
-    let left_out = [price.input.min(price.cached_input), price.output.min(price.reasoning)];
-    let rounding = left_out.into_iter().map(|nusd_per_million| nusd_per_million.min(1)).sum();
-    let cost_nusd = price.cost_nusd(&tokens(input_tokens, cached, output_tokens, reasoning)).saturating_add(rounding);
+    let cost_nusd = model.price.most_nusd(&Reach {
+        input_tokens,
+        output_tokens,
+        cache_write: facts.cache_write,
+        service_tier: facts.service_tier,
+        from_ms: span.from_ms,
+        until_ms: span.until_ms,
+    });
     Amounts { requests: 0, tokens: input_tokens.saturating_add(output_tokens), cost_nusd }
 }
 
@@ -92,22 +93,52 @@ pub fn rate_tokens(facts: &Facts, input: InputEstimate) -> u64 {
 }
 
 /// Writes down what an attempt used and cost: what the provider said, or what is estimated from the bytes that came, rounded
-/// upward and flagged (M3). Input and output are believed each for itself.
-pub fn bill(attempt: &mut Attempt, facts: &Facts, model: &Model, came: Came) {
+/// upward and flagged (M3). Input and output are believed each for itself. `at_ms` is the instant whose price counts.
+pub fn bill(attempt: &mut Attempt, facts: &Facts, model: &Model, came: Came, at_ms: u64) {
     let (said, estimate) = (came.usage.unwrap_or_default(), missing_usage(facts, model, came.answer_bytes));
     let input = is_believable_input(&said, facts, model);
     let output = is_believable_output(&said, facts, model, came.answer_bytes);
     let (of_input, of_output) = (if input { said } else { estimate }, if output { said } else { estimate });
     attempt.estimated = !(input && output);
     attempt.usage = Usage {
-        input_tokens: of_input.input_tokens,
-        cached_input_tokens: of_input.cached_input_tokens,
-        cache_write_tokens: of_input.cache_write_tokens,
-        cache_write_1h_tokens: of_input.cache_write_1h_tokens,
         output_tokens: of_output.output_tokens,
         reasoning_tokens: of_output.reasoning_tokens,
+        service_tier: said.service_tier,
+        reported_cost_nusd: said.reported_cost_nusd,
+        ..of_input
     };
-    attempt.cost_nusd = model.price.cost_nusd(&attempt.usage);
+    let listed_nusd = listed_nusd(&attempt.usage, facts, model, at_ms);
+    let reported_nusd = attempt.usage.reported_cost_nusd.filter(|_| model.price.is_reported);
+    attempt.cost_nusd = reported_nusd.unwrap_or(listed_nusd);
+    attempt.price_note = note_on_price(&model.price, listed_nusd, reported_nusd, at_ms);
+}
+
+/// What the price list says. An answer that does not say how it was served is charged as what was asked for, unless that is
+/// the cheaper.
+fn listed_nusd(usage: &Usage, facts: &Facts, model: &Model, at_ms: u64) -> u64 {
+    let listed_nusd = model.price.cost_nusd(usage, at_ms);
+    if usage.service_tier.is_some() || facts.service_tier.is_none() {
+        return listed_nusd;
+    }
+    let as_asked = Usage { service_tier: facts.service_tier, ..*usage };
+    listed_nusd.max(model.price.cost_nusd(&as_asked, at_ms))
+}
+
+/// What a reader of the receipt should know of the price.
+fn note_on_price(price: &Price, listed_nusd: u64, reported_nusd: Option<u64>, at_ms: u64) -> Option<String> {
+    match reported_nusd {
+        Some(reported_nusd) if !price.is_unknown() && reported_nusd != listed_nusd => Some(format!(
+            "the provider reports a cost of {} USD, which is charged; by the price list it is {} USD",
+            format_usd(reported_nusd),
+            format_usd(listed_nusd)
+        )),
+        Some(_) => None,
+        None if price.is_unknown() => Some("the price is unknown; the cost counts as nothing".to_owned()),
+        None if price.has_run_out(at_ms) => {
+            Some("the price list says nothing of this time; the dearest of it is charged".to_owned())
+        }
+        None => None,
+    }
 }
 
 /// A request has some tokens, and no more than its model's window takes; than there are bytes in it if that is more.
@@ -134,72 +165,4 @@ fn missing_usage(facts: &Facts, model: &Model, answer_bytes: usize) -> Usage {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::catalog::{Api, Capabilities, Timeouts};
-    use crate::money::PriceNusdPerMillion;
-    use crate::wire::format::Format;
-    use crate::wire::openai::CHAT;
-    use bytes::Bytes;
-    use proptest::prelude::*;
-
-    fn model(price: PriceNusdPerMillion) -> Model {
-        Model {
-            name: "m".into(),
-            provider: "p".into(),
-            provider_model: "m".into(),
-            api: Api::Chat,
-            price,
-            context_tokens: 1_000_000,
-            max_output_tokens: 1_000_000,
-            default_max_output_tokens: 4_096,
-            capabilities: Capabilities::ALL,
-            timeouts: Timeouts { connect_ms: 1, first_token_ms: 1, idle_ms: 1, total_ms: 1 },
-        }
-    }
-
-    fn facts(max_tokens: u64) -> Facts {
-        let body = format!(r#"{{"model":"m","max_tokens":{max_tokens},"messages":[{{"role":"user","content":"a"}}]}}"#);
-        CHAT.read(Bytes::from(body)).unwrap().1
-    }
-
-    #[test]
-    fn what_is_free_holds_no_money() {
-        let of = |input, cached_input, output, reasoning| {
-            let price = PriceNusdPerMillion { input, cached_input, output, reasoning };
-            worst_case(&facts(10), &model(price), 10).cost_nusd
-        };
-        assert_eq!(of(0, 0, 0, 0), 0);
-        assert_eq!(of(1_000_000, 0, 0, 0), 10, "input costs something, and cached input nothing to be rounded");
-        assert_eq!(of(1_000_000, 1, 0, 0), 11);
-        assert_eq!(of(0, 0, 1_000_000, 1_000_000), 11);
-        assert_eq!(of(1_000_000, 1_000_000, 1_000_000, 1_000_000), 22);
-    }
-
-    proptest! {
-        #[test]
-        fn no_split_of_the_tokens_costs_more(
-            prices in prop::array::uniform4(prop_oneof![Just(0_u64), 1..50_u64, 1..2_000_000_000_u64]),
-            (input, output) in (0..10_000_u64, 1..10_000_u64),
-            (cached, reasoning) in (0..10_000_u64, 0..10_000_u64),
-        ) {
-            let [input_price, cached_input, output_price, reasoning_price] = prices;
-            let price = PriceNusdPerMillion {
-                input: input_price,
-                cached_input,
-                output: output_price,
-                reasoning: reasoning_price,
-            };
-            let usage = Usage {
-                input_tokens: input,
-                cached_input_tokens: cached.min(input),
-                output_tokens: output,
-                reasoning_tokens: reasoning.min(output),
-                ..Usage::default()
-            };
-            let worst = worst_case(&facts(output), &model(price), input);
-            prop_assert!(price.cost_nusd(&usage) <= worst.cost_nusd);
-        }
-    }
-}
+mod tests;

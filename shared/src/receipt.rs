@@ -214,6 +214,9 @@ pub struct Attempt {
     pub cost_nusd: u64,
     /// Whether the usage is an estimate of ours.
     pub estimated: bool,
+    /// What is odd about the price: it is unknown, its list has run out, or the provider reports another cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_note: Option<String>,
 }
 
 impl Attempt {
@@ -231,6 +234,7 @@ impl Attempt {
             usage: Usage::default(),
             cost_nusd: 0,
             estimated: false,
+            price_note: None,
         }
     }
 }

@@ -20,7 +20,7 @@ fn paid_and_free() -> Scene {
     scene().model_at(FREE, "ok@free", "").tier("cheap", &["ok", "ok@free"]).tier("reasoning", &["ok@strong"])
 }
 
-fn money(usd: &str) -> Value {
+pub fn money(usd: &str) -> Value {
     json!({"daily_requests": null, "daily_tokens": null, "daily_cost_usd": usd})
 }
 

@@ -21,11 +21,11 @@ async fn every_provider_and_model_has_its_price_and_no_answer_is_free() {
             let served_by = got.header("x-gateway-model").to_owned();
             let receipt = rig.receipt(&got).await;
             let price = match rig.gateway.config.catalog.resolve(&served_by) {
-                Some(gateway_core::catalog::Target::Model(model)) => model.price,
+                Some(gateway_core::catalog::Target::Model(model)) => model.price.clone(),
                 other => panic!("{served_by}: {other:?}"),
             };
             let usage = serde_json::from_value(receipt["usage"].clone()).unwrap();
-            let cost_nusd = price.cost_nusd(&usage);
+            let cost_nusd = price.cost_nusd(&usage, rig.clock_now());
             assert_eq!(receipt["cost_usd"], format!("0.{cost_nusd:09}"), "{model}");
             assert!(cost_nusd > 0, "{model} is free");
             assert_eq!(rig.totals().await.cost_nusd, cost_nusd);

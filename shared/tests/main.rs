@@ -26,6 +26,7 @@ mod known_faults;
 mod memory;
 mod model;
 mod outage;
+mod prices;
 mod provider_answers;
 mod redis;
 mod refusals;

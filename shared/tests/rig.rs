@@ -446,7 +446,8 @@ impl Rig {
                 reasoning_tokens: tally.reasoning_tokens,
                 ..Usage::default()
             };
-            let cost_nusd = model.unwrap_or_else(|| panic!("{id} was called")).price.cost_nusd(&usage);
+            let cost_nusd =
+                model.unwrap_or_else(|| panic!("{id} was called")).price.cost_nusd(&usage, self.clock_now());
             billed = billed.plus(Amounts { requests: 0, tokens: usage.total_tokens(), cost_nusd });
         }
         billed

@@ -7,7 +7,7 @@ use axum::extract::State;
 use gateway_core::catalog::{Capabilities, Model};
 use gateway_core::health::ModelHealth;
 use gateway_core::health::score::health_percent;
-use gateway_core::money::format_usd;
+use gateway_core::money::{Price, format_usd};
 use gateway_core::store::HealthStore;
 use gateway_core::store::memory::MemoryHealth;
 use http::StatusCode;
@@ -46,9 +46,20 @@ fn capabilities(can: Capabilities) -> Vec<&'static str> {
     all.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
 }
 
+/// What a model charges at this moment for a short prompt; `null` if nobody knows.
+fn usd_per_million(price: &Price, now_ms: u64) -> Value {
+    if price.is_unknown() {
+        return Value::Null;
+    }
+    let rates = price.rates_at(now_ms);
+    json!({"input": format_usd(rates.input), "cached_input": format_usd(rates.cached_input),
+        "cache_write": format_usd(rates.cache_write), "cache_write_1h": format_usd(rates.cache_write_1h),
+        "output": format_usd(rates.output), "reasoning": format_usd(rates.reasoning)})
+}
+
 /// `GET /admin/models`
 pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Outcome {
-    let catalog = &plane.gateway.config.catalog;
+    let (catalog, now_ms) = (&plane.gateway.config.catalog, plane.gateway.clock.now_ms());
     let names: Vec<Arc<str>> = catalog.models.iter().map(|model| model.name.clone()).collect();
     let health = plane.health(&names).await;
     let tiers_of = |model: &Model| -> Vec<&str> {
@@ -56,10 +67,8 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Outcome {
         lists.map(|tier| &*tier.name).collect()
     };
     let row = |(model, health): (&Arc<Model>, &ModelHealth)| {
-        let price = &model.price;
         json!({"name": model.name, "provider": model.provider, "tiers": tiers_of(model),
-            "usd_per_million": {"input": format_usd(price.input), "cached_input": format_usd(price.cached_input),
-                "output": format_usd(price.output), "reasoning": format_usd(price.reasoning)},
+            "usd_per_million": usd_per_million(&model.price, now_ms),
             "capabilities": capabilities(model.capabilities), "context_tokens": model.context_tokens,
             "max_output_tokens": model.max_output_tokens,
             "health": health_percent(&health.measures.failure, health.standing), "breaker": health.breaker,

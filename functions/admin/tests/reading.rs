@@ -78,7 +78,8 @@ async fn the_catalog_tells_prices_as_text_and_how_each_model_does() {
     let seen = house.get("/admin/models").await;
     assert_eq!((seen.status, fields(&seen.body), &seen.body["next"]), (200, vec!["data", "next"], &Value::Null));
     let cheap = json!({"name": "sim/cheap", "provider": "sim", "tiers": ["cheap"],
-        "usd_per_million": {"input": "0.100000000", "cached_input": "0.050000000", "output": "0.400000000", "reasoning": "0.400000000"},
+        "usd_per_million": {"input": "0.100000000", "cached_input": "0.050000000",
+            "cache_write": "0.100000000", "cache_write_1h": "0.100000000", "output": "0.400000000", "reasoning": "0.400000000"},
         "capabilities": ["tools", "json_schema", "vision", "logprobs", "prefill"], "context_tokens": 131_072,
         "max_output_tokens": 16_384, "health": 98, "breaker": "closed", "cooldown_until_ms": null});
     let data = seen.body["data"].as_array().unwrap();

@@ -5,6 +5,7 @@
 
 use anyhow::{Context, bail};
 use gateway_core::catalog::Catalog;
+use gateway_core::clock::{Clock, SystemClock};
 use gateway_core::config::Config;
 use gateway_core::estimate::InputEstimate;
 use gateway_core::money::{Usage, format_usd};
@@ -164,11 +165,12 @@ fn confusions(out: &mut String, labelled: &[&Row]) {
 }
 
 fn costs(out: &mut String, catalog: &Catalog, rows: &[Row]) {
+    let now_ms = SystemClock.now_ms();
     let cost = |strength: &dyn Fn(&Row) -> usize| -> String {
         let of = |row: &Row| {
             let model = &catalog.tiers[strength(row)].models[0];
             let usage = Usage { input_tokens: row.input_tokens, output_tokens: ANSWER_TOKENS, ..Usage::default() };
-            model.price.cost_nusd(&usage)
+            model.price.cost_nusd(&usage, now_ms)
         };
         format_usd(rows.iter().map(of).fold(0, u64::saturating_add))
     };

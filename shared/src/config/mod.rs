@@ -15,6 +15,7 @@ mod embedder;
 mod intents;
 mod models;
 mod names;
+mod prices;
 mod providers;
 mod reader;
 mod secret;

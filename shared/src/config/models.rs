@@ -5,11 +5,11 @@
 
 use super::embedder::{self, EmbedderSettings};
 use super::names::Names;
+use super::prices;
 use super::providers::{Availability, ProviderKind, ProviderSpec, SIMULATED};
 use super::reader::{Problems, Section, Word};
 use super::settings;
 use crate::catalog::{AUTO, Api, Behaviour, Capabilities, Catalog, Model, SIMULATED_PREFIX, Simulated, Timeouts};
-use crate::money::PriceNusdPerMillion;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -236,7 +236,7 @@ fn model(
     let provider = section.required_word("provider");
     let id = section.word("id");
     let api = section.word("api");
-    let price = if section.require("usd_per_million") { section.table("usd_per_million", price) } else { None };
+    let price = prices::read(section);
     let context_tokens = section.count("context_tokens", 1..=100_000_000, 131_072);
     let max_output_tokens = section.count("max_output_tokens", 1..=context_tokens, context_tokens.min(16_384));
     let default_max_output_tokens =
@@ -290,14 +290,6 @@ fn api(section: &Section<'_, '_>, word: Option<&Word>, provider: Option<&(String
         section.problems.add(&word.place, format!("must be {}, as its provider is called", words.join(" or ")));
     }
     named.copied().unwrap_or(usual)
-}
-
-fn price(section: &mut Section<'_, '_>) -> Option<PriceNusdPerMillion> {
-    let mut required = |key| if section.require(key) { section.usd(key, "a price") } else { None };
-    let (input, output) = (required("input"), required("output"));
-    let cached_input = section.usd("cached_input", "a price").or(input);
-    let reasoning = section.usd("reasoning", "a price").or(output);
-    Some(PriceNusdPerMillion { input: input?, cached_input: cached_input?, output: output?, reasoning: reasoning? })
 }
 
 fn capabilities(section: &mut Section<'_, '_>) -> Capabilities {

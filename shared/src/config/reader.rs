@@ -5,12 +5,16 @@
 //! that it knows, with the range and default of each, so that range, default and field stand on one line; any other
 //! key is an unknown field. A message repeats no value but a name that leads nowhere: others may be secrets (T3).
 
-use crate::money::parse_usd;
+use crate::limit::window::beginning_of;
+use crate::money::{MoneyError, WHOLE, parse_usd};
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
+
+/// More than any price is multiplied by.
+const MAX_FACTOR: u64 = 100 * WHOLE;
 
 /// Where in the file something stands.
 #[derive(Debug, Clone)]
@@ -257,17 +261,72 @@ impl<'a, 'i> Section<'a, 'i> {
         is_there.then(|| self.one_of(key, noun, names, ""))
     }
 
+    /// Reads the table under `key`, or each of a list of them; none if the field is not there.
+    pub(super) fn tables<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'a, 'i>) -> T) -> Vec<T> {
+        match self.field(key) {
+            None => Vec::new(),
+            Some((_, DeValue::Table(_))) => vec![self.table(key, read)],
+            Some((place, DeValue::Array(array))) if !array.is_empty() => {
+                let of = |(index, value): (usize, &'a toml::Spanned<DeValue<'i>>)| {
+                    let place = Place { at: value.span().start, path: format!("{}[{index}]", place.path) };
+                    let table = value.get_ref().as_table();
+                    if table.is_none() {
+                        self.problems.add(&place, "must be a table");
+                    }
+                    Section::read(place, table, self.problems, &mut read)
+                };
+                array.iter().enumerate().map(of).collect()
+            }
+            Some((place, _)) => {
+                self.problems.add(&place, "must be a table or a list of tables");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The beginning of a day in UTC, in Unix milliseconds, if the field is there; a date of TOML's or a text.
+    pub(super) fn date(&mut self, key: &str) -> Option<u64> {
+        let (place, value) = self.field(key)?;
+        let at_ms = match value {
+            DeValue::String(text) => beginning_of(text),
+            DeValue::Datetime(date) => beginning_of(&date.to_string()),
+            _ => None,
+        };
+        if at_ms.is_none() {
+            self.problems.add(&place, "must be a date, such as 2026-12-01");
+        }
+        at_ms
+    }
+
+    /// What something is multiplied by, in parts of a thousand million, if the field is there.
+    pub(super) fn factor(&mut self, key: &str) -> Option<u64> {
+        let (place, _) = self.field(key)?;
+        let factor = self.decimal(key)?.ok().filter(|factor| *factor <= MAX_FACTOR);
+        if factor.is_none() {
+            self.problems.add(&place, "must be a decimal number from 0 to 100, of at most nine places");
+        }
+        factor
+    }
+
+    /// The text of a field, if it is one; nothing is said of one that is not.
+    pub(super) fn text(&mut self, key: &str) -> Option<&'a str> {
+        self.field(key)?.1.as_str()
+    }
+
     /// Nano-US-dollars from a decimal number or text, read from its digits as they stand in the file, if the field is
     /// there; `noun` is what the message calls it.
     pub(super) fn usd(&mut self, key: &str, noun: &str) -> Option<u64> {
-        let (place, value) = self.field(key)?;
-        let literal = match value {
+        let (place, _) = self.field(key)?;
+        self.decimal(key)?.map_err(|error| self.problems.add(&place, format!("{noun} {error}"))).ok()
+    }
+
+    fn decimal(&mut self, key: &str) -> Option<Result<u64, MoneyError>> {
+        Some(parse_usd(match self.field(key)?.1 {
             DeValue::String(text) => text.as_ref(),
             DeValue::Float(float) => float.as_str(),
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
             _ => "",
-        };
-        parse_usd(literal).map_err(|error| self.problems.add(&place, format!("{noun} {error}"))).ok()
+        }))
     }
 
     /// Whether the field is there; a missing one is reported. A table that is not there requires nothing.

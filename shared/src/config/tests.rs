@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod prices;
 mod refusals;
 
 use super::*;
 use crate::catalog::{Capabilities, Target};
-use crate::money::PriceNusdPerMillion;
+use crate::money::{Price, RatesNusdPerMillion};
 use crate::routing::head;
 use crate::wire::openai::MaxTokensField;
 use proptest::prelude::*;
@@ -198,7 +199,7 @@ fn an_embedder_is_a_priced_model_that_answers_no_requests() {
     let embedder = |fields: &str| format!("{LOCAL}{SMALLEST}[embedder]\n{fields}\n");
     let config = load(&embedder("model = 'local/m'\ndimensions = 768"));
     let EmbedderSettings { model, dimensions, timeout_ms, batch_texts } = config.embedder.clone().unwrap();
-    assert_eq!((&*model.provider_model, model.price.input), ("m", 1_000_000_000));
+    assert_eq!((&*model.provider_model, model.price.rates_at(0).input), ("m", 1_000_000_000));
     assert_eq!((dimensions, timeout_ms, batch_texts), (768, 250, 32));
     assert!(config.catalog.resolve("local/m").is_none() && config.catalog.names().all(|name| name != "local/m"));
     assert!(config.notices.iter().any(|notice| notice.starts_with("the embedder has nothing to embed")));
@@ -281,14 +282,17 @@ fn a_provider_and_its_models_are_read_as_written() {
     let mut config = Config::load(text, "gateway.toml", &only(&["A", "B"])).unwrap();
     let Some(Target::Model(llama)) = config.catalog.resolve("gpt-4") else { panic!("an alias of a model") };
     assert_eq!((&*llama.name, &*llama.provider, &*llama.provider_model), ("groq/llama", "groq", "llama"));
-    let price =
-        PriceNusdPerMillion { input: 590_000_000, cached_input: 1, output: 10_790_000_000, reasoning: 3_000_000_000 };
-    assert_eq!(llama.price, price);
+    let price = RatesNusdPerMillion {
+        cached_input: 1,
+        reasoning: 3_000_000_000,
+        ..RatesNusdPerMillion::of(590_000_000, 10_790_000_000)
+    };
+    assert_eq!(llama.price, Price::from(price));
     assert_eq!((llama.context_tokens, llama.max_output_tokens, llama.default_max_output_tokens), (8_192, 8_192, 4_096));
     assert_eq!(llama.capabilities, Capabilities { tools: true, prefill: true, ..Capabilities::default() });
     assert_eq!((llama.timeouts.first_token_ms, llama.timeouts.idle_ms), (45_000, 7));
     let Some(Target::Model(free)) = config.catalog.resolve("groq/free") else { panic!("a model") };
-    assert_eq!((&*free.provider_model, free.price), ("some/free-model", PriceNusdPerMillion::default()));
+    assert_eq!((&*free.provider_model, &free.price), ("some/free-model", &Price::from(RatesNusdPerMillion::default())));
     assert!(matches!(config.catalog.resolve("small"), Some(Target::Tier(_))));
     assert_eq!(config.catalog.resolve("any"), Some(Target::Auto));
     assert_eq!(config.catalog.resolve("sim/cheap"), None, "nothing here names a simulated model");

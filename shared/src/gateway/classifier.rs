@@ -5,7 +5,7 @@
 
 use crate::catalog::{Model, Tier};
 use crate::config::Config;
-use crate::estimate::{InputEstimate, most_expensive, worst_case};
+use crate::estimate::{InputEstimate, Span, most_expensive, worst_case};
 use crate::money::Amounts;
 use crate::routing::intents::Intents;
 use crate::routing::orders::Orders;
@@ -74,12 +74,12 @@ impl Classifier {
     }
 
     /// What a classification may cost at most: of what is shown only the bytes are counted.
-    pub(crate) fn allowance(&self, facts: &Facts) -> Amounts {
+    pub(crate) fn allowance(&self, facts: &Facts, span: Span) -> Amounts {
         let (Some(bare), Some(tier)) = (&self.bare, &self.tier) else { return Amounts::default() };
         let before_bytes = facts.context.previous.as_ref().map_or(0, |_| PREVIOUS_BYTES + AROUND_BYTES);
         let shown_bytes = (facts.prompt.len().min(PROMPT_BYTES) + before_bytes) as u64;
         let input_tokens = InputEstimate::of(&bare.facts).upper_bound_tokens + shown_bytes;
-        most_expensive(tier.models.iter().map(|model: &Arc<Model>| worst_case(&bare.facts, model, input_tokens)))
+        most_expensive(tier.models.iter().map(|model: &Arc<Model>| worst_case(&bare.facts, model, input_tokens, span)))
     }
 
     /// The question about what is shown of a request.

@@ -6,7 +6,7 @@
 //! where it fails it is tried again. These calls are no tenant's, and the log says what they used.
 
 use crate::config::EmbedderSettings;
-use crate::estimate::{InputEstimate, worst_case};
+use crate::estimate::{InputEstimate, Span, worst_case};
 use crate::id::RequestId;
 use crate::locking::lock;
 use crate::money::{Amounts, Usage};
@@ -97,7 +97,7 @@ impl Embedding {
                 tracing::warn!(model = %model.name, %error, status = error.status, "the intents' utterances are not embedded; the table in process knows them");
             }
             Ok((vectors, usage)) => {
-                let (utterances, cost_nusd) = (vectors.len(), model.price.cost_nusd(&usage));
+                let (utterances, cost_nusd) = (vectors.len(), model.price.cost_nusd(&usage, now_ms));
                 // For a thousand utterances it takes a second.
                 let learnt = spawn_blocking(move || self.learnt.set(self.utterances.learn(vectors.into_iter()))).await;
                 if learnt.is_ok() {
@@ -160,9 +160,9 @@ impl Embedding {
     }
 
     /// What a call for these texts may cost at most.
-    pub(crate) fn allowance(&self, texts: &[String]) -> Amounts {
+    pub(crate) fn allowance(&self, texts: &[String], span: Span) -> Amounts {
         let facts = Self::facts(texts);
-        worst_case(&facts, &self.settings.model, InputEstimate::of(&facts).upper_bound_tokens)
+        worst_case(&facts, &self.settings.model, InputEstimate::of(&facts).upper_bound_tokens, span)
     }
 
     /// What was read of a tenant's texts before.

@@ -99,6 +99,7 @@ pub fn receipt(uid: &str, created_at_ms: u64) -> Receipt {
         outcome: AttemptOutcome::Ok,
         status: Some(200),
         cause: None,
+        price_note: None,
         ttft_ms: Some(180.25),
         latency_ms: 410.5,
         usage,

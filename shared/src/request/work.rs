@@ -1,6 +1,7 @@
 //! A request on its way through the stages.
 
 use crate::directory::authenticate::Caller;
+use crate::estimate::Span;
 use crate::gateway::Gateway;
 use crate::health::Observation;
 use crate::id::RequestId;
@@ -88,6 +89,11 @@ impl<'a> Work<'a> {
     /// When its hold or its claim expires if nobody ends it, in Unix milliseconds.
     pub(crate) fn lease_until_ms(&self, now_ms: u64) -> u64 {
         now_ms + self.left_ms() + LEASE_AFTER_DEADLINE_MS
+    }
+
+    /// The time in which a call may be made and billed.
+    pub(crate) fn span(&self, now_ms: u64) -> Span {
+        Span { from_ms: now_ms, until_ms: self.lease_until_ms(now_ms) }
     }
 
     /// Writes a decision into the journal.

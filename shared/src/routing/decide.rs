@@ -12,6 +12,7 @@ use crate::receipt::{Intent, IntentSource};
 use crate::routing::dial::tier_for;
 use crate::routing::head;
 use crate::routing::intents::{Found, Intents, Readings};
+use crate::tenant::Quota;
 use crate::wire::format::FieldNames;
 use crate::wire::request::Request;
 use std::sync::Arc;
@@ -348,6 +349,9 @@ pub(crate) fn eligible(
         } else if let Some(capability) = model.capabilities.lacks(facts.needs) {
             let message = format!("No model that could serve this request has the capability `{capability}`.");
             (format!("lacks {capability}"), Error::invalid(field_of(capability, fields), message))
+        } else if let Some(quota) = cost_quota(caller).filter(|_| model.price.is_unknown()) {
+            let message = format!("The price of `{}` is unknown, and this tenant has a limit `{quota}`.", model.name);
+            (format!("its price is unknown, and there is a limit {quota}"), Error::invalid("model", message))
         } else if input_tokens > model.context_tokens {
             let (tokens, window_tokens, field) = (input_tokens, model.context_tokens, fields.messages);
             ("the request is longer than its window".to_owned(), Error::ContextTooLong { tokens, window_tokens, field })
@@ -362,6 +366,13 @@ pub(crate) fn eligible(
         why_not = why_not.or(Some(error));
     }
     (candidates, rejected, why_not)
+}
+
+/// The tenant's first quota of cost, by its name in its settings.
+fn cost_quota(caller: &Caller) -> Option<&'static str> {
+    let limits = &caller.tenant.settings.limits;
+    let daily = limits.daily_cost_nusd.map(|_| Quota::DailyCost);
+    daily.or(limits.monthly_cost_nusd.map(|_| Quota::MonthlyCost)).map(Quota::limit_name)
 }
 
 /// The request's field that asks for a capability.

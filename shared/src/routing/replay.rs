@@ -8,7 +8,7 @@
 //! weak answers to requests about as difficult.
 
 use crate::catalog::Catalog;
-use crate::money::{PriceNusdPerMillion, Usage};
+use crate::money::{Price, Usage};
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome, CacheStatus, Receipt};
 use crate::routing::dial::tier_for;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const PPM: u64 = 1_000_000;
 pub struct Replay {
     tiers: Vec<Arc<str>>,
     models: Vec<Vec<Arc<str>>>,
-    prices: Vec<PriceNusdPerMillion>,
+    prices: Vec<Price>,
     dials: Vec<Dial>,
     /// The receipts of requests whose tier the gateway chose.
     pub requests: u64,
@@ -86,7 +86,7 @@ impl Replay {
             tiers: tiers().map(|tier| tier.name.clone()).collect(),
             models: tiers().map(|tier| tier.models.iter().map(|model| model.name.clone()).collect()).collect(),
             prices: tiers()
-                .map(|tier| tier.models.first().map_or_else(Default::default, |model| model.price))
+                .map(|tier| tier.models.first().map_or_else(Default::default, |model| model.price.clone()))
                 .collect(),
             dials: qualities.iter().map(dial).collect(),
             requests: 0,
@@ -128,13 +128,15 @@ impl Replay {
                 dial.cost_nusd = dial.cost_nusd.saturating_add(receipt.cost_nusd);
                 continue;
             }
-            let anew = route.beside_nusd.saturating_add(self.prices[would].cost_nusd(&route.usage));
+            let anew =
+                route.beside_nusd.saturating_add(self.prices[would].cost_nusd(&route.usage, receipt.created_at_ms));
             dial.cost_nusd = dial.cost_nusd.saturating_add(anew);
             if would > route.sent {
                 dial.avoided += u64::from(receipt.upgraded);
             } else {
                 dial.weaker[band].0 += 1;
-                dial.weaker[band].1 += u128::from(self.prices[route.sent].cost_nusd(&route.usage));
+                dial.weaker[band].1 +=
+                    u128::from(self.prices[route.sent].cost_nusd(&route.usage, receipt.created_at_ms));
             }
         }
     }
@@ -237,7 +239,7 @@ mod tests {
 
     fn attempt(catalog: &Catalog, tier: usize, kind: AttemptKind, outcome: AttemptOutcome, usage: Usage) -> Attempt {
         let model = &catalog.tiers[tier].models[0];
-        let cost_nusd = model.price.cost_nusd(&usage);
+        let cost_nusd = model.price.cost_nusd(&usage, 0);
         Attempt { usage, cost_nusd, outcome, ..Attempt::of(model.name.clone(), kind, 1.0) }
     }
 
@@ -273,10 +275,10 @@ mod tests {
         assert_eq!((replay.requests, replay.cost_nusd, replay.upgraded, &replay.sent), (5, paid, 1, &vec![4, 1]));
         let [cheapest, then, best] = <[Would; 3]>::try_from(replay.would()).unwrap();
         assert_eq!((then.cost_nusd, &then.sent, then.avoided, then.added), (paid, &vec![4, 1], 0, 0));
-        let strong_nusd = catalog.tiers[1].models[0].price.cost_nusd(&usage(1000, 500));
+        let strong_nusd = catalog.tiers[1].models[0].price.cost_nusd(&usage(1000, 500), 0);
         assert_eq!((&best.sent, best.cost_nusd, best.avoided), (&vec![0, 5], 5 * strong_nusd, 1));
         assert_eq!((&cheapest.sent, cheapest.avoided), (&vec![5, 0], 0));
-        let weak_nusd = catalog.tiers[0].models[0].price.cost_nusd(&usage(1000, 500));
+        let weak_nusd = catalog.tiers[0].models[0].price.cost_nusd(&usage(1000, 500), 0);
         let moved = paid - receipts[2].cost_nusd + weak_nusd;
         // No weak answer to a request as difficult is known: a quarter of all of them were upgraded.
         assert_eq!((cheapest.added, cheapest.cost_nusd), (0, moved + strong_nusd / 4));

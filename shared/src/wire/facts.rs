@@ -3,6 +3,7 @@
 //! The pipeline decides, estimates, limits, judges and bills by this and by nothing else of a request: a format is read
 //! into it once, when the request comes, and no stage ever asks which format that was.
 
+use crate::money::{CacheWrite, ServiceTier};
 use crate::wire::context::ContextPlaces;
 use std::sync::Arc;
 
@@ -70,6 +71,10 @@ pub struct Facts {
     pub has_stops: bool,
     /// The sampling temperature, if the client says.
     pub temperature: Option<f64>,
+    /// What it asks its provider to write into the cache of prompts.
+    pub cache_write: CacheWrite,
+    /// The service tier that it asks for.
+    pub service_tier: Option<ServiceTier>,
     /// What a model must be able to do to serve it.
     pub needs: Capabilities,
     /// The path of the first field that changes what the provider bills at, if there is one; see
@@ -108,6 +113,8 @@ impl Default for Facts {
             max_output_tokens: None,
             has_stops: false,
             temperature: None,
+            cache_write: CacheWrite::Unasked,
+            service_tier: None,
             needs: Capabilities::default(),
             paid_extra: None,
             provider_bound: None,

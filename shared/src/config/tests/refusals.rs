@@ -98,7 +98,10 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ("[intents]\nx = 5", "10: intents.x: must be a table"),
         ("[models.x]\nusd_per_million = { input = 1, output = 1 }", "9: models.x.provider: is required"),
         ("[models.x]\nprovider = 'local'", "9: models.x.usd_per_million: is required"),
-        ("[models.x]\nprovider = 'local'\nusd_per_million = 5", "11: models.x.usd_per_million: must be a table"),
+        (
+            "[models.x]\nprovider = 'local'\nusd_per_million = 5",
+            "11: models.x.usd_per_million: must be a table or a list of tables",
+        ),
         (
             "[models.x]\nprovider = 'nowhere'\nusd_per_million = { input = 1, output = 1 }",
             "10: models.x.provider: no provider is named \"nowhere\"",
@@ -129,7 +132,7 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ),
         (
             "[models.x]\nprovider = 'local'\nusd_per_million = { input = 1, outptu = 1, output = 1 }",
-            "11: models.x.usd_per_million.outptu: unknown field, expected one of input, output, cached_input, reasoning",
+            "11: models.x.usd_per_million.outptu: unknown field, expected one of input, output, cached_input, cache_write, cache_write_1h, reasoning, from, until, hours, tiers, service_tiers",
         ),
         (
             "[models.x]\nprovider = 'local'\nusd_per_million = { input = 1, output = 1 }\ncontext_tokens = 0",

@@ -69,8 +69,10 @@ impl Left {
 
 /// What a call of each candidate may use at most.
 fn bounds(work: &Work<'_>, models: &[Arc<Model>]) -> Vec<Amounts> {
-    let input_tokens = InputEstimate::of(&work.request.facts).upper_bound_tokens;
-    models.iter().map(|model| Amounts { requests: 1, ..worst_case(&work.request.facts, model, input_tokens) }).collect()
+    let facts = &work.request.facts;
+    let input_tokens = InputEstimate::of(facts).upper_bound_tokens;
+    let span = work.span(work.gateway.clock.now_ms());
+    models.iter().map(|model| Amounts { requests: 1, ..worst_case(facts, model, input_tokens, span) }).collect()
 }
 
 /// After a refusal by `quota`: leaves out of a decision what has no room in it. Answers whether the rest is worth another

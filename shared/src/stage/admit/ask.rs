@@ -2,7 +2,7 @@
 //! it.
 
 use crate::directory::authenticate::Caller;
-use crate::estimate::{InputEstimate, most_expensive, rate_tokens, worst_case};
+use crate::estimate::{InputEstimate, Span, most_expensive, rate_tokens, worst_case};
 use crate::gateway::classifier::shown;
 use crate::limit::gcra::Rate;
 use crate::limit::window::{Window, WindowKind};
@@ -94,12 +94,12 @@ pub(crate) async fn ask(
 }
 
 /// What may be paid for to find out what a request is about.
-fn beside(work: &Work<'_>, decision: &Decision) -> Amounts {
+fn beside(work: &Work<'_>, decision: &Decision, span: Span) -> Amounts {
     let (gateway, texts) = (work.gateway, &decision.to_embed);
-    let classified = || gateway.classifier.allowance(&work.request.facts);
+    let classified = || gateway.classifier.allowance(&work.request.facts, span);
     match &gateway.embedding {
         // What is sure by the table may not be by an embedder.
-        Some(embedding) if !texts.is_empty() => embedding.allowance(texts).plus(classified()),
+        Some(embedding) if !texts.is_empty() => embedding.allowance(texts, span).plus(classified()),
         _ if decision.unsure => classified(),
         _ => Amounts::default(),
     }
@@ -110,10 +110,11 @@ pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Ad
     let tenant = &work.caller.tenant;
     let limits = &tenant.settings.limits;
     let input = InputEstimate::of(&work.request.facts);
-    let allowance = beside(work, decision);
+    let span = work.span(now_ms);
+    let allowance = beside(work, decision, span);
     let hold = |input_tokens| {
         let worst = most_expensive(
-            decision.candidates.iter().map(|model| worst_case(&work.request.facts, model, input_tokens)),
+            decision.candidates.iter().map(|model| worst_case(&work.request.facts, model, input_tokens, span)),
         );
         Amounts { requests: 1, ..worst.plus(allowance) }
     };

@@ -104,7 +104,7 @@ pub(crate) async fn call(
             match &answer {
                 Response::Whole(completion) => {
                     attempt.ttft_ms = Some(completion.first_byte_ms);
-                    bill(&mut attempt, &request.facts, model, completion.came());
+                    bill(&mut attempt, &request.facts, model, completion.came(), work.gateway.clock.now_ms());
                     let signal = Signal::of_whole(latency_ms, attempt.usage.output_tokens);
                     work.observations.push(Observation { model: model.name.clone(), begun_at_ms, signal });
                 }
@@ -129,7 +129,7 @@ pub(crate) fn fail(work: &Work<'_>, attempt: &mut Attempt, error: &ProviderError
     tracing::info!(request = %work.journal.receipt.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
     (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
     if error.is_billed() {
-        bill(attempt, facts, model, error.came);
+        bill(attempt, facts, model, error.came, work.gateway.clock.now_ms());
     }
 }
 
@@ -190,11 +190,11 @@ async fn ask(
     let call = call_of(model, request, options, begun_at_ms, id, room);
     let provider = work.gateway.provider(model);
     let waiting = Waiting { gateway: work.gateway, model, tenant, id, begun, begun_at_ms };
-    let late = |detail, whose| Err((ProviderError::retryable(AttemptOutcome::Timeout, detail), whose));
+    let late = |detail| ProviderError::retryable(AttemptOutcome::Timeout, detail);
     let answered = async {
         let reply = match deadline.bound_by(by, provider.chat(call)).await {
-            Err(_) if deadline.comes_by(by) => return late("no answer in time", Patience::Ours),
-            Err(_) => return late("no answer in time", whose),
+            Err(_) if deadline.comes_by(by) => return Err((late("no answer in time"), Patience::Ours)),
+            Err(_) => return Err((late("no answer in time"), whose)),
             Ok(reply) => reply.map_err(|error| (error, Patience::Models))?,
         };
         let chunks = match reply {
@@ -208,7 +208,7 @@ async fn ask(
         let (bytes, idle_ms) = (options.head_bytes, timeouts.idle_ms);
         let open_options = OpenOptions { begun, begun_at_ms, bytes, idle_ms, patience, ends };
         match deadline.bound(open(chunks, open_options, room, head)).await {
-            Err(_) => late("the deadline passed", Patience::Ours),
+            Err(_) => Err((late("the deadline passed"), Patience::Ours)),
             Ok(opened) => opened.map(Response::Stream).map_err(|error| {
                 // It had its first token in time, and went on until the whole attempt's time was over.
                 let ran_out = patience < ends && ends <= Instant::now();
@@ -220,7 +220,9 @@ async fn ask(
         tokio::select! {
             biased;
             answered = answered => answered,
-            () = waiting.gives_up(options.overdue) => late("silent for longer than usual, as to others", Patience::Ours),
+            () = waiting.gives_up(options.overdue) => {
+                Err((late("silent for longer than usual, as to others"), Patience::Ours))
+            }
         }
     };
     work.journal.wait(waited).await
@@ -236,7 +238,7 @@ pub(crate) fn close(
     client_left: bool,
 ) {
     let Some(entry) = work.journal.receipt.attempts.get_mut(attempt) else { return };
-    bill(entry, &work.request.facts, model, ended.came);
+    bill(entry, &work.request.facts, model, ended.came, work.gateway.clock.now_ms());
     entry.latency_ms = times.begun.elapsed().as_secs_f64() * 1000.0;
     entry.status = ended.error.as_ref().and_then(|error| error.status).or(entry.status);
     entry.outcome = match (&ended.error, client_left) {

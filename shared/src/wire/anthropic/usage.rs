@@ -3,8 +3,8 @@
 //! Who nearly speaks the format tells some figures at the beginning of a stream, some at its end, and some as a zero at one of
 //! both. So of each figure the last that is none of these counts; only their sum is the prompt.
 
-use crate::money::Usage;
-use crate::wire::json::Count;
+use crate::money::{ServiceTier, Usage};
+use crate::wire::json::{Count, text_of};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -22,6 +22,8 @@ struct WireUsage<'a> {
     output_tokens: Count,
     #[serde(borrow, default)]
     output_tokens_details: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -50,6 +52,7 @@ pub(super) struct Told {
     written_for_an_hour: u64,
     output: u64,
     thoughts: u64,
+    service_tier: Option<ServiceTier>,
 }
 
 impl Told {
@@ -70,6 +73,8 @@ impl Told {
         take(&mut self.written, wire.cache_creation_input_tokens);
         take(&mut self.output, wire.output_tokens);
         take(&mut self.thoughts, details.thinking_tokens);
+        let service_tier = wire.service_tier.and_then(|raw| ServiceTier::parse(&text_of(raw.get())));
+        self.service_tier = service_tier.or(self.service_tier);
     }
 
     /// The same in everybody's words; none if no token was told of.
@@ -81,7 +86,8 @@ impl Told {
             cache_write_1h_tokens: self.written_for_an_hour.min(self.written),
             output_tokens: self.output,
             reasoning_tokens: self.thoughts.min(self.output),
+            ..Usage::default()
         };
-        (usage != Usage::default()).then_some(usage)
+        (usage != Usage::default()).then_some(Usage { service_tier: self.service_tier, ..usage })
     }
 }

@@ -9,7 +9,7 @@
 //! requested (B1, B2): the first one too many ends the reading. A call of a tool is as small, and there may be any
 //! number of them; so only the first [`MAX_TOOL_CALLS`] are kept apart.
 
-use crate::money::Usage;
+use crate::money::{ServiceTier, Usage};
 use crate::steps;
 use crate::wire::answer::{Came, Chunk, Completion, Flaw, NotACompletion, Places};
 use crate::wire::error_body::error_in;
@@ -39,6 +39,8 @@ struct Wire<'a> {
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     x_groq: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
 }
 
 /// What Groq tells beside the format.
@@ -294,6 +296,8 @@ fn read(bytes: &Bytes, max_choices: u64, extent: Extent) -> Result<Read, NotACom
         serde_json::from_str(json).map_err(|_| NotACompletion { flaw: Flaw::Malformed, came: Came::of_part(bytes) })?;
     let groq: WireGroq<'_> = wire.x_groq.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let usage = Usage::both(wire.usage.and_then(usage_of), groq.usage.and_then(usage_of));
+    let service_tier = wire.service_tier.and_then(|raw| ServiceTier::parse(&text_of(raw.get())));
+    let usage = usage.map(|usage| Usage { service_tier, ..usage });
     let mut read = Read { usage, choices: wire.choices.as_ref().map(|choices| choices.0.len()), ..Read::default() };
     let choices = wire.choices.map(|choices| choices.0).unwrap_or_default();
     if choices.len() as u64 > max_choices {

@@ -1,6 +1,7 @@
 //! A chat request, read into what the gateway needs to know of it; what providers would refuse later is refused here.
 
 use crate::error::Error;
+use crate::money::ServiceTier;
 use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
 use crate::wire::facts::{AnswerFormat, Facts};
 use crate::wire::json::{fields, place};
@@ -110,6 +111,10 @@ impl Reader {
                 return Err(Error::invalid(name, "`stop` must be a string or a list of strings."));
             }
             "stop" => self.facts.has_stops = true,
+            "service_tier" => {
+                let word = serde_json::from_str::<Cow<'_, str>>(value.get());
+                self.facts.service_tier = word.ok().and_then(|word| ServiceTier::parse(&word));
+            }
             "tools" | "functions" => self.read_tools(name, value)?,
             "response_format" => self.facts.answer_format = answer_format(value)?,
             _ => {}

@@ -4,7 +4,7 @@
 //! the output's figure or come beside it, and how numbers are written. A figure that is not there is 0; whether one can be
 //! believed is decided where it is billed.
 
-use crate::money::Usage;
+use crate::money::{Usage, nusd_of_number};
 use crate::wire::json::Count;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -27,6 +27,18 @@ struct WireUsage<'a> {
     prompt_tokens_details: Option<&'a RawValue>,
     #[serde(borrow, default)]
     completion_tokens_details: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cost: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    is_byok: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cost_details: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct CostDetails<'a> {
+    #[serde(borrow, default)]
+    upstream_inference_cost: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -75,8 +87,24 @@ pub(super) fn usage_of(raw: &RawValue) -> Option<Usage> {
         cache_write_1h_tokens: 0,
         output_tokens: output,
         reasoning_tokens: reasoning.max(beside).min(output),
+        service_tier: None,
+        reported_cost_nusd: cost_of(&wire),
     };
     (usage != Usage::default()).then_some(usage)
+}
+
+/// What a provider says that the call cost. Whoever brought a key of a vendor's own pays the provider its fee, and the vendor
+/// the rest.
+///
+/// # Source
+/// OpenRouter's `usage`: `cost`, in US dollars, and with `is_byok` the vendor's in `cost_details.upstream_inference_cost`.
+fn cost_of(wire: &WireUsage<'_>) -> Option<u64> {
+    let fee_nusd = nusd_of_number(wire.cost?.get())?;
+    if wire.is_byok.is_none_or(|raw| raw.get() != "true") {
+        return Some(fee_nusd);
+    }
+    let details: CostDetails<'_> = serde_json::from_str(wire.cost_details?.get()).ok()?;
+    Some(fee_nusd.saturating_add(nusd_of_number(details.upstream_inference_cost?.get())?))
 }
 
 #[cfg(test)]
@@ -143,6 +171,27 @@ mod tests {
             let usage = usage_of(serde_json::from_str(&json).unwrap()).unwrap();
             assert_eq!((usage.cached_input_tokens, usage.cache_write_tokens), expected, "{json}");
             assert_eq!((usage.input_tokens, usage.cache_write_1h_tokens), (9, 0), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_cost_that_is_reported_is_read_to_the_nano_dollar() {
+        for (fields, expected) in [
+            (r#""cost":0.00014"#, Some(140_000)),
+            (r#""cost":1.4e-7"#, Some(140)),
+            (r#""cost":0"#, Some(0)),
+            (r#""cost":0.01,"is_byok":false,"cost_details":{"upstream_inference_cost":0.2}"#, Some(10_000_000)),
+            (r#""cost":0.01,"is_byok":true,"cost_details":{"upstream_inference_cost":0.2}"#, Some(210_000_000)),
+            (r#""cost":0.01,"is_byok":true,"cost_details":{"upstream_inference_cost":null}"#, None),
+            (r#""cost":0.01,"is_byok":true"#, None),
+            (r#""cost":-1"#, None),
+            (r#""cost":{"total_cost":0.1}"#, None),
+            (r#""cost":null"#, None),
+            (r#""cost":1e9"#, None),
+        ] {
+            let json = format!(r#"{{"prompt_tokens":9,"completion_tokens":2,{fields}}}"#);
+            let usage = usage_of(serde_json::from_str(&json).unwrap()).unwrap();
+            assert_eq!(usage.reported_cost_nusd, expected, "{json}");
         }
     }
 

@@ -1,6 +1,6 @@
 use crate::error::Error;
 use crate::id::RequestId;
-use crate::money::Usage;
+use crate::money::{ServiceTier, Usage};
 use crate::wire::answer::{Chunk, Completion, Flaw, NotACompletion, Places};
 use crate::wire::anthropic::answer::{as_stream, completion};
 use crate::wire::anthropic::events::{Message, Said};
@@ -92,6 +92,8 @@ const USAGE: Usage = Usage {
     cache_write_1h_tokens: 2,
     output_tokens: 7,
     reasoning_tokens: 2,
+    service_tier: None,
+    reported_cost_nusd: None,
 };
 const ALL: Hide = Hide { logprobs: false, usage: false };
 
@@ -200,7 +202,7 @@ fn accumulated(stream: &str) -> Value {
 #[test]
 fn a_whole_message_says_what_it_says() {
     let answer = completion(WHOLE.into(), 1.0).unwrap();
-    assert_eq!(answer.usage, Some(USAGE));
+    assert_eq!(answer.usage, Some(Usage { service_tier: Some(ServiceTier::Standard), ..USAGE }));
     let said: Vec<_> = answer
         .pieces
         .iter()
@@ -405,6 +407,8 @@ const FOREIGN_USAGE: Usage = Usage {
     cache_write_1h_tokens: 1,
     output_tokens: 2,
     reasoning_tokens: 1,
+    service_tier: None,
+    reported_cost_nusd: None,
 };
 
 fn foreign_content() -> Value {

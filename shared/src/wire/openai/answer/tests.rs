@@ -27,6 +27,26 @@ fn the_facts_of_a_whole_answer_are_read() {
 }
 
 #[test]
+fn the_service_tier_of_an_answer_and_of_an_event_is_read_with_its_usage() {
+    for (word, expected) in [
+        (r#""flex""#, Some(ServiceTier::Flex)),
+        (r#""default""#, Some(ServiceTier::Standard)),
+        (r#""auto""#, None),
+        ("null", None),
+        ("5", None),
+        (r#"{"a":"flex"}"#, None),
+    ] {
+        let whole = WHOLE.replacen('{', &format!(r#"{{"service_tier":{word},"#), 1);
+        let usage = completion(Bytes::from(whole), 1, 1.0).unwrap().usage.unwrap();
+        assert_eq!(usage.service_tier, expected, "{word}");
+        let event =
+            format!(r#"{{"service_tier":{word},"choices":[],"usage":{{"prompt_tokens":9,"completion_tokens":2}}}}"#);
+        let usage = chunk(Bytes::from(event), 1).unwrap().unwrap().usage.unwrap();
+        assert_eq!(usage.service_tier, expected, "{word}");
+    }
+}
+
+#[test]
 fn what_is_not_whole_is_no_answer() {
     for (body, why) in [
         ("", Flaw::Malformed),

@@ -16,6 +16,8 @@ const USAGE: Usage = Usage {
     cache_write_1h_tokens: 1,
     output_tokens: 2,
     reasoning_tokens: 1,
+    service_tier: None,
+    reported_cost_nusd: None,
 };
 
 const ALL: Hide = Hide { logprobs: false, usage: false };

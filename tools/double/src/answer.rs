@@ -20,8 +20,8 @@ const HEDGE: &str = "I'm not sure, but I think it might possibly be related to t
     say, and I could be wrong about this.";
 const ARGUMENTS: &str = r#"{"query": "weather in Paris", "days": 3}"#;
 const CREATED_S: u64 = 1_700_000_000;
-const EXTRA: &str = r#""x_provider":{"a":1.10,"b":[1e3,-0.0],"c":"\u00e9"},"#;
-const EXTRA_INNER: &str = r#","x_inner":{"z":0.10}"#;
+pub(crate) const EXTRA: &str = r#""x_provider":{"a":1.10,"b":[1e3,-0.0],"c":"\u00e9"},"#;
+pub(crate) const EXTRA_INNER: &str = r#","x_inner":{"z":0.10}"#;
 
 /// What a call is billed for. Cached tokens are part of the input, reasoning tokens part of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -60,7 +60,7 @@ pub(crate) struct Answer<'a> {
     text: Cow<'a, str>,
     /// Where each word of `text` that is said ends, its following blanks included.
     ends: Vec<usize>,
-    finish: &'static str,
+    pub(crate) finish: &'static str,
     pub(crate) usage: Usage,
 }
 
@@ -107,16 +107,16 @@ impl<'a> Answer<'a> {
     }
 
     /// The text as it is said: what `max_tokens` and the like left of it.
-    fn said(&self) -> &str {
+    pub(crate) fn said(&self) -> &str {
         &self.text[..self.ends.last().copied().unwrap_or(0)]
     }
 
-    fn words(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
     }
 
-    fn extra(&self, field: &'static str) -> &'static str {
+    pub(crate) fn extra(&self, field: &'static str) -> &'static str {
         if self.plan.extra { field } else { "" }
     }
 
@@ -213,7 +213,7 @@ impl<'a> Answer<'a> {
     }
 
     /// The `logprobs` of some words, the first of which is the `place`-th of the answer.
-    fn logprobs<'w>(&self, place: usize, words: impl Iterator<Item = &'w str>) -> String {
+    pub(crate) fn logprobs<'w>(&self, place: usize, words: impl Iterator<Item = &'w str>) -> String {
         if !self.ask.logprobs || matches!(self.plan.text, Text::Tools | Text::GiantMib(_)) {
             return "null".to_owned();
         }

@@ -1,12 +1,22 @@
-//! What is asked: the few fields of a chat request that change an answer or its price.
+//! What is asked: the few fields of a request that change an answer or its price.
 //!
-//! The double is lenient where a provider would be strict (a wrong type counts as absence): what a gateway sends is
+//! Of chat requests the double is lenient where a provider would be strict (a wrong type counts as absence): what a gateway sends is
 //! checked by its tests against the recorded bodies, not by guesses here.
 
 use serde_json::Value;
 
-/// A chat request, as far as the double cares.
+/// In which format a request came, and so is answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Asked {
+    /// Chat completions.
+    Chat,
+    /// Responses, and whether thoughts are to come along in a form that can be sent again.
+    Responses { encrypted: bool },
+}
+
+/// A request, as far as the double cares.
 pub(crate) struct Ask {
+    pub(crate) asked: Asked,
     pub(crate) model: String,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
@@ -22,20 +32,22 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// Reads a request's body.
+    /// Reads a chat request's body.
     ///
     /// # Errors
     /// What a provider would say is wrong with it.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, &'static str> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, String> {
         let body: Value =
             serde_json::from_slice(body).map_err(|_| "We could not parse the JSON body of your request.")?;
         let model = body["model"].as_str().ok_or("you must provide a model parameter")?;
         let messages = body["messages"].as_array().ok_or("Missing required parameter: 'messages'.")?;
         let last_user = messages.iter().rev().find(|message| message["role"] == "user");
-        let last_user = last_user.map_or(String::new(), |message| texts(message).collect::<Vec<_>>().join(" "));
-        let bytes: usize = messages.iter().flat_map(texts).map(str::len).sum();
+        let last_user =
+            last_user.map_or(String::new(), |message| texts(&message["content"]).collect::<Vec<_>>().join(" "));
+        let bytes: usize = messages.iter().flat_map(|message| texts(&message["content"])).map(str::len).sum();
         let tool = body["tools"][0]["function"]["name"].as_str().unwrap_or("lookup");
         Ok(Self {
+            asked: Asked::Chat,
             model: model.to_owned(),
             stream: body["stream"] == true,
             include_usage: body["stream_options"]["include_usage"] == true,
@@ -50,9 +62,8 @@ impl Ask {
     }
 }
 
-/// A message's content: the string, or the strings of its text parts.
-fn texts(message: &Value) -> impl Iterator<Item = &str> {
-    let content = &message["content"];
+/// The texts of a content: the string, or the strings of its text parts.
+pub(crate) fn texts(content: &Value) -> impl Iterator<Item = &str> {
     let parts = content.as_array().map_or(&[][..], Vec::as_slice);
     content.as_str().into_iter().chain(parts.iter().filter_map(|part| part["text"].as_str()))
 }

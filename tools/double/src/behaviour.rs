@@ -110,6 +110,7 @@ pub(crate) struct Plan {
     pub(crate) interim: bool,
     pub(crate) extra: bool,
     pub(crate) stops_when_left: bool,
+    pub(crate) no_sampling: bool,
 }
 
 impl Plan {
@@ -191,6 +192,7 @@ impl Plan {
             ("close", None) => self.close = true,
             ("continue", None) => self.interim = true,
             ("extra", None) => self.extra = true,
+            ("no-sampling", None) => self.no_sampling = true,
             ("stops-when-left", None) => self.stops_when_left = true,
             _ => return None,
         }

@@ -1,7 +1,8 @@
 //! A provider that misbehaves on the wire, for tests and benchmarks of a gateway.
 //!
-//! It serves OpenAI's `POST /v1/chat/completions` and `GET /v1/models` over raw HTTP/1.1, because a gateway must survive
-//! what no HTTP library would let a server do. What it does is chosen by the request's model id, so a catalog alone sets
+//! It serves OpenAI's `POST /v1/chat/completions`, `POST /v1/responses` and `GET /v1/models` over raw HTTP/1.1, because a
+//! gateway must survive what no HTTP library would let a server do. Of Responses it takes what the vendor takes and nothing
+//! else: unknown fields, items out of order, and thoughts of a model that has none are a 400. What it does is chosen by the request's model id, so a catalog alone sets
 //! the scene. Nothing is random: the same calls in the same order give the same bytes (but for the HTTP date of
 //! `429-after-date`).
 //!
@@ -87,6 +88,7 @@
 //! | `close` | `Connection: close` after each answer |
 //! | `continue` | an interim 100 comes first |
 //! | `extra` | unknown fields, with numbers such as `1.10`, in the answer, its messages and chunks |
+//! | `no-sampling` | a Responses request with `temperature` or `top_p` is a 400 |
 //! | `stops-when-left` | generation stops, and is billed up to there, when the client leaves |
 //!
 //! # Usage
@@ -115,6 +117,7 @@ mod behaviour;
 pub mod forms;
 mod http;
 mod refusal;
+mod responses;
 mod script;
 mod serve;
 mod tallies;

@@ -5,11 +5,13 @@
 
 use crate::LEAK;
 use crate::answer::{Answer, Event, Usage};
-use crate::ask::Ask;
+use crate::ask::{Ask, Asked};
 use crate::behaviour::{Fault, Plan, Split, Sse};
 use crate::forms::{self, Sent};
 use crate::http::{CONTINUE, phrase};
 use crate::refusal::{Refusal, envelope};
+use crate::responses::{Telling, error_event};
+use std::ops::Range;
 
 /// The longest single write, so that a client that leaves in the middle of a giant answer is noticed.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -110,7 +112,7 @@ impl Script {
                 script.complete = fault == Fault::None;
                 script.stops_when_left = plan.stops_when_left;
                 script.yields = plan.split != Split::Nowhere;
-                let layout = Layout { plan, fault, sequence };
+                let layout = Layout { plan, fault, sequence, ask };
                 if plan.interim {
                     script.push(CONTINUE, 0);
                 }
@@ -206,16 +208,45 @@ struct Layout<'a> {
     plan: &'a Plan,
     fault: Fault,
     sequence: u64,
+    ask: &'a Ask,
 }
 
 impl Layout<'_> {
+    fn telling<'b>(&'b self, answer: &'b Answer<'b>) -> Telling<'b, 'b> {
+        Telling { answer, ask: self.ask, plan: self.plan, sequence: self.sequence }
+    }
+
+    fn is_chat(&self) -> bool {
+        self.ask.asked == Asked::Chat
+    }
+
+    fn body(&self, answer: &Answer<'_>, with_usage: bool) -> String {
+        if self.is_chat() { answer.whole(with_usage) } else { self.telling(answer).whole(with_usage) }
+    }
+
+    /// The events of a whole stream, and which of them are its end.
+    fn events(&self, answer: &Answer<'_>) -> (Vec<Event>, Range<usize>) {
+        if !self.is_chat() {
+            return self.telling(answer).events();
+        }
+        let (mut events, finishing) = answer.events();
+        events.push(Event { json: "[DONE]".to_owned(), tokens: 0 });
+        (events, finishing)
+    }
+
+    /// An error in the middle of a stream.
+    fn error(&self) -> String {
+        let message = format!("The server had an error, key {LEAK}");
+        if self.is_chat() { mid_stream_error() } else { error_event(&message) }
+    }
+
     fn whole(&self, script: &mut Script, answer: &Answer<'_>) {
         let plan = self.plan;
         let with_usage = !plan.no_usage && self.fault != Fault::CutBeforeDone;
         let (content_type, body) = match self.fault {
             Fault::NotJson => ("text/html", "<!doctype html><title>502</title><h1>The node is on fire</h1>".to_owned()),
             Fault::ErrorEvent => (JSON, mid_stream_error()),
-            _ => (JSON, answer.whole(with_usage)),
+            _ => (JSON, self.body(answer, with_usage)),
         };
         let half = body.floor_char_boundary(body.len() / 2);
         let mut sent = body.as_str();
@@ -249,9 +280,8 @@ impl Layout<'_> {
 
     fn stream(&self, script: &mut Script, answer: &Answer<'_>) {
         let plan = self.plan;
-        let (mut events, finishing) = answer.events();
+        let (mut events, finishing) = self.events(answer);
         let finish_at = finishing.start;
-        events.push(Event { json: "[DONE]".to_owned(), tokens: 0 });
         let half = finish_at.div_ceil(2);
         let at = plan.after_events.unwrap_or(half).min(events.len());
         let mut terminated = true;
@@ -284,7 +314,7 @@ impl Layout<'_> {
             }
             Fault::ErrorEvent => {
                 events.truncate(at);
-                events.push(Event { json: mid_stream_error(), tokens: 0 });
+                events.push(Event { json: self.error(), tokens: 0 });
             }
             Fault::None | Fault::Refuse(_) | Fault::Reset | Fault::StallHead | Fault::NotJson => {}
         }
@@ -324,14 +354,21 @@ impl Layout<'_> {
     }
 
     fn frame(&self, json: &str) -> Vec<u8> {
+        // Each event of a response has a name, which is its type.
+        let name =
+            json.strip_prefix(r#"{"type":""#).filter(|_| !self.is_chat()).and_then(|rest| rest.split('"').next());
+        let line = |end: &str| name.map_or(String::new(), |name| format!("event: {name}{end}"));
         let text = match self.plan.sse {
-            Sse::Plain => format!("data: {json}\n\n"),
-            Sse::Crlf => format!("data: {json}\r\n\r\n"),
-            Sse::Comments => format!(": OPENROUTER PROCESSING\n\n:\nid: 7\nretry: 1000\ndata: {json}\n: still\n\n"),
-            Sse::NoSpace => format!("data:{json}\n\n"),
+            Sse::Plain => format!("{}data: {json}\n\n", line("\n")),
+            Sse::Crlf => format!("{}data: {json}\r\n\r\n", line("\r\n")),
+            Sse::Comments => {
+                let name = line("\n");
+                format!(": OPENROUTER PROCESSING\n\n:\nid: 7\nretry: 1000\n{name}data: {json}\n: still\n\n")
+            }
+            Sse::NoSpace => format!("{}data:{json}\n\n", line("\n")),
             Sse::Multiline => match json.split_once(",\"") {
-                Some((first, rest)) => format!("data: {first},\ndata: \"{rest}\n\n"),
-                None => format!("data: {json}\n\n"),
+                Some((first, rest)) => format!("{}data: {first},\ndata: \"{rest}\n\n", line("\n")),
+                None => format!("{}data: {json}\n\n", line("\n")),
             },
         };
         text.into_bytes()

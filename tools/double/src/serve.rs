@@ -12,6 +12,7 @@ use crate::ask::Ask;
 use crate::behaviour::Plan;
 use crate::http::{Left, Request, Unread, Wire, phrase};
 use crate::refusal::envelope;
+use crate::responses;
 use crate::script::{End, Script};
 use crate::tallies::{Received, Tallies};
 
@@ -58,7 +59,14 @@ async fn converse(stream: TcpStream, tallies: &Tallies) -> io::Result<()> {
         };
         let keep_alive = request.keep_alive;
         let next = match (request.method.as_str(), request.path.as_str()) {
-            ("POST", path) if path.ends_with("/chat/completions") => chat(&mut wire, tallies, request).await?,
+            ("POST", path) if path.ends_with("/chat/completions") => {
+                let ask = Ask::parse(&request.body);
+                answer(&mut wire, tallies, request, ask).await?
+            }
+            ("POST", path) if path.ends_with("/responses") => {
+                let ask = responses::ask(&request.body);
+                answer(&mut wire, tallies, request, ask).await?
+            }
             (method, path) => {
                 wire.write(&aside(method, path, tallies).bytes).await?;
                 Next::Request
@@ -70,7 +78,7 @@ async fn converse(stream: TcpStream, tallies: &Tallies) -> io::Result<()> {
     }
 }
 
-/// What is not chat: the double's books, and what any provider serves.
+/// What is no request for an answer: the double's books, and what any provider serves.
 fn aside(method: &str, path: &str, tallies: &Tallies) -> Script {
     const JSON: &str = "application/json";
     match (method, path) {
@@ -95,8 +103,8 @@ fn refusal(status: u16, message: &str) -> Script {
     Script::plain(status, "application/json", &envelope(message, "invalid_request_error", "invalid_request"))
 }
 
-async fn chat(wire: &mut Wire, tallies: &Tallies, request: Request) -> io::Result<Next> {
-    let ask = Ask::parse(&request.body);
+/// Answers a request for an answer, or says what is wrong with it.
+async fn answer(wire: &mut Wire, tallies: &Tallies, request: Request, ask: Result<Ask, String>) -> io::Result<Next> {
     let model = ask.as_ref().map_or(String::new(), |ask| ask.model.clone());
     let received = Received::new(&model, request);
     let body = Arc::clone(&received.body);

@@ -30,6 +30,7 @@ mod prices;
 mod provider_answers;
 mod redis;
 mod refusals;
+mod responses;
 mod rig;
 mod routing;
 mod semantic;

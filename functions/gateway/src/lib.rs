@@ -31,6 +31,7 @@ use tower_service::Service;
 /// What there is, for those who ask for something else.
 const ROUTES: Routes = Routes(&[
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/responses"),
     ("GET, HEAD", "/v1/models"),
     ("GET, HEAD", "/v1/models/{*id}"),
     ("POST", "/v1/route"),
@@ -44,6 +45,7 @@ const ROUTES: Routes = Routes(&[
 pub fn router(gateway: Arc<Gateway>) -> Router {
     let routes: Router = Router::new()
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/responses", post(responses))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/v1/route", post(route))
@@ -72,6 +74,13 @@ struct There {
 async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let (call, unread) = call(&gateway, request);
     let answer = gateway.chat(call).await;
+    unread.drain().await;
+    response(answer)
+}
+
+async fn responses(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let (call, unread) = call(&gateway, request);
+    let answer = gateway.responses(call).await;
     unread.drain().await;
     response(answer)
 }

@@ -39,7 +39,8 @@ impl ProviderKind {
     /// How its models can be called; the first is the usual one.
     pub(super) fn apis(&self) -> &'static [Api] {
         match self {
-            Self::OpenAi(_) | Self::Simulated => &[Api::Chat],
+            Self::OpenAi(_) => &[Api::Chat, Api::Responses],
+            Self::Simulated => &[Api::Chat],
         }
     }
 }

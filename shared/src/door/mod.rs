@@ -5,6 +5,7 @@ mod feedback;
 mod models;
 mod ready;
 mod receipts;
+mod responses;
 mod route;
 
 use crate::directory::authenticate::Caller;

@@ -48,7 +48,7 @@ impl RemoteEmbedder {
         let inputs: Vec<String> = texts.iter().map(|text| shown(text)).collect();
         let body = Bytes::from(json!({"model": model.provider_model, "input": inputs}).to_string());
         let connect_ms = model.timeouts.connect_ms;
-        let (answer, _) = self.endpoint.post_for(call.id, connect_ms, call.now_ms, body).await?;
+        let (answer, _) = self.endpoint.post_for(self.endpoint.url(), call.id, connect_ms, call.now_ms, body).await?;
         let max_bytes = texts.len() * dimensions * NUMBER_BYTES + ENVELOPE_BYTES;
         // What answered with 200 has worked for it, whatever comes of its answer.
         let billed = |error: ProviderError| ProviderError { may_bill: true, ..error.with_status(200) };

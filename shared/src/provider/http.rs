@@ -116,23 +116,40 @@ impl Endpoint {
     }
 
     /// Sends a body with this key.
-    async fn send(&self, client: &Client, key: Option<&Key>, body: Bytes) -> Result<Response, ProviderError> {
+    async fn send(
+        &self,
+        client: &Client,
+        url: &Url,
+        key: Option<&Key>,
+        body: Bytes,
+    ) -> Result<Response, ProviderError> {
         let mut headers = self.headers.clone();
         if let Some(key) = key {
             headers.insert(http::header::AUTHORIZATION, key.authorization.clone());
         }
-        client.post(self.url.clone()).headers(headers).body(body).send().await.map_err(|error| no_answer(&error))
+        client.post(url.clone()).headers(headers).body(body).send().await.map_err(|error| no_answer(&error))
     }
 
     /// Sends a body, with one key after the other while that may help; answers with the head of a good answer, and when the
     /// call was made that brought it.
-    pub(super) async fn post(&self, call: &Call<'_>, body: Bytes) -> Result<(Body, Instant), ProviderError> {
-        self.post_for(call.id, call.model.timeouts.connect_ms, call.now_ms, body).await
+    pub(super) async fn post_to(
+        &self,
+        url: &Url,
+        call: &Call<'_>,
+        body: Bytes,
+    ) -> Result<(Body, Instant), ProviderError> {
+        self.post_for(url, call.id, call.model.timeouts.connect_ms, call.now_ms, body).await
+    }
+
+    /// The usual address.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
     }
 
     /// The same for a call that is none of a model: by which request it is known, and how long connecting may take.
     pub(super) async fn post_for(
         &self,
+        url: &Url,
         id: RequestId,
         connect_ms: u64,
         now_ms: u64,
@@ -143,7 +160,7 @@ impl Endpoint {
         let last = keys.len() - 1;
         for (i, key) in keys.into_iter().enumerate() {
             let begun = Instant::now();
-            let response = self.send(&client, key, body.clone()).await?;
+            let response = self.send(&client, url, key, body.clone()).await?;
             if response.status().is_success() {
                 key.and_then(|key| key.ended(None, id, now_ms));
                 return Ok((Body::readable(response)?, begun));

@@ -4,6 +4,7 @@
 //! writes for the client makes of it what that client reads. A provider reports a whole answer only when it saw
 //! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
 
+mod answer;
 mod body;
 pub mod embeddings;
 mod events;

@@ -1,23 +1,21 @@
-//! Providers that speak OpenAI's chat format: OpenAI, Groq, Together, OpenRouter, vLLM, Ollama and many others.
+//! Providers that speak OpenAI's formats: OpenAI, Groq, Together, OpenRouter, vLLM, Ollama and many others. Each model is
+//! called in the one that the catalog names.
 
-use super::body::{Body, whole};
-use super::events::{Event, Events, stream, unusable};
+use super::answer::{Reading, answer};
+use super::events::{Event, Events};
 use super::http::Endpoint;
-use super::mask::Mask;
-use super::{Call, Chunk, Chunks, NotACompletion, Provider, ProviderError, Reply};
-use crate::apart::{ANSWERS, apart};
+use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
 use crate::config::{OpenAiSpec, Secret};
 use crate::wire::format::Format;
 use crate::wire::openai::OpenAiChat;
 use crate::wire::openai::answer::{Answers, as_stream, completion};
 use crate::wire::openai::gather::gathered;
+use crate::wire::responses::{self, RESPONSES};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use reqwest::Url;
-use std::sync::Arc;
-use tokio::time::Instant;
 
 /// The settings cannot be used; the text is for the operator and holds no secret.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +27,9 @@ const USER_AGENT: &str = concat!("ai-gateway/", env!("CARGO_PKG_VERSION"));
 
 /// A provider that speaks OpenAI's wire format.
 pub struct OpenAi {
+    /// Where chat completions are; the same keys and connections serve Responses.
     endpoint: Endpoint,
+    responses: Url,
     format: &'static OpenAiChat,
 }
 
@@ -41,6 +41,7 @@ impl OpenAi {
     pub fn new(spec: &OpenAiSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
         Ok(Self {
             endpoint: endpoint(spec, "/chat/completions", keys, tls)?,
+            responses: address(spec, "/responses")?,
             format: OpenAiChat::with(spec.max_tokens_field),
         })
     }
@@ -53,8 +54,7 @@ pub(super) fn endpoint(
     keys: &[Secret],
     tls: rustls::ClientConfig,
 ) -> Result<Endpoint, UnusableSettings> {
-    let url =
-        Url::parse(&format!("{}{path}", spec.base_url)).map_err(|e| UnusableSettings(format!("base_url: {e}")))?;
+    let url = address(spec, path)?;
     let mut headers = HeaderMap::new();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
@@ -71,44 +71,48 @@ pub(super) fn endpoint(
     Ok(Endpoint::new(url, headers, keys, tls))
 }
 
+fn address(spec: &OpenAiSpec, path: &str) -> Result<Url, UnusableSettings> {
+    Url::parse(&format!("{}{path}", spec.base_url)).map_err(|e| UnusableSettings(format!("base_url: {e}")))
+}
+
 #[async_trait]
 impl Provider for OpenAi {
-    fn format(&self, _api: Api) -> &'static dyn Format {
-        self.format
+    fn format(&self, api: Api) -> &'static dyn Format {
+        match api {
+            Api::Responses => &RESPONSES,
+            Api::Chat | Api::Messages => self.format,
+        }
     }
 
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
-        let (body, begun) = self.endpoint.post(&call, call.body_for(self.format)?).await?;
-        answer(body, begun, &call, &self.endpoint.mask).await.map_err(|error| error.with_status(200))
+        let request = call.body_for(self.format(call.model.api))?;
+        let (url, reading): (_, &'static dyn Reading) = match call.model.api {
+            Api::Responses => (&self.responses, &ReadingResponses),
+            Api::Chat | Api::Messages => (self.endpoint.url(), &ReadingChat),
+        };
+        let (body, begun) = self.endpoint.post_to(url, &call, request).await?;
+        answer(body, begun, &call, &self.endpoint.mask, reading).await.map_err(|error| error.with_status(200))
     }
 }
 
-/// Reads an answer, in whichever form it comes: a stream may come as a whole answer, and a whole answer as a stream (A7).
-async fn answer(mut body: Body, begun: Instant, call: &Call<'_>, mask: &Arc<Mask>) -> Result<Reply, ProviderError> {
-    let n = call.request.facts.n;
-    let (timeouts, streamed) = (&call.model.timeouts, call.stream);
-    let is_json = body.is_json(if streamed { timeouts.first_token_ms } else { timeouts.idle_ms }).await?;
-    if streamed && !is_json {
-        return Ok(stream(body, Box::new(Answers::of(n)), call, mask));
+/// How chat completions are read.
+struct ReadingChat;
+
+impl Reading for ReadingChat {
+    fn events(&self, n: u64) -> Box<dyn Events> {
+        Box::new(Answers::of(n))
     }
-    let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    let body = whole(body, call).await?;
-    let bytes = body.clone();
-    let read = apart(&ANSWERS, body.len(), move || match (streamed, is_json) {
-        (true, _) => as_stream(body, n).map(|chunks| Reply::Stream(Box::new(AtOnce(Some(chunks))))),
-        (false, true) => completion(body, n, first_byte_ms).map(|whole| Reply::Whole(Box::new(whole))),
-        (false, false) => gathered(body, n, first_byte_ms).map(|whole| Reply::Whole(Box::new(whole))),
-    });
-    read.await.map_err(|error| unusable(error, &bytes, call.now_ms, mask))
-}
 
-/// A stream of which all has come.
-struct AtOnce(Option<Vec<Chunk>>);
+    fn whole(&self, body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
+        completion(body, n, first_byte_ms)
+    }
 
-#[async_trait]
-impl Chunks for AtOnce {
-    async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
-        Ok(self.0.take())
+    fn gathered(&self, body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
+        gathered(body, n, first_byte_ms)
+    }
+
+    fn as_stream(&self, body: Bytes, n: u64) -> Result<Vec<Chunk>, NotACompletion> {
+        as_stream(body, n)
     }
 }
 
@@ -118,5 +122,36 @@ impl Events for Answers {
             return Ok(Event::End);
         }
         Ok(Self::read(self, data)?.map_or(Event::Nothing, Event::Chunk))
+    }
+}
+
+/// How Responses are read, of which there is one to a request.
+struct ReadingResponses;
+
+impl Reading for ReadingResponses {
+    fn events(&self, _n: u64) -> Box<dyn Events> {
+        Box::new(responses::answer::Answer::default())
+    }
+
+    fn whole(&self, body: Bytes, _n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
+        responses::answer::completion(body, first_byte_ms)
+    }
+
+    fn gathered(&self, body: Bytes, _n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
+        responses::answer::gathered(body, first_byte_ms)
+    }
+
+    fn as_stream(&self, body: Bytes, _n: u64) -> Result<Vec<Chunk>, NotACompletion> {
+        responses::answer::as_stream(body)
+    }
+}
+
+impl Events for responses::answer::Answer {
+    fn read(&mut self, data: Bytes) -> Result<Event, NotACompletion> {
+        // No part of the format, but some write it.
+        if data.trim_ascii() == b"[DONE]" {
+            return Ok(Event::End);
+        }
+        Self::read(self, data).map(Event::Chunk)
     }
 }

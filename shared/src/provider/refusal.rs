@@ -108,6 +108,7 @@ fn about(http_status: u16, error: &ErrorBody, says_when: bool) -> About {
         403 if words.name_our_bill() => About::Bill,
         403 if words.name_a_rate() => About::Rate,
         403 => About::Permission,
+        404 if words.name_a_stored_item() => About::Request,
         404 => About::ModelId,
         status @ (400 | 413 | 422) if words.name_a_rate() => of_rate(&words, says_when, status != 413),
         413 if words.speak_of_a_rate() => of_rate(&words, says_when, false),

@@ -13,6 +13,7 @@ use crate::routing::dial::tier_for;
 use crate::routing::head;
 use crate::routing::intents::{Found, Intents, Readings};
 use crate::tenant::Quota;
+use crate::wire::facts::Facts;
 use crate::wire::format::FieldNames;
 use crate::wire::request::Request;
 use std::sync::Arc;
@@ -65,7 +66,15 @@ pub struct Detected {
 /// tenant's settings do not allow what it would make the provider bill.
 pub fn decide(config: &Config, intents: &Intents, caller: &Caller, request: &Request) -> Result<Decision, Error> {
     let (catalog, facts) = (&config.catalog, &request.facts);
-    if let Some(field) = facts.paid_extra.as_deref().filter(|_| !caller.tenant.settings.allow_paid_extras) {
+    let allows_extras = caller.tenant.settings.allow_paid_extras;
+    if let Some(field) = facts.provider_bound.as_deref().filter(|_| !allows_extras || !names_one_model(catalog, facts))
+    {
+        let message = format!(
+            "`{field}` names what only one provider has stored or runs. Send what it stands for instead, as most clients do with `store: false`; or name the one model of that provider, where this tenant's settings `allow_paid_extras`."
+        );
+        return Err(Error::invalid(field, message));
+    }
+    if let Some(field) = facts.paid_extra.as_deref().filter(|_| !allows_extras) {
         let message = format!(
             "`{field}` changes what the provider bills. This tenant's settings do not allow that; `allow_paid_extras` would."
         );
@@ -115,6 +124,11 @@ pub fn decide(config: &Config, intents: &Intents, caller: &Caller, request: &Req
         }
     }
     pinned(catalog, None, models, caller, request)
+}
+
+/// Whether a request is for one model, so that no other may serve it; one that is unknown is refused elsewhere.
+fn names_one_model(catalog: &Catalog, facts: &Facts) -> bool {
+    facts.models.is_empty() && matches!(catalog.resolve(&facts.model), None | Some(Target::Model(_)))
 }
 
 /// Decides by what a request is about; by these `readings` of a team's own intents, if there are any.

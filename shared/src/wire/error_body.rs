@@ -95,9 +95,9 @@ impl<'a> Outer<'a> {
                     let raw: &RawValue = map.next_value()?;
                     match &*name.0 {
                         "choices" => outer.choices = Some(raw),
-                        // Groq's own; what else stands in it is no error.
-                        "x_groq" => {
-                            if let Some(error) = small(raw).get_mut("error").map(Value::take) {
+                        // Groq's own, and an answer within an event; what else stands in them is no error.
+                        "x_groq" | "response" => {
+                            if let Some(error) = error_within(raw) {
                                 outer.fields.entry("error").or_insert(error);
                             }
                         }
@@ -151,6 +151,16 @@ const FIELDS: [&str; 28] = [
 fn small(raw: &RawValue) -> Value {
     let is_small = raw.get().len() <= MOST_BYTES;
     if is_small { serde_json::from_str(raw.get()).unwrap_or_default() } else { Value::Bool(true) }
+}
+
+/// The `error` that stands in an object.
+fn error_within(raw: &RawValue) -> Option<Value> {
+    #[derive(Deserialize)]
+    struct Within<'a> {
+        #[serde(borrow, default)]
+        error: Option<&'a RawValue>,
+    }
+    serde_json::from_str::<Within<'_>>(raw.get()).ok()?.error.map(small)
 }
 
 /// A list of errors.

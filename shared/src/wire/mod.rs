@@ -13,6 +13,7 @@ pub mod json;
 pub mod openai;
 pub mod piece;
 pub mod request;
+pub mod responses;
 pub mod schema;
 pub mod sse;
 pub(crate) mod values;

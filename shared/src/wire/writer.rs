@@ -48,6 +48,11 @@ pub trait Writer: Send + Sync + Debug {
     /// Writes what remains to be said once a provider's stream has come to its end and was whole.
     fn rest(&mut self, model: &str, hide: Hide, out: &mut BytesMut);
 
+    /// Bytes of the answer that it keeps until the stream's end.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// The end of a stream that is whole. Before it come the final values of the gateway's headers, a JSON object, where no
     /// client of the format takes them for something else.
     fn end(&self, headers: &str) -> Bytes;

@@ -113,7 +113,17 @@ impl Words {
 
     /// The caller's words or pictures were found unfit.
     pub(super) fn name_a_filter(&self) -> bool {
-        self.is_named(&["contentfilter", "contentpolicy", "responsibleaipolicy", "moderation", "datainspection"])
+        const NAMES: [&str; 8] = [
+            "contentfilter",
+            "contentpolicy",
+            "responsibleaipolicy",
+            "moderation",
+            "datainspection",
+            "invalidprompt",
+            "biopolicy",
+            "policyviolation",
+        ];
+        self.is_named(&NAMES)
     }
 
     /// The model made what was none of the tools, or not the JSON, that it was asked for.
@@ -211,6 +221,12 @@ impl Words {
             "has been decommissioned",
         ];
         self.is_named(&NAMES) || self.says(&SENTENCES)
+    }
+
+    /// What the caller believes to be stored with the provider, and is not.
+    pub(super) fn name_a_stored_item(&self) -> bool {
+        self.is_named(&["previousresponsenotfound"])
+            || self.says(&["items are not persisted", "previous response with id", "conversation with id"])
     }
 
     /// The provider.

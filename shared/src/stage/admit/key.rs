@@ -11,7 +11,8 @@ use std::ops::Range;
 pub(crate) fn is_cacheable(work: &Work<'_>) -> bool {
     let (cache, facts) = (&work.caller.tenant.settings.cache, &work.request.facts);
     let repeatable = cache.any_temperature || (facts.temperature.is_none_or(|t| t <= 0.3) && facts.n == 1);
-    cache.enabled && repeatable && work.options.cache != CacheUse::NoStore
+    // What a provider has stored may be another thing next time.
+    cache.enabled && repeatable && facts.provider_bound.is_none() && work.options.cache != CacheUse::NoStore
 }
 
 /// Where this request's answer is or may be remembered.

@@ -31,6 +31,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(crate) const MAX_STREAM_BYTES: usize = 32 << 20;
 const MAX_STREAM_EVENTS: usize = 1 << 20;
 
+/// Room for what a writer keeps is taken in steps of this many bytes; the first is the stream's own.
+const HOLD_BYTES: usize = 64 << 10;
+
 /// A stream that has begun to answer.
 pub(crate) struct StreamHead {
     /// What came so far.
@@ -129,6 +132,13 @@ impl Sink<'_> {
         }
     }
 
+    /// Takes room for what the writer keeps of the answer; `held` is what it has taken before.
+    fn hold(&self, held: usize) -> Result<usize, ProviderError> {
+        let Self::Client { reply, room, .. } = self else { return Ok(held) };
+        let needed = reply.writer.held_bytes() / HOLD_BYTES * HOLD_BYTES * COPIES;
+        Ok(room.grow_to(held, needed)?)
+    }
+
     /// Keeps and sends events; answers how long the client took for them.
     async fn send(
         &mut self,
@@ -190,7 +200,7 @@ pub(crate) async fn read_on(
     let mut ended = StreamEnd { kept: keeps.then(BytesMut::new), ..StreamEnd::default() };
     let patience = Duration::from_millis(model.timeouts.idle_ms);
     let mut tracker = ChoiceTracker::default();
-    let (mut bytes, mut events) = (0, 0);
+    let (mut bytes, mut events, mut held) = (0, 0, 0);
     let mut waited = Duration::ZERO;
     // The attempt's time is the provider's: what the client takes, and another attempt took meanwhile, is not counted.
     let mut ends = Instant::now() + opened.left;
@@ -207,6 +217,13 @@ pub(crate) async fn read_on(
         }
         let taken = sink.send(out, &mut ended, patience, deadline).await;
         (waited, ends) = (waited + taken, ends + taken);
+        match sink.hold(held) {
+            Ok(now) => held = now,
+            Err(error) => {
+                ended.error = Some(error);
+                break;
+            }
+        }
         if bytes > MAX_STREAM_BYTES || events > MAX_STREAM_EVENTS {
             ended.error = Some(ProviderError::retryable(AttemptOutcome::Malformed, "the stream is too large"));
             break;

@@ -58,6 +58,11 @@ const DRESSES: &[(&str, Row<'static>)] = &[
         (Some(502), Some("c"), None, M, None, None),
     ),
     (r#"{"error":{"message":"no","metadata":{"raw":"other"}}}"#, (None, None, None, M, None, None)),
+    (
+        r#"{"type":"response.failed","sequence_number":2,"response":{"status":"failed","error":{"code":"c","message":"no"}}}"#,
+        (None, Some("c"), Some("response.failed"), M, None, None),
+    ),
+    (r#"{"type":"error","code":"c","message":"no","param":null}"#, (None, Some("c"), None, M, None, None)),
     (r#"{"error":"{\"error\":{\"message\":\"no\"}}"}"#, (None, None, None, M, None, None)),
     (
         r#"{"error":{"code":429,"message":"no","details":[{"x":1},{"retryDelay":"34.07s"}]}}"#,

@@ -10,7 +10,7 @@ pub(crate) mod paid;
 mod recast;
 pub mod request;
 mod upstream;
-mod usage;
+pub(crate) mod usage;
 mod write;
 pub mod writer;
 

@@ -99,11 +99,20 @@ pub(super) fn usage_of(raw: &RawValue) -> Option<Usage> {
 /// # Source
 /// OpenRouter's `usage`: `cost`, in US dollars, and with `is_byok` the vendor's in `cost_details.upstream_inference_cost`.
 fn cost_of(wire: &WireUsage<'_>) -> Option<u64> {
-    let fee_nusd = nusd_of_number(wire.cost?.get())?;
-    if wire.is_byok.is_none_or(|raw| raw.get() != "true") {
+    reported_cost(wire.cost, wire.is_byok, wire.cost_details)
+}
+
+/// The same of these three fields, wherever they stand.
+pub(crate) fn reported_cost(
+    cost: Option<&RawValue>,
+    is_byok: Option<&RawValue>,
+    details: Option<&RawValue>,
+) -> Option<u64> {
+    let fee_nusd = nusd_of_number(cost?.get())?;
+    if is_byok.is_none_or(|raw| raw.get() != "true") {
         return Some(fee_nusd);
     }
-    let details: CostDetails<'_> = serde_json::from_str(wire.cost_details?.get()).ok()?;
+    let details: CostDetails<'_> = serde_json::from_str(details?.get()).ok()?;
     Some(fee_nusd.saturating_add(nusd_of_number(details.upstream_inference_cost?.get())?))
 }
 

@@ -234,7 +234,7 @@ impl Message {
 }
 
 /// The provider's id of a call of a tool, or one of the gateway's: a client names it when it sends what the tool said.
-fn call_id(request: RequestId, choice: u64, call: u64, given: &str) -> String {
+pub(crate) fn call_id(request: RequestId, choice: u64, call: u64, given: &str) -> String {
     if given.is_empty() { format!("call_{request}_{choice}_{call}") } else { given.to_owned() }
 }
 

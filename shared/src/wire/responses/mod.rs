@@ -1,0 +1,73 @@
+//! OpenAI's Responses: a list of items in, a list of items out, and a stream that names every step.
+
+pub mod answer;
+mod conversation;
+mod items;
+mod made;
+mod paid;
+mod request;
+mod upstream;
+mod usage;
+mod write;
+mod writer;
+
+use crate::error::{Error, HttpError};
+use crate::id::RequestId;
+use crate::wire::body::Body;
+use crate::wire::conversation::{Conversation, Untranslatable};
+use crate::wire::facts::Facts;
+use crate::wire::format::{FieldNames, Format, Overrides, Written};
+use crate::wire::openai::error::envelope;
+use crate::wire::writer::Writer;
+use answer::NAME;
+use bytes::Bytes;
+
+/// OpenAI's Responses format.
+#[derive(Debug)]
+pub struct OpenAiResponses;
+
+/// As OpenAI speaks it, and those who follow.
+pub static RESPONSES: OpenAiResponses = OpenAiResponses;
+
+impl Format for OpenAiResponses {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn fields(&self) -> &'static FieldNames {
+        &FieldNames {
+            models: "models",
+            messages: "input",
+            tools: "tools",
+            answer_format: "text.format",
+            logprobs: "include",
+        }
+    }
+
+    fn read(&self, body: Bytes) -> Result<(Body, Facts), Error> {
+        request::read(body)
+    }
+
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
+        upstream::splice(body, overrides)
+    }
+
+    fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
+        conversation::read(self.name(), body)
+    }
+
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        write::write(conversation, overrides)
+    }
+
+    fn writer(&self, request: RequestId) -> Box<dyn Writer> {
+        Box::new(writer::ResponsesWriter::new(request))
+    }
+
+    fn error(&self, http: &HttpError, request: Option<&str>) -> Bytes {
+        envelope(http, request)
+    }
+}
+
+#[cfg(test)]
+mod tests;

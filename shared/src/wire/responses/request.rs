@@ -1,0 +1,381 @@
+//! A Responses request, read into what the gateway needs to know of it; what providers would refuse later is refused here.
+//!
+//! Items of every kind pass, known or not: what is read of them is what decides, limits and bills. What a request names and
+//! does not carry (a stored answer, a file, a prompt) is known to one provider only, and is more input than can be counted
+//! here: such a request is bound to the one model that it names, and is a paid extra (M1).
+
+use crate::error::Error;
+use crate::money::ServiceTier;
+use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
+use crate::wire::facts::{AnswerFormat, Facts};
+use crate::wire::json::place;
+use crate::wire::responses::paid;
+use crate::wire::schema::MAX_SCHEMA_BYTES;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// Most names in `models`.
+const MAX_MODELS: usize = 32;
+
+/// What asks for the log-probabilities of an answer's tokens.
+pub(super) const LOGPROBS: &str = "message.output_text.logprobs";
+
+/// Reads and checks a body.
+///
+/// # Errors
+/// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
+pub(super) fn read(bytes: Bytes) -> Result<(Body, Facts), Error> {
+    // An answer ends with its usage, whoever asked.
+    let facts = Facts { body_bytes: bytes.len(), include_usage: true, ..Facts::default() };
+    let mut reader = Reader { facts, bytes: bytes.clone(), has_stored_input: false };
+    let body = Body::json(bytes, |name, value| reader.field(name, value))?;
+    // The instructions come before all items, wherever in the body they stand.
+    if let Some(instructions) = body.place("instructions").filter(|place| body.bytes()[place.start] == b'"') {
+        reader.facts.context.system = Some(instructions);
+    }
+    let Reader { mut facts, has_stored_input, .. } = reader;
+    if facts.model.is_empty() && facts.models.is_empty() {
+        return Err(Error::invalid("model", "Say which model: `auto`, a tier, or a name of GET /v1/models."));
+    }
+    if facts.messages == 0 && !has_stored_input {
+        return Err(Error::invalid("input", "Send an `input`: a text, or a list of at least one item."));
+    }
+    facts.needs.vision = facts.images > 0;
+    facts.needs.json_schema = matches!(facts.answer_format, AnswerFormat::JsonSchema(_));
+    Ok((body, facts))
+}
+
+/// What has been read so far.
+struct Reader {
+    facts: Facts,
+    /// The body, for the places of what is read.
+    bytes: Bytes,
+    /// Whether there is input that the provider has stored, so that none need come along.
+    has_stored_input: bool,
+}
+
+impl Reader {
+    fn field(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        if let Some(known) = paid::disguised(name) {
+            let message = format!("`{name}` is `{known}` to a reader that ignores case; send `{known}` itself.");
+            return Err(Error::invalid(name, message));
+        }
+        if value.get() == "null" {
+            return Ok(());
+        }
+        self.known(name, value)?;
+        if paid::changes_price(name, value) {
+            self.facts.paid_extra.get_or_insert_with(|| name.into());
+        }
+        Ok(())
+    }
+
+    /// Takes from one field what the gateway needs to know, and checks what providers would otherwise refuse later.
+    fn known(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        match name {
+            "model" => self.facts.model = name_of_model("model", value)?,
+            "models" => self.read_models(value)?,
+            "input" => self.read_input(value)?,
+            "instructions" => check_text(name, value)?,
+            "stream" => self.facts.stream = parse(name, value, "must be true or false")?,
+            "max_output_tokens" => self.facts.max_output_tokens = Some(integer(name, value, 1, 100_000_000)?),
+            "temperature" => self.facts.temperature = Some(number(name, value, 0.0, 2.0)?),
+            "top_p" => drop(number(name, value, 0.0, 1.0)?),
+            "top_logprobs" => self.facts.needs.logprobs |= integer(name, value, 0, 20)? > 0,
+            "include" => self.read_include(value)?,
+            "max_tool_calls" => drop(integer(name, value, 1, 1_000_000)?),
+            "parallel_tool_calls" | "store" => drop(parse::<bool>(name, value, "must be true or false")?),
+            "user" | "safety_identifier" | "prompt_cache_key" | "truncation" => check_text(name, value)?,
+            "reasoning" | "metadata" | "stream_options" if !value.get().starts_with('{') => {
+                return Err(Error::invalid(name, format!("`{name}` must be an object.")));
+            }
+            "service_tier" => {
+                let word = serde_json::from_str::<Cow<'_, str>>(value.get());
+                self.facts.service_tier = word.ok().and_then(|word| ServiceTier::parse(&word));
+            }
+            "tools" => self.read_tools(value)?,
+            "text" => self.facts.answer_format = answer_format(value)?,
+            "previous_response_id" => {
+                check_text(name, value)?;
+                self.stored_input(name);
+            }
+            "conversation" | "prompt" => self.stored_input(name),
+            "background" => refuse_background(parse(name, value, "must be true or false")?)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Notes input that one provider has stored.
+    fn stored_input(&mut self, path: &str) {
+        self.has_stored_input = true;
+        self.bind(path);
+    }
+
+    /// Notes what only one provider knows, and what is more than can be counted here.
+    fn bind(&mut self, path: &str) {
+        self.facts.provider_bound.get_or_insert_with(|| path.into());
+        self.facts.paid_extra.get_or_insert_with(|| path.into());
+    }
+
+    fn read_models(&mut self, value: &RawValue) -> Result<(), Error> {
+        let wrong = || Error::invalid("models", format!("`models` must list 1 to {MAX_MODELS} names."));
+        let listed = each("models", value, "must be a list of model names", |i, entry| {
+            if i == MAX_MODELS {
+                return Err(wrong());
+            }
+            self.facts.models.push(name_of_model(&format!("models[{i}]"), entry)?);
+            Ok(())
+        })?;
+        if listed == 0 { Err(wrong()) } else { Ok(()) }
+    }
+
+    fn read_include(&mut self, value: &RawValue) -> Result<(), Error> {
+        each("include", value, "must be a list of texts", |i, entry| {
+            let path = format!("include[{i}]");
+            let wanted: Cow<'_, str> = parse(&path, entry, "must be a string")?;
+            self.facts.needs.logprobs |= wanted == LOGPROBS;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn read_tools(&mut self, value: &RawValue) -> Result<(), Error> {
+        let tools = each("tools", value, "must be a list of objects", |i, tool| {
+            let path = || format!("tools[{i}]");
+            let tool: WireTool<'_> = object(path, tool, "a tool")?;
+            let Some(kind) = tool.kind else {
+                return Err(Error::invalid(path() + ".type", format!("`{}.type` must be a string.", path())));
+            };
+            if !paid::is_clients_tool(&kind) {
+                self.bind(&(path() + ".type"));
+            }
+            Ok(())
+        })?;
+        self.facts.needs.tools |= tools > 0;
+        Ok(())
+    }
+
+    fn read_input(&mut self, value: &RawValue) -> Result<(), Error> {
+        if !value.get().starts_with('"') {
+            self.facts.messages =
+                each("input", value, "must be a text or a list of items", |i, raw| self.item(i, raw))?;
+            return Ok(());
+        }
+        let text: String = parse("input", value, "must be text; half of a surrogate pair is none")?;
+        self.facts.messages = usize::from(!text.is_empty());
+        self.note_turn("user", value, text);
+        Ok(())
+    }
+
+    fn item(&mut self, i: usize, raw: &RawValue) -> Result<(), Error> {
+        let path = || format!("input[{i}]");
+        let item: WireItem<'_> = object(path, raw, "an item")?;
+        let wrong = |field: &str, must: &str| {
+            let path = format!("{}.{field}", path());
+            Error::invalid(path.clone(), format!("`{path}` {must}."))
+        };
+        let kind = match (item.kind.as_deref(), &item.role) {
+            (Some(kind), _) => kind,
+            (None, Some(_)) => "message",
+            (None, None) if item.id.is_some() => "item_reference",
+            (None, None) => return Err(wrong("type", "must be a string")),
+        };
+        self.facts.is_after_tool = kind.ends_with("_output");
+        match kind {
+            "message" => return self.message(&path(), item),
+            "item_reference" => self.bind(&path()),
+            "function_call" => {
+                for (field, value) in [("call_id", item.call_id), ("name", item.name), ("arguments", item.arguments)] {
+                    if !value.is_some_and(|value| value.get().starts_with('"')) {
+                        return Err(wrong(field, "must be a string"));
+                    }
+                }
+            }
+            "function_call_output" => {
+                if !item.call_id.is_some_and(|id| id.get().starts_with('"')) {
+                    return Err(wrong("call_id", "must be a string"));
+                }
+                match item.output {
+                    Some(output) if output.get().starts_with('[') => {
+                        self.read_parts(&format!("{}.output", path()), output, &mut String::new())?;
+                    }
+                    Some(output) if output.get().starts_with('"') => {}
+                    _ => return Err(wrong("output", "must be a string or a list of parts")),
+                }
+            }
+            _ => {}
+        }
+        // All but messages and what tools answer was made by a model.
+        self.facts.context.is_answered |= !kind.ends_with("_output");
+        Ok(())
+    }
+
+    fn message(&mut self, path: &str, item: WireItem<'_>) -> Result<(), Error> {
+        let role = item.role.as_deref().unwrap_or("");
+        if !matches!(role, "system" | "developer" | "user" | "assistant") {
+            let message = format!("`{path}.role` must be system, developer, user or assistant.");
+            return Err(Error::invalid(format!("{path}.role"), message));
+        }
+        let in_content = format!("{path}.content");
+        let mut text = String::new();
+        match item.content {
+            Some(content) if content.get().starts_with('"') => {
+                if role == "user" {
+                    text = parse(&in_content, content, "must be text; half of a surrogate pair is none")?;
+                }
+            }
+            Some(content) if content.get().starts_with('[') => self.read_parts(&in_content, content, &mut text)?,
+            _ => {
+                let message = format!("`{in_content}` must be a string or a list of parts.");
+                return Err(Error::invalid(in_content, message));
+            }
+        }
+        self.facts.context.is_answered |= role == "assistant";
+        if let Some(content) = item.content {
+            self.note_turn(role, content, text);
+        }
+        Ok(())
+    }
+
+    /// Takes what one message adds to the prompt and to the places of what came before it.
+    fn note_turn(&mut self, role: &str, content: &RawValue, text: String) {
+        let context = &mut self.facts.context;
+        match role {
+            "system" | "developer" if context.system.is_none() => context.system = Some(place(&self.bytes, content)),
+            "user" => {
+                let here = place(&self.bytes, content);
+                context.first.get_or_insert_with(|| here.clone());
+                if !text.is_empty() {
+                    context.previous = context.prompt.replace(here);
+                    self.facts.prompt = text;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_parts(&mut self, path: &str, content: &RawValue, text: &mut String) -> Result<(), Error> {
+        each(path, content, "must be a list of parts", |i, raw| {
+            let path = || format!("{path}[{i}]");
+            let part: WirePart<'_> = object(path, raw, "a part")?;
+            match part.kind.as_deref() {
+                Some("input_text" | "output_text") => {
+                    let Some(piece) = part.text else {
+                        let path = path() + ".text";
+                        return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
+                    };
+                    if !text.is_empty() {
+                        text.push('\n');
+                    }
+                    text.push_str(&piece);
+                }
+                Some("input_image") => {
+                    self.facts.images += 1;
+                    self.facts.image_bytes += part.image_url.map_or(0, |url| url.get().len());
+                }
+                Some(_) => {}
+                None => {
+                    let path = path() + ".type";
+                    return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
+                }
+            }
+            if part.file_id.is_some_and(|id| id.get() != "null") {
+                self.bind(&(path() + ".file_id"));
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct WireItem<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    role: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    call_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WirePart<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    image_url: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    file_id: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireTool<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+fn refuse_background(is_wanted: bool) -> Result<(), Error> {
+    let why = "An answer is settled when it comes, and none is kept to be fetched later; send it without `background`.";
+    if is_wanted { Err(Error::invalid("background", why)) } else { Ok(()) }
+}
+
+fn check_text(name: &str, value: &RawValue) -> Result<(), Error> {
+    parse::<Cow<'_, str>>(name, value, "must be a string").map(drop)
+}
+
+/// Reads an object within the body: `noun` is what it should be.
+fn object<'a, T: Deserialize<'a>>(path: impl Fn() -> String, raw: &'a RawValue, noun: &str) -> Result<T, Error> {
+    if !raw.get().starts_with('{') {
+        return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
+    }
+    serde_json::from_str(raw.get())
+        .map_err(|e| Error::invalid(path(), format!("`{}` is not {noun}: {}.", path(), short(&e))))
+}
+
+fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
+    #[derive(Deserialize)]
+    struct Text<'a> {
+        #[serde(borrow, default)]
+        format: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Format<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow, default)]
+        schema: Option<&'a RawValue>,
+    }
+    let text: Text<'_> = parse_object("text", value, "must be an object")?;
+    let Some(format) = text.format.filter(|format| format.get() != "null") else { return Ok(AnswerFormat::Text) };
+    let format: Format<'_> = parse_object("text.format", format, "must be an object with a `type`")?;
+    match &*format.kind {
+        "json_object" => Ok(AnswerFormat::JsonObject),
+        "json_schema" => {
+            let schema = format.schema.filter(|schema| schema.get().starts_with('{')).ok_or_else(|| {
+                Error::invalid("text.format.schema", "`text.format.schema` must be an object with this type.")
+            })?;
+            // A larger one goes to the provider all the same; here every answer fits it.
+            let is_large = schema.get().len() > MAX_SCHEMA_BYTES;
+            Ok(AnswerFormat::JsonSchema(if is_large { "true" } else { schema.get() }.into()))
+        }
+        _ => Ok(AnswerFormat::Text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

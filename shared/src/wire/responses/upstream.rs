@@ -1,0 +1,62 @@
+//! A Responses request on its way to a provider that speaks this format too.
+//!
+//! The client's body goes upstream as it came, with the few fields replaced that are the gateway's to say: the model and the
+//! bound on the output (M1 depends on it). Unless the client says otherwise nothing is stored there, for the gateway may
+//! call another provider next time; then a model that thinks is asked for its thoughts in a form that the client can send
+//! again. A model that does not think refuses to be asked for those: so it is asked only where the client shows that its
+//! model does.
+
+use super::request::LOGPROBS;
+use crate::wire::body::Body;
+use crate::wire::format::Overrides;
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Value, value::RawValue};
+
+/// What asks for thoughts that can be sent again.
+const ENCRYPTED: &str = "reasoning.encrypted_content";
+
+/// The client's body with what is the gateway's to say.
+pub(super) fn splice(body: &Body, overrides: &Overrides<'_>) -> Bytes {
+    let mut out = BytesMut::with_capacity(body.bytes().len() + 192);
+    let mut field = |name: &str, value: &[u8]| {
+        out.put_slice(if out.is_empty() { b"{" } else { b"," });
+        out.put_slice(Value::from(name).to_string().as_bytes());
+        out.put_u8(b':');
+        out.put_slice(value);
+    };
+    let given = |name: &str| body.raw(name).filter(|value| *value != "null");
+    let is_stored = given("store") == Some("true");
+    field("model", Value::from(overrides.model).to_string().as_bytes());
+    for (name, value) in body.raw_fields() {
+        match name {
+            "model" | "models" | "max_output_tokens" | "include" => {}
+            "store" if !is_stored => {}
+            _ => field(name, value),
+        }
+    }
+    field("max_output_tokens", overrides.max_output_tokens.to_string().as_bytes());
+    if !is_stored {
+        field("store", b"false");
+    }
+    let thinks =
+        given("reasoning").is_some() || given("input").is_some_and(|input| input.contains(r#""encrypted_content""#));
+    let wanted = [(!is_stored && thinks, ENCRYPTED), (overrides.ask_logprobs, LOGPROBS)];
+    if let Some(include) = include(given("include"), wanted) {
+        field("include", include.as_bytes());
+    }
+    out.put_u8(b'}');
+    out.freeze()
+}
+
+/// The client's list with what else is wanted; as it came, if that is nothing.
+fn include(given: Option<&str>, wanted: [(bool, &str); 2]) -> Option<String> {
+    let mut listed: Vec<&RawValue> = given.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
+    let more = wanted.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, word)| format!("{word:?}"));
+    let more: Vec<String> = more.filter(|word| listed.iter().all(|listed| listed.get() != word)).collect();
+    if more.is_empty() {
+        return given.map(str::to_owned);
+    }
+    let more: Vec<&RawValue> = more.iter().filter_map(|word| serde_json::from_str(word).ok()).collect();
+    listed.extend(more);
+    serde_json::to_string(&listed).ok()
+}

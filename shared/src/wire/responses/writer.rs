@@ -1,0 +1,130 @@
+//! Writes answers as OpenAI's Responses, whole or as the events of a stream.
+//!
+//! What a provider of this very format sent passes on byte for byte, but for the model's name and what the client did not
+//! ask for; each event gets its name again. Anything else is made from its pieces ([`Made`]).
+//!
+//! The last event of a stream holds the whole answer, and is its end to every client. So it is written only once the
+//! provider's stream is known to be whole (A1, A5). A stream that breaks off is told twice, for clients look for one or the
+//! other: as an error, in which the documented fields stand at the top and the ones that OpenAI sends below `error`, and
+//! then as an answer that has failed.
+
+use crate::error::HttpError;
+use crate::id::RequestId;
+use crate::wire::answer::{Chunk, Completion};
+use crate::wire::openai::error::envelope;
+use crate::wire::responses::answer::{NAME, kind_of, response_in};
+use crate::wire::responses::made::{Made, put_event};
+use crate::wire::writer::{Hide, Writer};
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+
+/// Writes the answer to one request.
+#[derive(Debug)]
+pub(super) struct ResponsesWriter {
+    id: RequestId,
+    made: Made,
+    /// The model's name, once it is known.
+    model: String,
+    /// What a passing stream calls its answer.
+    passing: Option<String>,
+    /// The last event of a passing stream, until that is known to be whole.
+    last: BytesMut,
+}
+
+impl ResponsesWriter {
+    /// Writes the answer to this request.
+    pub(super) fn new(id: RequestId) -> Self {
+        Self { id, made: Made::new(id, true), model: String::new(), passing: None, last: BytesMut::new() }
+    }
+
+    /// Passes an event on.
+    fn pass(&mut self, chunk: &Chunk, model: &str, hide: Hide, out: &mut BytesMut) {
+        let mut data = BytesMut::with_capacity(chunk.payload.len() + model.len());
+        chunk.places.rewrite(&chunk.payload, model, hide.logprobs, &mut data);
+        // A line end inside the JSON would end the event's line early for the client; there it is only space.
+        data.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
+        let kind = kind_of(&chunk.payload).filter(|kind| is_plain(kind)).unwrap_or(Cow::Borrowed("message"));
+        self.made.sequence += 1;
+        match &*kind {
+            "response.created" => self.passing = id_in(&chunk.payload),
+            "response.completed" | "response.incomplete" => return put_event(&kind, &data, &mut self.last),
+            _ => {}
+        }
+        put_event(&kind, &data, out);
+    }
+}
+
+impl Writer for ResponsesWriter {
+    fn whole(&mut self, answer: &Completion, model: &str, hide: Hide) -> Bytes {
+        if answer.format == NAME {
+            let mut out = Vec::with_capacity(answer.body.len() + model.len());
+            answer.places.rewrite(&answer.body, model, hide.logprobs, &mut out);
+            return out.into();
+        }
+        let (mut made, mut unused) = (Made::new(self.id, false), BytesMut::new());
+        made.add(&answer.pieces, &answer.body, answer.usage, model, &mut unused);
+        made.end(model, &mut unused).to_string().into()
+    }
+
+    fn chunk(&mut self, chunk: &Chunk, model: &str, hide: Hide, out: &mut BytesMut) {
+        if self.model != model {
+            model.clone_into(&mut self.model);
+        }
+        if chunk.format == NAME {
+            return self.pass(chunk, model, hide, out);
+        }
+        self.made.add(&chunk.pieces, &chunk.payload, chunk.usage, model, out);
+    }
+
+    fn rest(&mut self, model: &str, _hide: Hide, out: &mut BytesMut) {
+        out.extend_from_slice(&std::mem::take(&mut self.last));
+        if self.made.has_begun() {
+            self.made.end(model, out);
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.made.held_bytes + self.last.len()
+    }
+
+    fn end(&self, headers: &str) -> Bytes {
+        Bytes::from(format!(": gateway {headers}\n\n"))
+    }
+
+    fn error(&mut self, http: &HttpError) -> Bytes {
+        envelope(http, Some(&self.id.to_string()))
+    }
+
+    fn stream_error(&mut self, http: &HttpError) -> Bytes {
+        let mut out = BytesMut::new();
+        let inner: Value = serde_json::from_slice(&envelope(http, None)).unwrap_or_default();
+        let error = json!({"code": http.code, "message": http.message, "param": http.param, "error": inner["error"]});
+        self.made.event("error", error, &mut out);
+        let mut response = self.made.response(&self.model, "failed");
+        if let Some(id) = &self.passing {
+            response["id"] = id.as_str().into();
+        }
+        response["error"] = json!({"code": http.code, "message": http.message});
+        self.made.event("response.failed", json!({"response": response}), &mut out);
+        out.freeze()
+    }
+}
+
+/// Whether a name can stand in an event's line.
+fn is_plain(kind: &str) -> bool {
+    !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// What an answer calls itself that stands in an event.
+fn id_in(payload: &Bytes) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    serde_json::from_slice::<Named>(&response_in(payload)?).ok().map(|named| named.id)
+}
+
+#[cfg(test)]
+mod tests;

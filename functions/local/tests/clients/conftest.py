@@ -27,6 +27,7 @@ MODELS = [
     "ok", "tools", "unicode", "cut", "cut-clean", "reset-mid", "malformed", "error-event", "sse-comments", "sse-crlf",
     "sse-nospace", "sse-multiline", "one-byte", "split-utf8", "echo", "no-usage", "cached-3", "reasoning-5", "status-500",
     "status-401", "429-after-1", "context-overflow", "content-filter", "hedge", "json", "slow-3", "continue", "extra",
+    "refusal",
 ]
 
 
@@ -100,9 +101,12 @@ def start(double, tmp_path_factory):
 
     def started(more=""):
         folder = tmp_path_factory.mktemp("gateway")
+        # Each of them twice: called in the chat format, and as a Response.
         models = "".join(
-            f'[models."double/{model}"]\nprovider = "double"\nusd_per_million = {{ input = 1, output = 2 }}\n'
-            'capabilities = ["tools", "json_schema", "vision", "logprobs"]\n' for model in MODELS)
+            f'[models."{where}/{model}"]\nprovider = "double"\nid = "{model}"\napi = "{api}"\n'
+            'usd_per_million = { input = 1, output = 2 }\n'
+            'capabilities = ["tools", "json_schema", "vision", "logprobs"]\n'
+            for where, api in (("double", "chat"), ("responses", "responses")) for model in MODELS)
         (folder / "gateway.toml").write_text(
             f'[providers.double]\nkind = "openai"\nbase_url = "{double}"\napi_key = "env:DOUBLE_API_KEY"\n'
             f'[tiers]\ncheap = ["sim/cheap"]\nreasoning = ["sim/reasoning"]\n{more}\n{models}')

@@ -13,8 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +60,14 @@ def labelled_table(labels, given, rows, given_rows):
     print("\n## Intent and tier, each source left out whole\n")
     print("| source | prompts | intent | hard/easy AUROC | length alone | at 80 %: accuracy, hard sent cheap | easy sent strong | ECE |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    # A forked process has what is given without a copy.
-    left_out.given = labels, given, rows, given_rows
-    with ProcessPoolExecutor(mp_context=get_context("fork")) as processes:
-        for line in processes.map(left_out, LEFT_OUT):
+    # What takes long is numpy's, which lets the other threads go on.
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for line in threads.map(lambda source: left_out(source, labels, given, rows, given_rows), LEFT_OUT):
             print(line, end="", flush=True)
 
 
-def left_out(source):
+def left_out(source, labels, given, rows, given_rows):
     """The line of the table of one source; nothing where it is not at hand."""
-    labels, given, rows, given_rows = left_out.given
     sources = np.array([row["source"] for row in labels])
     test = np.flatnonzero(sources == source)
     if not len(test):

@@ -7,7 +7,7 @@
 //! usage and the request is settled (M4).
 //!
 //! ```text
-//! Incoming ── read ──▶ Work ── decide ──▶ Decision ── claim ──▶ (an answer given before: the end)
+//! Incoming ── read ──▶ Work ── recall, decide ──▶ Decision ── claim ──▶ (an answer given before: the end)
 //!                                            │ ▲
 //!                                      admit │ │ stale: the tenant's settings have changed
 //!                                            ▼ │
@@ -37,6 +37,7 @@ use crate::stage::classify::classify;
 use crate::stage::deliver::{deliver, deliver_hit, last_byte, refuse};
 use crate::stage::embed::embed;
 use crate::stage::read::read;
+use crate::stage::recall::recall;
 use crate::stage::settle::{Outcome, settle};
 use crate::stage::stay::stay_and_rank;
 use crate::stage::upgrade::{drain, first_call_options, stronger_tier, unreliable, upgrade};
@@ -84,6 +85,7 @@ async fn serve(
 
 /// The way of a request.
 async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
+    recall(work).await?;
     let mut decision = decided(work).await?;
     refuse_known(work)?;
     let mut admitting = Admitting::new(work.gateway, work.journal.receipt.id);

@@ -282,3 +282,56 @@ async fn the_simulated_models_answer_and_auto_is_routed_by_the_input() {
         assert!(!text(&got.json()).is_empty());
     }
 }
+
+#[tokio::test]
+async fn an_item_that_is_only_named_is_put_where_it_was_named() {
+    let rig = called_so(["say:two words@so", "reasoning-5+say:three more words@so"]).build().await;
+    for (first, second) in [
+        ("say:two words@so", "ok@chat"),
+        ("reasoning-5+say:three more words@so", "say:two words@so"),
+        ("ok@chat", "say:two words@so"),
+    ] {
+        for stream in [false, true] {
+            let got = respond(&rig, &[], &input(first, json!({"stream": stream}))).await;
+            let told = if stream { events(&got).pop().unwrap()["response"].clone() } else { got.json() };
+            let output = told["output"].as_array().unwrap();
+            let named = output.iter().map(|item| json!({"type": "item_reference", "id": item["id"]}));
+            let items: Vec<Value> = [json!({"role": "user", "content": "x"})]
+                .into_iter()
+                .chain(named.clone())
+                .chain([json!({"role": "user", "content": "And?"})])
+                .collect();
+            let body = json!({"model": name_of(second), "input": items});
+            let got = respond(&rig, &[], &body).await;
+            assert_eq!(got.status, 200, "{got:?}");
+            let said = sent(&rig).to_string();
+            assert!(said.contains(&text(&told)) && !said.contains("item_reference"), "{said}");
+            // Others know nothing of it, and nor does anybody a while later, or of what is not to be kept.
+            let other = rig
+                .add_tenant(
+                    &format!("other-{first}-{stream}")
+                        .replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+                        .to_lowercase(),
+                    json!({}),
+                )
+                .await;
+            let incoming = Incoming {
+                headers: with_key(&other, &[]),
+                body: Box::new(Bytes::from(body.to_string())),
+                time_left: None,
+            };
+            let got = Got::all_of(rig.gateway.responses(incoming).await).await;
+            assert_eq!((got.status, &got.json()["error"]["param"]), (400, &json!("input[1]")), "{got:?}");
+            rig.clock.advance(3_600_000);
+            let got = respond(&rig, &[], &body).await;
+            assert_eq!((got.status, &got.json()["error"]["param"]), (400, &json!("input[1]")), "{got:?}");
+            assert!(got.contains("store: false"));
+        }
+    }
+    for (headers, fields) in [(&[][..], json!({"store": false})), (&[("x-gateway-cache", "no-store")], json!({}))] {
+        let got = respond(&rig, headers, &input("ok@chat", fields)).await;
+        let named = json!({"type": "item_reference", "id": got.json()["output"][0]["id"]});
+        let got = respond(&rig, &[], &json!({"model": name_of("ok@chat"), "input": [named]})).await;
+        assert_eq!(got.status, 400, "{got:?}");
+    }
+}

@@ -96,6 +96,8 @@ pub struct CacheSettings {
     pub max_bytes: u64,
     /// Bytes of one answer; a longer one is not remembered.
     pub max_entry_bytes: u64,
+    /// For how long the items of a Response are kept for requests that name them; 0 keeps none.
+    pub items_seconds: u64,
 }
 
 pub(super) fn cache(root: &mut Section<'_, '_>) -> CacheSettings {
@@ -103,7 +105,8 @@ pub(super) fn cache(root: &mut Section<'_, '_>) -> CacheSettings {
         let max_entries = section.count("max_entries", 0..=100_000_000, 10_000);
         let max_bytes = section.count("max_bytes", 0..=1 << 40, 32 << 20);
         let max_entry_bytes = section.count("max_entry_bytes", 0..=max_bytes, max_bytes.min(1 << 20));
-        CacheSettings { max_entries, max_bytes, max_entry_bytes }
+        let items_seconds = section.count("items_seconds", 0..=86_400, 3_600);
+        CacheSettings { max_entries, max_bytes, max_entry_bytes, items_seconds }
     })
 }
 

@@ -42,6 +42,9 @@ pub struct Builder {
 /// The memory for bodies and answers where neither the configuration nor the process says how much there is.
 const MEMORY_BYTES: u64 = 256 << 20;
 
+/// The memory for items of answers where they are kept in this process.
+const ITEMS_BYTES: usize = 16 << 20;
+
 impl Gateway {
     /// A builder with the borders that need nothing: memory for the store, the machine's clock, the embedder in process.
     #[must_use]
@@ -114,6 +117,7 @@ impl Builder {
         let entries = usize::try_from(config.intent.remember_entries).unwrap_or(usize::MAX);
         let remember = || is_in_memory.then(|| MemoryCache::new(entries, usize::MAX, usize::MAX));
         let (labels, conversations) = (remember(), remember());
+        let items = is_in_memory.then(|| MemoryCache::new(entries, ITEMS_BYTES, ITEMS_BYTES));
         let store = self.store.unwrap_or_else(|| Arc::new(Composed::in_memory(&config)));
         let intents = Intents::learn(&config.intents);
         let embedding = config.embedder.clone().zip(self.embedder).zip(intents.utterances());
@@ -135,6 +139,7 @@ impl Builder {
             clock: self.clock,
             labels,
             conversations,
+            items,
             outage: Outage::default(),
             warned: Warned::default(),
             ledger_standing: Standing::default(),

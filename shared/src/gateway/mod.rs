@@ -75,6 +75,8 @@ pub struct Gateway {
     labels: Option<MemoryCache>,
     /// On which models conversations are, where the store is this process's memory.
     conversations: Option<MemoryCache>,
+    /// The items of answers, where the store is this process's memory.
+    items: Option<MemoryCache>,
     /// What goes on without the store.
     pub(crate) outage: Outage,
     /// When the operator was last warned of a provider.
@@ -102,6 +104,11 @@ impl Gateway {
         self.conversations.as_ref().map_or(self.store.cache(), |conversations| conversations)
     }
 
+    /// Where the items of answers are kept for requests that name them.
+    pub(crate) fn items(&self) -> &dyn ResponseCache {
+        self.items.as_ref().map_or(self.store.cache(), |items| items)
+    }
+
     /// Forgets all that is remembered for a tenant.
     ///
     /// # Errors
@@ -110,6 +117,7 @@ impl Gateway {
         self.embedding.iter().for_each(|embedding| embedding.forget());
         self.labels().purge(uid).await?;
         self.conversations().purge(uid).await?;
+        self.items().purge(uid).await?;
         self.store.cache().purge(uid).await
     }
 

@@ -1,6 +1,7 @@
 //! The stages of a request, in the order of `answer` and `produce` in [`crate::pipeline`].
 
 pub(crate) mod read;
+pub(crate) mod recall;
 pub(crate) mod claim;
 pub(crate) mod admit;
 pub(crate) mod embed;

@@ -18,6 +18,7 @@ use crate::stage::admit::conversation::{Conversation, conversation_key};
 use crate::stage::admit::hold::{Hold, release};
 use crate::stage::admit::remembered::cache_write;
 use crate::stage::claim::finish;
+use crate::stage::recall::keep_items;
 use crate::store::{CacheWrite, Counters, Settled, Settlement, Ticket};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -67,11 +68,12 @@ pub(crate) async fn settle(work: &mut Work<'_>, decision: &Decision, hold: Hold,
         let write = cache_write(work, &hold, outcome.body.clone().filter(|_| outcome.keep));
         let whole = outcome.body.clone().filter(|_| outcome.error.is_none());
         let whole = whole.filter(|_| work.claim.is_some()).map(|body| kept(work, reply, body, outcome.streamed));
-        let (charged, (), (), (), (), (), recorded) = tokio::join!(
+        let (charged, (), (), (), (), (), (), recorded) = tokio::join!(
             charge(work, &settlement, &hold.ticket, write, now_ms),
             gateway.health.note(&work.observations, now_ms),
             remember_label(work),
             remember_conversation(work, decision, outcome),
+            keep_items(work, outcome.error.is_none(), reply),
             gateway.record_expired_holds(&settlement.tenant),
             finish(work, whole),
             record(gateway, receipt),

@@ -5,6 +5,7 @@
 
 use crate::money::{CacheWrite, ServiceTier};
 use crate::wire::context::ContextPlaces;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a model can do, or what a request needs of one.
@@ -83,6 +84,10 @@ pub struct Facts {
     /// The path of the first field that names what one provider has stored or runs, if there is one: such a request goes to
     /// the one model that it names, and its answer is remembered for nobody.
     pub provider_bound: Option<Box<str>>,
+    /// Items that are named and not carried: each one's name, and where in the body it should stand.
+    pub references: Vec<(Box<str>, Range<usize>)>,
+    /// Whether a later request may name the items of the answer.
+    pub keeps_items: bool,
     /// What kind of answer is wanted.
     pub answer_format: AnswerFormat,
     /// How many messages there are.
@@ -118,6 +123,8 @@ impl Default for Facts {
             needs: Capabilities::default(),
             paid_extra: None,
             provider_bound: None,
+            references: Vec::new(),
+            keeps_items: false,
             answer_format: AnswerFormat::Text,
             messages: 0,
             is_after_tool: false,

@@ -7,7 +7,7 @@ use crate::wire::context::Context;
 use crate::wire::conversation::Untranslatable;
 use crate::wire::facts::Facts;
 use crate::wire::format::{Format, Overrides, Written};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex};
 
@@ -43,6 +43,22 @@ impl Request {
     #[must_use]
     pub fn body(&self) -> &Body {
         &self.body
+    }
+
+    /// The same with these items where it only names them, in the order of [`Facts::references`].
+    ///
+    /// # Errors
+    /// As for any request: with them it may be too deep, or wrong.
+    pub fn with_items(&self, items: &[Bytes]) -> Result<Self, Error> {
+        let (body, mut done) = (self.body.bytes(), 0);
+        let mut whole = BytesMut::with_capacity(body.len() + items.iter().map(Bytes::len).sum::<usize>());
+        for ((_, place), item) in self.facts.references.iter().zip(items) {
+            whole.extend_from_slice(&body[done..place.start]);
+            whole.extend_from_slice(item);
+            done = place.end;
+        }
+        whole.extend_from_slice(&body[done..]);
+        Self::read(self.format, whole.freeze())
     }
 
     /// What the conversation has said before the prompt.

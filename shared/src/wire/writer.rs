@@ -48,6 +48,11 @@ pub trait Writer: Send + Sync + Debug {
     /// Writes what remains to be said once a provider's stream has come to its end and was whole.
     fn rest(&mut self, model: &str, hide: Hide, out: &mut BytesMut);
 
+    /// The items of a whole answer by their names, so that a later request can name them.
+    fn items(&self) -> Vec<(String, Bytes)> {
+        Vec::new()
+    }
+
     /// Bytes of the answer that it keeps until the stream's end.
     fn held_bytes(&self) -> usize {
         0

@@ -12,8 +12,9 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 /// The fields that a request may have; sorted.
-const FIELDS: [&str; 31] = [
+const FIELDS: [&str; 32] = [
     "background",
+    "client_metadata",
     "context_management",
     "conversation",
     "include",
@@ -137,7 +138,7 @@ fn check_items(items: &[Value]) -> Result<(), String> {
                     return Err(format!("No tool call found for function call output with call_id {id}."));
                 }
             }
-            "reasoning" => {}
+            "reasoning" | "additional_tools" | "custom_tool_call" | "custom_tool_call_output" => {}
             kind => return Err(format!("Invalid value: '{kind}' in 'input[{i}].type'.")),
         }
     }

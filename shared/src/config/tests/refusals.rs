@@ -9,7 +9,7 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
     let table = [
         (
             "[cache]\nmax_entrys = 5",
-            "10: cache.max_entrys: unknown field, expected one of max_entries, max_bytes, max_entry_bytes",
+            "10: cache.max_entrys: unknown field, expected one of max_entries, max_bytes, max_entry_bytes, items_seconds",
         ),
         (
             "[cach]\nmax_entries = 5",

@@ -17,7 +17,7 @@ impl Composed {
     #[must_use]
     pub fn in_memory(config: &Config) -> Self {
         let bound = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-        let CacheSettings { max_entries, max_bytes, max_entry_bytes } = config.cache;
+        let CacheSettings { max_entries, max_bytes, max_entry_bytes, items_seconds: _ } = config.cache;
         Self {
             counters: Arc::new(MemoryCounters::default()),
             cache: Arc::new(MemoryCache::new(bound(max_entries), bound(max_bytes), bound(max_entry_bytes))),

@@ -9,6 +9,7 @@ use crate::wire::conversation::{
     Conversation, Effort, Json, MAX_ITEMS, Part, Role, Shape, Source, Tool, ToolChoice, Turn, Untranslatable,
 };
 use crate::wire::json::{Fields, Stopped, fields, items};
+use crate::wire::responses::namespace::joined;
 use crate::wire::responses::request::LOGPROBS;
 use crate::wire::values::{object, source, string, typed};
 use serde::Deserialize;
@@ -135,7 +136,7 @@ impl<'b> Reader<'b> {
 
     fn item(&mut self, raw: &'b RawValue) -> Result<()> {
         let all = object("input", raw)?;
-        let item = Item(&all);
+        let item = Item(&all, "input");
         let kind = item.kind()?;
         match &*kind {
             "message" => self.message(&item),
@@ -145,9 +146,10 @@ impl<'b> Reader<'b> {
                 Ok(())
             }
             "function_call" => {
-                let (id, name) = (item.string("call_id")?, item.string("name")?);
+                let namespace = item.get("namespace").map(|_| item.string("namespace")).transpose()?;
+                let (id, name) = (item.string("call_id")?, joined(namespace.as_deref(), item.string("name")?));
                 let arguments = item.string("arguments")?;
-                self.note_others(&item, &["type", "id", "call_id", "name", "arguments", "status"]);
+                self.note_others(&item, &["type", "id", "call_id", "namespace", "name", "arguments", "status"]);
                 self.say(Role::Assistant, vec![Part::ToolCall { id, name, arguments }]);
                 Ok(())
             }
@@ -161,6 +163,10 @@ impl<'b> Reader<'b> {
                 self.say(Role::User, vec![Part::ToolResult { id, parts, is_error: false }]);
                 Ok(())
             }
+            "additional_tools" => match item.get("tools") {
+                Some(tools) => self.each("input.tools", tools, Self::tool),
+                None => Ok(()),
+            },
             // What the provider's own tools did, of which the model has told in its answer.
             "web_search_call"
             | "file_search_call"
@@ -211,7 +217,7 @@ impl<'b> Reader<'b> {
             let Some(list) = item.get(field).filter(|_| texts.is_empty()) else { continue };
             self.each("input.summary", list, |_, part| {
                 let all = object("input.summary", part)?;
-                texts.push(Item(&all).string("text")?);
+                texts.push(Item(&all, "input.summary").string("text")?);
                 Ok(())
             })?;
         }
@@ -239,7 +245,7 @@ impl<'b> Reader<'b> {
 
     fn part(&mut self, path: &str, raw: &'b RawValue) -> Result<Part<'b>> {
         let all = object(path, raw)?;
-        let part = Item(&all);
+        let part = Item(&all, path);
         let (read, known): (_, &[&str]) = match &*part.string("type")? {
             "input_text" | "output_text" | "text" => {
                 (Part::Text(part.string("text")?), &["text", "annotations", "logprobs"])
@@ -276,13 +282,28 @@ impl<'b> Reader<'b> {
     }
 
     fn tool(&mut self, raw: &'b RawValue) -> Result<()> {
+        self.tool_of(None, raw)
+    }
+
+    /// A tool, which may be one of a namespace.
+    fn tool_of(&mut self, namespace: Option<&str>, raw: &'b RawValue) -> Result<()> {
         let all = object("tools", raw)?;
-        let tool = Item(&all);
-        if tool.string("type")? != "function" {
-            self.read.tools.push(Tool::Native(Json(raw)));
-            return Ok(());
+        let tool = Item(&all, "tools");
+        match (&*tool.string("type")?, tool.get("tools")) {
+            ("function", _) => self.function(joined(namespace, tool.string("name")?), &all),
+            ("namespace", Some(tools)) if namespace.is_none() => {
+                let name = tool.string("name")?;
+                self.each("tools.tools", tools, |reader, raw| reader.tool_of(Some(&name), raw))
+            }
+            _ => {
+                self.read.tools.push(Tool::Native(Json(raw)));
+                Ok(())
+            }
         }
-        let (name, mut description, mut parameters, mut strict) = (tool.string("name")?, None, None, None);
+    }
+
+    fn function(&mut self, name: Cow<'b, str>, all: &Fields<'b>) -> Result<()> {
+        let (mut description, mut parameters, mut strict) = (None, None, None);
         for (field, value) in all.iter().filter(|(_, value)| value.get() != "null") {
             match &**field {
                 "type" | "name" => {}
@@ -297,8 +318,8 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// The fields of an item or a part.
-struct Item<'f, 'b>(&'f Fields<'b>);
+/// The fields of an item or a part, and where it stands.
+struct Item<'f, 'b>(&'f Fields<'b>, &'f str);
 
 impl<'b> Item<'_, 'b> {
     /// A field that is there and not null.
@@ -308,7 +329,7 @@ impl<'b> Item<'_, 'b> {
     }
 
     fn string(&self, name: &'static str) -> Result<Cow<'b, str>> {
-        let path = format!("input.{name}");
+        let path = format!("{}.{name}", self.1);
         let value = self.get(name).ok_or_else(|| Untranslatable::new(&path, "is missing"))?;
         string(&path, value)
     }
@@ -328,8 +349,7 @@ impl<'b> Item<'_, 'b> {
             return Ok(Source::Id(self.string("file_id")?));
         }
         let field = fields.iter().find(|field| self.get(field).is_some());
-        let field =
-            field.ok_or_else(|| Untranslatable::new("input.content", "has a picture or file that is nowhere"))?;
+        let field = field.ok_or_else(|| Untranslatable::new(self.1, "has a picture or file that is nowhere"))?;
         Ok(source(self.string(field)?))
     }
 }

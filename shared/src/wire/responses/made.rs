@@ -8,6 +8,7 @@ use crate::id::RequestId;
 use crate::money::Usage;
 use crate::wire::openai::writer::call_id;
 use crate::wire::piece::{Finish, Piece, said};
+use crate::wire::responses::namespace::parted;
 use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -122,8 +123,13 @@ impl Call {
     }
 
     fn item(&self, id: RequestId, status: &str) -> Value {
-        json!({"id": self.item_id(id), "type": "function_call", "call_id": self.id, "name": self.name,
-            "arguments": self.arguments, "status": status})
+        let (namespace, name) = parted(&self.name);
+        let mut item = json!({"id": self.item_id(id), "type": "function_call", "call_id": self.id, "name": name,
+            "arguments": self.arguments, "status": status});
+        if let Some(namespace) = namespace {
+            item["namespace"] = namespace.into();
+        }
+        item
     }
 }
 
@@ -271,7 +277,7 @@ impl Made {
         let open = self.open.take();
         self.end_item(open, status, out);
         for call in std::mem::take(&mut self.calls).into_values() {
-            let event = json!({"item_id": call.item_id(self.id), "output_index": call.index, "name": call.name,
+            let event = json!({"item_id": call.item_id(self.id), "output_index": call.index, "name": parted(&call.name).1,
                 "arguments": call.arguments});
             self.event("response.function_call_arguments.done", event, out);
             let item = call.item(self.id, status);

@@ -4,6 +4,7 @@ pub mod answer;
 mod conversation;
 mod items;
 mod made;
+mod namespace;
 mod paid;
 mod request;
 mod upstream;

@@ -2,7 +2,8 @@
 //!
 //! Items of every kind pass, known or not: what is read of them is what decides, limits and bills. What a request names and
 //! does not carry (a stored answer, a file, a prompt) is known to one provider only, and is more input than can be counted
-//! here: such a request is bound to the one model that it names, and is a paid extra (M1).
+//! here: such a request is bound to the one model that it names, and is a paid extra (M1). Items that are only named may be
+//! known to the gateway itself, which then reads the request again with them in it.
 
 use crate::error::Error;
 use crate::money::ServiceTier;
@@ -19,6 +20,9 @@ use std::borrow::Cow;
 /// Most names in `models`.
 const MAX_MODELS: usize = 32;
 
+/// Longest name of an item.
+const MAX_ID_BYTES: usize = 256;
+
 /// What asks for the log-probabilities of an answer's tokens.
 pub(super) const LOGPROBS: &str = "message.output_text.logprobs";
 
@@ -28,7 +32,7 @@ pub(super) const LOGPROBS: &str = "message.output_text.logprobs";
 /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
 pub(super) fn read(bytes: Bytes) -> Result<(Body, Facts), Error> {
     // An answer ends with its usage, whoever asked.
-    let facts = Facts { body_bytes: bytes.len(), include_usage: true, ..Facts::default() };
+    let facts = Facts { body_bytes: bytes.len(), include_usage: true, keeps_items: true, ..Facts::default() };
     let mut reader = Reader { facts, bytes: bytes.clone(), has_stored_input: false };
     let body = Body::json(bytes, |name, value| reader.field(name, value))?;
     // The instructions come before all items, wherever in the body they stand.
@@ -86,7 +90,8 @@ impl Reader {
             "top_logprobs" => self.facts.needs.logprobs |= integer(name, value, 0, 20)? > 0,
             "include" => self.read_include(value)?,
             "max_tool_calls" => drop(integer(name, value, 1, 1_000_000)?),
-            "parallel_tool_calls" | "store" => drop(parse::<bool>(name, value, "must be true or false")?),
+            "parallel_tool_calls" => drop(parse::<bool>(name, value, "must be true or false")?),
+            "store" => self.facts.keeps_items = parse(name, value, "must be true or false")?,
             "user" | "safety_identifier" | "prompt_cache_key" | "truncation" => check_text(name, value)?,
             "reasoning" | "metadata" | "stream_options" if !value.get().starts_with('{') => {
                 return Err(Error::invalid(name, format!("`{name}` must be an object.")));
@@ -95,7 +100,7 @@ impl Reader {
                 let word = serde_json::from_str::<Cow<'_, str>>(value.get());
                 self.facts.service_tier = word.ok().and_then(|word| ServiceTier::parse(&word));
             }
-            "tools" => self.read_tools(value)?,
+            "tools" => self.read_tools(name, value)?,
             "text" => self.facts.answer_format = answer_format(value)?,
             "previous_response_id" => {
                 check_text(name, value)?;
@@ -142,9 +147,9 @@ impl Reader {
         Ok(())
     }
 
-    fn read_tools(&mut self, value: &RawValue) -> Result<(), Error> {
-        let tools = each("tools", value, "must be a list of objects", |i, tool| {
-            let path = || format!("tools[{i}]");
+    fn read_tools(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        let tools = each(name, value, "must be a list of objects", |i, tool| {
+            let path = || format!("{name}[{i}]");
             let tool: WireTool<'_> = object(path, tool, "a tool")?;
             let Some(kind) = tool.kind else {
                 return Err(Error::invalid(path() + ".type", format!("`{}.type` must be a string.", path())));
@@ -184,9 +189,19 @@ impl Reader {
             (None, None) => return Err(wrong("type", "must be a string")),
         };
         self.facts.is_after_tool = kind.ends_with("_output");
+        // Tools may come in the middle of a conversation, too.
+        if let Some(tools) = item.tools.filter(|tools| tools.get() != "null") {
+            self.read_tools(&format!("{}.tools", path()), tools)?;
+        }
         match kind {
             "message" => return self.message(&path(), item),
-            "item_reference" => self.bind(&path()),
+            "item_reference" => {
+                self.bind(&path());
+                let id: Option<Box<str>> = item.id.and_then(|id| serde_json::from_str(id.get()).ok());
+                let id =
+                    id.filter(|id| id.len() <= MAX_ID_BYTES).ok_or_else(|| wrong("id", "must be a short string"))?;
+                self.facts.references.push((id, place(&self.bytes, raw)));
+            }
             "function_call" => {
                 for (field, value) in [("call_id", item.call_id), ("name", item.name), ("arguments", item.arguments)] {
                     if !value.is_some_and(|value| value.get().starts_with('"')) {
@@ -208,8 +223,8 @@ impl Reader {
             }
             _ => {}
         }
-        // All but messages and what tools answer was made by a model.
-        self.facts.context.is_answered |= !kind.ends_with("_output");
+        self.facts.context.is_answered |=
+            kind.ends_with("_call") || matches!(kind, "reasoning" | "item_reference" | "compaction");
         Ok(())
     }
 
@@ -309,6 +324,8 @@ struct WireItem<'a> {
     arguments: Option<&'a RawValue>,
     #[serde(borrow, default)]
     output: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tools: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

@@ -62,6 +62,24 @@ fn nothing_is_stored_and_thoughts_come_along_unless_the_client_says_otherwise() 
 }
 
 #[test]
+fn thoughts_of_which_only_the_id_is_there_are_sent_to_nobody() {
+    let bare = |id: &str| json!({"type": "reasoning", "id": id, "summary": []});
+    let whole = json!({"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "e"});
+    let user = json!({"role": "user", "content": "x"});
+    for (fields, left) in [
+        (json!({"input": [bare("rs_1"), user, whole]}), json!([user, whole])),
+        (json!({"input": [bare("rs_1"), user], "store": true}), json!([bare("rs_1"), user])),
+        (json!({"input": [{"type": "reasoning", "encrypted_content": null}, user]}), json!([user])),
+        (json!({"input": [user]}), json!([user])),
+        (json!({"input": "reasoning"}), json!("reasoning")),
+    ] {
+        let mut body = json!({"model": "auto"});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        assert_eq!(body_for(&request(&RESPONSES, &body), &RESPONSES, &SAID)["input"], left, "{fields}");
+    }
+}
+
+#[test]
 fn a_chat_request_is_said_as_a_response() {
     let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{\"q\":1}"}});
     let chat = json!({
@@ -135,25 +153,29 @@ fn a_responses_request_is_said_as_a_chat() {
         "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": true}], "tool_choice": "required",
         "input": [
             {"role": "developer", "content": "dev"},
+            {"type": "additional_tools", "role": "developer", "tools": [
+                {"type": "namespace", "name": "ns", "description": "d", "tools": [{"type": "function", "name": "g"}]}]},
             {"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "http://h/i", "detail": "low"}]},
             {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "e"},
             {"type": "message", "id": "msg", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "w", "annotations": []}]},
             {"type": "function_call", "id": "fc", "call_id": "1", "name": "f", "arguments": "{}", "status": "completed"},
-            {"type": "function_call", "call_id": "2", "name": "f", "arguments": "{}"},
+            {"type": "function_call", "call_id": "2", "namespace": "ns", "name": "g", "arguments": "{}"},
             {"type": "function_call_output", "call_id": "1", "output": "r"},
             {"type": "function_call_output", "call_id": "2", "output": [{"type": "input_text", "text": "s"}]},
             {"role": "user", "content": "b"}]});
     let request = request(&RESPONSES, &body);
-    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let call =
+        |id: &str, name: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}});
     let expected = json!({
         "model": "gpt-x", "max_tokens": 77, "temperature": 0.5, "logprobs": true, "top_logprobs": 2, "reasoning_effort": "low",
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": true}}],
+        "tools": [{"type": "function", "function": {"name": "ns-_-g"}},
+            {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": true}}],
         "tool_choice": "required",
         "messages": [
             {"role": "system", "content": [{"type": "text", "text": "do"}, {"type": "text", "text": "dev"}]},
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "http://h/i", "detail": "low"}}]},
-            {"role": "assistant", "content": "w", "tool_calls": [call("1"), call("2")]},
+            {"role": "assistant", "content": "w", "tool_calls": [call("1", "f"), call("2", "ns-_-g")]},
             {"role": "tool", "tool_call_id": "1", "content": "r"},
             {"role": "tool", "tool_call_id": "2", "content": "s"},
             {"role": "user", "content": "b"}]});

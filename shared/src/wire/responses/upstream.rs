@@ -9,8 +9,11 @@
 use super::request::LOGPROBS;
 use crate::wire::body::Body;
 use crate::wire::format::Overrides;
+use crate::wire::json::{Stopped, items};
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
+use std::borrow::Cow;
 
 /// What asks for thoughts that can be sent again.
 const ENCRYPTED: &str = "reasoning.encrypted_content";
@@ -31,6 +34,10 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>) -> Bytes {
         match name {
             "model" | "models" | "max_output_tokens" | "include" => {}
             "store" if !is_stored => {}
+            "input" if !is_stored => match without_empty_thoughts(value) {
+                Some(input) => field(name, input.as_bytes()),
+                None => field(name, value),
+            },
             _ => field(name, value),
         }
     }
@@ -46,6 +53,32 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>) -> Bytes {
     }
     out.put_u8(b'}');
     out.freeze()
+}
+
+/// An input without the thoughts that only their ids are of, if there are any: where nothing is stored they are known to
+/// nobody, and a provider refuses the request for them.
+fn without_empty_thoughts(input: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Option<Cow<'a, str>>,
+        #[serde(borrow, default)]
+        encrypted_content: Option<&'a RawValue>,
+    }
+    let input =
+        std::str::from_utf8(input).ok().filter(|input| input.starts_with('[') && input.contains(r#""reasoning""#))?;
+    let (mut kept, mut left_out) = (Vec::new(), false);
+    let read: Result<usize, Stopped<()>> = items(input, |_, raw| {
+        let item = serde_json::from_str::<Item<'_>>(raw.get());
+        match item {
+            Ok(item) if item.kind.as_deref() == Some("reasoning") && item.encrypted_content.is_none() => {
+                left_out = true
+            }
+            _ => kept.push(raw),
+        }
+        Ok(())
+    });
+    (read.is_ok() && left_out && !kept.is_empty()).then(|| serde_json::to_string(&kept).ok()).flatten()
 }
 
 /// The client's list with what else is wanted; as it came, if that is nothing.

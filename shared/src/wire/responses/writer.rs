@@ -11,14 +11,21 @@
 use crate::error::HttpError;
 use crate::id::RequestId;
 use crate::wire::answer::{Chunk, Completion};
+use crate::wire::json::{Stopped, items};
 use crate::wire::openai::error::envelope;
 use crate::wire::responses::answer::{NAME, kind_of, response_in};
 use crate::wire::responses::made::{Made, put_event};
 use crate::wire::writer::{Hide, Writer};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::borrow::Cow;
+
+/// Most items of an answer that are kept for later requests.
+const MAX_KEPT_ITEMS: usize = 64;
+/// Longest item that is kept.
+const MAX_KEPT_BYTES: usize = 256 << 10;
 
 /// Writes the answer to one request.
 #[derive(Debug)]
@@ -31,12 +38,14 @@ pub(super) struct ResponsesWriter {
     passing: Option<String>,
     /// The last event of a passing stream, until that is known to be whole.
     last: BytesMut,
+    /// The whole answer, once it is known.
+    answer: Option<Bytes>,
 }
 
 impl ResponsesWriter {
     /// Writes the answer to this request.
     pub(super) fn new(id: RequestId) -> Self {
-        Self { id, made: Made::new(id, true), model: String::new(), passing: None, last: BytesMut::new() }
+        Self { id, made: Made::new(id, true), model: String::new(), passing: None, last: BytesMut::new(), answer: None }
     }
 
     /// Passes an event on.
@@ -49,7 +58,10 @@ impl ResponsesWriter {
         self.made.sequence += 1;
         match &*kind {
             "response.created" => self.passing = id_in(&chunk.payload),
-            "response.completed" | "response.incomplete" => return put_event(&kind, &data, &mut self.last),
+            "response.completed" | "response.incomplete" => {
+                self.answer = response_in(&chunk.payload);
+                return put_event(&kind, &data, &mut self.last);
+            }
             _ => {}
         }
         put_event(&kind, &data, out);
@@ -58,14 +70,17 @@ impl ResponsesWriter {
 
 impl Writer for ResponsesWriter {
     fn whole(&mut self, answer: &Completion, model: &str, hide: Hide) -> Bytes {
-        if answer.format == NAME {
+        let whole: Bytes = if answer.format == NAME {
             let mut out = Vec::with_capacity(answer.body.len() + model.len());
             answer.places.rewrite(&answer.body, model, hide.logprobs, &mut out);
-            return out.into();
-        }
-        let (mut made, mut unused) = (Made::new(self.id, false), BytesMut::new());
-        made.add(&answer.pieces, &answer.body, answer.usage, model, &mut unused);
-        made.end(model, &mut unused).to_string().into()
+            out.into()
+        } else {
+            let (mut made, mut unused) = (Made::new(self.id, false), BytesMut::new());
+            made.add(&answer.pieces, &answer.body, answer.usage, model, &mut unused);
+            made.end(model, &mut unused).to_string().into()
+        };
+        self.answer = Some(whole.clone());
+        whole
     }
 
     fn chunk(&mut self, chunk: &Chunk, model: &str, hide: Hide, out: &mut BytesMut) {
@@ -81,8 +96,12 @@ impl Writer for ResponsesWriter {
     fn rest(&mut self, model: &str, _hide: Hide, out: &mut BytesMut) {
         out.extend_from_slice(&std::mem::take(&mut self.last));
         if self.made.has_begun() {
-            self.made.end(model, out);
+            self.answer = Some(self.made.end(model, out).to_string().into());
         }
+    }
+
+    fn items(&self) -> Vec<(String, Bytes)> {
+        self.answer.as_ref().map(items_of).unwrap_or_default()
     }
 
     fn held_bytes(&self) -> usize {
@@ -110,6 +129,34 @@ impl Writer for ResponsesWriter {
         self.made.event("response.failed", json!({"response": response}), &mut out);
         out.freeze()
     }
+}
+
+/// The items of an answer that are not too many or too large to be kept.
+fn items_of(answer: &Bytes) -> Vec<(String, Bytes)> {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        output: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    let mut kept = Vec::new();
+    let Ok(Whole { output }) = serde_json::from_slice(answer) else { return kept };
+    // What is no list has no items.
+    let _: Result<usize, Stopped<()>> = items(output.get(), |i, item| {
+        if i == MAX_KEPT_ITEMS {
+            return Err(());
+        }
+        if let Ok(Named { id }) = serde_json::from_str(item.get())
+            && item.get().len() <= MAX_KEPT_BYTES
+        {
+            kept.push((id, Bytes::copy_from_slice(item.get().as_bytes())));
+        }
+        Ok(())
+    });
+    kept
 }
 
 /// Whether a name can stand in an event's line.

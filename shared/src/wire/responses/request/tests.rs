@@ -63,6 +63,10 @@ fn the_prompt_is_the_input_or_the_last_text_of_the_user() {
     assert_eq!((facts.image_bytes, facts.needs.vision), (r#""data:,""http://h/i""#.len(), true));
     assert!(facts.is_after_tool && facts.context.is_answered && facts.provider_bound.is_none());
     assert!(!facts_of_items(r#"{"role":"user","content":"x"}"#).context.is_answered);
+    let facts = facts_of_items(
+        r#"{"type":"additional_tools","role":"developer","tools":[{"type":"function","name":"f"}]},{"role":"user","content":"x"}"#,
+    );
+    assert!(facts.needs.tools && !facts.context.is_answered, "tools may come with the items");
 }
 
 #[test]
@@ -112,6 +116,10 @@ fn what_only_a_provider_has_binds_the_request_to_it_and_is_a_paid_extra() {
             Some("input[0].content[0].file_id"),
         ),
         (r#""input":"x","tools":[{"type":"web_search"}]"#.to_owned(), Some("tools[0].type")),
+        (
+            of_items(r#"{"type":"additional_tools","role":"developer","tools":[{"type":"function"},{"type":"mcp"}]}"#),
+            Some("input[0].tools[1].type"),
+        ),
         (r#""input":"x","store":true"#.to_owned(), None),
         (r#""input":"x","previous_response_id":null,"conversation":null,"background":false"#.to_owned(), None),
         (of_items(r#"{"role":"user","content":[{"type":"input_image","file_id":null,"image_url":"h"}]}"#), None),
@@ -150,6 +158,9 @@ fn every_wrong_field_is_named() {
         (item(r#"{"content":"x"}"#), Some("input[0].type")),
         (item(r#"{"type":5,"content":"x"}"#), Some("input[0]")),
         (item(r#"{"role":"tool","content":"x"}"#), Some("input[0].role")),
+        (item(r#"{"type":"additional_tools","tools":[5]}"#), Some("input[0].tools[0]")),
+        (item(r#"{"type":"item_reference"}"#), Some("input[0].id")),
+        (item(r#"{"type":"item_reference","id":5}"#), Some("input[0].id")),
         (item(r#"{"role":"user"}"#), Some("input[0].content")),
         (item(r#"{"role":"user","content":5}"#), Some("input[0].content")),
         (item(r#"{"type":"function_call","name":"f","arguments":"{}"}"#), Some("input[0].call_id")),

@@ -154,7 +154,7 @@ fn calls_that_come_in_turns_are_items_of_their_own() {
     let call = |index: u64, id: Option<&str>, arguments: &str| {
         let mut call = json!({"index": index, "function": {"arguments": arguments}});
         if let Some(id) = id {
-            (call["id"], call["function"]["name"]) = (id.into(), "f".into());
+            (call["id"], call["function"]["name"]) = (id.into(), if id == "a" { "f" } else { "ns-_-g" }.into());
         }
         chat(json!({"tool_calls": [call]}), None)
     };
@@ -174,9 +174,10 @@ fn calls_that_come_in_turns_are_items_of_their_own() {
         calls,
         [
             [&json!("function_call"), &json!("a"), &json!("f"), &json!("{}")],
-            [&json!("function_call"), &json!("b"), &json!("f"), &json!("{\"q\":1}")],
+            [&json!("function_call"), &json!("b"), &json!("g"), &json!("{\"q\":1}")],
         ]
     );
+    assert_eq!((items[1].get("namespace"), items[2].get("namespace")), (None, Some(&json!("ns"))));
 }
 
 #[test]
@@ -215,6 +216,19 @@ fn a_whole_chat_completion_is_a_whole_response() {
     // It is read again as what it says.
     let again = completion(whole.to_string().into(), 1.0).unwrap();
     assert_eq!((again.first_text().as_str(), again.usage), ("Wait.", answer.usage));
+}
+
+#[test]
+fn the_items_of_an_answer_are_known_by_their_names() {
+    let body = json!({"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "Wait."}}]});
+    let answer = chat_completion(body.to_string().into(), 1, 1.0).unwrap();
+    let mut writer = writer();
+    assert!(writer.items().is_empty());
+    let whole: Value = serde_json::from_slice(&writer.whole(&answer, MODEL, Hide::default())).unwrap();
+    let items = writer.items();
+    assert_eq!(items.len(), 1);
+    assert_eq!(items[0].0, whole["output"][0]["id"].as_str().unwrap());
+    assert_eq!(serde_json::from_slice::<Value>(&items[0].1).unwrap(), whole["output"][0]);
 }
 
 /// The events of a provider of this format, as it writes them.

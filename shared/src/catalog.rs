@@ -7,8 +7,10 @@
 //!
 //! No request field reaches a provider's address or key through this file (T4): a model only names its provider.
 
+pub mod audit;
+
 use crate::money::{Price, RatesNusdPerMillion};
-pub use crate::wire::facts::Capabilities;
+pub use crate::wire::facts::{Capabilities, Efforts};
 use crate::wire::format::Format;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -78,6 +80,19 @@ pub struct Model {
     pub capabilities: Capabilities,
     /// How long an attempt at it may take.
     pub timeouts: Timeouts,
+    /// Where all this was read.
+    pub origin: Origin,
+}
+
+/// Where the figures of a model come from, and until when they hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Who says so.
+    pub source: Option<Arc<str>>,
+    /// When that was written or checked: the beginning of a day, in Unix milliseconds.
+    pub as_of_ms: Option<u64>,
+    /// From when on its provider no longer serves it.
+    pub retires_ms: Option<u64>,
 }
 
 /// An ordered list of models that are fit for one class of work.
@@ -201,6 +216,7 @@ impl Simulated {
             default_max_output_tokens: 4_096,
             capabilities: Capabilities::ALL,
             timeouts: self.timeouts,
+            origin: Origin::default(),
         })
     }
 }

@@ -11,6 +11,7 @@ mod attempts;
 mod bad_input;
 mod bounds;
 mod caching;
+mod capabilities;
 mod contracts;
 mod conversations;
 mod corpus;

@@ -129,7 +129,8 @@ impl Scene {
         let (name, id) = (Value::from(name_of(behaviour)), Value::from(behaviour));
         let head = format!("[models.{name}]\n");
         if !behaviour.starts_with("sim/") && !self.models.contains(&head) {
-            let capabilities = r#"capabilities = ["tools", "json_schema", "vision", "logprobs"]"#;
+            let capabilities =
+                r#"capabilities = ["tools", "json_schema", "vision", "documents", "reasoning", "logprobs"]"#;
             let served = format!("provider = \"up\"\nid = {id}\nusd_per_million = {price}\n{capabilities}\n");
             writeln!(self.models, "{head}{served}{fields}").unwrap();
         }

@@ -61,7 +61,16 @@ impl Format for TinyFormat {
     }
 
     fn fields(&self) -> &'static FieldNames {
-        &FieldNames { models: "to", messages: "says", tools: "tools", answer_format: "shape", logprobs: "odds" }
+        &FieldNames {
+            models: "to",
+            messages: "says",
+            tools: "tools",
+            answer_format: "shape",
+            logprobs: "odds",
+            tool_choice: "must",
+            effort: "effort",
+            sampling: "heat",
+        }
     }
 
     fn read(&self, bytes: Bytes) -> Result<(Body, Facts), Error> {

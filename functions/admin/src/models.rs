@@ -36,14 +36,7 @@ impl Plane {
 }
 
 fn capabilities(can: Capabilities) -> Vec<&'static str> {
-    let all = [
-        ("tools", can.tools),
-        ("json_schema", can.json_schema),
-        ("vision", can.vision),
-        ("logprobs", can.logprobs),
-        ("prefill", can.prefill),
-    ];
-    all.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
+    can.named().into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
 }
 
 /// What a model charges at this moment for a short prompt; `null` if nobody knows.

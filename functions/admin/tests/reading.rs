@@ -80,7 +80,8 @@ async fn the_catalog_tells_prices_as_text_and_how_each_model_does() {
     let cheap = json!({"name": "sim/cheap", "provider": "sim", "tiers": ["cheap"],
         "usd_per_million": {"input": "0.100000000", "cached_input": "0.050000000",
             "cache_write": "0.100000000", "cache_write_1h": "0.100000000", "output": "0.400000000", "reasoning": "0.400000000"},
-        "capabilities": ["tools", "json_schema", "vision", "logprobs", "prefill"], "context_tokens": 131_072,
+        "capabilities": [
+            "tools", "forced_tools", "json_schema", "vision", "documents", "reasoning", "sampling", "logprobs", "prefill"], "context_tokens": 131_072,
         "max_output_tokens": 16_384, "health": 98, "breaker": "closed", "cooldown_until_ms": null});
     let data = seen.body["data"].as_array().unwrap();
     let of = |name: &str| data.iter().find(|row| row["name"] == name).cloned().unwrap_or_default();

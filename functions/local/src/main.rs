@@ -1,5 +1,6 @@
 //! Both planes in one process over plain HTTP: `cargo run --release`, development, containers.
 
+mod catalog;
 mod demo;
 mod evaluate;
 #[cfg(feature = "redis")]
@@ -22,6 +23,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: ai-gateway                    serve both planes on GATEWAY_ADDR (127.0.0.1:8080)
        ai-gateway check FILE         say what is wrong with a configuration file, and which of its keys are not set here
+       ai-gateway catalog check [FILE]
+                                     say which models of the catalog, and of a configuration file, are past their dates
        ai-gateway replay FILE        write the receipts of a log into the ledger, each once; - is standard input
        ai-gateway routing replay [--quality Q]… [--json] [--tenant NAME] [--from DAY] [--to DAY]
                                      say what other settings of the dial would have cost, from the receipts that are kept
@@ -44,7 +47,8 @@ environment (one that is empty counts as not set):
   GATEWAY_HASH_SECRET     what API keys are hashed with, at least 32 characters; made once and kept in the folder
   GATEWAY_RESPONSE_MODE   under Lambda: buffered, auto or streamed; buffered
   GATEWAY_LOG             tracing filter, such as info or warn,receipt=info; warn
-  OPENAI_API_KEY, GROQ_API_KEY, TOGETHER_API_KEY, OPENROUTER_API_KEY
+  OPENAI_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY, DEEPSEEK_API_KEY, MISTRAL_API_KEY, XAI_API_KEY, TOGETHER_API_KEY,
+  FIREWORKS_API_KEY, OPENROUTER_API_KEY
                           the keys that the compiled-in configuration names; without any, answers are simulated
   AWS_…                   as for every program that uses AWS's SDK, where the directory is a table";
 
@@ -75,6 +79,8 @@ async fn start() -> ExitCode {
     let done = match arguments[..] {
         [] => run().await,
         ["check", file] => return check_file(file),
+        ["catalog", "check"] => catalog::check(None),
+        ["catalog", "check", file] => catalog::check(Some(file)),
         ["replay", file] => replay::run(file).await,
         ["intents", "eval", file] => evaluate::run(file, None),
         ["intents", "eval", file, "--quality", quality] => match quality.parse() {

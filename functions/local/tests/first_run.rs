@@ -171,8 +171,28 @@ async fn check_says_what_is_wrong_with_a_file_and_where() {
 }
 
 #[tokio::test]
+async fn catalog_check_names_what_is_past_its_day_and_ends_with_an_error() {
+    let folder = Folder::new();
+    let check = async |path: &str| Setup::new().called(&["catalog", "check", path]).run().await;
+    let file = |fields: &str| {
+        format!(
+            "[providers.up]\nkind = 'openai'\nbase_url = 'http://127.0.0.1:9'\n[models.'up/one']\nprovider = 'up'\n\
+             usd_per_million = {{ input = 1, output = 1 }}\n{fields}\n[tiers]\nonly = ['up/one']\n"
+        )
+    };
+    let (status, output, errors) = check(&folder.file("good.toml", file("retires = 9999-01-01"))).await;
+    assert!(status.success() && errors.is_empty(), "{output}{errors}");
+    assert!(output.contains("models of the catalog") && output.contains("and 1 of the configuration"), "{output}");
+    let (status, output, errors) = check(&folder.file("past.toml", file("retires = 2020-01-01"))).await;
+    assert_eq!(status.code(), Some(1), "{output}{errors}");
+    assert!(output.contains("up/one: its provider was to retire it on 2020-01-01"), "{output}");
+    let (status, _, errors) = check("/nowhere/gateway.toml").await;
+    assert!(status.code() == Some(1) && errors.contains("/nowhere/gateway.toml"), "{errors}");
+}
+
+#[tokio::test]
 async fn a_wrong_command_line_shows_the_usage() {
-    for arguments in [&["serve"][..], &["check"], &["check", "a", "b"], &["--bogus"]] {
+    for arguments in [&["serve"][..], &["check"], &["check", "a", "b"], &["catalog"], &["--bogus"]] {
         let complaint = Setup::new().called(arguments).complaint().await;
         assert!(complaint.contains("usage: ai-gateway"), "{arguments:?}: {complaint}");
     }

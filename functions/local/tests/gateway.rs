@@ -369,7 +369,7 @@ pub(crate) fn config(base_url: &str, models: &[&str], more: &str) -> String {
     for model in models {
         text += &format!(
             "[models.\"double/{model}\"]\nprovider = \"double\"\nusd_per_million = {{ input = 1, output = 2 }}\n\
-             capabilities = [\"tools\", \"json_schema\", \"vision\", \"logprobs\"]\n"
+             capabilities = [\"tools\", \"json_schema\", \"vision\", \"documents\", \"reasoning\", \"logprobs\"]\n"
         );
     }
     text

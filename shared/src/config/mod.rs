@@ -13,6 +13,7 @@
 mod answers;
 mod embedder;
 mod intents;
+mod model;
 mod models;
 mod names;
 mod prices;
@@ -20,12 +21,14 @@ mod providers;
 mod reader;
 mod secret;
 mod settings;
+mod shipped;
 
 pub use embedder::EmbedderSettings;
 pub use intents::{IntentSpec, shipped_utterances};
 pub use providers::{ApiKey, OpenAiSpec, ProviderKind, ProviderSpec};
 pub use secret::{Secret, SecretRef};
 pub use settings::{CacheSettings, IntentSettings, ServerSettings, UpgradeSettings};
+pub use shipped::shipped_models;
 
 use crate::catalog::Catalog;
 use crate::health::breaker::BreakerSettings;

@@ -4,12 +4,12 @@
 //! here (no key, or on standby). A typing error is thus found on every machine, not only on the one with all the keys.
 
 use super::embedder::{self, EmbedderSettings};
+use super::model::model;
 use super::names::Names;
-use super::prices;
 use super::providers::{Availability, ProviderKind, ProviderSpec, SIMULATED};
 use super::reader::{Problems, Section, Word};
-use super::settings;
-use crate::catalog::{AUTO, Api, Behaviour, Capabilities, Catalog, Model, SIMULATED_PREFIX, Simulated, Timeouts};
+use super::shipped;
+use crate::catalog::{AUTO, Catalog, Model, SIMULATED_PREFIX, Simulated, Timeouts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -33,6 +33,10 @@ pub(super) fn read(root: &mut Section<'_, '_>, providers: Vec<(String, Availabil
     let mut listed = models(root, &providers, timeouts, &mut names);
     let tiers = tiers(root, &mut names);
     let aliases = aliases(root, &mut names);
+    let named: Vec<&Word> =
+        tiers.iter().flat_map(|(_, models)| models).chain(aliases.iter().map(|(_, of)| of)).collect();
+    let shipped = shipped::read(root, &named, &providers, timeouts, &mut names);
+    listed.extend(shipped.models);
     let others = tiers.iter().flat_map(|(_, models)| models).chain(aliases.iter().map(|(_, stands_for)| stands_for));
     let mut without_embedder = Vec::new();
     let embedder = embedder::read(root, &mut listed, others, &providers, &mut without_embedder);
@@ -58,8 +62,10 @@ pub(super) fn read(root: &mut Section<'_, '_>, providers: Vec<(String, Availabil
             models.push(model);
         }
     }
-    let aliases = aliases.into_iter().map(|(name, stands_for)| (name.text.into(), stands_for.text.into())).collect();
-    let unserved = shelf.unserved(&lost);
+    let aliases = aliases.into_iter().map(|(name, stands_for)| (name.text.into(), stands_for.text.into()));
+    let is_served = |(_, of): &(Arc<str>, Arc<str>)| models.iter().any(|model| model.name == *of);
+    let aliases = aliases.chain(shipped.aliases.into_iter().filter(is_served)).collect();
+    let unserved = shelf.unserved(&lost).into_iter().chain(shipped.unserved).collect();
     let served = |simulated: &Simulated| shelf.serving.iter().any(|spec| spec.name == simulated.provider);
     let simulated = shelf.simulated.clone().filter(served);
     let mut catalog = Catalog::new(models, tiers, aliases, simulated);
@@ -225,84 +231,4 @@ fn models(
         }
         models
     })
-}
-
-fn model(
-    section: &mut Section<'_, '_>,
-    name: &str,
-    providers: &[(String, Availability)],
-    timeouts: Timeouts,
-) -> Option<Model> {
-    let provider = section.required_word("provider");
-    let id = section.word("id");
-    let api = section.word("api");
-    let price = prices::read(section);
-    let context_tokens = section.count("context_tokens", 1..=100_000_000, 131_072);
-    let max_output_tokens = section.count("max_output_tokens", 1..=context_tokens, context_tokens.min(16_384));
-    let default_max_output_tokens =
-        section.count("default_max_output_tokens", 1..=max_output_tokens, max_output_tokens.min(4_096));
-    let capabilities = capabilities(section);
-    let timeouts = section.table("timeouts_ms", |section| settings::timeouts(section, timeouts));
-
-    let provider = provider?;
-    // Without an id of its own, `groq/llama-3.3` is known to the provider as what follows `groq/`.
-    let prefix = format!("{}/", provider.text);
-    let provider_model = id.as_ref().map_or_else(|| name.strip_prefix(&prefix).unwrap_or(name), |id| id.text.as_str());
-    match providers.iter().find(|(name, _)| *name == provider.text) {
-        None => {
-            section.problems.add(&provider.place, format!("no provider is named {:?}", provider.text));
-        }
-        Some((_, Availability::Serves(spec)))
-            if matches!(spec.kind, ProviderKind::Simulated) && Behaviour::parse(provider_model).is_none() =>
-        {
-            let place = id.as_ref().map_or(&section.place, |id| &id.place);
-            section.problems.add(place, format!("the simulated provider has no model {provider_model:?}"));
-        }
-        Some(_) => {}
-    }
-    let api = self::api(section, api.as_ref(), providers.iter().find(|(name, _)| *name == provider.text));
-    Some(Model {
-        name: name.into(),
-        provider: provider.text.as_str().into(),
-        provider_model: provider_model.into(),
-        api,
-        price: price?,
-        context_tokens,
-        max_output_tokens,
-        default_max_output_tokens,
-        capabilities,
-        timeouts,
-    })
-}
-
-/// The format in which a model is called: the usual one of its provider's kind, unless the file names another that such a
-/// provider has. Of one that cannot serve here the kind is not known, and its models are not served.
-fn api(section: &Section<'_, '_>, word: Option<&Word>, provider: Option<&(String, Availability)>) -> Api {
-    let apis: &[Api] = match provider {
-        Some((_, Availability::Serves(spec))) => spec.kind.apis(),
-        _ => &Api::WORDS.map(|(_, api)| api),
-    };
-    let usual = apis.first().copied().unwrap_or(Api::Chat);
-    let Some(word) = word else { return usual };
-    let named = apis.iter().find(|api| api.as_str() == word.text);
-    if named.is_none() {
-        let words: Vec<String> = apis.iter().map(|api| format!("{:?}", api.as_str())).collect();
-        section.problems.add(&word.place, format!("must be {}, as its provider is called", words.join(" or ")));
-    }
-    named.copied().unwrap_or(usual)
-}
-
-fn capabilities(section: &mut Section<'_, '_>) -> Capabilities {
-    let mut capabilities = Capabilities::default();
-    for word in section.words("capabilities").unwrap_or_default() {
-        match word.text.as_str() {
-            "tools" => capabilities.tools = true,
-            "json_schema" => capabilities.json_schema = true,
-            "vision" => capabilities.vision = true,
-            "logprobs" => capabilities.logprobs = true,
-            "prefill" => capabilities.prefill = true,
-            _ => section.problems.add(&word.place, "must be tools, json_schema, vision, logprobs or prefill"),
-        }
-    }
-    capabilities
 }

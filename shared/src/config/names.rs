@@ -22,6 +22,15 @@ impl Names {
         }
     }
 
+    /// Takes a name for something of the catalog, unless the file has given it to something.
+    pub(super) fn take(&mut self, name: &str) -> bool {
+        if self.0.contains_key(name) {
+            return false;
+        }
+        self.0.insert(name.to_owned(), "the catalog".to_owned());
+        true
+    }
+
     /// Whether a pattern (a name, or a prefix and `*`) is meant for any of them.
     pub(super) fn any_matches(&self, pattern: &str) -> bool {
         let pattern = [pattern.to_owned()];

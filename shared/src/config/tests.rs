@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod catalog;
 mod prices;
 mod refusals;
 
 use super::*;
-use crate::catalog::{Capabilities, Target};
+use crate::catalog::{Capabilities, Efforts, Target};
 use crate::money::{Price, RatesNusdPerMillion};
 use crate::routing::head;
 use crate::wire::openai::MaxTokensField;
@@ -59,26 +60,6 @@ fn with_no_key_the_shipped_file_simulates_and_says_so() {
 }
 
 #[test]
-fn with_one_key_the_shipped_file_uses_that_provider_and_simulates_nothing() {
-    for (key, cheap, reasoning) in [
-        ("GROQ_API_KEY", "groq/llama-3.3-70b", "groq/gpt-oss-120b"),
-        ("OPENAI_API_KEY", "openai/gpt-4o-mini", "openai/gpt-4o"),
-        ("TOGETHER_API_KEY", "together/llama-3.3-70b", "together/gpt-oss-120b"),
-        ("OPENROUTER_API_KEY", "openrouter/gpt-4o-mini", "openrouter/gpt-4o"),
-    ] {
-        let config = Config::load(SHIPPED, "gateway.toml", &only(&[key])).unwrap();
-        assert_eq!(tier_names(&config, "cheap"), [cheap], "{key}");
-        assert_eq!(tier_names(&config, "reasoning"), [reasoning], "{key}");
-        assert_eq!(config.notices.len(), 3, "the other three are skipped: {:?}", config.notices);
-        for name in ["sim/cheap", "sim/fail-100"] {
-            assert_eq!(config.catalog.resolve(name), None, "{name} makes answers up, and nobody configured it");
-        }
-        assert!(config.catalog.models.iter().all(|model| !model.name.starts_with("sim/")));
-        assert!(config.providers.iter().all(|provider| &*provider.name != "sim"));
-    }
-}
-
-#[test]
 fn simulated_models_are_served_where_they_are_configured_or_nothing_else_is() {
     let real = "[providers.up]\nkind = 'openai'\nbase_url = 'http://127.0.0.1:1/v1'\n\
                 [models.'up/one']\nprovider = 'up'\nusd_per_million = { input = 1, output = 1 }\n";
@@ -106,7 +87,8 @@ fn simulated_models_are_served_where_they_are_configured_or_nothing_else_is() {
 
 #[test]
 fn what_changes_no_answer_leaves_what_is_remembered() {
-    let text = SHIPPED.replace("# \"gpt-4\" =", "\"gpt-4\" =");
+    let own = "[models.'groq/own']\nprovider = 'groq'\nusd_per_million = { input = 1.5, output = 2 }\n";
+    let text = SHIPPED.replace("# \"gpt-4\" =", "\"gpt-4\" =") + own;
     let answers = |from: &str, to: &str| {
         let changed = text.replacen(from, to, 1);
         assert!(from.is_empty() || changed != text, "{from} is in the file");
@@ -115,7 +97,7 @@ fn what_changes_no_answer_leaves_what_is_remembered() {
     };
     let before = answers("", "");
     for (from, to) in [
-        ("input = ", "input = 1"),
+        ("input = 1.5", "input = 1.7"),
         ("first_token = 30000", "first_token = 9000"),
         ("daily_requests = 1000", "daily_requests = 7"),
         ("max_entries = 10000", "max_entries = 5"),
@@ -127,8 +109,8 @@ fn what_changes_no_answer_leaves_what_is_remembered() {
     for (from, to) in [
         ("https://api.groq.com/openai/v1", "https://groq.example/v1"),
         (
-            "cheap = [\"groq/llama-3.3-70b\", \"openai/gpt-4o-mini\"",
-            "cheap = [\"openai/gpt-4o-mini\", \"groq/llama-3.3-70b\"",
+            "    \"groq/llama-3.3-70b\",\n    \"openai/gpt-4o-mini\",",
+            "    \"openai/gpt-4o-mini\",\n    \"groq/llama-3.3-70b\",",
         ),
         ("least_doubt = 0.1", "least_doubt = 0.2"),
         ("ask_share = 0.1", "ask_share = 0.2"),
@@ -251,6 +233,20 @@ fn another_embedder_leaves_what_is_remembered_behind() {
     assert_ne!(own, load(&format!("{LOCAL}{SMALLEST}")).answers);
 }
 
+/// What `["tools", "prefill"]` lists, and what most models do.
+const TOOLS_AND_PREFILL: Capabilities = Capabilities {
+    tools: true,
+    forced_tools: true,
+    json_schema: false,
+    vision: false,
+    documents: false,
+    reasoning: false,
+    efforts: Efforts::ALL,
+    sampling: true,
+    logprobs: false,
+    prefill: true,
+};
+
 #[test]
 fn a_provider_and_its_models_are_read_as_written() {
     let text = r#"
@@ -289,7 +285,7 @@ fn a_provider_and_its_models_are_read_as_written() {
     };
     assert_eq!(llama.price, Price::from(price));
     assert_eq!((llama.context_tokens, llama.max_output_tokens, llama.default_max_output_tokens), (8_192, 8_192, 4_096));
-    assert_eq!(llama.capabilities, Capabilities { tools: true, prefill: true, ..Capabilities::default() });
+    assert_eq!(llama.capabilities, TOOLS_AND_PREFILL);
     assert_eq!((llama.timeouts.first_token_ms, llama.timeouts.idle_ms), (45_000, 7));
     let Some(Target::Model(free)) = config.catalog.resolve("groq/free") else { panic!("a model") };
     assert_eq!((&*free.provider_model, &free.price), ("some/free-model", &Price::from(RatesNusdPerMillion::default())));

@@ -92,9 +92,14 @@ impl Classifier {
         let names: Vec<&str> = self.names.iter().map(|name| &**name).collect();
         let schema = json!({"type": "object", "properties": {"intent": {"type": "string", "enum": names}},
             "required": ["intent"], "additionalProperties": false});
-        let body = json!({"model": "auto", "temperature": 0, "max_tokens": self.max_output_tokens,
+        let mut body = json!({"model": "auto", "max_tokens": self.max_output_tokens,
             "messages": [{"role": "system", "content": task}, {"role": "user", "content": shown}],
             "response_format": {"type": "json_schema", "json_schema": {"name": "intent", "strict": true, "schema": schema}}});
+        // Whoever takes no temperature is passed by; where nobody does, none is asked for.
+        let mut models = self.tier.iter().flat_map(|tier| &tier.models);
+        if models.any(|model| model.capabilities.sampling) {
+            body["temperature"] = 0.into();
+        }
         Request::read(&CHAT, Bytes::from(body.to_string())).ok()
     }
 

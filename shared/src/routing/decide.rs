@@ -87,8 +87,10 @@ pub fn decide(config: &Config, intents: &Intents, caller: &Caller, request: &Req
             Some(Target::Auto) => {
                 let decision = by_intent(config, intents, caller, request, None)?;
                 // A tenant's prompts go to no provider that it may not use.
-                let may_use =
-                    config.embedder.as_ref().is_some_and(|embedder| caller.tenant.allows(&embedder.model.name));
+                let may_use = config.embedder.as_ref().is_some_and(|embedder| {
+                    let can_be_held = !embedder.model.price.is_unknown() || cost_quota(caller).is_none();
+                    can_be_held && caller.tenant.allows(&embedder.model.name)
+                });
                 let is_asked = may_use && intents.has_own() && !facts.prompt.trim().is_empty();
                 let texts = is_asked.then(|| intents.texts(request).all().map(str::to_owned).collect());
                 Ok(Decision { to_embed: texts.unwrap_or_default(), ..decision })
@@ -395,6 +397,9 @@ fn field_of(capability: &str, fields: &FieldNames) -> &'static str {
         "tools" => fields.tools,
         "json_schema" => fields.answer_format,
         "logprobs" => fields.logprobs,
+        "forced_tools" => fields.tool_choice,
+        "reasoning" | "efforts" => fields.effort,
+        "sampling" => fields.sampling,
         _ => fields.messages,
     }
 }

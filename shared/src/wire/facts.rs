@@ -5,6 +5,7 @@
 
 use crate::money::{CacheWrite, ServiceTier};
 use crate::wire::context::ContextPlaces;
+use crate::wire::conversation::Effort;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,10 +14,20 @@ use std::sync::Arc;
 pub struct Capabilities {
     /// Calls functions.
     pub tools: bool,
+    /// Takes the order to call one.
+    pub forced_tools: bool,
     /// Holds its answer to a JSON schema.
     pub json_schema: bool,
     /// Reads images.
     pub vision: bool,
+    /// Reads documents.
+    pub documents: bool,
+    /// Can be told how much to think.
+    pub reasoning: bool,
+    /// How much it can be told to think.
+    pub efforts: Efforts,
+    /// Takes parameters of sampling, such as a temperature.
+    pub sampling: bool,
     /// Reports the log probability of each token.
     pub logprobs: bool,
     /// Goes on from the beginning of an answer; what the continuation of a cut stream needs.
@@ -25,19 +36,68 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Everything, as the simulated models can.
-    pub const ALL: Self = Self { tools: true, json_schema: true, vision: true, logprobs: true, prefill: true };
+    pub const ALL: Self = Self {
+        tools: true,
+        forced_tools: true,
+        json_schema: true,
+        vision: true,
+        documents: true,
+        reasoning: true,
+        efforts: Efforts::ALL,
+        sampling: true,
+        logprobs: true,
+        prefill: true,
+    };
+
+    /// Each by its name in the configuration, with whether it is there.
+    #[must_use]
+    pub fn named(self) -> [(&'static str, bool); 9] {
+        [
+            ("tools", self.tools),
+            ("forced_tools", self.forced_tools),
+            ("json_schema", self.json_schema),
+            ("vision", self.vision),
+            ("documents", self.documents),
+            ("reasoning", self.reasoning),
+            ("sampling", self.sampling),
+            ("logprobs", self.logprobs),
+            ("prefill", self.prefill),
+        ]
+    }
 
     /// The first capability in `needed` that is missing here, by its name in the configuration.
+    #[must_use]
     pub fn lacks(self, needed: Self) -> Option<&'static str> {
-        [
-            ("tools", self.tools, needed.tools),
-            ("json_schema", self.json_schema, needed.json_schema),
-            ("vision", self.vision, needed.vision),
-            ("logprobs", self.logprobs, needed.logprobs),
-            ("prefill", self.prefill, needed.prefill),
-        ]
-        .into_iter()
-        .find_map(|(name, has, needs)| (needs && !has).then_some(name))
+        let missing = self.named().into_iter().zip(needed.named()).find(|((_, has), (_, needs))| *needs && !has);
+        let efforts = (!self.efforts.has(needed.efforts)).then_some("efforts");
+        missing.map(|((name, _), _)| name).or(efforts)
+    }
+}
+
+/// A set of words for how much a model is to think.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Efforts(u8);
+
+impl Efforts {
+    /// Every word.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// All of these.
+    #[must_use]
+    pub fn has(self, these: Self) -> bool {
+        self.0 & these.0 == these.0
+    }
+
+    /// What a request needs that says this word: it alone. A word that nobody knows is left to the provider.
+    #[must_use]
+    pub fn named(word: &str) -> Self {
+        Effort::named(word).map_or(Self::default(), |effort| Self::default().and(effort))
+    }
+
+    /// Those and this.
+    #[must_use]
+    pub fn and(self, effort: Effort) -> Self {
+        Self(self.0 | 1 << effort as u8)
     }
 }
 
@@ -147,11 +207,24 @@ mod tests {
         for (needed, name) in [
             (Capabilities { tools: true, ..none }, "tools"),
             (Capabilities { json_schema: true, ..none }, "json_schema"),
+            (Capabilities { forced_tools: true, ..none }, "forced_tools"),
             (Capabilities { vision: true, ..none }, "vision"),
+            (Capabilities { documents: true, ..none }, "documents"),
+            (Capabilities { reasoning: true, ..none }, "reasoning"),
+            (Capabilities { efforts: Efforts::default().and(Effort::Low), ..none }, "efforts"),
+            (Capabilities { sampling: true, ..none }, "sampling"),
             (Capabilities { logprobs: true, ..none }, "logprobs"),
             (Capabilities { prefill: true, ..none }, "prefill"),
         ] {
             assert_eq!((none.lacks(needed), needed.lacks(needed)), (Some(name), None));
         }
+    }
+
+    #[test]
+    fn an_effort_is_lacked_unless_it_is_listed() {
+        let of = |efforts: &[Effort]| efforts.iter().fold(Efforts::default(), |set, effort| set.and(*effort));
+        let some = of(&[Effort::Low, Effort::High]);
+        assert!(some.has(of(&[Effort::High])) && some.has(Efforts::default()) && Efforts::ALL.has(some));
+        assert!(!some.has(of(&[Effort::Medium])) && !some.has(of(&[Effort::Low, Effort::Max])));
     }
 }

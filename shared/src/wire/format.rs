@@ -42,6 +42,12 @@ pub struct FieldNames {
     pub answer_format: &'static str,
     /// What asks for log-probabilities.
     pub logprobs: &'static str,
+    /// What orders the model to call a tool.
+    pub tool_choice: &'static str,
+    /// What says how much the model is to think.
+    pub effort: &'static str,
+    /// The first parameter of sampling.
+    pub sampling: &'static str,
 }
 
 /// A request that was translated.

@@ -105,7 +105,7 @@ def start(double, tmp_path_factory):
         models = "".join(
             f'[models."{where}/{model}"]\nprovider = "double"\nid = "{model}"\napi = "{api}"\n'
             'usd_per_million = { input = 1, output = 2 }\n'
-            'capabilities = ["tools", "json_schema", "vision", "logprobs"]\n'
+            'capabilities = ["tools", "json_schema", "vision", "documents", "reasoning", "logprobs"]\n'
             for where, api in (("double", "chat"), ("responses", "responses")) for model in MODELS)
         (folder / "gateway.toml").write_text(
             f'[providers.double]\nkind = "openai"\nbase_url = "{double}"\napi_key = "env:DOUBLE_API_KEY"\n'

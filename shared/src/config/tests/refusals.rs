@@ -13,7 +13,7 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ),
         (
             "[cach]\nmax_entries = 5",
-            "9: cach: unknown field, expected one of timeouts_ms, providers, models, tiers, aliases, embedder, intents, intent, retry, tenant_defaults, cache, health, breaker, upgrade, server",
+            "9: cach: unknown field, expected one of timeouts_ms, providers, models, tiers, aliases, catalog, embedder, intents, intent, retry, tenant_defaults, cache, health, breaker, upgrade, server",
         ),
         ("[cache]\nmax_entries = -5", "10: cache.max_entries: must be a whole number from 0 to 100000000"),
         ("[cache]\nmax_entries = 1.5", "10: cache.max_entries: must be a whole number from 0 to 100000000"),
@@ -144,7 +144,7 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ),
         (
             "[models.x]\nprovider = 'local'\nusd_per_million = { input = 1, output = 1 }\ncapabilities = ['tools', 'sight']",
-            "12: models.x.capabilities[1]: must be tools, json_schema, vision, logprobs or prefill",
+            "12: models.x.capabilities[1]: must be tools, json_schema, vision, documents, reasoning, logprobs or prefill",
         ),
         (
             "[models.x]\nprovider = 'local'\nusd_per_million = { input = 1, output = 1 }\napi = 'messages'",

@@ -47,6 +47,9 @@ impl Format for Messages {
             tools: "tools",
             answer_format: "output_config.format",
             logprobs: "logprobs",
+            tool_choice: "tool_choice",
+            effort: "output_config.effort",
+            sampling: "temperature",
         }
     }
 

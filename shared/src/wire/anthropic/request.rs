@@ -2,13 +2,15 @@
 //! here.
 
 use crate::error::Error;
+use crate::money::{CacheWrite, ServiceTier};
 use crate::wire::anthropic::paid;
 use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
-use crate::wire::facts::{AnswerFormat, Facts};
-use crate::wire::json::place;
+use crate::wire::facts::{AnswerFormat, Efforts, Facts};
+use crate::wire::json::{place, text_of};
 use crate::wire::openai::paid::known_field;
 use crate::wire::schema::MAX_SCHEMA_BYTES;
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -41,6 +43,7 @@ pub(super) fn read(bytes: Bytes, purpose: Purpose) -> Result<(Body, Facts), Erro
     if facts.max_output_tokens.is_none() && purpose == Purpose::Answer {
         return Err(Error::invalid("max_tokens", "`max_tokens` is required: how long may the answer be?"));
     }
+    facts.cache_write = cache_write(&reader.bytes);
     facts.needs.vision = facts.images > 0;
     facts.needs.json_schema = matches!(facts.answer_format, AnswerFormat::JsonSchema(_));
     Ok((body, facts))
@@ -78,9 +81,19 @@ impl Reader {
             "stream" => self.facts.stream = parse(name, value, "must be true or false")?,
             // None at all fills the provider's cache, and answers nothing.
             "max_tokens" => self.facts.max_output_tokens = Some(integer(name, value, 0, 100_000_000)?),
-            "temperature" => self.facts.temperature = Some(number(name, value, 0.0, 1.0)?),
-            "top_p" => drop(number(name, value, 0.0, 1.0)?),
-            "top_k" => drop(integer(name, value, 0, u64::from(u32::MAX))?),
+            "temperature" => {
+                self.facts.temperature = Some(number(name, value, 0.0, 1.0)?);
+                self.facts.needs.sampling = true;
+            }
+            "top_p" => {
+                number(name, value, 0.0, 1.0)?;
+                self.facts.needs.sampling = true;
+            }
+            "top_k" => {
+                integer(name, value, 0, u64::from(u32::MAX))?;
+                self.facts.needs.sampling = true;
+            }
+            "service_tier" => self.facts.service_tier = ServiceTier::parse(&text_of(value.get())),
             "stop_sequences" => {
                 let must = "must be a list of strings";
                 let stops = each(name, value, must, |i, stop| {
@@ -91,10 +104,12 @@ impl Reader {
             "tools" => self.read_tools(value)?,
             "tool_choice" | "thinking" => {
                 let wire: Typed<'_> = parse_object(name, value, "must be an object with a `type`")?;
-                if wire.kind.is_none() {
+                let Some(kind) = wire.kind else {
                     let path = format!("{name}.type");
                     return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
-                }
+                };
+                self.facts.needs.forced_tools |= name == "tool_choice" && matches!(&*kind, "any" | "tool");
+                self.facts.needs.reasoning |= name == "thinking" && kind != "disabled";
             }
             "metadata" => {
                 let wire: Metadata<'_> = parse_object(name, value, "must be an object with `user_id`: a string")?;
@@ -104,6 +119,10 @@ impl Reader {
                 let config: OutputConfig<'_> = parse_object(name, value, "must be an object, with each field once")?;
                 if let Some(format) = config.format.filter(|format| format.get() != "null") {
                     self.facts.answer_format = answer_format("output_config.format", format)?;
+                }
+                if let Some(effort) = config.effort.filter(|effort| effort.get() != "null") {
+                    self.facts.needs.reasoning = true;
+                    self.facts.needs.efforts = Efforts::named(&text_of(effort.get()));
                 }
             }
             "output_format" => self.facts.answer_format = answer_format(name, value)?,
@@ -221,6 +240,7 @@ impl Reader {
                     self.facts.images += 1;
                     self.facts.image_bytes += source.get().len();
                 }
+                Some("document") => self.facts.needs.documents = true,
                 Some("tool_result") => {
                     last = Last::ToolResult;
                     match block.content.map(RawValue::get) {
@@ -293,6 +313,17 @@ struct Metadata<'a> {
 struct OutputConfig<'a> {
     #[serde(borrow, default)]
     format: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    effort: Option<&'a RawValue>,
+}
+
+/// What a body may ask to be written into the cache of prompts; a mark in what somebody says counts as one that is meant.
+fn cache_write(body: &[u8]) -> CacheWrite {
+    match memmem::find(body, br#""cache_control""#) {
+        None => CacheWrite::Unasked,
+        Some(at) if memmem::find(&body[at..], br#""1h""#).is_some() => CacheWrite::Hour,
+        Some(_) => CacheWrite::Usual,
+    }
 }
 
 fn answer_format(name: &str, value: &RawValue) -> Result<AnswerFormat, Error> {

@@ -77,6 +77,9 @@ impl Format for OpenAiChat {
             tools: "tools",
             answer_format: "response_format",
             logprobs: "logprobs",
+            tool_choice: "tool_choice",
+            effort: "reasoning_effort",
+            sampling: "temperature",
         }
     }
 

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::money::ServiceTier;
 use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
-use crate::wire::facts::{AnswerFormat, Facts};
-use crate::wire::json::{fields, place};
+use crate::wire::facts::{AnswerFormat, Efforts, Facts};
+use crate::wire::json::{fields, place, text_of};
 use crate::wire::openai::paid;
 use crate::wire::schema::MAX_SCHEMA_BYTES;
 use bytes::Bytes;
@@ -99,9 +99,14 @@ impl Reader {
                 self.facts.max_output_tokens =
                     Some(self.facts.max_output_tokens.map_or(max_tokens, |other| other.min(max_tokens)));
             }
-            "temperature" => self.facts.temperature = Some(number(name, value, 0.0, 2.0)?),
-            "top_p" => drop(number(name, value, 0.0, 1.0)?),
-            "presence_penalty" | "frequency_penalty" => drop(number(name, value, -2.0, 2.0)?),
+            "temperature" | "top_p" | "top_k" | "min_p" | "presence_penalty" | "frequency_penalty" => {
+                self.read_sampling(name, value)?;
+            }
+            "reasoning_effort" => {
+                self.facts.needs.reasoning = true;
+                self.facts.needs.efforts = Efforts::named(&text_of(value.get()));
+            }
+            "tool_choice" => self.facts.needs.forced_tools = is_forced(value),
             "logprobs" => self.facts.needs.logprobs = parse(name, value, "must be true or false")?,
             "top_logprobs" => drop(integer(name, value, 0, 20)?),
             "seed" => drop(parse::<i64>(name, value, "must be an integer")?),
@@ -111,14 +116,25 @@ impl Reader {
                 return Err(Error::invalid(name, "`stop` must be a string or a list of strings."));
             }
             "stop" => self.facts.has_stops = true,
-            "service_tier" => {
-                let word = serde_json::from_str::<Cow<'_, str>>(value.get());
-                self.facts.service_tier = word.ok().and_then(|word| ServiceTier::parse(&word));
-            }
+            "service_tier" => self.facts.service_tier = ServiceTier::parse(&text_of(value.get())),
             "tools" | "functions" => self.read_tools(name, value)?,
             "response_format" => self.facts.answer_format = answer_format(value)?,
             _ => {}
         }
+        Ok(())
+    }
+
+    fn read_sampling(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        self.facts.needs.sampling |= match name {
+            "temperature" => {
+                self.facts.temperature = Some(number(name, value, 0.0, 2.0)?);
+                true
+            }
+            "top_p" => number(name, value, 0.0, 1.0).map(|_| true)?,
+            // Those of many clients say 0 with every request, which nobody refuses.
+            "presence_penalty" | "frequency_penalty" => number(name, value, -2.0, 2.0)? != 0.0,
+            _ => true,
+        };
         Ok(())
     }
 
@@ -223,6 +239,7 @@ impl Reader {
                     self.facts.images += 1;
                     self.facts.image_bytes += part.image_url.map_or(0, |url| url.get().len());
                 }
+                Some("file") => self.facts.needs.documents = true,
                 Some(_) => {}
                 None => {
                     let path = format!("{path}.content[{i}].type");
@@ -232,6 +249,32 @@ impl Reader {
             Ok(())
         })?;
         Ok(())
+    }
+}
+
+/// Whether a `tool_choice` orders a call: it is `required`, or names one tool, or some of which one is required.
+fn is_forced(value: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Choice<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow, default)]
+        allowed_tools: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Allowed<'a> {
+        #[serde(borrow, default)]
+        mode: Cow<'a, str>,
+    }
+    if let Ok(word) = serde_json::from_str::<Cow<'_, str>>(value.get()) {
+        return word == "required" || word == "any";
+    }
+    let Ok(choice) = serde_json::from_str::<Choice<'_>>(value.get()) else { return false };
+    let mode = choice.allowed_tools.and_then(|raw| serde_json::from_str::<Allowed<'_>>(raw.get()).ok());
+    match &*choice.kind {
+        "function" | "custom" => true,
+        "allowed_tools" => mode.is_some_and(|allowed| allowed.mode == "required"),
+        _ => false,
     }
 }
 
@@ -293,6 +336,7 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::wire::conversation::Effort;
     use crate::wire::facts::Capabilities;
     use proptest::prelude::*;
 
@@ -324,6 +368,8 @@ mod tests {
             assert_eq!(facts_of(fields).max_output_tokens, Some(most), "{fields}");
         }
         let needs = Capabilities::default();
+        let (forced, very_high) =
+            (Capabilities { forced_tools: true, ..needs }, Efforts::default().and(Effort::VeryHigh));
         for (fields, needs) in [
             (r#""tools":[{"type":"function"}]"#, Capabilities { tools: true, ..needs }),
             (r#""functions":[{"name":"f"}]"#, Capabilities { tools: true, ..needs }),
@@ -336,6 +382,22 @@ mod tests {
                 Capabilities { json_schema: true, ..needs },
             ),
             (r#""response_format":{"type":"json_object"}"#, needs),
+            (r#""temperature":1"#, Capabilities { sampling: true, ..needs }),
+            (r#""temperature":null"#, needs),
+            (r#""top_p":0.5"#, Capabilities { sampling: true, ..needs }),
+            (r#""top_k":5"#, Capabilities { sampling: true, ..needs }),
+            (r#""presence_penalty":0,"frequency_penalty":0.0"#, needs),
+            (r#""presence_penalty":0.5,"frequency_penalty":0"#, Capabilities { sampling: true, ..needs }),
+            (r#""reasoning_effort":"xhigh""#, Capabilities { reasoning: true, efforts: very_high, ..needs }),
+            (r#""reasoning_effort":"utmost""#, Capabilities { reasoning: true, ..needs }),
+            (r#""tool_choice":"auto""#, needs),
+            (r#""tool_choice":"none""#, needs),
+            (r#""tool_choice":"required""#, forced),
+            (r#""tool_choice":{"type":"function","function":{"name":"f"}}"#, forced),
+            (r#""tool_choice":{"type":"custom","custom":{"name":"f"}}"#, forced),
+            (r#""tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[]}}"#, needs),
+            (r#""tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[]}}"#, forced),
+            (r#""tool_choice":5"#, needs),
         ] {
             assert_eq!(facts_of(fields).needs, needs, "{fields}");
         }
@@ -455,6 +517,17 @@ mod tests {
         assert_eq!(kept.raw("x_price"), Some("1.10"));
         assert_eq!(kept.raw("ab"), Some(r#"{"k" : [ ]}"#));
         assert_eq!(kept.raw("messages"), Some(r#"[{"role":"user","content":"x","y":1e2}]"#));
+    }
+
+    #[test]
+    fn the_service_tier_and_documents_are_noted() {
+        let tier = |word: &str| facts_of(&format!(r#""service_tier":{word}"#)).service_tier;
+        assert_eq!((tier(r#""flex""#), tier(r#""default""#)), (Some(ServiceTier::Flex), Some(ServiceTier::Standard)));
+        assert_eq!((tier(r#""auto""#), tier("5"), tier("null")), (None, None, None));
+        let body =
+            r#"{"model":"auto","messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"x"}}]}]}"#;
+        let needs = read(Bytes::from_static(body.as_bytes())).unwrap().1.needs;
+        assert_eq!(needs, Capabilities { documents: true, ..Capabilities::default() });
     }
 
     #[test]

@@ -42,6 +42,9 @@ impl Format for OpenAiResponses {
             tools: "tools",
             answer_format: "text.format",
             logprobs: "include",
+            tool_choice: "tool_choice",
+            effort: "reasoning.effort",
+            sampling: "temperature",
         }
     }
 

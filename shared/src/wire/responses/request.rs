@@ -8,8 +8,8 @@
 use crate::error::Error;
 use crate::money::ServiceTier;
 use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
-use crate::wire::facts::{AnswerFormat, Facts};
-use crate::wire::json::place;
+use crate::wire::facts::{AnswerFormat, Efforts, Facts};
+use crate::wire::json::{place, text_of};
 use crate::wire::responses::paid;
 use crate::wire::schema::MAX_SCHEMA_BYTES;
 use bytes::Bytes;
@@ -85,8 +85,14 @@ impl Reader {
             "instructions" => check_text(name, value)?,
             "stream" => self.facts.stream = parse(name, value, "must be true or false")?,
             "max_output_tokens" => self.facts.max_output_tokens = Some(integer(name, value, 1, 100_000_000)?),
-            "temperature" => self.facts.temperature = Some(number(name, value, 0.0, 2.0)?),
-            "top_p" => drop(number(name, value, 0.0, 1.0)?),
+            "temperature" => {
+                self.facts.temperature = Some(number(name, value, 0.0, 2.0)?);
+                self.facts.needs.sampling = true;
+            }
+            "top_p" => {
+                number(name, value, 0.0, 1.0)?;
+                self.facts.needs.sampling = true;
+            }
             "top_logprobs" => self.facts.needs.logprobs |= integer(name, value, 0, 20)? > 0,
             "include" => self.read_include(value)?,
             "max_tool_calls" => drop(integer(name, value, 1, 1_000_000)?),
@@ -96,6 +102,8 @@ impl Reader {
             "reasoning" | "metadata" | "stream_options" if !value.get().starts_with('{') => {
                 return Err(Error::invalid(name, format!("`{name}` must be an object.")));
             }
+            "reasoning" => self.read_effort(value),
+            "tool_choice" => self.facts.needs.forced_tools = is_forced(value),
             "service_tier" => {
                 let word = serde_json::from_str::<Cow<'_, str>>(value.get());
                 self.facts.service_tier = word.ok().and_then(|word| ServiceTier::parse(&word));
@@ -111,6 +119,20 @@ impl Reader {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Notes how much a model is to think, where the request says.
+    fn read_effort(&mut self, value: &RawValue) {
+        #[derive(Deserialize)]
+        struct Reasoning<'a> {
+            #[serde(borrow, default)]
+            effort: Option<&'a RawValue>,
+        }
+        let reasoning = serde_json::from_str::<Reasoning<'_>>(value.get()).ok();
+        if let Some(effort) = reasoning.and_then(|reasoning| reasoning.effort).filter(|raw| raw.get() != "null") {
+            self.facts.needs.reasoning = true;
+            self.facts.needs.efforts = Efforts::named(&text_of(effort.get()));
+        }
     }
 
     /// Notes input that one provider has stored.
@@ -291,6 +313,7 @@ impl Reader {
                     self.facts.images += 1;
                     self.facts.image_bytes += part.image_url.map_or(0, |url| url.get().len());
                 }
+                Some("input_file") => self.facts.needs.documents = true,
                 Some(_) => {}
                 None => {
                     let path = path() + ".type";
@@ -303,6 +326,22 @@ impl Reader {
             Ok(())
         })?;
         Ok(())
+    }
+}
+
+/// Whether a `tool_choice` orders a call: it is `required`, names a tool, or some of which one is required.
+fn is_forced(value: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Choice<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow, default)]
+        mode: Cow<'a, str>,
+    }
+    match serde_json::from_str::<Choice<'_>>(value.get()) {
+        Ok(choice) if choice.kind == "allowed_tools" => choice.mode == "required",
+        Ok(choice) => !choice.kind.is_empty(),
+        Err(_) => text_of(value.get()) == "required",
     }
 }
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
 use crate::wire::anthropic::MESSAGES;
+use crate::wire::conversation::Effort;
 use crate::wire::facts::Capabilities;
 use crate::wire::request::Request;
 use proptest::prelude::*;
@@ -95,6 +96,17 @@ fn what_a_request_needs_is_read() {
         (json!([user("x")]), "", needs),
         (json!([user("x")]), r#","tools":[{"name":"f"}]"#, Capabilities { tools: true, ..needs }),
         (json!([user("x")]), r#","tools":[]"#, needs),
+        (json!([user("x")]), r#","temperature":1"#, Capabilities { sampling: true, ..needs }),
+        (json!([user("x")]), r#","top_p":0.5,"top_k":5"#, Capabilities { sampling: true, ..needs }),
+        (json!([user("x")]), r#","tool_choice":{"type":"any"}"#, Capabilities { forced_tools: true, ..needs }),
+        (json!([user("x")]), r#","tool_choice":{"type":"auto"},"thinking":{"type":"disabled"}"#, needs),
+        (json!([user("x")]), r#","thinking":{"type":"adaptive"}"#, Capabilities { reasoning: true, ..needs }),
+        (
+            json!([user("x")]),
+            r#","output_config":{"effort":"max"}"#,
+            Capabilities { reasoning: true, efforts: Efforts::default().and(Effort::Max), ..needs },
+        ),
+        (json!([user(json!([{"type": "document", "source": {}}]))]), "", Capabilities { documents: true, ..needs }),
         (json!([user(json!([image]))]), "", Capabilities { vision: true, ..needs }),
         (json!([user(shown)]), "", Capabilities { vision: true, ..needs }),
         (json!([user("x"), {"role": "assistant", "content": "So "}]), "", Capabilities { prefill: true, ..needs }),
@@ -192,5 +204,19 @@ proptest! {
             let body = json!({"model": "auto", "max_tokens": 1, name: blocks});
             let _ = read(Bytes::from(body.to_string()), Purpose::Answer);
         }
+    }
+}
+
+#[test]
+fn what_may_be_written_into_the_cache_is_noted() {
+    let marked = |control: Value| json!([user(json!([{"type": "text", "text": "x", "cache_control": control}]))]);
+    for (messages, expected) in [
+        (json!([user("x")]), CacheWrite::Unasked),
+        (json!([user("for 1h")]), CacheWrite::Unasked),
+        (marked(json!({"type": "ephemeral"})), CacheWrite::Usual),
+        (marked(json!({"type": "ephemeral", "ttl": "5m"})), CacheWrite::Usual),
+        (marked(json!({"type": "ephemeral", "ttl": "1h"})), CacheWrite::Hour),
+    ] {
+        assert_eq!(facts_of(&messages, "").cache_write, expected, "{messages}");
     }
 }

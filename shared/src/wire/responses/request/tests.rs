@@ -38,6 +38,19 @@ fn what_a_request_needs_is_read() {
         ),
         (r#""text":{"format":{"type":"json_object"},"verbosity":"low"}"#, none),
         (r#""text":{"format":null}"#, none),
+        (r#""temperature":1"#, Capabilities { sampling: true, ..none }),
+        (r#""top_p":0.5"#, Capabilities { sampling: true, ..none }),
+        (r#""reasoning":{"summary":"auto"}"#, none),
+        (r#""reasoning":{"effort":null}"#, none),
+        (r#""reasoning":{"effort":"low"}"#, Capabilities { reasoning: true, efforts: Efforts::named("low"), ..none }),
+        (r#""tool_choice":"auto""#, none),
+        (r#""tool_choice":"required""#, Capabilities { forced_tools: true, ..none }),
+        (r#""tool_choice":{"type":"function","name":"f"}"#, Capabilities { forced_tools: true, ..none }),
+        (r#""tool_choice":{"type":"allowed_tools","mode":"auto","tools":[]}"#, none),
+        (
+            r#""tool_choice":{"type":"allowed_tools","mode":"required","tools":[]}"#,
+            Capabilities { forced_tools: true, ..none },
+        ),
     ] {
         let facts = facts_of(fields);
         assert_eq!((facts.needs, facts.include_usage, facts.n), (needs, true, 1), "{fields}");

@@ -45,6 +45,18 @@ impl InputEstimate {
     }
 }
 
+/// Bytes of text per token that are told to who asks how long a request is: about what prose and code have in the tokenizers
+/// in use.
+const TOLD_BYTES_PER_TOKEN: u64 = 3;
+
+/// How many tokens a request has, as far as can be told without its model's tokenizer.
+#[must_use]
+pub fn told_tokens(facts: &Facts) -> u64 {
+    let InputEstimate { upper_bound_tokens, .. } = InputEstimate::of(facts);
+    let text_bytes = facts.body_bytes.saturating_sub(facts.image_bytes) as u64;
+    upper_bound_tokens - text_bytes + text_bytes.div_ceil(TOLD_BYTES_PER_TOKEN)
+}
+
 /// The most tokens that each answer of `model` may have for this request: the client's bound, else the model's default.
 #[must_use]
 pub fn max_output_tokens(facts: &Facts, model: &Model) -> u64 {

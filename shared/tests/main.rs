@@ -25,6 +25,7 @@ mod embeddings;
 mod in_flight;
 mod known_faults;
 mod memory;
+mod messages;
 mod model;
 mod outage;
 mod prices;

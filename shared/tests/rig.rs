@@ -13,7 +13,7 @@ pub use got::Got;
 use crate::unreliable::Unreliable;
 use bytes::Bytes;
 use gateway_core::clock::{Clock, ManualClock};
-use gateway_core::config::{ApiKey, Config, EmbedderSettings, ProviderKind};
+use gateway_core::config::{ApiKey, Config, EmbedderSettings, ProviderKind, Secret};
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::directory::{AuditEntry, Directory, KeyRecord};
 use gateway_core::door::refusal;
@@ -23,6 +23,7 @@ use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Usage};
+use gateway_core::provider::anthropic::Anthropic;
 use gateway_core::provider::embeddings::RemoteEmbedder;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::request::incoming::Incoming;
@@ -137,6 +138,19 @@ impl Scene {
         self
     }
 
+    /// A model named `claude/…` that the double serves in Anthropic's format.
+    pub fn claude(mut self, behaviour: &str) -> Self {
+        let name = Value::from(format!("claude/{}", behaviour.replace(' ', "_")));
+        let id = Value::from(behaviour);
+        let capabilities = r#"capabilities = ["tools", "json_schema", "vision", "prefill"]"#;
+        writeln!(
+            self.models,
+            "[models.{name}]\nprovider = \"claude\"\nid = {id}\nusd_per_million = {CHEAP_PRICE}\n{capabilities}"
+        )
+        .unwrap();
+        self
+    }
+
     /// Further tables of the configuration.
     pub fn table(mut self, toml: &str) -> Self {
         writeln!(self.tables, "{toml}").unwrap();
@@ -192,6 +206,11 @@ impl Scene {
         let mut text =
             format!("[providers.up]\nkind = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:UP_KEY\"\n");
         text += "[providers.sim]\nkind = \"simulated\"\n";
+        if self.models.contains("provider = \"claude\"") {
+            text += &format!(
+                "[providers.claude]\nkind = \"anthropic\"\nbase_url = \"{base_url}\"\napi_key = \"env:UP_KEY\"\n"
+            );
+        }
         text += &self.models;
         text += "[tiers]\n";
         for (name, models) in &self.tiers {
@@ -230,6 +249,11 @@ impl Scene {
         let mut builder =
             Gateway::builder(config.clone()).clock(clock.clone()).provider("sim", Arc::new(Simulated::new()));
         for provider in &config.providers {
+            if let ProviderKind::Anthropic(spec) = &provider.kind {
+                let keys = [Secret::new(OUR_KEY).unwrap()];
+                let served = Anthropic::new(spec, &keys, client_config().unwrap()).unwrap();
+                builder = builder.provider(&provider.name, Arc::new(served));
+            }
             if let ProviderKind::OpenAi(spec) = &provider.kind {
                 let known = |key: &ApiKey| match key {
                     ApiKey::Known(secret) => secret.clone(),

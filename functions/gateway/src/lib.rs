@@ -22,6 +22,8 @@ use gateway_core::gateway::Gateway;
 use gateway_core::id::RequestId;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::{Answer, AnswerBody};
+use gateway_core::wire::format::Format;
+use gateway_core::wire::openai::CHAT;
 use gateway_host::lambda::InvocationDeadline;
 use gateway_host::routes::Routes;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use tower_service::Service;
 const ROUTES: Routes = Routes(&[
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/responses"),
+    ("POST", "/v1/messages"),
+    ("POST", "/v1/messages/count_tokens"),
     ("GET, HEAD", "/v1/models"),
     ("GET, HEAD", "/v1/models/{*id}"),
     ("POST", "/v1/route"),
@@ -46,6 +50,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     let routes: Router = Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/responses", post(responses))
+        .route("/v1/messages", post(messages))
+        .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/v1/route", post(route))
@@ -85,6 +91,21 @@ async fn responses(State(gateway): State<Arc<Gateway>>, request: Request) -> Res
     response(answer)
 }
 
+async fn messages(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let (call, unread) = call(&gateway, request);
+    let answer = gateway.messages(call).await;
+    unread.drain().await;
+    response(answer)
+}
+
+async fn count_tokens(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let dialect = dialect(&request);
+    let (call, unread) = call(&gateway, request);
+    let answer = gateway.count_tokens(call).await;
+    unread.drain().await;
+    without_receipt(&gateway, dialect, answer)
+}
+
 async fn route(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let (call, unread) = call(&gateway, request);
     let answer = gateway.route(call).await;
@@ -93,22 +114,22 @@ async fn route(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
 }
 
 async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
-    without_receipt(&gateway, gateway.models(&headers).await)
+    without_receipt(&gateway, door::dialect("", &headers), gateway.models(&headers).await)
 }
 
 async fn model(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {
-    without_receipt(&gateway, gateway.model(&headers, &text(id)).await)
+    without_receipt(&gateway, door::dialect("", &headers), gateway.model(&headers, &text(id)).await)
 }
 
 async fn receipt(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {
-    without_receipt(&gateway, gateway.receipt(&headers, &text(id)).await)
+    without_receipt(&gateway, &CHAT, gateway.receipt(&headers, &text(id)).await)
 }
 
 async fn feedback(State(gateway): State<Arc<Gateway>>, id: Id, request: Request) -> Response {
     let (call, unread) = call_within(&gateway, request, MAX_BODY_BYTES);
     let answer = gateway.feedback(call, &text(id)).await;
     unread.drain().await;
-    without_receipt(&gateway, answer)
+    without_receipt(&gateway, &CHAT, answer)
 }
 
 /// The end of a path, if it is text at all.
@@ -130,13 +151,13 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     response(gateway.ready().await)
 }
 
-async fn not_so(State(gateway): State<Arc<Gateway>>, method: Method, uri: Uri) -> Response {
-    refusal(&gateway, ROUTES.not_so(method.as_str(), uri.path()))
+async fn not_so(State(gateway): State<Arc<Gateway>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    refusal(&gateway, door::dialect(uri.path(), &headers), ROUTES.not_so(method.as_str(), uri.path()))
 }
 
 /// A path that is no route's: it goes where it was meant to, if that is clear.
 async fn not_here(State(mut there): State<There>, mut request: Request) -> Response {
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let (method, uri, dialect) = (request.method().clone(), request.uri().clone(), dialect(&request));
     let meant = ROUTES.meant(uri.path()).map(|path| match uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path,
@@ -149,8 +170,13 @@ async fn not_here(State(mut there): State<There>, mut request: Request) -> Respo
                 Err(never) => match never {},
             }
         }
-        None => refusal(&there.gateway, ROUTES.no_route(method.as_str(), uri.path())),
+        None => refusal(&there.gateway, dialect, ROUTES.no_route(method.as_str(), uri.path())),
     }
+}
+
+/// The format in which whoever sends a request reads errors.
+fn dialect(request: &Request) -> &'static dyn Format {
+    door::dialect(request.uri().path(), request.headers())
 }
 
 /// A request as the core wants it, and what is left of its body if the core does not.
@@ -172,16 +198,19 @@ fn call_within(gateway: &Gateway, request: Request, max_bytes: usize) -> (Incomi
 }
 
 /// An answer that leaves no receipt. It has an id all the same, as every answer has.
-fn without_receipt(gateway: &Gateway, answer: Result<Answer, Error>) -> Response {
+fn without_receipt(gateway: &Gateway, dialect: &dyn Format, answer: Result<Answer, Error>) -> Response {
     let id = RequestId::new(gateway.clock.now_ms()).to_string();
-    let mut answer = answer.unwrap_or_else(|error| door::refusal(&error, Some(&id)));
-    answer.headers.extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
+    let mut answer = answer.unwrap_or_else(|error| door::refusal_in(dialect, &error, Some(&id)));
+    // The other name is the one that Anthropic's clients look for.
+    for name in ["x-request-id", "request-id"] {
+        answer.headers.extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static(name), id)));
+    }
     response(answer)
 }
 
 /// A refusal without a call of the core.
-fn refusal(gateway: &Gateway, error: Error) -> Response {
-    without_receipt(gateway, Err(error))
+fn refusal(gateway: &Gateway, dialect: &dyn Format, error: Error) -> Response {
+    without_receipt(gateway, dialect, Err(error))
 }
 
 /// An answer of the core as HTTP.

@@ -8,15 +8,14 @@ use crate::flushing;
 use crate::secrets::secret;
 use anyhow::{Context, bail};
 use gateway_core::clock::{Clock, SystemClock};
-use gateway_core::config::{
-    ApiKey, Config, EmbedderSettings, OpenAiSpec, ProviderKind, ProviderSpec, SHIPPED, Secret, SecretRef,
-};
+use gateway_core::config::{ApiKey, Config, EmbedderSettings, ProviderKind, ProviderSpec, SHIPPED, Secret, SecretRef};
 use gateway_core::directory::Directory;
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::gateway::Gateway;
 use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::provider::Provider;
+use gateway_core::provider::anthropic::Anthropic;
 use gateway_core::provider::embeddings::RemoteEmbedder;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::store::Store;
@@ -220,12 +219,15 @@ fn redis(_url: &str, _config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 fn provider(spec: &ProviderSpec, tls: tls::ClientConfig) -> anyhow::Result<Arc<dyn Provider>> {
     match &spec.kind {
         ProviderKind::Simulated => simulated(&spec.name),
-        ProviderKind::OpenAi(openai) => Ok(Arc::new(OpenAi::new(openai, &keys(spec, openai)?, tls)?)),
+        ProviderKind::OpenAi(openai) => Ok(Arc::new(OpenAi::new(openai, &keys(spec, &openai.api_keys)?, tls)?)),
+        ProviderKind::Anthropic(anthropic) => {
+            Ok(Arc::new(Anthropic::new(anthropic, &keys(spec, &anthropic.api_keys)?, tls)?))
+        }
     }
 }
 
-fn keys(spec: &ProviderSpec, openai: &OpenAiSpec) -> anyhow::Result<Vec<Secret>> {
-    let keys = openai.api_keys.iter().map(known).collect::<anyhow::Result<Vec<Secret>>>();
+fn keys(spec: &ProviderSpec, keys: &[ApiKey]) -> anyhow::Result<Vec<Secret>> {
+    let keys = keys.iter().map(known).collect::<anyhow::Result<Vec<Secret>>>();
     keys.with_context(|| format!("providers.{}", spec.name))
 }
 
@@ -235,7 +237,7 @@ fn embedder(settings: &EmbedderSettings, config: &Config, tls: tls::ClientConfig
     let Some((spec, ProviderKind::OpenAi(openai))) = spec.map(|spec| (spec, &spec.kind)) else {
         bail!("embedder.model: the provider {} has no embeddings", settings.model.provider)
     };
-    Ok(RemoteEmbedder::new(openai, &keys(spec, openai)?, tls, settings.clone())?)
+    Ok(RemoteEmbedder::new(openai, &keys(spec, &openai.api_keys)?, tls, settings.clone())?)
 }
 
 /// The provider inside this process.

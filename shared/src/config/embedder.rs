@@ -46,7 +46,10 @@ pub(super) fn read<'w>(
         let found = providers.iter().find(|(name, _)| **name == *model.provider).map(|(_, availability)| availability);
         match found {
             Some(Availability::Serves(ProviderSpec { kind: ProviderKind::OpenAi(_), .. })) => {}
-            Some(Availability::Serves(ProviderSpec { kind: ProviderKind::Simulated, .. })) => {
+            Some(Availability::Serves(ProviderSpec {
+                kind: ProviderKind::Simulated | ProviderKind::Anthropic(_),
+                ..
+            })) => {
                 section.problems.add(&place, format!("the provider {:?} has no embeddings", model.provider));
                 return None;
             }

@@ -25,7 +25,7 @@ mod shipped;
 
 pub use embedder::EmbedderSettings;
 pub use intents::{IntentSpec, shipped_utterances};
-pub use providers::{ApiKey, OpenAiSpec, ProviderKind, ProviderSpec};
+pub use providers::{AnthropicSpec, ApiKey, OpenAiSpec, ProviderKind, ProviderSpec};
 pub use secret::{Secret, SecretRef};
 pub use settings::{CacheSettings, IntentSettings, ServerSettings, UpgradeSettings};
 pub use shipped::shipped_models;
@@ -105,10 +105,7 @@ impl Config {
 
     /// Where the keys are kept that the host must fetch before the gateway can serve.
     pub fn pending_secrets(&self) -> Vec<SecretRef> {
-        let keys = self.providers.iter().flat_map(|provider| match &provider.kind {
-            ProviderKind::OpenAi(spec) => spec.api_keys.as_slice(),
-            ProviderKind::Simulated => &[],
-        });
+        let keys = self.providers.iter().flat_map(|provider| provider.kind.api_keys());
         let pending = |key: &ApiKey| match key {
             ApiKey::Pending(reference) => Some(reference.clone()),
             ApiKey::Known(_) => None,
@@ -119,8 +116,7 @@ impl Config {
     /// Puts a fetched key wherever `reference` stands for it.
     pub fn supply(&mut self, reference: &SecretRef, secret: &Secret) {
         for provider in &mut self.providers {
-            let ProviderKind::OpenAi(spec) = &mut provider.kind else { continue };
-            for key in &mut spec.api_keys {
+            for key in provider.kind.api_keys_mut() {
                 if matches!(key, ApiKey::Pending(pending) if pending == reference) {
                     *key = ApiKey::Known(secret.clone());
                 }

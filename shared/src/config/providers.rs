@@ -31,16 +31,48 @@ pub struct ProviderSpec {
 pub enum ProviderKind {
     /// OpenAI's, which many providers speak.
     OpenAi(OpenAiSpec),
+    /// Anthropic's messages.
+    Anthropic(AnthropicSpec),
     /// The provider inside this process.
     Simulated,
 }
 
 impl ProviderKind {
+    /// Its address; none of one inside this process.
+    #[must_use]
+    pub fn base_url(&self) -> Option<&str> {
+        match self {
+            Self::OpenAi(spec) => Some(&spec.base_url),
+            Self::Anthropic(spec) => Some(&spec.base_url),
+            Self::Simulated => None,
+        }
+    }
+
+    /// Its keys, used in turn.
+    #[must_use]
+    pub fn api_keys(&self) -> &[ApiKey] {
+        match self {
+            Self::OpenAi(spec) => &spec.api_keys,
+            Self::Anthropic(spec) => &spec.api_keys,
+            Self::Simulated => &[],
+        }
+    }
+
+    /// The same, to be fetched.
+    pub(super) fn api_keys_mut(&mut self) -> &mut [ApiKey] {
+        match self {
+            Self::OpenAi(spec) => &mut spec.api_keys,
+            Self::Anthropic(spec) => &mut spec.api_keys,
+            Self::Simulated => &mut [],
+        }
+    }
+
     /// How its models can be called; the first is the usual one.
     pub(super) fn apis(&self) -> &'static [Api] {
         match self {
             Self::OpenAi(_) => &[Api::Chat, Api::Responses],
             Self::Simulated => &[Api::Chat],
+            Self::Anthropic(_) => &[Api::Messages],
         }
     }
 }
@@ -54,6 +86,17 @@ pub struct OpenAiSpec {
     pub api_keys: Vec<ApiKey>,
     /// What it calls the bound on the answer's tokens.
     pub max_tokens_field: MaxTokensField,
+    /// Headers that go with every call. Marked sensitive, so that no log shows their values.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// How a provider that speaks Anthropic's wire format is reached.
+#[derive(Debug, Clone)]
+pub struct AnthropicSpec {
+    /// Its address, without a slash at the end: `https://api.anthropic.com`.
+    pub base_url: String,
+    /// Its keys, used in turn; none for a server that asks for none.
+    pub api_keys: Vec<ApiKey>,
     /// Headers that go with every call. Marked sensitive, so that no log shows their values.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -110,14 +153,15 @@ pub(super) fn read(root: &mut Section<'_, '_>, env: &dyn Fn(&str) -> Option<Stri
 fn provider(section: &mut Section<'_, '_>, name: &Word, env: &dyn Fn(&str) -> Option<String>) -> Availability {
     let kind = match section.required_word("kind") {
         Some(kind) if kind.text == "openai" => openai(section, &name.text, env),
+        Some(kind) if kind.text == "anthropic" => anthropic(section, &name.text, env),
         Some(kind) if kind.text == "simulated" => Ok(ProviderKind::Simulated),
         kind => {
             if let Some(kind) = kind {
                 let message = match kind.text.as_str() {
-                    "anthropic" | "gemini" | "bedrock" | "azure" => {
-                        "is not yet supported, only \"openai\" and \"simulated\" are"
+                    "gemini" | "bedrock" | "azure" => {
+                        "is not yet supported, only \"openai\", \"anthropic\" and \"simulated\" are"
                     }
-                    _ => "must be \"openai\" or \"simulated\"",
+                    _ => "must be \"openai\", \"anthropic\" or \"simulated\"",
                 };
                 section.problems.add(&kind.place, message);
             }
@@ -138,8 +182,7 @@ fn openai(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<ProviderKind, Availability> {
     let base_url = section.required_word("base_url").and_then(|word| base_url(section, &word));
-    let when_missing = [("refuse", WhenMissingKey::Refuse), ("skip", WhenMissingKey::Skip)];
-    let when_missing = section.choice("when_missing_key", &when_missing, WhenMissingKey::Refuse);
+    let when_missing = when_missing_key(section);
     let fields =
         [("max_tokens", MaxTokensField::MaxTokens), ("max_completion_tokens", MaxTokensField::MaxCompletionTokens)];
     let max_tokens_field = section.choice("max_tokens_field", &fields, MaxTokensField::MaxTokens);
@@ -152,6 +195,33 @@ fn openai(
             Ok(ProviderKind::OpenAi(OpenAiSpec { base_url, api_keys, max_tokens_field, headers }))
         }
     }
+}
+
+/// Where Anthropic itself serves its models.
+const ANTHROPIC_URL: &str = "https://api.anthropic.com";
+
+fn anthropic(
+    section: &mut Section<'_, '_>,
+    name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<ProviderKind, Availability> {
+    let base_url = match section.word("base_url") {
+        Some(word) => base_url(section, &word),
+        None => Some(ANTHROPIC_URL.to_owned()),
+    };
+    let when_missing = when_missing_key(section);
+    let headers = section.table("headers", headers);
+    let api_keys = api_keys(section, when_missing, env);
+    match (base_url, api_keys) {
+        (_, Err(missing)) => Err(Availability::Skipped(format!("{name} is skipped, for {missing} is not set"))),
+        (None, Ok(_)) => Err(Availability::Broken),
+        (Some(base_url), Ok(api_keys)) => Ok(ProviderKind::Anthropic(AnthropicSpec { base_url, api_keys, headers })),
+    }
+}
+
+fn when_missing_key(section: &mut Section<'_, '_>) -> WhenMissingKey {
+    let words = [("refuse", WhenMissingKey::Refuse), ("skip", WhenMissingKey::Skip)];
+    section.choice("when_missing_key", &words, WhenMissingKey::Refuse)
 }
 
 /// The keys, or which variables are not set of a provider that is to be skipped for it.

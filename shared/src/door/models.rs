@@ -17,8 +17,15 @@ impl Gateway {
         let caller = self.caller(headers).await?;
         let catalog = &self.config.catalog;
         let names = catalog.names().filter(|name| caller.tenant.allows(name));
-        let data: Vec<Value> = names.filter_map(|name| Some(told_model(name, &catalog.resolve(name)?))).collect();
-        Ok(Answer::json(StatusCode::OK, &json!({"object": "list", "data": data})))
+        let told = |name| Some(told_model(headers, name, &catalog.resolve(name)?));
+        let data: Vec<Value> = names.filter_map(told).collect();
+        if !is_anthropics(headers) {
+            return Ok(Answer::json(StatusCode::OK, &json!({"object": "list", "data": data})));
+        }
+        let id = |model: Option<&Value>| model.map(|model| model["id"].clone());
+        let (first, last) = (id(data.first()), id(data.last()));
+        let list = json!({"data": data, "has_more": false, "first_id": first, "last_id": last});
+        Ok(Answer::json(StatusCode::OK, &list))
     }
 
     /// `GET /v1/models/{id}`: one of them.
@@ -28,17 +35,29 @@ impl Gateway {
     pub async fn model(&self, headers: &HeaderMap, name: &str) -> Result<Answer, Error> {
         let caller = self.caller(headers).await?;
         match self.config.catalog.resolve(name).filter(|_| caller.tenant.allows(name)) {
-            Some(target) => Ok(Answer::json(StatusCode::OK, &told_model(name, &target))),
+            Some(target) => Ok(Answer::json(StatusCode::OK, &told_model(headers, name, &target))),
             None => Err(not_found(&self.config.catalog, &caller, name)),
         }
     }
 }
 
-/// A name as the lists of models show it: a model is its provider's; a tier, an alias and `auto` are the gateway's own.
-fn told_model(name: &str, target: &Target) -> Value {
-    let owner = match target {
-        Target::Model(model) if *model.name == *name => &*model.provider,
-        Target::Model(_) | Target::Tier(_) | Target::Auto => "gateway",
+/// Whether a client of Anthropic's asks.
+fn is_anthropics(headers: &HeaderMap) -> bool {
+    headers.contains_key("anthropic-version")
+}
+
+/// A name as the lists of models show it, in the caller's dialect: a model is its provider's; a tier, an alias and `auto` are
+/// the gateway's own. When it was made nobody knows.
+fn told_model(headers: &HeaderMap, name: &str, target: &Target) -> Value {
+    let model = match target {
+        Target::Model(model) => Some(model),
+        Target::Tier(_) | Target::Auto => None,
     };
+    if is_anthropics(headers) {
+        return json!({"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z",
+            "lifecycle": "active", "max_input_tokens": model.map(|model| model.context_tokens),
+            "max_tokens": model.map(|model| model.max_output_tokens)});
+    }
+    let owner = model.filter(|model| *model.name == *name).map_or("gateway", |model| &*model.provider);
     json!({"id": name, "object": "model", "created": 0, "owned_by": owner})
 }

@@ -5,7 +5,7 @@
 
 use crate::catalog::Model;
 use crate::clock::is_within;
-use crate::config::{Config, ProviderKind};
+use crate::config::Config;
 use crate::locking::lock;
 use crate::provider::ProviderError;
 use crate::receipt::Cause;
@@ -46,8 +46,8 @@ impl Warned {
 /// Host and port of a provider, and nothing else of its address.
 fn address(config: &Config, provider: &str) -> String {
     let known = config.providers.iter().find(|known| &*known.name == provider);
-    let Some(ProviderKind::OpenAi(spec)) = known.map(|known| &known.kind) else { return "this process".to_owned() };
-    let uri: Option<Uri> = spec.base_url.parse().ok();
+    let Some(base_url) = known.and_then(|known| known.kind.base_url()) else { return "this process".to_owned() };
+    let uri: Option<Uri> = base_url.parse().ok();
     uri.map_or_else(String::new, |uri| {
         let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(usual))

@@ -24,6 +24,8 @@ pub(super) fn stream(body: Body, events: Box<dyn Events>, call: &Call<'_>, mask:
 pub(super) enum Event {
     /// Something of the answers.
     Chunk(Chunk),
+    /// The last of them, with which the stream ends.
+    Last(Chunk),
     /// Nothing but a sign of life.
     Nothing,
     /// That the stream ends here.
@@ -98,6 +100,10 @@ impl SseChunks {
             }
             match read {
                 Ok(Event::Chunk(chunk)) => chunks.push(chunk),
+                Ok(Event::Last(chunk)) => {
+                    chunks.push(chunk);
+                    return Some(Ok(()));
+                }
                 Ok(Event::Nothing) => {}
                 Ok(Event::End) => return Some(Ok(())),
                 Err(NotACompletion { flaw: Flaw::Malformed, came }) if self.has_all => {

@@ -33,6 +33,8 @@ const KEY_REST_MS: u64 = 60_000;
 pub(super) struct Endpoint {
     url: Url,
     headers: HeaderMap,
+    /// The header in which a key goes.
+    key_header: HeaderName,
     keys: Vec<Key>,
     next_key: AtomicUsize,
     tls: rustls::ClientConfig,
@@ -43,7 +45,7 @@ pub(super) struct Endpoint {
 }
 
 struct Key {
-    authorization: HeaderValue,
+    value: HeaderValue,
     rests_until_ms: AtomicU64,
     /// The latest requests that were refused with it, for what may be their own fault.
     refused: Mutex<Run>,
@@ -69,18 +71,32 @@ impl Key {
 }
 
 impl Endpoint {
-    /// An endpoint that is called with these headers and one of these values of `authorization`; nothing is dialled yet.
-    pub(super) fn new(url: Url, headers: HeaderMap, keys: Vec<HeaderValue>, tls: rustls::ClientConfig) -> Self {
+    /// An endpoint that is called with these headers and one of these keys in a header of its own; nothing is dialled yet.
+    pub(super) fn new(
+        url: Url,
+        headers: HeaderMap,
+        (key_header, keys): (HeaderName, Vec<HeaderValue>),
+        tls: rustls::ClientConfig,
+    ) -> Self {
         let secrets = keys.iter().chain(headers.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value));
         let mask = Mask::of(
             secrets.filter_map(|value| value.to_str().ok()).map(|text| text.trim_start_matches("Bearer ").to_owned()),
         );
-        let key = |mut authorization: HeaderValue| {
-            authorization.set_sensitive(true);
-            Key { authorization, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() }
+        let key = |mut value: HeaderValue| {
+            value.set_sensitive(true);
+            Key { value, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() }
         };
         let keys = keys.into_iter().map(key).collect();
-        Self { url, headers, keys, next_key: AtomicUsize::new(0), tls, mask: Arc::new(mask), clients: Mutex::default() }
+        Self {
+            url,
+            headers,
+            key_header,
+            keys,
+            next_key: AtomicUsize::new(0),
+            tls,
+            mask: Arc::new(mask),
+            clients: Mutex::default(),
+        }
     }
 
     fn client(&self, connect_ms: u64) -> Result<Client, ProviderError> {
@@ -115,17 +131,19 @@ impl Endpoint {
         keys.into_iter().map(Some).collect()
     }
 
-    /// Sends a body with this key.
+    /// Sends a body with this key, and with further headers in place of those of their names.
     async fn send(
         &self,
         client: &Client,
         url: &Url,
         key: Option<&Key>,
+        more: &HeaderMap,
         body: Bytes,
     ) -> Result<Response, ProviderError> {
         let mut headers = self.headers.clone();
+        headers.extend(more.clone());
         if let Some(key) = key {
-            headers.insert(http::header::AUTHORIZATION, key.authorization.clone());
+            headers.insert(self.key_header.clone(), key.value.clone());
         }
         client.post(url.clone()).headers(headers).body(body).send().await.map_err(|error| no_answer(&error))
     }
@@ -138,7 +156,18 @@ impl Endpoint {
         call: &Call<'_>,
         body: Bytes,
     ) -> Result<(Body, Instant), ProviderError> {
-        self.post_for(url, call.id, call.model.timeouts.connect_ms, call.now_ms, body).await
+        self.post_with(url, call, &HeaderMap::new(), body).await
+    }
+
+    /// The same with further headers.
+    pub(super) async fn post_with(
+        &self,
+        url: &Url,
+        call: &Call<'_>,
+        more: &HeaderMap,
+        body: Bytes,
+    ) -> Result<(Body, Instant), ProviderError> {
+        self.post_in_turn(url, (call.id, call.model.timeouts.connect_ms, call.now_ms), more, body).await
     }
 
     /// The usual address.
@@ -155,12 +184,22 @@ impl Endpoint {
         now_ms: u64,
         body: Bytes,
     ) -> Result<(Body, Instant), ProviderError> {
+        self.post_in_turn(url, (id, connect_ms, now_ms), &HeaderMap::new(), body).await
+    }
+
+    async fn post_in_turn(
+        &self,
+        url: &Url,
+        (id, connect_ms, now_ms): (RequestId, u64, u64),
+        more: &HeaderMap,
+        body: Bytes,
+    ) -> Result<(Body, Instant), ProviderError> {
         let client = self.client(connect_ms)?;
         let keys = self.keys_in_turn(now_ms);
         let last = keys.len() - 1;
         for (i, key) in keys.into_iter().enumerate() {
             let begun = Instant::now();
-            let response = self.send(&client, url, key, body.clone()).await?;
+            let response = self.send(&client, url, key, more, body.clone()).await?;
             if response.status().is_success() {
                 key.and_then(|key| key.ended(None, id, now_ms));
                 return Ok((Body::readable(response)?, begun));
@@ -223,8 +262,8 @@ mod tests {
             (402, Fault::CandidateDown, [None, None, rest]),
             (403, Fault::CandidateDown, [None, None, rest]),
         ] {
-            let authorization = HeaderValue::from_static("Bearer k");
-            let key = Key { authorization, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() };
+            let value = HeaderValue::from_static("Bearer k");
+            let key = Key { value, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() };
             let refused = refusal(status, fault);
             let requests = [(); 3].map(|()| RequestId::new(NOW));
             assert_eq!(requests.map(|request| key.ended(Some(&refused), request, NOW)), after, "{status}");

@@ -5,6 +5,7 @@
 //! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
 
 mod answer;
+pub mod anthropic;
 mod body;
 pub mod embeddings;
 mod events;
@@ -193,6 +194,11 @@ pub trait Provider: Send + Sync {
     /// cannot be.
     fn format(&self, _api: Api) -> &'static dyn Format {
         &CHAT
+    }
+
+    /// Counts the tokens of a request, for nothing; `None` where a provider does not.
+    async fn count_tokens(&self, _call: Call<'_>) -> Option<Result<u64, ProviderError>> {
+        None
     }
 
     /// Calls a model.

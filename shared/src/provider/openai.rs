@@ -14,7 +14,7 @@ use crate::wire::openai::gather::gathered;
 use crate::wire::responses::{self, RESPONSES};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::Url;
 
 /// The settings cannot be used; the text is for the operator and holds no secret.
@@ -54,25 +54,40 @@ pub(super) fn endpoint(
     keys: &[Secret],
     tls: rustls::ClientConfig,
 ) -> Result<Endpoint, UnusableSettings> {
-    let url = address(spec, path)?;
+    let keys: Vec<String> = keys.iter().map(|secret| format!("Bearer {}", secret.expose())).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    endpoint_at(address(spec, path)?, &spec.headers, (http::header::AUTHORIZATION, &keys), tls)
+}
+
+/// Where a provider answers, and how it is called there, with one of the keys in this header; nothing is dialled yet.
+pub(super) fn endpoint_at(
+    url: Url,
+    more: &[(HeaderName, HeaderValue)],
+    (key_header, keys): (HeaderName, &[&str]),
+    tls: rustls::ClientConfig,
+) -> Result<Endpoint, UnusableSettings> {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     // Compressed events come late, in bursts; what is compressed all the same is read.
     headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    for (name, value) in &spec.headers {
+    for (name, value) in more {
         headers.insert(name, value.clone());
     }
-    let key = |secret: &Secret| {
-        let value = HeaderValue::try_from(format!("Bearer {}", secret.expose()));
-        value.map_err(|_| UnusableSettings("a key has characters that no header may have".into()))
+    let key = |key: &&str| {
+        HeaderValue::try_from(*key).map_err(|_| UnusableSettings("a key has characters that no header may have".into()))
     };
     let keys = keys.iter().map(key).collect::<Result<_, _>>()?;
-    Ok(Endpoint::new(url, headers, keys, tls))
+    Ok(Endpoint::new(url, headers, (key_header, keys), tls))
 }
 
 fn address(spec: &OpenAiSpec, path: &str) -> Result<Url, UnusableSettings> {
-    Url::parse(&format!("{}{path}", spec.base_url)).map_err(|e| UnusableSettings(format!("base_url: {e}")))
+    address_at(&spec.base_url, path)
+}
+
+/// Where a path is below an address of the configuration.
+pub(super) fn address_at(base_url: &str, path: &str) -> Result<Url, UnusableSettings> {
+    Url::parse(&format!("{base_url}{path}")).map_err(|e| UnusableSettings(format!("base_url: {e}")))
 }
 
 #[async_trait]

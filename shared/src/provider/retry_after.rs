@@ -36,8 +36,38 @@ pub fn limit_resets(headers: &HeaderMap, now_ms: u64) -> Option<u64> {
             _ => Some(now_ms.saturating_add(delay_ms(value, 1000.0)?)),
         }
     };
-    let latest_ms = ["-requests", "-tokens", ""].into_iter().filter(is_used_up).filter_map(resets).max()?;
+    let usual = ["-requests", "-tokens", ""].into_iter().filter(is_used_up).filter_map(resets);
+    let anthropics = ["requests", "tokens", "input-tokens", "output-tokens"].into_iter();
+    let latest_ms = usual.chain(anthropics.filter_map(|limit| anthropic_resets(headers, limit))).max()?;
     Some(latest_ms.clamp(now_ms, now_ms.saturating_add(MAX_MS)))
+}
+
+/// When one of Anthropic's limits comes back of which nothing remains: it says a date of RFC 3339, in UTC.
+fn anthropic_resets(headers: &HeaderMap, limit: &str) -> Option<u64> {
+    let value = |what: &str| text(headers, &format!("anthropic-ratelimit-{limit}-{what}"));
+    if value("remaining") == Some("0") { unix_ms(value("reset")?) } else { None }
+}
+
+/// The instant of a date such as `2026-11-30T03:07:09Z`, whose year is a recent one.
+///
+/// # Source
+/// Days from a civil date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+fn unix_ms(date: &str) -> Option<u64> {
+    let (date, time) = date.strip_suffix('Z')?.split_once('T')?;
+    let numbers = |text: &str, by: char| -> Option<[u64; 3]> {
+        let parts: Option<Vec<u64>> = text.split(by).map(|part| part.parse().ok()).collect();
+        parts?.try_into().ok()
+    };
+    let time = time.split('.').next()?;
+    let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(time, ':')?);
+    let is_date = (2000..3000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !is_date || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let (year, month_from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let day_of_era = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month_from_march + 2) / 5 + day - 1;
+    let days = day_of_era.checked_sub(719_468)?;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -102,5 +132,26 @@ mod tests {
             assert_eq!(retry_after(&headers, now_ms), None, "{reset}");
         }
         assert_eq!(limit_resets(&HeaderMap::new(), now_ms), None);
+    }
+
+    #[test]
+    fn a_limit_of_anthropics_comes_back_at_its_date() {
+        let now_ms = 1_763_769_600_000; // 2025-11-22T00:00:00Z
+        for (remaining, reset, want) in [
+            ("0", "2025-11-22T00:00:07Z", Some(now_ms + 7_000)),
+            ("0", "2025-11-22T00:00:07.5Z", Some(now_ms + 7_000)),
+            ("0", "2025-11-21T23:59:59Z", Some(now_ms)),
+            ("0", "2028-02-29T00:00:00Z", Some(now_ms + MAX_MS)),
+            ("1", "2025-11-22T00:00:07Z", None),
+            ("0", "2025-13-22T00:00:07Z", None),
+            ("0", "2025-11-22", None),
+            ("0", "soon", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("anthropic-ratelimit-input-tokens-remaining", remaining.parse().unwrap());
+            headers.insert("anthropic-ratelimit-input-tokens-reset", reset.parse().unwrap());
+            assert_eq!(limit_resets(&headers, now_ms), want, "{reset}");
+        }
+        assert_eq!(unix_ms("2024-02-29T12:34:56Z"), Some(1_709_210_096_000));
     }
 }

@@ -48,7 +48,8 @@ pub(crate) async fn read(
     journal.started = Instant::now();
     let deadline = deadline(journal.started);
     let parsed = apart(&BODIES, body.len(), move || Request::read(format, body));
-    let request = deadline.bound(parsed).await.map_err(|_| Error::DeadlineExceeded)??;
+    let mut request = deadline.bound(parsed).await.map_err(|_| Error::DeadlineExceeded)??;
+    request.carry(&incoming.headers)?;
     let facts = &request.facts;
     room.grow(if facts.stream { STREAM_BYTES } else { 0 })?;
     journal.receipt.requested_model =

@@ -155,6 +155,23 @@ pub(crate) fn name_of_model(path: &str, value: &RawValue) -> Result<Arc<str>, Er
     Ok(name.as_ref().into())
 }
 
+/// Most names in a list of models.
+pub(crate) const MAX_MODELS: usize = 32;
+
+/// The names that a list of models has.
+pub(crate) fn names_of_models(name: &str, value: &RawValue) -> Result<Vec<Arc<str>>, Error> {
+    let wrong = || Error::invalid(name, format!("`{name}` must list 1 to {MAX_MODELS} names."));
+    let mut models = Vec::new();
+    let listed = each(name, value, "must be a list of model names", |i, entry| {
+        if i == MAX_MODELS {
+            return Err(wrong());
+        }
+        models.push(name_of_model(&format!("{name}[{i}]"), entry)?);
+        Ok(())
+    })?;
+    if listed == 0 { Err(wrong()) } else { Ok(models) }
+}
+
 /// An integer within these bounds.
 pub(crate) fn integer(name: &str, value: &RawValue, min: u64, max: u64) -> Result<u64, Error> {
     let must = || format!("must be an integer from {min} to {max}");

@@ -251,7 +251,9 @@ fn of_fields(fields: &Map<String, Value>, deep: usize) -> ErrorBody {
     let (retry_after_ms, retry_at_ms) = waits(fields, deep);
     let own = ErrorBody {
         status: STATUSES.iter().find_map(|name| status_of(&text(fields.get(*name)?)?)),
-        code: first_text(&["code", "error_code"]).filter(|code| status_of(code).is_none()),
+        code: first_text(&["code", "error_code"])
+            .filter(|code| status_of(code).is_none())
+            .or_else(|| text(fields.get("details")?.get("error_code")?)),
         kind: kinds.iter().find_map(|name| text(fields.get(*name)?).filter(|kind| !is_idle(kind))),
         message: None,
         param: first_text(&["param"]).or(place),

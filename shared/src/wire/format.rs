@@ -67,6 +67,11 @@ pub trait Format: Debug + Send + Sync {
     /// What it calls the fields that an error may have to name.
     fn fields(&self) -> &'static FieldNames;
 
+    /// Which of a client's headers go along to a provider that speaks this very format, for they change what it answers.
+    fn carried(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Reads and checks a request.
     ///
     /// # Errors

@@ -8,8 +8,12 @@ use crate::wire::conversation::Untranslatable;
 use crate::wire::facts::Facts;
 use crate::wire::format::{Format, Overrides, Written};
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex};
+
+/// Most bytes of a header that goes along.
+const MAX_CARRIED_BYTES: usize = 2_048;
 
 /// The fields by which clients tell conversations apart.
 const CLIENT_KEYS: [&str; 2] = ["prompt_cache_key", "user"];
@@ -22,6 +26,8 @@ pub struct Request {
     /// What the pipeline knows of it.
     pub facts: Facts,
     body: Body,
+    /// What goes along of its headers; see [`Format::carried`].
+    carried: Vec<(&'static str, HeaderValue)>,
     /// What other formats cannot say of it, by their names; each is found out once.
     translations: Mutex<Vec<(&'static str, Translation)>>,
 }
@@ -36,7 +42,35 @@ impl Request {
     /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
     pub fn read(format: &'static dyn Format, bytes: Bytes) -> Result<Self, Error> {
         let (body, facts) = format.read(bytes)?;
-        Ok(Self { format, facts, body, translations: Mutex::default() })
+        Ok(Self { format, facts, body, carried: Vec::new(), translations: Mutex::default() })
+    }
+
+    /// Takes what goes along of the client's headers.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] names a header that is too long, or no visible text.
+    pub fn carry(&mut self, headers: &HeaderMap) -> Result<(), Error> {
+        for name in self.format.carried() {
+            let refused = || {
+                let message = format!("The header {name} must be at most {MAX_CARRIED_BYTES} bytes of visible ASCII.");
+                Error::invalid(*name, message)
+            };
+            let values = headers.get_all(*name).iter().map(|value| value.to_str().map_err(|_| refused()));
+            let all = values.collect::<Result<Vec<&str>, Error>>()?.join(",");
+            if all.len() > MAX_CARRIED_BYTES {
+                return Err(refused());
+            }
+            if !all.is_empty() {
+                self.carried.push((name, HeaderValue::try_from(all).map_err(|_| refused())?));
+            }
+        }
+        Ok(())
+    }
+
+    /// The headers that go along to a provider that speaks the format of this request.
+    #[must_use]
+    pub fn carried(&self) -> &[(&'static str, HeaderValue)] {
+        &self.carried
     }
 
     /// Its bytes, and where its fields stand.
@@ -116,13 +150,19 @@ impl Request {
         format.write(&self.format.conversation(&self.body)?, overrides)
     }
 
-    /// SHA-256 of the body as it came, and of the format that it is in: another format's same bytes are another request.
+    /// SHA-256 of the body as it came, of what goes along with it, and of the format that it is in: another format's same
+    /// bytes are another request.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         let name = self.format.name().as_bytes();
         let mut hash = Sha256::new();
         hash.update((name.len() as u64).to_le_bytes());
         hash.update(name);
+        for (name, value) in &self.carried {
+            hash.update((value.len() as u64).to_le_bytes());
+            hash.update(name);
+            hash.update(value);
+        }
         hash.update(self.body.bytes());
         hash.finalize().into()
     }

@@ -3,6 +3,8 @@
 //! Of chat requests the double is lenient where a provider would be strict (a wrong type counts as absence): what a gateway sends is
 //! checked by its tests against the recorded bodies, not by guesses here.
 
+mod messages;
+
 use serde_json::Value;
 
 /// In which format a request came, and so is answered.
@@ -12,6 +14,17 @@ pub(crate) enum Asked {
     Chat,
     /// Responses, and whether thoughts are to come along in a form that can be sent again.
     Responses { encrypted: bool },
+    /// Anthropic's messages.
+    Messages,
+}
+
+/// What a message is sent for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Purpose {
+    /// To be answered.
+    Answer,
+    /// To have its tokens counted.
+    Count,
 }
 
 /// A request, as far as the double cares.

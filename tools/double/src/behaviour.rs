@@ -102,6 +102,7 @@ pub(crate) struct Plan {
     pub(crate) ttft_ms: u64,
     pub(crate) drip_ms: u64,
     pub(crate) cached_tokens: u64,
+    pub(crate) written_tokens: u64,
     pub(crate) reasoning_tokens: u64,
     pub(crate) no_usage: bool,
     pub(crate) low_logprob: bool,
@@ -185,6 +186,8 @@ impl Plan {
             ("ttft", Some(ms)) => self.ttft_ms = ms,
             ("drip", Some(ms)) => self.drip_ms = ms,
             ("cached", Some(tokens)) => self.cached_tokens = tokens,
+            ("written", Some(tokens)) => self.written_tokens = tokens,
+            ("modern", None) => {}
             ("reasoning", Some(tokens @ 0..=1_000_000)) => self.reasoning_tokens = tokens,
             ("no-usage", None) => self.no_usage = true,
             ("low-logprob", None) => self.low_logprob = true,

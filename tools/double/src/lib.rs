@@ -1,7 +1,8 @@
 //! A provider that misbehaves on the wire, for tests and benchmarks of a gateway.
 //!
-//! It serves OpenAI's `POST /v1/chat/completions`, `POST /v1/responses` and `GET /v1/models` over raw HTTP/1.1, because a
-//! gateway must survive what no HTTP library would let a server do. Of Responses it takes what the vendor takes and nothing
+//! It serves OpenAI's `POST /v1/chat/completions`, `POST /v1/responses` and `GET /v1/models`, and Anthropic's
+//! `POST /v1/messages` and `/v1/messages/count_tokens`, over raw HTTP/1.1, because a gateway must survive what no HTTP library
+//! would let a server do. Of Responses it takes what the vendor takes and nothing
 //! else: unknown fields, items out of order, and thoughts of a model that has none are a 400. What it does is chosen by the request's model id, so a catalog alone sets
 //! the scene. Nothing is random: the same calls in the same order give the same bytes (but for the HTTP date of
 //! `429-after-date`).
@@ -76,7 +77,9 @@
 //! | `content-filter-finish` | half the text, finish reason `content_filter` |
 //! | `no-usage` | usage is missing; it is billed all the same |
 //! | `cached-N` | N input tokens (at most all of them) are reported as cached |
+//! | `written-N` | N further input tokens are reported as written into a cache, in messages |
 //! | `reasoning-N` | N reasoning tokens come before the text |
+//! | `modern` | messages are refused as by the newest models: with sampling parameters, forced tools or a prefill |
 //! | `overrun` | the limit on output is ignored |
 //! | `low-logprob` | log probabilities, if asked for, of -2.8 to -3.2 in place of -0.01 to -0.09 |
 //! | `sse-crlf` | events with CR LF |
@@ -104,6 +107,12 @@
 //!
 //! A stream reports usage if `stream_options.include_usage` asks for it, as OpenAI's do: `null` in each chunk, then a chunk
 //! without choices. `n` and `logprobs` with `top_logprobs` are honoured.
+//!
+//! # Messages
+//!
+//! They are refused for what Anthropic refuses: unknown fields, a missing version, two kinds of keys, an empty text, calls
+//! without results, thoughts that it did not sign. All tokens of texts count as input; `n` and `logprobs` are unknown. Forms
+//! are for chat alone.
 //!
 //! # As a process
 //!

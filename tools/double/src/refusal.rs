@@ -4,6 +4,7 @@
 //! first two kinds below carry plain text, and everything else carries [`LEAK`], which a test looks for (T3).
 
 use crate::LEAK;
+use crate::ask::Asked;
 use crate::http::phrase;
 
 /// How a refusal says when to come back.
@@ -49,9 +50,12 @@ impl Refusal {
         Self { retry, ..self }
     }
 
-    /// The body: OpenAI's envelope.
-    pub(crate) fn body(&self, prompt_tokens: u64) -> String {
+    /// The body, in the envelope of what was asked.
+    pub(crate) fn body(&self, asked: Asked, prompt_tokens: u64) -> String {
         let message = match self.code {
+            "context_length_exceeded" if asked == Asked::Messages => {
+                format!("prompt is too long: {prompt_tokens} tokens > 4096 maximum")
+            }
             "context_length_exceeded" => format!(
                 "This model's maximum context length is 4096 tokens. However, your messages resulted in {prompt_tokens} tokens. Please reduce the length of the messages."
             ),
@@ -61,6 +65,9 @@ impl Refusal {
                 phrase(self.status)
             ),
         };
+        if asked == Asked::Messages {
+            return message_envelope(&message, self.status, self.code);
+        }
         let kind = match self.status {
             401 => "authentication_error",
             429 => "rate_limit_error",
@@ -85,6 +92,29 @@ impl Refusal {
 pub(crate) fn envelope(message: &str, kind: &str, code: &str) -> String {
     let message = crate::answer::quote(message);
     format!(r#"{{"error":{{"message":{message},"type":"{kind}","param":null,"code":"{code}"}}}}"#)
+}
+
+/// Anthropic's error envelope around a message.
+pub(crate) fn message_envelope(message: &str, status: u16, code: &str) -> String {
+    let kind = match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        504 => "timeout_error",
+        529 => "overloaded_error",
+        _ => "api_error",
+    };
+    let message = crate::answer::quote(message);
+    // A month's limit on what may be spent is no rate.
+    let details = match code {
+        "insufficient_quota" => r#","details":{"error_code":"enforced_spend_limit_reached"}"#,
+        _ => "",
+    };
+    format!(r#"{{"type":"error","error":{{"type":"{kind}","message":{message}{details}}},"request_id":"req_double"}}"#)
 }
 
 /// The only reading of the clock: a date in a header has to lie in the reader's future.
@@ -139,10 +169,10 @@ mod tests {
     #[test]
     fn only_the_callers_own_faults_are_free_of_secrets() {
         let caller = Refusal::of_status(400);
-        assert!(!caller.with_code("context_length_exceeded").body(9).contains(LEAK));
-        assert!(!caller.with_code("content_policy_violation").body(9).contains(LEAK));
+        assert!(!caller.with_code("context_length_exceeded").body(Asked::Chat, 9).contains(LEAK));
+        assert!(!caller.with_code("content_policy_violation").body(Asked::Chat, 9).contains(LEAK));
         for status in [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 529] {
-            assert!(Refusal::of_status(status).body(9).contains(LEAK), "{status}");
+            assert!(Refusal::of_status(status).body(Asked::Chat, 9).contains(LEAK), "{status}");
         }
     }
 }

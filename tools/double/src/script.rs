@@ -9,7 +9,7 @@ use crate::ask::{Ask, Asked};
 use crate::behaviour::{Fault, Plan, Split, Sse};
 use crate::forms::{self, Sent};
 use crate::http::{CONTINUE, phrase};
-use crate::refusal::{Refusal, envelope};
+use crate::refusal::{Refusal, envelope, message_envelope};
 use crate::responses::{Telling, error_event};
 use std::ops::Range;
 
@@ -130,7 +130,7 @@ impl Script {
     }
 
     fn refused(refusal: &Refusal, ask: &Ask, sequence: u64, close: bool) -> Self {
-        let body = refusal.body(ask.prompt_tokens);
+        let body = refusal.body(ask.asked, ask.prompt_tokens);
         let mut fields = format!("Content-Length: {}\r\n{}", body.len(), refusal.retry_header());
         if close {
             fields.push_str("Connection: close\r\n");
@@ -221,13 +221,19 @@ impl Layout<'_> {
     }
 
     fn body(&self, answer: &Answer<'_>, with_usage: bool) -> String {
-        if self.is_chat() { answer.whole(with_usage) } else { self.telling(answer).whole(with_usage) }
+        match self.ask.asked {
+            Asked::Chat => answer.whole(with_usage),
+            Asked::Responses { .. } => self.telling(answer).whole(with_usage),
+            Asked::Messages => answer.message(with_usage),
+        }
     }
 
     /// The events of a whole stream, and which of them are its end.
     fn events(&self, answer: &Answer<'_>) -> (Vec<Event>, Range<usize>) {
-        if !self.is_chat() {
-            return self.telling(answer).events();
+        match self.ask.asked {
+            Asked::Chat => {}
+            Asked::Responses { .. } => return self.telling(answer).events(),
+            Asked::Messages => return answer.message_events(),
         }
         let (mut events, finishing) = answer.events();
         events.push(Event { json: "[DONE]".to_owned(), tokens: 0 });
@@ -237,7 +243,11 @@ impl Layout<'_> {
     /// An error in the middle of a stream.
     fn error(&self) -> String {
         let message = format!("The server had an error, key {LEAK}");
-        if self.is_chat() { mid_stream_error() } else { error_event(&message) }
+        match self.ask.asked {
+            Asked::Chat => mid_stream_error(),
+            Asked::Responses { .. } => error_event(&message),
+            Asked::Messages => message_envelope(&message, 529, "overloaded"),
+        }
     }
 
     fn whole(&self, script: &mut Script, answer: &Answer<'_>) {
@@ -245,6 +255,7 @@ impl Layout<'_> {
         let with_usage = !plan.no_usage && self.fault != Fault::CutBeforeDone;
         let (content_type, body) = match self.fault {
             Fault::NotJson => ("text/html", "<!doctype html><title>502</title><h1>The node is on fire</h1>".to_owned()),
+            Fault::ErrorEvent if self.ask.asked == Asked::Messages => (JSON, self.error()),
             Fault::ErrorEvent => (JSON, mid_stream_error()),
             _ => (JSON, self.body(answer, with_usage)),
         };
@@ -354,7 +365,7 @@ impl Layout<'_> {
     }
 
     fn frame(&self, json: &str) -> Vec<u8> {
-        // Each event of a response has a name, which is its type.
+        // Each event of a response or a message has a name, which is its type.
         let name =
             json.strip_prefix(r#"{"type":""#).filter(|_| !self.is_chat()).and_then(|rest| rest.split('"').next());
         let line = |end: &str| name.map_or(String::new(), |name| format!("event: {name}{end}"));
@@ -395,7 +406,7 @@ impl Layout<'_> {
 fn head(status: u16, content_type: &str, fields: &str, sequence: u64) -> String {
     let phrase = phrase(status);
     format!(
-        "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\n{fields}x-request-id: req_double_{sequence}\r\nopenai-organization: org-{LEAK}\r\n\r\n"
+        "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\n{fields}x-request-id: req_double_{sequence}\r\nrequest-id: req_double_{sequence}\r\nopenai-organization: org-{LEAK}\r\n\r\n"
     )
 }
 

@@ -8,10 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::answer::{Usage, quote};
-use crate::ask::Ask;
+use crate::ask::{Ask, Asked, Purpose};
 use crate::behaviour::Plan;
-use crate::http::{Left, Request, Unread, Wire, phrase};
-use crate::refusal::envelope;
+use crate::http::{Left, Request, Unread, Wire, header, phrase};
+use crate::refusal::{envelope, message_envelope};
 use crate::responses;
 use crate::script::{End, Script};
 use crate::tallies::{Received, Tallies};
@@ -60,12 +60,20 @@ async fn converse(stream: TcpStream, tallies: &Tallies) -> io::Result<()> {
         let keep_alive = request.keep_alive;
         let next = match (request.method.as_str(), request.path.as_str()) {
             ("POST", path) if path.ends_with("/chat/completions") => {
-                let ask = Ask::parse(&request.body);
+                let ask = Ask::parse(&request.body).map_err(|why| refusal(400, &why));
                 answer(&mut wire, tallies, request, ask).await?
             }
             ("POST", path) if path.ends_with("/responses") => {
-                let ask = responses::ask(&request.body);
+                let ask = responses::ask(&request.body).map_err(|why| refusal(400, &why));
                 answer(&mut wire, tallies, request, ask).await?
+            }
+            ("POST", path) if path.ends_with("/messages") => {
+                let ask = message(&request, Purpose::Answer);
+                answer(&mut wire, tallies, request, ask).await?
+            }
+            ("POST", path) if path.ends_with("/messages/count_tokens") => {
+                wire.write(&counted(&request).bytes).await?;
+                Next::Request
             }
             (method, path) => {
                 wire.write(&aside(method, path, tallies).bytes).await?;
@@ -103,16 +111,41 @@ fn refusal(status: u16, message: &str) -> Script {
     Script::plain(status, "application/json", &envelope(message, "invalid_request_error", "invalid_request"))
 }
 
+fn message_refusal(status: u16, message: &str) -> Script {
+    Script::plain(status, "application/json", &message_envelope(message, status, ""))
+}
+
+/// Reads a request in Anthropic's format; its key and its version stand in headers.
+fn message(request: &Request, purpose: Purpose) -> Result<Ask, Script> {
+    let has = |name| header(&request.headers, name).is_some();
+    match (has("x-api-key"), has("authorization"), has("anthropic-version")) {
+        (true, true, _) => Err(message_refusal(401, "both x-api-key and authorization are set")),
+        (false, false, _) => Err(message_refusal(401, "x-api-key header is required")),
+        (.., false) => Err(message_refusal(400, "anthropic-version: header is required")),
+        _ => Ask::parse_message(&request.body, purpose).map_err(|why| message_refusal(400, &why)),
+    }
+}
+
+/// The number of a message's tokens, which costs nothing.
+fn counted(request: &Request) -> Script {
+    let count =
+        |ask: Ask| Script::plain(200, "application/json", &format!(r#"{{"input_tokens":{}}}"#, ask.prompt_tokens));
+    message(request, Purpose::Count).map_or_else(|refused| refused, count)
+}
+
 /// Answers a request for an answer, or says what is wrong with it.
-async fn answer(wire: &mut Wire, tallies: &Tallies, request: Request, ask: Result<Ask, String>) -> io::Result<Next> {
+async fn answer(wire: &mut Wire, tallies: &Tallies, request: Request, ask: Result<Ask, Script>) -> io::Result<Next> {
     let model = ask.as_ref().map_or(String::new(), |ask| ask.model.clone());
     let received = Received::new(&model, request);
     let body = Arc::clone(&received.body);
     let turn = tallies.called(received);
-    let script = match (&ask, Plan::parse(&model)) {
-        (Err(message), _) => refusal(400, message),
-        (Ok(_), None) => refusal(404, &format!("The model `{model}` does not exist: no such behaviour")),
-        (Ok(ask), Some(plan)) => Script::of(&plan, ask, &body, turn.sequence, plan.which.strikes(turn.of_model)),
+    let script = match (ask, Plan::parse(&model)) {
+        (Err(refused), _) => refused,
+        (Ok(ask), None) => {
+            let message = format!("The model `{model}` does not exist: no such behaviour");
+            if ask.asked == Asked::Messages { message_refusal(404, &message) } else { refusal(404, &message) }
+        }
+        (Ok(ask), Some(plan)) => Script::of(&plan, &ask, &body, turn.sequence, plan.which.strikes(turn.of_model)),
     };
     if !script.stops_when_left {
         tallies.billed(&model, script.usage);

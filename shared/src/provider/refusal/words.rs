@@ -178,7 +178,7 @@ impl Words {
             "accountdeactivated",
             "arrearage",
         ];
-        const SENTENCES: [&str; 8] = [
+        const SENTENCES: [&str; 10] = [
             "insufficient_quota",
             "exceeded your current quota, please check your plan and billing",
             "credit balance is too low",
@@ -186,6 +186,8 @@ impl Words {
             "insufficient credits",
             "insufficient funds",
             "monthly spending limit",
+            "reached your specified api usage limits",
+            "reached your specified workspace api usage limits",
             "account is not active, please check your billing",
         ];
         self.is_named(&NAMES) || self.says(&SENTENCES)

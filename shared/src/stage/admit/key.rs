@@ -50,6 +50,10 @@ pub(crate) fn key_of(work: &Work<'_>, but: Option<(Range<usize>, u32)>) -> Cache
     }]);
     // The same bytes mean another thing at another door, and are answered in another format.
     add(request.format.name().as_bytes());
+    for (name, value) in request.carried() {
+        add(name.as_bytes());
+        add(value.as_bytes());
+    }
     let (but, by) = but.unzip();
     for (name, value) in request.body().raw_fields() {
         add(name.as_bytes());

@@ -47,7 +47,7 @@ impl<'b> Reader<'b> {
         let sampling = &mut self.read.sampling;
         match path {
             // Said by the gateway itself, whatever the client said.
-            "model" | "stream" => {}
+            "model" | "models" | "stream" => {}
             "max_tokens" if typed::<u64>(path, value)? == 0 => {
                 return Err(Untranslatable::new(path, "is 0, which only its own providers take"));
             }

@@ -42,7 +42,7 @@ impl Format for Messages {
 
     fn fields(&self) -> &'static FieldNames {
         &FieldNames {
-            models: "model",
+            models: "models",
             messages: "messages",
             tools: "tools",
             answer_format: "output_config.format",
@@ -51,6 +51,10 @@ impl Format for Messages {
             effort: "output_config.effort",
             sampling: "temperature",
         }
+    }
+
+    fn carried(&self) -> &'static [&'static str] {
+        &["anthropic-version", "anthropic-beta"]
     }
 
     fn read(&self, body: Bytes) -> Result<(Body, Facts), Error> {

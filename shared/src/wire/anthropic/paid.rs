@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Fields that the gateway reads, writes or judges, and those that are documented beside them; sorted.
-pub(super) const KNOWN: [&str; 26] = [
+pub(super) const KNOWN: [&str; 27] = [
     "cache_control",
     "container",
     "context_management",
@@ -17,6 +17,7 @@ pub(super) const KNOWN: [&str; 26] = [
     "messages",
     "metadata",
     "model",
+    "models",
     "output_config",
     "output_format",
     "service_tier",

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::money::{CacheWrite, ServiceTier};
 use crate::wire::anthropic::paid;
-use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
+use crate::wire::body::{Body, each, integer, name_of_model, names_of_models, number, parse, parse_object, short};
 use crate::wire::facts::{AnswerFormat, Efforts, Facts};
 use crate::wire::json::{place, text_of};
 use crate::wire::openai::paid::known_field;
@@ -34,7 +34,7 @@ pub(super) fn read(bytes: Bytes, purpose: Purpose) -> Result<(Body, Facts), Erro
     let mut reader = Reader { facts, bytes: bytes.clone() };
     let body = Body::json(bytes, |name, value| reader.field(name, value))?;
     let mut facts = reader.facts;
-    if facts.model.is_empty() {
+    if facts.model.is_empty() && facts.models.is_empty() {
         return Err(Error::invalid("model", "Say which model: `auto`, a tier, or a name of GET /v1/models."));
     }
     if facts.messages == 0 {
@@ -76,6 +76,7 @@ impl Reader {
     fn known(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
         match name {
             "model" => self.facts.model = name_of_model(name, value)?,
+            "models" => self.facts.models = names_of_models(name, value)?,
             "messages" => self.read_messages(value)?,
             "system" => self.read_system(value)?,
             "stream" => self.facts.stream = parse(name, value, "must be true or false")?,
@@ -126,10 +127,24 @@ impl Reader {
                 }
             }
             "output_format" => self.facts.answer_format = answer_format(name, value)?,
+            "cache_control" => self.note_cache(Some(value)),
+            "speed" if value.get() == "\"fast\"" => self.facts.service_tier = Some(ServiceTier::Fast),
+            "service_tier" => {
+                let word = serde_json::from_str::<Cow<'_, str>>(value.get());
+                self.facts.service_tier =
+                    self.facts.service_tier.or(word.ok().and_then(|word| ServiceTier::parse(&word)));
+            }
             "container" => self.facts.provider_bound = Some(name.into()),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Takes what a mark asks to be written into the provider's cache.
+    fn note_cache(&mut self, mark: Option<&RawValue>) {
+        let Some(mark) = mark.filter(|mark| mark.get() != "null") else { return };
+        let asked = if mark.get().contains("1h") { CacheWrite::Hour } else { CacheWrite::Usual };
+        self.facts.cache_write = self.facts.cache_write.max(asked);
     }
 
     fn read_system(&mut self, value: &RawValue) -> Result<(), Error> {
@@ -153,6 +168,7 @@ impl Reader {
             let tool: Typed<'_> = serde_json::from_str(raw.get()).map_err(|_| {
                 Error::invalid(path() + ".type", format!("`{}.type` must be a string, given once.", path()))
             })?;
+            self.note_cache(tool.cache_control);
             if tool.kind.is_some_and(|kind| paid::tool_changes_price(&kind)) {
                 self.facts.paid_extra.get_or_insert_with(|| (path() + ".type").into());
             }
@@ -223,6 +239,7 @@ impl Reader {
             let block: WireBlock<'_> =
                 serde_json::from_str(raw.get()).map_err(|e| refused("", &format!("is not a block: {}", short(&e))))?;
             last = Last::Other;
+            self.note_cache(block.cache_control);
             if block.source.is_some_and(is_stored) || block.kind.as_deref() == Some("container_upload") {
                 self.facts.provider_bound.get_or_insert_with(|| path().into());
             }
@@ -295,12 +312,16 @@ struct WireBlock<'a> {
     source: Option<&'a RawValue>,
     #[serde(borrow, default)]
     content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cache_control: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct Typed<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    cache_control: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

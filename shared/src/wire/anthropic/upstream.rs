@@ -29,7 +29,7 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>, purpose: Purpose) -
     field("model", Value::from(overrides.model).to_string().as_bytes());
     for (name, value) in body.raw_fields() {
         match name {
-            "model" | "max_tokens" => {}
+            "model" | "models" | "max_tokens" => {}
             "messages" => match without_unsigned(value) {
                 Some(messages) => field(name, messages.as_bytes()),
                 None => field(name, value),

@@ -24,6 +24,8 @@ struct WireUsage<'a> {
     output_tokens_details: Option<&'a RawValue>,
     #[serde(borrow, default)]
     service_tier: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    speed: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -74,7 +76,9 @@ impl Told {
         take(&mut self.output, wire.output_tokens);
         take(&mut self.thoughts, details.thinking_tokens);
         let service_tier = wire.service_tier.and_then(|raw| ServiceTier::parse(&text_of(raw.get())));
-        self.service_tier = service_tier.or(self.service_tier);
+        // Fast is the tier that is paid for, whatever the other word says.
+        let fast = wire.speed.filter(|speed| speed.get() == "\"fast\"").map(|_| ServiceTier::Fast);
+        self.service_tier = fast.or(service_tier).or(self.service_tier);
     }
 
     /// The same in everybody's words; none if no token was told of.

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::money::ServiceTier;
-use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
+use crate::wire::body::{Body, each, integer, name_of_model, names_of_models, number, parse, parse_object, short};
 use crate::wire::facts::{AnswerFormat, Efforts, Facts};
 use crate::wire::json::{fields, place, text_of};
 use crate::wire::openai::paid;
@@ -14,8 +14,6 @@ use std::borrow::Cow;
 
 /// Most fields of `stream_options`, which are written anew for the provider; OpenAI documents two.
 const MAX_STREAM_OPTIONS: usize = 32;
-/// Most names in `models`.
-const MAX_MODELS: usize = 32;
 /// Most answers to one request.
 pub const MAX_ANSWERS: u64 = 128;
 
@@ -66,19 +64,7 @@ impl Reader {
     fn known(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
         match name {
             "model" => self.facts.model = name_of_model("model", value)?,
-            "models" => {
-                let wrong = || Error::invalid(name, format!("`models` must list 1 to {MAX_MODELS} names."));
-                let listed = each(name, value, "must be a list of model names", |i, entry| {
-                    if i == MAX_MODELS {
-                        return Err(wrong());
-                    }
-                    self.facts.models.push(name_of_model(&format!("models[{i}]"), entry)?);
-                    Ok(())
-                })?;
-                if listed == 0 {
-                    return Err(wrong());
-                }
-            }
+            "models" => self.facts.models = names_of_models(name, value)?,
             "messages" => self.read_messages(value)?,
             "stream" => self.facts.stream = parse(name, value, "must be true or false")?,
             "stream_options" => {
@@ -336,6 +322,7 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::wire::body::MAX_MODELS;
     use crate::wire::conversation::Effort;
     use crate::wire::facts::Capabilities;
     use proptest::prelude::*;

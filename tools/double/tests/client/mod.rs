@@ -177,3 +177,16 @@ pub fn body(model: &str, fields: &str) -> String {
 }
 
 pub const STREAM: &str = r#","stream":true,"stream_options":{"include_usage":true}"#;
+
+/// One request for a message of this model, answered.
+pub async fn message(double: &Double, model: &str, fields: &str) -> Answer {
+    let mut client = Client::connect(double).await;
+    let body =
+        format!(r#"{{"model":"{model}","max_tokens":100,"messages":[{{"role":"user","content":"hello"}}]{fields}}}"#);
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: x\r\nx-api-key: k\r\nanthropic-version: 2023-06-01\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    client.send(format!("{head}{body}").as_bytes()).await;
+    client.answer().await
+}

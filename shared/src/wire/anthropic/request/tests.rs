@@ -128,6 +128,20 @@ fn what_a_request_needs_is_read() {
     let facts = facts_of(&json!([user("x")]), r#","stream":true,"temperature":0.5,"stop_sequences":["a"],"max_tokens":0"#.replace(r#","max_tokens":0"#, "").as_str());
     assert_eq!((facts.stream, facts.include_usage, facts.temperature, facts.has_stops), (true, true, Some(0.5), true));
     assert_eq!((facts.max_output_tokens, facts.n), (Some(9), 1));
+    let mark = |ttl: &str| format!(r#"{{"type":"ephemeral"{ttl}}}"#);
+    let (usual, hour) = (mark(""), mark(r#","ttl":"1h""#));
+    for (fields, asked) in [
+        (String::new(), CacheWrite::Unasked),
+        (format!(r#","cache_control":{usual}"#), CacheWrite::Usual),
+        (format!(r#","system":[{{"type":"text","text":"s","cache_control":{usual}}}]"#), CacheWrite::Usual),
+        (format!(r#","tools":[{{"name":"f","\u0063ache_control":{hour}}}],"cache_control":{usual}"#), CacheWrite::Hour),
+    ] {
+        assert_eq!(facts_of(&json!([user("x")]), &fields).cache_write, asked, "{fields}");
+    }
+    assert_eq!(
+        facts_of(&json!([user("x")]), r#","speed":"fast","service_tier":"auto""#).service_tier,
+        Some(ServiceTier::Fast)
+    );
     let paid = |fields: &str| facts_of(&json!([user("x")]), fields).paid_extra;
     assert_eq!(paid(r#","tools":[{"name":"f"},{"type":"web_search_20250305"}]"#).as_deref(), Some("tools[1].type"));
     assert_eq!(paid(r#","speed":"fast""#).as_deref(), Some("speed"));

@@ -1,0 +1,135 @@
+//! Providers that speak Anthropic's format: Anthropic itself, and those that offer it beside a format of their own.
+
+use super::answer::{Reading, answer};
+use super::body::whole;
+use super::events::{Event, Events};
+use super::http::Endpoint;
+use super::openai::{UnusableSettings, address_at, endpoint_at};
+use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
+use crate::catalog::Api;
+use crate::config::{AnthropicSpec, Secret};
+use crate::receipt::AttemptOutcome;
+use crate::wire::answer::Flaw;
+use crate::wire::anthropic::answer::{as_stream, completion};
+use crate::wire::anthropic::events::{Message, Said};
+use crate::wire::anthropic::{COUNT, MESSAGES};
+use crate::wire::format::Format;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::Url;
+use serde::Deserialize;
+
+const KEY: HeaderName = HeaderName::from_static("x-api-key");
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+
+/// The version of the format, where neither client nor configuration says one.
+const USUAL_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// A provider that speaks Anthropic's format.
+pub struct Anthropic {
+    /// Where messages are; the same keys and connections serve counts.
+    endpoint: Endpoint,
+    counts: Url,
+    /// The features that the configuration asks for, to which a client's are added.
+    betas: String,
+}
+
+impl Anthropic {
+    /// Makes the provider; nothing is dialled yet.
+    ///
+    /// # Errors
+    /// If the address or a key cannot be sent over HTTP.
+    pub fn new(spec: &AnthropicSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
+        let mut headers = spec.headers.clone();
+        if !headers.iter().any(|(name, _)| *name == VERSION) {
+            headers.push((VERSION, USUAL_VERSION));
+        }
+        let betas = headers.iter().find(|(name, _)| *name == BETA).and_then(|(_, value)| value.to_str().ok());
+        let betas = betas.unwrap_or_default().to_owned();
+        // An address may say the version of the API, as those of other formats do.
+        let base_url = spec.base_url.strip_suffix("/v1").unwrap_or(&spec.base_url);
+        let keys: Vec<&str> = keys.iter().map(Secret::expose).collect();
+        let endpoint = endpoint_at(address_at(base_url, "/v1/messages")?, &headers, (KEY, &keys), tls)?;
+        Ok(Self { endpoint, counts: address_at(base_url, "/v1/messages/count_tokens")?, betas })
+    }
+
+    /// What of the client's headers goes along. How its user is known to Anthropic is no part of it: the key is ours.
+    fn carried(&self, call: &Call<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in call.request.carried() {
+            if *name != BETA.as_str() {
+                headers.insert(HeaderName::from_static(name), value.clone());
+                continue;
+            }
+            let asked = value.to_str().unwrap_or_default().split(',').map(str::trim);
+            let asked = asked.filter(|beta| !beta.is_empty() && !beta.starts_with("oauth-"));
+            let all: Vec<&str> = Some(&*self.betas).filter(|ours| !ours.is_empty()).into_iter().chain(asked).collect();
+            headers
+                .extend(HeaderValue::try_from(all.join(",")).ok().filter(|all| !all.is_empty()).map(|all| (BETA, all)));
+        }
+        headers
+    }
+}
+
+#[async_trait]
+impl Provider for Anthropic {
+    fn format(&self, _api: Api) -> &'static dyn Format {
+        &MESSAGES
+    }
+
+    async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
+        let body = call.body_for(&MESSAGES)?;
+        let (body, begun) = self.endpoint.post_with(self.endpoint.url(), &call, &self.carried(&call), body).await?;
+        let answered = answer(body, begun, &call, &self.endpoint.mask, &ReadingMessages).await;
+        answered.map_err(|error| error.with_status(200))
+    }
+
+    async fn count_tokens(&self, call: Call<'_>) -> Option<Result<u64, ProviderError>> {
+        #[derive(Deserialize)]
+        struct Counted {
+            input_tokens: u64,
+        }
+        let counted = async {
+            let body = call.body_for(&COUNT)?;
+            let (body, _) = self.endpoint.post_with(&self.counts, &call, &self.carried(&call), body).await?;
+            let malformed = |_| ProviderError::retryable(AttemptOutcome::Malformed, "no number of tokens");
+            serde_json::from_slice(&whole(body, &call).await?).map_err(malformed)
+        };
+        Some(counted.await.map(|Counted { input_tokens }| input_tokens))
+    }
+}
+
+/// How messages are read, of which there is one to a request.
+struct ReadingMessages;
+
+impl Reading for ReadingMessages {
+    fn events(&self, _n: u64) -> Box<dyn Events> {
+        Box::new(Message::default())
+    }
+
+    fn whole(&self, body: Bytes, _n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
+        completion(body, first_byte_ms)
+    }
+
+    fn gathered(&self, _body: Bytes, _n: u64, _first_byte_ms: f64) -> Result<Completion, NotACompletion> {
+        Err(Flaw::Malformed.into())
+    }
+
+    fn as_stream(&self, body: Bytes, _n: u64) -> Result<Vec<Chunk>, NotACompletion> {
+        as_stream(body)
+    }
+}
+
+impl Events for Message {
+    fn read(&mut self, data: Bytes) -> Result<Event, NotACompletion> {
+        match Self::read(self, data)? {
+            Said::Chunk(chunk) => Ok(Event::Chunk(chunk)),
+            Said::Last(Some(chunk)) => Ok(Event::Last(chunk)),
+            // It does not say why it ended.
+            Said::Last(None) => Err(Flaw::Unfinished.into()),
+            Said::Nothing => Ok(Event::Nothing),
+        }
+    }
+}

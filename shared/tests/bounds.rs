@@ -9,6 +9,10 @@ use gateway_core::request::instructions::Instructions;
 use gateway_core::steps;
 use gateway_core::tenant::{TenantRecord, TenantSettings};
 use gateway_core::wire::answer::Flaw;
+use gateway_core::wire::anthropic::MESSAGES;
+use gateway_core::wire::anthropic::answer::completion as message;
+use gateway_core::wire::anthropic::events::{Message, Said};
+use gateway_core::wire::anthropic::writer::MessagesWriter;
 use gateway_core::wire::openai::CHAT;
 use gateway_core::wire::openai::answer::{Answers, as_stream, chunk, completion};
 use gateway_core::wire::openai::gather::gathered;
@@ -176,6 +180,54 @@ fn an_answer_costs_what_its_bytes_cost() {
         });
         assert!(cost.peak_bytes <= 3 * cost.input_bytes + 4_096, "{what}: {cost:?}");
     }
+}
+
+#[test]
+fn a_message_costs_what_its_bytes_cost_asked_for_and_answered() {
+    let ask = |content: &str| format!(r#"{{"model":"auto","max_tokens":1,"messages":{content}}}"#);
+    let shapes: [(&str, Around, &str); 5] = [
+        ("messages", |list| list.to_owned(), r#"{"role":"user","content":"hello"}"#),
+        ("no messages", |list| list.to_owned(), "0"),
+        ("blocks", |list| format!(r#"[{{"role":"user","content":{list}}}]"#), r#"{"type":"text","text":"a"}"#),
+        (
+            "what tools say",
+            |list| format!(r#"[{{"role":"user","content":[{{"type":"tool_result","content":{list}}}]}}]"#),
+            r#"{"type":"text","text":"a"}"#,
+        ),
+        ("no blocks", |list| format!(r#"[{{"role":"user","content":{list}}}]"#), "{}"),
+    ];
+    for (what, around, item) in shapes {
+        let input = |size| ask(&around(&list(item, size))).into();
+        let cost = no_more_than_doubles(what, input, |body| drop(Request::read(&MESSAGES, body.clone())));
+        assert!(cost.peak_bytes <= 2 * cost.input_bytes + 4_096, "{what}: {cost:?}");
+    }
+    for (what, item) in [
+        ("texts", r#"{"type":"text","text":"a"}"#),
+        ("nothing", "{}"),
+        ("thoughts", r#"{"type":"thinking","thinking":"a","signature":"b"}"#),
+        ("calls", r#"{"type":"tool_use","id":"a","name":"b","input":{}}"#),
+    ] {
+        let whole = |size| format!(r#"{{"stop_reason":"end_turn","content":{}}}"#, list(item, size)).into();
+        let cost = no_more_than_doubles(what, whole, |whole| {
+            let answer = message(whole.clone(), 0.0).unwrap();
+            let _ = MessagesWriter::new(RequestId::new(0)).whole(&answer, "a/b", Hide::default());
+            let _ = ChatWriter::new(RequestId::new(0)).whole(&answer, "a/b", Hide::default());
+        });
+        assert!(cost.peak_bytes <= 4 * cost.input_bytes + 65_536, "{what}: {cost:?}");
+    }
+    let start = r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use"}}"#;
+    no_more_than_doubles(
+        "a stream of calls",
+        |size| start.repeat(size / start.len()).into(),
+        |wire| {
+            let (mut stream, mut writer, mut out) =
+                (Message::default(), ChatWriter::new(RequestId::new(0)), bytes::BytesMut::new());
+            for event in wire.chunks_exact(start.len()) {
+                let Ok(Said::Chunk(chunk)) = stream.read(Bytes::copy_from_slice(event)) else { continue };
+                writer.chunk(&chunk, "a/b", Hide::default(), &mut out);
+            }
+        },
+    );
 }
 
 /// Feeds in pieces of `size` and takes what comes.

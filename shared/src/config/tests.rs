@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod anthropic;
 mod catalog;
 mod prices;
 mod refusals;
 
 use super::*;
-use crate::catalog::{Api, Capabilities, Efforts, Target};
+use crate::catalog::{Capabilities, Efforts, Target};
 use crate::money::{Price, RatesNusdPerMillion};
 use crate::routing::head;
 use crate::wire::openai::MaxTokensField;
@@ -305,18 +306,6 @@ fn a_provider_and_its_models_are_read_as_written() {
     assert_eq!(spec.api_keys, keys);
     let printed = format!("{config:?}");
     assert!(!printed.contains("key-of") && !printed.contains("example.com"));
-}
-
-#[test]
-fn anthropic_needs_no_address_and_its_models_are_called_in_its_format() {
-    let text = "[providers.claude]\nkind = 'anthropic'\napi_keys = ['env:A', 'env:B']\nheaders = { anthropic-beta = 'x' }\n\
-        [models.'claude/m']\nprovider = 'claude'\nusd_per_million = { input = 1, output = 2 }\n[tiers]\ncheap = ['claude/m']\n";
-    let config = load(text);
-    let ProviderKind::Anthropic(spec) = &config.providers[0].kind else { panic!("it speaks Anthropic's") };
-    assert_eq!((spec.base_url.as_str(), spec.api_keys.len(), spec.headers.len()), ("https://api.anthropic.com", 2, 1));
-    assert_eq!(config.catalog.models[0].api, Api::Messages);
-    let elsewhere = load(&text.replace("'anthropic'", "'anthropic'\nbase_url = 'http://127.0.0.1:1/anthropic/'"));
-    assert_eq!(elsewhere.providers[0].kind.base_url(), Some("http://127.0.0.1:1/anthropic"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
+import anthropic
 import openai
 import pytest
 
@@ -29,6 +30,9 @@ MODELS = [
     "status-401", "429-after-1", "context-overflow", "content-filter", "hedge", "json", "slow-3", "continue", "extra",
     "refusal",
 ]
+
+# What is served in Anthropic's format alone.
+MESSAGES = ["status-529", "insufficient-quota", "cached-2+written-1+say:one"]
 
 
 def binary(variable, name):
@@ -78,6 +82,10 @@ class Gateway:
         """A client that is told nothing but what every user tells it."""
         return kind(**{"base_url": self.base_url, "api_key": self.key, "timeout": PATIENCE_S, "max_retries": 0, **options})
 
+    def anthropic(self, kind=anthropic.Anthropic, **options):
+        """Anthropic's client, which adds the version of the API to the address itself."""
+        return self.client(kind, **{"base_url": self.base_url.removesuffix("/v1"), **options})
+
     def receipt(self, request_id):
         """What one request did."""
         request = urllib.request.Request(
@@ -107,8 +115,12 @@ def start(double, tmp_path_factory):
             'usd_per_million = { input = 1, output = 2 }\n'
             'capabilities = ["tools", "json_schema", "vision", "documents", "reasoning", "logprobs"]\n'
             for where, api in (("double", "chat"), ("responses", "responses")) for model in MODELS)
+        models += "".join(
+            f'[models."claude/{model}"]\nprovider = "claude"\nusd_per_million = {{ input = 1, output = 2 }}\n'
+            'capabilities = ["tools", "json_schema", "vision", "prefill"]\n' for model in [*MODELS, *MESSAGES])
         (folder / "gateway.toml").write_text(
             f'[providers.double]\nkind = "openai"\nbase_url = "{double}"\napi_key = "env:DOUBLE_API_KEY"\n'
+            f'[providers.claude]\nkind = "anthropic"\nbase_url = "{double}"\napi_key = "env:DOUBLE_API_KEY"\n'
             f'[tiers]\ncheap = ["sim/cheap"]\nreasoning = ["sim/reasoning"]\n{more}\n{models}')
         environment = {
             "PATH": os.environ.get("PATH", ""), "GATEWAY_ADDR": "127.0.0.1:0", "GATEWAY_CONFIG": "gateway.toml",

@@ -118,6 +118,10 @@ impl Writer for MessagesWriter {
         put_event("message_delta", &json!({"delta": delta, "usage": usage}), out);
     }
 
+    fn held_bytes(&self) -> usize {
+        self.waiting.values().map(|called| called.id.len() + called.name.len() + called.arguments.len()).sum()
+    }
+
     fn end(&self, headers: &str) -> Bytes {
         Bytes::from(format!(": gateway {headers}\n\nevent: message_stop\ndata: {{\"type\":\"message_stop\"}}\n\n"))
     }

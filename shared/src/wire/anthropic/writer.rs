@@ -5,8 +5,8 @@
 //! message ended and what it used are told once, when both are known. The last event is the end of the stream, and so not
 //! this writer's to say before the stream is settled.
 //!
-//! Other formats may begin a call of a tool before the last one is complete. Such a call waits until that is, or the message
-//! has ended.
+//! Other formats may begin a call of a tool before the last one is complete, or before they name it. Such a call waits until
+//! that is so, or the message has ended.
 
 use super::answer::NAME;
 use super::error::envelope;
@@ -205,16 +205,19 @@ impl MessagesWriter {
                 self.arguments(&called.arguments, out);
             }
             Some(Open::Call(_, extent)) if !extent.is_whole() => drop(self.waiting.insert(call, called)),
-            _ => {
-                let Called { id, name, arguments } = called;
-                let id = call_id(self.id, call, &id);
-                let mut extent = Extent::default();
-                extent.take(&arguments);
-                let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
-                self.open(Open::Call(call, extent), &block, out);
-                self.arguments(&arguments, out);
-            }
+            // Its name may come later, and stands where the block is opened.
+            _ if called.name.is_empty() => drop(self.waiting.insert(call, called)),
+            _ => self.begin_call(call, &called, out),
         }
+    }
+
+    fn begin_call(&mut self, call: u64, Called { id, name, arguments }: &Called, out: &mut BytesMut) {
+        let id = call_id(self.id, call, id);
+        let mut extent = Extent::default();
+        extent.take(arguments);
+        let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+        self.open(Open::Call(call, extent), &block, out);
+        self.arguments(arguments, out);
     }
 
     fn arguments(&self, arguments: &str, out: &mut BytesMut) {
@@ -226,8 +229,7 @@ impl MessagesWriter {
     /// Writes the calls that waited.
     fn end_calls(&mut self, out: &mut BytesMut) {
         for (call, called) in std::mem::take(&mut self.waiting) {
-            self.close(out);
-            self.call(call, called, out);
+            self.begin_call(call, &called, out);
         }
     }
 

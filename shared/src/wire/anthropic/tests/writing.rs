@@ -122,6 +122,29 @@ fn a_call_streams_as_it_comes_and_one_that_is_complete_makes_room_for_the_next()
         }
     }
     assert_eq!(kinds(&second), "stop start delta");
+    // router-for-me/CLIProxyAPI#3748: its name comes late, and it was lost.
+    let late = r#"{"tool_calls":[{"index":2,"id":"c3","function":{"name":"","arguments":"{"}}]}"#;
+    assert_eq!(kinds(&chunk(late)), "");
+}
+
+#[test]
+fn a_call_whose_name_comes_late_or_never_is_told_all_the_same() {
+    let mut answers = Answers::of(1);
+    let mut chunk =
+        |json: &str| answers.read(format!(r#"{{"choices":[{{"index":0,{json}}}]}}"#).into()).unwrap().unwrap();
+    let call = |index: u64, id: &str, name: &str, arguments: &str| {
+        let function = json!({"name": name, "arguments": arguments});
+        json!({"tool_calls": [{"index": index, "id": id, "function": function}]}).to_string()
+    };
+    let chunks = [
+        chunk(&format!(r#""delta":{}"#, call(0, "c1", "", "{\"a\""))),
+        chunk(&format!(r#""delta":{}"#, call(0, "c1", "f", ":1}"))),
+        chunk(&format!(r#""delta":{}"#, call(1, "c2", "", "{}"))),
+        chunk(r#""delta":{},"finish_reason":"tool_calls""#),
+    ];
+    let message = accumulated(&written(&mut MessagesWriter::new(id()), &chunks, "m"));
+    let tool = |id: &str, name: &str, input: Value| json!({"type": "tool_use", "id": id, "name": name, "input": input});
+    assert_eq!(message["content"], json!([tool("c1", "f", json!({"a": 1})), tool("c2", "", json!({}))]));
 }
 
 #[test]

@@ -174,9 +174,7 @@ impl MessagesWriter {
             }
             Piece::ToolCall { call, id, name, arguments, .. } => {
                 let mut called = self.waiting.remove(call).unwrap_or_default();
-                called.id.push_str(&chunk.said(id));
-                called.name.push_str(&chunk.said(name));
-                called.arguments.push_str(&chunk.said(arguments));
+                called.add(&chunk.said(id), &chunk.said(name), &chunk.said(arguments));
                 self.call(*call, called, out);
             }
             Piece::Finish { why, .. } => {
@@ -287,6 +285,18 @@ struct Called {
     arguments: String,
 }
 
+impl Called {
+    /// Takes more of it. Some say its id and its name again with each part.
+    fn add(&mut self, id: &str, name: &str, arguments: &str) {
+        for (known, said) in [(&mut self.id, id), (&mut self.name, name)] {
+            if known.is_empty() {
+                known.push_str(said);
+            }
+        }
+        self.arguments.push_str(arguments);
+    }
+}
+
 /// The blocks of a whole message, as they are put together from its pieces.
 #[derive(Default)]
 struct Blocks {
@@ -321,9 +331,7 @@ impl Blocks {
                     self.all.push(Block::Call(*call, Called::default()));
                 }
                 if let Some(Block::Call(_, called)) = self.all.get_mut(at) {
-                    called.id.push_str(&answer.said(id));
-                    called.name.push_str(&answer.said(name));
-                    called.arguments.push_str(&answer.said(arguments));
+                    called.add(&answer.said(id), &answer.said(name), &answer.said(arguments));
                 }
             }
         }

@@ -172,7 +172,7 @@ def test_a_wrong_key_a_wrong_field_and_a_wrong_path(gateway, client):
     with pytest.raises(anthropic.AuthenticationError):
         say(gateway.anthropic(api_key="gw_live_wrong"), "auto")
     with pytest.raises(anthropic.BadRequestError) as caught:
-        say(client, "auto", temperature=2)
+        say(client, "auto", extra_body={"temperature": 2})
     assert caught.value.body["error"]["param"] == "temperature"
     with pytest.raises(anthropic.NotFoundError) as caught:
         client.post("/v1/messages/batches", body={"requests": []}, cast_to=object)

@@ -142,7 +142,8 @@ impl Plan {
         let split = part.rsplit_once('-').and_then(|(name, number)| Some((name, number.parse::<u64>().ok()?)));
         let (name, number) = split.map_or((part, None), |(name, number)| (name, Some(number)));
         match (name, number) {
-            ("ok", None) => {}
+            // What is refused of the latter is seen where a request is read.
+            ("ok" | "modern", None) => {}
             ("fail", Some(percent @ 0..=100)) => self.which = Which::Percent(percent),
             ("fail-first", Some(calls)) => self.which = Which::First(calls),
             ("status", Some(status @ 400..=599)) => self.refuse(Refusal::of_status(status as u16))?,
@@ -187,7 +188,6 @@ impl Plan {
             ("drip", Some(ms)) => self.drip_ms = ms,
             ("cached", Some(tokens)) => self.cached_tokens = tokens,
             ("written", Some(tokens)) => self.written_tokens = tokens,
-            ("modern", None) => {}
             ("reasoning", Some(tokens @ 0..=1_000_000)) => self.reasoning_tokens = tokens,
             ("no-usage", None) => self.no_usage = true,
             ("low-logprob", None) => self.low_logprob = true,

@@ -92,7 +92,7 @@ impl Request {
             done = place.end;
         }
         whole.extend_from_slice(&body[done..]);
-        Self::read(self.format, whole.freeze())
+        Ok(Self { carried: self.carried.clone(), ..Self::read(self.format, whole.freeze())? })
     }
 
     /// What the conversation has said before the prompt.

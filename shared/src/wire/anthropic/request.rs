@@ -10,7 +10,6 @@ use crate::wire::json::{place, text_of};
 use crate::wire::openai::paid::known_field;
 use crate::wire::schema::MAX_SCHEMA_BYTES;
 use bytes::Bytes;
-use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -43,7 +42,6 @@ pub(super) fn read(bytes: Bytes, purpose: Purpose) -> Result<(Body, Facts), Erro
     if facts.max_output_tokens.is_none() && purpose == Purpose::Answer {
         return Err(Error::invalid("max_tokens", "`max_tokens` is required: how long may the answer be?"));
     }
-    facts.cache_write = cache_write(&reader.bytes);
     facts.needs.vision = facts.images > 0;
     facts.needs.json_schema = matches!(facts.answer_format, AnswerFormat::JsonSchema(_));
     Ok((body, facts))
@@ -94,7 +92,6 @@ impl Reader {
                 integer(name, value, 0, u64::from(u32::MAX))?;
                 self.facts.needs.sampling = true;
             }
-            "service_tier" => self.facts.service_tier = ServiceTier::parse(&text_of(value.get())),
             "stop_sequences" => {
                 let must = "must be a list of strings";
                 let stops = each(name, value, must, |i, stop| {
@@ -103,36 +100,18 @@ impl Reader {
                 self.facts.has_stops = stops > 0;
             }
             "tools" => self.read_tools(value)?,
-            "tool_choice" | "thinking" => {
-                let wire: Typed<'_> = parse_object(name, value, "must be an object with a `type`")?;
-                let Some(kind) = wire.kind else {
-                    let path = format!("{name}.type");
-                    return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
-                };
-                self.facts.needs.forced_tools |= name == "tool_choice" && matches!(&*kind, "any" | "tool");
-                self.facts.needs.reasoning |= name == "thinking" && kind != "disabled";
-            }
+            "tool_choice" | "thinking" => self.read_kind(name, value)?,
             "metadata" => {
                 let wire: Metadata<'_> = parse_object(name, value, "must be an object with `user_id`: a string")?;
                 self.facts.context.key = wire.user_id.map(|id| place(&self.bytes, id));
             }
-            "output_config" => {
-                let config: OutputConfig<'_> = parse_object(name, value, "must be an object, with each field once")?;
-                if let Some(format) = config.format.filter(|format| format.get() != "null") {
-                    self.facts.answer_format = answer_format("output_config.format", format)?;
-                }
-                if let Some(effort) = config.effort.filter(|effort| effort.get() != "null") {
-                    self.facts.needs.reasoning = true;
-                    self.facts.needs.efforts = Efforts::named(&text_of(effort.get()));
-                }
-            }
+            "output_config" => self.read_output_config(name, value)?,
             "output_format" => self.facts.answer_format = answer_format(name, value)?,
             "cache_control" => self.note_cache(Some(value)),
             "speed" if value.get() == "\"fast\"" => self.facts.service_tier = Some(ServiceTier::Fast),
             "service_tier" => {
-                let word = serde_json::from_str::<Cow<'_, str>>(value.get());
-                self.facts.service_tier =
-                    self.facts.service_tier.or(word.ok().and_then(|word| ServiceTier::parse(&word)));
+                let asked = ServiceTier::parse(&text_of(value.get()));
+                self.facts.service_tier = self.facts.service_tier.or(asked);
             }
             "container" => self.facts.provider_bound = Some(name.into()),
             _ => {}
@@ -140,10 +119,43 @@ impl Reader {
         Ok(())
     }
 
+    /// Reads `tool_choice` or `thinking`, of which the kind matters.
+    fn read_kind(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        let wire: Typed<'_> = parse_object(name, value, "must be an object with a `type`")?;
+        let Some(kind) = wire.kind else {
+            let path = format!("{name}.type");
+            return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
+        };
+        self.facts.needs.forced_tools |= name == "tool_choice" && matches!(&*kind, "any" | "tool");
+        self.facts.needs.reasoning |= name == "thinking" && kind != "disabled";
+        Ok(())
+    }
+
+    fn read_output_config(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
+        let config: OutputConfig<'_> = parse_object(name, value, "must be an object, with each field once")?;
+        if let Some(format) = config.format.filter(|format| format.get() != "null") {
+            self.facts.answer_format = answer_format("output_config.format", format)?;
+        }
+        if let Some(effort) = config.effort.filter(|effort| effort.get() != "null") {
+            self.facts.needs.reasoning = true;
+            self.facts.needs.efforts = Efforts::named(&text_of(effort.get()));
+        }
+        Ok(())
+    }
+
     /// Takes what a mark asks to be written into the provider's cache.
     fn note_cache(&mut self, mark: Option<&RawValue>) {
         let Some(mark) = mark.filter(|mark| mark.get() != "null") else { return };
-        let asked = if mark.get().contains("1h") { CacheWrite::Hour } else { CacheWrite::Usual };
+        #[derive(Deserialize)]
+        struct Mark<'a> {
+            #[serde(borrow, default)]
+            ttl: Option<Cow<'a, str>>,
+        }
+        let asked = match serde_json::from_str::<Mark<'_>>(mark.get()) {
+            Ok(Mark { ttl }) if ttl.as_deref().is_none_or(|ttl| ttl == "5m") => CacheWrite::Usual,
+            // What is not known counts as the dearer.
+            _ => CacheWrite::Hour,
+        };
         self.facts.cache_write = self.facts.cache_write.max(asked);
     }
 
@@ -336,15 +348,6 @@ struct OutputConfig<'a> {
     format: Option<&'a RawValue>,
     #[serde(borrow, default)]
     effort: Option<&'a RawValue>,
-}
-
-/// What a body may ask to be written into the cache of prompts; a mark in what somebody says counts as one that is meant.
-fn cache_write(body: &[u8]) -> CacheWrite {
-    match memmem::find(body, br#""cache_control""#) {
-        None => CacheWrite::Unasked,
-        Some(at) if memmem::find(&body[at..], br#""1h""#).is_some() => CacheWrite::Hour,
-        Some(_) => CacheWrite::Usual,
-    }
 }
 
 fn answer_format(name: &str, value: &RawValue) -> Result<AnswerFormat, Error> {

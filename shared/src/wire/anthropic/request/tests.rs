@@ -129,7 +129,7 @@ fn what_a_request_needs_is_read() {
     assert_eq!((facts.stream, facts.include_usage, facts.temperature, facts.has_stops), (true, true, Some(0.5), true));
     assert_eq!((facts.max_output_tokens, facts.n), (Some(9), 1));
     let mark = |ttl: &str| format!(r#"{{"type":"ephemeral"{ttl}}}"#);
-    let (usual, hour) = (mark(""), mark(r#","ttl":"1h""#));
+    let (usual, hour) = (mark(""), mark(r#","ttl":"\u0031h""#));
     for (fields, asked) in [
         (String::new(), CacheWrite::Unasked),
         (format!(r#","cache_control":{usual}"#), CacheWrite::Usual),

@@ -12,7 +12,7 @@
 //!                                      admit │ │ stale: the tenant's settings have changed
 //!                                            ▼ │
 //!              Remembered (a hit: the end) ◀─ Admitted ──▶ Hold
-//!                                                           │ classify (unsure), stay, rank
+//!                                                           │ embed (own intents), classify (unsure), stay, rank
 //!                                                           ▼
 //!                              Candidates ── attempts ──▶ Winner ── judge, upgrade ──▶ Produced
 //!                                                                                        │ deliver

@@ -166,6 +166,18 @@ pub struct Facts {
     pub context: ContextPlaces,
 }
 
+impl Facts {
+    /// Notes a field that changes what the provider bills at.
+    pub(crate) fn note_paid_extra(&mut self, path: &str) {
+        self.paid_extra.get_or_insert_with(|| path.into());
+    }
+
+    /// Notes what one provider alone has, and no model of another may be asked for.
+    pub(crate) fn note_provider_bound(&mut self, path: &str) {
+        self.provider_bound.get_or_insert_with(|| path.into());
+    }
+}
+
 impl Default for Facts {
     /// What is known of a request that says nothing yet: one answer, of any text.
     fn default() -> Self {

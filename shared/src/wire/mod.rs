@@ -12,6 +12,7 @@ pub mod format;
 pub mod json;
 pub mod openai;
 pub mod piece;
+pub(crate) mod reading;
 pub mod request;
 pub mod responses;
 pub mod schema;

@@ -48,7 +48,8 @@ pub(super) fn changes_price(name: &str, value: &RawValue) -> bool {
         "speed" => !is_one_of(value, &["standard"]),
         "inference_geo" => !is_one_of(value, &["global"]),
         "mcp_servers" | "fallbacks" => value != "[]",
-        "context_management" => value.contains("compact"),
+        // An escape may hide what is looked for.
+        "context_management" => value.contains("compact") || value.contains('\\'),
         "container" => true,
         _ => false,
     }
@@ -87,6 +88,7 @@ mod tests {
             ("container", r#""container_1""#, true),
             ("context_management", r#"{"edits":[{"type":"clear_tool_uses_20250919"}]}"#, false),
             ("context_management", r#"{"edits":[{"type":"compact_20260112"}]}"#, true),
+            ("context_management", r#"{"edits":[{"type":"\u0063ompact_20260112"}]}"#, true),
             ("metadata", r#"{"user_id":"u"}"#, false),
             ("x_unknown", "{}", false),
         ] {

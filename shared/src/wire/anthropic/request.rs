@@ -4,11 +4,10 @@
 use crate::error::Error;
 use crate::money::{CacheWrite, ServiceTier};
 use crate::wire::anthropic::paid;
-use crate::wire::body::{Body, each, integer, name_of_model, names_of_models, number, parse, parse_object, short};
+use crate::wire::body::{Body, each, integer, name_of_model, names_of_models, number, parse, parse_object};
 use crate::wire::facts::{AnswerFormat, Efforts, Facts};
 use crate::wire::json::{place, text_of};
-use crate::wire::openai::paid::known_field;
-use crate::wire::schema::MAX_SCHEMA_BYTES;
+use crate::wire::reading::{Reader, add_part, complete, fits, note_turn, object, text_of_user, wrong};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -30,47 +29,34 @@ pub(super) enum Purpose {
 pub(super) fn read(bytes: Bytes, purpose: Purpose) -> Result<(Body, Facts), Error> {
     // A stream of this format always tells its usage.
     let facts = Facts { body_bytes: bytes.len(), include_usage: true, ..Facts::default() };
-    let mut reader = Reader { facts, bytes: bytes.clone() };
+    let mut reader = MessagesReader { facts, bytes: bytes.clone() };
     let body = Body::json(bytes, |name, value| reader.field(name, value))?;
-    let mut facts = reader.facts;
-    if facts.model.is_empty() && facts.models.is_empty() {
-        return Err(Error::invalid("model", "Say which model: `auto`, a tier, or a name of GET /v1/models."));
-    }
-    if facts.messages == 0 {
-        return Err(Error::invalid("messages", "Send at least one message."));
-    }
+    let is_asked = reader.facts.messages > 0;
+    let facts = complete(reader.facts, is_asked, "messages", "Send at least one message.")?;
     if facts.max_output_tokens.is_none() && purpose == Purpose::Answer {
         return Err(Error::invalid("max_tokens", "`max_tokens` is required: how long may the answer be?"));
     }
-    facts.needs.vision = facts.images > 0;
-    facts.needs.json_schema = matches!(facts.answer_format, AnswerFormat::JsonSchema(_));
     Ok((body, facts))
 }
 
 /// What has been read so far.
-struct Reader {
+struct MessagesReader {
     facts: Facts,
     /// The body, for the places of what is read.
     bytes: Bytes,
 }
 
-impl Reader {
-    fn field(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
-        if let Some(known) = known_field(&paid::KNOWN, name) {
-            let message = format!("`{name}` is `{known}` to a reader that ignores case; send `{known}` itself.");
-            return Err(Error::invalid(name, message));
-        }
-        if value.get() == "null" {
-            return Ok(());
-        }
-        self.known(name, value)?;
-        if paid::changes_price(name, value) {
-            self.facts.paid_extra.get_or_insert_with(|| name.into());
-        }
-        Ok(())
+impl Reader for MessagesReader {
+    const KNOWN: &'static [&'static str] = &paid::KNOWN;
+
+    fn facts(&mut self) -> &mut Facts {
+        &mut self.facts
     }
 
-    /// Takes from one field what the gateway needs to know, and checks what providers would otherwise refuse later.
+    fn changes_price(name: &str, value: &RawValue) -> bool {
+        paid::changes_price(name, value)
+    }
+
     fn known(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
         match name {
             "model" => self.facts.model = name_of_model(name, value)?,
@@ -108,24 +94,23 @@ impl Reader {
             "output_config" => self.read_output_config(name, value)?,
             "output_format" => self.facts.answer_format = answer_format(name, value)?,
             "cache_control" => self.note_cache(Some(value)),
-            "speed" if value.get() == "\"fast\"" => self.facts.service_tier = Some(ServiceTier::Fast),
+            "speed" if text_of(value.get()) == "fast" => self.facts.service_tier = Some(ServiceTier::Fast),
             "service_tier" => {
                 let asked = ServiceTier::parse(&text_of(value.get()));
                 self.facts.service_tier = self.facts.service_tier.or(asked);
             }
-            "container" => self.facts.provider_bound = Some(name.into()),
+            "container" => self.facts.note_provider_bound(name),
             _ => {}
         }
         Ok(())
     }
+}
 
+impl MessagesReader {
     /// Reads `tool_choice` or `thinking`, of which the kind matters.
     fn read_kind(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
         let wire: Typed<'_> = parse_object(name, value, "must be an object with a `type`")?;
-        let Some(kind) = wire.kind else {
-            let path = format!("{name}.type");
-            return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
-        };
+        let kind = wire.kind.ok_or_else(|| wrong(name, ".type", "must be a string"))?;
         self.facts.needs.forced_tools |= name == "tool_choice" && matches!(&*kind, "any" | "tool");
         self.facts.needs.reasoning |= name == "thinking" && kind != "disabled";
         Ok(())
@@ -161,9 +146,7 @@ impl Reader {
 
     fn read_system(&mut self, value: &RawValue) -> Result<(), Error> {
         match value.get().as_bytes().first() {
-            Some(b'"') => {
-                drop(parse::<Cow<'_, str>>("system", value, "must be text; half of a surrogate pair is none")?)
-            }
+            Some(b'"') => drop(text_of_user("system", value)?),
             Some(b'[') => drop(self.read_blocks("system", value, &mut String::new())?),
             _ => return Err(Error::invalid("system", "`system` must be a string or a list of text blocks.")),
         }
@@ -182,7 +165,7 @@ impl Reader {
             })?;
             self.note_cache(tool.cache_control);
             if tool.kind.is_some_and(|kind| paid::tool_changes_price(&kind)) {
-                self.facts.paid_extra.get_or_insert_with(|| (path() + ".type").into());
+                self.facts.note_paid_extra(&(path() + ".type"));
             }
             Ok(())
         })?;
@@ -193,47 +176,29 @@ impl Reader {
     fn read_messages(&mut self, value: &RawValue) -> Result<(), Error> {
         self.facts.messages = each("messages", value, "must be a list of messages", |i, raw| {
             let path = || format!("messages[{i}]");
-            if !raw.get().starts_with('{') {
-                return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
-            }
-            let message: WireMessage<'_> = serde_json::from_str(raw.get())
-                .map_err(|e| Error::invalid(path(), format!("`{}` is not a message: {}.", path(), short(&e))))?;
+            let message: WireMessage<'_> = object(path, raw, "a message")?;
             let role = message.role.as_deref().unwrap_or("");
             if !matches!(role, "user" | "assistant" | "system") {
-                let message = format!("`{}.role` must be user, assistant or system.", path());
-                return Err(Error::invalid(path() + ".role", message));
+                return Err(wrong(&path(), ".role", "must be user, assistant or system"));
             }
             let content = message.content.unwrap_or(RawValue::NULL);
             let place_of = || path() + ".content";
             let (mut text, mut last) = (String::new(), Last::Text);
             match content.get().as_bytes().first() {
-                Some(b'"') => text = parse(&place_of(), content, "must be text; half of a surrogate pair is none")?,
+                Some(b'"') => text = text_of_user(&place_of(), content)?,
                 Some(b'[') => last = self.read_blocks(&place_of(), content, &mut text)?,
-                _ => {
-                    let message = format!("`{}` must be a string or a list of blocks.", place_of());
-                    return Err(Error::invalid(place_of(), message));
-                }
+                _ => return Err(wrong(&place_of(), "", "must be a string or a list of blocks")),
             }
             self.facts.is_after_tool = last == Last::ToolResult;
             // What ends in a call of a tool that runs at the provider only goes on.
             self.facts.needs.prefill = role == "assistant" && last == Last::Text;
             self.facts.context.is_answered |= role == "assistant";
             if role == "user" {
-                self.note_turn(content, text);
+                note_turn(&mut self.facts, &self.bytes, role, content, text);
             }
             Ok(())
         })?;
         Ok(())
-    }
-
-    /// Takes what one of the user's messages adds to the prompt and to the places of what came before it.
-    fn note_turn(&mut self, content: &RawValue, text: String) {
-        let (context, here) = (&mut self.facts.context, place(&self.bytes, content));
-        context.first.get_or_insert_with(|| here.clone());
-        if !text.is_empty() {
-            context.previous = context.prompt.replace(here);
-            self.facts.prompt = text;
-        }
     }
 
     /// Reads blocks, whose texts are added to `text`; answers what the last one is.
@@ -241,26 +206,18 @@ impl Reader {
         let mut last = Last::Other;
         each(path, content, "must be a list of blocks", |i, raw| {
             let path = || format!("{path}[{i}]");
-            let refused = |field: &str, must: &str| {
-                let path = path() + field;
-                Error::invalid(path.clone(), format!("`{path}` {must}."))
-            };
-            if !raw.get().starts_with('{') {
-                return Err(refused("", "must be an object"));
-            }
-            let block: WireBlock<'_> =
-                serde_json::from_str(raw.get()).map_err(|e| refused("", &format!("is not a block: {}", short(&e))))?;
+            let refused = |field: &str, must: &str| wrong(&path(), field, must);
+            let block: WireBlock<'_> = object(path, raw, "a block")?;
             last = Last::Other;
             self.note_cache(block.cache_control);
             if block.source.is_some_and(is_stored) || block.kind.as_deref() == Some("container_upload") {
-                self.facts.provider_bound.get_or_insert_with(|| path().into());
+                self.facts.note_provider_bound(&path());
             }
             match block.kind.as_deref() {
                 None => return Err(refused(".type", "must be a string")),
                 Some("text") => {
                     let more = block.text.ok_or_else(|| refused(".text", "must be a string"))?;
-                    text.push_str(if text.is_empty() { "" } else { "\n" });
-                    text.push_str(&more);
+                    add_part(text, &more);
                     last = Last::Text;
                 }
                 Some("image") => {
@@ -365,8 +322,7 @@ fn answer_format(name: &str, value: &RawValue) -> Result<AnswerFormat, Error> {
     let path = format!("{name}.schema");
     let schema = format.schema.map(RawValue::get).filter(|schema| schema.starts_with('{'));
     let schema = schema.ok_or_else(|| Error::invalid(path.clone(), format!("`{path}` must be an object.")))?;
-    // A larger one goes to the provider all the same; here every answer fits it.
-    Ok(AnswerFormat::JsonSchema(if schema.len() > MAX_SCHEMA_BYTES { "true" } else { schema }.into()))
+    Ok(fits(schema))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Fields that the gateway reads, writes or judges, and those that providers document beside them; sorted.
-const KNOWN: [&str; 47] = [
+pub(crate) const KNOWN: [&str; 47] = [
     "audio",
     "background",
     "best_of",
@@ -61,30 +61,9 @@ const KNOWN: [&str; 47] = [
     "web_search_options",
 ];
 
-/// The known field that `name` is but for its case, in any reader's view of case; `None` if it is that very field, or none.
-pub(crate) fn disguised(name: &str) -> Option<&'static str> {
-    known_field(&KNOWN, name)
-}
-
-/// The same among other fields, which are sorted.
-pub(crate) fn known_field(known: &[&'static str], name: &str) -> Option<&'static str> {
-    if known.binary_search(&name).is_ok() {
-        return None;
-    }
-    let plain = fold(name);
-    known.binary_search(&&*plain).ok().map(|place| known[place])
-}
-
 /// Whether a `service_tier` is the usual one.
 pub(crate) fn is_default_tier(value: &str) -> bool {
     is_one_of(value, &["auto", "default"])
-}
-
-/// Lower case, by way of upper case: `ſ` and the Kelvin sign are `s` and `k` to Go, `ß` is `ss` to Python, and a Turkish
-/// `ı` or `İ` is an `i` to Java.
-fn fold(name: &str) -> String {
-    let upper = name.chars().flat_map(char::to_uppercase).map(|c| if c == 'İ' { 'I' } else { c });
-    upper.flat_map(char::to_lowercase).collect()
 }
 
 /// Whether this field, which is not null, changes what the provider bills a token or a request at.
@@ -120,11 +99,12 @@ fn is_one_of(value: &str, words: &[&str]) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::wire::reading::{disguised, fold};
 
     #[test]
     fn the_known_fields_can_be_searched() {
         assert!(KNOWN.is_sorted());
-        assert!(KNOWN.iter().all(|name| fold(name) == *name && disguised(name).is_none()));
+        assert!(KNOWN.iter().all(|name| fold(name) == *name && disguised(&KNOWN, name).is_none()));
     }
 
     #[test]
@@ -148,7 +128,7 @@ mod tests {
             ("\u{fed}odel", None),
             ("", None),
         ] {
-            assert_eq!(disguised(name), known, "{name}");
+            assert_eq!(disguised(&KNOWN, name), known, "{name}");
         }
     }
 

@@ -2,11 +2,11 @@
 
 use crate::error::Error;
 use crate::money::ServiceTier;
-use crate::wire::body::{Body, each, integer, name_of_model, names_of_models, number, parse, parse_object, short};
+use crate::wire::body::{Body, each, integer, name_of_model, names_of_models, number, parse, parse_object};
 use crate::wire::facts::{AnswerFormat, Efforts, Facts};
-use crate::wire::json::{fields, place, text_of};
+use crate::wire::json::{fields, text_of};
 use crate::wire::openai::paid;
-use crate::wire::schema::MAX_SCHEMA_BYTES;
+use crate::wire::reading::{Reader, add_part, complete, fits, note_turn, object, text_of_user, wrong};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,44 +23,31 @@ pub const MAX_ANSWERS: u64 = 128;
 /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
 pub(super) fn read(bytes: Bytes) -> Result<(Body, Facts), Error> {
     let facts = Facts { body_bytes: bytes.len(), ..Facts::default() };
-    let mut reader = Reader { facts, bytes: bytes.clone() };
+    let mut reader = ChatReader { facts, bytes: bytes.clone() };
     let body = Body::json(bytes, |name, value| reader.field(name, value))?;
-    let mut facts = reader.facts;
-    if facts.model.is_empty() && facts.models.is_empty() {
-        return Err(Error::invalid("model", "Say which model: `auto`, a tier, or a name of GET /v1/models."));
-    }
-    if facts.messages == 0 {
-        return Err(Error::invalid("messages", "Send at least one message."));
-    }
-    facts.needs.vision = facts.images > 0;
-    facts.needs.json_schema = matches!(facts.answer_format, AnswerFormat::JsonSchema(_));
+    let is_asked = reader.facts.messages > 0;
+    let facts = complete(reader.facts, is_asked, "messages", "Send at least one message.")?;
     Ok((body, facts))
 }
 
 /// What has been read so far.
-struct Reader {
+struct ChatReader {
     facts: Facts,
     /// The body, for the places of what is read.
     bytes: Bytes,
 }
 
-impl Reader {
-    fn field(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
-        if let Some(known) = paid::disguised(name) {
-            let message = format!("`{name}` is `{known}` to a reader that ignores case; send `{known}` itself.");
-            return Err(Error::invalid(name, message));
-        }
-        if value.get() == "null" {
-            return Ok(());
-        }
-        self.known(name, value)?;
-        if paid::changes_price(name, value) {
-            self.facts.paid_extra.get_or_insert_with(|| name.into());
-        }
-        Ok(())
+impl Reader for ChatReader {
+    const KNOWN: &'static [&'static str] = &paid::KNOWN;
+
+    fn facts(&mut self) -> &mut Facts {
+        &mut self.facts
     }
 
-    /// Takes from one field what the gateway needs to know, and checks what providers would otherwise refuse later.
+    fn changes_price(name: &str, value: &RawValue) -> bool {
+        paid::changes_price(name, value)
+    }
+
     fn known(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
         match name {
             "model" => self.facts.model = name_of_model("model", value)?,
@@ -109,7 +96,9 @@ impl Reader {
         }
         Ok(())
     }
+}
 
+impl ChatReader {
     fn read_sampling(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
         self.facts.needs.sampling |= match name {
             "temperature" => {
@@ -134,7 +123,7 @@ impl Reader {
                 Error::invalid(path() + ".type", format!("`{}.type` must be a string, given once.", path()))
             })?;
             if tool.kind.is_some_and(|kind| paid::tool_changes_price(&kind)) {
-                self.facts.paid_extra.get_or_insert_with(|| (path() + ".type").into());
+                self.facts.note_paid_extra(&(path() + ".type"));
             }
             Ok(())
         })?;
@@ -145,11 +134,7 @@ impl Reader {
     fn read_messages(&mut self, value: &RawValue) -> Result<(), Error> {
         self.facts.messages = each("messages", value, "must be a list of messages", |i, raw| {
             let path = || format!("messages[{i}]");
-            if !raw.get().starts_with('{') {
-                return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
-            }
-            let message: WireMessage<'_> = serde_json::from_str(raw.get())
-                .map_err(|e| Error::invalid(path(), format!("`{}` is not a message: {}.", path(), short(&e))))?;
+            let message: WireMessage<'_> = object(path, raw, "a message")?;
             let role = message.role.as_deref().unwrap_or("");
             if !matches!(role, "system" | "developer" | "user" | "assistant" | "tool" | "function") {
                 let allowed = "system, developer, user, assistant, tool or function";
@@ -160,66 +145,30 @@ impl Reader {
             let mut text = String::new();
             match content.as_bytes().first() {
                 Some(b'"') if role == "user" => {
-                    text = parse(
-                        &format!("{}.content", path()),
-                        message.content.unwrap_or(raw),
-                        "must be text; half of a surrogate pair is none",
-                    )?;
+                    text = text_of_user(&format!("{}.content", path()), message.content.unwrap_or(raw))?;
                 }
                 Some(b'"') => {}
                 Some(b'[') => self.read_parts(&path(), message.content.unwrap_or(raw), &mut text)?,
                 _ if content == "null" && role == "assistant" => {}
-                _ => {
-                    let must = "must be a string or a list of parts";
-                    return Err(Error::invalid(path() + ".content", format!("`{}.content` {must}.", path())));
-                }
+                _ => return Err(wrong(&path(), ".content", "must be a string or a list of parts")),
             }
             self.facts.context.is_answered |= role == "assistant";
             if let Some(content) = message.content {
-                self.note_turn(role, content, text);
+                note_turn(&mut self.facts, &self.bytes, role, content, text);
             }
             Ok(())
         })?;
         Ok(())
     }
 
-    /// Takes what one message adds to the prompt and to the places of what came before it.
-    fn note_turn(&mut self, role: &str, content: &RawValue, text: String) {
-        let context = &mut self.facts.context;
-        match role {
-            "system" | "developer" if context.system.is_none() => context.system = Some(place(&self.bytes, content)),
-            "user" => {
-                let here = place(&self.bytes, content);
-                context.first.get_or_insert_with(|| here.clone());
-                if !text.is_empty() {
-                    context.previous = context.prompt.replace(here);
-                    self.facts.prompt = text;
-                }
-            }
-            _ => {}
-        }
-    }
-
     fn read_parts(&mut self, path: &str, content: &RawValue, text: &mut String) -> Result<(), Error> {
         each(&format!("{path}.content"), content, "must be a list of parts", |i, raw| {
-            if !raw.get().starts_with('{') {
-                let path = format!("{path}.content[{i}]");
-                return Err(Error::invalid(path.clone(), format!("`{path}` must be an object.")));
-            }
-            let part: WirePart<'_> = serde_json::from_str(raw.get()).map_err(|e| {
-                let path = format!("{path}.content[{i}]");
-                Error::invalid(path.clone(), format!("`{path}` is not a part: {}.", short(&e)))
-            })?;
+            let path = || format!("{path}.content[{i}]");
+            let part: WirePart<'_> = object(path, raw, "a part")?;
             match part.kind.as_deref() {
                 Some("text") => {
-                    let Some(piece) = part.text else {
-                        let path = format!("{path}.content[{i}].text");
-                        return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
-                    };
-                    if !text.is_empty() {
-                        text.push('\n');
-                    }
-                    text.push_str(&piece);
+                    let piece = part.text.ok_or_else(|| wrong(&path(), ".text", "must be a string"))?;
+                    add_part(text, &piece);
                 }
                 Some("image_url") => {
                     self.facts.images += 1;
@@ -227,10 +176,7 @@ impl Reader {
                 }
                 Some("file") => self.facts.needs.documents = true,
                 Some(_) => {}
-                None => {
-                    let path = format!("{path}.content[{i}].type");
-                    return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
-                }
+                None => return Err(wrong(&path(), ".type", "must be a string")),
             }
             Ok(())
         })?;
@@ -310,9 +256,7 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
                 .json_schema
                 .ok_or_else(|| Error::invalid(path, "`response_format.json_schema` is required with this type."))?;
             let schema: Schema<'_> = parse_object(path, schema, "must be an object")?;
-            let schema = schema.schema.map_or("true", RawValue::get);
-            // A larger one goes to the provider all the same; here every answer fits it.
-            Ok(AnswerFormat::JsonSchema(if schema.len() > MAX_SCHEMA_BYTES { "true" } else { schema }.into()))
+            Ok(fits(schema.schema.map_or("true", RawValue::get)))
         }
         _ => Ok(AnswerFormat::Text),
     }
@@ -325,6 +269,7 @@ mod tests {
     use crate::wire::body::MAX_MODELS;
     use crate::wire::conversation::Effort;
     use crate::wire::facts::Capabilities;
+    use crate::wire::schema::MAX_SCHEMA_BYTES;
     use proptest::prelude::*;
 
     fn refused(body: &str) -> (Option<String>, String) {

@@ -1,11 +1,11 @@
 //! Which fields of a Responses request change its price, and which are a known field in disguise: as
 //! [`crate::wire::openai::paid`] has it for chat requests.
 
-use crate::wire::openai::paid::{is_default_tier, known_field};
+use crate::wire::openai::paid::is_default_tier;
 use serde_json::value::RawValue;
 
 /// Fields that the gateway reads, writes or judges, and those that are documented beside them; sorted.
-const KNOWN: [&str; 36] = [
+pub(super) const KNOWN: [&str; 36] = [
     "access_programs",
     "background",
     "background_options",
@@ -44,11 +44,6 @@ const KNOWN: [&str; 36] = [
     "user",
 ];
 
-/// The known field that `name` is but for its case; `None` if it is that very field, or none.
-pub(super) fn disguised(name: &str) -> Option<&'static str> {
-    known_field(&KNOWN, name)
-}
-
 /// Whether this field, which is not null, changes what the provider bills a token or a request at.
 ///
 /// # Source
@@ -79,12 +74,13 @@ pub(super) fn is_clients_tool(kind: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::wire::reading::disguised;
 
     #[test]
     fn the_known_fields_can_be_searched() {
         assert!(KNOWN.is_sorted());
         for (name, known) in [("Input", Some("input")), ("STORE", Some("store")), ("input", None), ("inputs", None)] {
-            assert_eq!(disguised(name), known, "{name}");
+            assert_eq!(disguised(&KNOWN, name), known, "{name}");
         }
     }
 

@@ -7,18 +7,15 @@
 
 use crate::error::Error;
 use crate::money::ServiceTier;
-use crate::wire::body::{Body, each, integer, name_of_model, number, parse, parse_object, short};
+use crate::wire::body::{Body, each, integer, name_of_model, names_of_models, number, parse, parse_object};
 use crate::wire::facts::{AnswerFormat, Efforts, Facts};
 use crate::wire::json::{place, text_of};
+use crate::wire::reading::{Reader, add_part, complete, fits, note_turn, object, text_of_user, wrong};
 use crate::wire::responses::paid;
-use crate::wire::schema::MAX_SCHEMA_BYTES;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-
-/// Most names in `models`.
-const MAX_MODELS: usize = 32;
 
 /// Longest name of an item.
 const MAX_ID_BYTES: usize = 256;
@@ -33,26 +30,19 @@ pub(super) const LOGPROBS: &str = "message.output_text.logprobs";
 pub(super) fn read(bytes: Bytes) -> Result<(Body, Facts), Error> {
     // An answer ends with its usage, whoever asked.
     let facts = Facts { body_bytes: bytes.len(), include_usage: true, keeps_items: true, ..Facts::default() };
-    let mut reader = Reader { facts, bytes: bytes.clone(), has_stored_input: false };
+    let mut reader = ResponsesReader { facts, bytes: bytes.clone(), has_stored_input: false };
     let body = Body::json(bytes, |name, value| reader.field(name, value))?;
     // The instructions come before all items, wherever in the body they stand.
     if let Some(instructions) = body.place("instructions").filter(|place| body.bytes()[place.start] == b'"') {
         reader.facts.context.system = Some(instructions);
     }
-    let Reader { mut facts, has_stored_input, .. } = reader;
-    if facts.model.is_empty() && facts.models.is_empty() {
-        return Err(Error::invalid("model", "Say which model: `auto`, a tier, or a name of GET /v1/models."));
-    }
-    if facts.messages == 0 && !has_stored_input {
-        return Err(Error::invalid("input", "Send an `input`: a text, or a list of at least one item."));
-    }
-    facts.needs.vision = facts.images > 0;
-    facts.needs.json_schema = matches!(facts.answer_format, AnswerFormat::JsonSchema(_));
+    let is_asked = reader.facts.messages > 0 || reader.has_stored_input;
+    let facts = complete(reader.facts, is_asked, "input", "Send an `input`: a text, or a list of at least one item.")?;
     Ok((body, facts))
 }
 
 /// What has been read so far.
-struct Reader {
+struct ResponsesReader {
     facts: Facts,
     /// The body, for the places of what is read.
     bytes: Bytes,
@@ -60,27 +50,21 @@ struct Reader {
     has_stored_input: bool,
 }
 
-impl Reader {
-    fn field(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
-        if let Some(known) = paid::disguised(name) {
-            let message = format!("`{name}` is `{known}` to a reader that ignores case; send `{known}` itself.");
-            return Err(Error::invalid(name, message));
-        }
-        if value.get() == "null" {
-            return Ok(());
-        }
-        self.known(name, value)?;
-        if paid::changes_price(name, value) {
-            self.facts.paid_extra.get_or_insert_with(|| name.into());
-        }
-        Ok(())
+impl Reader for ResponsesReader {
+    const KNOWN: &'static [&'static str] = &paid::KNOWN;
+
+    fn facts(&mut self) -> &mut Facts {
+        &mut self.facts
     }
 
-    /// Takes from one field what the gateway needs to know, and checks what providers would otherwise refuse later.
+    fn changes_price(name: &str, value: &RawValue) -> bool {
+        paid::changes_price(name, value)
+    }
+
     fn known(&mut self, name: &str, value: &RawValue) -> Result<(), Error> {
         match name {
             "model" => self.facts.model = name_of_model("model", value)?,
-            "models" => self.read_models(value)?,
+            "models" => self.facts.models = names_of_models(name, value)?,
             "input" => self.read_input(value)?,
             "instructions" => check_text(name, value)?,
             "stream" => self.facts.stream = parse(name, value, "must be true or false")?,
@@ -104,10 +88,7 @@ impl Reader {
             }
             "reasoning" => self.read_effort(value),
             "tool_choice" => self.facts.needs.forced_tools = is_forced(value),
-            "service_tier" => {
-                let word = serde_json::from_str::<Cow<'_, str>>(value.get());
-                self.facts.service_tier = word.ok().and_then(|word| ServiceTier::parse(&word));
-            }
+            "service_tier" => self.facts.service_tier = ServiceTier::parse(&text_of(value.get())),
             "tools" => self.read_tools(name, value)?,
             "text" => self.facts.answer_format = answer_format(value)?,
             "previous_response_id" => {
@@ -120,7 +101,9 @@ impl Reader {
         }
         Ok(())
     }
+}
 
+impl ResponsesReader {
     /// Notes how much a model is to think, where the request says.
     fn read_effort(&mut self, value: &RawValue) {
         #[derive(Deserialize)]
@@ -143,20 +126,8 @@ impl Reader {
 
     /// Notes what only one provider knows, and what is more than can be counted here.
     fn bind(&mut self, path: &str) {
-        self.facts.provider_bound.get_or_insert_with(|| path.into());
-        self.facts.paid_extra.get_or_insert_with(|| path.into());
-    }
-
-    fn read_models(&mut self, value: &RawValue) -> Result<(), Error> {
-        let wrong = || Error::invalid("models", format!("`models` must list 1 to {MAX_MODELS} names."));
-        let listed = each("models", value, "must be a list of model names", |i, entry| {
-            if i == MAX_MODELS {
-                return Err(wrong());
-            }
-            self.facts.models.push(name_of_model(&format!("models[{i}]"), entry)?);
-            Ok(())
-        })?;
-        if listed == 0 { Err(wrong()) } else { Ok(()) }
+        self.facts.note_provider_bound(path);
+        self.facts.note_paid_extra(path);
     }
 
     fn read_include(&mut self, value: &RawValue) -> Result<(), Error> {
@@ -173,9 +144,7 @@ impl Reader {
         let tools = each(name, value, "must be a list of objects", |i, tool| {
             let path = || format!("{name}[{i}]");
             let tool: WireTool<'_> = object(path, tool, "a tool")?;
-            let Some(kind) = tool.kind else {
-                return Err(Error::invalid(path() + ".type", format!("`{}.type` must be a string.", path())));
-            };
+            let kind = tool.kind.ok_or_else(|| wrong(&path(), ".type", "must be a string"))?;
             if !paid::is_clients_tool(&kind) {
                 self.bind(&(path() + ".type"));
             }
@@ -191,24 +160,21 @@ impl Reader {
                 each("input", value, "must be a text or a list of items", |i, raw| self.item(i, raw))?;
             return Ok(());
         }
-        let text: String = parse("input", value, "must be text; half of a surrogate pair is none")?;
+        let text = text_of_user("input", value)?;
         self.facts.messages = usize::from(!text.is_empty());
-        self.note_turn("user", value, text);
+        note_turn(&mut self.facts, &self.bytes, "user", value, text);
         Ok(())
     }
 
     fn item(&mut self, i: usize, raw: &RawValue) -> Result<(), Error> {
         let path = || format!("input[{i}]");
         let item: WireItem<'_> = object(path, raw, "an item")?;
-        let wrong = |field: &str, must: &str| {
-            let path = format!("{}.{field}", path());
-            Error::invalid(path.clone(), format!("`{path}` {must}."))
-        };
+        let wrong = |field: &str, must: &str| wrong(&path(), field, must);
         let kind = match (item.kind.as_deref(), &item.role) {
             (Some(kind), _) => kind,
             (None, Some(_)) => "message",
             (None, None) if item.id.is_some() => "item_reference",
-            (None, None) => return Err(wrong("type", "must be a string")),
+            (None, None) => return Err(wrong(".type", "must be a string")),
         };
         self.facts.is_after_tool = kind.ends_with("_output");
         // Tools may come in the middle of a conversation, too.
@@ -221,11 +187,12 @@ impl Reader {
                 self.bind(&path());
                 let id: Option<Box<str>> = item.id.and_then(|id| serde_json::from_str(id.get()).ok());
                 let id =
-                    id.filter(|id| id.len() <= MAX_ID_BYTES).ok_or_else(|| wrong("id", "must be a short string"))?;
+                    id.filter(|id| id.len() <= MAX_ID_BYTES).ok_or_else(|| wrong(".id", "must be a short string"))?;
                 self.facts.references.push((id, place(&self.bytes, raw)));
             }
             "function_call" => {
-                for (field, value) in [("call_id", item.call_id), ("name", item.name), ("arguments", item.arguments)] {
+                for (field, value) in [(".call_id", item.call_id), (".name", item.name), (".arguments", item.arguments)]
+                {
                     if !value.is_some_and(|value| value.get().starts_with('"')) {
                         return Err(wrong(field, "must be a string"));
                     }
@@ -233,14 +200,14 @@ impl Reader {
             }
             "function_call_output" => {
                 if !item.call_id.is_some_and(|id| id.get().starts_with('"')) {
-                    return Err(wrong("call_id", "must be a string"));
+                    return Err(wrong(".call_id", "must be a string"));
                 }
                 match item.output {
                     Some(output) if output.get().starts_with('[') => {
                         self.read_parts(&format!("{}.output", path()), output, &mut String::new())?;
                     }
                     Some(output) if output.get().starts_with('"') => {}
-                    _ => return Err(wrong("output", "must be a string or a list of parts")),
+                    _ => return Err(wrong(".output", "must be a string or a list of parts")),
                 }
             }
             _ => {}
@@ -253,45 +220,24 @@ impl Reader {
     fn message(&mut self, path: &str, item: WireItem<'_>) -> Result<(), Error> {
         let role = item.role.as_deref().unwrap_or("");
         if !matches!(role, "system" | "developer" | "user" | "assistant") {
-            let message = format!("`{path}.role` must be system, developer, user or assistant.");
-            return Err(Error::invalid(format!("{path}.role"), message));
+            return Err(wrong(path, ".role", "must be system, developer, user or assistant"));
         }
         let in_content = format!("{path}.content");
         let mut text = String::new();
         match item.content {
             Some(content) if content.get().starts_with('"') => {
                 if role == "user" {
-                    text = parse(&in_content, content, "must be text; half of a surrogate pair is none")?;
+                    text = text_of_user(&in_content, content)?;
                 }
             }
             Some(content) if content.get().starts_with('[') => self.read_parts(&in_content, content, &mut text)?,
-            _ => {
-                let message = format!("`{in_content}` must be a string or a list of parts.");
-                return Err(Error::invalid(in_content, message));
-            }
+            _ => return Err(wrong(&in_content, "", "must be a string or a list of parts")),
         }
         self.facts.context.is_answered |= role == "assistant";
         if let Some(content) = item.content {
-            self.note_turn(role, content, text);
+            note_turn(&mut self.facts, &self.bytes, role, content, text);
         }
         Ok(())
-    }
-
-    /// Takes what one message adds to the prompt and to the places of what came before it.
-    fn note_turn(&mut self, role: &str, content: &RawValue, text: String) {
-        let context = &mut self.facts.context;
-        match role {
-            "system" | "developer" if context.system.is_none() => context.system = Some(place(&self.bytes, content)),
-            "user" => {
-                let here = place(&self.bytes, content);
-                context.first.get_or_insert_with(|| here.clone());
-                if !text.is_empty() {
-                    context.previous = context.prompt.replace(here);
-                    self.facts.prompt = text;
-                }
-            }
-            _ => {}
-        }
     }
 
     fn read_parts(&mut self, path: &str, content: &RawValue, text: &mut String) -> Result<(), Error> {
@@ -300,14 +246,8 @@ impl Reader {
             let part: WirePart<'_> = object(path, raw, "a part")?;
             match part.kind.as_deref() {
                 Some("input_text" | "output_text") => {
-                    let Some(piece) = part.text else {
-                        let path = path() + ".text";
-                        return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
-                    };
-                    if !text.is_empty() {
-                        text.push('\n');
-                    }
-                    text.push_str(&piece);
+                    let piece = part.text.ok_or_else(|| wrong(&path(), ".text", "must be a string"))?;
+                    add_part(text, &piece);
                 }
                 Some("input_image") => {
                     self.facts.images += 1;
@@ -315,10 +255,7 @@ impl Reader {
                 }
                 Some("input_file") => self.facts.needs.documents = true,
                 Some(_) => {}
-                None => {
-                    let path = path() + ".type";
-                    return Err(Error::invalid(path.clone(), format!("`{path}` must be a string.")));
-                }
+                None => return Err(wrong(&path(), ".type", "must be a string")),
             }
             if part.file_id.is_some_and(|id| id.get() != "null") {
                 self.bind(&(path() + ".file_id"));
@@ -394,15 +331,6 @@ fn check_text(name: &str, value: &RawValue) -> Result<(), Error> {
     parse::<Cow<'_, str>>(name, value, "must be a string").map(drop)
 }
 
-/// Reads an object within the body: `noun` is what it should be.
-fn object<'a, T: Deserialize<'a>>(path: impl Fn() -> String, raw: &'a RawValue, noun: &str) -> Result<T, Error> {
-    if !raw.get().starts_with('{') {
-        return Err(Error::invalid(path(), format!("`{}` must be an object.", path())));
-    }
-    serde_json::from_str(raw.get())
-        .map_err(|e| Error::invalid(path(), format!("`{}` is not {noun}: {}.", path(), short(&e))))
-}
-
 fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
     #[derive(Deserialize)]
     struct Text<'a> {
@@ -425,9 +353,7 @@ fn answer_format(value: &RawValue) -> Result<AnswerFormat, Error> {
             let schema = format.schema.filter(|schema| schema.get().starts_with('{')).ok_or_else(|| {
                 Error::invalid("text.format.schema", "`text.format.schema` must be an object with this type.")
             })?;
-            // A larger one goes to the provider all the same; here every answer fits it.
-            let is_large = schema.get().len() > MAX_SCHEMA_BYTES;
-            Ok(AnswerFormat::JsonSchema(if is_large { "true" } else { schema.get() }.into()))
+            Ok(fits(schema.get()))
         }
         _ => Ok(AnswerFormat::Text),
     }

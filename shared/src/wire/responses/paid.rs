@@ -1,8 +1,12 @@
 //! Which fields of a Responses request change its price, and which are a known field in disguise: as
 //! [`crate::wire::openai::paid`] has it for chat requests.
 
+use crate::wire::json::fields;
 use crate::wire::openai::paid::is_default_tier;
 use serde_json::value::RawValue;
+
+/// Most fields of `reasoning`, of which four are documented.
+const MAX_REASONING_FIELDS: usize = 64;
 
 /// Fields that the gateway reads, writes or judges, and those that are documented beside them; sorted.
 pub(super) const KNOWN: [&str; 36] = [
@@ -52,17 +56,18 @@ pub(super) const KNOWN: [&str; 36] = [
 pub(super) fn changes_price(name: &str, value: &RawValue) -> bool {
     match name {
         "service_tier" => !is_default_tier(value.get()),
-        "reasoning" => mode_of(value).is_some_and(|mode| mode != r#""standard""#),
+        "reasoning" => is_unusual(value),
         "plugins" => value.get() != "[]",
         "provider" => value.get().starts_with('{'),
         _ => false,
     }
 }
 
-fn mode_of(reasoning: &RawValue) -> Option<&str> {
-    let fields = crate::wire::json::fields(reasoning.get(), 64).ok()?;
+/// Whether more than one answer is thought out. What cannot be read counts as that.
+fn is_unusual(reasoning: &RawValue) -> bool {
+    let Ok(fields) = fields(reasoning.get(), MAX_REASONING_FIELDS) else { return true };
     let mode = fields.iter().find(|(name, _)| name == "mode").map(|(_, value)| value.get());
-    mode.filter(|mode| *mode != "null")
+    mode.is_some_and(|mode| !matches!(mode, "null" | r#""standard""#))
 }
 
 /// Whether the client runs tools of this type, so that only their tokens are billed; all others run at the provider.
@@ -93,6 +98,7 @@ mod tests {
             ("reasoning", r#"{"mode":null}"#, false),
             ("reasoning", r#"{"mode":"standard"}"#, false),
             ("reasoning", r#"{"mode":"pro"}"#, true),
+            ("reasoning", r#"{"mode":"standard","mode":"pro"}"#, true),
             ("plugins", "[]", false),
             ("plugins", r#"[{"id":"web"}]"#, true),
             ("provider", r#"{"sort":"price"}"#, true),

@@ -1,11 +1,13 @@
 //! JSON from outside, in pieces: the fields of an object and the items of a list, borrowed and unread.
 //!
 //! Nothing here makes a tree, for a byte of input can make a hundred of one; fields are counted while they are read, and
-//! items are handed on one by one. What is done is linear in the input (B1), whatever stands in it.
+//! items are handed on one by one. What is done is linear in the input (B1), whatever stands in it. What is written stands
+//! with the formats, but for a field that may be absent.
 
 use crate::steps;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -170,6 +172,11 @@ impl<'de> Deserialize<'de> for Count {
         let whole = |number: f64| (number >= 0.0 && number.fract() == 0.0 && number < 1e18).then_some(number as u64);
         Ok(Self(digits.parse().ok().or_else(|| digits.parse().ok().and_then(whole))))
     }
+}
+
+/// Writes a field of an object, if there is a value for it.
+pub(crate) fn maybe<M: SerializeMap, T: Serialize>(map: &mut M, name: &str, value: Option<T>) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
 }
 
 #[cfg(test)]

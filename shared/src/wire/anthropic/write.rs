@@ -5,6 +5,7 @@
 use super::turns::{Message, Turns, texts};
 use crate::wire::conversation::{Conversation, Effort, Json, Sampling, Shape, Tool, ToolChoice, Untranslatable};
 use crate::wire::format::{Overrides, Written};
+use crate::wire::json::maybe;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
@@ -140,9 +141,6 @@ struct Request<'a> {
 
 impl Serialize for Request<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fn maybe<M: SerializeMap, T: Serialize>(map: &mut M, name: &str, value: Option<T>) -> Result<(), M::Error> {
-            value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
-        }
         let Self { conversation, overrides, output_config, .. } = self;
         let sampling = &conversation.sampling;
         let mut map = serializer.serialize_map(None)?;

@@ -7,6 +7,7 @@ use crate::wire::conversation::{
     Conversation, Effort, Json, Part, Role, Shape, Source, Tool, ToolChoice, Turn, Untranslatable,
 };
 use crate::wire::format::{Overrides, Written};
+use crate::wire::json::maybe;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use std::borrow::Cow;
@@ -221,9 +222,6 @@ struct Chat<'a> {
 
 impl Serialize for Chat<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fn maybe<M: SerializeMap, T: Serialize>(map: &mut M, name: &str, value: Option<T>) -> Result<(), M::Error> {
-            value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
-        }
         let Self { conversation, overrides, .. } = self;
         let sampling = &conversation.sampling;
         let mut map = serializer.serialize_map(None)?;

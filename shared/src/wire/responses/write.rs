@@ -8,6 +8,7 @@ use crate::wire::conversation::{
     Conversation, Json, Part, Role, Shape, Source, Tool, ToolChoice, Turn, Untranslatable,
 };
 use crate::wire::format::{Overrides, Written};
+use crate::wire::json::maybe;
 use crate::wire::openai::answer::NAME as CHAT;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -253,9 +254,6 @@ struct Request<'a> {
 
 impl Serialize for Request<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fn maybe<M: SerializeMap, T: Serialize>(map: &mut M, name: &str, value: Option<T>) -> Result<(), M::Error> {
-            value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
-        }
         let Self { conversation, overrides, .. } = self;
         let sampling = &conversation.sampling;
         let wants_logprobs = sampling.logprobs || overrides.ask_logprobs;

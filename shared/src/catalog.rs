@@ -11,7 +11,7 @@ pub mod audit;
 
 use crate::money::{Price, RatesNusdPerMillion};
 pub use crate::wire::facts::{Capabilities, Efforts};
-use crate::wire::format::Format;
+use crate::wire::format::Spoken;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -235,18 +235,18 @@ pub struct Catalog {
     by_name: HashMap<Arc<str>, Target>,
     simulated: Option<Simulated>,
     /// The format that each provider speaks where a model is called so.
-    formats: Vec<(Arc<str>, Api, &'static dyn Format)>,
+    formats: Vec<(Arc<str>, Api, &'static dyn Spoken)>,
 }
 
 impl Catalog {
     /// Notes which format each provider speaks where a model is called so.
-    pub fn note_formats(&mut self, formats: impl Iterator<Item = (Arc<str>, Api, &'static dyn Format)>) {
+    pub fn note_formats(&mut self, formats: impl Iterator<Item = (Arc<str>, Api, &'static dyn Spoken)>) {
         self.formats = formats.collect();
     }
 
     /// The format in which a model's provider is called for it, if there is such a provider.
     #[must_use]
-    pub fn format_of(&self, model: &Model) -> Option<&'static dyn Format> {
+    pub fn format_of(&self, model: &Model) -> Option<&'static dyn Spoken> {
         let mut formats = self.formats.iter();
         formats.find(|(provider, api, _)| *provider == model.provider && *api == model.api).map(|(.., format)| *format)
     }

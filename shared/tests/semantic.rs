@@ -16,7 +16,7 @@ use gateway_core::store::redis::RedisStore;
 use gateway_core::wire::body::Body;
 use gateway_core::wire::conversation::{Conversation, Untranslatable};
 use gateway_core::wire::facts::Facts;
-use gateway_core::wire::format::{FieldNames, Format, Overrides, Written};
+use gateway_core::wire::format::{FieldNames, Format, Overrides, Spoken, Written};
 use gateway_core::wire::openai::CHAT;
 use gateway_core::wire::writer::Writer;
 use serde_json::{Value, json};
@@ -203,11 +203,21 @@ async fn what_differs_in_a_number_a_name_a_negation_or_an_order_is_asked_anew() 
 #[derive(Debug)]
 struct OtherDoor;
 
-impl Format for OtherDoor {
+impl Spoken for OtherDoor {
     fn name(&self) -> &'static str {
         "other"
     }
 
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Option<Bytes> {
+        CHAT.splice(body, overrides)
+    }
+
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        CHAT.write(conversation, overrides)
+    }
+}
+
+impl Format for OtherDoor {
     fn fields(&self) -> &'static FieldNames {
         CHAT.fields()
     }
@@ -216,16 +226,8 @@ impl Format for OtherDoor {
         CHAT.read(body)
     }
 
-    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
-        CHAT.splice(body, overrides)
-    }
-
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
         CHAT.conversation(body)
-    }
-
-    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
-        CHAT.write(conversation, overrides)
     }
 
     fn writer(&self, request: RequestId) -> Box<dyn Writer> {

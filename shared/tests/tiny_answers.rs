@@ -15,7 +15,7 @@ use gateway_core::provider::{Call, Chunk, Chunks, Completion, Fault, NotAComplet
 use gateway_core::receipt::AttemptOutcome;
 use gateway_core::wire::answer::Flaw;
 use gateway_core::wire::answer::Places;
-use gateway_core::wire::format::Format;
+use gateway_core::wire::format::Spoken;
 use gateway_core::wire::piece::{Finish, Piece, Place, choices};
 use gateway_core::wire::writer::{Hide, Writer};
 use serde::Deserialize;
@@ -202,7 +202,7 @@ struct Lines(std::slice::Iter<'static, &'static str>);
 
 #[async_trait]
 impl Provider for Tiny {
-    fn format(&self, _api: Api) -> &'static dyn Format {
+    fn format(&self, _api: Api) -> &'static dyn Spoken {
         &TINY
     }
 

@@ -15,7 +15,7 @@ use gateway_core::request::incoming::Incoming;
 use gateway_core::wire::body::Body;
 use gateway_core::wire::conversation::{Conversation, Json, Part, Role, Turn, Untranslatable};
 use gateway_core::wire::facts::Facts;
-use gateway_core::wire::format::{FieldNames, Format, Overrides, Written};
+use gateway_core::wire::format::{FieldNames, Format, Overrides, Spoken, Written};
 use gateway_core::wire::openai::CHAT;
 use gateway_core::wire::writer::Writer;
 use serde::Deserialize;
@@ -55,11 +55,34 @@ fn say(mut body: Value, overrides: &Overrides<'_>) -> Bytes {
     body.to_string().into()
 }
 
-impl Format for TinyFormat {
+impl Spoken for TinyFormat {
     fn name(&self) -> &'static str {
         NAME
     }
 
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Option<Bytes> {
+        Some(say(serde_json::from_slice(body.bytes()).unwrap(), overrides))
+    }
+
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        if !conversation.tools.is_empty() {
+            return Err(Untranslatable::new("tools", "are unknown to it"));
+        }
+        let system = conversation.system.iter().map(|part| ("s", part));
+        let speaker = |role| if role == Role::Assistant { "a" } else { "u" };
+        let turns =
+            conversation.turns.iter().flat_map(|turn| turn.parts.iter().map(move |part| (speaker(turn.role), part)));
+        let mut says = Vec::new();
+        for (who, part) in system.chain(turns) {
+            let Part::Text(text) = part else { return Err(Untranslatable::new("messages", "has more than text")) };
+            says.push(format!("{who} {text}"));
+        }
+        let left_out = conversation.rest.iter().map(|(name, _)| format!("`{name}`")).collect();
+        Ok(Written { body: say(json!({"says": says}), overrides), left_out })
+    }
+}
+
+impl Format for TinyFormat {
     fn fields(&self) -> &'static FieldNames {
         &FieldNames {
             models: "to",
@@ -83,10 +106,6 @@ impl Format for TinyFormat {
         Ok((Body::json(bytes, |_, _| Ok(()))?, Facts { messages, body_bytes, prompt, ..known }))
     }
 
-    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
-        say(serde_json::from_slice(body.bytes()).unwrap(), overrides)
-    }
-
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
         let wire = wire(body.bytes()).map_err(|_| Untranslatable::new("says", "cannot be read"))?;
         if wire.told_before {
@@ -101,23 +120,6 @@ impl Format for TinyFormat {
         let turns = turns.ok_or_else(|| Untranslatable::new("says", "has a line without a speaker"))?;
         let rest = wire.mood.map(|mood| ("mood".into(), Json(mood))).into_iter().collect();
         Ok(Conversation { format: self.name(), turns, rest, ..Conversation::default() })
-    }
-
-    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
-        if !conversation.tools.is_empty() {
-            return Err(Untranslatable::new("tools", "are unknown to it"));
-        }
-        let system = conversation.system.iter().map(|part| ("s", part));
-        let speaker = |role| if role == Role::Assistant { "a" } else { "u" };
-        let turns =
-            conversation.turns.iter().flat_map(|turn| turn.parts.iter().map(move |part| (speaker(turn.role), part)));
-        let mut says = Vec::new();
-        for (who, part) in system.chain(turns) {
-            let Part::Text(text) = part else { return Err(Untranslatable::new("messages", "has more than text")) };
-            says.push(format!("{who} {text}"));
-        }
-        let left_out = conversation.rest.iter().map(|(name, _)| format!("`{name}`")).collect();
-        Ok(Written { body: say(json!({"says": says}), overrides), left_out })
     }
 
     fn writer(&self, _request: RequestId) -> Box<dyn Writer> {
@@ -138,7 +140,7 @@ struct Keeps {
 
 #[async_trait]
 impl Provider for Keeps {
-    fn format(&self, _api: Api) -> &'static dyn Format {
+    fn format(&self, _api: Api) -> &'static dyn Spoken {
         self.format
     }
 

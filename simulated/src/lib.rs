@@ -19,6 +19,8 @@ use gateway_core::catalog::Behaviour;
 use gateway_core::provider::{Call, Came, Chunk, Chunks, Fault, NotACompletion, Provider, ProviderError, Reply};
 use gateway_core::receipt::AttemptOutcome;
 use gateway_core::wire::answer::Flaw;
+use gateway_core::wire::format::Spoken;
+use gateway_core::wire::openai::CHAT;
 use gateway_core::wire::openai::answer::{Answers, completion};
 use gateway_core::wire::request::Request;
 use std::future::pending;
@@ -62,11 +64,10 @@ impl Default for Simulated {
 #[async_trait]
 impl Provider for Simulated {
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
-        let format = self.format(call.model.api);
-        if *call.request.format == *format {
+        if call.request.format.name() == CHAT.name() {
             return self.answer(call).await;
         }
-        let translated = Request::read(format, call.body_for(format)?);
+        let translated = Request::read(&CHAT, call.body_for(&CHAT)?);
         let request = translated.map_err(|_| malformed(Flaw::Malformed.into()))?;
         self.answer(Call { request: &request, ..call }).await
     }

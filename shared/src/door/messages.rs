@@ -13,7 +13,7 @@ use crate::request::reply::Answer;
 use crate::routing::decide::decide;
 use crate::stage::admit::rate::admit_call;
 use crate::wire::anthropic::{COUNT, MESSAGES};
-use crate::wire::format::Format;
+use crate::wire::format::Spoken;
 use crate::wire::request::Request;
 use http::{HeaderName, StatusCode};
 use serde_json::json;

@@ -13,7 +13,7 @@ use crate::wire::answer::Flaw;
 use crate::wire::anthropic::answer::{as_stream, completion};
 use crate::wire::anthropic::events::{Message, Said};
 use crate::wire::anthropic::{COUNT, MESSAGES};
-use crate::wire::format::Format;
+use crate::wire::format::Spoken;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -75,7 +75,7 @@ impl Anthropic {
 
 #[async_trait]
 impl Provider for Anthropic {
-    fn format(&self, _api: Api) -> &'static dyn Format {
+    fn format(&self, _api: Api) -> &'static dyn Spoken {
         &MESSAGES
     }
 

@@ -23,7 +23,7 @@ use crate::id::RequestId;
 use crate::limit::budget::{Full, Room};
 use crate::receipt::{AttemptOutcome, Cause};
 pub use crate::wire::answer::{Came, Chunk, Completion, NotACompletion};
-use crate::wire::format::{Format, Overrides};
+use crate::wire::format::{Overrides, Spoken};
 use crate::wire::openai::CHAT;
 use crate::wire::request::Request;
 use async_trait::async_trait;
@@ -66,7 +66,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// If the request cannot be said in it; such a model was no candidate.
-    pub fn body_for(&self, format: &'static dyn Format) -> Result<Bytes, ProviderError> {
+    pub fn body_for(&self, format: &'static dyn Spoken) -> Result<Bytes, ProviderError> {
         self.request.body_for(format, &self.overrides()).map_err(|_| {
             let error = ProviderError::retryable(AttemptOutcome::Malformed, "its format cannot say this request");
             ProviderError { fault: Fault::CandidateDown, may_bill: false, ..error }
@@ -192,7 +192,7 @@ impl From<Full> for ProviderError {
 pub trait Provider: Send + Sync {
     /// The format that it speaks where a model is called so; the configuration lets no model be called as its provider
     /// cannot be.
-    fn format(&self, _api: Api) -> &'static dyn Format {
+    fn format(&self, _api: Api) -> &'static dyn Spoken {
         &CHAT
     }
 

@@ -7,7 +7,7 @@ use super::http::Endpoint;
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
 use crate::config::{OpenAiSpec, Secret};
-use crate::wire::format::Format;
+use crate::wire::format::Spoken;
 use crate::wire::openai::OpenAiChat;
 use crate::wire::openai::answer::{Answers, as_stream, completion};
 use crate::wire::openai::gather::gathered;
@@ -92,7 +92,7 @@ pub(super) fn address_at(base_url: &str, path: &str) -> Result<Url, UnusableSett
 
 #[async_trait]
 impl Provider for OpenAi {
-    fn format(&self, api: Api) -> &'static dyn Format {
+    fn format(&self, api: Api) -> &'static dyn Spoken {
         match api {
             Api::Responses => &RESPONSES,
             Api::Chat | Api::Messages => self.format,

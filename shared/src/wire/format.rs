@@ -1,8 +1,8 @@
 //! A wire format: how requests and answers are written by one family of clients and providers.
 //!
-//! A door reads and writes one, a provider speaks one. Where both are the same, the client's bytes pass with a few fields
-//! replaced ([`Format::splice`]); else the request's meaning is read and written anew. A format is an addition, also from
-//! outside of this crate: an implementation of [`Format`] touches no stage, no decision and no other format.
+//! A door reads and writes one ([`Format`]), a provider speaks one ([`Spoken`]). Where both are the same, the client's bytes
+//! pass with a few fields replaced ([`Spoken::splice`]); else the request's meaning is read and written anew. A format is an
+//! addition, also from outside of this crate: an implementation touches no stage, no decision and no other format.
 //!
 //! Formats are compared by their names, for one format may be spoken in several dialects (OpenAI's bound on the output
 //! has two names), and what one dialect says is understood by another.
@@ -59,11 +59,26 @@ pub struct Written {
     pub left_out: Vec<String>,
 }
 
-/// How requests and answers are written.
-pub trait Format: Debug + Send + Sync {
+/// How requests are written for providers.
+pub trait Spoken: Debug + Send + Sync {
     /// Its name, by which formats are compared; kept in the keys of remembered answers, so it never changes.
     fn name(&self) -> &'static str;
 
+    /// The request of a client that speaks this very format: its bytes with what the gateway says itself. `None` where no
+    /// door reads this format.
+    fn splice(&self, _body: &Body, _overrides: &Overrides<'_>) -> Option<Bytes> {
+        None
+    }
+
+    /// A request of another format. Whether it can be written, and what is left out, must not depend on `overrides`.
+    ///
+    /// # Errors
+    /// What this format cannot say, and what cannot be left out.
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable>;
+}
+
+/// How requests of clients are read, and answered.
+pub trait Format: Spoken {
     /// What it calls the fields that an error may have to name.
     fn fields(&self) -> &'static FieldNames;
 
@@ -78,31 +93,15 @@ pub trait Format: Debug + Send + Sync {
     /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
     fn read(&self, body: Bytes) -> Result<(Body, Facts), Error>;
 
-    /// The request for a provider that speaks this very format: the client's bytes with what the gateway says itself.
-    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes;
-
     /// The meaning of a request that this format has read, for a provider that speaks another.
     ///
     /// # Errors
     /// What has no meaning outside of this format, and cannot be left out.
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable>;
 
-    /// A request of another format for a provider that speaks this one. Whether it can be written, and what is left out,
-    /// must not depend on `overrides`.
-    ///
-    /// # Errors
-    /// What this format cannot say, and what cannot be left out.
-    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable>;
-
     /// Who writes the answer to this request for a client that speaks this format.
     fn writer(&self, request: RequestId) -> Box<dyn Writer>;
 
     /// An error, as a client that speaks this format reads it, with the request's id where there is one.
     fn error(&self, http: &HttpError, request: Option<&str>) -> Bytes;
-}
-
-impl PartialEq for dyn Format {
-    fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
-    }
 }

@@ -6,7 +6,7 @@ use crate::wire::body::Body;
 use crate::wire::context::Context;
 use crate::wire::conversation::Untranslatable;
 use crate::wire::facts::Facts;
-use crate::wire::format::{Format, Overrides, Written};
+use crate::wire::format::{Format, Overrides, Spoken, Written};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
@@ -121,19 +121,20 @@ impl Request {
     ///
     /// # Errors
     /// What cannot be said in `format`.
-    pub fn body_for(&self, format: &'static dyn Format, overrides: &Overrides<'_>) -> Result<Bytes, Untranslatable> {
-        if self.format == format {
-            return Ok(format.splice(&self.body, overrides));
+    pub fn body_for(&self, format: &'static dyn Spoken, overrides: &Overrides<'_>) -> Result<Bytes, Untranslatable> {
+        let spliced = Some(format).filter(|format| format.name() == self.format.name());
+        match spliced.and_then(|format| format.splice(&self.body, overrides)) {
+            Some(body) => Ok(body),
+            None => Ok(self.translated(format, overrides)?.body),
         }
-        Ok(self.translated(format, overrides)?.body)
     }
 
     /// What of this request is left out for a provider that speaks `format`: nothing, where both speak the same.
     ///
     /// # Errors
     /// What cannot be said in `format`, so that no such provider can serve it.
-    pub fn left_out(&self, format: &'static dyn Format) -> Translation {
-        if self.format == format {
+    pub fn left_out(&self, format: &'static dyn Spoken) -> Translation {
+        if self.format.name() == format.name() {
             return Ok(Arc::default());
         }
         let mut known = lock(&self.translations);
@@ -146,7 +147,7 @@ impl Request {
         found
     }
 
-    fn translated(&self, format: &'static dyn Format, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+    fn translated(&self, format: &'static dyn Spoken, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
         format.write(&self.format.conversation(&self.body)?, overrides)
     }
 

@@ -18,7 +18,7 @@ use crate::id::RequestId;
 use crate::wire::body::Body;
 use crate::wire::conversation::{Conversation, Untranslatable};
 use crate::wire::facts::Facts;
-use crate::wire::format::{FieldNames, Format, Overrides, Written};
+use crate::wire::format::{FieldNames, Format, Overrides, Spoken, Written};
 use crate::wire::writer::Writer;
 use answer::NAME;
 use bytes::Bytes;
@@ -35,11 +35,21 @@ pub static MESSAGES: Messages = Messages { purpose: Purpose::Answer };
 /// As the number of a request's tokens is asked for: without what only an answer needs.
 pub static COUNT: Messages = Messages { purpose: Purpose::Count };
 
-impl Format for Messages {
+impl Spoken for Messages {
     fn name(&self) -> &'static str {
         NAME
     }
 
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Option<Bytes> {
+        Some(upstream::splice(body, overrides, self.purpose))
+    }
+
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        write::write(self.name(), conversation, overrides)
+    }
+}
+
+impl Format for Messages {
     fn fields(&self) -> &'static FieldNames {
         &FieldNames {
             models: "models",
@@ -61,16 +71,8 @@ impl Format for Messages {
         request::read(body, self.purpose)
     }
 
-    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
-        upstream::splice(body, overrides, self.purpose)
-    }
-
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
         conversation::read(self.name(), body)
-    }
-
-    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
-        write::write(self.name(), conversation, overrides)
     }
 
     fn writer(&self, request: RequestId) -> Box<dyn Writer> {

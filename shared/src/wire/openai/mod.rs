@@ -19,7 +19,7 @@ use crate::id::RequestId;
 use crate::wire::body::Body;
 use crate::wire::conversation::{Conversation, Untranslatable};
 use crate::wire::facts::Facts;
-use crate::wire::format::{FieldNames, Format, Overrides, Written};
+use crate::wire::format::{FieldNames, Format, Overrides, Spoken, Written};
 use crate::wire::writer::Writer;
 use answer::NAME;
 use bytes::Bytes;
@@ -65,11 +65,21 @@ impl OpenAiChat {
     }
 }
 
-impl Format for OpenAiChat {
+impl Spoken for OpenAiChat {
     fn name(&self) -> &'static str {
         NAME
     }
 
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Option<Bytes> {
+        Some(upstream::splice(body, overrides, self.max_tokens_field))
+    }
+
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        write::write(self.name(), conversation, overrides, self.max_tokens_field)
+    }
+}
+
+impl Format for OpenAiChat {
     fn fields(&self) -> &'static FieldNames {
         &FieldNames {
             models: "models",
@@ -87,16 +97,8 @@ impl Format for OpenAiChat {
         request::read(body)
     }
 
-    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
-        upstream::splice(body, overrides, self.max_tokens_field)
-    }
-
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
         conversation::read(self.name(), body)
-    }
-
-    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
-        write::write(self.name(), conversation, overrides, self.max_tokens_field)
     }
 
     fn writer(&self, request: RequestId) -> Box<dyn Writer> {

@@ -17,7 +17,7 @@ use crate::id::RequestId;
 use crate::wire::body::Body;
 use crate::wire::conversation::{Conversation, Untranslatable};
 use crate::wire::facts::Facts;
-use crate::wire::format::{FieldNames, Format, Overrides, Written};
+use crate::wire::format::{FieldNames, Format, Overrides, Spoken, Written};
 use crate::wire::openai::error::envelope;
 use crate::wire::writer::Writer;
 use answer::NAME;
@@ -30,11 +30,21 @@ pub struct OpenAiResponses;
 /// As OpenAI speaks it, and those who follow.
 pub static RESPONSES: OpenAiResponses = OpenAiResponses;
 
-impl Format for OpenAiResponses {
+impl Spoken for OpenAiResponses {
     fn name(&self) -> &'static str {
         NAME
     }
 
+    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Option<Bytes> {
+        Some(upstream::splice(body, overrides))
+    }
+
+    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
+        write::write(conversation, overrides)
+    }
+}
+
+impl Format for OpenAiResponses {
     fn fields(&self) -> &'static FieldNames {
         &FieldNames {
             models: "models",
@@ -52,16 +62,8 @@ impl Format for OpenAiResponses {
         request::read(body)
     }
 
-    fn splice(&self, body: &Body, overrides: &Overrides<'_>) -> Bytes {
-        upstream::splice(body, overrides)
-    }
-
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
         conversation::read(self.name(), body)
-    }
-
-    fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
-        write::write(conversation, overrides)
     }
 
     fn writer(&self, request: RequestId) -> Box<dyn Writer> {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::RESPONSES;
 use crate::wire::conversation::{Conversation, Part, Role, Source, ToolChoice, Turn};
-use crate::wire::format::{Format, Overrides};
+use crate::wire::format::{Format, Overrides, Spoken};
 use crate::wire::openai::CHAT;
 use crate::wire::request::Request;
 use proptest::prelude::*;

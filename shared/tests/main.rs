@@ -8,6 +8,7 @@ mod accounting;
 mod afford;
 mod answers;
 mod attempts;
+mod azure;
 mod bad_input;
 mod bounds;
 mod caching;

@@ -24,6 +24,7 @@ use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Usage};
 use gateway_core::provider::anthropic::Anthropic;
+use gateway_core::provider::azure::Azure;
 use gateway_core::provider::embeddings::RemoteEmbedder;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::request::incoming::Incoming;
@@ -48,6 +49,9 @@ pub const NOW: u64 = 1_763_820_000_000;
 
 /// What the double is called with; no caller of the gateway may see it.
 pub const OUR_KEY: &str = "sk-ours-0123456789abcdef";
+
+/// Stands in further tables for the double's address, without a path.
+pub const DOUBLE: &str = "http://double";
 
 /// What the cheap tier's models cost for a million tokens, and those of the reasoning tier: whole nano-dollars a token.
 const CHEAP_PRICE: &str = "{ input = 0.59, cached_input = 0.295, output = 0.79, reasoning = 0.81 }";
@@ -232,7 +236,7 @@ impl Scene {
         ] {
             writeln!(text, "{limit} = \"none\"").unwrap();
         }
-        text + &self.tables
+        text + &self.tables.replace(DOUBLE, base_url.trim_end_matches("/v1"))
     }
 
     /// Sets it up.
@@ -252,6 +256,11 @@ impl Scene {
             if let ProviderKind::Anthropic(spec) = &provider.kind {
                 let keys = [Secret::new(OUR_KEY).unwrap()];
                 let served = Anthropic::new(spec, &keys, client_config().unwrap()).unwrap();
+                builder = builder.provider(&provider.name, Arc::new(served));
+            }
+            if let ProviderKind::Azure(spec) = &provider.kind {
+                let keys = [Secret::new(OUR_KEY).unwrap()];
+                let served = Azure::new(spec, &keys, client_config().unwrap()).unwrap();
                 builder = builder.provider(&provider.name, Arc::new(served));
             }
             if let ProviderKind::OpenAi(spec) = &provider.kind {

@@ -16,6 +16,7 @@ use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::provider::Provider;
 use gateway_core::provider::anthropic::Anthropic;
+use gateway_core::provider::azure::Azure;
 use gateway_core::provider::embeddings::RemoteEmbedder;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::store::Store;
@@ -223,6 +224,7 @@ fn provider(spec: &ProviderSpec, tls: tls::ClientConfig) -> anyhow::Result<Arc<d
         ProviderKind::Anthropic(anthropic) => {
             Ok(Arc::new(Anthropic::new(anthropic, &keys(spec, &anthropic.api_keys)?, tls)?))
         }
+        ProviderKind::Azure(azure) => Ok(Arc::new(Azure::new(azure, &keys(spec, &azure.api_keys)?, tls)?)),
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn read<'w>(
         match found {
             Some(Availability::Serves(ProviderSpec { kind: ProviderKind::OpenAi(_), .. })) => {}
             Some(Availability::Serves(ProviderSpec {
-                kind: ProviderKind::Simulated | ProviderKind::Anthropic(_),
+                kind: ProviderKind::Simulated | ProviderKind::Anthropic(_) | ProviderKind::Azure(_),
                 ..
             })) => {
                 section.problems.add(&place, format!("the provider {:?} has no embeddings", model.provider));

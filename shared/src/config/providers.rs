@@ -4,6 +4,10 @@
 //! itself (T3), so what would carry one another way (user information in an address, an `authorization` header) is
 //! refused as well.
 
+mod azure;
+
+pub use azure::AzureSpec;
+
 use super::names::check_name;
 use super::reader::{Section, Word};
 use super::secret::{Secret, SecretRef};
@@ -33,6 +37,8 @@ pub enum ProviderKind {
     OpenAi(OpenAiSpec),
     /// Anthropic's messages.
     Anthropic(AnthropicSpec),
+    /// OpenAI's, as Azure serves it.
+    Azure(AzureSpec),
     /// The provider inside this process.
     Simulated,
 }
@@ -44,6 +50,7 @@ impl ProviderKind {
         match self {
             Self::OpenAi(spec) => Some(&spec.base_url),
             Self::Anthropic(spec) => Some(&spec.base_url),
+            Self::Azure(spec) => Some(&spec.base_url),
             Self::Simulated => None,
         }
     }
@@ -54,6 +61,7 @@ impl ProviderKind {
         match self {
             Self::OpenAi(spec) => &spec.api_keys,
             Self::Anthropic(spec) => &spec.api_keys,
+            Self::Azure(spec) => &spec.api_keys,
             Self::Simulated => &[],
         }
     }
@@ -63,6 +71,7 @@ impl ProviderKind {
         match self {
             Self::OpenAi(spec) => &mut spec.api_keys,
             Self::Anthropic(spec) => &mut spec.api_keys,
+            Self::Azure(spec) => &mut spec.api_keys,
             Self::Simulated => &mut [],
         }
     }
@@ -70,7 +79,7 @@ impl ProviderKind {
     /// How its models can be called; the first is the usual one.
     pub(super) fn apis(&self) -> &'static [Api] {
         match self {
-            Self::OpenAi(_) => &[Api::Chat, Api::Responses],
+            Self::OpenAi(_) | Self::Azure(_) => &[Api::Chat, Api::Responses],
             Self::Simulated => &[Api::Chat],
             Self::Anthropic(_) => &[Api::Messages],
         }
@@ -154,14 +163,15 @@ fn provider(section: &mut Section<'_, '_>, name: &Word, env: &dyn Fn(&str) -> Op
     let kind = match section.required_word("kind") {
         Some(kind) if kind.text == "openai" => openai(section, &name.text, env),
         Some(kind) if kind.text == "anthropic" => anthropic(section, &name.text, env),
+        Some(kind) if kind.text == "azure" => azure::read(section, &name.text, env),
         Some(kind) if kind.text == "simulated" => Ok(ProviderKind::Simulated),
         kind => {
             if let Some(kind) = kind {
                 let message = match kind.text.as_str() {
-                    "gemini" | "bedrock" | "azure" => {
-                        "is not yet supported, only \"openai\", \"anthropic\" and \"simulated\" are"
+                    "gemini" | "bedrock" => {
+                        "is not yet supported, only \"openai\", \"anthropic\", \"azure\" and \"simulated\" are"
                     }
-                    _ => "must be \"openai\", \"anthropic\" or \"simulated\"",
+                    _ => "must be \"openai\", \"anthropic\", \"azure\" or \"simulated\"",
                 };
                 section.problems.add(&kind.place, message);
             }
@@ -183,9 +193,7 @@ fn openai(
 ) -> Result<ProviderKind, Availability> {
     let base_url = section.required_word("base_url").and_then(|word| base_url(section, &word));
     let when_missing = when_missing_key(section);
-    let fields =
-        [("max_tokens", MaxTokensField::MaxTokens), ("max_completion_tokens", MaxTokensField::MaxCompletionTokens)];
-    let max_tokens_field = section.choice("max_tokens_field", &fields, MaxTokensField::MaxTokens);
+    let max_tokens_field = max_tokens_field(section, MaxTokensField::MaxTokens);
     let headers = section.table("headers", headers);
     let api_keys = api_keys(section, when_missing, env);
     match (base_url, api_keys) {
@@ -217,6 +225,12 @@ fn anthropic(
         (None, Ok(_)) => Err(Availability::Broken),
         (Some(base_url), Ok(api_keys)) => Ok(ProviderKind::Anthropic(AnthropicSpec { base_url, api_keys, headers })),
     }
+}
+
+fn max_tokens_field(section: &mut Section<'_, '_>, usual: MaxTokensField) -> MaxTokensField {
+    let fields =
+        [("max_tokens", MaxTokensField::MaxTokens), ("max_completion_tokens", MaxTokensField::MaxCompletionTokens)];
+    section.choice("max_tokens_field", &fields, usual)
 }
 
 fn when_missing_key(section: &mut Section<'_, '_>) -> WhenMissingKey {

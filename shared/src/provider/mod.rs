@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod anthropic;
+pub mod azure;
 mod body;
 pub mod embeddings;
 mod events;

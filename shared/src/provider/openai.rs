@@ -100,14 +100,26 @@ impl Provider for OpenAi {
     }
 
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
-        let request = call.body_for(self.format(call.model.api))?;
-        let (url, reading): (_, &'static dyn Reading) = match call.model.api {
-            Api::Responses => (&self.responses, &ReadingResponses),
-            Api::Chat | Api::Messages => (self.endpoint.url(), &ReadingChat),
-        };
-        let (body, begun) = self.endpoint.post_to(url, &call, request).await?;
-        answer(body, begun, &call, &self.endpoint.mask, reading).await.map_err(|error| error.with_status(200))
+        let body = call.body_for(self.format(call.model.api))?;
+        let url = if call.model.api == Api::Responses { &self.responses } else { self.endpoint.url() };
+        called(&self.endpoint, url, &call, body).await
     }
+}
+
+/// What a model answers that is called at this address.
+pub(super) async fn called(
+    endpoint: &Endpoint,
+    url: &Url,
+    call: &Call<'_>,
+    request: Bytes,
+) -> Result<Reply, ProviderError> {
+    let (body, begun) = endpoint.post_to(url, call, request).await?;
+    answer(body, begun, call, &endpoint.mask, reading(call.model.api)).await.map_err(|error| error.with_status(200))
+}
+
+/// How answers are read in the format that a model is called in, which is one of OpenAI's.
+pub(super) fn reading(api: Api) -> &'static dyn Reading {
+    if api == Api::Responses { &ReadingResponses } else { &ReadingChat }
 }
 
 /// How chat completions are read.

@@ -42,6 +42,8 @@ pub(crate) struct Ask {
     pub(crate) opening: String,
     /// The name of the first tool offered.
     pub(crate) tool: String,
+    /// Whether it is answered as Azure answers.
+    pub(crate) is_azure: bool,
 }
 
 impl Ask {
@@ -71,6 +73,7 @@ impl Ask {
             prompt_tokens: (bytes as u64).div_ceil(4) + 3 * messages.len() as u64,
             opening: last_user.split_whitespace().take(8).collect::<Vec<_>>().join(" "),
             tool: tool.to_owned(),
+            is_azure: false,
         })
     }
 }

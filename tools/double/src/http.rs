@@ -21,6 +21,8 @@ pub(crate) struct Request {
     pub(crate) method: String,
     /// The path without its query.
     pub(crate) path: String,
+    /// What stands behind the question mark.
+    pub(crate) query: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     /// Whether the client may send another request on this connection.
@@ -100,8 +102,9 @@ impl Wire {
             }
             (None, None) => Vec::new(),
         };
-        let path = target.split('?').next().unwrap_or_default().to_owned();
-        Ok(Request { method: method.to_owned(), path, headers, body, keep_alive })
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (method, path, query) = (method.to_owned(), path.to_owned(), query.to_owned());
+        Ok(Request { method, path, query, headers, body, keep_alive })
     }
 
     async fn chunked(&mut self) -> Result<Vec<u8>, Unread> {

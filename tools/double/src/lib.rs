@@ -114,6 +114,12 @@
 //! without results, thoughts that it did not sign. All tokens of texts count as input; `n` and `logprobs` are unknown. Forms
 //! are for chat alone.
 //!
+//! # Azure
+//!
+//! Below `/azure/openai/` the double speaks chat completions and Responses as Azure does: with `api-key`, at the addresses
+//! with `v1` or with deployments and a version, refusing what they refuse. A stream has frames of filters before, between and
+//! after the others.
+//!
 //! # As a process
 //!
 //! `upstream-double [ADDR]` prints its base URL and serves until its standard input closes or SIGTERM comes
@@ -122,6 +128,7 @@
 
 mod answer;
 mod ask;
+mod azure;
 mod behaviour;
 pub mod forms;
 mod http;

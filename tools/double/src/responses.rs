@@ -95,6 +95,7 @@ pub(crate) fn ask(body: &[u8]) -> Result<Ask, String> {
         prompt_tokens: (bytes as u64).div_ceil(4) + 3 * items.len() as u64,
         opening: last_user.split_whitespace().take(8).collect::<Vec<_>>().join(" "),
         tool: body["tools"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
+        is_azure: false,
     })
 }
 

@@ -6,6 +6,7 @@
 use crate::LEAK;
 use crate::answer::{Answer, Event, Usage};
 use crate::ask::{Ask, Asked};
+use crate::azure;
 use crate::behaviour::{Fault, Plan, Split, Sse};
 use crate::forms::{self, Sent};
 use crate::http::{CONTINUE, phrase};
@@ -235,7 +236,10 @@ impl Layout<'_> {
             Asked::Responses { .. } => return self.telling(answer).events(),
             Asked::Messages => return answer.message_events(),
         }
-        let (mut events, finishing) = answer.events();
+        let (mut events, mut finishing) = answer.events();
+        if self.ask.is_azure {
+            finishing = azure::annotate(&mut events, &finishing);
+        }
         events.push(Event { json: "[DONE]".to_owned(), tokens: 0 });
         (events, finishing)
     }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::answer::{Usage, quote};
 use crate::ask::{Ask, Asked, Purpose};
+use crate::azure;
 use crate::behaviour::Plan;
 use crate::http::{Left, Request, Unread, Wire, header, phrase};
 use crate::refusal::{envelope, message_envelope};
@@ -59,6 +60,10 @@ async fn converse(stream: TcpStream, tallies: &Tallies) -> io::Result<()> {
         };
         let keep_alive = request.keep_alive;
         let next = match (request.method.as_str(), request.path.as_str()) {
+            ("POST", path) if path.starts_with(azure::PREFIX) => {
+                let ask = azure::ask(&request);
+                answer(&mut wire, tallies, request, ask).await?
+            }
             ("POST", path) if path.ends_with("/chat/completions") => {
                 let ask = Ask::parse(&request.body).map_err(|why| refusal(400, &why));
                 answer(&mut wire, tallies, request, ask).await?

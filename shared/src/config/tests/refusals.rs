@@ -172,9 +172,12 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ("[providers.x]\nbase_url = 'http://h'", "9: providers.x.kind: is required"),
         (
             "[providers.x]\nkind = 'gemini'\nregion = 'eu'",
-            "10: providers.x.kind: is not yet supported, only \"openai\", \"anthropic\" and \"simulated\" are",
+            "10: providers.x.kind: is not yet supported, only \"openai\", \"anthropic\", \"azure\" and \"simulated\" are",
         ),
-        ("[providers.x]\nkind = 'opanai'", "10: providers.x.kind: must be \"openai\", \"anthropic\" or \"simulated\""),
+        (
+            "[providers.x]\nkind = 'opanai'",
+            "10: providers.x.kind: must be \"openai\", \"anthropic\", \"azure\" or \"simulated\"",
+        ),
         ("[providers.x]\nkind = 'openai'", "9: providers.x.base_url: is required"),
         (
             "[providers.x]\nkind = 'openai'\nbase_url = 'api.groq.com/v1'",

@@ -63,6 +63,7 @@ impl Ask {
             prompt_tokens: (bytes as u64).div_ceil(4) + 3 * messages.len() as u64,
             opening: opening.split_whitespace().take(8).collect::<Vec<_>>().join(" "),
             tool: body["tools"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
+            is_azure: false,
         })
     }
 }

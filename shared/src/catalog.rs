@@ -43,12 +43,18 @@ pub enum Api {
     Responses,
     /// Anthropic's Messages.
     Messages,
+    /// Google's generateContent.
+    GenerateContent,
 }
 
 impl Api {
     /// All of them, with the configuration's word for each.
-    pub const WORDS: [(&'static str, Self); 3] =
-        [("chat", Self::Chat), ("responses", Self::Responses), ("messages", Self::Messages)];
+    pub const WORDS: [(&'static str, Self); 4] = [
+        ("chat", Self::Chat),
+        ("responses", Self::Responses),
+        ("messages", Self::Messages),
+        ("generate_content", Self::GenerateContent),
+    ];
 
     /// The configuration's word for it.
     #[must_use]

@@ -20,6 +20,7 @@ mod dynamodb;
 mod ending;
 mod evidence;
 mod feedback;
+mod gemini;
 mod idempotency;
 mod early;
 mod embeddings;

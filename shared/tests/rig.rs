@@ -26,6 +26,7 @@ use gateway_core::money::{Amounts, Usage};
 use gateway_core::provider::anthropic::Anthropic;
 use gateway_core::provider::azure::Azure;
 use gateway_core::provider::embeddings::RemoteEmbedder;
+use gateway_core::provider::gemini::Gemini;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::Answer;
@@ -155,6 +156,19 @@ impl Scene {
         self
     }
 
+    /// A model named `gemini/…` that the double serves in Google's format.
+    pub fn gemini(mut self, behaviour: &str) -> Self {
+        let name = Value::from(format!("gemini/{}", behaviour.replace(' ', "_")));
+        let id = Value::from(behaviour);
+        let capabilities = r#"capabilities = ["tools", "json_schema", "vision", "documents", "reasoning", "logprobs"]"#;
+        writeln!(
+            self.models,
+            "[models.{name}]\nprovider = \"gemini\"\nid = {id}\nusd_per_million = {CHEAP_PRICE}\n{capabilities}"
+        )
+        .unwrap();
+        self
+    }
+
     /// Further tables of the configuration.
     pub fn table(mut self, toml: &str) -> Self {
         writeln!(self.tables, "{toml}").unwrap();
@@ -210,6 +224,11 @@ impl Scene {
         let mut text =
             format!("[providers.up]\nkind = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:UP_KEY\"\n");
         text += "[providers.sim]\nkind = \"simulated\"\n";
+        if self.models.contains("provider = \"gemini\"") {
+            text += &format!(
+                "[providers.gemini]\nkind = \"gemini\"\nbase_url = \"{base_url}beta\"\napi_key = \"env:UP_KEY\"\n"
+            );
+        }
         if self.models.contains("provider = \"claude\"") {
             text += &format!(
                 "[providers.claude]\nkind = \"anthropic\"\nbase_url = \"{base_url}\"\napi_key = \"env:UP_KEY\"\n"
@@ -261,6 +280,11 @@ impl Scene {
             if let ProviderKind::Azure(spec) = &provider.kind {
                 let keys = [Secret::new(OUR_KEY).unwrap()];
                 let served = Azure::new(spec, &keys, client_config().unwrap()).unwrap();
+                builder = builder.provider(&provider.name, Arc::new(served));
+            }
+            if let ProviderKind::Gemini(spec) = &provider.kind {
+                let keys = [Secret::new(OUR_KEY).unwrap()];
+                let served = Gemini::new(spec, &keys, client_config().unwrap()).unwrap();
                 builder = builder.provider(&provider.name, Arc::new(served));
             }
             if let ProviderKind::OpenAi(spec) = &provider.kind {

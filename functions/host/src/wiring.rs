@@ -18,6 +18,7 @@ use gateway_core::provider::Provider;
 use gateway_core::provider::anthropic::Anthropic;
 use gateway_core::provider::azure::Azure;
 use gateway_core::provider::embeddings::RemoteEmbedder;
+use gateway_core::provider::gemini::Gemini;
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::store::Store;
 #[cfg(feature = "redis")]
@@ -225,6 +226,7 @@ fn provider(spec: &ProviderSpec, tls: tls::ClientConfig) -> anyhow::Result<Arc<d
             Ok(Arc::new(Anthropic::new(anthropic, &keys(spec, &anthropic.api_keys)?, tls)?))
         }
         ProviderKind::Azure(azure) => Ok(Arc::new(Azure::new(azure, &keys(spec, &azure.api_keys)?, tls)?)),
+        ProviderKind::Gemini(gemini) => Ok(Arc::new(Gemini::new(gemini, &keys(spec, &gemini.api_keys)?, tls)?)),
     }
 }
 

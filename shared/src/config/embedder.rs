@@ -47,7 +47,11 @@ pub(super) fn read<'w>(
         match found {
             Some(Availability::Serves(ProviderSpec { kind: ProviderKind::OpenAi(_), .. })) => {}
             Some(Availability::Serves(ProviderSpec {
-                kind: ProviderKind::Simulated | ProviderKind::Anthropic(_) | ProviderKind::Azure(_),
+                kind:
+                    ProviderKind::Simulated
+                    | ProviderKind::Anthropic(_)
+                    | ProviderKind::Gemini(_)
+                    | ProviderKind::Azure(_),
                 ..
             })) => {
                 section.problems.add(&place, format!("the provider {:?} has no embeddings", model.provider));

@@ -36,7 +36,9 @@ pub enum ProviderKind {
     /// OpenAI's, which many providers speak.
     OpenAi(OpenAiSpec),
     /// Anthropic's messages.
-    Anthropic(AnthropicSpec),
+    Anthropic(VendorSpec),
+    /// Google's generateContent.
+    Gemini(VendorSpec),
     /// OpenAI's, as Azure serves it.
     Azure(AzureSpec),
     /// The provider inside this process.
@@ -49,7 +51,7 @@ impl ProviderKind {
     pub fn base_url(&self) -> Option<&str> {
         match self {
             Self::OpenAi(spec) => Some(&spec.base_url),
-            Self::Anthropic(spec) => Some(&spec.base_url),
+            Self::Anthropic(spec) | Self::Gemini(spec) => Some(&spec.base_url),
             Self::Azure(spec) => Some(&spec.base_url),
             Self::Simulated => None,
         }
@@ -60,7 +62,7 @@ impl ProviderKind {
     pub fn api_keys(&self) -> &[ApiKey] {
         match self {
             Self::OpenAi(spec) => &spec.api_keys,
-            Self::Anthropic(spec) => &spec.api_keys,
+            Self::Anthropic(spec) | Self::Gemini(spec) => &spec.api_keys,
             Self::Azure(spec) => &spec.api_keys,
             Self::Simulated => &[],
         }
@@ -70,7 +72,7 @@ impl ProviderKind {
     pub(super) fn api_keys_mut(&mut self) -> &mut [ApiKey] {
         match self {
             Self::OpenAi(spec) => &mut spec.api_keys,
-            Self::Anthropic(spec) => &mut spec.api_keys,
+            Self::Anthropic(spec) | Self::Gemini(spec) => &mut spec.api_keys,
             Self::Azure(spec) => &mut spec.api_keys,
             Self::Simulated => &mut [],
         }
@@ -82,6 +84,7 @@ impl ProviderKind {
             Self::OpenAi(_) | Self::Azure(_) => &[Api::Chat, Api::Responses],
             Self::Simulated => &[Api::Chat],
             Self::Anthropic(_) => &[Api::Messages],
+            Self::Gemini(_) => &[Api::GenerateContent],
         }
     }
 }
@@ -99,10 +102,10 @@ pub struct OpenAiSpec {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// How a provider that speaks Anthropic's wire format is reached.
+/// How a provider is reached that speaks the format of one vendor.
 #[derive(Debug, Clone)]
-pub struct AnthropicSpec {
-    /// Its address, without a slash at the end: `https://api.anthropic.com`.
+pub struct VendorSpec {
+    /// Its address, without a slash at the end: `https://api.anthropic.com`. The vendor's own unless the file says another.
     pub base_url: String,
     /// Its keys, used in turn; none for a server that asks for none.
     pub api_keys: Vec<ApiKey>,
@@ -162,16 +165,17 @@ pub(super) fn read(root: &mut Section<'_, '_>, env: &dyn Fn(&str) -> Option<Stri
 fn provider(section: &mut Section<'_, '_>, name: &Word, env: &dyn Fn(&str) -> Option<String>) -> Availability {
     let kind = match section.required_word("kind") {
         Some(kind) if kind.text == "openai" => openai(section, &name.text, env),
-        Some(kind) if kind.text == "anthropic" => anthropic(section, &name.text, env),
+        Some(kind) if kind.text == "anthropic" => {
+            vendor(section, &name.text, env, ANTHROPIC_URL).map(ProviderKind::Anthropic)
+        }
+        Some(kind) if kind.text == "gemini" => vendor(section, &name.text, env, GEMINI_URL).map(ProviderKind::Gemini),
         Some(kind) if kind.text == "azure" => azure::read(section, &name.text, env),
         Some(kind) if kind.text == "simulated" => Ok(ProviderKind::Simulated),
         kind => {
             if let Some(kind) = kind {
                 let message = match kind.text.as_str() {
-                    "gemini" | "bedrock" => {
-                        "is not yet supported, only \"openai\", \"anthropic\", \"azure\" and \"simulated\" are"
-                    }
-                    _ => "must be \"openai\", \"anthropic\", \"azure\" or \"simulated\"",
+                    "bedrock" => "is not yet supported",
+                    _ => "must be \"openai\", \"anthropic\", \"gemini\", \"azure\" or \"simulated\"",
                 };
                 section.problems.add(&kind.place, message);
             }
@@ -207,15 +211,18 @@ fn openai(
 
 /// Where Anthropic itself serves its models.
 const ANTHROPIC_URL: &str = "https://api.anthropic.com";
+/// Where Google does.
+const GEMINI_URL: &str = "https://generativelanguage.googleapis.com/v1beta";
 
-fn anthropic(
+fn vendor(
     section: &mut Section<'_, '_>,
     name: &str,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<ProviderKind, Availability> {
+    usual_url: &str,
+) -> Result<VendorSpec, Availability> {
     let base_url = match section.word("base_url") {
         Some(word) => base_url(section, &word),
-        None => Some(ANTHROPIC_URL.to_owned()),
+        None => Some(usual_url.to_owned()),
     };
     let when_missing = when_missing_key(section);
     let headers = section.table("headers", headers);
@@ -223,7 +230,7 @@ fn anthropic(
     match (base_url, api_keys) {
         (_, Err(missing)) => Err(Availability::Skipped(format!("{name} is skipped, for {missing} is not set"))),
         (None, Ok(_)) => Err(Availability::Broken),
-        (Some(base_url), Ok(api_keys)) => Ok(ProviderKind::Anthropic(AnthropicSpec { base_url, api_keys, headers })),
+        (Some(base_url), Ok(api_keys)) => Ok(VendorSpec { base_url, api_keys, headers }),
     }
 }
 
@@ -304,7 +311,7 @@ fn base_url(section: &Section<'_, '_>, word: &Word) -> Option<String> {
 
 fn headers(section: &mut Section<'_, '_>) -> Vec<(HeaderName, HeaderValue)> {
     /// Those that the gateway sets itself, and those that carry keys.
-    const RESERVED: [&str; 12] = [
+    const RESERVED: [&str; 13] = [
         "accept",
         "accept-encoding",
         "api-key",
@@ -317,6 +324,7 @@ fn headers(section: &mut Section<'_, '_>) -> Vec<(HeaderName, HeaderValue)> {
         "proxy-authorization",
         "transfer-encoding",
         "x-api-key",
+        "x-goog-api-key",
     ];
     let mut headers = Vec::new();
     for key in section.keys() {

@@ -7,7 +7,7 @@ use super::http::Endpoint;
 use super::openai::{UnusableSettings, address_at, endpoint_at};
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
-use crate::config::{AnthropicSpec, Secret};
+use crate::config::{Secret, VendorSpec};
 use crate::receipt::AttemptOutcome;
 use crate::wire::answer::Flaw;
 use crate::wire::anthropic::answer::{as_stream, completion};
@@ -41,7 +41,7 @@ impl Anthropic {
     ///
     /// # Errors
     /// If the address or a key cannot be sent over HTTP.
-    pub fn new(spec: &AnthropicSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
+    pub fn new(spec: &VendorSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
         let mut headers = spec.headers.clone();
         if !headers.iter().any(|(name, _)| *name == VERSION) {
             headers.push((VERSION, USUAL_VERSION));

@@ -10,6 +10,7 @@ pub mod azure;
 mod body;
 pub mod embeddings;
 mod events;
+pub mod gemini;
 mod http;
 pub(crate) mod mask;
 pub mod openai;

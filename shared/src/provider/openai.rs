@@ -95,7 +95,7 @@ impl Provider for OpenAi {
     fn format(&self, api: Api) -> &'static dyn Spoken {
         match api {
             Api::Responses => &RESPONSES,
-            Api::Chat | Api::Messages => self.format,
+            Api::Chat | Api::Messages | Api::GenerateContent => self.format,
         }
     }
 

@@ -116,7 +116,7 @@ impl<'a> Outer<'a> {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The fields at the top of a body that say something of an error.
-const FIELDS: [&str; 28] = [
+const FIELDS: [&str; 29] = [
     "error",
     "errors",
     "error_message",
@@ -145,6 +145,7 @@ const FIELDS: [&str; 28] = [
     "estimated_time",
     "retry_after_ms",
     "reason",
+    "promptFeedback",
 ];
 
 /// A field, unless it is too large to be an error's.
@@ -196,7 +197,8 @@ fn named(value: &Value, deep: usize) -> Option<ErrorBody> {
     }
     let is = |name: &str, word: &str| value.get(name).and_then(Value::as_str) == Some(word);
     let is_named = ["error", "errors"].iter().any(|name| value.get(name).is_some_and(is_there))
-        || value.get("base_resp").is_some_and(|base| base_resp(base).is_some());
+        || value.get("base_resp").is_some_and(|base| base_resp(base).is_some())
+        || value.get("promptFeedback").is_some_and(|feedback| blocked(feedback).is_some());
     (is_named || is("object", "error") || is("type", "error")).then(|| said(value, deep)).flatten()
 }
 
@@ -253,14 +255,17 @@ fn of_fields(fields: &Map<String, Value>, deep: usize) -> ErrorBody {
         status: STATUSES.iter().find_map(|name| status_of(&text(fields.get(*name)?)?)),
         code: first_text(&["code", "error_code"])
             .filter(|code| status_of(code).is_none())
-            .or_else(|| text(fields.get("details")?.get("error_code")?)),
+            .or_else(|| text(fields.get("details")?.get("error_code")?))
+            .or_else(|| detail_of_google(fields.get("details")?)),
         kind: kinds.iter().find_map(|name| text(fields.get(*name)?).filter(|kind| !is_idle(kind))),
         message: None,
         param: first_text(&["param"]).or(place),
         retry_after_ms,
         retry_at_ms,
     };
-    let inner = first_said(&["error", "errors", "detail"]).or_else(|| base_resp(fields.get("base_resp")?));
+    let inner = first_said(&["error", "errors", "detail"])
+        .or_else(|| base_resp(fields.get("base_resp")?))
+        .or_else(|| blocked(fields.get("promptFeedback")?));
     let message = first_said(&["message", "Message", "msg", "errorMessage", "error_message", "title", "reason"]);
     // A router's own words are the same for all its providers' errors; theirs stand beside them.
     let raw = fields.get("metadata").and_then(|metadata| said(metadata.get("raw")?, deep));
@@ -283,6 +288,31 @@ fn base_resp(value: &Value) -> Option<ErrorBody> {
     };
     let (code, kind) = (Some(code.to_string()), kind.map(str::to_owned));
     Some(ErrorBody { code, kind, message: value.get("status_msg").and_then(text), ..ErrorBody::default() })
+}
+
+/// Gemini's own way to say that it does not answer a prompt: an answer without answers.
+fn blocked(feedback: &Value) -> Option<ErrorBody> {
+    let reason = feedback.get("blockReason").and_then(text)?;
+    let message = Some(format!("The provider blocked the prompt: {reason}."));
+    Some(ErrorBody {
+        status: Some(400),
+        code: Some("content_policy_violation".into()),
+        message,
+        ..ErrorBody::default()
+    })
+}
+
+/// What the list of details says that Google's errors have: a reason, or that a day's quota is used up, which no waiting of
+/// some seconds mends, whatever delay stands beside it.
+fn detail_of_google(details: &Value) -> Option<String> {
+    let details = details.as_array()?;
+    let violations = details.iter().filter_map(|detail| detail.get("violations")?.as_array()).flatten();
+    let is_of_day =
+        violations.filter_map(|violation| violation.get("quotaId")?.as_str()).any(|id| id.contains("PerDay"));
+    if is_of_day {
+        return Some("insufficient_quota".to_owned());
+    }
+    details.iter().find_map(|detail| text(detail.get("reason")?))
 }
 
 /// The fields in which the status of an error may stand.

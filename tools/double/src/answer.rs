@@ -4,6 +4,7 @@
 //! is held to it to the token (invariant M6). The rules stand in the crate's documentation, under "Usage". JSON is
 //! written as text, not built as a tree: it is faster, and only so can numbers such as `1.10` be sent as they stand.
 
+mod gemini;
 mod messages;
 
 pub(crate) use messages::SIGNATURE;
@@ -216,6 +217,12 @@ impl<'a> Answer<'a> {
         )
     }
 
+    /// How likely the word at this place is, in hundredths, so that the text is exact: -0.01 to -0.09, or -2.80 to -3.20.
+    fn logprob(&self, place: usize) -> Negative {
+        let step = place as u64 % 5;
+        Negative(if self.plan.low_logprob { 280 + 10 * step } else { 1 + 2 * step })
+    }
+
     /// The `logprobs` of some words, the first of which is the `place`-th of the answer.
     pub(crate) fn logprobs<'w>(&self, place: usize, words: impl Iterator<Item = &'w str>) -> String {
         if !self.ask.logprobs || matches!(self.plan.text, Text::Tools | Text::GiantMib(_)) {
@@ -223,9 +230,7 @@ impl<'a> Answer<'a> {
         }
         let mut json = r#"{"content":["#.to_owned();
         for (offset, word) in words.enumerate() {
-            // In hundredths, so that the text is exact: -0.01 to -0.09, or -2.80 to -3.20.
-            let step = (place + offset) as u64 % 5;
-            let hundredths = if self.plan.low_logprob { 280 + 10 * step } else { 1 + 2 * step };
+            let Negative(hundredths) = self.logprob(place + offset);
             let token = quote(word);
             let comma = if offset == 0 { "" } else { "," };
             let _ = write!(

@@ -3,6 +3,7 @@
 //! Of chat requests the double is lenient where a provider would be strict (a wrong type counts as absence): what a gateway sends is
 //! checked by its tests against the recorded bodies, not by guesses here.
 
+pub(crate) mod gemini;
 mod messages;
 
 use serde_json::Value;
@@ -16,6 +17,15 @@ pub(crate) enum Asked {
     Responses { encrypted: bool },
     /// Anthropic's messages.
     Messages,
+    /// Google's generated content: whether a stream is a list of its events, whether thoughts are told, and whether calls are
+    /// signed.
+    Gemini { is_list: bool, thinks_aloud: bool, signs: bool },
+}
+
+impl Asked {
+    pub(crate) fn is_gemini(self) -> bool {
+        matches!(self, Self::Gemini { .. })
+    }
 }
 
 /// What a message is sent for.

@@ -112,6 +112,7 @@ pub(crate) struct Plan {
     pub(crate) extra: bool,
     pub(crate) stops_when_left: bool,
     pub(crate) no_sampling: bool,
+    pub(crate) no_ids: bool,
 }
 
 impl Plan {
@@ -128,6 +129,7 @@ impl Plan {
             let part = part.replace(':', "-");
             match part.strip_prefix("form-") {
                 Some(name) => plan.form = Some(forms::form(name)?),
+                None if plan.of_content(&part) => {}
                 None => plan.part(&part)?,
             }
             rest = after;
@@ -136,6 +138,17 @@ impl Plan {
             plan.fault = Fault::Refuse(Refusal::of_status(500));
         }
         Some(plan)
+    }
+
+    /// Takes a part that only says something of generated content.
+    fn of_content(&mut self, part: &str) -> bool {
+        match part {
+            "no-ids" => self.no_ids = true,
+            "malformed-call" => self.finish = Some("malformed_call"),
+            // What is refused, and whether a stream is a list, is seen where a request is read.
+            part => return part == "as-list" || part.starts_with("gemini-"),
+        }
+        true
     }
 
     fn part(&mut self, part: &str) -> Option<()> {

@@ -1,7 +1,7 @@
 //! A provider that misbehaves on the wire, for tests and benchmarks of a gateway.
 //!
 //! It serves OpenAI's `POST /v1/chat/completions`, `POST /v1/responses` and `GET /v1/models`, and Anthropic's
-//! `POST /v1/messages` and `/v1/messages/count_tokens`, over raw HTTP/1.1, because a gateway must survive what no HTTP library
+//! `POST /v1/messages` and `/v1/messages/count_tokens`, and Google's `generateContent`, over raw HTTP/1.1, because a gateway must survive what no HTTP library
 //! would let a server do. Of Responses it takes what the vendor takes and nothing
 //! else: unknown fields, items out of order, and thoughts of a model that has none are a 400. What it does is chosen by the request's model id, so a catalog alone sets
 //! the scene. Nothing is random: the same calls in the same order give the same bytes (but for the HTTP date of
@@ -81,6 +81,10 @@
 //! | `reasoning-N` | N reasoning tokens come before the text |
 //! | `modern` | messages are refused as by the newest models: with sampling parameters, forced tools or a prefill |
 //! | `overrun` | the limit on output is ignored |
+//! | `gemini-NAME` | generated content is refused as by this model: with sampling parameters, the other way to say how much to think |
+//! | `no-ids` | calls in generated content have no ids |
+//! | `as-list` | a stream of generated content comes as a list of its events, as without `alt=sse` |
+//! | `malformed-call` | half the text, finish reason `MALFORMED_FUNCTION_CALL`, in generated content |
 //! | `low-logprob` | log probabilities, if asked for, of -2.8 to -3.2 in place of -0.01 to -0.09 |
 //! | `sse-crlf` | events with CR LF |
 //! | `sse-comments` | events among comments, `id` and `retry` |
@@ -119,6 +123,12 @@
 //! Below `/azure/openai/` the double speaks chat completions and Responses as Azure does: with `api-key`, at the addresses
 //! with `v1` or with deployments and a version, refusing what they refuse. A stream has frames of filters before, between and
 //! after the others.
+//!
+//! # Generated content
+//!
+//! `POST /v1beta/models/MODEL:generateContent` and `:streamGenerateContent` are refused for what Google refuses: unknown fields,
+//! results without their calls, calls of the current turn without a signature or with another model's, both ways to say how
+//! much to think. `content-filter` is an answer without answers, `429-after-N` a detail, `insufficient-quota` a day's quota.
 //!
 //! # As a process
 //!

@@ -56,6 +56,9 @@ impl Refusal {
             "context_length_exceeded" if asked == Asked::Messages => {
                 format!("prompt is too long: {prompt_tokens} tokens > 4096 maximum")
             }
+            "context_length_exceeded" if asked.is_gemini() => {
+                format!("The input token count ({prompt_tokens}) exceeds the maximum number of tokens allowed (4096).")
+            }
             "context_length_exceeded" => format!(
                 "This model's maximum context length is 4096 tokens. However, your messages resulted in {prompt_tokens} tokens. Please reduce the length of the messages."
             ),
@@ -68,6 +71,9 @@ impl Refusal {
         if asked == Asked::Messages {
             return message_envelope(&message, self.status, self.code);
         }
+        if asked.is_gemini() {
+            return content_envelope(&message, self.status, &self.details());
+        }
         let kind = match self.status {
             401 => "authentication_error",
             429 => "rate_limit_error",
@@ -75,6 +81,23 @@ impl Refusal {
             _ => "server_error",
         };
         envelope(&message, kind, self.code)
+    }
+
+    /// What Google says beside its message.
+    fn details(&self) -> String {
+        let quota = |period: &str| {
+            format!(
+                r#"{{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{{"quotaMetric":"generativelanguage.googleapis.com/generate_requests","quotaId":"GenerateRequestsPer{period}PerProjectPerModel"}}]}}"#
+            )
+        };
+        let delay = |seconds: u64| {
+            format!(r#"{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"{seconds}s"}}"#)
+        };
+        match (self.code, self.retry) {
+            ("insufficient_quota", _) => format!("{},{}", quota("Day"), delay(20)),
+            (_, Retry::AfterSeconds(seconds)) => format!("{},{}", quota("Minute"), delay(seconds)),
+            _ => String::new(),
+        }
     }
 
     /// The `Retry-After` line, if any, with its line end.
@@ -116,6 +139,29 @@ pub(crate) fn message_envelope(message: &str, status: u16, code: &str) -> String
     };
     format!(r#"{{"type":"error","error":{{"type":"{kind}","message":{message}{details}}},"request_id":"req_double"}}"#)
 }
+
+/// Google's error envelope around a message.
+pub(crate) fn content_envelope(message: &str, status: u16, details: &str) -> String {
+    let word = match status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        400..=499 => "INVALID_ARGUMENT",
+        503 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        _ => "INTERNAL",
+    };
+    let message = match status {
+        429 => "You exceeded your current quota, please check your plan and billing details.",
+        _ => message,
+    };
+    let message = crate::answer::quote(message);
+    format!(r#"{{"error":{{"code":{status},"message":{message},"status":"{word}","details":[{details}]}}}}"#)
+}
+
+/// What Google answers to a prompt that it blocks: 200, and no answer.
+pub(crate) const BLOCKED: &str = r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"usageMetadata":{"promptTokenCount":4,"totalTokenCount":4},"modelVersion":"m"}"#;
 
 /// The only reading of the clock: a date in a header has to lie in the reader's future.
 #[allow(clippy::disallowed_methods, reason = "the double stands outside of the program whose clock is injected")]

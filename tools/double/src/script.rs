@@ -10,7 +10,7 @@ use crate::azure;
 use crate::behaviour::{Fault, Plan, Split, Sse};
 use crate::forms::{self, Sent};
 use crate::http::{CONTINUE, phrase};
-use crate::refusal::{Refusal, envelope, message_envelope};
+use crate::refusal::{BLOCKED, Refusal, content_envelope, envelope, message_envelope};
 use crate::responses::{Telling, error_event};
 use std::ops::Range;
 
@@ -99,6 +99,12 @@ impl Script {
             },
             Fault::Reset => Self::new(200, End::Reset),
             Fault::StallHead => Self::new(200, End::Stall),
+            Fault::Refuse(refusal) if ask.asked.is_gemini() && refusal.code == "content_policy_violation" => {
+                match ask.stream {
+                    true => Self::plain(200, "text/event-stream", &format!("data: {BLOCKED}\n\n")),
+                    false => Self::plain(200, JSON, BLOCKED),
+                }
+            }
             Fault::Refuse(refusal) => Self::refused(&refusal, ask, sequence, plan.close),
             _ => {
                 let answer = Answer::new(ask, plan, sequence, body);
@@ -132,7 +138,9 @@ impl Script {
 
     fn refused(refusal: &Refusal, ask: &Ask, sequence: u64, close: bool) -> Self {
         let body = refusal.body(ask.asked, ask.prompt_tokens);
-        let mut fields = format!("Content-Length: {}\r\n{}", body.len(), refusal.retry_header());
+        // Google says in the body when to come again.
+        let retry = if ask.asked.is_gemini() { String::new() } else { refusal.retry_header() };
+        let mut fields = format!("Content-Length: {}\r\n{retry}", body.len());
         if close {
             fields.push_str("Connection: close\r\n");
         }
@@ -226,6 +234,7 @@ impl Layout<'_> {
             Asked::Chat => answer.whole(with_usage),
             Asked::Responses { .. } => self.telling(answer).whole(with_usage),
             Asked::Messages => answer.message(with_usage),
+            Asked::Gemini { .. } => answer.content(with_usage),
         }
     }
 
@@ -235,6 +244,7 @@ impl Layout<'_> {
             Asked::Chat => {}
             Asked::Responses { .. } => return self.telling(answer).events(),
             Asked::Messages => return answer.message_events(),
+            Asked::Gemini { .. } => return answer.content_events(),
         }
         let (mut events, mut finishing) = answer.events();
         if self.ask.is_azure {
@@ -251,6 +261,7 @@ impl Layout<'_> {
             Asked::Chat => mid_stream_error(),
             Asked::Responses { .. } => error_event(&message),
             Asked::Messages => message_envelope(&message, 529, "overloaded"),
+            Asked::Gemini { .. } => content_envelope(&message, 503, ""),
         }
     }
 
@@ -259,7 +270,9 @@ impl Layout<'_> {
         let with_usage = !plan.no_usage && self.fault != Fault::CutBeforeDone;
         let (content_type, body) = match self.fault {
             Fault::NotJson => ("text/html", "<!doctype html><title>502</title><h1>The node is on fire</h1>".to_owned()),
-            Fault::ErrorEvent if self.ask.asked == Asked::Messages => (JSON, self.error()),
+            Fault::ErrorEvent if self.ask.asked == Asked::Messages || self.ask.asked.is_gemini() => {
+                (JSON, self.error())
+            }
             Fault::ErrorEvent => (JSON, mid_stream_error()),
             _ => (JSON, self.body(answer, with_usage)),
         };

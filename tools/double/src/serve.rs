@@ -8,11 +8,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::answer::{Usage, quote};
-use crate::ask::{Ask, Asked, Purpose};
+use crate::ask::{Ask, Asked, Purpose, gemini};
 use crate::azure;
 use crate::behaviour::Plan;
 use crate::http::{Left, Request, Unread, Wire, header, phrase};
-use crate::refusal::{envelope, message_envelope};
+use crate::refusal::{content_envelope, envelope, message_envelope};
 use crate::responses;
 use crate::script::{End, Script};
 use crate::tallies::{Received, Tallies};
@@ -62,6 +62,13 @@ async fn converse(stream: TcpStream, tallies: &Tallies) -> io::Result<()> {
         let next = match (request.method.as_str(), request.path.as_str()) {
             ("POST", path) if path.starts_with(azure::PREFIX) => {
                 let ask = azure::ask(&request);
+                answer(&mut wire, tallies, request, ask).await?
+            }
+            ("POST", path)
+                if let Some((model, method @ ("generateContent" | "streamGenerateContent"))) = gemini::named(path) =>
+            {
+                let ask = Ask::parse_content(&request, &model, method);
+                let ask = ask.map_err(|(status, why)| content_refusal(status, &why));
                 answer(&mut wire, tallies, request, ask).await?
             }
             ("POST", path) if path.ends_with("/chat/completions") => {
@@ -120,6 +127,10 @@ fn message_refusal(status: u16, message: &str) -> Script {
     Script::plain(status, "application/json", &message_envelope(message, status, ""))
 }
 
+fn content_refusal(status: u16, message: &str) -> Script {
+    Script::plain(status, "application/json", &content_envelope(message, status, ""))
+}
+
 /// Reads a request in Anthropic's format; its key and its version stand in headers.
 fn message(request: &Request, purpose: Purpose) -> Result<Ask, Script> {
     let has = |name| header(&request.headers, name).is_some();
@@ -148,7 +159,11 @@ async fn answer(wire: &mut Wire, tallies: &Tallies, request: Request, ask: Resul
         (Err(refused), _) => refused,
         (Ok(ask), None) => {
             let message = format!("The model `{model}` does not exist: no such behaviour");
-            if ask.asked == Asked::Messages { message_refusal(404, &message) } else { refusal(404, &message) }
+            match ask.asked {
+                Asked::Messages => message_refusal(404, &message),
+                Asked::Gemini { .. } => content_refusal(404, &message),
+                Asked::Chat | Asked::Responses { .. } => refusal(404, &message),
+            }
         }
         (Ok(ask), Some(plan)) => Script::of(&plan, &ask, &body, turn.sequence, plan.which.strikes(turn.of_model)),
     };

@@ -15,7 +15,7 @@ const MAX_RECENT: usize = 1000;
 /// Bytes of bodies that are remembered at most.
 const MAX_RECENT_BYTES: usize = 64 * 1024 * 1024;
 /// Headers that carry a key, and are kept only as its last four characters.
-const KEY_HEADERS: [&str; 3] = ["authorization", "x-api-key", "api-key"];
+const KEY_HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
 /// What was counted for one model id, or over all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

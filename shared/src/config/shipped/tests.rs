@@ -9,7 +9,7 @@ use crate::money::Usage;
 use crate::receipt::{Attempt, AttemptKind};
 use crate::wire::answer::Came;
 use crate::wire::facts::Facts;
-use crate::wire::{anthropic, openai};
+use crate::wire::{anthropic, gemini, openai};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,6 +51,12 @@ fn told(provider: &str, service_tier: &str, usage: &str) -> Option<Usage> {
             r#"{{"type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":"a"}}],"stop_reason":"end_turn","usage":{usage}}}"#
         );
         return anthropic::answer::completion(Bytes::from(body), 1.0).unwrap().usage;
+    }
+    if provider == "gemini" {
+        let body = format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}}]}},"finishReason":"STOP"}}],"usageMetadata":{usage}}}"#
+        );
+        return gemini::answer::completion(Bytes::from(body), 1, 1.0).unwrap().usage;
     }
     let body = format!(
         r#"{{"service_tier":{service_tier},"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"}}],"usage":{usage}}}"#

@@ -14,6 +14,7 @@ fn with_the_key_of_any_one_provider_the_shipped_tiers_are_of_its_models() {
         ("GROQ_API_KEY", &["groq/llama-3.3-70b"][..], &["groq/gpt-oss-120b"][..]),
         ("OPENAI_API_KEY", &["openai/gpt-4o-mini", "openai/gpt-6-luna"], &["openai/gpt-4o", "openai/gpt-6.2-sol"]),
         ("ANTHROPIC_API_KEY", &["anthropic/claude-haiku-4-5"], &["anthropic/claude-sonnet-5"]),
+        ("GEMINI_API_KEY", &["gemini/gemini-3.5-flash-lite"], &["gemini/gemini-3.1-pro-preview"]),
         ("CEREBRAS_API_KEY", &["cerebras/gpt-oss-120b"], &["cerebras/gemma-4-31b"]),
         ("DEEPSEEK_API_KEY", &["deepseek/deepseek-flash"], &["deepseek/deepseek-v4-pro"]),
         ("MISTRAL_API_KEY", &["mistral/mistral-small-2603"], &["mistral/mistral-medium-3.5"]),
@@ -28,7 +29,7 @@ fn with_the_key_of_any_one_provider_the_shipped_tiers_are_of_its_models() {
         let (provider, _) = cheap[0].split_once('/').unwrap();
         assert!(config.catalog.models.iter().all(|model| *model.provider == *provider), "{key}: nothing is simulated");
         assert!(config.providers.iter().all(|spec| *spec.name == *provider), "{key}");
-        assert_eq!(config.notices.len(), 9, "the others are skipped: {:?}", config.notices);
+        assert_eq!(config.notices.len(), 10, "the others are skipped: {:?}", config.notices);
         for name in ["sim/cheap", "sim/fail-100"] {
             assert_eq!(config.catalog.resolve(name), None, "{name} makes answers up, and nobody configured it");
         }

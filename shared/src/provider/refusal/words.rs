@@ -190,7 +190,8 @@ impl Words {
             "reached your specified workspace api usage limits",
             "account is not active, please check your billing",
         ];
-        self.is_named(&NAMES) || self.says(&SENTENCES)
+        // Google says the same sentence of a minute's quota, and tells a day's by its name.
+        self.is_named(&NAMES) || !self.is_named(&["resourceexhausted"]) && self.says(&SENTENCES)
     }
 
     /// What our key may.

@@ -8,7 +8,8 @@ use super::usage::Told;
 use crate::wire::answer::{Came, Chunk, Completion, Flaw, NotACompletion, Places};
 use crate::wire::error_body::error_in;
 use crate::wire::json::{items, place, text_of};
-use crate::wire::piece::{Finish, Piece, Place};
+use crate::wire::piece::{Finish, Piece};
+use crate::wire::pieces::{Pieces, is_there};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,9 +19,6 @@ use std::borrow::Cow;
 pub(crate) const NAME: &str = "anthropic-messages";
 /// What a whole message is called that stands for a stream: no door's format, so that it is written anew.
 const WHOLE: &str = "anthropic-messages-whole";
-
-/// Most thoughts, and most calls of tools, that are kept apart in one message.
-const MAX_APART: u64 = 128;
 
 #[derive(Deserialize)]
 struct Wire<'a> {
@@ -105,20 +103,7 @@ pub fn as_stream(body: Bytes) -> Result<Vec<Chunk>, NotACompletion> {
     Ok(vec![Chunk { format: WHOLE, payload, pieces, usage, places: Places::default() }])
 }
 
-/// Pieces, as blocks are added.
-pub(super) struct Pieces<'b> {
-    pub(super) all: Vec<Piece>,
-    bytes: &'b Bytes,
-    thoughts: u64,
-    calls: u64,
-    has_native: bool,
-}
-
-impl<'b> Pieces<'b> {
-    pub(super) fn new(bytes: &'b Bytes) -> Self {
-        Self { all: Vec::new(), bytes, thoughts: 0, calls: 0, has_native: false }
-    }
-
+impl Pieces<'_> {
     /// Adds a block of a whole message.
     fn block(&mut self, block: &WireBlock<'_>) {
         match block.kind.as_deref() {
@@ -134,63 +119,10 @@ impl<'b> Pieces<'b> {
                     self.native();
                 }
             }
-            Some("tool_use") if self.calls < MAX_APART => {
-                let call = self.calls;
-                self.calls += 1;
-                self.call(call, block.id, block.name, block.input);
-            }
+            Some("tool_use") => self.next_call(block.id, block.name, block.input),
             _ => self.native(),
         }
     }
-
-    pub(super) fn text(&mut self, text: Option<&RawValue>) {
-        let Some(text) = text.filter(|text| text.get().starts_with('"')).map(|text| text_of(text.get())) else {
-            return;
-        };
-        match self.all.last_mut() {
-            _ if text.is_empty() => {}
-            Some(Piece::Text { text: before, .. }) => before.push_str(&text),
-            _ => self.all.push(Piece::Text { choice: 0, text: text.into_owned() }),
-        }
-    }
-
-    /// Adds a thought, which may be without words.
-    pub(super) fn thought(&mut self, text: Option<&RawValue>) {
-        match text {
-            Some(text) if self.thoughts < MAX_APART => {
-                self.thoughts += 1;
-                self.all.push(Piece::Thought { choice: 0, text: place(self.bytes, text) });
-            }
-            Some(_) => self.native(),
-            None => {}
-        }
-    }
-
-    pub(super) fn call(
-        &mut self,
-        call: u64,
-        id: Option<&RawValue>,
-        name: Option<&RawValue>,
-        arguments: Option<&RawValue>,
-    ) {
-        let of = |raw: Option<&RawValue>| -> Place {
-            raw.filter(|raw| raw.get() != "null").map_or(0..0, |raw| place(self.bytes, raw))
-        };
-        let (id, name, arguments) = (of(id), of(name), of(arguments));
-        self.all.push(Piece::ToolCall { choice: 0, call, id, name, arguments });
-    }
-
-    /// Adds that there is something which only this format knows.
-    pub(super) fn native(&mut self) {
-        if !std::mem::replace(&mut self.has_native, true) {
-            self.all.push(Piece::Native { choice: 0 });
-        }
-    }
-}
-
-/// Whether there is more than an empty value.
-pub(super) fn is_there(raw: &RawValue) -> bool {
-    !matches!(raw.get(), "null" | "[]" | "{}" | r#""""# | "false" | "0")
 }
 
 /// Why an answer ended. One that pauses goes on when it is sent back, which is no end that another format knows.

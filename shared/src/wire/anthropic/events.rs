@@ -2,11 +2,12 @@
 //!
 //! Only the last event is the end (A1): that which tells why the message ended comes before it, and may come more than once.
 
-use super::answer::{NAME, Pieces, WireBlock, finish_of, is_there};
+use super::answer::{NAME, WireBlock, finish_of};
 use super::usage::Told;
 use crate::wire::answer::{Came, Chunk, Flaw, NotACompletion, Places};
 use crate::wire::json::{Count, place, text_of};
 use crate::wire::piece::{Finish, Piece};
+use crate::wire::pieces::{Pieces, is_there};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -1,0 +1,115 @@
+//! Google's Gemini models, called in its own format: the model and the kind of answer stand in the address.
+
+use super::answer::{Reading, answer};
+use super::events::{Event, Events};
+use super::http::Endpoint;
+use super::openai::{UnusableSettings, address_at, endpoint_at};
+use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
+use crate::catalog::Api;
+use crate::config::{Secret, VendorSpec};
+use crate::receipt::AttemptOutcome;
+use crate::wire::format::Spoken;
+use crate::wire::gemini::GEMINI;
+use crate::wire::gemini::answer::{Answers, as_stream, completion, gathered};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderName;
+use reqwest::Url;
+
+const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// Google, or who serves its models under another address.
+pub struct Gemini {
+    /// Where the models are.
+    endpoint: Endpoint,
+}
+
+impl Gemini {
+    /// Makes the provider; nothing is dialled yet.
+    ///
+    /// # Errors
+    /// If the address or a key cannot be sent over HTTP.
+    pub fn new(spec: &VendorSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
+        let keys: Vec<&str> = keys.iter().map(Secret::expose).collect();
+        let endpoint = endpoint_at(address_at(&spec.base_url, "/models")?, &spec.headers, (KEY, &keys), tls)?;
+        Ok(Self { endpoint })
+    }
+
+    /// Where this model answers.
+    fn address(&self, model: &str, stream: bool) -> Option<Url> {
+        let mut url = self.endpoint.url().clone();
+        let method = if stream { "streamGenerateContent" } else { "generateContent" };
+        // A name with a slash is one segment too, so that it leads nowhere else.
+        let model = model.strip_prefix("models/").unwrap_or(model);
+        url.path_segments_mut().ok()?.push(&format!("{model}:{method}"));
+        url.set_query(stream.then_some("alt=sse"));
+        Some(url)
+    }
+}
+
+#[async_trait]
+impl Provider for Gemini {
+    fn format(&self, _api: Api) -> &'static dyn Spoken {
+        &GEMINI
+    }
+
+    async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
+        let body = call.body_for(&GEMINI)?;
+        let no_address = || ProviderError::retryable(AttemptOutcome::Reset, "no address");
+        let url = self.address(&call.model.provider_model, call.stream).ok_or_else(no_address)?;
+        let (body, begun) = self.endpoint.post_to(&url, &call, body).await?;
+        let answered = answer(body, begun, &call, &self.endpoint.mask, &ReadingContent).await;
+        answered.map_err(|error| error.with_status(200))
+    }
+}
+
+/// How generated content is read.
+struct ReadingContent;
+
+impl Reading for ReadingContent {
+    fn events(&self, n: u64) -> Box<dyn Events> {
+        Box::new(Answers::of(n))
+    }
+
+    fn whole(&self, body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
+        completion(body, n, first_byte_ms)
+    }
+
+    fn gathered(&self, body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
+        gathered(body, n, first_byte_ms)
+    }
+
+    fn as_stream(&self, body: Bytes, n: u64) -> Result<Vec<Chunk>, NotACompletion> {
+        as_stream(body, n)
+    }
+}
+
+impl Events for Answers {
+    fn read(&mut self, data: Bytes) -> Result<Event, NotACompletion> {
+        Ok(Self::read(self, data)?.map_or(Event::Nothing, Event::Chunk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::tls::client_config;
+
+    #[test]
+    fn a_model_is_one_segment_of_its_address_whatever_its_name() {
+        let base_url = "http://127.0.0.1:1/v1beta".to_owned();
+        let spec = VendorSpec { base_url, api_keys: Vec::new(), headers: Vec::new() };
+        let gemini = Gemini::new(&spec, &[], client_config().unwrap()).unwrap();
+        for (model, stream, path) in [
+            ("gemini-3.8-flash", false, "/gemini-3.8-flash:generateContent"),
+            ("gemini-3.8-flash", true, "/gemini-3.8-flash:streamGenerateContent?alt=sse"),
+            ("models/gemini-3.8-flash", false, "/gemini-3.8-flash:generateContent"),
+            ("../../x?key=1#y", false, "/..%2F..%2Fx%3Fkey=1%23y:generateContent"),
+            ("a b\u{e9}%2f", false, "/a%20b%C3%A9%252f:generateContent"),
+        ] {
+            let expected = format!("{}/models{path}", spec.base_url);
+            assert_eq!(gemini.address(model, stream).unwrap().as_str(), expected);
+        }
+    }
+}

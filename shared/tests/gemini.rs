@@ -1,0 +1,286 @@
+//! Google's format behind every door: whole and streamed, tools there and back, errors, and streams that break off.
+
+use crate::rig::{Got, OUR_KEY, Rig, ask, ask_with, cheap, scene, streamed, with_key};
+use bytes::Bytes;
+use gateway_core::request::incoming::Incoming;
+use serde_json::{Value, json};
+use upstream_double::LEAK;
+
+/// A gateway with models of these names in Google's format.
+async fn gemini<const N: usize>(behaviours: [&str; N]) -> Rig {
+    let base = scene().tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]);
+    behaviours.iter().fold(base, |scene, behaviour| scene.gemini(behaviour)).build().await
+}
+
+fn incoming(rig: &Rig, body: &Value) -> Incoming {
+    let body = Box::new(Bytes::from(body.to_string()));
+    Incoming { headers: with_key(&rig.key, &[("x-gateway-cache", "no-store")]), body, time_left: None }
+}
+
+/// The doors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Door {
+    Chat,
+    Messages,
+    Responses,
+}
+
+const DOORS: [Door; 3] = [Door::Chat, Door::Messages, Door::Responses];
+
+impl Door {
+    async fn send(self, rig: &Rig, body: Value) -> Got {
+        let incoming = incoming(rig, &body);
+        Got::all_of(match self {
+            Self::Chat => rig.gateway.chat(incoming).await,
+            Self::Messages => rig.gateway.messages(incoming).await,
+            Self::Responses => rig.gateway.responses(incoming).await,
+        })
+        .await
+    }
+
+    /// Asks for the weather, with a tool at hand.
+    fn question(self, model: &str, stream: bool) -> Value {
+        let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+        let said = json!([{"role": "user", "content": "Weather in Paris?"}]);
+        match self {
+            Self::Chat => json!({"model": model, "stream": stream, "messages": said,
+                "tools": [{"type": "function", "function": {"name": "get_weather", "parameters": schema}}]}),
+            Self::Messages => json!({"model": model, "stream": stream, "max_tokens": 200, "messages": said,
+                "tools": [{"name": "get_weather", "input_schema": schema}]}),
+            Self::Responses => json!({"model": model, "stream": stream, "input": said,
+                "tools": [{"type": "function", "name": "get_weather", "parameters": schema}]}),
+        }
+    }
+
+    /// Its client's list of what was said.
+    fn list(self) -> &'static str {
+        if self == Self::Responses { "input" } else { "messages" }
+    }
+
+    /// The call in an answer: its id and its arguments.
+    fn call(self, answer: &Value) -> (String, Value) {
+        let (id, arguments) = match self {
+            Self::Chat => {
+                let call = &answer["choices"][0]["message"]["tool_calls"][0];
+                (&call["id"], call["function"]["arguments"].clone())
+            }
+            Self::Messages => {
+                let content = answer["content"].as_array().unwrap();
+                let call = content.iter().find(|block| block["type"] == "tool_use").unwrap();
+                (&call["id"], call["input"].to_string().into())
+            }
+            Self::Responses => {
+                let output = answer["output"].as_array().unwrap();
+                let call = output.iter().find(|item| item["type"] == "function_call").unwrap();
+                (&call["call_id"], call["arguments"].clone())
+            }
+        };
+        (id.as_str().unwrap().to_owned(), serde_json::from_str(arguments.as_str().unwrap()).unwrap())
+    }
+
+    /// What its client says after the call: the call again, without anything that only its provider knows, and the result.
+    fn answered(self, (id, arguments): &(String, Value)) -> Vec<Value> {
+        let name = "get_weather";
+        match self {
+            Self::Chat => {
+                let function = json!({"name": name, "arguments": arguments.to_string()});
+                vec![
+                    json!({"role": "assistant", "content": null, "tool_calls": [{"id": id, "type": "function", "function": function}]}),
+                    json!({"role": "tool", "tool_call_id": id, "content": "sunny"}),
+                ]
+            }
+            Self::Messages => vec![
+                json!({"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": name, "input": arguments}]}),
+                json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "sunny"}]}),
+            ],
+            Self::Responses => vec![
+                json!({"type": "function_call", "call_id": id, "name": name, "arguments": arguments.to_string()}),
+                json!({"type": "function_call_output", "call_id": id, "output": "sunny"}),
+            ],
+        }
+    }
+}
+
+fn sent(rig: &Rig) -> Value {
+    serde_json::from_slice(&rig.double.requests().pop().unwrap().body).unwrap()
+}
+
+#[tokio::test]
+async fn a_chat_is_answered_whole_and_streamed_and_billed_to_the_token() {
+    let behaviour = "cached-2+reasoning-3+extra+say:one two";
+    let rig = gemini([behaviour]).await;
+    let name = "gemini/cached-2+reasoning-3+extra+say:one_two";
+    let whole = rig.fresh(ask_with(name, json!({"reasoning_effort": "low"}))).await;
+    assert_eq!((whole.status, whole.text().as_str()), (200, "one two"), "{whole:?}");
+    let (json, sent) = (whole.json(), rig.double.requests().pop().unwrap());
+    assert_eq!((&json["model"], &json["choices"][0]["finish_reason"]), (&json!(name), &json!("stop")));
+    assert_eq!(json["choices"][0]["message"]["reasoning_content"], "Let me see.");
+    assert_eq!(json["usage"]["completion_tokens_details"]["reasoning_tokens"], 3);
+    assert_eq!(
+        (&json["usage"]["completion_tokens"], &json["usage"]["prompt_tokens_details"]["cached_tokens"]),
+        (&json!(5), &json!(2))
+    );
+    assert_eq!(sent.path, "/v1beta/models/cached-2+reasoning-3+extra+say:one%20two:generateContent");
+    assert_eq!((&*sent.key_last4, sent.header("authorization")), (&OUR_KEY[OUR_KEY.len() - 4..], None));
+    let body: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert!(body["generationConfig"]["maxOutputTokens"].as_u64().unwrap() > 0, "always");
+    assert_eq!(body["generationConfig"]["thinkingConfig"]["thinkingLevel"], "LOW");
+    let streamed = rig.fresh(streamed(name)).await;
+    assert!(streamed.is_done() && streamed.text() == "one two", "{streamed:?}");
+    rig.recorded(2).await;
+    let (ours, theirs) = (rig.totals().await, rig.double.counts().total);
+    assert_eq!(ours.tokens, theirs.input_tokens + theirs.output_tokens);
+}
+
+#[tokio::test]
+async fn tools_go_round_through_every_door_whole_and_streamed() {
+    for behaviour in ["reasoning-2+tools", "tools+no-ids", "gemini-2.5-flash+tools", "tools+as-list"] {
+        let (rig, name) = (gemini([behaviour]).await, format!("gemini/{behaviour}"));
+        for door in DOORS {
+            let got = door.send(&rig, door.question(&name, false)).await;
+            assert_eq!(got.status, 200, "{door:?} {behaviour}: {got:?}");
+            let call = door.call(&got.json());
+            assert_eq!(call.1, json!({"query": "weather in Paris", "days": 3}), "{door:?} {behaviour}");
+            let stream = door.send(&rig, door.question(&name, true)).await;
+            let whole = String::from_utf8_lossy(&stream.body).into_owned();
+            let ends = match door {
+                Door::Chat => [r#""finish_reason":"tool_calls""#, "[DONE]"],
+                Door::Messages => [r#""stop_reason":"tool_use""#, "message_stop"],
+                Door::Responses => [r#""type":"function_call""#, "response.completed"],
+            };
+            assert!(
+                ends.iter().all(|end| whole.contains(end)) && whole.contains("weather in Paris"),
+                "{door:?}: {whole}"
+            );
+            // The client says it all again, without what only the provider knows.
+            let mut again = door.question(&name, false);
+            again[door.list()].as_array_mut().unwrap().extend(door.answered(&call));
+            let got = door.send(&rig, again).await;
+            assert_eq!(got.status, 200, "{door:?} {behaviour}: {got:?}");
+            assert_eq!(
+                sent(&rig)["contents"][2]["parts"][0]["functionResponse"]["response"],
+                json!({"output": "sunny"})
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_another_provider_made_is_taken() {
+    let rig = gemini(["tools"]).await;
+    for door in DOORS {
+        let got = door.send(&rig, door.question("up/ok", false)).await;
+        assert_eq!(got.status, 200);
+        let mut again = door.question("gemini/tools", false);
+        again[door.list()].as_array_mut().unwrap().extend(door.answered(&("call_of_another".into(), json!({}))));
+        let got = door.send(&rig, again).await;
+        assert_eq!(got.status, 200, "{door:?}: {got:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_an_image_and_a_document_reach_it() {
+    let rig = gemini(["json"]).await;
+    let schema = json!({"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"], "additionalProperties": false});
+    let content = json!([{"type": "text", "text": "look"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,aGk="}}]);
+    let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+    let got = rig
+        .chat(ask_with(
+            "gemini/json",
+            json!({"messages": [{"role": "user", "content": content}], "response_format": format}),
+        ))
+        .await;
+    assert_eq!((got.status, got.text().as_str()), (200, r#"{"answer": "Forty-two."}"#), "{got:?}");
+    assert_eq!(sent(&rig)["generationConfig"]["responseJsonSchema"], schema);
+    assert_eq!(sent(&rig)["contents"][0]["parts"].as_array().unwrap().len(), 3);
+    let gif = json!([{"type": "image_url", "image_url": {"url": "data:image/gif;base64,aGk="}}]);
+    let got = rig.chat(ask_with("gemini/json", json!({"messages": [{"role": "user", "content": gif}]}))).await;
+    assert_eq!((got.status, &got.json()["error"]["param"]), (400, &json!("messages")), "{got:?}");
+    let got = rig.chat(ask_with("gemini/json", json!({"logprobs": true}))).await;
+    assert_eq!((got.status, &got.json()["error"]["param"]), (400, &json!("logprobs")), "{got:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_never_ends_well() {
+    for behaviour in ["cut-4", "cut-clean-4", "reset-mid-4", "malformed-4", "error-event-4", "malformed-call"] {
+        let (rig, name) = (gemini([behaviour]).await, format!("gemini/{behaviour}"));
+        for door in DOORS {
+            let mut body = door.question(&name, true);
+            body["tools"] = Value::Null;
+            let got = door.send(&rig, body).await;
+            let told = String::from_utf8_lossy(&got.body).into_owned();
+            let good = ["[DONE]", "message_stop", "response.completed"];
+            assert!(!good.iter().any(|end| told.contains(end)), "{door:?} {behaviour}: {told}");
+            assert!(told.contains("error") && !told.contains(LEAK), "{door:?} {behaviour}: {told}");
+        }
+        let whole = rig.fresh(ask(&name)).await;
+        let is_whole_only_broken_in_a_stream = behaviour == "cut-clean-4";
+        assert!(whole.status >= 400 || is_whole_only_broken_in_a_stream, "{behaviour}: {whole:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_blocked_is_the_callers_and_an_answer_that_is_filtered_says_so() {
+    let rig = gemini(["content-filter", "content-filter-finish"]).await;
+    for stream in [false, true] {
+        for door in DOORS {
+            let mut body = door.question("gemini/content-filter", stream);
+            body["tools"] = Value::Null;
+            let got = door.send(&rig, body).await;
+            assert!(got.contains("PROHIBITED_CONTENT"), "{door:?}: {got:?}");
+            assert_eq!(got.status, 400, "{door:?}: {got:?}");
+        }
+    }
+    assert_eq!(rig.totals().await.cost_nusd, 0);
+    let got = rig.fresh(ask("gemini/content-filter")).await;
+    assert_eq!(got.error_code(), "content_policy_violation");
+    let got = rig.fresh(ask("gemini/content-filter-finish")).await;
+    assert_eq!(got.json()["choices"][0]["finish_reason"], "content_filter");
+}
+
+#[tokio::test]
+async fn another_candidate_takes_what_it_fails_at_and_a_wait_that_it_names_is_kept() {
+    for first in ["status-503", "429-after-37", "insufficient-quota", "status-403", "empty+malformed-call", "cut-0"] {
+        let rig = cheap(["say:well"]).gemini(first).build().await;
+        for stream in [false, true] {
+            let body = ask_with(&format!("gemini/{first}"), json!({"stream": stream, "models": ["up/say:well"]}));
+            let got = rig.fresh(body).await;
+            assert_eq!((got.status, got.text().as_str()), (200, "well"), "{first}: {got:?}");
+            assert!(!got.contains(LEAK));
+        }
+    }
+    let rig = gemini(["429-after-37", "insufficient-quota", "context-overflow"]).await;
+    let minute = rig.fresh(ask("gemini/429-after-37")).await;
+    assert_eq!((minute.status, minute.header("retry-after")), (502, "37"), "{minute:?}");
+    let day = rig.fresh(ask("gemini/insufficient-quota")).await;
+    assert!(day.status == 502 && day.header("retry-after").is_empty(), "a day's quota is no wait of 20 s: {day:?}");
+    let long = rig.fresh(ask("gemini/context-overflow")).await;
+    assert_eq!((long.status, long.error_code().as_str()), (400, "context_length_exceeded"), "{long:?}");
+}
+
+#[tokio::test]
+async fn how_much_to_think_and_how_to_draw_are_said_as_the_model_takes_them() {
+    let rig = gemini(["gemini-2.5-flash+ok", "gemini-3.1-pro+ok", "gemini-4-neon+ok"]).await;
+    for (model, effort, status) in [
+        ("gemini-2.5-flash", "none", 200),
+        ("gemini-2.5-flash", "xhigh", 200),
+        ("gemini-3.1-pro", "low", 200),
+        ("gemini-3.1-pro", "xhigh", 200),
+        ("gemini-4-neon", "max", 200),
+    ] {
+        let got = rig.fresh(ask_with(&format!("gemini/{model}+ok"), json!({"reasoning_effort": effort}))).await;
+        assert_eq!(got.status, status, "{model} {effort}: {got:?}");
+    }
+}
+
+#[tokio::test]
+async fn log_probabilities_are_asked_for_by_the_gateway_alone() {
+    let rig =
+        scene().gemini("low-logprob+say:a").tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]).build().await;
+    let got = rig.fresh(ask("gemini/low-logprob+say:a")).await;
+    assert_eq!(got.status, 200);
+    let wants = &sent(&rig)["generationConfig"]["responseLogprobs"];
+    assert!(wants.is_null() || wants == true, "{wants}");
+}

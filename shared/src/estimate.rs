@@ -105,8 +105,11 @@ pub fn rate_tokens(facts: &Facts, input: InputEstimate) -> u64 {
 }
 
 /// Writes down what an attempt used and cost: what the provider said, or what is estimated from the bytes that came, rounded
-/// upward and flagged (M3). Input and output are believed each for itself. `at_ms` is the instant whose price counts.
+/// upward and flagged (M3). Input and output are believed each for itself; nothing is written for what is free. `at_ms` is the instant whose price counts.
 pub fn bill(attempt: &mut Attempt, facts: &Facts, model: &Model, came: Came, at_ms: u64) {
+    if came.is_free() {
+        return;
+    }
     let (said, estimate) = (came.usage.unwrap_or_default(), missing_usage(facts, model, came.answer_bytes));
     let input = is_believable_input(&said, facts, model);
     let output = is_believable_output(&said, facts, model, came.answer_bytes);

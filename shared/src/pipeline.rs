@@ -30,6 +30,7 @@ use crate::stage::admit::admitting::Admitting;
 use crate::stage::admit::hold::Hold;
 use crate::stage::admit::rate::{admit_rate, refuse_known};
 use crate::stage::admit::{Admitted, admit};
+use crate::stage::attempt::aside::drain;
 use crate::stage::attempt::call::Produced;
 use crate::stage::attempt::first_that_answers;
 use crate::stage::claim::{answer_again, claim, finish};
@@ -40,7 +41,7 @@ use crate::stage::read::read;
 use crate::stage::recall::recall;
 use crate::stage::settle::{Outcome, settle};
 use crate::stage::stay::stay_and_rank;
-use crate::stage::upgrade::{drain, first_call_options, stronger_tier, unreliable, upgrade};
+use crate::stage::upgrade::{first_call_options, stronger_tier, unreliable, upgrade};
 use crate::wire::format::Format;
 use std::sync::Arc;
 

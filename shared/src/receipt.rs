@@ -143,6 +143,8 @@ pub enum AttemptOutcome {
     Malformed,
     /// The answer was whole and looked unreliable.
     LowConfidence,
+    /// The provider, or the model, refused what the request says.
+    Refused,
     /// The client went away before the end.
     ClientGone,
 }

@@ -153,7 +153,7 @@ fn a_stream_has_no_more_answers_than_were_asked_for_however_they_are_numbered() 
         let mut answers = Answers::of(n);
         let read: Result<Vec<Option<Chunk>>, NotACompletion> =
             indices.iter().map(|index| answers.read(event(*index))).collect();
-        let came = Came { answer_bytes: 1, usage: None };
+        let came = Came { answer_bytes: 1, ..Came::default() };
         let flawed = NotACompletion { flaw: Flaw::Malformed, came };
         assert_eq!(read.err(), (!fine).then_some(flawed), "{indices:?} of {n}");
     }
@@ -360,7 +360,7 @@ fn a_tenants_body_costs_what_its_bytes_cost() {
         "window_anchor_ms": 0, "allowed_models": ["*"],
         "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
         "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1,
-        "strict": false, "ledger_required": false, "allow_paid_extras": false
+        "strict": false, "ledger_required": false, "allow_paid_extras": false, "failover_on_refusal": false
     }))
     .unwrap();
     let create = |body: &Bytes| {

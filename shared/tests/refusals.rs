@@ -2,12 +2,67 @@
 //! caller reads, and what it shows of the model (A2, A3).
 
 use crate::attempts::attempts;
-use crate::rig::{OUR_KEY, Rig, ask, cheap, scene, streamed};
+use crate::rig::{OUR_KEY, Rig, ask, cheap, name_of, scene, streamed};
+use gateway_core::money::Amounts;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use upstream_double::LEAK;
+
+/// The double's model that refuses before its first word, in Anthropic's format.
+const REFUSES: &str = "empty+content-filter-finish";
+
+#[tokio::test]
+async fn a_refusal_at_no_cost_goes_to_the_next_candidate_where_the_tenant_wants_it() {
+    let message = format!("claude/{REFUSES}");
+    for (first, model) in [(name_of("content-filter"), "content-filter"), (message.clone(), REFUSES)] {
+        for (stream, wanted) in [(false, true), (true, true), (false, false), (true, false)] {
+            let at = format!("{first}, stream: {stream}, wanted: {wanted}");
+            let scene = scene().tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]).model("content-filter", "");
+            let rig = scene.claude(REFUSES).tenant(json!({"failover_on_refusal": wanted})).build().await;
+            let got = rig.chat(one_of(&[&first, "up/ok"], stream)).await;
+            let receipt = rig.receipt(&got).await;
+            let status = if model == REFUSES { 200 } else { 400 };
+            let mut calls = vec![format!("{first} first refused {status}")];
+            if wanted {
+                assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok"), "{at}");
+                calls.push("up/ok failover ok 200".to_owned());
+                assert!(receipt["reasons"].to_string().contains("refused at no cost"), "{at}: {receipt}");
+            } else if model == REFUSES {
+                assert_eq!((got.status, got.text().as_str()), (200, ""), "{at}: the refusal is the answer");
+            } else {
+                assert_eq!((got.status, got.error_code().as_str()), (400, "content_policy_violation"), "{at}");
+            }
+            assert_eq!(attempts(&receipt), calls, "{at}");
+            assert_eq!(receipt["attempts"][0]["cost_usd"].as_str(), Some("0.000000000"), "{at}: {receipt}");
+            assert_eq!((rig.calls(model), rig.calls("ok")), (1, wanted.into()), "{at}");
+            assert_eq!(rig.counted().await, Amounts { requests: 1, ..rig.billed() }, "{at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_all_refuse_the_first_refusal_is_the_answer_and_what_costs_goes_to_nobody_else() {
+    let wants = json!({"failover_on_refusal": true});
+    for stream in [false, true] {
+        let scene = scene().tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]).claude(REFUSES);
+        let scene = scene.model("content-filter", "").model("status-500", "").table("[retry]\nmax_per_candidate = 0");
+        let rig = scene.model(REFUSES, "").tenant(wants.clone()).build().await;
+        let message = format!("claude/{REFUSES}");
+        for others in [["up/content-filter"], ["up/status-500"]] {
+            let got = rig.fresh(one_of(&[&message, others[0]], stream)).await;
+            assert_eq!((got.status, got.header("x-gateway-model")), (200, &*message), "{others:?}: {got:?}");
+        }
+        let got = rig.fresh(one_of(&["up/content-filter", "up/content-filter"], stream)).await;
+        assert_eq!((got.status, got.error_code().as_str()), (400, "content_policy_violation"));
+        // OpenAI's filter bills the prompt.
+        let got = rig.fresh(one_of(&[&name_of(REFUSES), "up/ok"], stream)).await;
+        assert_eq!((got.status, rig.calls("ok")), (200, 0), "{got:?}");
+        assert_eq!(attempts(&rig.receipt(&got).await), [format!("{} first refused 200", name_of(REFUSES))]);
+        assert_eq!(rig.counted().await, Amounts { requests: 4, ..rig.billed() });
+    }
+}
 
 /// A provider that answers every call of a model with the same bytes.
 struct Raw {
@@ -284,12 +339,14 @@ async fn an_error_within_a_stream_is_of_its_own_class() {
     let got = rig.fresh(ask("raw/limited-first")).await;
     assert_eq!((got.status, got.header("retry-after"), raw.calls("limited-first")), (502, "40", 1), "{got:?}");
     // After it the stream ends with the error, which is the caller's or is not.
-    for (model, code, status) in [("filter-late", "content_filter", 200), ("busy-late", "all_candidates_failed", 503)] {
+    for (model, code, outcome) in
+        [("filter-late", "content_filter", "refused 200"), ("busy-late", "all_candidates_failed", "http_error 503")]
+    {
         let got = rig.fresh(streamed(&format!("raw/{model}"))).await;
         assert_eq!((got.error_code().as_str(), got.is_done(), got.text().as_str()), (code, false, "Half"), "{got:?}");
         assert!(!got.contains("org-abc") && !got.contains("sk-abc"), "{got:?}");
         let receipt = rig.receipt(&got).await;
-        assert_eq!(attempts(&receipt), [format!("raw/{model} first http_error {status}")]);
+        assert_eq!(attempts(&receipt), [format!("raw/{model} first {outcome}")]);
         assert!(failure_weight(&rig, &format!("raw/{model}")).await == 0.0, "{model}");
     }
     assert_eq!(rig.fresh(ask("raw/busy-late")).await.header("retry-after"), "40");

@@ -117,7 +117,7 @@ impl Simulated {
                 let n = call.request.facts.n;
                 Ok(Reply::Whole(Box::new(completion(whole, n, first_token_ms as f64).map_err(malformed)?)))
             }
-            End::Cut => Err(cut().with(Came { answer_bytes: whole.len() / 2, usage: None })),
+            End::Cut => Err(cut().with(Came { answer_bytes: whole.len() / 2, ..Came::default() })),
             End::Silence => pending().await,
         }
     }

@@ -62,6 +62,7 @@ pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog
         strict: section.flag("strict", false),
         ledger_required: section.flag("ledger_required", false),
         allow_paid_extras: section.flag("allow_paid_extras", false),
+        failover_on_refusal: section.flag("failover_on_refusal", false),
     })
 }
 

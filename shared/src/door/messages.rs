@@ -68,7 +68,9 @@ impl Gateway {
             Ok(Some(Err(error))) => {
                 let status = error.status_to_tell();
                 match error.fault {
-                    Fault::CallerFault(objection) => Err(Error::Provider { status, objection: *objection }),
+                    Fault::CallerFault(objection) | Fault::Refused(objection) => {
+                        Err(Error::Provider { status, objection: *objection })
+                    }
                     _ => Ok(None),
                 }
             }

@@ -39,9 +39,25 @@ fn rates(input: u64, cached_input: u64, output: u64, reasoning: u64) -> RatesNus
 
 /// What is written down of an answer with this usage.
 fn billed(price: &Price, facts: &Facts, usage: Usage, at_ms: u64) -> Attempt {
+    billed_of(price, facts, Came { usage: Some(usage), answer_bytes: 1, refused: false }, at_ms)
+}
+
+fn billed_of(price: &Price, facts: &Facts, came: Came, at_ms: u64) -> Attempt {
     let mut attempt = Attempt::of("m".into(), AttemptKind::First, 1.0);
-    bill(&mut attempt, facts, &model(price.clone()), Came { usage: Some(usage), answer_bytes: 1 }, at_ms);
+    bill(&mut attempt, facts, &model(price.clone()), came, at_ms);
     attempt
+}
+
+#[test]
+fn a_refusal_before_the_first_word_costs_nothing_and_any_other_what_it_says() {
+    let price = rates(1_000_000, 0, 1_000_000, 1_000_000).into();
+    for (output_tokens, answer_bytes, refused, cost_nusd) in
+        [(1, 0, true, 0), (0, 0, true, 0), (2, 0, true, 9), (1, 1, true, 8), (1, 0, false, 8)]
+    {
+        let usage = Some(Usage { input_tokens: 7, output_tokens, ..Usage::default() });
+        let attempt = billed_of(&price, &facts(10), Came { usage, answer_bytes, refused }, 0);
+        assert_eq!(attempt.cost_nusd, cost_nusd, "{output_tokens} {answer_bytes} {refused}");
+    }
 }
 
 #[test]

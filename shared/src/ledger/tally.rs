@@ -88,8 +88,8 @@ impl Calls {
     /// One call.
     #[must_use]
     pub fn of(attempt: &Attempt) -> Self {
-        let is_answered =
-            matches!(attempt.outcome, AttemptOutcome::Ok | AttemptOutcome::LowConfidence | AttemptOutcome::ClientGone);
+        use AttemptOutcome::{ClientGone, LowConfidence, Ok, Refused};
+        let is_answered = matches!(attempt.outcome, Ok | LowConfidence | Refused | ClientGone);
         let latency_us = whole_us(attempt.latency_ms);
         Self {
             requests: 1,

@@ -119,7 +119,7 @@ struct Used {
 /// The vectors of an answer in the order of the texts, each of unit length.
 fn read(answer: &[u8], texts: usize, dimensions: usize) -> Result<Embedded, ProviderError> {
     let wrong = |detail, usage| {
-        let error = ProviderError::retryable(AttemptOutcome::Malformed, detail).with(Came { usage, answer_bytes: 0 });
+        let error = ProviderError::retryable(AttemptOutcome::Malformed, detail).with(Came { usage, ..Came::default() });
         ProviderError { may_bill: true, ..error.with_status(200) }
     };
     let answer: Answer = serde_json::from_slice(answer).map_err(|_| wrong("an answer without vectors", None))?;

@@ -116,6 +116,8 @@ pub enum Fault {
     ContextOverflow(Box<Objection>),
     /// This provider cannot take this request, as by its size; another may.
     Unsuited(Box<Objection>),
+    /// What the request says is against the provider's rules; another's may differ, where the tenant wants to try.
+    Refused(Box<Objection>),
     /// The caller's own; never tried again, passed on as it came.
     CallerFault(Box<Objection>),
     /// Nobody's but ours: there is no memory for the answer. What was begun of it is billed.
@@ -135,7 +137,7 @@ pub struct ProviderError {
     /// Whether the provider may bill the call, though nothing of an answer came.
     pub may_bill: bool,
     /// What came of an answer: it is billed.
-    pub came: Came,
+    pub came: Box<Came>,
     /// Why the provider cannot be used, where that can be told.
     pub cause: Option<Cause>,
     /// For the operator: no key, no prompt, no text of the provider's (T3).
@@ -147,7 +149,7 @@ impl ProviderError {
     #[must_use]
     pub fn retryable(outcome: AttemptOutcome, detail: &'static str) -> Self {
         let may_bill = outcome == AttemptOutcome::Timeout;
-        let (fault, came) = (Fault::Retryable, Came::default());
+        let (fault, came) = (Fault::Retryable, Box::default());
         Self { fault, outcome, status: None, may_bill, came, cause: None, detail }
     }
 
@@ -177,7 +179,7 @@ impl ProviderError {
     /// The same with what came of an answer.
     #[must_use]
     pub fn with(mut self, came: Came) -> Self {
-        self.came = came;
+        *self.came = came;
         self
     }
 }

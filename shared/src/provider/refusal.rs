@@ -37,6 +37,8 @@ enum About {
     ModelId,
     /// The model made what it should not have.
     Model,
+    /// What the caller's request says, which is against the provider's rules.
+    Filter,
     /// The caller's request.
     Request,
     /// The provider.
@@ -77,6 +79,9 @@ pub(crate) fn refused(
         About::Permission => (Fault::CandidateDown, "our key may not, or the request was moderated"),
         About::ModelId => (Fault::CandidateDown, "our model id, or nothing of it can serve the request"),
         About::Model => (Fault::Retryable, "the model failed at its answer"),
+        About::Filter => {
+            (Fault::Refused(Box::new(objection(error, mask))), "the provider refused what the request says")
+        }
         About::Request => (Fault::CallerFault(Box::new(objection(error, mask))), "the provider refused the request"),
         About::Server => match until_ms {
             Some(until_ms) => (Fault::Busy { until_ms }, "the provider is busy"),
@@ -87,6 +92,7 @@ pub(crate) fn refused(
     let outcome = match about {
         About::Rate => AttemptOutcome::RateLimited,
         About::Bill if status == 429 => AttemptOutcome::RateLimited,
+        About::Filter => AttemptOutcome::Refused,
         _ => AttemptOutcome::HttpError,
     };
     let cause = match about {
@@ -137,7 +143,7 @@ fn of_rate(words: &Words, says_when: bool, is_rate: bool) -> About {
 /// What a refused request is about, if its words say.
 fn of_request(words: &Words) -> Option<About> {
     match () {
-        () if words.name_a_filter() => Some(About::Request),
+        () if words.name_a_filter() => Some(About::Filter),
         () if words.name_a_window() => Some(About::Window),
         () if words.name_a_model_that_failed() => Some(About::Model),
         () if words.name_our_bill() => Some(About::Bill),
@@ -189,9 +195,7 @@ mod tests {
         let mut wrong = Vec::new();
         for row in &rows {
             let (word, error, is_about) = read(row);
-            // What is filtered is the caller's own.
-            let want = if word == "filter" { "request" } else { word };
-            if format!("{is_about:?}").to_lowercase() != want {
+            if format!("{is_about:?}").to_lowercase() != word {
                 wrong.push(format!("{is_about:?}: {row}"));
             }
             assert!(!error.may_bill && error.status.is_some(), "{row}");

@@ -83,7 +83,10 @@ fn not_said(model: &str) -> String {
 fn after_its_beginning(work: &Work<'_>, error: ProviderError) -> Error {
     let (now_ms, status) = (work.gateway.clock.now_ms(), error.status_to_tell());
     let until_ms = match error.fault {
-        Fault::CallerFault(objection) | Fault::ContextOverflow(objection) | Fault::Unsuited(objection) => {
+        Fault::CallerFault(objection)
+        | Fault::Refused(objection)
+        | Fault::ContextOverflow(objection)
+        | Fault::Unsuited(objection) => {
             return Error::Provider { status, objection: *objection };
         }
         Fault::Busy { until_ms } | Fault::RateLimited { until_ms: Some(until_ms) } => Some(until_ms),

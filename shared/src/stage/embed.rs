@@ -71,7 +71,7 @@ async fn ask(
     let facts = Embedding::facts(texts);
     let (signal, readings) = match embedded {
         Ok(Embedded { vectors, usage }) => {
-            bill(&mut attempt, &facts, model, Came { usage, answer_bytes: 0 }, gateway.clock.now_ms());
+            bill(&mut attempt, &facts, model, Came { usage, ..Came::default() }, gateway.clock.now_ms());
             let readings = embedding.read(own, &work.caller.tenant.uid, texts, vectors);
             (Signal::of_whole(latency_ms, 1), Ok(readings))
         }

@@ -14,9 +14,9 @@ use crate::request::work::Work;
 use crate::routing::decide::{Decision, eligible};
 use crate::stage::admit::afford::{SoFar, bound, extend};
 use crate::stage::admit::hold::Hold;
-use crate::stage::attempt::call::{CallOptions, Produced, Response, Winner, close};
+use crate::stage::attempt::aside::set_aside;
+use crate::stage::attempt::call::{CallOptions, Produced, Response, Winner};
 use crate::stage::attempt::first_that_answers;
-use crate::stage::attempt::stream::{Drained, Sink, read_on};
 use crate::stage::judge::{Asked, Extent, Verdict, judge};
 use crate::stage::rank::{Candidate, candidates};
 use crate::wire::piece::choices;
@@ -156,21 +156,4 @@ fn worth_a_call(work: &Work<'_>, candidates: Vec<Candidate>, stronger: &Tier) ->
         return Err(format!("no upgrade: too little time is left for the tier {}", stronger.name));
     }
     Ok(in_time)
-}
-
-/// A stream that nobody gets is read on for its usage, beside the better one (M4).
-fn set_aside(work: &Work<'_>, first: Winner) -> Option<Drained> {
-    let Response::Stream(opened) = first.answer else { return None };
-    let (times, model, deadline) = (opened.times(), first.model.clone(), work.deadline.clone());
-    // Awaited in `drain`, before the request is settled.
-    #[allow(clippy::disallowed_methods)]
-    let reading = tokio::spawn(async move { read_on(opened, &model, &deadline, Sink::Nowhere).await.0 });
-    Some(Drained { attempt: first.attempt, model: first.model, times, reading })
-}
-
-/// Waits for the stream that was set aside, and writes down what it used.
-pub(crate) async fn drain(work: &mut Work<'_>, set_aside: Option<Drained>) {
-    let Some(Drained { attempt, model, times, reading }) = set_aside else { return };
-    let ended = work.journal.wait(reading).await.unwrap_or_default();
-    close(work, attempt, &model, times, &ended, false);
 }

@@ -134,6 +134,8 @@ pub struct TenantSettings {
     /// Whether a request may have fields that make the provider bill more than tokens at the model's price. What they add
     /// is neither held nor charged.
     pub allow_paid_extras: bool,
+    /// Whether a request that one model's provider refused for what it says, at no cost, is put to the next candidate.
+    pub failover_on_refusal: bool,
 }
 
 /// What the directory stores of a tenant.
@@ -271,11 +273,12 @@ impl TenantRecord {
 impl TenantSettings {
     /// Those that change what is answered: the part of them that is in the key of a remembered answer. A change that
     /// adds a setting says here which kind it is.
-    pub(crate) fn changing_answers(&self) -> (&[String], &TenantUpgrade, f64) {
+    pub(crate) fn changing_answers(&self) -> (&[String], &TenantUpgrade, f64, bool) {
         let Self {
             allowed_models,
             upgrade,
             quality,
+            failover_on_refusal,
             enabled: _,
             limits: _,
             window_anchor_ms: _,
@@ -287,7 +290,7 @@ impl TenantSettings {
             // What it allows is in the request; where it is not allowed, the request is refused before it is looked for.
             allow_paid_extras: _,
         } = self;
-        (allowed_models, upgrade, *quality)
+        (allowed_models, upgrade, *quality, *failover_on_refusal)
     }
 }
 
@@ -429,7 +432,8 @@ mod tests {
             "window_anchor_ms": 0, "allowed_models": ["*"],
             "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
             "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1, "strict": false,
-            "ledger_required": false, "allow_paid_extras": false
+            "ledger_required": false, "allow_paid_extras": false,
+            "failover_on_refusal": false
         }))
         .unwrap()
     }

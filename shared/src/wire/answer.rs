@@ -5,7 +5,7 @@
 //! ([`Writer`](super::writer::Writer)).
 
 use crate::money::Usage;
-use crate::wire::piece::{Piece, Place, said};
+use crate::wire::piece::{Finish, Piece, Place, said};
 use bytes::{BufMut, Bytes};
 use std::borrow::Cow;
 
@@ -81,26 +81,40 @@ pub struct Came {
     pub usage: Option<Usage>,
     /// Bytes that were generated: of texts, thoughts and calls of tools.
     pub answer_bytes: usize,
+    /// Whether the model refused ([`Finish::Refusal`]).
+    pub refused: bool,
 }
 
 impl Came {
     /// What these pieces brought.
     #[must_use]
     pub fn of(pieces: &[Piece], usage: Option<Usage>) -> Self {
-        Self { usage, answer_bytes: pieces.iter().map(Piece::answer_bytes).sum() }
+        let refused = pieces.iter().any(|piece| matches!(piece, Piece::Finish { why: Finish::Refusal, .. }));
+        Self { usage, answer_bytes: pieces.iter().map(Piece::answer_bytes).sum(), refused }
     }
 
     /// What part of a JSON answer brought: no more than stands behind the beginning of its list of answers.
     #[must_use]
     pub fn of_part(json: &[u8]) -> Self {
         let begins = memchr::memchr(b'[', json).filter(|_| json.trim_ascii_start().starts_with(b"{"));
-        Self { usage: None, answer_bytes: begins.map_or(0, |begins| json.len() - begins - 1) }
+        Self { answer_bytes: begins.map_or(0, |begins| json.len() - begins - 1), ..Self::default() }
     }
 
     /// Both together.
     #[must_use]
     pub fn plus(self, later: Self) -> Self {
-        Self { usage: Usage::both(self.usage, later.usage), answer_bytes: self.answer_bytes + later.answer_bytes }
+        Self {
+            usage: Usage::both(self.usage, later.usage),
+            answer_bytes: self.answer_bytes + later.answer_bytes,
+            refused: self.refused || later.refused,
+        }
+    }
+
+    /// Whether nobody pays for it: a model that refuses before its first word bills nothing, though it tells the tokens of
+    /// the prompt and one of an answer (Anthropic's documentation of refusals).
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.refused && self.answer_bytes == 0 && self.usage.is_none_or(|usage| usage.output_tokens <= 1)
     }
 
     /// Whether something was generated. For a prompt alone nobody pays.

@@ -225,6 +225,20 @@ impl Piece {
     }
 }
 
+/// Whether these pieces of a whole answer are a refusal, or a filter's end, and nothing else.
+pub fn refuses<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> bool {
+    let mut refuses = false;
+    for piece in pieces {
+        match piece {
+            Piece::Begin { .. } | Piece::Native { .. } => {}
+            Piece::Finish { why: Finish::Filter | Finish::Refusal, .. } => refuses = true,
+            piece if piece.answer_bytes() == 0 && !matches!(piece, Piece::Finish { .. }) => {}
+            _ => return false,
+        }
+    }
+    refuses
+}
+
 /// What the JSON at a place of a payload says: the text of a string, anything else as it is written.
 #[must_use]
 pub fn said<'a>(payload: &'a [u8], place: &Place) -> Cow<'a, str> {

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Asked};
 use crate::behaviour::{Plan, Split, Text};
 
 const PLAIN: &str = "An interface is a promise between two programs. One side says what may be asked, and the other side \
@@ -114,6 +114,11 @@ impl<'a> Answer<'a> {
     /// The text as it is said: what `max_tokens` and the like left of it.
     pub(crate) fn said(&self) -> &str {
         &self.text[..self.ends.last().copied().unwrap_or(0)]
+    }
+
+    /// Whether it is a message that is refused before its first word, for which nobody pays.
+    pub(crate) fn is_free(&self) -> bool {
+        self.ask.asked == Asked::Messages && self.finish == "content_filter" && self.usage.output == 0
     }
 
     pub(crate) fn words(&self) -> impl Iterator<Item = &str> {

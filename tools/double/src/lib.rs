@@ -106,7 +106,7 @@
 //! - a form is billed what stands beside it;
 //! - a call that is answered 200, or would have been when the client left, is billed in full whatever becomes of it on the
 //!   wire, as providers do; `reset`, `stall-head`, error answers, `not-json` and an error in
-//!   place of an answer are billed nothing. `endless` is billed as the text that
+//!   place of an answer are billed nothing, nor is a message that is refused before its first word. `endless` is billed as the text that
 //!   it begins with.
 //!
 //! A stream reports usage if `stream_options.include_usage` asks for it, as OpenAI's do: `null` in each chunk, then a chunk

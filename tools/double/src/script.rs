@@ -113,7 +113,7 @@ impl Script {
                 let nothing = match fault {
                     Fault::NotJson => true,
                     Fault::ErrorEvent => !ask.stream || plan.after_events == Some(0),
-                    _ => false,
+                    _ => answer.is_free(),
                 };
                 script.usage = if nothing { Usage::default() } else { answer.usage };
                 script.complete = fault == Fault::None;

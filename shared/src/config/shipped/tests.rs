@@ -72,7 +72,7 @@ fn twenty_calls_of_each_provider_cost_what_their_prices_say() {
         let [name, at, service_tier, usage, nusd] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
         let model = models.iter().find(|model| *model.name == *name).unwrap();
         let mut attempt = Attempt::of(name.into(), AttemptKind::First, 1.0);
-        let came = Came { usage: told(&model.provider, service_tier, usage), answer_bytes: 0 };
+        let came = Came { usage: told(&model.provider, service_tier, usage), ..Came::default() };
         bill(&mut attempt, &Facts::default(), model, came, instant(at));
         assert_eq!((attempt.cost_nusd.to_string().as_str(), attempt.estimated), (nusd, false), "{line}");
         *bills.entry(name.split_once('/').unwrap().0).or_default() += 1;

@@ -5,7 +5,7 @@ use crate::estimate::{bill, max_output_tokens};
 use crate::health::{Observation, Signal};
 use crate::id::RequestId;
 use crate::limit::budget::Room;
-use crate::provider::{Call, Chunk, Completion, ProviderError, Reply};
+use crate::provider::{Call, Came, Chunk, Completion, ProviderError, Reply};
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome};
 use crate::request::work::Work;
 use crate::stage::attempt::evidence::{Patience, shown};
@@ -13,6 +13,7 @@ use crate::stage::attempt::open::{OpenOptions, open};
 use crate::stage::attempt::silence::{Overdue, Waiting};
 use crate::stage::attempt::stream::{Drained, StreamEnd, StreamHead, Times};
 use crate::wire::facts::Facts;
+use crate::wire::piece::refuses;
 use crate::wire::request::Request;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,16 @@ pub(crate) enum Response {
     Stream(StreamHead),
 }
 
+impl Response {
+    /// Whether it is a refusal, and nothing else.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Whole(completion) => refuses(&completion.pieces),
+            Self::Stream(head) => head.rest.is_none() && refuses(head.head.iter().flat_map(|chunk| &chunk.pieces)),
+        }
+    }
+}
+
 /// An answer that is ready to be delivered.
 pub(crate) struct Produced {
     pub(crate) winner: Winner,
@@ -101,20 +112,29 @@ pub(crate) async fn call(
     let place = work.journal.receipt.attempts.len();
     match answered {
         Ok(answer) => {
+            let now_ms = work.gateway.clock.now_ms();
             match &answer {
                 Response::Whole(completion) => {
                     attempt.ttft_ms = Some(completion.first_byte_ms);
-                    bill(&mut attempt, &request.facts, model, completion.came(), work.gateway.clock.now_ms());
+                    bill(&mut attempt, &request.facts, model, completion.came(), now_ms);
                     let signal = Signal::of_whole(latency_ms, attempt.usage.output_tokens);
                     work.observations.push(Observation { model: model.name.clone(), begun_at_ms, signal });
                 }
-                Response::Stream(head) => attempt.ttft_ms = Some(head.ttft_ms),
+                Response::Stream(head) => {
+                    attempt.ttft_ms = Some(head.ttft_ms);
+                    if answer.is_refusal() {
+                        bill(&mut attempt, &request.facts, model, came_of(&head.head), now_ms);
+                    }
+                }
+            }
+            if answer.is_refusal() {
+                attempt.outcome = AttemptOutcome::Refused;
             }
             work.journal.receipt.attempts.push(attempt);
             Ok(Winner { model: model.clone(), answer, attempt: place, hide_logprobs })
         }
         Err((mut error, patience)) => {
-            error.came = head.iter().fold(error.came, |came, chunk| came.plus(chunk.came()));
+            *error.came = error.came.plus(came_of(&head));
             fail(work, &mut attempt, &error, &request.facts, model);
             work.journal.receipt.attempts.push(attempt);
             let signal = shown(work, &error, patience, begun_at_ms);
@@ -123,13 +143,18 @@ pub(crate) async fn call(
     }
 }
 
+/// What these events brought.
+fn came_of(chunks: &[Chunk]) -> Came {
+    chunks.iter().fold(Came::default(), |came, chunk| came.plus(chunk.came()))
+}
+
 /// Writes into an attempt why it failed, and what is billed of it (M4).
 pub(crate) fn fail(work: &Work<'_>, attempt: &mut Attempt, error: &ProviderError, facts: &Facts, model: &Model) {
     work.gateway.warn_of(model, error);
     tracing::info!(request = %work.journal.receipt.id, model = %model.name, status = error.status, outcome = ?error.outcome, detail = error.detail, "an attempt failed");
     (attempt.outcome, attempt.status, attempt.cause) = (error.outcome, error.status, error.cause);
     if error.is_billed() {
-        bill(attempt, facts, model, error.came, work.gateway.clock.now_ms());
+        bill(attempt, facts, model, *error.came, work.gateway.clock.now_ms());
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, 
             Signal::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + GUESSED_COOLDOWN_MS) }
         }
         (Fault::Busy { until_ms }, _) => Signal::CoolDown { until_ms: *until_ms },
-        (Fault::ContextOverflow(_) | Fault::Unsuited(_) | Fault::CallerFault(_) | Fault::NoRoom, _) => Signal::Nothing,
+        (
+            Fault::ContextOverflow(_) | Fault::Unsuited(_) | Fault::Refused(_) | Fault::CallerFault(_) | Fault::NoRoom,
+            _,
+        ) => Signal::Nothing,
     }
 }

@@ -5,6 +5,7 @@
 //! over. What an attempt showed of its model is recorded at once, beside the next attempt, so that other requests keep
 //! away from a failing model before this one is done.
 
+pub(crate) mod aside;
 pub(crate) mod call;
 pub(crate) mod evidence;
 mod open;
@@ -22,6 +23,7 @@ use crate::receipt::{AttemptKind, AttemptOutcome};
 use crate::request::work::Work;
 use crate::stage::admit::afford::extend_for_attempt;
 use crate::stage::admit::hold::Hold;
+use crate::stage::attempt::aside::{drain, set_aside};
 use crate::stage::attempt::call::{CallOptions, Winner, call};
 use crate::stage::attempt::silence::Overdue;
 use crate::stage::attempt::wait::{back_off, wait_until};
@@ -44,6 +46,8 @@ struct Attempts<'r> {
     retry_at_ms: Option<u64>,
     /// Whether a model that is out was tried because there was no other.
     had_last_resort: bool,
+    /// The first answer that refused at no cost, for want of a better one.
+    refused: Option<Winner>,
     /// Whether a failed call may be billed, and has so used up a part of the hold.
     failed_at_a_cost: bool,
 }
@@ -79,6 +83,15 @@ impl Attempts<'_> {
         }
     }
 
+    /// Whether another candidate is asked after one that refused at no cost; the receipt says so.
+    fn asks_after_refusal(&self, work: &mut Work<'_>, model: &Model, others: &[Candidate]) -> bool {
+        let asks = work.caller.tenant.settings.failover_on_refusal && self.fits_any(others);
+        if asks {
+            work.journal.because(format!("{} refused at no cost: the next one is asked", model.name));
+        }
+        asks
+    }
+
     fn fits_any(&self, candidates: &[Candidate]) -> bool {
         candidates.iter().any(|candidate| self.fits(&candidate.model))
     }
@@ -102,11 +115,20 @@ pub(crate) async fn first_that_answers(
         may_go_better: false,
         retry_at_ms: None,
         had_last_resort: false,
+        refused: None,
         failed_at_a_cost: false,
     };
     let answered = try_each(work, hold, candidates, &mut attempts).await;
     record(work.gateway, attempts.observation.take()).await;
-    answered?.ok_or_else(|| attempts.failed(work))
+    match (answered, attempts.refused.take()) {
+        (Ok(Some(winner)), Some(refused)) => {
+            let refused = set_aside(work, refused);
+            drain(work, refused).await;
+            Ok(winner)
+        }
+        (_, Some(refused)) => Ok(refused),
+        (answered, None) => answered?.ok_or_else(|| attempts.failed(work)),
+    }
 }
 
 async fn try_each(
@@ -195,6 +217,10 @@ async fn try_one(
         let (before, options) = (attempts.observation.take(), attempts.options);
         let (_, called) = tokio::join!(record(work.gateway, before), call(work, model, options, leased_at_ms.take()));
         let error = match called {
+            Ok(winner) if is_refused(work, &winner) && attempts.asks_after_refusal(work, model, others) => {
+                attempts.refused.get_or_insert(winner);
+                return Ok(None);
+            }
             Ok(winner) => return Ok(Some(winner)),
             Err((error, observation)) => {
                 attempts.observation = observation;
@@ -209,6 +235,12 @@ async fn try_one(
         }
         attempts.options.kind = AttemptKind::Retry;
     }
+}
+
+/// Whether an answer is nothing but a refusal, and costs nothing.
+fn is_refused(work: &Work<'_>, winner: &Winner) -> bool {
+    let attempt = work.journal.receipt.attempts.get(winner.attempt);
+    attempt.is_some_and(|attempt| attempt.outcome == AttemptOutcome::Refused && attempt.cost_nusd == 0)
 }
 
 /// Whether what is held covers one more call of this model.
@@ -241,10 +273,18 @@ async fn next(
     retries: u32,
     attempts: &mut Attempts<'_>,
 ) -> Next {
-    let status = error.status_to_tell();
+    let (status, is_free) = (error.status_to_tell(), !error.is_billed());
     attempts.note(&error.fault);
     let retry = match error.fault {
         Fault::CallerFault(objection) => return Next::End(Error::Provider { status, objection: *objection }),
+        Fault::Refused(objection) => {
+            let told = Error::Provider { status, objection: *objection };
+            if !is_free || !attempts.asks_after_refusal(work, model, others) {
+                return Next::End(told);
+            }
+            attempts.unsuited = Some(told);
+            false
+        }
         Fault::NoRoom => return Next::End(Error::Overloaded),
         Fault::ContextOverflow(objection) => {
             attempts.too_small = attempts.too_small.max(model.context_tokens);

@@ -237,7 +237,7 @@ pub(crate) async fn read_on(
             Ok(None) => break,
             Err(End { error, ran_out }) => {
                 ended.ran_out = ran_out;
-                ended.came = ended.came.plus(error.came);
+                ended.came = ended.came.plus(*error.came);
                 ended.error = Some(error);
                 break;
             }

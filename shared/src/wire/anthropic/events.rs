@@ -164,6 +164,6 @@ impl Message {
     /// What came of it, as far as its provider tells.
     #[must_use]
     pub fn came(&self) -> Came {
-        Came { usage: self.told.usage(), answer_bytes: 0 }
+        Came { usage: self.told.usage(), ..Came::default() }
     }
 }

@@ -45,15 +45,18 @@ pub enum Api {
     Messages,
     /// Google's generateContent.
     GenerateContent,
+    /// OpenAI's embeddings: such a model makes vectors and generates nothing.
+    Embeddings,
 }
 
 impl Api {
     /// All of them, with the configuration's word for each.
-    pub const WORDS: [(&'static str, Self); 4] = [
+    pub const WORDS: [(&'static str, Self); 5] = [
         ("chat", Self::Chat),
         ("responses", Self::Responses),
         ("messages", Self::Messages),
         ("generate_content", Self::GenerateContent),
+        ("embeddings", Self::Embeddings),
     ];
 
     /// The configuration's word for it.
@@ -84,10 +87,33 @@ pub struct Model {
     pub default_max_output_tokens: u64,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// The vectors that it makes, where that is what it does.
+    pub vectors: Option<Vectors>,
     /// How long an attempt at it may take.
     pub timeouts: Timeouts,
     /// Where all this was read.
     pub origin: Origin,
+}
+
+/// The vectors that a model makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vectors {
+    /// What they are called: those of the same name and length can be compared, whoever made them (ADR 37).
+    pub name: Arc<str>,
+    /// How long they are, unless a request asks for shorter ones.
+    pub dimensions: u64,
+    /// Whether a text may be sent as tokens of OpenAI's tokenizer.
+    pub takes_tokens: bool,
+    /// Whether they may be asked for in base64.
+    pub gives_base64: bool,
+}
+
+impl Vectors {
+    /// Whether vectors of both can be compared.
+    #[must_use]
+    pub fn are_like(&self, other: &Self) -> bool {
+        self.name == other.name && self.dimensions == other.dimensions
+    }
 }
 
 /// Where the figures of a model come from, and until when they hold.
@@ -221,6 +247,7 @@ impl Simulated {
             max_output_tokens: 16_384,
             default_max_output_tokens: 4_096,
             capabilities: Capabilities::ALL,
+            vectors: None,
             timeouts: self.timeouts,
             origin: Origin::default(),
         })
@@ -298,6 +325,16 @@ impl Catalog {
     pub fn resolve(&self, name: &str) -> Option<Target> {
         let simulated = || Some(Target::Model(Arc::new(self.simulated.as_ref()?.model(name)?)));
         self.by_name.get(name).cloned().or_else(simulated)
+    }
+
+    /// A model that makes vectors, and after it all others that make the same.
+    #[must_use]
+    pub fn with_its_like(&self, model: &Arc<Model>) -> Vec<Arc<Model>> {
+        let is_like = |other: &&Arc<Model>| {
+            let both = model.vectors.as_ref().zip(other.vectors.as_ref());
+            other.name != model.name && both.is_some_and(|(own, others)| own.are_like(others))
+        };
+        std::iter::once(model).chain(self.models.iter().filter(is_like)).cloned().collect()
     }
 
     /// The tier of this name.

@@ -38,6 +38,9 @@ impl InputEstimate {
     pub fn of(facts: &Facts) -> Self {
         let text_bytes = facts.body_bytes.saturating_sub(facts.image_bytes) as u64;
         let around = facts.messages as u64 * MESSAGE_TOKENS + facts.images as u64 * IMAGE_TOKENS;
+        if let Some(tokens) = facts.inputs.and_then(|inputs| inputs.tokens) {
+            return Self { estimated_tokens: tokens + around, upper_bound_tokens: tokens + around };
+        }
         Self {
             estimated_tokens: text_bytes.div_ceil(ESTIMATED_BYTES_PER_TOKEN) + around,
             upper_bound_tokens: text_bytes + around,

@@ -47,4 +47,5 @@ mod tiny_native;
 mod unreachable;
 mod unreliable;
 mod upgrades;
+mod vectors;
 mod wire_faults;

@@ -36,6 +36,7 @@ const ROUTES: Routes = Routes(&[
     ("POST", "/v1/responses"),
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
+    ("POST", "/v1/embeddings"),
     ("GET, HEAD", "/v1/models"),
     ("GET, HEAD", "/v1/models/{*id}"),
     ("POST", "/v1/route"),
@@ -52,6 +53,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/responses", post(responses))
         .route("/v1/messages", post(messages))
         .route("/v1/messages/count_tokens", post(count_tokens))
+        .route("/v1/embeddings", post(embeddings))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/v1/route", post(route))
@@ -94,6 +96,13 @@ async fn responses(State(gateway): State<Arc<Gateway>>, request: Request) -> Res
 async fn messages(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let (call, unread) = call(&gateway, request);
     let answer = gateway.messages(call).await;
+    unread.drain().await;
+    response(answer)
+}
+
+async fn embeddings(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let (call, unread) = call(&gateway, request);
+    let answer = gateway.embeddings(call).await;
     unread.drain().await;
     response(answer)
 }

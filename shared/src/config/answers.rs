@@ -28,8 +28,8 @@ pub(super) fn fingerprint(config: &Config) -> [u8; 32] {
         }
     }
     for model in &config.catalog.models {
-        let Model { name, provider, provider_model, api, capabilities, context_tokens, .. } = &**model;
-        add(&format!("{name:?} {provider:?} {provider_model:?} {api:?} {capabilities:?} {context_tokens}"));
+        let Model { name, provider, provider_model, api, capabilities, vectors, context_tokens, .. } = &**model;
+        add(&format!("{name:?} {provider:?} {provider_model:?} {api:?} {capabilities:?} {vectors:?} {context_tokens}"));
         add(&format!("{} {}", model.max_output_tokens, model.default_max_output_tokens));
     }
     for tier in &config.catalog.tiers {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// An embedding model, and how it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbedderSettings {
-    /// One of `[models]`, with its price. It answers no request, so it is not in the catalog.
+    /// One of `[models]`, with its price. It is in the catalog only if its `api` says that it makes vectors.
     pub model: Arc<Model>,
     /// The length of its vectors.
     pub dimensions: usize,
@@ -39,10 +39,12 @@ pub(super) fn read<'w>(
             section.problems.add(&place, format!("no model is named {text:?}"));
             return None;
         };
-        for word in others.filter(|word| word.text == text) {
+        // A model of which it is known that it makes vectors serves requests for them as well.
+        let serves = model.as_ref().is_some_and(|model| model.vectors.is_some());
+        for word in others.filter(|word| word.text == text && !serves) {
             section.problems.add(&word.place, format!("{text:?} is the embedder's model, which answers no requests"));
         }
-        let model = model.take()?;
+        let model = if serves { model.clone()? } else { model.take()? };
         let found = providers.iter().find(|(name, _)| **name == *model.provider).map(|(_, availability)| availability);
         match found {
             Some(Availability::Serves(ProviderSpec { kind: ProviderKind::OpenAi(_), .. })) => {}

@@ -4,7 +4,7 @@ use super::prices;
 use super::providers::{Availability, ProviderKind};
 use super::reader::{Section, Word};
 use super::settings;
-use crate::catalog::{Api, Behaviour, Capabilities, Efforts, Model, Origin, Timeouts};
+use crate::catalog::{Api, Behaviour, Capabilities, Efforts, Model, Origin, Timeouts, Vectors};
 use crate::wire::conversation::Effort;
 
 /// Reads one model.
@@ -43,6 +43,7 @@ pub(super) fn model(
         Some(_) => {}
     }
     let api = self::api(section, api.as_ref(), providers.iter().find(|(name, _)| *name == provider.text));
+    let vectors = vectors(section, api, provider_model);
     Some(Model {
         name: name.into(),
         provider: provider.text.as_str().into(),
@@ -53,8 +54,24 @@ pub(super) fn model(
         max_output_tokens,
         default_max_output_tokens,
         capabilities,
+        vectors,
         timeouts,
         origin,
+    })
+}
+
+/// What is said of the vectors of a model that makes some.
+fn vectors(section: &mut Section<'_, '_>, api: Api, provider_model: &str) -> Option<Vectors> {
+    if api != Api::Embeddings {
+        return None;
+    }
+    section.require("dimensions");
+    let name = section.word("vectors").map_or_else(|| provider_model.into(), |word| word.text.into());
+    Some(Vectors {
+        name,
+        dimensions: section.count("dimensions", 1..=65_536, 1),
+        takes_tokens: section.flag("token_input", false),
+        gives_base64: section.flag("base64", false),
     })
 }
 
@@ -70,7 +87,12 @@ fn api(section: &Section<'_, '_>, word: Option<&Word>, provider: Option<&(String
     let named = apis.iter().find(|api| api.as_str() == word.text);
     if named.is_none() {
         let words: Vec<String> = apis.iter().map(|api| format!("{:?}", api.as_str())).collect();
-        section.problems.add(&word.place, format!("must be {}, as its provider is called", words.join(" or ")));
+        let words = words.split_last().map(|(last, others)| match others {
+            [] => last.clone(),
+            others => format!("{} or {last}", others.join(", ")),
+        });
+        let must = format!("must be {}, as its provider is called", words.unwrap_or_default());
+        section.problems.add(&word.place, must);
     }
     named.copied().unwrap_or(usual)
 }

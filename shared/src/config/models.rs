@@ -37,6 +37,14 @@ pub(super) fn read(root: &mut Section<'_, '_>, providers: Vec<(String, Availabil
         tiers.iter().flat_map(|(_, models)| models).chain(aliases.iter().map(|(_, of)| of)).collect();
     let shipped = shipped::read(root, &named, &providers, timeouts, &mut names);
     listed.extend(shipped.models);
+    for word in tiers.iter().flat_map(|(_, models)| models) {
+        let named = listed.iter().find(|(name, _)| *name == word.text).and_then(|(_, model)| model.as_ref());
+        if named.is_some_and(|model| model.vectors.is_some()) {
+            let message =
+                format!("{:?} makes vectors, which no tier's answers are; clients name it, or an alias", word.text);
+            root.problems.add(&word.place, message);
+        }
+    }
     let others = tiers.iter().flat_map(|(_, models)| models).chain(aliases.iter().map(|(_, stands_for)| stands_for));
     let mut without_embedder = Vec::new();
     let embedder = embedder::read(root, &mut listed, others, &providers, &mut without_embedder);

@@ -81,7 +81,8 @@ impl ProviderKind {
     /// How its models can be called; the first is the usual one.
     pub(super) fn apis(&self) -> &'static [Api] {
         match self {
-            Self::OpenAi(_) | Self::Azure(_) => &[Api::Chat, Api::Responses],
+            Self::OpenAi(_) => &[Api::Chat, Api::Responses, Api::Embeddings],
+            Self::Azure(_) => &[Api::Chat, Api::Responses],
             Self::Simulated => &[Api::Chat],
             Self::Anthropic(_) => &[Api::Messages],
             Self::Gemini(_) => &[Api::GenerateContent],

@@ -5,6 +5,7 @@ mod azure;
 mod catalog;
 mod prices;
 mod refusals;
+mod vectors;
 
 use super::*;
 use crate::catalog::{Capabilities, Efforts, Target};

@@ -1,6 +1,7 @@
 //! The doors: one file for each endpoint that clients speak to.
 
 mod chat;
+mod embeddings;
 mod feedback;
 mod messages;
 mod models;

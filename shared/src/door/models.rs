@@ -17,7 +17,11 @@ impl Gateway {
         let caller = self.caller(headers).await?;
         let catalog = &self.config.catalog;
         let names = catalog.names().filter(|name| caller.tenant.allows(name));
-        let told = |name| Some(told_model(headers, name, &catalog.resolve(name)?));
+        let told = |name| {
+            let target = catalog.resolve(name)?;
+            // Anthropic has no endpoint at which vectors could be asked for.
+            (!is_anthropics(headers) || !makes_vectors(&target)).then(|| told_model(headers, name, &target))
+        };
         let data: Vec<Value> = names.filter_map(told).collect();
         if !is_anthropics(headers) {
             return Ok(Answer::json(StatusCode::OK, &json!({"object": "list", "data": data})));
@@ -44,6 +48,10 @@ impl Gateway {
 /// Whether a client of Anthropic's asks.
 fn is_anthropics(headers: &HeaderMap) -> bool {
     headers.contains_key("anthropic-version")
+}
+
+fn makes_vectors(target: &Target) -> bool {
+    matches!(target, Target::Model(model) if model.vectors.is_some())
 }
 
 /// A name as the lists of models show it, in the caller's dialect: a model is its provider's; a tier, an alias and `auto` are

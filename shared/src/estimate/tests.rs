@@ -18,6 +18,7 @@ fn model(price: Price) -> Model {
         provider: "p".into(),
         provider_model: "m".into(),
         api: Api::Chat,
+        vectors: None,
         price,
         context_tokens: 1_000_000,
         max_output_tokens: 1_000_000,

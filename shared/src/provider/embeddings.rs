@@ -13,14 +13,16 @@ use crate::money::Usage;
 use crate::receipt::AttemptOutcome;
 use crate::routing::text::embedder::{EmbedCall, Embedded, Embedder};
 use crate::routing::text::window;
+use crate::wire::embeddings::numbers;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 /// The bytes that one number may take in an answer, and that everything else may.
-const NUMBER_BYTES: usize = 32;
-const ENVELOPE_BYTES: usize = 64 << 10;
+pub(super) const NUMBER_BYTES: usize = 32;
+pub(super) const ENVELOPE_BYTES: usize = 64 << 10;
 
 /// An embedding model of a provider.
 pub struct RemoteEmbedder {
@@ -87,27 +89,19 @@ fn shown(text: &str) -> String {
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    data: Vec<Item>,
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    data: Vec<Item<'a>>,
     #[serde(default)]
     usage: Option<Used>,
 }
 
 #[derive(Deserialize)]
-struct Item {
+struct Item<'a> {
     /// Which text it is of; some servers leave it out and keep the order.
     index: Option<usize>,
-    embedding: Numbers,
-}
-
-/// The two forms in which OpenAI gives a vector. What is `null`, as NaN becomes in JSON, is neither.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Numbers {
-    Plain(Vec<f32>),
-    /// In base64, as 32-bit floats with the least byte first.
-    Packed(String),
+    #[serde(borrow)]
+    embedding: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -122,14 +116,14 @@ fn read(answer: &[u8], texts: usize, dimensions: usize) -> Result<Embedded, Prov
         let error = ProviderError::retryable(AttemptOutcome::Malformed, detail).with(Came { usage, ..Came::default() });
         ProviderError { may_bill: true, ..error.with_status(200) }
     };
-    let answer: Answer = serde_json::from_slice(answer).map_err(|_| wrong("an answer without vectors", None))?;
+    let answer: Answer<'_> = serde_json::from_slice(answer).map_err(|_| wrong("an answer without vectors", None))?;
     let tokens = answer.usage.and_then(|used| used.prompt_tokens.or(used.total_tokens));
     let usage = tokens.map(|input_tokens| Usage { input_tokens, ..Usage::default() });
     let wrong = |detail| wrong(detail, usage);
     let mut vectors: Vec<Option<Vec<f32>>> = vec![None; texts];
     for (place, Item { index, embedding }) in answer.data.into_iter().enumerate() {
         let slot = vectors.get_mut(index.unwrap_or(place)).ok_or_else(|| wrong("more vectors than texts"))?;
-        let vector = embedding.plain().ok_or_else(|| wrong("a vector in an unknown form"))?;
+        let vector = numbers::read(embedding.get()).ok_or_else(|| wrong("a vector in an unknown form"))?;
         if vector.len() != dimensions {
             return Err(wrong("vectors of another length than `embedder.dimensions`"));
         }
@@ -137,42 +131,6 @@ fn read(answer: &[u8], texts: usize, dimensions: usize) -> Result<Embedded, Prov
     }
     let vectors = vectors.into_iter().collect::<Option<_>>().ok_or_else(|| wrong("fewer vectors than texts"))?;
     Ok(Embedded { vectors, usage })
-}
-
-impl Numbers {
-    fn plain(self) -> Option<Vec<f32>> {
-        match self {
-            Self::Plain(vector) => Some(vector),
-            Self::Packed(text) => {
-                let bytes = unpacked(text.as_bytes())?;
-                let (floats, rest) = bytes.as_chunks::<4>();
-                rest.is_empty().then(|| floats.iter().map(|float| f32::from_le_bytes(*float)).collect())
-            }
-        }
-    }
-}
-
-/// The bytes that a text in base64 stands for.
-fn unpacked(text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut held, mut bits) = (0_u32, 0);
-    for &letter in text.trim_ascii_end().strip_suffix(b"==").or(text.strip_suffix(b"=")).unwrap_or(text) {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        (held, bits) = (held << 6 | u32::from(value), bits + 6);
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits) as u8);
-            held &= (1 << bits) - 1;
-        }
-    }
-    Some(bytes)
 }
 
 /// The same direction, of unit length; nothing where there is none.

@@ -18,6 +18,7 @@ mod reach;
 pub(crate) mod refusal;
 pub mod retry_after;
 pub(crate) mod unknown;
+mod vectors;
 
 use crate::catalog::{Api, Model};
 use crate::error::Objection;

@@ -4,9 +4,11 @@
 use super::answer::{Reading, answer};
 use super::events::{Event, Events};
 use super::http::Endpoint;
+use super::vectors::embed;
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
 use crate::config::{OpenAiSpec, Secret};
+use crate::wire::embeddings::EMBEDDINGS;
 use crate::wire::format::Spoken;
 use crate::wire::openai::OpenAiChat;
 use crate::wire::openai::answer::{Answers, as_stream, completion};
@@ -27,9 +29,10 @@ const USER_AGENT: &str = concat!("ai-gateway/", env!("CARGO_PKG_VERSION"));
 
 /// A provider that speaks OpenAI's wire format.
 pub struct OpenAi {
-    /// Where chat completions are; the same keys and connections serve Responses.
+    /// Where chat completions are; the same keys and connections serve the others.
     endpoint: Endpoint,
     responses: Url,
+    embeddings: Url,
     format: &'static OpenAiChat,
 }
 
@@ -42,6 +45,7 @@ impl OpenAi {
         Ok(Self {
             endpoint: endpoint(spec, "/chat/completions", keys, tls)?,
             responses: address(spec, "/responses")?,
+            embeddings: address(spec, "/embeddings")?,
             format: OpenAiChat::with(spec.max_tokens_field),
         })
     }
@@ -95,11 +99,15 @@ impl Provider for OpenAi {
     fn format(&self, api: Api) -> &'static dyn Spoken {
         match api {
             Api::Responses => &RESPONSES,
+            Api::Embeddings => &EMBEDDINGS,
             Api::Chat | Api::Messages | Api::GenerateContent => self.format,
         }
     }
 
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
+        if let Some(vectors) = &call.model.vectors {
+            return embed(&self.endpoint, &self.embeddings, vectors, &call).await;
+        }
         let body = call.body_for(self.format(call.model.api))?;
         let url = if call.model.api == Api::Responses { &self.responses } else { self.endpoint.url() };
         called(&self.endpoint, url, &call, body).await

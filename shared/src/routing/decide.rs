@@ -66,19 +66,9 @@ pub struct Detected {
 /// tenant's settings do not allow what it would make the provider bill.
 pub fn decide(config: &Config, intents: &Intents, caller: &Caller, request: &Request) -> Result<Decision, Error> {
     let (catalog, facts) = (&config.catalog, &request.facts);
-    let allows_extras = caller.tenant.settings.allow_paid_extras;
-    if let Some(field) = facts.provider_bound.as_deref().filter(|_| !allows_extras || !names_one_model(catalog, facts))
-    {
-        let message = format!(
-            "`{field}` names what only one provider has stored or runs. Send what it stands for instead, as most clients do with `store: false`; or name the one model of that provider, where this tenant's settings `allow_paid_extras`."
-        );
-        return Err(Error::invalid(field, message));
-    }
-    if let Some(field) = facts.paid_extra.as_deref().filter(|_| !allows_extras) {
-        let message = format!(
-            "`{field}` changes what the provider bills. This tenant's settings do not allow that; `allow_paid_extras` would."
-        );
-        return Err(Error::invalid(field, message));
+    refuse_extras(catalog, caller, facts)?;
+    if facts.inputs.is_some() {
+        return for_vectors(catalog, caller, request);
     }
     if facts.models.is_empty() {
         return match catalog.resolve(&facts.model) {
@@ -126,6 +116,65 @@ pub fn decide(config: &Config, intents: &Intents, caller: &Caller, request: &Req
         }
     }
     pinned(catalog, None, models, caller, request)
+}
+
+/// Refuses what the tenant's settings do not allow: what one provider alone has, and what makes it bill otherwise.
+fn refuse_extras(catalog: &Catalog, caller: &Caller, facts: &Facts) -> Result<(), Error> {
+    let allows_extras = caller.tenant.settings.allow_paid_extras;
+    if let Some(field) = facts.provider_bound.as_deref().filter(|_| !allows_extras || !names_one_model(catalog, facts))
+    {
+        let message = format!(
+            "`{field}` names what only one provider has stored or runs. Send what it stands for instead, as most clients do with `store: false`; or name the one model of that provider, where this tenant's settings `allow_paid_extras`."
+        );
+        return Err(Error::invalid(field, message));
+    }
+    if let Some(field) = facts.paid_extra.as_deref().filter(|_| !allows_extras) {
+        let message = format!(
+            "`{field}` changes what the provider bills. This tenant's settings do not allow that; `allow_paid_extras` would."
+        );
+        return Err(Error::invalid(field, message));
+    }
+    Ok(())
+}
+
+/// Decides about a request for vectors: the model that is named makes them, or another that makes the same. Vectors of two
+/// models cannot be compared, so no other may stand in for it, and the gateway chooses none by itself (ADR 37).
+fn for_vectors(catalog: &Catalog, caller: &Caller, request: &Request) -> Result<Decision, Error> {
+    let name = &request.facts.model;
+    match catalog.resolve(name) {
+        None => Err(not_found(catalog, caller, name)),
+        Some(Target::Auto | Target::Tier(_)) => {
+            let message = format!(
+                "Vectors of two models cannot be compared, so `{name}` chooses none: name a model of GET /v1/models that makes vectors."
+            );
+            Err(Error::invalid("model", message))
+        }
+        Some(Target::Model(model)) if !caller.tenant.allows(&model.name) => {
+            Err(Error::ModelNotAllowed(model.name.to_string()))
+        }
+        Some(Target::Model(model)) => pinned(catalog, None, catalog.with_its_like(&model), caller, request),
+    }
+}
+
+/// Why a model cannot serve a request of this kind, if it is so: for the receipt, and for the client.
+fn of_another_kind(model: &Model, facts: &Facts) -> Option<(String, Error)> {
+    let name = &model.name;
+    match (&facts.inputs, &model.vectors) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            let message =
+                format!("`{name}` makes vectors of texts and generates nothing; POST /v1/embeddings is for it.");
+            Some(("it makes vectors and generates nothing".to_owned(), Error::invalid("model", message)))
+        }
+        (Some(_), None) => {
+            let message = format!("`{name}` generates answers and makes no vectors; name a model that makes vectors.");
+            Some(("it makes no vectors".to_owned(), Error::invalid("model", message)))
+        }
+        (Some(inputs), Some(vectors)) => (inputs.tokens.is_some() && !vectors.takes_tokens).then(|| {
+            let message = format!("`{name}` takes texts; tokens are those of OpenAI's models alone. Send the texts.");
+            ("it takes no tokens".to_owned(), Error::invalid("input", message))
+        }),
+    }
 }
 
 /// Whether a request is for one model, so that no other may serve it; one that is unknown is refused elsewhere.
@@ -356,12 +405,16 @@ pub(crate) fn eligible(
     request: &Request,
 ) -> Eligible {
     let (facts, fields) = (&request.facts, request.format.fields());
-    let input_tokens = InputEstimate::of(facts).estimated_tokens / 2;
+    // Each text has the whole window for itself, and its provider knows best how long it is.
+    let whole = || InputEstimate::of(facts).estimated_tokens / 2;
+    let input_tokens = facts.inputs.map_or_else(whole, |inputs| inputs.longest_tokens);
     let (mut candidates, mut rejected, mut why_not) = (Vec::new(), Vec::new(), None);
     for model in models {
         let allowed = caller.tenant.allows(&model.name) || tier.is_some_and(|tier| caller.tenant.allows(&tier.name));
         let (reason, error) = if !allowed {
             ("not allowed for this tenant".to_owned(), Error::ModelNotAllowed(model.name.to_string()))
+        } else if let Some(other) = of_another_kind(model, facts) {
+            other
         } else if let Some(capability) = model.capabilities.lacks(facts.needs) {
             let message = format!("No model that could serve this request has the capability `{capability}`.");
             (format!("lacks {capability}"), Error::invalid(field_of(capability, fields), message))

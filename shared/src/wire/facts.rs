@@ -113,6 +113,17 @@ pub enum AnswerFormat {
     JsonSchema(Arc<str>),
 }
 
+/// What is to be embedded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inputs {
+    /// How many texts.
+    pub count: usize,
+    /// How many tokens they have together, where the client sends tokens and no text.
+    pub tokens: Option<u64>,
+    /// How many of these the longest has; 0 where texts are sent.
+    pub longest_tokens: u64,
+}
+
 /// What the pipeline knows of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
@@ -150,6 +161,8 @@ pub struct Facts {
     pub keeps_items: bool,
     /// What kind of answer is wanted.
     pub answer_format: AnswerFormat,
+    /// What is to be embedded, where vectors are wanted and nothing is to be generated.
+    pub inputs: Option<Inputs>,
     /// How many messages there are.
     pub messages: usize,
     /// Whether the last of them is a tool's result: then there may be nothing left to say.
@@ -198,6 +211,7 @@ impl Default for Facts {
             references: Vec::new(),
             keeps_items: false,
             answer_format: AnswerFormat::Text,
+            inputs: None,
             messages: 0,
             is_after_tool: false,
             images: 0,

@@ -6,6 +6,7 @@ pub mod body;
 pub mod context;
 pub mod conversation;
 pub(crate) mod delay;
+pub mod embeddings;
 pub mod error_body;
 pub mod facts;
 pub mod format;

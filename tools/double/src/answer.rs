@@ -4,9 +4,11 @@
 //! is held to it to the token (invariant M6). The rules stand in the crate's documentation, under "Usage". JSON is
 //! written as text, not built as a tree: it is faster, and only so can numbers such as `1.10` be sent as they stand.
 
+mod embeddings;
 mod gemini;
 mod messages;
 
+pub(crate) use embeddings::OWN_DIMENSIONS;
 pub(crate) use messages::SIGNATURE;
 
 use std::borrow::Cow;

@@ -3,6 +3,7 @@
 //! Of chat requests the double is lenient where a provider would be strict (a wrong type counts as absence): what a gateway sends is
 //! checked by its tests against the recorded bodies, not by guesses here.
 
+mod embeddings;
 pub(crate) mod gemini;
 mod messages;
 
@@ -20,6 +21,8 @@ pub(crate) enum Asked {
     /// Google's generated content: whether a stream is a list of its events, whether thoughts are told, and whether calls are
     /// signed.
     Gemini { is_list: bool, thinks_aloud: bool, signs: bool },
+    /// Vectors, whether in base64, and how long if not as long as the model's.
+    Embeddings { base64: bool, dimensions: Option<u64> },
 }
 
 impl Asked {
@@ -54,6 +57,8 @@ pub(crate) struct Ask {
     pub(crate) tool: String,
     /// Whether it is answered as Azure answers.
     pub(crate) is_azure: bool,
+    /// What is to be embedded, each as it stands in the body.
+    pub(crate) inputs: Vec<String>,
 }
 
 impl Ask {
@@ -84,6 +89,7 @@ impl Ask {
             opening: last_user.split_whitespace().take(8).collect::<Vec<_>>().join(" "),
             tool: tool.to_owned(),
             is_azure: false,
+            inputs: Vec::new(),
         })
     }
 }

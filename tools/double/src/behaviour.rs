@@ -113,6 +113,46 @@ pub(crate) struct Plan {
     pub(crate) stops_when_left: bool,
     pub(crate) no_sampling: bool,
     pub(crate) no_ids: bool,
+    /// The length of vectors.
+    pub(crate) dimensions: Option<u64>,
+    pub(crate) vectors: Vectors,
+}
+
+/// What is unusual about vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Vectors {
+    #[default]
+    Usual,
+    Backwards,
+    Unnumbered,
+    SameNumber,
+    TooFew,
+    TooMany,
+    Null,
+    Zero,
+    Short,
+    Floats,
+    Bare,
+    StrictFormat,
+}
+
+impl Vectors {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name.strip_prefix("vectors-")? {
+            "backwards" => Self::Backwards,
+            "unnumbered" => Self::Unnumbered,
+            "same-number" => Self::SameNumber,
+            "too-few" => Self::TooFew,
+            "too-many" => Self::TooMany,
+            "null" => Self::Null,
+            "zero" => Self::Zero,
+            "short" => Self::Short,
+            "floats" => Self::Floats,
+            "bare" => Self::Bare,
+            "strict-format" => Self::StrictFormat,
+            _ => return None,
+        })
+    }
 }
 
 impl Plan {
@@ -210,7 +250,15 @@ impl Plan {
             ("extra", None) => self.extra = true,
             ("no-sampling", None) => self.no_sampling = true,
             ("stops-when-left", None) => self.stops_when_left = true,
-            _ => return None,
+            _ => return self.of_vectors(part, name, number),
+        }
+        Some(())
+    }
+
+    fn of_vectors(&mut self, part: &str, name: &str, number: Option<u64>) -> Option<()> {
+        match (name, number) {
+            ("dimensions", Some(dimensions @ 1..=65_536)) => self.dimensions = Some(dimensions),
+            _ => self.vectors = Vectors::named(part)?,
         }
         Some(())
     }

@@ -1,6 +1,6 @@
 //! A provider that misbehaves on the wire, for tests and benchmarks of a gateway.
 //!
-//! It serves OpenAI's `POST /v1/chat/completions`, `POST /v1/responses` and `GET /v1/models`, and Anthropic's
+//! It serves OpenAI's `POST /v1/chat/completions`, `POST /v1/responses`, `POST /v1/embeddings` and `GET /v1/models`, and Anthropic's
 //! `POST /v1/messages` and `/v1/messages/count_tokens`, and Google's `generateContent`, over raw HTTP/1.1, because a gateway must survive what no HTTP library
 //! would let a server do. Of Responses it takes what the vendor takes and nothing
 //! else: unknown fields, items out of order, and thoughts of a model that has none are a 400. What it does is chosen by the request's model id, so a catalog alone sets
@@ -97,6 +97,14 @@
 //! | `extra` | unknown fields, with numbers such as `1.10`, in the answer, its messages and chunks |
 //! | `no-sampling` | a Responses request with `temperature` or `top_p` is a 400 |
 //! | `stops-when-left` | generation stops, and is billed up to there, when the client leaves |
+//! | `dimensions-N` | vectors have N numbers, or as many of them as are asked for; 8 unless said |
+//! | `vectors-backwards` | the last input's vector comes first |
+//! | `vectors-unnumbered`, `vectors-same-number` | vectors lack their index, or all have 0 |
+//! | `vectors-too-few`, `vectors-too-many` | the last vector is missing, or comes twice |
+//! | `vectors-null`, `vectors-zero`, `vectors-short` | the last vector's numbers are null or 0, or one is missing |
+//! | `vectors-floats` | base64 and `dimensions` are overheard |
+//! | `vectors-bare` | neither model nor usage is told |
+//! | `vectors-strict-format` | `encoding_format` and `dimensions` are refused |
 //!
 //! # Usage
 //!
@@ -129,6 +137,12 @@
 //! `POST /v1beta/models/MODEL:generateContent` and `:streamGenerateContent` are refused for what Google refuses: unknown fields,
 //! results without their calls, calls of the current turn without a signature or with another model's, both ways to say how
 //! much to think. `content-filter` is an answer without answers, `429-after-N` a detail, `insufficient-quota` a day's quota.
+//!
+//! # Embeddings
+//!
+//! What is to be embedded and what comes with it is as OpenAI takes it: unknown fields, `null`, empty texts, more than 2,048
+//! inputs and vectors that are longer than the model's are a 400. Tokens are counted as they come, of texts ⌈UTF-8 bytes / 4⌉;
+//! there is no output. A text has the same vector wherever it is asked for.
 //!
 //! # As a process
 //!

@@ -96,6 +96,7 @@ pub(crate) fn ask(body: &[u8]) -> Result<Ask, String> {
         opening: last_user.split_whitespace().take(8).collect::<Vec<_>>().join(" "),
         tool: body["tools"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
         is_azure: false,
+        inputs: Vec::new(),
     })
 }
 

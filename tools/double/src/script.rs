@@ -235,13 +235,14 @@ impl Layout<'_> {
             Asked::Responses { .. } => self.telling(answer).whole(with_usage),
             Asked::Messages => answer.message(with_usage),
             Asked::Gemini { .. } => answer.content(with_usage),
+            Asked::Embeddings { base64, dimensions } => answer.vectors(base64, dimensions, with_usage),
         }
     }
 
     /// The events of a whole stream, and which of them are its end.
     fn events(&self, answer: &Answer<'_>) -> (Vec<Event>, Range<usize>) {
         match self.ask.asked {
-            Asked::Chat => {}
+            Asked::Chat | Asked::Embeddings { .. } => {}
             Asked::Responses { .. } => return self.telling(answer).events(),
             Asked::Messages => return answer.message_events(),
             Asked::Gemini { .. } => return answer.content_events(),
@@ -258,7 +259,7 @@ impl Layout<'_> {
     fn error(&self) -> String {
         let message = format!("The server had an error, key {LEAK}");
         match self.ask.asked {
-            Asked::Chat => mid_stream_error(),
+            Asked::Chat | Asked::Embeddings { .. } => mid_stream_error(),
             Asked::Responses { .. } => error_event(&message),
             Asked::Messages => message_envelope(&message, 529, "overloaded"),
             Asked::Gemini { .. } => content_envelope(&message, 503, ""),

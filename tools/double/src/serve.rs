@@ -79,6 +79,10 @@ async fn converse(stream: TcpStream, tallies: &Tallies) -> io::Result<()> {
                 let ask = responses::ask(&request.body).map_err(|why| refusal(400, &why));
                 answer(&mut wire, tallies, request, ask).await?
             }
+            ("POST", path) if path.ends_with("/embeddings") => {
+                let ask = Ask::parse_embeddings(&request.body).map_err(|why| refusal(400, &why));
+                answer(&mut wire, tallies, request, ask).await?
+            }
             ("POST", path) if path.ends_with("/messages") => {
                 let ask = message(&request, Purpose::Answer);
                 answer(&mut wire, tallies, request, ask).await?
@@ -162,9 +166,10 @@ async fn answer(wire: &mut Wire, tallies: &Tallies, request: Request, ask: Resul
             match ask.asked {
                 Asked::Messages => message_refusal(404, &message),
                 Asked::Gemini { .. } => content_refusal(404, &message),
-                Asked::Chat | Asked::Responses { .. } => refusal(404, &message),
+                Asked::Chat | Asked::Embeddings { .. } | Asked::Responses { .. } => refusal(404, &message),
             }
         }
+        (Ok(ask), Some(plan)) if let Some(why) = ask.why_not(&plan) => refusal(400, &why),
         (Ok(ask), Some(plan)) => Script::of(&plan, &ask, &body, turn.sequence, plan.which.strikes(turn.of_model)),
     };
     if !script.stops_when_left {

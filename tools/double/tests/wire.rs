@@ -309,7 +309,7 @@ async fn nonsense_is_refused_and_does_not_end_the_double() {
         ("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", 413),
         ("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{]", 400),
         ("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", 400),
-        ("POST /v1/embeddings HTTP/1.1\r\n\r\n", 404),
+        ("POST /v1/moderations HTTP/1.1\r\n\r\n", 404),
         ("DELETE /counts HTTP/1.1\r\n\r\n", 405),
     ] {
         let mut client = Client::connect(&double).await;

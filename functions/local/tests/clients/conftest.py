@@ -34,6 +34,12 @@ MODELS = [
 # What is served in Anthropic's format alone.
 MESSAGES = ["status-529", "insufficient-quota", "cached-2+written-1+say:one"]
 
+# What makes vectors, and what each is known to take.
+VECTORS = {
+    "ok": "base64 = true\ntoken_input = true", "vectors-floats": "", "vectors-backwards": "", "vectors-bare": "",
+    "vectors-too-few": "", "vectors-strict-format": "", "status-401": "", "429-after-1": "", "insufficient-quota": "",
+}
+
 
 def binary(variable, name):
     """The path of one of this workspace's programs."""
@@ -118,6 +124,9 @@ def start(double, tmp_path_factory):
         models += "".join(
             f'[models."claude/{model}"]\nprovider = "claude"\nusd_per_million = {{ input = 1, output = 2 }}\n'
             'capabilities = ["tools", "json_schema", "vision", "prefill"]\n' for model in [*MODELS, *MESSAGES])
+        models += "".join(
+            f'[models."vectors/{model}"]\nprovider = "double"\nid = "{model}"\napi = "embeddings"\ndimensions = 8\n'
+            f'usd_per_million = {{ input = 1, output = 0 }}\n{able}\n' for model, able in VECTORS.items())
         (folder / "gateway.toml").write_text(
             f'[providers.double]\nkind = "openai"\nbase_url = "{double}"\napi_key = "env:DOUBLE_API_KEY"\n'
             f'[providers.claude]\nkind = "anthropic"\nbase_url = "{double}"\napi_key = "env:DOUBLE_API_KEY"\n'

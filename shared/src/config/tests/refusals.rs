@@ -148,7 +148,7 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ),
         (
             "[models.x]\nprovider = 'local'\nusd_per_million = { input = 1, output = 1 }\napi = 'messages'",
-            "12: models.x.api: must be \"chat\" or \"responses\", as its provider is called",
+            "12: models.x.api: must be \"chat\", \"responses\" or \"embeddings\", as its provider is called",
         ),
         (
             "[models.x]\nprovider = 'local'\nusd_per_million = { input = 1, output = 1 }\ntimeouts_ms = { idle = 0 }",

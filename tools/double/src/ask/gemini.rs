@@ -108,6 +108,7 @@ impl Ask {
             opening: opening.join(" ").split_whitespace().take(8).collect::<Vec<_>>().join(" "),
             tool: body["tools"][0]["functionDeclarations"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
             is_azure: false,
+            inputs: Vec::new(),
         })
     }
 }

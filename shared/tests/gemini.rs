@@ -12,9 +12,9 @@ async fn gemini<const N: usize>(behaviours: [&str; N]) -> Rig {
     behaviours.iter().fold(base, |scene, behaviour| scene.gemini(behaviour)).build().await
 }
 
-fn incoming(rig: &Rig, body: &Value) -> Incoming {
+fn incoming(key: &str, cache: &str, body: &Value) -> Incoming {
     let body = Box::new(Bytes::from(body.to_string()));
-    Incoming { headers: with_key(&rig.key, &[("x-gateway-cache", "no-store")]), body, time_left: None }
+    Incoming { headers: with_key(key, &[("x-gateway-cache", cache)]), body, time_left: None }
 }
 
 /// The doors.
@@ -29,7 +29,11 @@ const DOORS: [Door; 3] = [Door::Chat, Door::Messages, Door::Responses];
 
 impl Door {
     async fn send(self, rig: &Rig, body: Value) -> Got {
-        let incoming = incoming(rig, &body);
+        self.send_as(rig, &rig.key, "no-store", body).await
+    }
+
+    async fn send_as(self, rig: &Rig, key: &str, cache: &str, body: Value) -> Got {
+        let incoming = incoming(key, cache, &body);
         Got::all_of(match self {
             Self::Chat => rig.gateway.chat(incoming).await,
             Self::Messages => rig.gateway.messages(incoming).await,
@@ -176,6 +180,61 @@ async fn a_call_that_another_provider_made_is_taken() {
         let got = door.send(&rig, again).await;
         assert_eq!(got.status, 200, "{door:?}: {got:?}");
     }
+}
+
+/// The signature of the call that was sent to the provider last.
+fn signature(rig: &Rig) -> String {
+    let parts = sent(rig)["contents"][1]["parts"].clone();
+    parts[0]["thoughtSignature"].as_str().unwrap_or_default().to_owned()
+}
+
+const UNSIGNED: &str = "skip_thought_signature_validator";
+
+#[tokio::test]
+async fn a_call_goes_back_as_it_was_signed_though_no_client_carries_that() {
+    for door in DOORS {
+        for stream in [false, true] {
+            let rig = gemini(["tools", "tools@other"]).await;
+            let other = rig.add_tenant("other", json!({})).await;
+            let question = door.question("gemini/tools", stream);
+            let got = door.send_as(&rig, &rig.key, "no-cache", question).await;
+            assert_eq!(got.status, 200, "{got:?}");
+            let call = ("g_double_1".to_owned(), json!({"query": "weather in Paris", "days": 3}));
+            assert!(got.contains(&call.0), "{got:?}");
+            let again = |model: &str| {
+                let mut again = door.question(model, false);
+                again[door.list()].as_array_mut().unwrap().extend(door.answered(&call));
+                again
+            };
+            for (key, model, expected) in [
+                (&rig.key, "gemini/tools", "sig-double-tools-1"),
+                // It is the model's own, and the tenant's.
+                (&rig.key, "gemini/tools@other", UNSIGNED),
+                (&other, "gemini/tools", UNSIGNED),
+            ] {
+                let got = door.send_as(&rig, key, "no-cache", again(model)).await;
+                assert_eq!(
+                    (got.status, signature(&rig).as_str()),
+                    (200, expected),
+                    "{door:?} {stream} {model}: {got:?}"
+                );
+            }
+            // A reminder behind the result does not end the turn.
+            let mut reminded = again("gemini/tools");
+            reminded[door.list()].as_array_mut().unwrap().push(json!({"role": "user", "content": "be brief"}));
+            let got = door.send_as(&rig, &rig.key, "no-cache", reminded).await;
+            assert_eq!((got.status, signature(&rig).as_str()), (200, "sig-double-tools-1"), "{door:?}: {got:?}");
+            rig.clock.advance(3_601_000);
+            let got = door.send_as(&rig, &rig.key, "no-cache", again("gemini/tools")).await;
+            assert_eq!((got.status, signature(&rig).as_str()), (200, UNSIGNED), "{door:?}: it is kept for an hour");
+        }
+    }
+    let rig = gemini(["tools"]).await;
+    Door::Chat.send_as(&rig, &rig.key, "no-store", Door::Chat.question("gemini/tools", false)).await;
+    let mut again = Door::Chat.question("gemini/tools", false);
+    again["messages"].as_array_mut().unwrap().extend(Door::Chat.answered(&("g_double_1".to_owned(), json!({}))));
+    let got = Door::Chat.send_as(&rig, &rig.key, "no-cache", again).await;
+    assert_eq!((got.status, signature(&rig).as_str()), (200, UNSIGNED), "nothing was to be kept");
 }
 
 #[tokio::test]

@@ -51,6 +51,8 @@ pub(crate) struct Work<'a> {
     pub(crate) label: Option<Label>,
     /// How many turns in a row, this one included, were for a weaker tier than the conversation's.
     pub(crate) easier_turns: u64,
+    /// How the calls of its answer are signed: each one's id, and the model with the signature.
+    pub(crate) signatures: Vec<(String, String)>,
     /// The idempotency key that it has claimed, and the id by which.
     pub(crate) claim: Option<(IdempotencyKey, RequestId)>,
 }
@@ -77,6 +79,7 @@ impl<'a> Work<'a> {
             running,
             label: None,
             easier_turns: 0,
+            signatures: Vec::new(),
             claim: None,
         }
     }

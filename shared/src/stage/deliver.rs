@@ -2,6 +2,7 @@
 //!
 //! A stream is passed on as it comes; a whole answer waits until it is settled, for its headers say what it cost.
 
+use crate::catalog::Model;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::provider::{Fault, ProviderError};
@@ -14,6 +15,7 @@ use crate::stage::admit::hold::Hold;
 use crate::stage::admit::remembered::Remembered;
 use crate::stage::attempt::call::{Response, Winner, close};
 use crate::stage::attempt::stream::{Keep, Sink, is_left_out, read_on};
+use crate::stage::recall::note_signatures;
 use crate::stage::settle::{Outcome, settle_hit};
 use crate::wire::writer::Hide;
 use std::time::Duration;
@@ -43,6 +45,9 @@ pub(crate) async fn deliver(
             {
                 attempt.outcome = AttemptOutcome::ClientGone;
             }
+            let mut signed = Vec::new();
+            note_signatures(&mut signed, &completion.pieces, &completion.body);
+            keep_signatures(work, &model, signed);
             let body = reply.writer.whole(&completion, &model.name, hide);
             return Outcome::whole(body, completion.is_complete() && doubt.is_none());
         }
@@ -60,11 +65,12 @@ pub(crate) async fn deliver(
         _ => Keep::No,
     };
     let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, keep, hide, format };
-    let (ended, waited) = read_on(opened, &model, &work.deadline, sink).await;
+    let (mut ended, waited) = read_on(opened, &model, &work.deadline, sink).await;
     work.journal.waited_for(waited);
     if ended.leaves_out {
         work.journal.because(not_said(&model.name));
     }
+    keep_signatures(work, &model, std::mem::take(&mut ended.signatures));
     close(work, winner.attempt, &model, times, &ended, !reply.client_is_there());
     match ended.error {
         _ if ended.no_room => Outcome::failed(Error::Overloaded),
@@ -73,6 +79,12 @@ pub(crate) async fn deliver(
         Some(error) => Outcome::failed(after_its_beginning(work, error)),
         None => Outcome::streamed(ended.kept.map(Into::into), ended.stopped && doubt.is_none()),
     }
+}
+
+/// Has signatures kept with the settlement, as those of this model.
+fn keep_signatures(work: &mut Work<'_>, model: &Model, signed: Vec<(String, String)>) {
+    let of_model = signed.into_iter().map(|(id, signature)| (id, format!("{}\n{signature}", model.provider_model)));
+    work.signatures = of_model.collect();
 }
 
 fn not_said(model: &str) -> String {

@@ -60,6 +60,19 @@ pub struct Conversation<'b> {
     pub rest: Vec<(Cow<'b, str>, Json<'b>)>,
     /// Fields further down that nobody has read, by their paths without places.
     pub unread: Unread,
+    /// What models have said of the calls that they made, as far as it is known still.
+    pub signatures: &'b [Signature],
+}
+
+/// What a model wants back with a call that it made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// The call's id.
+    pub call: String,
+    /// The model that made it, by its provider's name for it. To any other it means nothing.
+    pub model: String,
+    /// What goes back.
+    pub text: String,
 }
 
 /// One side's turn to speak.

@@ -70,6 +70,11 @@ pub trait Spoken: Debug + Send + Sync {
         None
     }
 
+    /// Whether its models want something back with the calls that they made, which no client carries.
+    fn signs_calls(&self) -> bool {
+        false
+    }
+
     /// A request of another format. Whether it can be written, and what is left out, must not depend on `overrides`.
     ///
     /// # Errors

@@ -55,6 +55,15 @@ pub enum Piece {
         /// Some of the arguments, which are JSON.
         arguments: Place,
     },
+    /// What its provider wants back with a call of a tool, and no client carries: the gateway keeps it.
+    Signature {
+        /// Which of the `n` answers.
+        choice: u64,
+        /// The call's id.
+        id: Place,
+        /// What goes back with it.
+        signature: Place,
+    },
     /// How likely its tokens were, where the provider says.
     Logprobs {
         /// Which of the `n` answers.
@@ -182,6 +191,7 @@ impl Piece {
             | Self::Refusal { choice, .. }
             | Self::Thought { choice, .. }
             | Self::ToolCall { choice, .. }
+            | Self::Signature { choice, .. }
             | Self::Logprobs { choice, .. }
             | Self::Finish { choice, .. }
             | Self::Native { choice } => *choice,
@@ -220,7 +230,7 @@ impl Piece {
         match self {
             Self::Text { text, .. } | Self::Refusal { text, .. } => !text.is_empty(),
             Self::Thought { .. } | Self::ToolCall { .. } | Self::Native { .. } => true,
-            Self::Begin { .. } | Self::Logprobs { .. } | Self::Finish { .. } => false,
+            Self::Begin { .. } | Self::Signature { .. } | Self::Logprobs { .. } | Self::Finish { .. } => false,
         }
     }
 }
@@ -243,6 +253,14 @@ pub fn refuses<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> bool {
 #[must_use]
 pub fn said<'a>(payload: &'a [u8], place: &Place) -> Cow<'a, str> {
     text_of(payload.get(place.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default())
+}
+
+/// The calls in these pieces of a payload that are signed: each one's id, and its signature.
+pub fn signatures<'a>(pieces: &'a [Piece], payload: &'a [u8]) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+    pieces.iter().filter_map(|piece| match piece {
+        Piece::Signature { id, signature, .. } => Some((said(payload, id), said(payload, signature))),
+        _ => None,
+    })
 }
 
 /// One of the answers to a request, put together from its pieces, for the judge.
@@ -276,7 +294,7 @@ impl<'a> Choice<'a> {
                 self.finish = Some(*why);
                 self.refused |= *why == Finish::Refusal;
             }
-            Piece::Begin { .. } | Piece::Thought { .. } | Piece::Native { .. } => {}
+            Piece::Begin { .. } | Piece::Signature { .. } | Piece::Thought { .. } | Piece::Native { .. } => {}
         }
     }
 }

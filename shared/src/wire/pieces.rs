@@ -77,6 +77,12 @@ impl<'b> Pieces<'b> {
         self.all.push(Piece::ToolCall { choice: self.choice, call, id, name, arguments });
     }
 
+    /// Adds how a call is signed.
+    pub(crate) fn signature(&mut self, id: &RawValue, signature: &RawValue) {
+        let (id, signature) = (place(self.bytes, id), place(self.bytes, signature));
+        self.all.push(Piece::Signature { choice: self.choice, id, signature });
+    }
+
     /// Adds that there is something which only its own format knows.
     pub(crate) fn native(&mut self) {
         if !std::mem::replace(&mut self.has_native, true) {

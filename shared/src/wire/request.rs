@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::locking::lock;
 use crate::wire::body::Body;
 use crate::wire::context::Context;
-use crate::wire::conversation::Untranslatable;
+use crate::wire::conversation::{Conversation, Part, Role, Signature, Untranslatable};
 use crate::wire::facts::Facts;
 use crate::wire::format::{Format, Overrides, Spoken, Written};
 use bytes::{Bytes, BytesMut};
@@ -28,6 +28,8 @@ pub struct Request {
     body: Body,
     /// What goes along of its headers; see [`Format::carried`].
     carried: Vec<(&'static str, HeaderValue)>,
+    /// What is known of the calls in its current turn, once that was looked for.
+    signatures: Option<Vec<Signature>>,
     /// What other formats cannot say of it, by their names; each is found out once.
     translations: Mutex<Vec<(&'static str, Translation)>>,
 }
@@ -42,7 +44,7 @@ impl Request {
     /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
     pub fn read(format: &'static dyn Format, bytes: Bytes) -> Result<Self, Error> {
         let (body, facts) = format.read(bytes)?;
-        Ok(Self { format, facts, body, carried: Vec::new(), translations: Mutex::default() })
+        Ok(Self { format, facts, body, carried: Vec::new(), signatures: None, translations: Mutex::default() })
     }
 
     /// Takes what goes along of the client's headers.
@@ -93,6 +95,36 @@ impl Request {
         }
         whole.extend_from_slice(&body[done..]);
         Ok(Self { carried: self.carried.clone(), ..Self::read(self.format, whole.freeze())? })
+    }
+
+    /// The ids of the calls of tools that the model made since the user spoke last, unless [`Self::sign`] has been told of them.
+    #[must_use]
+    pub fn unsigned_calls(&self) -> Vec<String> {
+        let known = self.signatures.is_some();
+        let Some(conversation) = (!known).then(|| self.meant().ok()).flatten() else { return Vec::new() };
+        let turns: Vec<_> = conversation.turns.iter().filter(|turn| turn.role != Role::System).collect();
+        let mut calls = Vec::new();
+        // What one side says in a row is one turn.
+        for run in turns.chunk_by(|one, next| one.role == next.role).rev() {
+            let parts = || run.iter().flat_map(|turn| &turn.parts);
+            if run[0].role == Role::User && !parts().any(|part| matches!(part, Part::ToolResult { .. })) {
+                break;
+            }
+            let id = |part: &Part<'_>| if let Part::ToolCall { id, .. } = part { Some(id.to_string()) } else { None };
+            calls.extend(parts().filter_map(id));
+        }
+        calls
+    }
+
+    /// Tells how these calls were signed, as far as that is known.
+    pub fn sign(&mut self, signatures: Vec<Signature>) {
+        self.signatures = Some(signatures);
+    }
+
+    /// Its meaning.
+    fn meant(&self) -> Result<Conversation<'_>, Untranslatable> {
+        let signatures = self.signatures.as_deref().unwrap_or_default();
+        Ok(Conversation { signatures, ..self.format.conversation(&self.body)? })
     }
 
     /// What the conversation has said before the prompt.
@@ -148,7 +180,7 @@ impl Request {
     }
 
     fn translated(&self, format: &'static dyn Spoken, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
-        format.write(&self.format.conversation(&self.body)?, overrides)
+        format.write(&self.meant()?, overrides)
     }
 
     /// SHA-256 of the body as it came, of what goes along with it, and of the format that it is in: another format's same

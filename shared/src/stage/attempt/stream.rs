@@ -13,6 +13,7 @@ use crate::receipt::AttemptOutcome;
 use crate::request::journal::Journal;
 use crate::request::reply::Reply;
 use crate::running::Deadline;
+use crate::stage::recall::note_signatures;
 use crate::steps;
 use crate::wire::piece::{Choice, Piece, choices};
 use crate::wire::writer::Hide;
@@ -94,6 +95,8 @@ pub(crate) struct StreamEnd {
     pub(crate) no_room: bool,
     /// Whether something of it could not be said in the client's format.
     pub(crate) leaves_out: bool,
+    /// How calls of tools in it are signed, each by its id.
+    pub(crate) signatures: Vec<(String, String)>,
     /// Whether it was still coming when the time of the whole attempt was over.
     pub(crate) ran_out: bool,
 }
@@ -212,6 +215,7 @@ pub(crate) async fn read_on(
             ended.came = ended.came.plus(chunk.came());
             ended.leaves_out |= sink.leaves_out(chunk);
             tracker.take(&chunk.pieces);
+            note_signatures(&mut ended.signatures, &chunk.pieces, &chunk.payload);
             (bytes, events) = (bytes + chunk.payload.len(), events + 1);
             sink.write(Some(chunk), model, &ended, &mut out);
         }

@@ -157,7 +157,7 @@ impl MessagesWriter {
     /// Writes the events that a piece comes to.
     fn piece(&mut self, piece: &Piece, chunk: &Chunk, out: &mut BytesMut) {
         match piece {
-            Piece::Begin { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
+            Piece::Begin { .. } | Piece::Signature { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
             Piece::Text { text, .. } => self.text(text, out),
             Piece::Refusal { text, .. } => {
                 self.refused = true;
@@ -314,7 +314,11 @@ enum Block {
 impl Blocks {
     fn add(&mut self, piece: &Piece, answer: &Completion) {
         match piece {
-            Piece::Begin { .. } | Piece::Logprobs { .. } | Piece::Native { .. } | Piece::Finish { .. } => {}
+            Piece::Begin { .. }
+            | Piece::Signature { .. }
+            | Piece::Logprobs { .. }
+            | Piece::Native { .. }
+            | Piece::Finish { .. } => {}
             Piece::Text { text, .. } | Piece::Refusal { text, .. } => match self.all.last_mut() {
                 _ if text.is_empty() => {}
                 Some(Block::Text(before)) => before.push_str(text),

@@ -207,7 +207,12 @@ fn add(part: &Part<'_>, pieces: &mut Pieces<'_>) {
     steps::count(1);
     if let Some(call) = part.function_call.filter(|call| call.get().starts_with('{')) {
         let Call { id, name, args } = serde_json::from_str(call.get()).unwrap_or_default();
-        pieces.next_call(id.filter(|id| is_there(id)), name, args);
+        let id = id.filter(|id| is_there(id));
+        pieces.next_call(id, name, args);
+        // A model that signs its calls names them.
+        if let (Some(id), Some(signature)) = (id, part.thought_signature.filter(|raw| is_there(raw))) {
+            pieces.signature(id, signature);
+        }
     } else if let Some(text) = part.text.filter(|text| text.get().starts_with('"')) {
         match part.thought.is_some_and(|thought| thought.get() == "true") {
             true => pieces.thought(Some(text).filter(|text| is_there(text))),

@@ -22,6 +22,10 @@ impl Spoken for Gemini {
         NAME
     }
 
+    fn signs_calls(&self) -> bool {
+        true
+    }
+
     fn write(&self, conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
         write::write(conversation, overrides)
     }

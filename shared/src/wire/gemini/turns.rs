@@ -6,6 +6,7 @@
 //! A model that thinks signs its calls, the first of those that it makes at once, and refuses the calls of the current turn
 //! without. A call that it has not signed, or whose signature nobody kept, says so by a word of the documentation; see ADR 36.
 
+use super::config::is_old;
 use crate::wire::conversation::{Conversation, Part, Role, Source, Turn, Untranslatable};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -31,8 +32,8 @@ pub(super) struct Turns<'a> {
 }
 
 impl<'a> Turns<'a> {
-    /// Writes all that was said, for a model that signs its calls or not.
-    pub(super) fn written(conversation: &'a Conversation<'a>, signs: bool) -> Result<Self> {
+    /// Writes all that was said, for this model.
+    pub(super) fn written(conversation: &'a Conversation<'a>, model: &str) -> Result<Self> {
         let mut turns = Self::default();
         turns.system = turns.parts(&conversation.system)?;
         conversation.turns.iter().try_for_each(|turn| turns.turn(turn))?;
@@ -47,8 +48,9 @@ impl<'a> Turns<'a> {
         for content in &mut turns.contents {
             content.parts.sort_by_key(|part| part.order);
         }
-        if signs {
-            turns.sign();
+        if !is_old(model) {
+            let ours = conversation.signatures.iter().filter(|signature| signature.model == model);
+            turns.sign(&ours.map(|signature| (&*signature.call, &*signature.text)).collect());
         }
         Ok(turns)
     }
@@ -149,15 +151,19 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// Signs the first call of each content of the current turn: of those behind the last one in which only the user speaks.
-    fn sign(&mut self) {
+    /// Signs the calls of the current turn, of the contents behind the last one in which only the user speaks: as they were
+    /// signed, where that is known, and else the first of each content.
+    fn sign(&mut self, known: &HashMap<&'a str, &'a str>) {
         let is_answer = |part: &WirePart<'_>| matches!(part.said, Said::FunctionResponse { .. });
         let is_asked = |content: &Content<'_>| content.role == "user" && !content.parts.iter().any(is_answer);
         let begins = self.contents.iter().rposition(is_asked).unwrap_or(0);
         for content in &mut self.contents[begins..] {
-            let first = content.parts.iter_mut().find(|part| matches!(part.said, Said::FunctionCall { .. }));
-            if let Some(first) = first {
-                first.thought_signature = Some(UNSIGNED);
+            let mut otherwise = Some(UNSIGNED);
+            for part in &mut content.parts {
+                if let Said::FunctionCall { id, .. } = part.said {
+                    part.thought_signature = known.get(id).copied().or(otherwise);
+                    otherwise = None;
+                }
             }
         }
     }

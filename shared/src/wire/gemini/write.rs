@@ -3,7 +3,7 @@
 //! What this format has no word for is left out, and named; what would change the meaning if it were left out is refused. The
 //! model, and whether to stream, stand in the address.
 
-use super::config::{GenerationConfig, config, is_old};
+use super::config::{GenerationConfig, config};
 use super::turns::{Content, LeftOut, Turns, WirePart};
 use crate::wire::conversation::{Conversation, Json, Tool, ToolChoice, Untranslatable};
 use crate::wire::format::{Overrides, Written};
@@ -14,7 +14,7 @@ type Result<T, E = Untranslatable> = std::result::Result<T, E>;
 
 /// Writes a conversation.
 pub(super) fn write(conversation: &Conversation<'_>, overrides: &Overrides<'_>) -> Result<Written> {
-    let Turns { contents, system, mut left_out, .. } = Turns::written(conversation, !is_old(overrides.model))?;
+    let Turns { contents, system, mut left_out, .. } = Turns::written(conversation, overrides.model)?;
     let function_declarations = conversation.tools.iter().map(declaration).collect::<Result<Vec<_>>>()?;
     let function_calling_config = calling(conversation, &mut left_out)?;
     let generation_config = config(conversation, overrides, &mut left_out)?;

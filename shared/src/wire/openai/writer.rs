@@ -158,7 +158,7 @@ impl ChatWriter {
             event(json!({"role": "assistant", "content": ""}), None);
         }
         match piece {
-            Piece::Begin { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
+            Piece::Begin { .. } | Piece::Signature { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
             Piece::Text { text, .. } => event(json!({"content": text}), None),
             Piece::Refusal { text, .. } => event(json!({"refusal": text}), None),
             Piece::Thought { text, .. } => event(json!({"reasoning_content": chunk.said(text)}), None),
@@ -202,7 +202,7 @@ struct Called {
 impl Message {
     fn add(&mut self, piece: &Piece, answer: &Completion) {
         match piece {
-            Piece::Begin { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
+            Piece::Begin { .. } | Piece::Signature { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
             Piece::Text { text, .. } => self.text.get_or_insert_default().push_str(text),
             Piece::Refusal { text, .. } => self.refusal.get_or_insert_default().push_str(text),
             Piece::Thought { text, .. } => self.thoughts.get_or_insert_default().push_str(&answer.said(text)),

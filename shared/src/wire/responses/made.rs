@@ -173,7 +173,7 @@ impl Made {
         }
         for piece in pieces.iter().filter(|piece| piece.choice() == 0) {
             match piece {
-                Piece::Begin { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
+                Piece::Begin { .. } | Piece::Signature { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
                 Piece::Text { text, .. } => self.say(Kind::Text, text, out),
                 Piece::Refusal { text, .. } => self.say(Kind::Refusal, text, out),
                 Piece::Thought { text, .. } => self.say(Kind::Thought, &said(payload, text), out),

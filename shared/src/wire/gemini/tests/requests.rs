@@ -1,5 +1,5 @@
 use crate::wire::anthropic::MESSAGES;
-use crate::wire::conversation::{Conversation, Part, Role, Turn};
+use crate::wire::conversation::{Conversation, Part, Role, Signature, Turn};
 use crate::wire::format::{Format, Overrides, Spoken, Written};
 use crate::wire::gemini::GEMINI;
 use crate::wire::openai::CHAT;
@@ -302,4 +302,31 @@ proptest! {
         texts.sort();
         prop_assert_eq!(found, texts);
     }
+}
+
+#[test]
+fn a_call_goes_back_with_its_own_signature_to_the_model_that_signed_it() {
+    let signature =
+        |call: &str, model: &str, text: &str| Signature { call: call.into(), model: model.into(), text: text.into() };
+    let signatures = [signature("a", NEW, "of a"), signature("b", NEW, "of b"), signature("c", "another", "of c")];
+    let turn = |role, parts| Turn { role, name: None, parts };
+    let call = |id: &'static str| Part::ToolCall { id: id.into(), name: "f".into(), arguments: "".into() };
+    let result = |id: &'static str| Part::ToolResult { id: id.into(), parts: Vec::new(), is_error: false };
+    let turns = vec![
+        turn(Role::User, vec![Part::Text("go".into())]),
+        turn(Role::Assistant, vec![call("a"), call("x")]),
+        turn(Role::User, vec![result("a"), result("x")]),
+        turn(Role::Assistant, vec![call("y"), call("b")]),
+        turn(Role::User, vec![result("y"), result("b")]),
+        turn(Role::Assistant, vec![call("c")]),
+        turn(Role::User, vec![result("c"), Part::Text("be brief".into())]),
+    ];
+    let conversation = Conversation { turns, signatures: &signatures, ..Conversation::default() };
+    let overrides = Overrides { model: NEW, max_output_tokens: 1, stream: false, ask_logprobs: false };
+    let body: Value = serde_json::from_slice(&GEMINI.write(&conversation, &overrides).unwrap().body).unwrap();
+    let signed: Vec<Value> = [(1, 0), (1, 1), (3, 0), (3, 1), (5, 0)]
+        .map(|(content, part): (usize, usize)| body["contents"][content]["parts"][part]["thoughtSignature"].clone())
+        .into();
+    let otherwise = "skip_thought_signature_validator";
+    assert_eq!(signed, [json!("of a"), Value::Null, json!(otherwise), json!("of b"), json!(otherwise)]);
 }

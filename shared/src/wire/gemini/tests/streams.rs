@@ -32,6 +32,7 @@ fn said(chunk: &Chunk) -> Vec<String> {
         Piece::ToolCall { call, id, name, arguments, .. } => {
             format!("{call} {} {} {}", chunk.said(id), chunk.said(name), chunk.said(arguments))
         }
+        Piece::Signature { id, signature, .. } => format!("{} is signed {}", chunk.said(id), chunk.said(signature)),
         piece => format!("{piece:?}"),
     };
     chunk.pieces.iter().map(word).collect()
@@ -47,6 +48,7 @@ fn a_stream_says_what_it_says_and_calls_tools_though_it_just_stops() {
         "On ",
         "it.",
         r#"0 g1 look {"b": 1.10,"a":"x"}"#,
+        "g1 is signed c2ln",
         "1  see ",
         "Finish { choice: 0, why: ToolCalls }",
     ];

@@ -30,6 +30,7 @@ fn told(pieces: &[Piece], payload: &[u8]) -> Vec<String> {
         Piece::Logprobs { logprobs, .. } => format!("logprobs {}", logprobs.tokens()),
         Piece::Finish { why, .. } => format!("{why:?}"),
         Piece::Native { .. } => "native".to_owned(),
+        Piece::Signature { .. } => "signature".to_owned(),
     };
     pieces.iter().map(word).collect()
 }

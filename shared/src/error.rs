@@ -114,6 +114,9 @@ pub enum Error {
         /// When to come again, in milliseconds, if a provider said.
         retry_after_ms: Option<u64>,
     },
+    /// The conversation is to be kept by who serves it, in Anthropic's way.
+    #[error("threads are not kept")]
+    NoThread,
     /// The client wanted a remembered answer or none.
     #[error("nothing is remembered")]
     NotCached,
@@ -306,6 +309,12 @@ impl Error {
                 details: Some(attempts.iter().map(attempt_json).collect()),
                 ..http(502, "all_candidates_failed", Server, "Every model that could have answered failed.")
             },
+            // Anthropic's own words for it: its clients then send the whole conversation by themselves (ADR 35).
+            Self::NoThread => {
+                let message = "Conversations are not kept here; send all messages, without `thread`.";
+                let details = Some(json!({"unsupported": ["thread"]}));
+                HttpError { details, ..http(400, "thread_unsupported_request", InvalidRequest, message).of("thread") }
+            }
             Self::NotCached => {
                 let message = "Nothing is remembered for this request, and only-if-cached was asked.";
                 HttpError { should_retry: Some(false), ..http(504, "not_cached", Server, message) }

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Fields that the gateway reads, writes or judges, and those that are documented beside them; sorted.
-pub(super) const KNOWN: [&str; 27] = [
+pub(super) const KNOWN: [&str; 28] = [
     "cache_control",
     "container",
     "context_management",
@@ -27,6 +27,7 @@ pub(super) const KNOWN: [&str; 27] = [
     "system",
     "temperature",
     "thinking",
+    "thread",
     "tool_choice",
     "tools",
     "top_k",

@@ -100,6 +100,7 @@ impl Reader for MessagesReader {
                 self.facts.service_tier = self.facts.service_tier.or(asked);
             }
             "container" => self.facts.note_provider_bound(name),
+            "thread" => return Err(Error::NoThread),
             _ => {}
         }
         Ok(())

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
 use crate::wire::anthropic::MESSAGES;
+use crate::wire::anthropic::error::envelope;
 use crate::wire::conversation::Effort;
 use crate::wire::facts::Capabilities;
 use crate::wire::request::Request;
@@ -159,6 +160,23 @@ fn what_one_provider_has_stored_binds_a_request_to_it() {
         (json!([user("x")]), r#","container":"c""#, Some("container")),
     ] {
         assert_eq!(facts_of(&messages, fields).provider_bound.as_deref(), bound, "{messages}");
+    }
+}
+
+#[test]
+fn a_thread_is_refused_in_the_words_that_have_the_client_send_everything() {
+    let ask = |thread: &str| {
+        let body =
+            format!(r#"{{"model":"m","max_tokens":9,"thread":{thread},"messages":[{{"role":"user","content":"x"}}]}}"#);
+        read(Bytes::from(body), Purpose::Answer).map(drop)
+    };
+    assert_eq!(ask("null"), Ok(()));
+    for thread in [r#"{"type":"create"}"#, r#"{"type":"continue","previous_message_id":"msg_1"}"#] {
+        let http = ask(thread).unwrap_err().to_http();
+        assert_eq!((http.status, http.param.as_deref()), (400, Some("thread")));
+        let told: Value = serde_json::from_slice(&envelope(&http, None)).unwrap();
+        let details = json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+        assert_eq!(told["error"]["details"], details);
     }
 }
 

@@ -62,6 +62,7 @@ impl<'a> Call<'a> {
             max_output_tokens: self.max_output_tokens,
             stream: self.stream,
             ask_logprobs: self.ask_logprobs,
+            thinks: self.model.capabilities.reasoning,
         }
     }
 

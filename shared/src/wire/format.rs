@@ -27,6 +27,8 @@ pub struct Overrides<'a> {
     pub stream: bool,
     /// Whether to ask for log-probabilities that the client did not ask for.
     pub ask_logprobs: bool,
+    /// Whether the model is one that thinks.
+    pub thinks: bool,
 }
 
 /// What a format calls the fields that an error may have to name.

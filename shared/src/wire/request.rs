@@ -173,7 +173,8 @@ impl Request {
         if let Some((_, found)) = known.iter().find(|(name, _)| *name == format.name()) {
             return found.clone();
         }
-        let overrides = Overrides { model: "", max_output_tokens: 1, stream: self.facts.stream, ask_logprobs: false };
+        let overrides =
+            Overrides { model: "", max_output_tokens: 1, stream: self.facts.stream, ask_logprobs: false, thinks: true };
         let found = self.translated(format, &overrides).map(|written| written.left_out.into());
         known.push((format.name(), found.clone()));
         found

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const SAID: Overrides<'static> =
-    Overrides { model: "gpt-x", max_output_tokens: 77, stream: false, ask_logprobs: false };
+    Overrides { model: "gpt-x", max_output_tokens: 77, stream: false, ask_logprobs: false, thinks: true };
 
 fn request(format: &'static dyn Format, body: &Value) -> Request {
     Request::read(format, body.to_string().into()).unwrap()
@@ -76,6 +76,26 @@ fn thoughts_of_which_only_the_id_is_there_are_sent_to_nobody() {
         let mut body = json!({"model": "auto"});
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         assert_eq!(body_for(&request(&RESPONSES, &body), &RESPONSES, &SAID)["input"], left, "{fields}");
+    }
+}
+
+#[test]
+fn a_model_that_does_not_think_is_asked_for_no_thoughts() {
+    let thought = json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "e"});
+    let (encrypted, user) = ("reasoning.encrypted_content", json!({"role": "user", "content": "x"}));
+    for (include, left) in [
+        (json!([encrypted]), None),
+        (json!([encrypted, "file_search_call.results"]), Some(json!(["file_search_call.results"]))),
+        (json!(["file_search_call.results"]), Some(json!(["file_search_call.results"]))),
+    ] {
+        let body =
+            json!({"model": "auto", "reasoning": {"summary": "auto"}, "include": include, "input": [thought, user]});
+        let request = request(&RESPONSES, &body);
+        let passed = body_for(&request, &RESPONSES, &Overrides { thinks: false, ..SAID });
+        assert_eq!((passed.get("include"), passed.get("reasoning")), (left.as_ref(), None));
+        assert_eq!(passed["input"], json!([user]));
+        let thinking = body_for(&request, &RESPONSES, &SAID);
+        assert_eq!((&thinking["reasoning"], &thinking["input"]), (&body["reasoning"], &body["input"]));
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>) -> Bytes {
         match name {
             "model" | "models" | "max_output_tokens" | "include" => {}
             "store" if !is_stored => {}
-            "input" if !is_stored => match without_empty_thoughts(value) {
+            "reasoning" if !overrides.thinks => {}
+            "input" if !is_stored => match without_thoughts(value, overrides.thinks) {
                 Some(input) => field(name, input.as_bytes()),
                 None => field(name, value),
             },
@@ -45,10 +46,12 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>) -> Bytes {
     if !is_stored {
         field("store", b"false");
     }
-    let thinks =
+    let is_thinking =
         given("reasoning").is_some() || given("input").is_some_and(|input| input.contains(r#""encrypted_content""#));
-    let wanted = [(!is_stored && thinks, ENCRYPTED), (overrides.ask_logprobs, LOGPROBS)];
-    if let Some(include) = include(given("include"), wanted) {
+    let wanted = [(!is_stored && overrides.thinks && is_thinking, ENCRYPTED), (overrides.ask_logprobs, LOGPROBS)];
+    // Codex asks every model for its thoughts; one that has none refuses to be asked.
+    let unwanted = (!overrides.thinks).then_some(ENCRYPTED);
+    if let Some(include) = include(given("include"), wanted, unwanted) {
         field("include", include.as_bytes());
     }
     out.put_u8(b'}');
@@ -56,8 +59,8 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>) -> Bytes {
 }
 
 /// An input without the thoughts that only their ids are of, if there are any: where nothing is stored they are known to
-/// nobody, and a provider refuses the request for them.
-fn without_empty_thoughts(input: &[u8]) -> Option<String> {
+/// nobody, and a provider refuses the request for them. A model that does not think gets none at all.
+fn without_thoughts(input: &[u8], thinks: bool) -> Option<String> {
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(borrow, default, rename = "type")]
@@ -71,7 +74,7 @@ fn without_empty_thoughts(input: &[u8]) -> Option<String> {
     let read: Result<usize, Stopped<()>> = items(input, |_, raw| {
         let item = serde_json::from_str::<Item<'_>>(raw.get());
         match item {
-            Ok(item) if item.kind.as_deref() == Some("reasoning") && item.encrypted_content.is_none() => {
+            Ok(item) if item.kind.as_deref() == Some("reasoning") && (!thinks || item.encrypted_content.is_none()) => {
                 left_out = true
             }
             _ => kept.push(raw),
@@ -81,15 +84,18 @@ fn without_empty_thoughts(input: &[u8]) -> Option<String> {
     (read.is_ok() && left_out && !kept.is_empty()).then(|| serde_json::to_string(&kept).ok()).flatten()
 }
 
-/// The client's list with what else is wanted; as it came, if that is nothing.
-fn include(given: Option<&str>, wanted: [(bool, &str); 2]) -> Option<String> {
+/// The client's list with what else is wanted and without what is not; as it came, if that is nothing.
+fn include(given: Option<&str>, wanted: [(bool, &str); 2], unwanted: Option<&str>) -> Option<String> {
     let mut listed: Vec<&RawValue> = given.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
+    let as_given = listed.len();
+    let is_unwanted = |word: &str| unwanted.is_some_and(|unwanted| word == format!("{unwanted:?}"));
+    listed.retain(|word| !is_unwanted(word.get()));
     let more = wanted.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, word)| format!("{word:?}"));
     let more: Vec<String> = more.filter(|word| listed.iter().all(|listed| listed.get() != word)).collect();
-    if more.is_empty() {
+    if more.is_empty() && listed.len() == as_given {
         return given.map(str::to_owned);
     }
     let more: Vec<&RawValue> = more.iter().filter_map(|word| serde_json::from_str(word).ok()).collect();
     listed.extend(more);
-    serde_json::to_string(&listed).ok()
+    serde_json::to_string(&listed).ok().filter(|_| !listed.is_empty())
 }

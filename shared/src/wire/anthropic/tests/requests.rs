@@ -6,7 +6,8 @@ use crate::wire::openai::CHAT;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SAID: Overrides<'static> = Overrides { model: "m", max_output_tokens: 7, stream: true, ask_logprobs: false };
+const SAID: Overrides<'static> =
+    Overrides { model: "m", max_output_tokens: 7, stream: true, ask_logprobs: false, thinks: true };
 
 fn asked(messages: Value, more: Value) -> Value {
     let mut body = json!({"model": "auto", "max_tokens": 9, "messages": messages});

@@ -50,7 +50,7 @@ test-rust:
 
 test-clients:
 	tools/install/system
-	tools/install/python test
+	tools/install/clients
 	cargo build --locked -p ai-gateway -p upstream-double
 	GATEWAY_BIN=$(TARGET)/debug/ai-gateway DOUBLE_BIN=$(TARGET)/debug/upstream-double PYTHONDONTWRITEBYTECODE=1 \
 		$(PYTHON) -m pytest -q -p no:cacheprovider functions/local/tests/clients

@@ -59,6 +59,8 @@ pub(crate) struct Ask {
     pub(crate) is_azure: bool,
     /// What is to be embedded, each as it stands in the body.
     pub(crate) inputs: Vec<String>,
+    /// Whether a tool's result is in it.
+    pub(crate) has_result: bool,
 }
 
 impl Ask {
@@ -90,6 +92,7 @@ impl Ask {
             tool: tool.to_owned(),
             is_azure: false,
             inputs: Vec::new(),
+            has_result: messages.iter().any(|message| message["role"] == "tool"),
         })
     }
 }

@@ -113,6 +113,8 @@ pub(crate) struct Plan {
     pub(crate) stops_when_left: bool,
     pub(crate) no_sampling: bool,
     pub(crate) no_ids: bool,
+    /// Its tool is called in requests that have no result of one.
+    pub(crate) tools_once: bool,
     /// The length of vectors.
     pub(crate) dimensions: Option<u64>,
     pub(crate) vectors: Vectors,
@@ -191,6 +193,14 @@ impl Plan {
         true
     }
 
+    /// What it comes to for a request, by whether that has a result of a tool.
+    pub(crate) fn after_tools(mut self, has_result: bool) -> Self {
+        if self.tools_once && has_result {
+            self.text = Text::Plain;
+        }
+        self
+    }
+
     fn part(&mut self, part: &str) -> Option<()> {
         let split = part.rsplit_once('-').and_then(|(name, number)| Some((name, number.parse::<u64>().ok()?)));
         let (name, number) = split.map_or((part, None), |(name, number)| (name, Some(number)));
@@ -225,7 +235,7 @@ impl Plan {
             ("hedge", None) => self.say(Text::Hedge)?,
             ("json", None) => self.say(Text::Json)?,
             ("bad-json", None) => self.say(Text::BadJson)?,
-            ("tools", None) => self.say(Text::Tools)?,
+            ("tools" | "tools-once", None) => self.call_tool(name == "tools-once")?,
             ("unicode", None) => self.say(Text::Unicode)?,
             ("giant", Some(mib @ 1..=256)) => self.say(Text::GiantMib(mib))?,
             ("length", None) => self.finish = Some("length"),
@@ -276,6 +286,11 @@ impl Plan {
 
     fn too_many(&mut self, retry: Retry) -> Option<()> {
         self.refuse(Refusal::of_status(429).with_retry(retry))
+    }
+
+    fn call_tool(&mut self, once: bool) -> Option<()> {
+        self.tools_once = once;
+        self.say(Text::Tools)
     }
 
     fn say(&mut self, text: Text) -> Option<()> {

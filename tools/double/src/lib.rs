@@ -57,6 +57,7 @@
 //! | `json` | `{"answer": "Forty-two."}` |
 //! | `bad-json` | JSON that breaks off, with finish reason `stop` |
 //! | `tools` | a call of the first tool offered, else of `lookup`; a stream brings its arguments in fragments |
+//! | `tools-once` | the same; once the request has a result of a tool, the plain text |
 //! | `unicode` | characters of one to four bytes, and joined ones |
 //! | `giant-MIB` | that many MiB of words, up to 256, with the limit on output ignored; a stream brings them in one event |
 //!

@@ -97,6 +97,7 @@ pub(crate) fn ask(body: &[u8]) -> Result<Ask, String> {
         tool: body["tools"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
         is_azure: false,
         inputs: Vec::new(),
+        has_result: items.iter().any(|item| item["type"] == "function_call_output"),
     })
 }
 

@@ -170,7 +170,10 @@ async fn answer(wire: &mut Wire, tallies: &Tallies, request: Request, ask: Resul
             }
         }
         (Ok(ask), Some(plan)) if let Some(why) = ask.why_not(&plan) => refusal(400, &why),
-        (Ok(ask), Some(plan)) => Script::of(&plan, &ask, &body, turn.sequence, plan.which.strikes(turn.of_model)),
+        (Ok(ask), Some(plan)) => {
+            let plan = plan.after_tools(ask.has_result);
+            Script::of(&plan, &ask, &body, turn.sequence, plan.which.strikes(turn.of_model))
+        }
     };
     if !script.stops_when_left {
         tallies.billed(&model, script.usage);

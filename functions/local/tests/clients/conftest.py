@@ -1,19 +1,22 @@
 """Real gateways, each a process of its own in a folder of its own, in front of the simulated provider and the double.
 
     cargo build -p ai-gateway -p upstream-double
-    python3 -m venv .venv && .venv/bin/pip install -r functions/local/tests/clients/requirements.txt
+    tools/install/clients
     .venv/bin/python -m pytest functions/local/tests/clients -q
 
 The binaries are those that `GATEWAY_BIN` and `DOUBLE_BIN` name, else the newer of those in `target/debug` and
 `target/release`.
 """
 
+import copy
+import itertools
 import json
 import os
 import queue
 import re
 import subprocess
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -23,16 +26,40 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[4]
 PATIENCE_S = 60  # What is taken for a hang.
+NUMBERS = itertools.count(1)
 
 MODELS = [
     "ok", "tools", "unicode", "cut", "cut-clean", "reset-mid", "malformed", "error-event", "sse-comments", "sse-crlf",
     "sse-nospace", "sse-multiline", "one-byte", "split-utf8", "echo", "no-usage", "cached-3", "reasoning-5", "status-500",
     "status-401", "429-after-1", "context-overflow", "content-filter", "hedge", "json", "slow-3", "continue", "extra",
-    "refusal",
+    "refusal", "tools-once", "tools-once+reasoning-5", "drip-20+length",
 ]
 
+# In which formats a model is called, and what it can do then.
+FORMATS = {
+    "double": """provider = "double"
+api = "chat"
+capabilities = ["tools", "json_schema", "vision", "documents", "reasoning", "logprobs"]""",
+    "response": """provider = "double"
+api = "responses"
+capabilities = ["tools", "json_schema", "vision", "documents", "logprobs"]""",
+    "claude": """provider = "claude"
+capabilities = ["tools", "json_schema", "vision", "prefill"]""",
+    "gemini": """provider = "gemini"
+capabilities = ["tools", "json_schema", "vision"]""",
+}
+
 # What is served in Anthropic's format alone.
-MESSAGES = ["status-529", "insufficient-quota", "cached-2+written-1+say:one"]
+MESSAGES = ["status-529", "status-529+reasoning-5", "insufficient-quota", "cached-2+written-1+say:one"]
+
+
+def described(name):
+    """The catalog's entry of a model; who does not think in the double does not here either."""
+    where, model = name.split("/")
+    fields = FORMATS[where]
+    if where != "double" and "reasoning" in model:
+        fields = fields.replace('"vision"', '"vision", "reasoning"')
+    return f'[models."{name}"]\nid = "{model}"\nusd_per_million = {{ input = 1, output = 2 }}\n{fields}\n'
 
 # What makes vectors, and what each is known to take.
 VECTORS = {
@@ -76,13 +103,43 @@ class Process:
 
 
 class Gateway:
-    """A running gateway, as a client sees it."""
+    """A running gateway, as a client of one tenant sees it."""
 
     def __init__(self, process):
-        self.process = process
         self.base_url = re.search(r"base URL\s+(\S+)", process.output)[1]
         self.key = re.search(r"API key\s+(\S+)", process.output)[1]
         self.admin_token = re.search(r"admin token\s+(\S+)", process.output)[1]
+
+    @property
+    def root(self):
+        """The address without the version, as what is built on Anthropic's SDK wants it."""
+        return self.base_url.removesuffix("/v1")
+
+    def admin(self, path, body=None):
+        """What the admin's side answers to a body that is posted, or to a question."""
+        request = urllib.request.Request(
+            f"{self.root}/admin/{path}", None if body is None else json.dumps(body).encode(),
+            {"authorization": f"Bearer {self.admin_token}", "content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return json.load(answer)
+
+    def tenant(self, **limits):
+        """The same gateway, as a new tenant with these limits sees it."""
+        other = copy.copy(self)
+        other.id = f"tenant-{next(NUMBERS)}"
+        self.admin("tenants", {"id": other.id, "limits": limits})
+        other.key = self.admin(f"tenants/{other.id}/keys", {"name": "its"})["key"]
+        return other
+
+    def settled(self):
+        """The receipt of this tenant's only request, as soon as it is written; nothing is held for it any more."""
+        late = time.monotonic() + PATIENCE_S
+        while not (receipts := self.admin(f"receipts?tenant={self.id}")["data"]):
+            assert time.monotonic() < late, "no receipt"
+        [receipt] = receipts
+        usage = self.admin(f"tenants/{self.id}/usage")
+        assert usage["tokens"]["held"] == 0, usage
+        return receipt
 
     def client(self, kind=openai.OpenAI, **options):
         """A client that is told nothing but what every user tells it."""
@@ -90,7 +147,7 @@ class Gateway:
 
     def anthropic(self, kind=anthropic.Anthropic, **options):
         """Anthropic's client, which adds the version of the API to the address itself."""
-        return self.client(kind, **{"base_url": self.base_url.removesuffix("/v1"), **options})
+        return self.client(kind, **{"base_url": self.root, **options})
 
     def receipt(self, request_id):
         """What one request did."""
@@ -115,21 +172,15 @@ def start(double, tmp_path_factory):
 
     def started(more=""):
         folder = tmp_path_factory.mktemp("gateway")
-        # Each of them twice: called in the chat format, and as a Response.
-        models = "".join(
-            f'[models."{where}/{model}"]\nprovider = "double"\nid = "{model}"\napi = "{api}"\n'
-            'usd_per_million = { input = 1, output = 2 }\n'
-            'capabilities = ["tools", "json_schema", "vision", "documents", "reasoning", "logprobs"]\n'
-            for where, api in (("double", "chat"), ("responses", "responses")) for model in MODELS)
-        models += "".join(
-            f'[models."claude/{model}"]\nprovider = "claude"\nusd_per_million = {{ input = 1, output = 2 }}\n'
-            'capabilities = ["tools", "json_schema", "vision", "prefill"]\n' for model in [*MODELS, *MESSAGES])
+        models = "".join(described(name) for name in (
+            *(f"{where}/{model}" for where in FORMATS for model in MODELS), *(f"claude/{model}" for model in MESSAGES)))
         models += "".join(
             f'[models."vectors/{model}"]\nprovider = "double"\nid = "{model}"\napi = "embeddings"\ndimensions = 8\n'
             f'usd_per_million = {{ input = 1, output = 0 }}\n{able}\n' for model, able in VECTORS.items())
         (folder / "gateway.toml").write_text(
             f'[providers.double]\nkind = "openai"\nbase_url = "{double}"\napi_key = "env:DOUBLE_API_KEY"\n'
             f'[providers.claude]\nkind = "anthropic"\nbase_url = "{double}"\napi_key = "env:DOUBLE_API_KEY"\n'
+            f'[providers.gemini]\nkind = "gemini"\nbase_url = "{double}beta"\napi_key = "env:DOUBLE_API_KEY"\n'
             f'[tiers]\ncheap = ["sim/cheap"]\nreasoning = ["sim/reasoning"]\n{more}\n{models}')
         environment = {
             "PATH": os.environ.get("PATH", ""), "GATEWAY_ADDR": "127.0.0.1:0", "GATEWAY_CONFIG": "gateway.toml",

@@ -51,6 +51,7 @@ impl Ask {
             tool: String::new(),
             is_azure: false,
             inputs: inputs.iter().map(Value::to_string).collect(),
+            has_result: false,
         })
     }
 

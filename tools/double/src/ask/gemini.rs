@@ -109,6 +109,7 @@ impl Ask {
             tool: body["tools"][0]["functionDeclarations"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
             is_azure: false,
             inputs: Vec::new(),
+            has_result: contents.iter().any(has_result),
         })
     }
 }
@@ -123,6 +124,11 @@ fn texts<'v>(content: &'v Value, said: &mut Vec<&'v str>) {
         said.extend(part["text"].as_str());
         said.extend(part["functionResponse"]["response"]["output"].as_str());
     }
+}
+
+/// Whether a content has the result of a tool.
+fn has_result(content: &Value) -> bool {
+    list(&content["parts"]).iter().any(|part| part["functionResponse"].is_object())
 }
 
 fn is_old(model: &str) -> bool {
@@ -235,8 +241,7 @@ fn check_content<'v>(place: usize, content: &'v Value, called: &[&Value]) -> Res
 
 /// The first call of each content of the current turn is signed, and no signature is another model's.
 fn check_signatures(contents: &[Value], model: &str) -> Result<(), String> {
-    let answers = |content: &&Value| list(&content["parts"]).iter().any(|part| part["functionResponse"].is_object());
-    let is_asked = |content: &Value| content["role"] == "user" && !answers(&content);
+    let is_asked = |content: &Value| content["role"] == "user" && !has_result(content);
     let begins = contents.iter().rposition(is_asked).unwrap_or(0);
     for (place, content) in contents.iter().enumerate() {
         let first = list(&content["parts"]).iter().find(|part| part["functionCall"].is_object());

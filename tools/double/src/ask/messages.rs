@@ -65,8 +65,14 @@ impl Ask {
             tool: body["tools"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
             is_azure: false,
             inputs: Vec::new(),
+            has_result: blocks(messages).any(|block| block["type"] == "tool_result"),
         })
     }
+}
+
+/// The blocks of all messages.
+fn blocks(messages: &[Value]) -> impl Iterator<Item = &Value> {
+    messages.iter().filter_map(|message| message["content"].as_array()).flatten()
 }
 
 fn check(body: &Value, messages: &[Value], purpose: Purpose) -> Result<(), String> {

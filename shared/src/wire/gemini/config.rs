@@ -1,11 +1,10 @@
 //! How an answer is made: its bounds, its shape, how it is drawn, and how much is thought before.
 
+use super::turns::{LeftOut, is_old};
 use crate::wire::conversation::{Conversation, Effort, Json, Sampling, Shape, Untranslatable};
 use crate::wire::format::Overrides;
 use serde::Serialize;
 use std::borrow::Cow;
-
-use super::turns::LeftOut;
 
 /// Most answers to one request, and most texts that end one.
 const MAX_ANSWERS: u64 = 8;
@@ -101,12 +100,6 @@ pub(super) struct ThinkingConfig {
     thinking_budget: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     include_thoughts: Option<bool>,
-}
-
-/// Whether a model is of those before the third generation, which think by a number of tokens and sign nothing.
-pub(super) fn is_old(model: &str) -> bool {
-    let model = model.rsplit_once('/').map_or(model, |(_, name)| name);
-    model.starts_with("gemini-2") || model.starts_with("gemini-1")
 }
 
 impl ThinkingConfig {

@@ -6,7 +6,6 @@
 //! A model that thinks signs its calls, the first of those that it makes at once, and refuses the calls of the current turn
 //! without. A call that it has not signed, or whose signature nobody kept, says so by a word of the documentation; see ADR 36.
 
-use super::config::is_old;
 use crate::wire::conversation::{Conversation, Part, Role, Source, Turn, Untranslatable};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -20,6 +19,12 @@ pub(super) type LeftOut = BTreeSet<Cow<'static, str>>;
 
 /// Stands where a call has no signature that can be sent.
 pub(super) const UNSIGNED: &str = "skip_thought_signature_validator";
+
+/// Whether a model is of those before the third generation, which think by a number of tokens and sign nothing.
+pub(super) fn is_old(model: &str) -> bool {
+    let model = model.rsplit_once('/').map_or(model, |(_, name)| name);
+    model.starts_with("gemini-2") || model.starts_with("gemini-1")
+}
 
 /// What has been written so far.
 #[derive(Default)]

@@ -335,11 +335,28 @@ async fn how_much_to_think_and_how_to_draw_are_said_as_the_model_takes_them() {
 }
 
 #[tokio::test]
-async fn log_probabilities_are_asked_for_by_the_gateway_alone() {
-    let rig =
-        scene().gemini("low-logprob+say:a").tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]).build().await;
-    let got = rig.fresh(ask("gemini/low-logprob+say:a")).await;
-    assert_eq!(got.status, 200);
-    let wants = &sent(&rig)["generationConfig"]["responseLogprobs"];
-    assert!(wants.is_null() || wants == true, "{wants}");
+async fn an_answer_of_unlikely_words_is_upgraded() {
+    for (behaviour, upgraded) in [("low-logprob", "true"), ("ok", "false")] {
+        let name = format!("gemini/{behaviour}");
+        let rig = scene().gemini(behaviour).tier("cheap", &[&name]).tier("reasoning", &["ok@strong"]).build().await;
+        let got = rig.fresh(ask("cheap")).await;
+        assert_eq!((got.status, got.header("x-gateway-upgraded")), (200, upgraded), "{got:?}");
+        let requests = rig.double.requests();
+        let asked: Value = serde_json::from_slice(&requests[0].body).unwrap();
+        assert_eq!(asked["generationConfig"]["responseLogprobs"], true, "the gateway asks for what its client did not");
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_the_provider_and_cost_nothing() {
+    let rig = gemini(["ok"]).await;
+    let count = async |messages: Value| {
+        let body = json!({"model": "gemini/ok", "system": "s", "messages": messages});
+        rig.gateway.count_tokens(incoming(&rig.key, "no-store", &body)).await
+    };
+    let counted = count(json!([{"role": "user", "content": "What is an interface?"}])).await.unwrap();
+    let counted = Got::all_of(counted).await.json();
+    assert_eq!(counted["input_tokens"], 9, "22 bytes are 6 tokens, and 3 for the content");
+    let sent = rig.double.requests();
+    assert!(sent.is_empty() && rig.totals().await.cost_nusd == 0, "{sent:?}");
 }

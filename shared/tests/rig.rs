@@ -104,10 +104,15 @@ pub fn two_tiers<const N: usize, const M: usize>(cheap: [&str; N], reasoning: [&
     scene().tier("cheap", &cheap).tier("reasoning", &reasoning)
 }
 
+/// Whether a model has its table elsewhere, or none.
+fn is_named(behaviour: &str) -> bool {
+    ["sim/", "gemini/"].iter().any(|provider| behaviour.starts_with(provider))
+}
+
 /// A model's catalog name: the beginning of what it does, without what no name may have.
 pub fn name_of(behaviour: &str) -> String {
     let fitting = |c: char| if c.is_ascii_graphic() { c } else { '_' };
-    if behaviour.starts_with("sim/") {
+    if is_named(behaviour) {
         return behaviour.to_owned();
     }
     format!("up/{}", behaviour.chars().take(100).map(fitting).collect::<String>())
@@ -134,7 +139,7 @@ impl Scene {
     pub fn model_at(mut self, price: &str, behaviour: &str, fields: &str) -> Self {
         let (name, id) = (Value::from(name_of(behaviour)), Value::from(behaviour));
         let head = format!("[models.{name}]\n");
-        if !behaviour.starts_with("sim/") && !self.models.contains(&head) {
+        if !is_named(behaviour) && !self.models.contains(&head) {
             let capabilities =
                 r#"capabilities = ["tools", "json_schema", "vision", "documents", "reasoning", "logprobs"]"#;
             let served = format!("provider = \"up\"\nid = {id}\nusd_per_million = {price}\n{capabilities}\n");

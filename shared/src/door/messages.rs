@@ -13,7 +13,6 @@ use crate::request::reply::Answer;
 use crate::routing::decide::decide;
 use crate::stage::admit::rate::admit_call;
 use crate::wire::anthropic::{COUNT, MESSAGES};
-use crate::wire::format::Spoken;
 use crate::wire::request::Request;
 use http::{HeaderName, StatusCode};
 use serde_json::json;
@@ -33,8 +32,8 @@ impl Gateway {
         answer
     }
 
-    /// Counts the tokens of a request for a message: as the provider does that it would go to, if that speaks this format,
-    /// else by an estimate. It takes one from the rate of requests and nothing from the quotas.
+    /// Counts the tokens of a request for a message: as the provider does that it would go to, if that counts any, else by an
+    /// estimate. It takes one from the rate of requests and nothing from the quotas.
     ///
     /// # Errors
     /// As for a message, but for what only an answer needs; and what the provider finds wrong with the request.
@@ -47,10 +46,7 @@ impl Gateway {
         let mut request = apart(&BODIES, body.len(), move || Request::read(&COUNT, body)).await?;
         request.carry(&incoming.headers)?;
         let decision = decide(&self.config, &self.intents, &caller, &request)?;
-        let is_counted = |model: &&Arc<Model>| {
-            self.config.catalog.format_of(model).is_some_and(|format| format.name() == COUNT.name())
-        };
-        let counted = match decision.candidates.first().filter(is_counted) {
+        let counted = match decision.candidates.first() {
             Some(model) => self.counted(model, &request, &room).await?,
             None => None,
         };

@@ -1,6 +1,7 @@
 //! Google's Gemini models, called in its own format: the model and the kind of answer stand in the address.
 
 use super::answer::{Reading, answer};
+use super::body::whole;
 use super::events::{Event, Events};
 use super::http::Endpoint;
 use super::openai::{UnusableSettings, address_at, endpoint_at};
@@ -15,6 +16,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderName;
 use reqwest::Url;
+use serde::Deserialize;
+use serde_json::Value;
 
 const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
@@ -35,16 +38,40 @@ impl Gemini {
         Ok(Self { endpoint })
     }
 
-    /// Where this model answers.
-    fn address(&self, model: &str, stream: bool) -> Option<Url> {
+    /// Where this model does that.
+    fn address(&self, model: &str, method: Method) -> Result<Url, ProviderError> {
         let mut url = self.endpoint.url().clone();
-        let method = if stream { "streamGenerateContent" } else { "generateContent" };
+        let no_address = |()| ProviderError::retryable(AttemptOutcome::Reset, "no address");
+        let method_name = match method {
+            Method::Generate => "generateContent",
+            Method::Stream => "streamGenerateContent",
+            Method::Count => "countTokens",
+        };
         // A name with a slash is one segment too, so that it leads nowhere else.
-        let model = model.strip_prefix("models/").unwrap_or(model);
-        url.path_segments_mut().ok()?.push(&format!("{model}:{method}"));
-        url.set_query(stream.then_some("alt=sse"));
-        Some(url)
+        url.path_segments_mut().map_err(no_address)?.push(&format!("{}:{method_name}", plain(model)));
+        url.set_query((method == Method::Stream).then_some("alt=sse"));
+        Ok(url)
     }
+}
+
+/// What is asked of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Method {
+    Generate,
+    Stream,
+    Count,
+}
+
+/// A model's name without what stands before all of them.
+fn plain(model: &str) -> &str {
+    model.strip_prefix("models/").unwrap_or(model)
+}
+
+/// A request for content as what is to be counted, which names its model once more.
+fn to_count(model: &str, request: &[u8]) -> Bytes {
+    let model = Value::from(format!("models/{}", plain(model)));
+    let head = format!("{{\"generateContentRequest\":{{\"model\":{model},");
+    [head.as_bytes(), request.strip_prefix(b"{").unwrap_or_default(), b"}"].concat().into()
 }
 
 #[async_trait]
@@ -55,11 +82,27 @@ impl Provider for Gemini {
 
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
         let body = call.body_for(&GEMINI)?;
-        let no_address = || ProviderError::retryable(AttemptOutcome::Reset, "no address");
-        let url = self.address(&call.model.provider_model, call.stream).ok_or_else(no_address)?;
+        let method = if call.stream { Method::Stream } else { Method::Generate };
+        let url = self.address(&call.model.provider_model, method)?;
         let (body, begun) = self.endpoint.post_to(&url, &call, body).await?;
         let answered = answer(body, begun, &call, &self.endpoint.mask, &ReadingContent).await;
         answered.map_err(|error| error.with_status(200))
+    }
+
+    async fn count_tokens(&self, call: Call<'_>) -> Option<Result<u64, ProviderError>> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Counted {
+            total_tokens: u64,
+        }
+        let counted = async {
+            let model = &call.model.provider_model;
+            let body = to_count(model, &call.body_for(&GEMINI)?);
+            let (body, _) = self.endpoint.post_to(&self.address(model, Method::Count)?, &call, body).await?;
+            let malformed = |_| ProviderError::retryable(AttemptOutcome::Malformed, "no number of tokens");
+            serde_json::from_slice(&whole(body, &call).await?).map_err(malformed)
+        };
+        Some(counted.await.map(|Counted { total_tokens }| total_tokens))
     }
 }
 
@@ -101,15 +144,16 @@ mod tests {
         let base_url = "http://127.0.0.1:1/v1beta".to_owned();
         let spec = VendorSpec { base_url, api_keys: Vec::new(), headers: Vec::new() };
         let gemini = Gemini::new(&spec, &[], client_config().unwrap()).unwrap();
-        for (model, stream, path) in [
-            ("gemini-3.8-flash", false, "/gemini-3.8-flash:generateContent"),
-            ("gemini-3.8-flash", true, "/gemini-3.8-flash:streamGenerateContent?alt=sse"),
-            ("models/gemini-3.8-flash", false, "/gemini-3.8-flash:generateContent"),
-            ("../../x?key=1#y", false, "/..%2F..%2Fx%3Fkey=1%23y:generateContent"),
-            ("a b\u{e9}%2f", false, "/a%20b%C3%A9%252f:generateContent"),
+        for (model, method, path) in [
+            ("gemini-3.8-flash", Method::Count, "/gemini-3.8-flash:countTokens"),
+            ("gemini-3.8-flash", Method::Generate, "/gemini-3.8-flash:generateContent"),
+            ("gemini-3.8-flash", Method::Stream, "/gemini-3.8-flash:streamGenerateContent?alt=sse"),
+            ("models/gemini-3.8-flash", Method::Generate, "/gemini-3.8-flash:generateContent"),
+            ("../../x?key=1#y", Method::Generate, "/..%2F..%2Fx%3Fkey=1%23y:generateContent"),
+            ("a b\u{e9}%2f", Method::Generate, "/a%20b%C3%A9%252f:generateContent"),
         ] {
             let expected = format!("{}/models{path}", spec.base_url);
-            assert_eq!(gemini.address(model, stream).unwrap().as_str(), expected);
+            assert_eq!(gemini.address(model, method).unwrap().as_str(), expected);
         }
     }
 }

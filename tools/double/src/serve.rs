@@ -64,8 +64,13 @@ async fn converse(stream: TcpStream, tallies: &Tallies) -> io::Result<()> {
                 let ask = azure::ask(&request);
                 answer(&mut wire, tallies, request, ask).await?
             }
+            ("POST", path) if let Some((model, gemini::COUNT)) = gemini::named(path) => {
+                wire.write(&counted_content(&request, &model).bytes).await?;
+                Next::Request
+            }
             ("POST", path)
-                if let Some((model, method @ ("generateContent" | "streamGenerateContent"))) = gemini::named(path) =>
+                if let Some((model, method)) =
+                    gemini::named(path).filter(|(_, name)| gemini::ANSWERS.contains(name)) =>
             {
                 let ask = Ask::parse_content(&request, &model, method);
                 let ask = ask.map_err(|(status, why)| content_refusal(status, &why));
@@ -151,6 +156,14 @@ fn counted(request: &Request) -> Script {
     let count =
         |ask: Ask| Script::plain(200, "application/json", &format!(r#"{{"input_tokens":{}}}"#, ask.prompt_tokens));
     message(request, Purpose::Count).map_or_else(|refused| refused, count)
+}
+
+/// The same of a request for content.
+fn counted_content(request: &Request, model: &str) -> Script {
+    let count =
+        |ask: Ask| Script::plain(200, "application/json", &format!(r#"{{"totalTokens":{}}}"#, ask.prompt_tokens));
+    let refused = |(status, why): (u16, String)| content_refusal(status, &why);
+    Ask::parse_content(request, model, gemini::COUNT).map_or_else(refused, count)
 }
 
 /// Answers a request for an answer, or says what is wrong with it.

@@ -48,6 +48,11 @@ const RESPONSE: [&str; 3] = ["id", "name", "response"];
 const DECLARATION: [&str; 4] = ["description", "name", "parameters", "parametersJsonSchema"];
 const IMAGES: [&str; 5] = ["image/heic", "image/heif", "image/jpeg", "image/png", "image/webp"];
 
+/// What counts a request's tokens.
+pub(crate) const COUNT: &str = "countTokens";
+/// What answers it.
+pub(crate) const ANSWERS: [&str; 2] = ["generateContent", "streamGenerateContent"];
+
 /// The model and the method that a path names.
 pub(crate) fn named(path: &str) -> Option<(String, &str)> {
     let (_, last) = path.rsplit_once("/models/")?;
@@ -77,8 +82,17 @@ impl Ask {
             return Err((403, "Method doesn't allow unregistered callers.".to_owned()));
         }
         let refused = |why: String| (400, why);
-        let body: Value =
+        let mut body: Value =
             serde_json::from_slice(&request.body).map_err(|_| refused("Invalid JSON payload received.".to_owned()))?;
+        if method == COUNT {
+            body = body["generateContentRequest"].take();
+            let named = body.as_object_mut().and_then(|fields| fields.remove("model"));
+            if named != Some(format!("models/{model}").into()) {
+                return Err(refused(
+                    "* CountTokensRequest.generate_content_request.model: unexpected model name".into(),
+                ));
+            }
+        }
         check(&body, model).map_err(refused)?;
         let is_part = |name: &str| model.split(['+', '@']).any(|part| part == name);
         let streams = method == "streamGenerateContent";

@@ -178,7 +178,8 @@ impl Words {
             "accountdeactivated",
             "arrearage",
         ];
-        const SENTENCES: [&str; 10] = [
+        const SENTENCES: [&str; 11] = [
+            "please enable billing",
             "insufficient_quota",
             "exceeded your current quota, please check your plan and billing",
             "credit balance is too low",

@@ -32,8 +32,10 @@ pub(super) struct Turns<'a> {
     pub(super) contents: Vec<Content<'a>>,
     pub(super) system: Vec<WirePart<'a>>,
     pub(super) left_out: LeftOut,
-    /// The calls by their ids: each one's place among all, and its function.
+    /// The calls by their ids: each one's place among all, and its function. Some clients use an id again in a later turn; then
+    /// a result answers the latest.
     calls: HashMap<&'a str, (usize, &'a str)>,
+    count: usize,
 }
 
 impl<'a> Turns<'a> {
@@ -126,8 +128,8 @@ impl<'a> Turns<'a> {
                 data(source, "a file", &["application/pdf", "text/"])?
             }
             Part::ToolCall { id, name, arguments } => {
-                let place = self.calls.len();
-                self.calls.insert(id, (place, name));
+                self.calls.insert(id, (self.count, name));
+                self.count += 1;
                 Said::FunctionCall { id, name, args: args(arguments)? }
             }
             Part::ToolResult { id, parts, is_error } => {

@@ -165,6 +165,22 @@ fn the_first_call_of_each_step_of_the_current_turn_is_signed_and_no_other() {
 }
 
 #[test]
+fn an_id_that_is_used_again_names_the_latest_call() {
+    let step = |names: [&str; 2]| {
+        [calls(&[("0", names[0], "{}"), ("1", names[1], "{}")]), result("1", "second"), result("0", "first")]
+    };
+    let turns: Vec<Value> = [user("go")].into_iter().chain(step(["f", "g"])).chain(step(["h", "i"])).collect();
+    let (body, _) = of_chat(json!(turns), json!({})).unwrap();
+    let answers = |content: usize| -> Vec<String> {
+        let parts = body["contents"][content]["parts"].as_array().unwrap().iter();
+        let answer = |part: &Value| part["functionResponse"].clone();
+        parts.map(answer).map(|answer| format!("{} {}", answer["name"], answer["response"]["output"])).collect()
+    };
+    assert_eq!(answers(2), [r#""f" "first""#, r#""g" "second""#]);
+    assert_eq!(answers(4), [r#""h" "first""#, r#""i" "second""#]);
+}
+
+#[test]
 fn what_a_tool_shows_and_says_of_its_failure_comes_along() {
     let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}});
     let result = |id: &str, content: Value, is_error: bool| json!({"type": "tool_result", "tool_use_id": id, "content": content, "is_error": is_error});

@@ -141,7 +141,12 @@ fn check_items(items: &[Value]) -> Result<(), String> {
                     return Err(format!("No tool call found for function call output with call_id {id}."));
                 }
             }
-            "reasoning" | "additional_tools" | "custom_tool_call" | "custom_tool_call_output" => {}
+            "reasoning"
+            | "additional_tools"
+            | "custom_tool_call"
+            | "custom_tool_call_output"
+            | "tool_search_call"
+            | "tool_search_output" => {}
             kind => return Err(format!("Invalid value: '{kind}' in 'input[{i}].type'.")),
         }
     }

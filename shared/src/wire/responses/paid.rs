@@ -70,9 +70,13 @@ fn is_unusual(reasoning: &RawValue) -> bool {
     mode.is_some_and(|mode| !matches!(mode, "null" | r#""standard""#))
 }
 
-/// Whether the client runs tools of this type, so that only their tokens are billed; all others run at the provider.
-pub(super) fn is_clients_tool(kind: &str) -> bool {
-    matches!(kind, "function" | "custom" | "namespace" | "local_shell" | "apply_patch")
+/// Whether the client runs tools of this type, so that only their tokens are billed; all others run at the provider. Which of
+/// its tools are found is either's to say (`execution`); where it is the client's, nobody else runs anything.
+pub(super) fn is_clients_tool(kind: &str, execution: Option<&str>) -> bool {
+    match kind {
+        "tool_search" => execution == Some("client"),
+        kind => matches!(kind, "function" | "custom" | "namespace" | "local_shell" | "apply_patch"),
+    }
 }
 
 #[cfg(test)]
@@ -106,8 +110,17 @@ mod tests {
         ] {
             assert_eq!(changes_price(name, serde_json::from_str(value).unwrap()), is_paid, "{name}: {value}");
         }
-        for (kind, is_clients) in [("function", true), ("custom", true), ("web_search", false), ("mcp", false)] {
-            assert_eq!(is_clients_tool(kind), is_clients, "{kind}");
+        for (kind, execution, is_clients) in [
+            ("function", None, true),
+            ("custom", None, true),
+            ("web_search", None, false),
+            ("web_search", Some("client"), false),
+            ("mcp", None, false),
+            ("tool_search", None, false),
+            ("tool_search", Some("server"), false),
+            ("tool_search", Some("client"), true),
+        ] {
+            assert_eq!(is_clients_tool(kind, execution), is_clients, "{kind}, {execution:?}");
         }
     }
 }

@@ -145,7 +145,7 @@ impl ResponsesReader {
             let path = || format!("{name}[{i}]");
             let tool: WireTool<'_> = object(path, tool, "a tool")?;
             let kind = tool.kind.ok_or_else(|| wrong(&path(), ".type", "must be a string"))?;
-            if !paid::is_clients_tool(&kind) {
+            if !paid::is_clients_tool(&kind, tool.execution.as_deref()) {
                 self.bind(&(path() + ".type"));
             }
             Ok(())
@@ -320,6 +320,8 @@ struct WirePart<'a> {
 struct WireTool<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    execution: Option<Cow<'a, str>>,
 }
 
 fn refuse_background(is_wanted: bool) -> Result<(), Error> {

@@ -125,6 +125,35 @@ def test_codex_has_its_tools_called_and_goes_on(gateway, provider, model):
     assert "promise" in text and items[-1]["type"] == "message"
 
 
+# How it offers its tools for models that it knows: a search that it does itself, and all of them as an item.
+GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
+CUSTOM = {"type": "custom", "name": "patch", "description": "Changes files", "format": GRAMMAR}
+SEARCH = {
+    "type": "tool_search", "execution": "client", "description": "Finds a tool",
+    "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize("manner", ["search", "item"])
+def test_codex_offers_a_model_that_it_knows_tools_that_only_responses_have(gateway, manner):
+    codex = shape("codex")
+    body = codex["body"]
+    body["reasoning"] = {"effort": "low", "context": "all_turns"}
+    body["tools"] += [CUSTOM, SEARCH]
+    if manner == "item":
+        offered = {"type": "namespace", "name": "functions", "description": "", "tools": [body["tools"][0], CUSTOM]}
+        body["input"].insert(0, {"type": "additional_tools", "id": "at_1", "role": "developer", "tools": [offered]})
+        del body["tools"]
+    items, _ = of_response(events_of(gateway, codex, model="response/tools-once+reasoning-5"))
+    assert [item["type"] for item in items] == ["reasoning", "function_call"]
+    result = {"type": "function_call_output", "call_id": items[-1]["call_id"], "output": "none"}
+    found = [{"type": "tool_search_call", "execution": "client", "call_id": "c", "status": "completed", "arguments": {}},
+             {"type": "tool_search_output", "execution": "client", "call_id": "c", "status": "completed", "tools": []}]
+    turns = [*body["input"], *items, result, *found]
+    assert "promise" in of_response(events_of(gateway, codex, model="response/tools-once+reasoning-5", input=turns))[1]
+    status, _, told = refused(gateway, codex, model="double/reasoning-5")
+    assert (status, told["error"]["param"]) == (400, "tools")
+
+
 def test_codex_is_told_of_errors_in_its_words(gateway):
     codex = shape("codex")
     assert refused(gateway, codex, model="nobody/has")[2]["error"]["code"] == "model_not_found"

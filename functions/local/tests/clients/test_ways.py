@@ -39,6 +39,15 @@ def test_an_answer_is_parsed(gateway, way, provider):
     assert way(gateway).parse(f"{provider}/json") == Answer(answer="Forty-two.")
 
 
+@pytest.mark.parametrize("way", [LangChainByChat, LiteLLMByChat, PydanticAIByChat])
+@pytest.mark.parametrize("model", ["ok", "vectors-floats"])
+def test_texts_are_embedded(gateway, client, way, model):
+    texts = ["What is an API?", "🙂"]
+    told = client.embeddings.create(model=f"vectors/{model}", input=texts).data
+    vectors = way(gateway).embed(f"vectors/{model}", texts)
+    assert [list(vector) for vector in vectors] == [pytest.approx(item.embedding) for item in told]
+
+
 @every_way
 def test_errors_are_of_the_types_that_a_user_catches(gateway, way):
     def raised(status, ask, *, by):

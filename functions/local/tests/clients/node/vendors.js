@@ -58,6 +58,10 @@ export class OpenAIByChat extends ByOpenAI {
     return (await this.client.chat.completions.parse(asked)).choices[0].message.parsed;
   }
 
+  async embed(model, input) {
+    return (await this.client.embeddings.create({ model, input })).data.map(({ embedding }) => embedding);
+  }
+
   wrong = (model) => this.client.chat.completions.create(this.ask(model, { top_p: wrong }));
 }
 

@@ -2,7 +2,7 @@
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { APICallError, generateText, isStepCount, Output, streamText, tool } from "ai";
+import { APICallError, embedMany, generateText, isStepCount, Output, streamText, tool } from "ai";
 import { answer, days, forecast, question, weather, wrong } from "./gateway.js";
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
@@ -48,7 +48,13 @@ class Vercel {
   wrong = (model) => generateText(this.ask(model, { topP: wrong }));
 }
 
-export class VercelByDefault extends Vercel {
+class VercelOfOpenAI extends Vercel {
+  async embed(model, values) {
+    return (await embedMany({ model: this.model.embeddingModel(model), values, maxRetries: 0 })).embeddings;
+  }
+}
+
+export class VercelByDefault extends VercelOfOpenAI {
   provider(settings) {
     return createOpenAI(settings);
   }
@@ -60,7 +66,7 @@ export class VercelByChat extends Vercel {
   }
 }
 
-export class VercelCompatible extends Vercel {
+export class VercelCompatible extends VercelOfOpenAI {
   provider(settings) {
     return createOpenAICompatible(settings);
   }

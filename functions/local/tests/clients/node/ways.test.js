@@ -1,6 +1,6 @@
 // Client libraries, unchanged, by every door that they know, in front of providers of every format. Each is a class with the
 // same methods: `say` a whole answer, the pieces of a `stream`, `useTool` in a stream and go on, `parse` an answer in a form,
-// and ask something `wrong`.
+// ask something `wrong`, and `embed` texts and list `models` where the library does that.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Gateway } from "./gateway.js";
@@ -64,9 +64,17 @@ describe("ways", { concurrency: 6 }, () => {
       assert(Number(client.retryAfter(await raised(429, () => limited.say("double/ok")))) > 0);
     });
 
-    test(`${name}: models are listed where the library does that`, async () => {
-      const names = (await new Way(new Gateway()).models?.()) ?? ["auto", "double/ok"];
-      assert(names.includes("auto") && names.includes("double/ok"));
-    });
+    if (Way.prototype.embed)
+      test(`${name}: texts are embedded`, async () => {
+        const vectors = await new Way(new Gateway()).embed("vectors/ok", ["one", "two"]);
+        assert.deepEqual(vectors.map(({ length }) => length), [8, 8]);
+        assert.notDeepEqual(vectors[0], vectors[1]);
+      });
+
+    if (Way.prototype.models)
+      test(`${name}: models are listed`, async () => {
+        const names = await new Way(new Gateway()).models();
+        assert(names.includes("auto") && names.includes("double/ok"));
+      });
   }
 });

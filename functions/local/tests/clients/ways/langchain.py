@@ -4,7 +4,7 @@ import anthropic
 import openai
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 from .asked import QUESTION, TEMPERATURE, WEATHER, Answer, get_weather
 
@@ -53,6 +53,11 @@ class LangChain:
 class LangChainByChat(LangChain):
     def model(self, name, **more):
         return self.gateway.client(ChatOpenAI, model=name, stream_usage=True, **more)
+
+    def embed(self, name, texts):
+        # Else it sends tokens, for which it fetches a table from the internet.
+        client = self.gateway.client(OpenAIEmbeddings, model=name, check_embedding_ctx_length=False)
+        return client.embed_documents(texts)
 
 
 class LangChainByResponses(LangChain):

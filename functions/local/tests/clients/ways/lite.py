@@ -69,6 +69,10 @@ class LiteLLM:
 class LiteLLMByChat(LiteLLM):
     prefix = "openai"
 
+    def embed(self, model, texts):
+        asked = {"api_base": self.address(), "api_key": self.gateway.key, "max_retries": 0}
+        return [item["embedding"] for item in litellm.embedding(f"openai/{model}", texts, **asked).data]
+
 
 class LiteLLMByResponses(LiteLLM):
     prefix = "openai/responses"

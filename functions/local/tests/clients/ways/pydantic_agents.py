@@ -5,6 +5,8 @@ import asyncio
 import anthropic
 import openai
 from pydantic_ai import Agent, NativeOutput
+from pydantic_ai.embeddings import Embedder
+from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ToolReturnPart
 from pydantic_ai.models.anthropic import AnthropicModel
@@ -59,13 +61,19 @@ class PydanticAI:
 
 
 class PydanticAIByChat(PydanticAI):
+    def provider(self):
+        return OpenAIProvider(openai_client=self.gateway.client(openai.AsyncOpenAI))
+
     def model(self, name):
-        return OpenAIChatModel(name, provider=OpenAIProvider(openai_client=self.gateway.client(openai.AsyncOpenAI)))
+        return OpenAIChatModel(name, provider=self.provider())
+
+    def embed(self, name, texts):
+        return Embedder(OpenAIEmbeddingModel(name, provider=self.provider())).embed_documents_sync(texts).embeddings
 
 
-class PydanticAIByResponses(PydanticAI):
+class PydanticAIByResponses(PydanticAIByChat):
     def model(self, name):
-        return OpenAIResponsesModel(name, provider=OpenAIProvider(openai_client=self.gateway.client(openai.AsyncOpenAI)))
+        return OpenAIResponsesModel(name, provider=self.provider())
 
 
 class PydanticAIByMessages(PydanticAI):

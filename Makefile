@@ -12,13 +12,14 @@ STEPS := 1000000
 DATA :=
 
 .NOTPARALLEL: # cargo already uses every core
-.PHONY: help check test test-rust test-clients bench bench-routing package fuzz torture
+.PHONY: help check test test-rust test-clients bench bench-routing formats package fuzz torture
 
 help:
 	@echo "make check    format, lints, lengths, documentation, cargo features, circles of imports, dependencies and licences, template"
 	@echo "make test     every test, the official client's and the release binaries' included"
 	@echo "make bench    benchmarks: one table, and target/bench.json"
 	@echo "make bench-routing  the figures of docs/routing.md; DATA=FOLDER names the public sets, without which some are left out"
+	@echo "make formats  writes docs/formats.md anew: what each door says to each format of providers"
 	@echo "make package  the two Lambda zips and their sizes"
 	@echo "make fuzz     fuzzes each parser that meets the outside, SECONDS=$(SECONDS) each (nightly)"
 	@echo "make torture  the property tests with CASES=$(CASES) inputs each, the model check, and every fault"
@@ -71,6 +72,10 @@ bench-routing:
 	ROUTING_FEATURES=$(TARGET)/release/routing-features OWN_INTENTS=$(TARGET)/release/own-intents \
 		DATA=$(DATA) $(PYTHON) tools/routing/evaluate.py
 	$(TARGET)/release/routing-simulator
+
+formats:
+	tools/install/system
+	WRITE_FORMATS=1 cargo test --locked -p gateway-core --all-features --test core formats::
 
 package:
 	tools/install/system

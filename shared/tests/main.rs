@@ -20,6 +20,7 @@ mod dynamodb;
 mod ending;
 mod evidence;
 mod feedback;
+mod formats;
 mod gemini;
 mod idempotency;
 mod early;

@@ -152,7 +152,7 @@ impl Scene {
     pub fn claude(mut self, behaviour: &str) -> Self {
         let name = Value::from(format!("claude/{}", behaviour.replace(' ', "_")));
         let id = Value::from(behaviour);
-        let capabilities = r#"capabilities = ["tools", "json_schema", "vision", "prefill"]"#;
+        let capabilities = r#"capabilities = ["tools", "json_schema", "vision", "documents", "reasoning", "prefill"]"#;
         writeln!(
             self.models,
             "[models.{name}]\nprovider = \"claude\"\nid = {id}\nusd_per_million = {CHEAP_PRICE}\n{capabilities}"

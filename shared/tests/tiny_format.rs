@@ -93,6 +93,7 @@ impl Format for TinyFormat {
             tool_choice: "must",
             effort: "effort",
             sampling: "heat",
+            stop: "stop",
         }
     }
 

@@ -50,6 +50,26 @@ pub struct FieldNames {
     pub effort: &'static str,
     /// The first parameter of sampling.
     pub sampling: &'static str,
+    /// Texts that end the answer.
+    pub stop: &'static str,
+}
+
+impl FieldNames {
+    /// What this format calls the field that those who write requests for providers know by its name in chat completions.
+    #[must_use]
+    pub fn of<'n>(&self, name: &'n str) -> &'n str {
+        match name {
+            "messages" => self.messages,
+            "tools" => self.tools,
+            "response_format" => self.answer_format,
+            "logprobs" => self.logprobs,
+            "tool_choice" => self.tool_choice,
+            "reasoning_effort" => self.effort,
+            "temperature" => self.sampling,
+            "stop" => self.stop,
+            other => other,
+        }
+    }
 }
 
 /// A request that was translated.

@@ -181,7 +181,9 @@ impl Request {
     }
 
     fn translated(&self, format: &'static dyn Spoken, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
-        format.write(&self.meant()?, overrides)
+        let written = format.write(&self.meant()?, overrides);
+        let fields = self.format.fields();
+        written.map_err(|why| Untranslatable { field: fields.of(&why.field).to_owned(), ..why })
     }
 
     /// SHA-256 of the body as it came, of what goes along with it, and of the format that it is in: another format's same

@@ -60,6 +60,7 @@ impl Format for Messages {
             tool_choice: "tool_choice",
             effort: "output_config.effort",
             sampling: "temperature",
+            stop: "stop_sequences",
         }
     }
 

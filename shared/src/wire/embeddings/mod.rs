@@ -56,6 +56,7 @@ impl Format for OpenAiEmbeddings {
             tool_choice: "tool_choice",
             effort: "reasoning_effort",
             sampling: "temperature",
+            stop: "stop",
         }
     }
 

@@ -90,6 +90,7 @@ impl Format for OpenAiChat {
             tool_choice: "tool_choice",
             effort: "reasoning_effort",
             sampling: "temperature",
+            stop: "stop",
         }
     }
 

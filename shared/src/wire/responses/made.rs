@@ -271,7 +271,7 @@ impl Made {
     pub(super) fn end(&mut self, model: &str, out: &mut BytesMut) -> Value {
         let (status, reason) = match self.finish {
             Some(Finish::Length) => ("incomplete", Some("max_output_tokens")),
-            Some(Finish::Filter) => ("incomplete", Some("content_filter")),
+            Some(Finish::Filter | Finish::Refusal) => ("incomplete", Some("content_filter")),
             _ => ("completed", None),
         };
         let open = self.open.take();

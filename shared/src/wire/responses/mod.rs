@@ -55,6 +55,7 @@ impl Format for OpenAiResponses {
             tool_choice: "tool_choice",
             effort: "reasoning.effort",
             sampling: "temperature",
+            stop: "stop",
         }
     }
 

@@ -22,3 +22,6 @@ pub mod schema;
 pub mod sse;
 pub(crate) mod values;
 pub mod writer;
+
+#[cfg(test)]
+mod tests;

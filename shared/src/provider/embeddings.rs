@@ -7,6 +7,7 @@
 use super::body::whole_body;
 use super::http::Endpoint;
 use super::openai::{UnusableSettings, endpoint};
+use super::vectors::{ENVELOPE_BYTES, NUMBER_BYTES};
 use super::{Came, ProviderError};
 use crate::config::{EmbedderSettings, OpenAiSpec, Secret};
 use crate::money::Usage;
@@ -19,10 +20,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-
-/// The bytes that one number may take in an answer, and that everything else may.
-pub(super) const NUMBER_BYTES: usize = 32;
-pub(super) const ENVELOPE_BYTES: usize = 64 << 10;
 
 /// An embedding model of a provider.
 pub struct RemoteEmbedder {

@@ -1,7 +1,6 @@
 //! One call for vectors, for a client's request. A team's own intents are embedded elsewhere ([`super::embeddings`]).
 
 use super::body::whole_body;
-use super::embeddings::{ENVELOPE_BYTES, NUMBER_BYTES};
 use super::events::unusable;
 use super::http::Endpoint;
 use super::{Call, ProviderError, Reply};
@@ -13,6 +12,10 @@ use crate::wire::answer::{Flaw, NotACompletion};
 use crate::wire::embeddings::answer::{Wanted, completion};
 use crate::wire::embeddings::{Abilities, body_for};
 use reqwest::Url;
+
+/// The bytes that one number may take in an answer, and that everything else may.
+pub(super) const NUMBER_BYTES: usize = 32;
+pub(super) const ENVELOPE_BYTES: usize = 64 << 10;
 
 /// As long as a vector may be whose length is not known.
 const MAX_DIMENSIONS: u64 = 65_536;

@@ -47,15 +47,18 @@ pub enum Api {
     GenerateContent,
     /// OpenAI's embeddings: such a model makes vectors and generates nothing.
     Embeddings,
+    /// Bedrock's Converse.
+    Converse,
 }
 
 impl Api {
     /// All of them, with the configuration's word for each.
-    pub const WORDS: [(&'static str, Self); 5] = [
+    pub const WORDS: [(&'static str, Self); 6] = [
         ("chat", Self::Chat),
         ("responses", Self::Responses),
         ("messages", Self::Messages),
         ("generate_content", Self::GenerateContent),
+        ("converse", Self::Converse),
         ("embeddings", Self::Embeddings),
     ];
 

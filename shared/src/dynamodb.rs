@@ -11,7 +11,6 @@
 //! What lies under which key is written down in `docs/dynamodb.md`.
 
 mod fault;
-mod http;
 mod item;
 
 pub(crate) use item::{
@@ -21,9 +20,9 @@ pub(crate) use item::{
 
 pub use fault::Fault;
 pub(crate) use fault::fault;
-pub use http::http_client;
 
 use self::item::What;
+use crate::aws::http_client;
 use crate::id::jitter;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
@@ -125,7 +124,7 @@ impl Table {
             .with_initial_backoff(Duration::from_millis(50))
             .with_max_backoff(Duration::from_millis(400));
         let config = config
-            .http_client(http_client()?)
+            .http_client(http_client().map_err(|error| Fault(error.to_string()))?)
             .timeout_config(timeouts)
             .retry_config(retries)
             // It watches streams; there are none.

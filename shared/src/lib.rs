@@ -19,6 +19,8 @@ pub mod store;
 pub mod health;
 pub mod directory;
 pub mod ledger;
+#[cfg(feature = "aws")]
+pub mod aws;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod disk;

@@ -63,7 +63,7 @@ impl Rig {
         let nobody = aws_sdk_dynamodb::config::Credentials::new("emulator", "emulator", None, None, "emulator");
         let config = config.endpoint_url(self.server.url()).credentials_provider(nobody);
         let config = config.region(aws_config::Region::from_static("us-east-1"));
-        let http = gateway_core::dynamodb::http_client().unwrap();
+        let http = gateway_core::aws::http_client().unwrap();
         aws_sdk_dynamodb::Client::new(&config.http_client(http).load().await)
     }
 

@@ -7,7 +7,7 @@
 
 mod doors;
 
-use crate::rig::{Got, Rig, name_of, scene};
+use crate::rig::{DOUBLE, Got, Rig, name_of, scene};
 use doors::{DOORS, Door, Heard, Wish};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -16,11 +16,12 @@ use std::path::Path;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/formats.md");
 
 /// The formats of providers, by what they are called on the page.
-const PROVIDERS: [(Provider, &str); 4] = [
+const PROVIDERS: [(Provider, &str); 5] = [
     (Provider::Chat, "chat completions"),
     (Provider::Responses, "Responses"),
     (Provider::Messages, "Messages"),
     (Provider::Gemini, "Gemini"),
+    (Provider::Converse, "Converse"),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +30,7 @@ enum Provider {
     Responses,
     Messages,
     Gemini,
+    Converse,
 }
 
 impl Provider {
@@ -40,6 +42,7 @@ impl Provider {
             Self::Responses => name_of(&format!("{behaviour}@so")),
             Self::Messages => format!("claude/{plain}"),
             Self::Gemini => format!("gemini/{plain}"),
+            Self::Converse => format!("aws/{plain}"),
         }
     }
 
@@ -130,12 +133,22 @@ const FAILURES: [(&str, &str); 4] = [
 async fn gateway() -> Rig {
     let mut all = scene().tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]);
     let mut known: Vec<&str> = ROWS.iter().map(|row| row.behaviour).chain(FAILURES.map(|(_, of)| of)).collect();
+    let mut converse =
+        format!("[providers.aws]\nkind = \"bedrock\"\nregion = \"us-east-1\"\nbase_url = \"{DOUBLE}/bedrock\"\n");
     known.sort_unstable();
     known.dedup();
     for behaviour in known {
         all = all.model(behaviour, "").claude(behaviour).gemini(behaviour);
         all = all.model(&format!("{behaviour}@so"), "api = \"responses\"");
+        let (name, id) = (Value::from(Provider::Converse.model(behaviour)), Value::from(behaviour));
+        writeln!(
+            converse,
+            "[models.{name}]\nprovider = \"aws\"\nid = {id}\nusd_per_million = {{ input = 1, output = 2 }}"
+        )
+        .unwrap();
+        converse += "capabilities = [\"tools\", \"json_schema\", \"vision\", \"documents\", \"reasoning\"]\n";
     }
+    all = all.table(&converse);
     all.tenant(json!({"upgrade": {"enabled": false}})).table("[retry]\nmax_per_candidate = 0").build().await
 }
 
@@ -240,7 +253,7 @@ async fn table(rig: &Rig, door: Door, wrong: &mut Vec<String>) -> String {
 const HEAD: &str = "# Doors and providers
 
 What becomes of each thing that a client may ask for, by the door at which it asks and by the format in which the model is
-called. Azure is called in chat completions and in Responses.
+called. Azure is called in chat completions and in Responses, Bedrock in Converse, in Messages and in both of these.
 
 | cell | |
 |---|---|

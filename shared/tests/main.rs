@@ -9,6 +9,7 @@ mod afford;
 mod answers;
 mod attempts;
 mod azure;
+mod bedrock;
 mod bad_input;
 mod bounds;
 mod caching;

@@ -7,13 +7,16 @@
 //! test switches them on.
 
 mod got;
+mod providers;
 
 pub use got::Got;
+pub use providers::credentials;
 
 use crate::unreliable::Unreliable;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 use gateway_core::clock::{Clock, ManualClock};
-use gateway_core::config::{ApiKey, Config, EmbedderSettings, ProviderKind, Secret};
+use gateway_core::config::Config;
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::directory::{AuditEntry, Directory, KeyRecord};
 use gateway_core::door::refusal;
@@ -23,18 +26,13 @@ use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Usage};
-use gateway_core::provider::anthropic::Anthropic;
-use gateway_core::provider::azure::Azure;
-use gateway_core::provider::embeddings::RemoteEmbedder;
-use gateway_core::provider::gemini::Gemini;
-use gateway_core::provider::openai::OpenAi;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::Answer;
 use gateway_core::store::{Composed, Counters};
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::{ApiKey as TenantKey, KeyHasher};
-use gateway_core::tls::client_config;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use providers::served;
 use serde_json::{Value, json};
 use simulated_provider::Simulated;
 use std::fmt::Write as _;
@@ -43,7 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
-use upstream_double::Double;
+use upstream_double::{Double, KNOWN_KEY};
 
 /// 2025-11-22 14:00:00 UTC.
 pub const NOW: u64 = 1_763_820_000_000;
@@ -68,6 +66,7 @@ pub struct Scene {
     store: Option<Box<dyn FnOnce(Composed) -> Composed>>,
     intents: &'static str,
     health: &'static str,
+    credentials: SharedCredentialsProvider,
 }
 
 /// Two intents, far apart.
@@ -91,6 +90,7 @@ pub fn scene() -> Scene {
         store: None,
         intents: INTENTS,
         health: "margin_percent = 1000\nrefresh_percent = 0",
+        credentials: credentials(KNOWN_KEY.1),
     }
 }
 
@@ -208,6 +208,11 @@ impl Scene {
         self.tenant(json!({"limits": limits}))
     }
 
+    /// Whose credentials sign what goes to Bedrock.
+    pub fn credentials(self, credentials: SharedCredentialsProvider) -> Self {
+        Self { credentials, ..self }
+    }
+
     /// Replaces a border.
     pub fn with(mut self, inject: impl FnOnce(Builder) -> Builder + 'static) -> Self {
         self.inject.push(Box::new(inject));
@@ -276,37 +281,7 @@ impl Scene {
         let hasher = KeyHasher::new(b"the installation's secret");
         let mut builder =
             Gateway::builder(config.clone()).clock(clock.clone()).provider("sim", Arc::new(Simulated::new()));
-        for provider in &config.providers {
-            if let ProviderKind::Anthropic(spec) = &provider.kind {
-                let keys = [Secret::new(OUR_KEY).unwrap()];
-                let served = Anthropic::new(spec, &keys, client_config().unwrap()).unwrap();
-                builder = builder.provider(&provider.name, Arc::new(served));
-            }
-            if let ProviderKind::Azure(spec) = &provider.kind {
-                let keys = [Secret::new(OUR_KEY).unwrap()];
-                let served = Azure::new(spec, &keys, client_config().unwrap()).unwrap();
-                builder = builder.provider(&provider.name, Arc::new(served));
-            }
-            if let ProviderKind::Gemini(spec) = &provider.kind {
-                let keys = [Secret::new(OUR_KEY).unwrap()];
-                let served = Gemini::new(spec, &keys, client_config().unwrap()).unwrap();
-                builder = builder.provider(&provider.name, Arc::new(served));
-            }
-            if let ProviderKind::OpenAi(spec) = &provider.kind {
-                let known = |key: &ApiKey| match key {
-                    ApiKey::Known(secret) => secret.clone(),
-                    ApiKey::Pending(_) => unreachable!(),
-                };
-                let keys: Vec<_> = spec.api_keys.iter().map(known).collect();
-                builder = builder
-                    .provider(&provider.name, Arc::new(OpenAi::new(spec, &keys, client_config().unwrap()).unwrap()));
-                let of_provider = |settings: &EmbedderSettings| settings.model.provider == provider.name;
-                if let Some(settings) = config.embedder.clone().filter(of_provider) {
-                    let embedder = RemoteEmbedder::new(spec, &keys, client_config().unwrap(), settings).unwrap();
-                    builder = builder.embedder(Arc::new(embedder));
-                }
-            }
-        }
+        builder = served(builder, &config, &self.credentials);
         if let Some(change) = self.store {
             builder = builder.store(Arc::new(change(Composed::in_memory(&config))));
         }

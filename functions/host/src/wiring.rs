@@ -1,6 +1,6 @@
 //! From the environment to a gateway, wired by hand in one place.
 //!
-//! Redis, DynamoDB and the simulated provider are features of this crate, each behind one function below: where a program
+//! Redis, DynamoDB, AWS's credentials and the simulated provider are features of this crate, each behind one function below: where a program
 //! is built without one, that function refuses the setting that names it (see ADR 22).
 
 use crate::environment::variable;
@@ -8,7 +8,9 @@ use crate::flushing;
 use crate::secrets::secret;
 use anyhow::{Context, bail};
 use gateway_core::clock::{Clock, SystemClock};
-use gateway_core::config::{ApiKey, Config, EmbedderSettings, ProviderKind, ProviderSpec, SHIPPED, Secret, SecretRef};
+use gateway_core::config::{
+    ApiKey, BedrockSpec, Config, EmbedderSettings, ProviderKind, ProviderSpec, SHIPPED, Secret, SecretRef,
+};
 use gateway_core::directory::Directory;
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::gateway::Gateway;
@@ -17,9 +19,11 @@ use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::provider::Provider;
 use gateway_core::provider::anthropic::Anthropic;
 use gateway_core::provider::azure::Azure;
+use gateway_core::provider::bedrock::Bedrock;
 use gateway_core::provider::embeddings::RemoteEmbedder;
 use gateway_core::provider::gemini::Gemini;
 use gateway_core::provider::openai::OpenAi;
+use gateway_core::provider::sign::Sign;
 use gateway_core::store::Store;
 #[cfg(feature = "redis")]
 use gateway_core::store::redis::RedisStore;
@@ -143,7 +147,7 @@ async fn dynamodb(_table: &str) -> anyhow::Result<Kept> {
 }
 
 /// Why a setting is refused that names what this program was built without.
-#[cfg(not(all(feature = "dynamodb", feature = "redis", feature = "simulated")))]
+#[cfg(not(all(feature = "aws", feature = "dynamodb", feature = "redis", feature = "simulated")))]
 fn left_out(setting: &str, feature: &str, instead: &str) -> anyhow::Error {
     anyhow::anyhow!("{setting}: this program was built without the cargo feature `{feature}`; {instead}")
 }
@@ -218,7 +222,7 @@ fn redis(_url: &str, _config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 }
 
 /// Where a provider of the configuration is reached.
-fn provider(spec: &ProviderSpec, tls: tls::ClientConfig) -> anyhow::Result<Arc<dyn Provider>> {
+async fn provider(spec: &ProviderSpec, tls: tls::ClientConfig) -> anyhow::Result<Arc<dyn Provider>> {
     match &spec.kind {
         ProviderKind::Simulated => simulated(&spec.name),
         ProviderKind::OpenAi(openai) => Ok(Arc::new(OpenAi::new(openai, &keys(spec, &openai.api_keys)?, tls)?)),
@@ -227,7 +231,23 @@ fn provider(spec: &ProviderSpec, tls: tls::ClientConfig) -> anyhow::Result<Arc<d
         }
         ProviderKind::Azure(azure) => Ok(Arc::new(Azure::new(azure, &keys(spec, &azure.api_keys)?, tls)?)),
         ProviderKind::Gemini(gemini) => Ok(Arc::new(Gemini::new(gemini, &keys(spec, &gemini.api_keys)?, tls)?)),
+        ProviderKind::Bedrock(bedrock) => {
+            let keys = keys(spec, &bedrock.api_keys)?;
+            let signer = if keys.is_empty() { Some(signer(&spec.name, bedrock).await?) } else { None };
+            Ok(Arc::new(Bedrock::new(bedrock, &keys, signer, tls)?))
+        }
     }
+}
+
+/// Who signs what goes to Bedrock: the function's own role, or whoever else AWS's tools find.
+#[cfg(feature = "aws")]
+async fn signer(_name: &str, bedrock: &BedrockSpec) -> anyhow::Result<Arc<dyn Sign>> {
+    Ok(Arc::new(gateway_core::aws::Signer::from_env(&bedrock.region, bedrock.service()).await?))
+}
+
+#[cfg(not(feature = "aws"))]
+async fn signer(name: &str, _bedrock: &BedrockSpec) -> anyhow::Result<Arc<dyn Sign>> {
+    Err(left_out(&format!("providers.{name}"), "aws", "give it an api_key"))
 }
 
 fn keys(spec: &ProviderSpec, keys: &[ApiKey]) -> anyhow::Result<Vec<Secret>> {
@@ -288,7 +308,7 @@ pub async fn wire() -> anyhow::Result<Wired> {
         builder = builder.store(store);
     }
     for spec in &config.providers {
-        builder = builder.provider(&spec.name, provider(spec, tls.clone())?);
+        builder = builder.provider(&spec.name, provider(spec, tls.clone()).await?);
     }
     if let Some(settings) = &config.embedder {
         builder = builder.embedder(Arc::new(embedder(settings, &config, tls)?));
@@ -324,7 +344,7 @@ mod tests {
             (store("rediss-cluster://:hunter2@cache", &config).err(), "GATEWAY_STORE", "redis"),
             (Place::Table("gateway".to_owned()).open().await.err(), "GATEWAY_DIRECTORY", "dynamodb"),
             (Place::Table("gateway".to_owned()).ledger().await.err(), "GATEWAY_DIRECTORY", "dynamodb"),
-            (provider(&config.providers[0], tls).err(), "providers.sim", "simulated"),
+            (provider(&config.providers[0], tls).await.err(), "providers.sim", "simulated"),
         ] {
             let text = error.map(text).unwrap();
             assert!(text.contains(&format!("{setting}: ")) && text.contains(&format!("`{feature}`")), "{text}");

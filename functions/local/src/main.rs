@@ -45,12 +45,15 @@ environment (one that is empty counts as not set):
   GATEWAY_STORE_CA        with TLS to the store: a PEM file with the authority to trust in place of the public ones
   GATEWAY_ADMIN_TOKEN     the owner's token, at least 32 characters; made once and kept in the folder
   GATEWAY_HASH_SECRET     what API keys are hashed with, at least 32 characters; made once and kept in the folder
+  GATEWAY_BEDROCK_ROLE    yes: without a key, calls of Bedrock are signed with the credentials that AWS's tools find
   GATEWAY_RESPONSE_MODE   under Lambda: buffered, auto or streamed; buffered
   GATEWAY_LOG             tracing filter, such as info or warn,receipt=info; warn
   OPENAI_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY, DEEPSEEK_API_KEY, MISTRAL_API_KEY, XAI_API_KEY, TOGETHER_API_KEY,
   FIREWORKS_API_KEY, OPENROUTER_API_KEY
                           the keys that the compiled-in configuration names; without any, answers are simulated
-  AWS_…                   as for every program that uses AWS's SDK, where the directory is a table";
+  AWS_BEARER_TOKEN_BEDROCK and AWS_REGION
+                          the same for Amazon Bedrock
+  AWS_…                   as for every program that uses AWS's SDK, where the directory is a table, and for Bedrock's signatures";
 
 fn main() -> ExitCode {
     // On one core one thread does it all, as on Lambda; several would only hand work to each other.

@@ -3,7 +3,7 @@
 //! Which model answers, where it is served, and which answer is good enough. Prices, keys, limits, time-outs, retries and
 //! the sizes of things change no answer, and leave what is remembered where it is.
 
-use super::{AzureSpec, Config, EmbedderSettings, OpenAiSpec, ProviderKind, VendorSpec};
+use super::{AzureSpec, BedrockSpec, Config, EmbedderSettings, OpenAiSpec, ProviderKind, VendorSpec};
 use crate::catalog::Model;
 use sha2::{Digest, Sha256};
 
@@ -21,6 +21,7 @@ pub(super) fn fingerprint(config: &Config) -> [u8; 32] {
             ProviderKind::OpenAi(OpenAiSpec { base_url, headers, api_keys: _, max_tokens_field: _ })
             | ProviderKind::Anthropic(VendorSpec { base_url, headers, api_keys: _ })
             | ProviderKind::Gemini(VendorSpec { base_url, headers, api_keys: _ })
+            | ProviderKind::Bedrock(BedrockSpec { base_url, headers, region: _, api_keys: _ })
             | ProviderKind::Azure(AzureSpec { base_url, headers, api_keys: _, api_version: _, max_tokens_field: _ }) => {
                 add(base_url);
                 headers.iter().for_each(|(name, value)| add(&format!("{name}: {:?}", value.as_bytes())));

@@ -53,7 +53,8 @@ pub(super) fn read<'w>(
                     ProviderKind::Simulated
                     | ProviderKind::Anthropic(_)
                     | ProviderKind::Gemini(_)
-                    | ProviderKind::Azure(_),
+                    | ProviderKind::Azure(_)
+                    | ProviderKind::Bedrock(_),
                 ..
             })) => {
                 section.problems.add(&place, format!("the provider {:?} has no embeddings", model.provider));

@@ -25,7 +25,7 @@ mod shipped;
 
 pub use embedder::EmbedderSettings;
 pub use intents::{IntentSpec, shipped_utterances};
-pub use providers::{ApiKey, AzureSpec, OpenAiSpec, ProviderKind, ProviderSpec, VendorSpec};
+pub use providers::{ApiKey, AzureSpec, BedrockSpec, OpenAiSpec, ProviderKind, ProviderSpec, VendorSpec};
 pub use secret::{Secret, SecretRef};
 pub use settings::{CacheSettings, IntentSettings, ServerSettings, UpgradeSettings};
 pub use shipped::shipped_models;

@@ -5,8 +5,10 @@
 //! refused as well.
 
 mod azure;
+mod bedrock;
 
 pub use azure::AzureSpec;
+pub use bedrock::BedrockSpec;
 
 use super::names::check_name;
 use super::reader::{Section, Word};
@@ -41,6 +43,8 @@ pub enum ProviderKind {
     Gemini(VendorSpec),
     /// OpenAI's, as Azure serves it.
     Azure(AzureSpec),
+    /// Bedrock's own, and others'.
+    Bedrock(BedrockSpec),
     /// The provider inside this process.
     Simulated,
 }
@@ -53,6 +57,7 @@ impl ProviderKind {
             Self::OpenAi(spec) => Some(&spec.base_url),
             Self::Anthropic(spec) | Self::Gemini(spec) => Some(&spec.base_url),
             Self::Azure(spec) => Some(&spec.base_url),
+            Self::Bedrock(spec) => Some(&spec.base_url),
             Self::Simulated => None,
         }
     }
@@ -64,6 +69,7 @@ impl ProviderKind {
             Self::OpenAi(spec) => &spec.api_keys,
             Self::Anthropic(spec) | Self::Gemini(spec) => &spec.api_keys,
             Self::Azure(spec) => &spec.api_keys,
+            Self::Bedrock(spec) => &spec.api_keys,
             Self::Simulated => &[],
         }
     }
@@ -74,6 +80,7 @@ impl ProviderKind {
             Self::OpenAi(spec) => &mut spec.api_keys,
             Self::Anthropic(spec) | Self::Gemini(spec) => &mut spec.api_keys,
             Self::Azure(spec) => &mut spec.api_keys,
+            Self::Bedrock(spec) => &mut spec.api_keys,
             Self::Simulated => &mut [],
         }
     }
@@ -86,6 +93,7 @@ impl ProviderKind {
             Self::Simulated => &[Api::Chat],
             Self::Anthropic(_) => &[Api::Messages],
             Self::Gemini(_) => &[Api::GenerateContent],
+            Self::Bedrock(_) => &[Api::Converse, Api::Messages, Api::Chat, Api::Responses],
         }
     }
 }
@@ -171,14 +179,12 @@ fn provider(section: &mut Section<'_, '_>, name: &Word, env: &dyn Fn(&str) -> Op
         }
         Some(kind) if kind.text == "gemini" => vendor(section, &name.text, env, GEMINI_URL).map(ProviderKind::Gemini),
         Some(kind) if kind.text == "azure" => azure::read(section, &name.text, env),
+        Some(kind) if kind.text == "bedrock" => bedrock::read(section, &name.text, env),
         Some(kind) if kind.text == "simulated" => Ok(ProviderKind::Simulated),
         kind => {
             if let Some(kind) = kind {
-                let message = match kind.text.as_str() {
-                    "bedrock" => "is not yet supported",
-                    _ => "must be \"openai\", \"anthropic\", \"gemini\", \"azure\" or \"simulated\"",
-                };
-                section.problems.add(&kind.place, message);
+                let must = "must be \"openai\", \"anthropic\", \"gemini\", \"azure\", \"bedrock\" or \"simulated\"";
+                section.problems.add(&kind.place, must);
             }
             section.ignore_rest();
             return Availability::Broken;

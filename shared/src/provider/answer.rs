@@ -2,7 +2,7 @@
 //! answer as a stream (A7).
 
 use super::body::{Body, whole};
-use super::events::{Events, stream, unusable};
+use super::events::unusable;
 use super::mask::Mask;
 use super::{Call, Chunk, Chunks, Completion, NotACompletion, ProviderError, Reply};
 use crate::apart::{ANSWERS, apart};
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 /// How answers to a request for `n` are read in one format.
 pub(super) trait Reading: Sync {
-    /// Who reads the events of a stream.
-    fn events(&self, n: u64) -> Box<dyn Events>;
+    /// The answers that stream in this body.
+    fn stream(&self, body: Body, call: &Call<'_>, mask: &Arc<Mask>) -> Reply;
 
     /// Reads a whole answer.
     fn whole(&self, body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion>;
@@ -38,7 +38,7 @@ pub(super) async fn answer(
     let (timeouts, streamed) = (&call.model.timeouts, call.stream);
     let is_json = body.is_json(if streamed { timeouts.first_token_ms } else { timeouts.idle_ms }).await?;
     if streamed && !is_json {
-        return Ok(stream(body, reading.events(n), call, mask));
+        return Ok(reading.stream(body, call, mask));
     }
     let first_byte_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let body = whole(body, call).await?;

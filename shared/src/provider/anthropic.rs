@@ -1,9 +1,10 @@
 //! Providers that speak Anthropic's format: Anthropic itself, and those that offer it beside a format of their own.
 
 use super::answer::{Reading, answer};
-use super::body::whole;
-use super::events::{Event, Events};
+use super::body::{Body, whole};
+use super::events::{Event, Events, stream};
 use super::http::Endpoint;
+use super::mask::Mask;
 use super::openai::{UnusableSettings, address_at, endpoint_at};
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::Url;
 use serde::Deserialize;
+use std::sync::Arc;
 
 const KEY: HeaderName = HeaderName::from_static("x-api-key");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -43,34 +45,39 @@ impl Anthropic {
     /// If the address or a key cannot be sent over HTTP.
     pub fn new(spec: &VendorSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
         let mut headers = spec.headers.clone();
-        if !headers.iter().any(|(name, _)| *name == VERSION) {
-            headers.push((VERSION, USUAL_VERSION));
-        }
-        let betas = headers.iter().find(|(name, _)| *name == BETA).and_then(|(_, value)| value.to_str().ok());
-        let betas = betas.unwrap_or_default().to_owned();
+        let betas = with_version(&mut headers);
         // An address may say the version of the API, as those of other formats do.
         let base_url = spec.base_url.strip_suffix("/v1").unwrap_or(&spec.base_url);
         let keys: Vec<&str> = keys.iter().map(Secret::expose).collect();
         let endpoint = endpoint_at(address_at(base_url, "/v1/messages")?, &headers, (KEY, &keys), tls)?;
         Ok(Self { endpoint, counts: address_at(base_url, "/v1/messages/count_tokens")?, betas })
     }
+}
 
-    /// What of the client's headers goes along. How its user is known to Anthropic is no part of it: the key is ours.
-    fn carried(&self, call: &Call<'_>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in call.request.carried() {
-            if *name != BETA.as_str() {
-                headers.insert(HeaderName::from_static(name), value.clone());
-                continue;
-            }
-            let asked = value.to_str().unwrap_or_default().split(',').map(str::trim);
-            let asked = asked.filter(|beta| !beta.is_empty() && !beta.starts_with("oauth-"));
-            let all: Vec<&str> = Some(&*self.betas).filter(|ours| !ours.is_empty()).into_iter().chain(asked).collect();
-            headers
-                .extend(HeaderValue::try_from(all.join(",")).ok().filter(|all| !all.is_empty()).map(|all| (BETA, all)));
+/// What of the client's headers goes along, its features after those that the configuration asks for. How its user is known
+/// to Anthropic is no part of it: the key is ours.
+pub(super) fn carried(call: &Call<'_>, betas: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in call.request.carried() {
+        if *name != BETA.as_str() {
+            headers.insert(HeaderName::from_static(name), value.clone());
+            continue;
         }
-        headers
+        let asked = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        let asked = asked.filter(|beta| !beta.is_empty() && !beta.starts_with("oauth-"));
+        let all: Vec<&str> = Some(betas).filter(|ours| !ours.is_empty()).into_iter().chain(asked).collect();
+        headers.extend(HeaderValue::try_from(all.join(",")).ok().filter(|all| !all.is_empty()).map(|all| (BETA, all)));
     }
+    headers
+}
+
+/// Says the version of the format, unless the configuration does; answers the features that it asks for.
+pub(super) fn with_version(headers: &mut Vec<(HeaderName, HeaderValue)>) -> String {
+    if !headers.iter().any(|(name, _)| *name == VERSION) {
+        headers.push((VERSION, USUAL_VERSION));
+    }
+    let betas = headers.iter().find(|(name, _)| *name == BETA).and_then(|(_, value)| value.to_str().ok());
+    betas.unwrap_or_default().to_owned()
 }
 
 #[async_trait]
@@ -81,7 +88,8 @@ impl Provider for Anthropic {
 
     async fn chat(&self, call: Call<'_>) -> Result<Reply, ProviderError> {
         let body = call.body_for(&MESSAGES)?;
-        let (body, begun) = self.endpoint.post_with(self.endpoint.url(), &call, &self.carried(&call), body).await?;
+        let (body, begun) =
+            self.endpoint.post_with(self.endpoint.url(), &call, &carried(&call, &self.betas), body).await?;
         let answered = answer(body, begun, &call, &self.endpoint.mask, &ReadingMessages).await;
         answered.map_err(|error| error.with_status(200))
     }
@@ -93,7 +101,7 @@ impl Provider for Anthropic {
         }
         let counted = async {
             let body = call.body_for(&COUNT)?;
-            let (body, _) = self.endpoint.post_with(&self.counts, &call, &self.carried(&call), body).await?;
+            let (body, _) = self.endpoint.post_with(&self.counts, &call, &carried(&call, &self.betas), body).await?;
             let malformed = |_| ProviderError::retryable(AttemptOutcome::Malformed, "no number of tokens");
             serde_json::from_slice(&whole(body, &call).await?).map_err(malformed)
         };
@@ -102,11 +110,11 @@ impl Provider for Anthropic {
 }
 
 /// How messages are read, of which there is one to a request.
-struct ReadingMessages;
+pub(super) struct ReadingMessages;
 
 impl Reading for ReadingMessages {
-    fn events(&self, _n: u64) -> Box<dyn Events> {
-        Box::new(Message::default())
+    fn stream(&self, body: Body, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
+        stream(body, Box::new(Message::default()), call, mask)
     }
 
     fn whole(&self, body: Bytes, _n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {

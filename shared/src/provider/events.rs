@@ -17,7 +17,13 @@ use tokio::time::timeout;
 
 /// The events of a streamed answer.
 pub(super) fn stream(body: Body, events: Box<dyn Events>, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
-    Reply::Stream(Box::new(SseChunks::new(body, events, call, mask.clone())))
+    let (parser, now_ms, mask) = (SseParser::default(), call.now_ms, mask.clone());
+    stream_of(body, Box::new(Sse { parser, events, has_all: false, now_ms, mask }), call)
+}
+
+/// The same, however its events are framed.
+pub(super) fn stream_of(body: Body, events: Box<dyn Framed>, call: &Call<'_>) -> Reply {
+    Reply::Stream(Box::new(Coming { body, events, end: None, room: call.room.clone(), taken: 0 }))
 }
 
 /// What an event of a stream comes to.
@@ -41,21 +47,41 @@ pub(super) trait Events: Send {
     fn read(&mut self, data: Bytes) -> Result<Event, NotACompletion>;
 }
 
+/// Reads a stream's bytes, in whatever frames its events come.
+pub(super) trait Framed: Send {
+    /// Takes bytes.
+    fn feed(&mut self, bytes: &[u8]);
+
+    /// Learns that no more come.
+    fn finish(&mut self);
+
+    /// Bytes of an event that is not whole yet.
+    fn held_bytes(&self) -> usize;
+
+    /// Takes every event that has come; `Some` if the stream has ended, well or not.
+    fn take(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>>;
+}
+
 /// The rest of a streamed answer.
-struct SseChunks {
+struct Coming {
     body: Body,
+    events: Box<dyn Framed>,
+    /// What the last bytes led to, told when the chunks before it have been handed out.
+    end: Option<Result<(), ProviderError>>,
+    room: Room,
+    /// What of it this has taken: as much as the largest event so far needed.
+    taken: usize,
+}
+
+/// Server-sent events.
+struct Sse {
     parser: SseParser,
     events: Box<dyn Events>,
     /// Whether the body has come to its end.
     has_all: bool,
-    /// What the last bytes led to, told when the chunks before it have been handed out.
-    end: Option<Result<(), ProviderError>>,
     /// When the call was made, in Unix milliseconds.
     now_ms: u64,
     mask: Arc<Mask>,
-    room: Room,
-    /// What of it this has taken: as much as the largest event so far needed.
-    taken: usize,
 }
 
 /// Whether an event's data, which are no JSON, say nothing but that the stream lives.
@@ -69,14 +95,21 @@ const SMALL_BYTES: usize = 64 << 10;
 /// How long a connection whose stream has ended is waited for, so that it can be used again.
 const DRAIN: Duration = Duration::from_millis(20);
 
-impl SseChunks {
-    fn new(body: Body, events: Box<dyn Events>, call: &Call<'_>, mask: Arc<Mask>) -> Self {
-        let (parser, room) = (SseParser::default(), call.room.clone());
-        Self { body, parser, events, has_all: false, end: None, now_ms: call.now_ms, mask, room, taken: 0 }
+impl Framed for Sse {
+    fn feed(&mut self, bytes: &[u8]) {
+        self.parser.feed(bytes);
     }
 
-    /// Takes every event that has come; `Some` if the stream has ended, well or not.
-    fn take_events(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
+    fn finish(&mut self) {
+        self.parser.finish();
+        self.has_all = true;
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.parser.held_bytes()
+    }
+
+    fn take(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
         loop {
             let event = match self.parser.next_event() {
                 Ok(Some(event)) => event,
@@ -114,7 +147,9 @@ impl SseChunks {
             }
         }
     }
+}
 
+impl Sse {
     /// Events between which the empty line is missing: each line of the data for itself, if every one is a chunk.
     fn line_by_line(&mut self, data: &Bytes) -> Option<Vec<Chunk>> {
         let chunk = |line: &[u8]| match self.events.read(data.slice_ref(line)) {
@@ -126,27 +161,24 @@ impl SseChunks {
 }
 
 #[async_trait]
-impl Chunks for SseChunks {
+impl Chunks for Coming {
     async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
         let mut chunks = Vec::new();
         if self.end.is_none() {
-            self.end = self.take_events(&mut chunks);
+            self.end = self.events.take(&mut chunks);
         }
         if self.end.is_none() && chunks.is_empty() {
             match self.body.next().await {
                 Ok(Some(bytes)) => {
-                    self.parser.feed(&bytes);
-                    let needed = self.parser.held_bytes().saturating_sub(SMALL_BYTES) * COPIES;
+                    self.events.feed(&bytes);
+                    let needed = self.events.held_bytes().saturating_sub(SMALL_BYTES) * COPIES;
                     self.taken = self.room.grow_to(self.taken, needed)?;
                 }
-                Ok(None) => {
-                    self.parser.finish();
-                    self.has_all = true;
-                }
+                Ok(None) => self.events.finish(),
                 Err(error) => self.end = Some(Err(error)),
             }
             if self.end.is_none() {
-                self.end = self.take_events(&mut chunks);
+                self.end = self.events.take(&mut chunks);
             }
         }
         match &self.end {

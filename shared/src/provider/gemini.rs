@@ -1,9 +1,10 @@
 //! Google's Gemini models, called in its own format: the model and the kind of answer stand in the address.
 
 use super::answer::{Reading, answer};
-use super::body::whole;
-use super::events::{Event, Events};
+use super::body::{Body, whole};
+use super::events::{Event, Events, stream};
 use super::http::Endpoint;
+use super::mask::Mask;
 use super::openai::{UnusableSettings, address_at, endpoint_at};
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
@@ -18,6 +19,7 @@ use http::HeaderName;
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
+use std::sync::Arc;
 
 const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
@@ -110,8 +112,8 @@ impl Provider for Gemini {
 struct ReadingContent;
 
 impl Reading for ReadingContent {
-    fn events(&self, n: u64) -> Box<dyn Events> {
-        Box::new(Answers::of(n))
+    fn stream(&self, body: Body, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
+        stream(body, Box::new(Answers::of(call.request.facts.n)), call, mask)
     }
 
     fn whole(&self, body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {

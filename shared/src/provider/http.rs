@@ -8,6 +8,7 @@ use super::mask::Mask;
 use super::reach::no_answer;
 use super::refusal::refused;
 use super::retry_after::{limit_resets, retry_after};
+use super::sign::{Sign, Unsigned};
 use super::{Call, Fault, ProviderError};
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
@@ -36,6 +37,8 @@ pub(super) struct Endpoint {
     /// The header in which a key goes.
     key_header: HeaderName,
     keys: Vec<Key>,
+    /// Who signs what is sent, where no key goes with it.
+    signer: Option<Arc<dyn Sign>>,
     next_key: AtomicUsize,
     tls: rustls::ClientConfig,
     /// What of an error's text no caller may read.
@@ -92,11 +95,17 @@ impl Endpoint {
             headers,
             key_header,
             keys,
+            signer: None,
             next_key: AtomicUsize::new(0),
             tls,
             mask: Arc::new(mask),
             clients: Mutex::default(),
         }
+    }
+
+    /// The same, with everything signed that is sent.
+    pub(super) fn signed_by(self, signer: Option<Arc<dyn Sign>>) -> Self {
+        Self { signer, ..self }
     }
 
     fn client(&self, connect_ms: u64) -> Result<Client, ProviderError> {
@@ -138,12 +147,14 @@ impl Endpoint {
         url: &Url,
         key: Option<&Key>,
         more: &HeaderMap,
-        body: Bytes,
+        (body, now_ms): (Bytes, u64),
     ) -> Result<Response, ProviderError> {
         let mut headers = self.headers.clone();
         headers.extend(more.clone());
         if let Some(key) = key {
             headers.insert(self.key_header.clone(), key.value.clone());
+        } else if let Some(signer) = &self.signer {
+            headers.extend(signer.sign(url.as_str(), &body, now_ms).await.map_err(unsigned)?);
         }
         client.post(url.clone()).headers(headers).body(body).send().await.map_err(|error| no_answer(&error))
     }
@@ -199,7 +210,7 @@ impl Endpoint {
         let last = keys.len() - 1;
         for (i, key) in keys.into_iter().enumerate() {
             let begun = Instant::now();
-            let response = self.send(&client, url, key, more, body.clone()).await?;
+            let response = self.send(&client, url, key, more, (body.clone(), now_ms)).await?;
             if response.status().is_success() {
                 key.and_then(|key| key.ended(None, id, now_ms));
                 return Ok((Body::readable(response)?, begun));
@@ -228,9 +239,27 @@ impl Endpoint {
         // What remains of a limit is told with every answer: it is the reason only where a rate was exceeded.
         let resets_at_ms = || if status == 429 { limit_resets(response.headers(), now_ms) } else { None };
         let retry_at_ms = retry_after(response.headers(), now_ms).or_else(resets_at_ms);
+        let named = response.headers().get(AWS_ERROR).and_then(|name| name.to_str().ok()).map(plain_name);
         let body = whole_body(Body::of(response), MAX_ERROR_BYTES, 1000, None).await.unwrap_or_default();
-        refused(status, error_of(&body), retry_at_ms, now_ms, &self.mask)
+        let mut error = error_of(&body);
+        error.kind = named.or(error.kind);
+        refused(status, error, retry_at_ms, now_ms, &self.mask)
     }
+}
+
+/// What AWS calls an error; the body may not say it.
+const AWS_ERROR: &str = "x-amzn-errortype";
+
+/// An error's name without the namespace before it and the address behind.
+fn plain_name(name: &str) -> String {
+    let name = name.split(':').next().unwrap_or_default();
+    name.rsplit('#').next().unwrap_or_default().to_owned()
+}
+
+/// A request could not be signed: nothing was sent, and nothing will be while that is so.
+fn unsigned(Unsigned(detail): Unsigned) -> ProviderError {
+    let error = ProviderError::retryable(AttemptOutcome::HttpError, detail);
+    ProviderError { fault: Fault::CandidateDown, cause: Some(Cause::Unauthorized), ..error }
 }
 
 /// Whether a header's value is not to be told: all but a few of those that are configured authenticate.

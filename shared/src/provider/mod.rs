@@ -7,9 +7,11 @@
 mod answer;
 pub mod anthropic;
 pub mod azure;
+pub mod bedrock;
 mod body;
 pub mod embeddings;
 mod events;
+mod frames;
 pub mod gemini;
 mod http;
 pub(crate) mod mask;
@@ -17,6 +19,7 @@ pub mod openai;
 mod reach;
 pub(crate) mod refusal;
 pub mod retry_after;
+pub mod sign;
 pub(crate) mod unknown;
 mod vectors;
 

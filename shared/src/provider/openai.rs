@@ -2,8 +2,10 @@
 //! called in the one that the catalog names.
 
 use super::answer::{Reading, answer};
-use super::events::{Event, Events};
+use super::body::Body;
+use super::events::{Event, Events, stream};
 use super::http::Endpoint;
+use super::mask::Mask;
 use super::vectors::embed;
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
@@ -18,6 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::Url;
+use std::sync::Arc;
 
 /// The settings cannot be used; the text is for the operator and holds no secret.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +103,7 @@ impl Provider for OpenAi {
         match api {
             Api::Responses => &RESPONSES,
             Api::Embeddings => &EMBEDDINGS,
-            Api::Chat | Api::Messages | Api::GenerateContent => self.format,
+            _ => self.format,
         }
     }
 
@@ -134,8 +137,8 @@ pub(super) fn reading(api: Api) -> &'static dyn Reading {
 struct ReadingChat;
 
 impl Reading for ReadingChat {
-    fn events(&self, n: u64) -> Box<dyn Events> {
-        Box::new(Answers::of(n))
+    fn stream(&self, body: Body, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
+        stream(body, Box::new(Answers::of(call.request.facts.n)), call, mask)
     }
 
     fn whole(&self, body: Bytes, n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
@@ -164,8 +167,8 @@ impl Events for Answers {
 struct ReadingResponses;
 
 impl Reading for ReadingResponses {
-    fn events(&self, _n: u64) -> Box<dyn Events> {
-        Box::new(responses::answer::Answer::default())
+    fn stream(&self, body: Body, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
+        stream(body, Box::new(responses::answer::Answer::default()), call, mask)
     }
 
     fn whole(&self, body: Bytes, _n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {

@@ -5,11 +5,13 @@ pub mod anthropic;
 pub mod body;
 pub mod context;
 pub mod conversation;
+pub mod converse;
 pub(crate) mod delay;
 pub mod embeddings;
 pub mod error_body;
 pub mod facts;
 pub mod format;
+pub mod frames;
 pub mod gemini;
 pub mod json;
 pub mod openai;
@@ -22,6 +24,7 @@ pub mod schema;
 pub mod sse;
 pub(crate) mod values;
 pub mod writer;
+pub(crate) mod writing;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! is held to it to the token (invariant M6). The rules stand in the crate's documentation, under "Usage". JSON is
 //! written as text, not built as a tree: it is faster, and only so can numbers such as `1.10` be sent as they stand.
 
+mod converse;
 mod embeddings;
 mod gemini;
 mod messages;

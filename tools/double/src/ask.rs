@@ -23,6 +23,8 @@ pub(crate) enum Asked {
     Gemini { is_list: bool, thinks_aloud: bool, signs: bool },
     /// Vectors, whether in base64, and how long if not as long as the model's.
     Embeddings { base64: bool, dimensions: Option<u64> },
+    /// Bedrock's Converse.
+    Converse,
 }
 
 impl Asked {

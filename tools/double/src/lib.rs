@@ -145,6 +145,14 @@
 //! inputs and vectors that are longer than the model's are a 400. Tokens are counted as they come, of texts ⌈UTF-8 bytes / 4⌉;
 //! there is no output. A text has the same vector wherever it is asked for.
 //!
+//! # Bedrock
+//!
+//! Below `/bedrock/` the double is Amazon Bedrock: `model/ID/converse` and `converse-stream`, with frames whose checksums are
+//! right (`malformed` sends one whose is not, `error-event` an exception), `anthropic/v1/messages`, and
+//! `openai/v1/chat/completions` and `/responses`. A request has a bearer's key or a signature of [`KNOWN_KEY`], which is
+//! computed anew. It is refused for what Bedrock refuses: unknown fields, blank texts, two turns of one side, a first turn
+//! that is not the user's, calls of tools without a list of tools.
+//!
 //! # As a process
 //!
 //! `upstream-double [ADDR]` prints its base URL and serves until its standard input closes or SIGTERM comes
@@ -154,6 +162,7 @@
 mod answer;
 mod ask;
 mod azure;
+mod bedrock;
 mod behaviour;
 pub mod forms;
 mod http;
@@ -171,6 +180,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub use answer::Usage;
+pub use bedrock::KNOWN_KEY;
 pub use tallies::{Counts, Received, Tally};
 
 /// Occurs in the message of every error answer that is not the caller's own fault, and in a header of every chat answer.

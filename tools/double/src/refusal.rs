@@ -59,6 +59,9 @@ impl Refusal {
             "context_length_exceeded" if asked.is_gemini() => {
                 format!("The input token count ({prompt_tokens}) exceeds the maximum number of tokens allowed (4096).")
             }
+            "context_length_exceeded" if asked == Asked::Converse => {
+                "Input is too long for requested model.".to_owned()
+            }
             "context_length_exceeded" => format!(
                 "This model's maximum context length is 4096 tokens. However, your messages resulted in {prompt_tokens} tokens. Please reduce the length of the messages."
             ),
@@ -68,6 +71,9 @@ impl Refusal {
                 phrase(self.status)
             ),
         };
+        if asked == Asked::Converse {
+            return format!(r#"{{"message":{}}}"#, crate::answer::quote(&message));
+        }
         if asked == Asked::Messages {
             return message_envelope(&message, self.status, self.code);
         }

@@ -7,6 +7,7 @@ use crate::LEAK;
 use crate::answer::{Answer, Event, Usage};
 use crate::ask::{Ask, Asked};
 use crate::azure;
+use crate::bedrock;
 use crate::behaviour::{Fault, Plan, Split, Sse};
 use crate::forms::{self, Sent};
 use crate::http::{CONTINUE, phrase};
@@ -77,8 +78,13 @@ impl Script {
 
     /// An answer of the double's own, outside of any plan.
     pub(crate) fn plain(status: u16, content_type: &str, body: &str) -> Self {
+        Self::plain_with(status, content_type, "", body)
+    }
+
+    /// The same with further header lines.
+    pub(crate) fn plain_with(status: u16, content_type: &str, fields: &str, body: &str) -> Self {
         let mut script = Self::new(status, End::Keep);
-        let length = format!("Content-Length: {}\r\n", body.len());
+        let length = format!("{fields}Content-Length: {}\r\n", body.len());
         script.push(head(status, content_type, &length, 0).as_bytes(), 0);
         script.extend_last(body.as_bytes());
         script
@@ -144,6 +150,9 @@ impl Script {
         if close {
             fields.push_str("Connection: close\r\n");
         }
+        if ask.asked == Asked::Converse {
+            fields += &format!("x-amzn-ErrorType: {}\r\n", bedrock::name_of(refusal.status));
+        }
         let mut script = Self::new(refusal.status, if close { End::Close } else { End::Keep });
         script.push(head(refusal.status, JSON, &fields, sequence).as_bytes(), 0);
         script.extend_last(body.as_bytes());
@@ -178,7 +187,7 @@ impl Script {
         let head =
             format!("HTTP/1.1 {} {phrase}\r\n{fields}{framing}openai-organization: org-{LEAK}\r\n\r\n", sent.status);
         script.push(head.as_bytes(), 0);
-        for part in events_of(&body) {
+        for part in forms::events_of(&body) {
             match is_chunked {
                 true => script.push(&chunk(part), sent.pause_ms),
                 false => script.push(part, sent.pause_ms),
@@ -229,6 +238,10 @@ impl Layout<'_> {
         self.ask.asked == Asked::Chat
     }
 
+    fn is_converse(&self) -> bool {
+        self.ask.asked == Asked::Converse
+    }
+
     fn body(&self, answer: &Answer<'_>, with_usage: bool) -> String {
         match self.ask.asked {
             Asked::Chat => answer.whole(with_usage),
@@ -236,6 +249,7 @@ impl Layout<'_> {
             Asked::Messages => answer.message(with_usage),
             Asked::Gemini { .. } => answer.content(with_usage),
             Asked::Embeddings { base64, dimensions } => answer.vectors(base64, dimensions, with_usage),
+            Asked::Converse => answer.converse(with_usage),
         }
     }
 
@@ -246,6 +260,7 @@ impl Layout<'_> {
             Asked::Responses { .. } => return self.telling(answer).events(),
             Asked::Messages => return answer.message_events(),
             Asked::Gemini { .. } => return answer.content_events(),
+            Asked::Converse => return answer.converse_events(),
         }
         let (mut events, mut finishing) = answer.events();
         if self.ask.is_azure {
@@ -263,6 +278,9 @@ impl Layout<'_> {
             Asked::Responses { .. } => error_event(&message),
             Asked::Messages => message_envelope(&message, 529, "overloaded"),
             Asked::Gemini { .. } => content_envelope(&message, 503, ""),
+            Asked::Converse => {
+                format!(r#"!modelStreamErrorException {{"message":"{message}","originalStatusCode":500}}"#)
+            }
         }
     }
 
@@ -274,6 +292,7 @@ impl Layout<'_> {
             Fault::ErrorEvent if self.ask.asked == Asked::Messages || self.ask.asked.is_gemini() => {
                 (JSON, self.error())
             }
+            Fault::ErrorEvent if self.is_converse() => (JSON, format!(r#"{{"message":"key {LEAK}"}}"#)),
             Fault::ErrorEvent => (JSON, mid_stream_error()),
             _ => (JSON, self.body(answer, with_usage)),
         };
@@ -347,7 +366,8 @@ impl Layout<'_> {
             }
             Fault::None | Fault::Refuse(_) | Fault::Reset | Fault::StallHead | Fault::NotJson => {}
         }
-        self.head(script, "text/event-stream", &format!("Cache-Control: no-cache\r\n{CHUNKED}"));
+        let content_type = if self.is_converse() { "application/vnd.amazon.eventstream" } else { "text/event-stream" };
+        self.head(script, content_type, &format!("Cache-Control: no-cache\r\n{CHUNKED}"));
         for (place, event) in events.iter().enumerate() {
             let wait_ms = plan.drip_ms + if place == 0 { plan.ttft_ms } else { 0 };
             self.write(script, &self.frame(&event.json), true, wait_ms);
@@ -383,6 +403,9 @@ impl Layout<'_> {
     }
 
     fn frame(&self, json: &str) -> Vec<u8> {
+        if self.is_converse() {
+            return bedrock::frame::of(json);
+        }
         // Each event of a response or a message has a name, which is its type.
         let name =
             json.strip_prefix(r#"{"type":""#).filter(|_| !self.is_chat()).and_then(|rest| rest.split('"').next());
@@ -430,19 +453,6 @@ fn head(status: u16, content_type: &str, fields: &str, sequence: u64) -> String 
 
 fn mid_stream_error() -> String {
     envelope(&format!("The server had an error, key {LEAK}"), "server_error", "server_error")
-}
-
-/// A body's parts up to the blank line behind each of its events.
-fn events_of(body: &[u8]) -> Vec<&[u8]> {
-    let mut parts = Vec::new();
-    let mut rest = body;
-    while let Some(at) = rest.windows(2).position(|two| two == b"\n\n") {
-        let (part, after) = rest.split_at(at + 2);
-        parts.push(part);
-        rest = after;
-    }
-    parts.extend((!rest.is_empty()).then_some(rest));
-    parts
 }
 
 /// One chunk of the chunked coding.

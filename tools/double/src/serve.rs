@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::answer::{Usage, quote};
 use crate::ask::{Ask, Asked, Purpose, gemini};
 use crate::azure;
+use crate::bedrock;
 use crate::behaviour::Plan;
 use crate::http::{Left, Request, Unread, Wire, header, phrase};
 use crate::refusal::{content_envelope, envelope, message_envelope};
@@ -60,8 +61,9 @@ async fn converse(stream: TcpStream, tallies: &Tallies) -> io::Result<()> {
         };
         let keep_alive = request.keep_alive;
         let next = match (request.method.as_str(), request.path.as_str()) {
-            ("POST", path) if path.starts_with(azure::PREFIX) => {
-                let ask = azure::ask(&request);
+            ("POST", path) if [azure::PREFIX, bedrock::PREFIX].iter().any(|prefix| path.starts_with(prefix)) => {
+                let is_azure = path.starts_with(azure::PREFIX);
+                let ask = if is_azure { azure::ask(&request) } else { bedrock::ask(&request) };
                 answer(&mut wire, tallies, request, ask).await?
             }
             ("POST", path) if let Some((model, gemini::COUNT)) = gemini::named(path) => {
@@ -179,6 +181,7 @@ async fn answer(wire: &mut Wire, tallies: &Tallies, request: Request, ask: Resul
             match ask.asked {
                 Asked::Messages => message_refusal(404, &message),
                 Asked::Gemini { .. } => content_refusal(404, &message),
+                Asked::Converse => bedrock::refused("ResourceNotFoundException", &message),
                 Asked::Chat | Asked::Embeddings { .. } | Asked::Responses { .. } => refusal(404, &message),
             }
         }

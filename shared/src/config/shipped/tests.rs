@@ -9,7 +9,7 @@ use crate::money::Usage;
 use crate::receipt::{Attempt, AttemptKind};
 use crate::wire::answer::Came;
 use crate::wire::facts::Facts;
-use crate::wire::{anthropic, gemini, openai};
+use crate::wire::{anthropic, converse, gemini, openai};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +52,13 @@ fn told(provider: &str, service_tier: &str, usage: &str) -> Option<Usage> {
         );
         return anthropic::answer::completion(Bytes::from(body), 1.0).unwrap().usage;
     }
+    if provider == "bedrock" {
+        let tier = if service_tier == "null" { service_tier } else { format!(r#"{{"type":{service_tier}}}"#) };
+        let body = format!(
+            r#"{{"output":{{"message":{{"content":[{{"text":"a"}}]}}}},"stopReason":"end_turn","serviceTier":{tier},"usage":{usage}}}"#
+        );
+        return converse::answer::completion(Bytes::from(body), 1.0).unwrap().usage;
+    }
     if provider == "gemini" {
         let body = format!(
             r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}}]}},"finishReason":"STOP"}}],"usageMetadata":{usage}}}"#
@@ -77,6 +84,6 @@ fn twenty_calls_of_each_provider_cost_what_their_prices_say() {
         assert_eq!((attempt.cost_nusd.to_string().as_str(), attempt.estimated), (nusd, false), "{line}");
         *bills.entry(name.split_once('/').unwrap().0).or_default() += 1;
     }
-    assert_eq!(bills.len(), 11);
+    assert_eq!(bills.len(), 12);
     assert!(bills.values().all(|calls| *calls == 20), "{bills:?}");
 }

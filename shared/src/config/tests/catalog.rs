@@ -22,14 +22,16 @@ fn with_the_key_of_any_one_provider_the_shipped_tiers_are_of_its_models() {
         ("XAI_API_KEY", &["xai/grok-4.3"], &["xai/grok-4.6"]),
         ("FIREWORKS_API_KEY", &["fireworks/kimi-k2.6"], &["fireworks/glm-5.2"]),
         ("OPENROUTER_API_KEY", &["openrouter/gpt-4o-mini"], &["openrouter/gpt-4o"]),
+        ("AWS_BEARER_TOKEN_BEDROCK", &["bedrock/nova-lite"], &["bedrock/claude-sonnet-5"]),
     ] {
-        let config = Config::load(SHIPPED, "gateway.toml", &only(&[key])).unwrap();
+        let value = |name: &str| (name == "AWS_REGION").then(|| "us-east-1".to_owned()).or_else(|| only(&[key])(name));
+        let config = Config::load(SHIPPED, "gateway.toml", &value).unwrap();
         assert_eq!(tier_names(&config, "cheap"), cheap, "{key}");
         assert_eq!(tier_names(&config, "reasoning"), reasoning, "{key}");
         let (provider, _) = cheap[0].split_once('/').unwrap();
         assert!(config.catalog.models.iter().all(|model| *model.provider == *provider), "{key}: nothing is simulated");
         assert!(config.providers.iter().all(|spec| *spec.name == *provider), "{key}");
-        assert_eq!(config.notices.len(), 10, "the others are skipped: {:?}", config.notices);
+        assert_eq!(config.notices.len(), 11, "the others are skipped: {:?}", config.notices);
         for name in ["sim/cheap", "sim/fail-100"] {
             assert_eq!(config.catalog.resolve(name), None, "{name} makes answers up, and nobody configured it");
         }

@@ -170,10 +170,9 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ("[aliases]\nauto = 'local/m'", "10: aliases.auto: this name is reserved"),
         ("[aliases]\nx = 5", "10: aliases.x: must be a text that is not empty"),
         ("[providers.x]\nbase_url = 'http://h'", "9: providers.x.kind: is required"),
-        ("[providers.x]\nkind = 'bedrock'\nregion = 'eu'", "10: providers.x.kind: is not yet supported"),
         (
             "[providers.x]\nkind = 'opanai'",
-            "10: providers.x.kind: must be \"openai\", \"anthropic\", \"gemini\", \"azure\" or \"simulated\"",
+            "10: providers.x.kind: must be \"openai\", \"anthropic\", \"gemini\", \"azure\", \"bedrock\" or \"simulated\"",
         ),
         ("[providers.x]\nkind = 'openai'", "9: providers.x.base_url: is required"),
         (

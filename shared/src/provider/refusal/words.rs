@@ -215,7 +215,9 @@ impl Words {
             "resourcenotfound",
             "notfounderror",
         ];
-        const SENTENCES: [&str; 7] = [
+        const SENTENCES: [&str; 8] = [
+            // Bedrock, of a model that is called by a profile's name only.
+            "with on-demand throughput isn",
             "non-serverless model",
             "model identifier is invalid",
             "is not a valid model id",

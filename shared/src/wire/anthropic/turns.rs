@@ -5,23 +5,19 @@
 //! speaks once, before the conversation; what it says later is said there too, for most models take it nowhere else.
 
 use crate::wire::conversation::{Conversation, Json, Part, Role, Source, Turn, Untranslatable};
+use crate::wire::writing::{Input, LeftOut, Message, input};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 type Result<T, E = Untranslatable> = std::result::Result<T, E>;
-
-/// What is left out, in words for the receipt.
-pub(super) type LeftOut = BTreeSet<Cow<'static, str>>;
 
 /// What has been written so far.
 pub(super) struct Turns<'a> {
     /// Whether it was read from this format, so that what only this format has can be written back.
     is_ours: bool,
-    messages: Vec<Message<'a>>,
+    messages: Vec<Message<Block<'a>>>,
     system: Vec<Block<'a>>,
     left_out: LeftOut,
 }
@@ -31,16 +27,17 @@ impl<'a> Turns<'a> {
     pub(super) fn written(
         conversation: &'a Conversation<'a>,
         is_ours: bool,
-    ) -> Result<(Vec<Message<'a>>, Vec<Block<'a>>, LeftOut)> {
+    ) -> Result<(Vec<Message<Block<'a>>>, Vec<Block<'a>>, LeftOut)> {
         let mut turns = Self { is_ours, messages: Vec::new(), system: Vec::new(), left_out: LeftOut::new() };
         turns.system = turns.blocks(&conversation.system)?;
         conversation.turns.iter().try_for_each(|turn| turns.turn(turn))?;
         let Self { mut messages, mut system, left_out, .. } = turns;
         if messages.is_empty() {
             // There is nobody to answer but the system.
-            messages.push(Message { role: "user", content: std::mem::take(&mut system) });
+            messages.push(Message::of("user"));
+            messages.iter_mut().for_each(|message| message.add(std::mem::take(&mut system), Block::is_result));
         }
-        if messages.iter().any(|message| message.content.is_empty()) {
+        if messages.iter().any(|message| message.blocks().next().is_none()) {
             return Err(Untranslatable::new("messages", "has a message in which nothing is said"));
         }
         if !is_ours && messages.first().is_some_and(|message| message.role == "assistant") {
@@ -70,12 +67,12 @@ impl<'a> Turns<'a> {
             Role::Assistant => "assistant",
         };
         match self.messages.last_mut() {
-            Some(last) if last.role == role => last.add(blocks),
+            Some(last) if last.role == role => last.add(blocks, Block::is_result),
             // An assistant that said nothing is no turn.
             _ if blocks.is_empty() && role == "assistant" => {}
             _ => {
-                let mut message = Message { role, content: Vec::new() };
-                message.add(blocks);
+                let mut message = Message::of(role);
+                message.add(blocks, Block::is_result);
                 self.messages.push(message);
             }
         }
@@ -160,34 +157,6 @@ fn plain_id(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// The arguments of a call, which are an object here; many send nothing where there are none.
-fn input(arguments: &str) -> Result<Input<'_>> {
-    let arguments = arguments.trim_ascii();
-    match serde_json::from_str::<&RawValue>(arguments) {
-        _ if arguments.is_empty() => Ok(Input::Nothing {}),
-        Ok(raw) if raw.get().starts_with('{') => Ok(Input::Json(raw)),
-        _ => Err(Untranslatable::new("messages", "has a tool call whose arguments are no JSON object")),
-    }
-}
-
-/// A message.
-#[derive(Serialize)]
-pub(super) struct Message<'a> {
-    role: &'static str,
-    content: Vec<Block<'a>>,
-}
-
-impl<'a> Message<'a> {
-    /// Adds blocks, the results of tools before all else.
-    fn add(&mut self, blocks: Vec<Block<'a>>) {
-        let is_result = |block: &Block<'_>| matches!(block, Block::Known(Known::ToolResult { .. }));
-        let (results, others): (Vec<_>, Vec<_>) = blocks.into_iter().partition(is_result);
-        let at = self.content.iter().take_while(|block| is_result(block)).count();
-        self.content.splice(at..at, results);
-        self.content.extend(others);
-    }
-}
-
 /// What blocks of text say, as the system's words are written; none if there are none.
 pub(super) fn texts<'a, 's>(blocks: &'s [Block<'a>]) -> Option<Texts<'s, 'a>> {
     match blocks {
@@ -209,6 +178,12 @@ pub(super) enum Texts<'s, 'a> {
 pub(super) enum Block<'a> {
     Known(Known<'a>),
     Native(Json<'a>),
+}
+
+impl Block<'_> {
+    fn is_result(&self) -> bool {
+        matches!(self, Self::Known(Known::ToolResult { .. }))
+    }
 }
 
 #[derive(Serialize)]
@@ -241,13 +216,6 @@ pub(super) enum Known<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         is_error: Option<bool>,
     },
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Input<'a> {
-    Json(&'a RawValue),
-    Nothing {},
 }
 
 #[derive(Serialize)]

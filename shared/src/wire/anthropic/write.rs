@@ -2,16 +2,15 @@
 //!
 //! What this format has no word for is left out, and named; what would change the meaning if it were left out is refused.
 
-use super::turns::{Message, Turns, texts};
-use crate::wire::conversation::{Conversation, Effort, Json, Sampling, Shape, Tool, ToolChoice, Untranslatable};
+use super::turns::{Block, Turns, texts};
+use crate::wire::conversation::{Conversation, Effort, Json, Shape, Tool, ToolChoice, Untranslatable};
 use crate::wire::format::{Overrides, Written};
 use crate::wire::json::maybe;
+use crate::wire::writing::{LeftOut, Message, Schema, check_sampling, note_rest, note_sampling};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 type Result<T, E = Untranslatable> = std::result::Result<T, E>;
 
@@ -33,37 +32,13 @@ pub(super) fn write(
     Ok(Written { body: body.into(), left_out: left_out.into_iter().map(Cow::into_owned).collect() })
 }
 
-/// Refuses what would be another answer if it were left out.
-fn check_sampling(sampling: &Sampling<'_>) -> Result<()> {
-    if sampling.n.is_some_and(|n| n > 1) {
-        return Err(Untranslatable::new("n", "is more than one answer"));
+fn note_left_out(conversation: &Conversation<'_>, is_ours: bool, left_out: &mut LeftOut) {
+    note_sampling(conversation, left_out);
+    if conversation.effort == Some(Effort::None) {
+        left_out.insert("that nothing is to be thought".into());
     }
-    if sampling.logprobs {
-        return Err(Untranslatable::new("logprobs", "are not to be had"));
-    }
-    let above_one = |number: &Json<'_>| number.0.get().parse::<f64>().is_ok_and(|number| number > 1.0);
-    if sampling.temperature.as_ref().is_some_and(above_one) {
-        return Err(Untranslatable::new("temperature", "is above 1"));
-    }
-    if sampling.stop.iter().any(|stop| stop.trim().is_empty()) {
-        return Err(Untranslatable::new("stop", "has a text of white space alone"));
-    }
-    Ok(())
-}
-
-fn note_left_out(conversation: &Conversation<'_>, is_ours: bool, left_out: &mut BTreeSet<Cow<'static, str>>) {
-    left_out.extend(conversation.unread.iter().map(|path| format!("`{path}`").into()));
-    let sampling = &conversation.sampling;
-    let said = |number: &Option<Json<'_>>| number.is_some_and(|number| !matches!(number.0.get(), "0" | "0.0"));
-    let unknown = [
-        ("`seed`", sampling.seed.is_some()),
-        ("`presence_penalty`", said(&sampling.presence_penalty)),
-        ("`frequency_penalty`", said(&sampling.frequency_penalty)),
-        ("that nothing is to be thought", conversation.effort == Some(Effort::None)),
-    ];
-    left_out.extend(unknown.into_iter().filter(|(_, is_said)| *is_said).map(|(name, _)| Cow::from(name)));
     if !is_ours {
-        left_out.extend(conversation.rest.iter().map(|(name, _)| format!("`{name}`").into()));
+        note_rest(conversation, left_out);
     }
 }
 
@@ -132,8 +107,8 @@ struct Request<'a> {
     conversation: &'a Conversation<'a>,
     overrides: &'a Overrides<'a>,
     is_ours: bool,
-    system: Vec<super::turns::Block<'a>>,
-    messages: Vec<Message<'a>>,
+    system: Vec<Block<'a>>,
+    messages: Vec<Message<Block<'a>>>,
     tools: Vec<WireTool<'a>>,
     tool_choice: Option<WireChoice<'a>>,
     output_config: OutputConfig<'a>,
@@ -197,37 +172,6 @@ enum WireTool<'a> {
         strict: Option<bool>,
     },
     Native(Json<'a>),
-}
-
-/// The schema of a tool's arguments, which must say that it is an object's.
-enum Schema<'a> {
-    Said(Json<'a>),
-    /// It does not say of which type it is.
-    Untyped(Vec<(Cow<'a, str>, &'a RawValue)>),
-    Empty,
-}
-
-impl<'a> Schema<'a> {
-    fn of(schema: &Json<'a>) -> Self {
-        match crate::wire::json::fields(schema.0.get(), usize::MAX) {
-            Ok(fields) if !fields.iter().any(|(name, _)| name == "type") => Self::Untyped(fields),
-            _ => Self::Said(*schema),
-        }
-    }
-}
-
-impl Serialize for Schema<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fields: &[_] = match self {
-            Self::Said(schema) => return schema.serialize(serializer),
-            Self::Untyped(fields) => fields,
-            Self::Empty => &[],
-        };
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("type", "object")?;
-        fields.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
-        map.end()
-    }
 }
 
 #[derive(Serialize)]

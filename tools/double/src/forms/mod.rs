@@ -126,6 +126,19 @@ pub fn forms() -> impl Iterator<Item = &'static Form> {
     FORMS.values()
 }
 
+/// A body's parts up to the blank line behind each of its events.
+pub(crate) fn events_of(body: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    let mut rest = body;
+    while let Some(at) = rest.windows(2).position(|two| two == b"\n\n") {
+        let (part, after) = rest.split_at(at + 2);
+        parts.push(part);
+        rest = after;
+    }
+    parts.extend((!rest.is_empty()).then_some(rest));
+    parts
+}
+
 /// The form of this name.
 pub(crate) fn form(name: &str) -> Option<&'static Form> {
     forms().find(|form| form.name == name)

@@ -1,13 +1,13 @@
 //! How the AWS SDK reaches the network: through the HTTP client that everything else here uses.
 //!
 //! The SDK's own client reads the machine's certificates, which takes longer than all the rest of a cold start, and would
-//! be a second TLS stack beside the one that there is. Requests and answers of DynamoDB are small (at most 16 MB) and
-//! whole, so that handing them over is all there is to do.
+//! be a second TLS stack beside the one that there is. Requests and answers of what is called so are small (of DynamoDB at most
+//! 16 MB) and whole, so that handing them over is all there is to do.
 
-use crate::dynamodb::fault::Fault;
 use crate::tls::client_config;
-use aws_sdk_dynamodb::config::SharedHttpClient;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use bytes::Bytes;
@@ -18,12 +18,17 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// Longer than this, an idle connection is likely dead: above all after a thaw.
 const IDLE: Duration = Duration::from_secs(20);
 
+/// No client can be made; why, for the operator.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("no HTTP client: {0}")]
+pub struct NoClient(String);
+
 /// A client for the AWS SDK; its connections are kept and shared.
 ///
 /// # Errors
 /// The TLS library lacks the default protocol versions, which it does not.
-pub fn http_client() -> Result<SharedHttpClient, Fault> {
-    let tls = client_config().map_err(|error| Fault(error.to_string()))?;
+pub fn http_client() -> Result<SharedHttpClient, NoClient> {
+    let tls = client_config().map_err(|error| NoClient(error.to_string()))?;
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
@@ -34,7 +39,7 @@ pub fn http_client() -> Result<SharedHttpClient, Fault> {
         .connect_timeout(CONNECT_WITHIN)
         .pool_idle_timeout(IDLE)
         .build()
-        .map_err(|error| Fault(format!("no HTTP client: {error}")))?;
+        .map_err(|error| NoClient(error.to_string()))?;
     let connector = SharedHttpConnector::new(Connector(client));
     Ok(http_client_fn(move |_, _| connector.clone()))
 }

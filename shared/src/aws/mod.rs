@@ -1,0 +1,7 @@
+//! What the parts that call AWS share: an HTTP client for its SDK, and signatures with the credentials that its tools find.
+
+mod http;
+mod signer;
+
+pub use http::{NoClient, http_client};
+pub use signer::Signer;

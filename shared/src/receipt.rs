@@ -171,6 +171,8 @@ pub enum Cause {
     Forbidden,
     /// 404: our model id, or nothing of it can serve this request.
     NotFound,
+    /// Our key cannot be read where it is kept.
+    KeyUnread,
 }
 
 impl Cause {
@@ -187,6 +189,7 @@ impl Cause {
             Self::PaymentRequired => "payment_required",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
+            Self::KeyUnread => "key_unread",
         }
     }
 }

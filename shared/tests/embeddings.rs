@@ -403,7 +403,7 @@ fn embedder(server: &Server) -> RemoteEmbedder {
     let settings: EmbedderSettings = Config::load(table, "t.toml", &|_| None).unwrap().embedder.unwrap();
     let (base_url, max_tokens_field) = (server.base_url.clone(), MaxTokensField::MaxTokens);
     let spec = OpenAiSpec { base_url, api_keys: Vec::new(), max_tokens_field, headers: Vec::new() };
-    let keys = [Secret::new("sk-hunter2").unwrap()];
+    let keys = [Secret::new("sk-hunter2").unwrap().into()];
     RemoteEmbedder::new(&spec, &keys, client_config().unwrap(), settings).unwrap()
 }
 

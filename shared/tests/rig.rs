@@ -6,9 +6,11 @@
 //! Order is what the configuration says: the ranking's hysteresis and its refreshing traffic are switched off, unless a
 //! test switches them on.
 
+mod folder;
 mod got;
 mod providers;
 
+pub use folder::Folder;
 pub use got::Got;
 pub use providers::credentials;
 
@@ -26,6 +28,7 @@ use gateway_core::ledger::Ledger;
 use gateway_core::ledger::embedded::EmbeddedLedger;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Usage};
+use gateway_core::provider::keys::SecretSource;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::Answer;
 use gateway_core::store::{Composed, Counters};
@@ -36,9 +39,8 @@ use providers::served;
 use serde_json::{Value, json};
 use simulated_provider::Simulated;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 use upstream_double::{Double, KNOWN_KEY};
@@ -67,6 +69,7 @@ pub struct Scene {
     intents: &'static str,
     health: &'static str,
     credentials: SharedCredentialsProvider,
+    secrets: Option<Arc<dyn SecretSource>>,
 }
 
 /// Two intents, far apart.
@@ -89,6 +92,7 @@ pub fn scene() -> Scene {
         inject: Vec::new(),
         store: None,
         intents: INTENTS,
+        secrets: None,
         health: "margin_percent = 1000\nrefresh_percent = 0",
         credentials: credentials(KNOWN_KEY.1),
     }
@@ -225,6 +229,12 @@ impl Scene {
         self
     }
 
+    /// Says where the keys are kept that the configuration only names.
+    pub fn secrets(mut self, secrets: Arc<dyn SecretSource>) -> Self {
+        self.secrets = Some(secrets);
+        self
+    }
+
     /// Replaces the counters.
     pub fn counters(self, counters: Arc<dyn Counters>) -> Self {
         self.store(|memory| Composed { counters, ..memory })
@@ -281,7 +291,7 @@ impl Scene {
         let hasher = KeyHasher::new(b"the installation's secret");
         let mut builder =
             Gateway::builder(config.clone()).clock(clock.clone()).provider("sim", Arc::new(Simulated::new()));
-        builder = served(builder, &config, &self.credentials);
+        builder = served(builder, &config, &self.credentials, self.secrets.as_ref());
         if let Some(change) = self.store {
             builder = builder.store(Arc::new(change(Composed::in_memory(&config))));
         }
@@ -292,38 +302,6 @@ impl Scene {
         let mut rig = Rig { gateway, double, clock, directory, ledger, hasher, key: String::new(), folder };
         rig.key = rig.add_tenant("acme", self.tenant).await;
         rig
-    }
-}
-
-/// A folder that goes when the test is over.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        // In memory where there is such a place: the disk is not what is tested here, and each gateway waits for it thrice.
-        let memory = PathBuf::from("/dev/shm");
-        let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
-        let folder = base.join(format!("gateway-core-{}-{}", std::process::id(), number()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    /// A folder within it that does not exist yet.
-    pub fn next(&self) -> PathBuf {
-        self.0.join(number().to_string())
-    }
-}
-
-/// Another number each time.
-fn number() -> u64 {
-    static GIVEN: AtomicU64 = AtomicU64::new(0);
-    GIVEN.fetch_add(1, Ordering::Relaxed)
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left behind is in the way of nobody.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod coding;
 mod ending;
 pub mod environment;
 mod flushing;
+mod keys;
 pub mod http;
 pub mod lambda;
 pub mod logging;

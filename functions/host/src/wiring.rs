@@ -5,12 +5,11 @@
 
 use crate::environment::variable;
 use crate::flushing;
+use crate::keys::Keys;
 use crate::secrets::secret;
 use anyhow::{Context, bail};
 use gateway_core::clock::{Clock, SystemClock};
-use gateway_core::config::{
-    ApiKey, BedrockSpec, Config, EmbedderSettings, ProviderKind, ProviderSpec, SHIPPED, Secret, SecretRef,
-};
+use gateway_core::config::{BedrockSpec, Config, EmbedderSettings, ProviderKind, ProviderSpec, SHIPPED};
 use gateway_core::directory::Directory;
 use gateway_core::directory::embedded::EmbeddedDirectory;
 use gateway_core::gateway::Gateway;
@@ -222,17 +221,15 @@ fn redis(_url: &str, _config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 }
 
 /// Where a provider of the configuration is reached.
-async fn provider(spec: &ProviderSpec, tls: tls::ClientConfig) -> anyhow::Result<Arc<dyn Provider>> {
+async fn provider(spec: &ProviderSpec, keys: &Keys, tls: tls::ClientConfig) -> anyhow::Result<Arc<dyn Provider>> {
+    let keys = keys.of_provider(spec);
     match &spec.kind {
         ProviderKind::Simulated => simulated(&spec.name),
-        ProviderKind::OpenAi(openai) => Ok(Arc::new(OpenAi::new(openai, &keys(spec, &openai.api_keys)?, tls)?)),
-        ProviderKind::Anthropic(anthropic) => {
-            Ok(Arc::new(Anthropic::new(anthropic, &keys(spec, &anthropic.api_keys)?, tls)?))
-        }
-        ProviderKind::Azure(azure) => Ok(Arc::new(Azure::new(azure, &keys(spec, &azure.api_keys)?, tls)?)),
-        ProviderKind::Gemini(gemini) => Ok(Arc::new(Gemini::new(gemini, &keys(spec, &gemini.api_keys)?, tls)?)),
+        ProviderKind::OpenAi(openai) => Ok(Arc::new(OpenAi::new(openai, &keys, tls)?)),
+        ProviderKind::Anthropic(anthropic) => Ok(Arc::new(Anthropic::new(anthropic, &keys, tls)?)),
+        ProviderKind::Azure(azure) => Ok(Arc::new(Azure::new(azure, &keys, tls)?)),
+        ProviderKind::Gemini(gemini) => Ok(Arc::new(Gemini::new(gemini, &keys, tls)?)),
         ProviderKind::Bedrock(bedrock) => {
-            let keys = keys(spec, &bedrock.api_keys)?;
             let signer = if keys.is_empty() { Some(signer(&spec.name, bedrock).await?) } else { None };
             Ok(Arc::new(Bedrock::new(bedrock, &keys, signer, tls)?))
         }
@@ -250,18 +247,18 @@ async fn signer(name: &str, _bedrock: &BedrockSpec) -> anyhow::Result<Arc<dyn Si
     Err(left_out(&format!("providers.{name}"), "aws", "give it an api_key"))
 }
 
-fn keys(spec: &ProviderSpec, keys: &[ApiKey]) -> anyhow::Result<Vec<Secret>> {
-    let keys = keys.iter().map(known).collect::<anyhow::Result<Vec<Secret>>>();
-    keys.with_context(|| format!("providers.{}", spec.name))
-}
-
 /// The embedding model that the configuration names.
-fn embedder(settings: &EmbedderSettings, config: &Config, tls: tls::ClientConfig) -> anyhow::Result<RemoteEmbedder> {
+fn embedder(
+    settings: &EmbedderSettings,
+    config: &Config,
+    keys: &Keys,
+    tls: tls::ClientConfig,
+) -> anyhow::Result<RemoteEmbedder> {
     let spec = config.providers.iter().find(|spec| spec.name == settings.model.provider);
     let Some((spec, ProviderKind::OpenAi(openai))) = spec.map(|spec| (spec, &spec.kind)) else {
         bail!("embedder.model: the provider {} has no embeddings", settings.model.provider)
     };
-    Ok(RemoteEmbedder::new(openai, &keys(spec, &openai.api_keys)?, tls, settings.clone())?)
+    Ok(RemoteEmbedder::new(openai, &keys.of_provider(spec), tls, settings.clone())?)
 }
 
 /// The provider inside this process.
@@ -307,26 +304,18 @@ pub async fn wire() -> anyhow::Result<Wired> {
     if let Some(store) = store {
         builder = builder.store(store);
     }
+    let keys = Keys::of(&config).await?;
     for spec in &config.providers {
-        builder = builder.provider(&spec.name, provider(spec, tls.clone()).await?);
+        builder = builder.provider(&spec.name, provider(spec, &keys, tls.clone()).await?);
     }
     if let Some(settings) = &config.embedder {
-        builder = builder.embedder(Arc::new(embedder(settings, &config, tls)?));
+        builder = builder.embedder(Arc::new(embedder(settings, &config, &keys, tls)?));
     }
     let gateway = Arc::new(builder.build(directory, ledger, hasher).await);
     if matches!(place, Place::Table(_)) {
         flushing::begin(&gateway);
     }
     Ok(Wired { gateway, owner_token, place, config_name })
-}
-
-fn known(key: &ApiKey) -> anyhow::Result<Secret> {
-    match key {
-        ApiKey::Known(secret) => Ok(secret.clone()),
-        ApiKey::Pending(SecretRef::Ssm(name) | SecretRef::SecretsManager(name) | SecretRef::Env(name)) => {
-            bail!("api_key: {name} cannot be fetched by this process; give the key as env:NAME")
-        }
-    }
 }
 
 #[cfg(all(test, not(any(feature = "dynamodb", feature = "redis", feature = "simulated"))))]
@@ -344,7 +333,11 @@ mod tests {
             (store("rediss-cluster://:hunter2@cache", &config).err(), "GATEWAY_STORE", "redis"),
             (Place::Table("gateway".to_owned()).open().await.err(), "GATEWAY_DIRECTORY", "dynamodb"),
             (Place::Table("gateway".to_owned()).ledger().await.err(), "GATEWAY_DIRECTORY", "dynamodb"),
-            (provider(&config.providers[0], tls).await.err(), "providers.sim", "simulated"),
+            (
+                provider(&config.providers[0], &Keys::of(&config).await.unwrap(), tls).await.err(),
+                "providers.sim",
+                "simulated",
+            ),
         ] {
             let text = error.map(text).unwrap();
             assert!(text.contains(&format!("{setting}: ")) && text.contains(&format!("`{feature}`")), "{text}");

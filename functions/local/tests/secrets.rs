@@ -3,6 +3,9 @@
 use super::gateway::{Setup, config};
 use super::wire::request;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use upstream_double::{Double, LEAK};
 
 const PROVIDER_KEY: &str = "sk-provider-key-5d1c0e7f9b";
@@ -105,6 +108,51 @@ async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
         {
             assert!(!text.contains(secret), "{secret} is in {}", path.display());
         }
+    }
+}
+
+/// A service that keeps one parameter.
+async fn parameters(value: &'static str) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut read = Vec::new();
+            while !String::from_utf8_lossy(&read).contains("WithDecryption") {
+                if client.read_buf(&mut read).await.unwrap() == 0 {
+                    break;
+                }
+            }
+            let body = json!({"Parameter": {"Value": value}}).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            client.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        }
+    });
+    (url, serving)
+}
+
+#[tokio::test]
+async fn a_key_that_is_kept_elsewhere_is_used_and_logged_nowhere() {
+    const ROLE_SECRET: &str = "wJalrXUtnFEMI-of-the-role";
+    let (double, (url, _serving)) = (Double::start().await, parameters(PROVIDER_KEY).await);
+    let gateway = Setup::new()
+        .configured(&config(&double.base_url(), &["ok"], ""))
+        .with("DOUBLE_API_KEY", "ssm:/gateway/double")
+        .with("AWS_ENDPOINT_URL_SSM", &url)
+        .with("AWS_REGION", "eu-west-1")
+        .with("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .with("AWS_SECRET_ACCESS_KEY", ROLE_SECRET)
+        .with("GATEWAY_LOG", "trace")
+        .start()
+        .await;
+    let body = json!({"model": "double/ok", "messages": [{"role": "user", "content": "Hello"}]});
+    assert_eq!(gateway.chat(&body.to_string()).await.status, 200);
+    assert!(double.requests().iter().all(|call| call.key_last4 == PROVIDER_KEY[PROVIDER_KEY.len() - 4..]));
+    gateway.signal("TERM");
+    let (_, output, log) = gateway.ended().await;
+    for secret in [PROVIDER_KEY, ROLE_SECRET] {
+        assert!(!output.contains(secret) && !log.contains(secret), "{secret}");
     }
 }
 

@@ -68,11 +68,18 @@ impl Signer {
             },
         }
     }
-}
 
-#[async_trait]
-impl Sign for Signer {
-    async fn sign(&self, url: &str, body: &[u8], now_ms: u64) -> Result<HeaderMap, Unsigned> {
+    /// The headers by which a `POST` of this body to this address is known as ours, which goes with these headers also.
+    ///
+    /// # Errors
+    /// If there is nothing to sign with.
+    pub(super) async fn sign_with(
+        &self,
+        url: &str,
+        also: &[(&str, &str)],
+        body: &[u8],
+        now_ms: u64,
+    ) -> Result<HeaderMap, Unsigned> {
         let now = UNIX_EPOCH + Duration::from_millis(now_ms);
         let identity = self.credentials(now).await?.into();
         let params = SigningParams::builder()
@@ -85,7 +92,7 @@ impl Sign for Signer {
             .map_err(|_| Unsigned("a signature lacks a part"))?
             .into();
         let unsignable = |_| Unsigned("the request cannot be signed");
-        let request = SignableRequest::new("POST", url, std::iter::empty(), SignableBody::Bytes(body));
+        let request = SignableRequest::new("POST", url, also.iter().copied(), SignableBody::Bytes(body));
         let (signed, _) = sign(request.map_err(unsignable)?, &params).map_err(unsignable)?.into_parts();
         let mut headers = HeaderMap::new();
         for (name, value) in signed.headers() {
@@ -95,6 +102,13 @@ impl Sign for Signer {
             }
         }
         Ok(headers)
+    }
+}
+
+#[async_trait]
+impl Sign for Signer {
+    async fn sign(&self, url: &str, body: &[u8], now_ms: u64) -> Result<HeaderMap, Unsigned> {
+        self.sign_with(url, &[], body, now_ms).await
     }
 }
 

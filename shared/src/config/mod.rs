@@ -91,7 +91,7 @@ impl Config {
     /// Reads a configuration.
     ///
     /// `file_name` is for messages only; `env` answers what a variable of the environment holds. Keys kept elsewhere
-    /// than in the environment stay [`ApiKey::Pending`] until [`Config::supply`].
+    /// than in the environment stay [`ApiKey::Pending`]: they are read when they are needed.
     ///
     /// # Errors
     /// Every problem of the file, or the first where it is not TOML.
@@ -101,27 +101,6 @@ impl Config {
         config.version = u64::from(crc32fast::hash(text.as_bytes()));
         config.answers = answers::fingerprint(&config);
         Ok(config)
-    }
-
-    /// Where the keys are kept that the host must fetch before the gateway can serve.
-    pub fn pending_secrets(&self) -> Vec<SecretRef> {
-        let keys = self.providers.iter().flat_map(|provider| provider.kind.api_keys());
-        let pending = |key: &ApiKey| match key {
-            ApiKey::Pending(reference) => Some(reference.clone()),
-            ApiKey::Known(_) => None,
-        };
-        keys.filter_map(pending).collect()
-    }
-
-    /// Puts a fetched key wherever `reference` stands for it.
-    pub fn supply(&mut self, reference: &SecretRef, secret: &Secret) {
-        for provider in &mut self.providers {
-            for key in provider.kind.api_keys_mut() {
-                if matches!(key, ApiKey::Pending(pending) if pending == reference) {
-                    *key = ApiKey::Known(secret.clone());
-                }
-            }
-        }
     }
 }
 

@@ -74,17 +74,6 @@ impl ProviderKind {
         }
     }
 
-    /// The same, to be fetched.
-    pub(super) fn api_keys_mut(&mut self) -> &mut [ApiKey] {
-        match self {
-            Self::OpenAi(spec) => &mut spec.api_keys,
-            Self::Anthropic(spec) | Self::Gemini(spec) => &mut spec.api_keys,
-            Self::Azure(spec) => &mut spec.api_keys,
-            Self::Bedrock(spec) => &mut spec.api_keys,
-            Self::Simulated => &mut [],
-        }
-    }
-
     /// How its models can be called; the first is the usual one.
     pub(super) fn apis(&self) -> &'static [Api] {
         match self {
@@ -122,12 +111,12 @@ pub struct VendorSpec {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// A provider's key, or where the host has yet to fetch it from.
+/// A provider's key, or where it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiKey {
     /// Known.
     Known(Secret),
-    /// To be fetched before the process serves.
+    /// To be read where it is kept, when it is needed.
     Pending(SecretRef),
 }
 
@@ -269,9 +258,13 @@ fn api_keys(
                 section.problems.add(&word.place, format!("{variable} is not set in the environment"));
             }
             None => missing.push(variable),
-            Some(value) => match Secret::new(&value) {
-                Some(secret) => api_keys.push(ApiKey::Known(secret)),
-                None => section.problems.add(&word.place, format!("what {variable} holds cannot be a key")),
+            // A variable may say where the key is, so that no key stands in the environment.
+            Some(value) => match (SecretRef::parse(value.trim()), Secret::new(&value)) {
+                (Some(kept @ (SecretRef::Ssm(_) | SecretRef::SecretsManager(_))), _) => {
+                    api_keys.push(ApiKey::Pending(kept));
+                }
+                (_, Some(secret)) => api_keys.push(ApiKey::Known(secret)),
+                (_, None) => section.problems.add(&word.place, format!("what {variable} holds cannot be a key")),
             },
         }
     }
@@ -294,7 +287,7 @@ fn references(section: &mut Section<'_, '_>) -> Vec<(Word, SecretRef)> {
             Some(reference) => references.push((word, reference)),
             None => section.problems.add(
                 &word.place,
-                "must say where the key is kept (env:NAME, ssm:PATH or secretsmanager:ARN), never the key itself",
+                "must say where the key is kept (env:NAME, ssm:PATH or secretsmanager:NAME), never the key itself",
             ),
         }
     }

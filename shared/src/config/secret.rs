@@ -36,8 +36,18 @@ pub enum SecretRef {
     Env(String),
     /// `ssm:PATH`: a parameter of AWS Systems Manager.
     Ssm(String),
-    /// `secretsmanager:ARN`: a secret of AWS Secrets Manager.
+    /// `secretsmanager:NAME`: a secret of AWS Secrets Manager by its name or ARN; with `#FIELD`, a field of its JSON.
     SecretsManager(String),
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::Ssm(name) => write!(f, "ssm:{name}"),
+            Self::SecretsManager(name) => write!(f, "secretsmanager:{name}"),
+        }
+    }
 }
 
 impl SecretRef {
@@ -51,8 +61,8 @@ impl SecretRef {
             "env" if consists_of(b"_") && !name.starts_with(|first: char| first.is_ascii_digit()) => {
                 Some(Self::Env(name.to_owned()))
             }
-            "ssm" if consists_of(b"/_.-") => Some(Self::Ssm(name.to_owned())),
-            "secretsmanager" if name.starts_with("arn:") && consists_of(b":/_+=.@-") => {
+            "ssm" if consists_of(b":/_.-") => Some(Self::Ssm(name.to_owned())),
+            "secretsmanager" if consists_of(b":/_+=.@-#") && !name.starts_with('#') => {
                 Some(Self::SecretsManager(name.to_owned()))
             }
             _ => None,
@@ -93,7 +103,10 @@ mod tests {
             ("env: GROQ", None),
             ("ssm:", None),
             ("ssm:a b", None),
-            ("secretsmanager:groq", None),
+            ("secretsmanager:groq", Some(SecretRef::SecretsManager("groq".to_owned()))),
+            ("secretsmanager:keys/all#groq", Some(SecretRef::SecretsManager("keys/all#groq".to_owned()))),
+            ("secretsmanager:#groq", None),
+            ("secretsmanager:a b", None),
             ("file:/etc/key", None),
             ("", None),
         ] {

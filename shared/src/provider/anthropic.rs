@@ -4,11 +4,12 @@ use super::answer::{Reading, answer};
 use super::body::{Body, whole};
 use super::events::{Event, Events, stream};
 use super::http::Endpoint;
+use super::keys::ProviderKey;
 use super::mask::Mask;
 use super::openai::{UnusableSettings, address_at, endpoint_at};
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
-use crate::config::{Secret, VendorSpec};
+use crate::config::VendorSpec;
 use crate::receipt::AttemptOutcome;
 use crate::wire::answer::Flaw;
 use crate::wire::anthropic::answer::{as_stream, completion};
@@ -43,13 +44,12 @@ impl Anthropic {
     ///
     /// # Errors
     /// If the address or a key cannot be sent over HTTP.
-    pub fn new(spec: &VendorSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
+    pub fn new(spec: &VendorSpec, keys: &[ProviderKey], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
         let mut headers = spec.headers.clone();
         let betas = with_version(&mut headers);
         // An address may say the version of the API, as those of other formats do.
         let base_url = spec.base_url.strip_suffix("/v1").unwrap_or(&spec.base_url);
-        let keys: Vec<&str> = keys.iter().map(Secret::expose).collect();
-        let endpoint = endpoint_at(address_at(base_url, "/v1/messages")?, &headers, (KEY, &keys), tls)?;
+        let endpoint = endpoint_at(address_at(base_url, "/v1/messages")?, &headers, (KEY, "", keys), tls)?;
         Ok(Self { endpoint, counts: address_at(base_url, "/v1/messages/count_tokens")?, betas })
     }
 }

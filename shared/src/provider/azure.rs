@@ -5,10 +5,11 @@
 //! filters, in frames without choices and beside them) is read where OpenAI's answers are.
 
 use super::http::Endpoint;
+use super::keys::ProviderKey;
 use super::openai::{UnusableSettings, address_at, called, endpoint_at};
 use super::{Call, Provider, ProviderError, Reply};
 use crate::catalog::Api;
-use crate::config::{AzureSpec, Secret};
+use crate::config::AzureSpec;
 use crate::wire::format::Spoken;
 use crate::wire::openai::OpenAiChat;
 use crate::wire::responses::RESPONSES;
@@ -39,8 +40,7 @@ impl Azure {
     ///
     /// # Errors
     /// If the address or a key cannot be sent over HTTP.
-    pub fn new(spec: &AzureSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
-        let keys: Vec<&str> = keys.iter().map(Secret::expose).collect();
+    pub fn new(spec: &AzureSpec, keys: &[ProviderKey], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
         let (responses, chat) = match &spec.api_version {
             None => {
                 let at = |path| address_at(&spec.base_url, path);
@@ -51,7 +51,7 @@ impl Azure {
                 (at("/openai/responses")?, ChatAt::Deployments(at("/openai/deployments")?))
             }
         };
-        let endpoint = endpoint_at(responses, &spec.headers, (KEY, &keys), tls)?;
+        let endpoint = endpoint_at(responses, &spec.headers, (KEY, "", keys), tls)?;
         Ok(Self { endpoint, chat, format: OpenAiChat::with(spec.max_tokens_field) })
     }
 

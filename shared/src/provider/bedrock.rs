@@ -10,12 +10,13 @@ use super::body::Body;
 use super::events::stream_of;
 use super::frames::Frames;
 use super::http::Endpoint;
+use super::keys::ProviderKey;
 use super::mask::Mask;
 use super::openai::{UnusableSettings, address_at, endpoint_at, reading};
 use super::sign::Sign;
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
-use crate::config::{BedrockSpec, Secret};
+use crate::config::BedrockSpec;
 use crate::receipt::AttemptOutcome;
 use crate::wire::answer::Flaw;
 use crate::wire::anthropic::MESSAGES;
@@ -51,16 +52,14 @@ impl Bedrock {
     /// If the address or a key cannot be sent over HTTP.
     pub fn new(
         spec: &BedrockSpec,
-        keys: &[Secret],
+        keys: &[ProviderKey],
         signer: Option<Arc<dyn Sign>>,
         tls: rustls::ClientConfig,
     ) -> Result<Self, UnusableSettings> {
         let mut headers = spec.headers.clone();
         let betas = with_version(&mut headers);
-        let keys: Vec<String> = keys.iter().map(|secret| format!("Bearer {}", secret.expose())).collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let at = |path| address_at(&spec.base_url, path);
-        let endpoint = endpoint_at(at("/")?, &headers, (AUTHORIZATION, &keys), tls)?.signed_by(signer);
+        let endpoint = endpoint_at(at("/")?, &headers, (AUTHORIZATION, "Bearer ", keys), tls)?.signed_by(signer);
         Ok(Self {
             endpoint,
             messages: at("/anthropic/v1/messages")?,

@@ -6,10 +6,11 @@
 
 use super::body::whole_body;
 use super::http::Endpoint;
+use super::keys::ProviderKey;
 use super::openai::{UnusableSettings, endpoint};
 use super::vectors::{ENVELOPE_BYTES, NUMBER_BYTES};
 use super::{Came, ProviderError};
-use crate::config::{EmbedderSettings, OpenAiSpec, Secret};
+use crate::config::{EmbedderSettings, OpenAiSpec};
 use crate::money::Usage;
 use crate::receipt::AttemptOutcome;
 use crate::routing::text::embedder::{EmbedCall, Embedded, Embedder};
@@ -34,7 +35,7 @@ impl RemoteEmbedder {
     /// If the address or a key cannot be sent over HTTP.
     pub fn new(
         spec: &OpenAiSpec,
-        keys: &[Secret],
+        keys: &[ProviderKey],
         tls: rustls::ClientConfig,
         settings: EmbedderSettings,
     ) -> Result<Self, UnusableSettings> {

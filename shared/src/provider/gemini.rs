@@ -4,11 +4,12 @@ use super::answer::{Reading, answer};
 use super::body::{Body, whole};
 use super::events::{Event, Events, stream};
 use super::http::Endpoint;
+use super::keys::ProviderKey;
 use super::mask::Mask;
 use super::openai::{UnusableSettings, address_at, endpoint_at};
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
-use crate::config::{Secret, VendorSpec};
+use crate::config::VendorSpec;
 use crate::receipt::AttemptOutcome;
 use crate::wire::format::Spoken;
 use crate::wire::gemini::GEMINI;
@@ -34,9 +35,8 @@ impl Gemini {
     ///
     /// # Errors
     /// If the address or a key cannot be sent over HTTP.
-    pub fn new(spec: &VendorSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
-        let keys: Vec<&str> = keys.iter().map(Secret::expose).collect();
-        let endpoint = endpoint_at(address_at(&spec.base_url, "/models")?, &spec.headers, (KEY, &keys), tls)?;
+    pub fn new(spec: &VendorSpec, keys: &[ProviderKey], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
+        let endpoint = endpoint_at(address_at(&spec.base_url, "/models")?, &spec.headers, (KEY, "", keys), tls)?;
         Ok(Self { endpoint })
     }
 

@@ -4,6 +4,7 @@
 //! What an error means, and what of its text leaves this module, is decided in [`refusal`](super::refusal) (A2).
 
 use super::body::{Body, whole_body};
+use super::keys::{KeyValue, ProviderKey, without_key};
 use super::mask::Mask;
 use super::reach::no_answer;
 use super::refusal::refused;
@@ -47,8 +48,11 @@ pub(super) struct Endpoint {
     clients: Mutex<HashMap<u64, Client>>,
 }
 
+/// In which header, and behind what, which keys go.
+pub(super) type KeysIn<'k> = (HeaderName, &'static str, &'k [ProviderKey]);
+
 struct Key {
-    value: HeaderValue,
+    value: KeyValue,
     rests_until_ms: AtomicU64,
     /// The latest requests that were refused with it, for what may be their own fault.
     refused: Mutex<Run>,
@@ -78,18 +82,16 @@ impl Endpoint {
     pub(super) fn new(
         url: Url,
         headers: HeaderMap,
-        (key_header, keys): (HeaderName, Vec<HeaderValue>),
+        (key_header, scheme, keys): KeysIn<'_>,
         tls: rustls::ClientConfig,
     ) -> Self {
-        let secrets = keys.iter().chain(headers.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value));
-        let mask = Mask::of(
-            secrets.filter_map(|value| value.to_str().ok()).map(|text| text.trim_start_matches("Bearer ").to_owned()),
-        );
-        let key = |mut value: HeaderValue| {
-            value.set_sensitive(true);
+        let secrets = headers.iter().filter(|(name, _)| is_secret(name)).filter_map(|(_, value)| value.to_str().ok());
+        let mask = Mask::of(secrets.map(|text| text.trim_start_matches("Bearer ").to_owned()));
+        let key = |key: &ProviderKey| {
+            let value = KeyValue::new(key, scheme, &mask);
             Key { value, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() }
         };
-        let keys = keys.into_iter().map(key).collect();
+        let keys = keys.iter().map(key).collect();
         Self {
             url,
             headers,
@@ -145,14 +147,14 @@ impl Endpoint {
         &self,
         client: &Client,
         url: &Url,
-        key: Option<&Key>,
+        key: Option<&HeaderValue>,
         more: &HeaderMap,
         (body, now_ms): (Bytes, u64),
     ) -> Result<Response, ProviderError> {
         let mut headers = self.headers.clone();
         headers.extend(more.clone());
         if let Some(key) = key {
-            headers.insert(self.key_header.clone(), key.value.clone());
+            headers.insert(self.key_header.clone(), key.clone());
         } else if let Some(signer) = &self.signer {
             headers.extend(signer.sign(url.as_str(), &body, now_ms).await.map_err(unsigned)?);
         }
@@ -209,17 +211,17 @@ impl Endpoint {
         let keys = self.keys_in_turn(now_ms);
         let last = keys.len() - 1;
         for (i, key) in keys.into_iter().enumerate() {
-            let begun = Instant::now();
-            let response = self.send(&client, url, key, more, (body.clone(), now_ms)).await?;
-            if response.status().is_success() {
-                key.and_then(|key| key.ended(None, id, now_ms));
-                return Ok((Body::readable(response)?, begun));
-            }
-            let refusal = self.refusal(response, now_ms).await;
+            let refusal = match self.post_with_key(&client, url, key, more, (&body, now_ms)).await? {
+                Ok(answered) => {
+                    key.and_then(|key| key.ended(None, id, now_ms));
+                    return Ok(answered);
+                }
+                Err(refusal) => refusal,
+            };
             // Another key may do better: this one is used up or refused, or seems so.
-            use Cause::{Forbidden, PaymentRequired, Unauthorized};
+            use Cause::{Forbidden, KeyUnread, PaymentRequired, Unauthorized};
             let other_key = matches!(refusal.fault, Fault::RateLimited { .. })
-                || matches!(refusal.cause, Some(Unauthorized | PaymentRequired | Forbidden));
+                || matches!(refusal.cause, Some(Unauthorized | PaymentRequired | Forbidden | KeyUnread));
             if !other_key {
                 return Err(refusal);
             }
@@ -231,6 +233,39 @@ impl Endpoint {
             }
         }
         Err(ProviderError::retryable(AttemptOutcome::Reset, "no key"))
+    }
+
+    /// Sends a body with one key, and with what stands in its place by now, where it is refused: a good answer and when it was
+    /// asked for, or the refusal.
+    async fn post_with_key(
+        &self,
+        client: &Client,
+        url: &Url,
+        key: Option<&Key>,
+        more: &HeaderMap,
+        (body, now_ms): (&Bytes, u64),
+    ) -> Result<Result<(Body, Instant), ProviderError>, ProviderError> {
+        let mut value = None;
+        if let Some(key) = key {
+            value = key.value.now(now_ms, &self.mask).await;
+            if value.is_none() {
+                return Ok(Err(without_key()));
+            }
+        }
+        loop {
+            let begun = Instant::now();
+            let response = self.send(client, url, value.as_ref(), more, (body.clone(), now_ms)).await?;
+            if response.status().is_success() {
+                return Ok(Ok((Body::readable(response)?, begun)));
+            }
+            let refusal = self.refusal(response, now_ms).await;
+            let refused = value.filter(|_| refusal.cause == Some(Cause::Unauthorized));
+            let (Some(key), Some(refused)) = (key, refused) else { return Ok(Err(refusal)) };
+            value = key.value.in_place_of(&refused, now_ms, &self.mask).await;
+            if value.is_none() {
+                return Ok(Err(refusal));
+            }
+        }
     }
 
     /// What an error status means.
@@ -269,7 +304,9 @@ fn is_secret(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::Secret;
 
     const NOW: u64 = 1_763_769_600_000;
 
@@ -291,7 +328,7 @@ mod tests {
             (402, Fault::CandidateDown, [None, None, rest]),
             (403, Fault::CandidateDown, [None, None, rest]),
         ] {
-            let value = HeaderValue::from_static("Bearer k");
+            let value = KeyValue::new(&Secret::new("k").unwrap().into(), "Bearer ", &Mask::default());
             let key = Key { value, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() };
             let refused = refusal(status, fault);
             let requests = [(); 3].map(|()| RequestId::new(NOW));

@@ -4,6 +4,8 @@
 //! gets their text where it is about the caller's own request; so whatever is, or looks like, a secret of ours is taken out.
 //! It is one pass over the words: what a word is can be told from its form and from the word before it.
 
+use std::sync::{PoisonError, RwLock};
+
 /// What stands where something was masked.
 const MASKED: &str = "***";
 
@@ -32,21 +34,31 @@ const OWNERS: [&str; 6] = ["projects", "organizations", "accounts", "workspaces"
 /// The secrets that a provider is called with, and all that looks like one.
 #[derive(Default)]
 pub(crate) struct Mask {
-    secrets: Vec<String>,
+    secrets: RwLock<Vec<String>>,
 }
 
 impl Mask {
     /// A mask of these secrets.
     pub(crate) fn of(secrets: impl IntoIterator<Item = String>) -> Self {
-        let mut secrets: Vec<_> = secrets.into_iter().filter(|secret| secret.len() >= MIN_SECRET_BYTES).collect();
-        // One may begin with another.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self { secrets }
+        let mask = Self::default();
+        secrets.into_iter().for_each(|secret| mask.learn(&secret));
+        mask
+    }
+
+    /// Masks this secret, too. One that has been replaced is masked on, for it may be in use still.
+    pub(crate) fn learn(&self, secret: &str) {
+        let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        if secret.len() >= MIN_SECRET_BYTES && !secrets.iter().any(|known| known == secret) {
+            secrets.push(secret.to_owned());
+            // One may begin with another.
+            secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        }
     }
 
     /// The text without them.
     pub(crate) fn text(&self, text: &str) -> String {
-        let text = self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, MASKED));
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, MASKED));
         let (mut out, mut before) = (String::with_capacity(text.len()), "");
         for piece in text.split_inclusive(is_between) {
             let word = piece.trim_end_matches(is_between);

@@ -14,6 +14,7 @@ mod events;
 mod frames;
 pub mod gemini;
 mod http;
+pub mod keys;
 pub(crate) mod mask;
 pub mod openai;
 mod reach;

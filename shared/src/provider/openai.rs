@@ -4,12 +4,13 @@
 use super::answer::{Reading, answer};
 use super::body::Body;
 use super::events::{Event, Events, stream};
-use super::http::Endpoint;
+use super::http::{Endpoint, KeysIn};
+use super::keys::ProviderKey;
 use super::mask::Mask;
 use super::vectors::embed;
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
 use crate::catalog::Api;
-use crate::config::{OpenAiSpec, Secret};
+use crate::config::OpenAiSpec;
 use crate::wire::embeddings::EMBEDDINGS;
 use crate::wire::format::Spoken;
 use crate::wire::openai::OpenAiChat;
@@ -44,7 +45,7 @@ impl OpenAi {
     ///
     /// # Errors
     /// If the address or a key cannot be sent over HTTP.
-    pub fn new(spec: &OpenAiSpec, keys: &[Secret], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
+    pub fn new(spec: &OpenAiSpec, keys: &[ProviderKey], tls: rustls::ClientConfig) -> Result<Self, UnusableSettings> {
         Ok(Self {
             endpoint: endpoint(spec, "/chat/completions", keys, tls)?,
             responses: address(spec, "/responses")?,
@@ -58,19 +59,17 @@ impl OpenAi {
 pub(super) fn endpoint(
     spec: &OpenAiSpec,
     path: &str,
-    keys: &[Secret],
+    keys: &[ProviderKey],
     tls: rustls::ClientConfig,
 ) -> Result<Endpoint, UnusableSettings> {
-    let keys: Vec<String> = keys.iter().map(|secret| format!("Bearer {}", secret.expose())).collect();
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    endpoint_at(address(spec, path)?, &spec.headers, (http::header::AUTHORIZATION, &keys), tls)
+    endpoint_at(address(spec, path)?, &spec.headers, (http::header::AUTHORIZATION, "Bearer ", keys), tls)
 }
 
 /// Where a provider answers, and how it is called there, with one of the keys in this header; nothing is dialled yet.
 pub(super) fn endpoint_at(
     url: Url,
     more: &[(HeaderName, HeaderValue)],
-    (key_header, keys): (HeaderName, &[&str]),
+    keys: KeysIn<'_>,
     tls: rustls::ClientConfig,
 ) -> Result<Endpoint, UnusableSettings> {
     let mut headers = HeaderMap::new();
@@ -81,11 +80,7 @@ pub(super) fn endpoint_at(
     for (name, value) in more {
         headers.insert(name, value.clone());
     }
-    let key = |key: &&str| {
-        HeaderValue::try_from(*key).map_err(|_| UnusableSettings("a key has characters that no header may have".into()))
-    };
-    let keys = keys.iter().map(key).collect::<Result<_, _>>()?;
-    Ok(Endpoint::new(url, headers, (key_header, keys), tls))
+    Ok(Endpoint::new(url, headers, keys, tls))
 }
 
 fn address(spec: &OpenAiSpec, path: &str) -> Result<Url, UnusableSettings> {

@@ -12,6 +12,7 @@ use gateway_core::provider::azure::Azure;
 use gateway_core::provider::bedrock::Bedrock;
 use gateway_core::provider::embeddings::RemoteEmbedder;
 use gateway_core::provider::gemini::Gemini;
+use gateway_core::provider::keys::{ProviderKey, SecretSource};
 use gateway_core::provider::openai::OpenAi;
 use gateway_core::provider::sign::Sign;
 use gateway_core::tls::client_config;
@@ -25,8 +26,13 @@ pub fn credentials(secret: &str) -> SharedCredentialsProvider {
 }
 
 /// A gateway's providers, and what embeds; these credentials sign what goes to Bedrock without a key.
-pub fn served(builder: Builder, config: &Config, credentials: &SharedCredentialsProvider) -> Builder {
-    let ours = [Secret::new(OUR_KEY).unwrap()];
+pub fn served(
+    builder: Builder,
+    config: &Config,
+    credentials: &SharedCredentialsProvider,
+    secrets: Option<&Arc<dyn SecretSource>>,
+) -> Builder {
+    let ours: [ProviderKey; 1] = [Secret::new(OUR_KEY).unwrap().into()];
     let tls = || client_config().unwrap();
     config.providers.iter().fold(builder, |mut builder, provider| {
         let served: Arc<dyn Provider> = match &provider.kind {
@@ -35,17 +41,17 @@ pub fn served(builder: Builder, config: &Config, credentials: &SharedCredentials
             ProviderKind::Azure(spec) => Arc::new(Azure::new(spec, &ours, tls()).unwrap()),
             ProviderKind::Gemini(spec) => Arc::new(Gemini::new(spec, &ours, tls()).unwrap()),
             ProviderKind::Bedrock(spec) => {
-                let keys: Vec<Secret> = spec.api_keys.iter().map(|_| ours[0].clone()).collect();
+                let keys: Vec<ProviderKey> = spec.api_keys.iter().map(|_| ours[0].clone()).collect();
                 let signer = Signer::with(credentials.clone(), &spec.region, spec.service());
                 let signer = keys.is_empty().then(|| Arc::new(signer) as Arc<dyn Sign>);
                 Arc::new(Bedrock::new(spec, &keys, signer, tls()).unwrap())
             }
             ProviderKind::OpenAi(spec) => {
-                let known = |key: &ApiKey| match key {
-                    ApiKey::Known(secret) => secret.clone(),
-                    ApiKey::Pending(_) => unreachable!(),
+                let key = |key: &ApiKey| match key {
+                    ApiKey::Known(secret) => secret.clone().into(),
+                    ApiKey::Pending(reference) => ProviderKey::Kept(reference.clone(), secrets.unwrap().clone()),
                 };
-                let keys: Vec<_> = spec.api_keys.iter().map(known).collect();
+                let keys: Vec<_> = spec.api_keys.iter().map(key).collect();
                 let of_provider = |settings: &EmbedderSettings| settings.model.provider == provider.name;
                 if let Some(settings) = config.embedder.clone().filter(of_provider) {
                     builder = builder.embedder(Arc::new(RemoteEmbedder::new(spec, &keys, tls(), settings).unwrap()));

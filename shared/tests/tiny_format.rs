@@ -94,6 +94,7 @@ impl Format for TinyFormat {
             effort: "effort",
             sampling: "heat",
             stop: "stop",
+            parallel_tools: "parallel_tool_calls",
         }
     }
 

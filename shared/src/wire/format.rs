@@ -52,6 +52,8 @@ pub struct FieldNames {
     pub sampling: &'static str,
     /// Texts that end the answer.
     pub stop: &'static str,
+    /// What says whether the model may call several tools at once.
+    pub parallel_tools: &'static str,
 }
 
 impl FieldNames {
@@ -67,6 +69,7 @@ impl FieldNames {
             "reasoning_effort" => self.effort,
             "temperature" => self.sampling,
             "stop" => self.stop,
+            "parallel_tool_calls" => self.parallel_tools,
             other => other,
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 use super::anthropic::MESSAGES;
 use super::conversation::{Conversation, Effort, Json, Part, Role, Shape, Source, Tool, ToolChoice, Turn};
+use super::converse::CONVERSE;
 use super::format::{Format, Overrides, Spoken};
 use super::gemini::GEMINI;
 use super::openai::CHAT;
@@ -39,9 +40,14 @@ fn shown() -> impl Strategy<Value = Part<'static>> {
     ]
 }
 
+/// What the user says: not every format takes a document without a word.
+fn said_by_user() -> impl Strategy<Value = Vec<Part<'static>>> {
+    (vec(shown(), 0..2), text()).prop_map(|(shown, text)| shown.into_iter().chain([text]).collect())
+}
+
 /// The model speaks, and calls some tools; the user sends what they said, and goes on.
 fn round() -> impl Strategy<Value = [Turn<'static>; 2]> {
-    (text(), vec(("[a-z]{1,5}", "[a-z]{1,5}"), 0..3), any::<u16>(), vec(shown(), 1..3)).prop_map(
+    (text(), vec(("[a-z]{1,5}", "[a-z]{1,5}"), 0..3), any::<u16>(), said_by_user()).prop_map(
         |(said, calls, round, more)| {
             let id = |place: usize| format!("call_{round}_{place}");
             let call = |(place, (argument, _)): (usize, &(String, String))| Part::ToolCall {
@@ -64,7 +70,7 @@ fn round() -> impl Strategy<Value = [Turn<'static>; 2]> {
 prop_compose! {
     fn conversation()(
         system in option::of(text()),
-        first in vec(shown(), 1..3),
+        first in said_by_user(),
         rounds in vec(round(), 0..4),
         choice in prop_oneof![Just(None), Just(Some(ToolChoice::Auto)), Just(Some(ToolChoice::Function("f".into())))],
         temperature in option::of(0..=100_u32),
@@ -173,13 +179,13 @@ proptest! {
                 prop_assert_eq!((&*facts.model, facts.stream), ("m", true));
             }
             // No door speaks these: what they are sent is looked through for all that was said, in its order.
-            for provider in [&GEMINI as &dyn Spoken] {
+            for (provider, list) in [(&GEMINI as &dyn Spoken, "contents"), (&CONVERSE, "messages")] {
                 let written = provider.write(&read, &SAID).unwrap();
                 let left_out = written.left_out.iter().filter(|what| *what != "what a file is called");
                 prop_assert_eq!(left_out.count(), 0, "{:?} to {:?}: {:?}", door, provider, written.left_out);
                 let body: Value = serde_json::from_slice(&written.body).unwrap();
                 let (mut sent, mut place) = (Vec::new(), 0);
-                leaves(&body["contents"], &mut sent);
+                leaves(&body[list], &mut sent);
                 for text in texts(&said) {
                     let found = sent[place..].iter().position(|leaf| *leaf == text);
                     prop_assert!(found.is_some(), "{:?} to {:?}: {:?} is not in its place in {}", door, provider, text, body);

@@ -61,6 +61,7 @@ impl Format for Messages {
             effort: "output_config.effort",
             sampling: "temperature",
             stop: "stop_sequences",
+            parallel_tools: "tool_choice.disable_parallel_tool_use",
         }
     }
 

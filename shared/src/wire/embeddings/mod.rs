@@ -57,6 +57,7 @@ impl Format for OpenAiEmbeddings {
             effort: "reasoning_effort",
             sampling: "temperature",
             stop: "stop",
+            parallel_tools: "parallel_tool_calls",
         }
     }
 

@@ -91,6 +91,7 @@ impl Format for OpenAiChat {
             effort: "reasoning_effort",
             sampling: "temperature",
             stop: "stop",
+            parallel_tools: "parallel_tool_calls",
         }
     }
 

@@ -56,6 +56,7 @@ impl Format for OpenAiResponses {
             effort: "reasoning.effort",
             sampling: "temperature",
             stop: "stop",
+            parallel_tools: "parallel_tool_calls",
         }
     }
 

@@ -1,6 +1,6 @@
 //! `kind = "azure"`: OpenAI's formats, as Azure serves them under the names of deployments.
 
-use super::{ApiKey, Availability, ProviderKind, api_keys, base_url, headers, max_tokens_field, when_missing_key};
+use super::reach::{ApiKey, Unserved, api_keys, base_url, headers, max_tokens_field, when_missing_key};
 use crate::config::reader::Section;
 use crate::wire::openai::MaxTokensField;
 use http::{HeaderName, HeaderValue};
@@ -27,18 +27,16 @@ pub(super) fn read(
     section: &mut Section<'_, '_>,
     name: &str,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<ProviderKind, Availability> {
+) -> Result<AzureSpec, Unserved> {
     let base_url = resource(section);
     let api_version = version(section);
     let when_missing = when_missing_key(section);
     let max_tokens_field = max_tokens_field(section, MaxTokensField::MaxCompletionTokens);
     let headers = section.table("headers", headers);
     match (base_url, api_keys(section, when_missing, env)) {
-        (_, Err(missing)) => Err(Availability::Skipped(format!("{name} is skipped, for {missing} is not set"))),
-        (None, Ok(_)) => Err(Availability::Broken),
-        (Some(base_url), Ok(api_keys)) => {
-            Ok(ProviderKind::Azure(AzureSpec { base_url, api_keys, api_version, max_tokens_field, headers }))
-        }
+        (_, Err(missing)) => Err(Unserved::without(name, &missing)),
+        (None, Ok(_)) => Err(Unserved::Broken),
+        (Some(base_url), Ok(api_keys)) => Ok(AzureSpec { base_url, api_keys, api_version, max_tokens_field, headers }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `kind = "bedrock"`: Amazon Bedrock in one region.
 
-use super::{ApiKey, Availability, ProviderKind, WhenMissingKey, api_keys, base_url, headers, when_missing_key};
+use super::reach::{ApiKey, Unserved, WhenMissingKey, api_keys, base_url, headers, when_missing_key};
 use crate::config::reader::Section;
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -35,27 +35,26 @@ pub(super) fn read(
     section: &mut Section<'_, '_>,
     name: &str,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<ProviderKind, Availability> {
+) -> Result<BedrockSpec, Unserved> {
     let region = region(section, env);
     let address = section.word("base_url").map(|word| base_url(section, &word));
     let when_missing = when_missing_key(section);
     let headers = section.table("headers", headers);
-    let skipped = |missing: &str| Availability::Skipped(format!("{name} is skipped, for {missing} is not set"));
     let api_keys = match api_keys(section, when_missing, env) {
         Err(_) if env(ROLE).is_some_and(|value| value == "yes") => Vec::new(),
-        read => read.map_err(|missing| skipped(&missing))?,
+        read => read.map_err(|missing| Unserved::without(name, &missing))?,
     };
     let Some(region) = region else {
         if when_missing == WhenMissingKey::Skip {
-            return Err(skipped("AWS_REGION"));
+            return Err(Unserved::without(name, "AWS_REGION"));
         }
         section.problems.add(&section.place, "needs a region, for AWS_REGION is not set");
-        return Err(Availability::Broken);
+        return Err(Unserved::Broken);
     };
     let base_url = address
         .unwrap_or_else(|| Some(format!("https://bedrock-runtime.{region}.amazonaws.com")))
-        .ok_or(Availability::Broken)?;
-    Ok(ProviderKind::Bedrock(BedrockSpec { region, base_url, api_keys, headers }))
+        .ok_or(Unserved::Broken)?;
+    Ok(BedrockSpec { region, base_url, api_keys, headers })
 }
 
 /// The region: the one that the file names, or the one in which this runs.

@@ -1,7 +1,7 @@
 //! Amazon Bedrock: four formats behind one address, with a key or with the signature of a role.
 //!
 //! Models are called in OpenAI's formats or Anthropic's where Bedrock has these for them, and the bytes pass; all the rest
-//! converse (ADR 36). To converse, a model's name stands in the path, as one segment however many slashes and colons it has;
+//! converse (ADR 39). To converse, a model's name stands in the path, as one segment however many slashes and colons it has;
 //! it is encoded here, for what is signed is what is sent.
 
 use super::answer::{Reading, answer};

@@ -219,7 +219,7 @@ fn what_only_this_format_has_is_named() {
         (item(json!({"type": "compaction", "encrypted_content": "e"})), "input"),
         (item(json!({"type": "custom_tool_call", "call_id": "c", "name": "n", "input": "x"})), "input"),
         (item(json!({"role": "user", "content": [{"type": "input_audio"}]})), "input.content"),
-        (item(json!({"role": "user", "content": [{"type": "input_file", "file_id": "f"}]})), "messages"),
+        (item(json!({"role": "user", "content": [{"type": "input_file", "file_id": "f"}]})), "input"),
     ] {
         let mut body = json!({"model": "auto", "input": "x"});
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

@@ -1,6 +1,10 @@
 //! `kill -9` at any instant: whatever a client was told is in the books when the gateway is back.
 
 use super::gateway::{Gateway, Setup, config, within};
+use gateway_core::config::{Config, SHIPPED};
+use gateway_core::directory::embedded::EmbeddedDirectory;
+use gateway_core::directory::{AuditEntry, Directory};
+use gateway_core::tenant::TenantRecord;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -115,6 +119,20 @@ async fn a_first_start_that_is_killed_at_any_stage_leaves_a_folder_that_starts()
             assert_eq!(gateway.get("/v1/models").await.status, 200, "killed when there was {stage}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_first_start_that_is_killed_between_its_tenant_and_the_key_is_gone_on_with() {
+    let setup = Setup::new();
+    let defaults = Config::load(SHIPPED, "gateway.toml", &|_| None).unwrap().tenant_defaults;
+    let tenant = TenantRecord::create(json!({"id": "demo", "name": "Demo"}), &defaults, 1_763_820_000_000).unwrap();
+    let (who, what, subject) = ("the first start".into(), "tenant.create".into(), "demo".into());
+    let entry = AuditEntry { at_ms: 1, who, what, subject, before: Value::Null, after: Value::Null };
+    let directory = EmbeddedDirectory::open(&setup.folder.path().join("data")).unwrap();
+    directory.create_tenant(&tenant, entry).await.unwrap();
+    drop(directory);
+    let gateway = setup.start().await;
+    assert_eq!(gateway.get("/v1/models").await.status, 200);
 }
 
 /// Requests and tokens over all days and models.

@@ -74,7 +74,7 @@ impl Drop for Folder {
 /// How a gateway is to be started.
 pub(crate) struct Setup {
     program: PathBuf,
-    folder: Arc<Folder>,
+    pub(crate) folder: Arc<Folder>,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     log: Option<OwnedFd>,

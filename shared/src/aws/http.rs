@@ -4,7 +4,7 @@
 //! be a second TLS stack beside the one that there is. Requests and answers of what is called so are small (of DynamoDB at most
 //! 16 MB) and whole, so that handing them over is all there is to do.
 
-use crate::tls::client_config;
+use crate::tls::{bare_client, client_config};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
@@ -14,9 +14,7 @@ use bytes::Bytes;
 use std::time::Duration;
 
 /// How long a connection may take to be made.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// Longer than this, an idle connection is likely dead: above all after a thaw.
-const IDLE: Duration = Duration::from_secs(20);
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// No client can be made; why, for the operator.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -29,17 +27,7 @@ pub struct NoClient(String);
 /// The TLS library lacks the default protocol versions, which it does not.
 pub fn http_client() -> Result<SharedHttpClient, NoClient> {
     let tls = client_config().map_err(|error| NoClient(error.to_string()))?;
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_WITHIN)
-        .pool_idle_timeout(IDLE)
-        .build()
-        .map_err(|error| NoClient(error.to_string()))?;
+    let client = bare_client(tls, CONNECT_WITHIN).build().map_err(|error| NoClient(error.to_string()))?;
     let connector = SharedHttpConnector::new(Connector(client));
     Ok(http_client_fn(move |_, _| connector.clone()))
 }

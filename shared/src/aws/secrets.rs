@@ -3,9 +3,11 @@
 //! Their SDK's clients would add megabytes for two calls of one form (JSON 1.1), so the call is written here; signature and
 //! credentials are AWS's own. Nothing of an answer is ever logged, of an error its name alone.
 
+use super::http::CONNECT_WITHIN;
 use super::{NoClient, Signer};
 use crate::config::{Secret, SecretRef};
 use crate::provider::keys::{SecretSource, Unread};
+use crate::tls::{bare_client, client_config};
 use async_trait::async_trait;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use base64::Engine;
@@ -14,13 +16,10 @@ use http::{HeaderName, HeaderValue};
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const SSM: &str = "ssm";
 const SECRETS: &str = "secretsmanager";
 
-/// How long a connection may take to be made; who asks bounds the whole.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// Longer than the longest secret.
 const MAX_ANSWER_BYTES: usize = 256 << 10;
 
@@ -97,17 +96,9 @@ impl AwsSecrets {
 }
 
 fn client() -> Result<Client, NoSecrets> {
-    let tls = crate::tls::client_config().map_err(|error| NoSecrets(error.to_string()))?;
-    let client = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_WITHIN)
-        // There are minutes between two readings.
-        .pool_max_idle_per_host(0);
+    let tls = client_config().map_err(|error| NoSecrets(error.to_string()))?;
+    // There are minutes between two readings.
+    let client = bare_client(tls, CONNECT_WITHIN).pool_max_idle_per_host(0);
     client.build().map_err(|error| NoSecrets(error.to_string()))
 }
 

@@ -15,6 +15,7 @@ use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
 use crate::locking::lock;
 use crate::receipt::{AttemptOutcome, Cause};
+use crate::tls::bare_client;
 use crate::wire::error_body::error_of;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -115,16 +116,7 @@ impl Endpoint {
         if let Some(client) = clients.get(&connect_ms) {
             return Ok(client.clone());
         }
-        let client = Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_millis(connect_ms))
-            // Longer than most providers keep an idle connection, a pooled one is likely dead: above all after a thaw.
-            .pool_idle_timeout(Duration::from_secs(20))
+        let client = bare_client(self.tls.clone(), Duration::from_millis(connect_ms))
             .build()
             .map_err(|_| ProviderError::retryable(AttemptOutcome::Reset, "no HTTP client"))?;
         clients.insert(connect_ms, client.clone());

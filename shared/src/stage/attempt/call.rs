@@ -116,7 +116,7 @@ pub(crate) async fn call(
     let place = work.journal.receipt.attempts.len();
     match answered {
         Ok(answer) => {
-            let now_ms = work.gateway.clock.now_ms();
+            let (now_ms, is_refusal) = (work.gateway.clock.now_ms(), answer.is_refusal());
             match &answer {
                 Response::Whole(completion) => {
                     attempt.ttft_ms = Some(completion.first_byte_ms);
@@ -126,12 +126,12 @@ pub(crate) async fn call(
                 }
                 Response::Stream(head) => {
                     attempt.ttft_ms = Some(head.ttft_ms);
-                    if answer.is_refusal() {
+                    if is_refusal {
                         bill(&mut attempt, &request.facts, model, came_of(&head.head), now_ms);
                     }
                 }
             }
-            if answer.is_refusal() {
+            if is_refusal {
                 attempt.outcome = AttemptOutcome::Refused;
             }
             work.journal.receipt.attempts.push(attempt);

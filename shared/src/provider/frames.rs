@@ -91,14 +91,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::provider::Fault;
-    use bytes::Bytes;
+    use crate::wire::frames::tests::exception;
 
     #[test]
     fn an_exception_in_a_stream_is_of_the_class_that_it_would_be_as_an_answer() {
-        let frames = Frames::new(0, Arc::default());
-        let of = |name: &str, payload: &'static str| {
-            let payload = Bytes::from_static(payload.as_bytes());
-            frames.exception(&Frame { kind: "exception".into(), name: name.into(), payload })
+        let of = |name: &str, payload: &str| {
+            let mut frames = Frames::new(0, Arc::default());
+            frames.feed(&exception(name, payload));
+            let mut chunks = Vec::new();
+            let ended = frames.take(&mut chunks).unwrap().unwrap_err();
+            assert!(chunks.is_empty(), "{name}");
+            ended
         };
         let said = r#"{"message":"The server had an error"}"#;
         for (name, status) in [

@@ -131,4 +131,4 @@ fn long<'a>(rest: &mut &'a [u8], length_bytes: usize) -> Option<&'a [u8]> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

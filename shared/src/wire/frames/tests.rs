@@ -28,6 +28,12 @@ fn event(name: &str, payload: &str) -> Vec<u8> {
     frame_of(&[headers.concat(), header(":message-type", "event")].concat(), payload.as_bytes())
 }
 
+/// An exception, as it ends a stream.
+pub(crate) fn exception(name: &str, payload: &str) -> Vec<u8> {
+    let headers = [header(":message-type", "exception"), header(":exception-type", name)];
+    frame_of(&headers.concat(), payload.as_bytes())
+}
+
 fn read(bytes: &[u8], portion: usize) -> (Vec<(String, Bytes)>, Option<BadFrame>, usize) {
     let (mut parser, mut found) = (FrameParser::default(), Vec::new());
     for part in bytes.chunks(portion.max(1)) {

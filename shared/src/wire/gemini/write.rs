@@ -69,7 +69,7 @@ fn calling<'a>(conversation: &'a Conversation<'a>, left_out: &mut LeftOut) -> Re
             Some(ToolChoice::None) => {}
             // It is called once, as a rule.
             Some(ToolChoice::Function(_)) => drop(left_out.insert("that one tool is called at a time".into())),
-            _ => return Err(Untranslatable::new("parallel_tool_calls", "cannot be forbidden")),
+            _ => return Err(Untranslatable::new("parallel_tool_calls", "cannot be enforced")),
         }
     }
     Ok(calling)

@@ -33,7 +33,7 @@ describe("ways", { concurrency: 6 }, () => {
 
       test(`${name}, ${provider}: an answer is parsed`, async () => {
         const parsed = new Way(new Gateway()).parse(`${provider}/json`);
-        if (IS_REFUSED(name, provider)) await assert.rejects(parsed, /parallel_tool_calls/);
+        if (IS_REFUSED(name, provider)) await assert.rejects(parsed, /disable_parallel_tool_use/);
         else assert.deepEqual(await parsed, { answer: "Forty-two." });
       });
 

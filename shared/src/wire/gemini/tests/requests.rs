@@ -240,7 +240,7 @@ fn what_cannot_be_said_is_refused_by_its_name() {
             json!({"stop": ["a", "b", "c", "d"], "tools": [{"type": "custom", "custom": {"name": "x"}}]}),
             "`tools` has a tool that only its own format has",
         ),
-        (hello(), json!({"tools": tools, "parallel_tool_calls": false}), "`parallel_tool_calls` cannot be forbidden"),
+        (hello(), json!({"tools": tools, "parallel_tool_calls": false}), "`parallel_tool_calls` cannot be enforced"),
         (
             hello(),
             json!({"tools": tools, "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}),

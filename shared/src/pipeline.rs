@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::request::incoming::Incoming;
 use crate::request::journal::Journal;
-use crate::request::reply::{Answer, Reply};
+use crate::request::reply::{Answer, EarlyHead, Reply};
 use crate::request::work::Work;
 use crate::routing::decide::{Decision, decide};
 use crate::stage::admit::admitting::Admitting;
@@ -110,7 +110,8 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     };
     // From here to the settlement there is no way out.
     work.gateway.count_for_retries();
-    let outcome = match produce(work, &mut decision, &mut hold).await {
+    let early = EarlyHead::of(work);
+    let outcome = match reply.begin_meanwhile(early, produce(work, &mut decision, &mut hold)).await {
         Ok(Produced { winner, doubt, set_aside }) => {
             let outcome = deliver(work, &hold, winner, doubt, reply).await;
             drain(work, set_aside).await;

@@ -5,7 +5,7 @@
 //! client that asks in vain without being told, or reads another answer than the provider gave, is a wrong cell, which the
 //! page cannot have. `WRITE_FORMATS=1` writes the page; otherwise it must say what is seen.
 
-mod doors;
+pub mod doors;
 
 use crate::rig::{DOUBLE, Got, Rig, name_of, scene};
 use doors::{DOORS, Door, Heard, Wish};

@@ -6,6 +6,7 @@
 
 mod accounting;
 mod afford;
+mod alive;
 mod answers;
 mod attempts;
 mod aws_secrets;

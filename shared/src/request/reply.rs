@@ -1,19 +1,21 @@
 //! What goes back to the client: status, headers and body; whole, or event by event.
 
 use crate::error::{Error, HttpError};
+use crate::id::RequestId;
 use crate::money::format_usd;
 use crate::receipt::CacheStatus;
-use crate::request::events::{Events, Sender, events, pieces};
+use crate::request::events::{Events, KEEP_ALIVE, Sender, events, pieces};
 use crate::request::journal::Journal;
+use crate::request::work::Work;
 use crate::running::Deadline;
-use crate::store::RateRemaining;
+use crate::store::{RateRemaining, RateStatus};
 use crate::wire::writer::{JSON, Writer};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// An answer to a client.
 #[derive(Debug)]
@@ -111,16 +113,34 @@ impl Reply {
         self.send(Answer { status, headers, body: AnswerBody::Whole(body) });
     }
 
-    /// Begins a stream.
+    /// Begins a stream, if it has not begun.
     pub(crate) fn begin(&mut self, journal: &Journal) {
-        let (sender, receiver) = events();
-        let mut headers = headers(journal, HeaderTime::FirstByte);
+        if self.events.is_none() {
+            self.begin_with(headers(journal, HeaderTime::FirstByte));
+        }
+    }
+
+    fn begin_with(&mut self, mut headers: HeaderMap) {
+        let (sender, receiver) = events(self.writer.keep_alive());
         put(&mut headers, CONTENT_TYPE, self.writer.stream_type());
         put(&mut headers, http::header::CACHE_CONTROL, "no-cache");
         // Asks nginx and its kin not to collect the events before passing them on.
         put(&mut headers, HeaderName::from_static("x-accel-buffering"), "no");
         self.events = Some(sender);
         self.send(Answer { status: StatusCode::OK, headers, body: AnswerBody::Stream(receiver) });
+    }
+
+    /// Waits for an answer to begin; a stream whose answer has not begun by then is begun without it.
+    pub(crate) async fn begin_meanwhile<T>(&mut self, early: Option<EarlyHead>, answer: impl Future<Output = T>) -> T {
+        let Some(early) = early else { return answer.await };
+        let mut answer = std::pin::pin!(answer);
+        match timeout_at(early.at, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                self.begin_with(early.headers());
+                answer.await
+            }
+        }
     }
 
     /// Sends bytes of a stream; into the void, if the client has gone. It waits while the client does not read, but no
@@ -138,13 +158,6 @@ impl Reply {
     pub(crate) fn give_up(&mut self, journal: &Journal, error: &Error) {
         self.error(journal, error);
         self.events = None;
-    }
-
-    /// Tells the client that its stream is alive, unless it has enough to read.
-    pub(crate) fn keep_alive(&mut self) {
-        if let Some(events) = &self.events {
-            events.send_if_free(self.writer.keep_alive());
-        }
     }
 
     /// Sends the end of a stream, which is short, and waits for nobody.
@@ -175,6 +188,35 @@ impl Reply {
             // Nobody waits any more: the client has gone, and what was done is settled all the same.
             let _ = head.send(answer);
         }
+    }
+}
+
+/// After how long a stream begins whose answer does not: well before the 30 s after which an edge-optimised REST API gives a
+/// silent one up, and late enough for nearly every error to be told by its status. See ADR 43.
+const EARLY: Duration = Duration::from_secs(20);
+
+/// The head of a stream of whose answer nothing is known.
+#[derive(Debug)]
+pub(crate) struct EarlyHead {
+    at: Instant,
+    id: RequestId,
+    rates: RateStatus,
+}
+
+impl EarlyHead {
+    /// That of a request; `None` if it asks for no stream, or has to end soon after: then a status says more.
+    pub(crate) fn of(work: &Work<'_>) -> Option<Self> {
+        let Work { journal, request, deadline, .. } = work;
+        let at = journal.started + EARLY;
+        let is_worth_it = request.facts.stream && !deadline.comes_by(at + KEEP_ALIVE);
+        is_worth_it.then(|| Self { at, id: journal.receipt.id, rates: journal.rates })
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(24);
+        put(&mut headers, HeaderName::from_static("x-request-id"), &self.id.to_string());
+        rate_headers(&mut headers, self.rates);
+        headers
     }
 }
 
@@ -246,14 +288,15 @@ fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
     if !journal.degraded.is_empty() {
         set("x-gateway-degraded", &journal.degraded.join(","));
     }
+    rate_headers(&mut headers, journal.rates);
+    headers
+}
+
+fn rate_headers(headers: &mut HeaderMap, RateStatus { requests, tokens }: RateStatus) {
+    let mut set = |name: &'static str, value: &str| put(headers, HeaderName::from_static(name), value);
     let rates = [
-        (
-            "x-ratelimit-limit-requests",
-            "x-ratelimit-remaining-requests",
-            "x-ratelimit-reset-requests",
-            journal.rates.requests,
-        ),
-        ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", journal.rates.tokens),
+        ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", requests),
+        ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", tokens),
     ];
     for (limit, remaining, reset, standing) in rates {
         if let Some(RateRemaining { limit: units, remaining: left, reset_ms }) = standing {
@@ -262,7 +305,6 @@ fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
             set(reset, &span(reset_ms));
         }
     }
-    headers
 }
 
 /// A span as OpenAI writes it: `6m0s`, `1.5s`, `20ms`.

@@ -24,10 +24,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How often a comment shows a client, and whatever stands between, that a silent stream is alive: edge-optimised REST
-/// APIs give a silent one up after 30 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
 /// Most bytes of a stream, and most events.
 pub(crate) const MAX_STREAM_BYTES: usize = 32 << 20;
 const MAX_STREAM_EVENTS: usize = 1 << 20;
@@ -234,7 +230,7 @@ pub(crate) async fn read_on(
         }
         let Some(chunks) = &mut rest else { break };
         let from = Instant::now();
-        let next = next_chunks(chunks.as_mut(), patience, ends, deadline, &mut sink).await;
+        let next = next_chunks(chunks.as_mut(), patience, ends, deadline).await;
         waited += from.elapsed();
         match next {
             Ok(Some(chunks)) => came = chunks,
@@ -267,40 +263,24 @@ struct End {
     ran_out: bool,
 }
 
-/// The next chunks; comments keep the client's connection alive while none come. Whatever the provider sends shows that it
-/// is alive, and is waited for anew.
+/// The next chunks. Whatever the provider sends shows that it is alive, and is waited for anew.
 async fn next_chunks(
     chunks: &mut dyn Chunks,
     idle: Duration,
     ends: Instant,
     deadline: &Deadline,
-    sink: &mut Sink<'_>,
 ) -> Result<Option<Vec<Chunk>>, End> {
-    let mut keep_alive_at = Instant::now() + KEEP_ALIVE;
     loop {
         let idle_until = Instant::now() + idle;
-        let silent_at = idle_until.min(ends);
-        let mut next = std::pin::pin!(chunks.next());
-        let came = loop {
-            match deadline.bound_by(keep_alive_at.min(silent_at), &mut next).await {
-                Ok(came) => break came,
-                Err(_) if Instant::now() >= silent_at || deadline.left().is_zero() => {
-                    let error =
-                        ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent, or took too long");
-                    return Err(End { error, ran_out: ends <= Instant::now().min(idle_until) });
-                }
-                Err(_) => {
-                    keep_alive_at = Instant::now() + KEEP_ALIVE;
-                    if let Sink::Client { reply, .. } = sink {
-                        reply.keep_alive();
-                    }
-                }
+        match deadline.bound_by(idle_until.min(ends), chunks.next()).await {
+            Ok(Ok(Some(chunks))) if chunks.is_empty() => {}
+            Ok(Ok(came)) => return Ok(came),
+            Ok(Err(error)) => return Err(End { error, ran_out: false }),
+            Err(_) => {
+                let error =
+                    ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent, or took too long");
+                return Err(End { error, ran_out: ends <= Instant::now().min(idle_until) });
             }
-        };
-        match came {
-            Ok(Some(chunks)) if chunks.is_empty() => {}
-            Ok(came) => return Ok(came),
-            Err(error) => return Err(End { error, ran_out: false }),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! From an answer to what Lambda takes: one JSON document, or a prelude with the body behind it.
 //!
-//! The document is limited to 6 MB after escaping. What is larger was computed and paid for and still cannot leave, so the
-//! caller gets `502 answer_too_large`, which says what to do: a 502 because neither the request nor the model is at fault.
+//! The document is limited to 6 MB after escaping. What is larger was computed and paid for and still cannot leave, be it a
+//! whole answer or the events of a stream that this transport collects, so the caller gets `502 answer_too_large` in its own
+//! format, which says what to do: a 502 because neither the request nor the model is at fault. It says also not to try again,
+//! as the vendors' libraries do after a 502: each time would be computed and paid for, and be too large.
 
 use super::event::Transport;
 use axum::body::Body;
@@ -10,7 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use gateway_core::error::{Error, Family, HttpError};
 use gateway_core::id::RequestId;
-use gateway_core::wire::openai::error::envelope;
+use gateway_core::request::reply::{Answer, AnswerBody};
+use gateway_core::wire::format::Format;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::Serialize;
@@ -86,8 +89,8 @@ pub(super) fn prelude(status: StatusCode, headers: &HeaderMap, transport: Transp
     to_json(&head).into()
 }
 
-/// The whole answer as one document.
-pub(super) async fn document(answer: Response<Body>, transport: Transport) -> Vec<u8> {
+/// The whole answer as one document; what cannot be carried becomes an error in this format.
+pub(super) async fn document(answer: Response<Body>, transport: Transport, dialect: &dyn Format) -> Vec<u8> {
     let (mut head, body) = answer.into_parts();
     let http = match collect(body).await {
         Ok(Some(body)) => {
@@ -103,11 +106,12 @@ pub(super) async fn document(answer: Response<Body>, transport: Transport) -> Ve
             Error::Internal(error.to_string()).to_http()
         }
     };
-    let body = envelope(&http, head.headers.get("x-request-id").and_then(|id| id.to_str().ok()));
-    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let id = head.headers.get("x-request-id").and_then(|id| id.to_str().ok());
+    let error = Answer::of_error(&http, dialect.error(&http, id));
     head.headers.remove(header::CONTENT_ENCODING);
-    let status = StatusCode::from_u16(http.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    write(status, &head.headers, &body, transport)
+    head.headers.extend(error.headers);
+    let AnswerBody::Whole(body) = error.body else { return Vec::new() };
+    write(error.status, &head.headers, &body, transport)
 }
 
 fn write(status: StatusCode, headers: &HeaderMap, body: &[u8], transport: Transport) -> Vec<u8> {
@@ -119,23 +123,23 @@ fn write(status: StatusCode, headers: &HeaderMap, body: &[u8], transport: Transp
 }
 
 /// The answer of a handler that panicked.
-pub(super) fn internal_error() -> Response<Body> {
-    let http = Error::Internal("a handler panicked".into()).to_http();
-    let mut answer = Response::new(Body::from(envelope(&http, None)));
-    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
+pub(super) fn internal_error(dialect: &dyn Format) -> Response<Body> {
+    told(&Error::Internal("a handler panicked".into()).to_http(), dialect, None)
 }
 
 /// The answer to a request that is none for the router.
-pub(super) fn refusal(error: &Error, now_ms: u64) -> Response<Body> {
-    let (http, id) = (error.to_http(), RequestId::new(now_ms).to_string());
-    let mut answer = Response::new(Body::from(envelope(&http, Some(&id))));
-    *answer.status_mut() = StatusCode::from_u16(http.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
-        .headers_mut()
-        .extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
+pub(super) fn refusal(error: &Error, dialect: &dyn Format, now_ms: u64) -> Response<Body> {
+    told(&error.to_http(), dialect, Some(&RequestId::new(now_ms).to_string()))
+}
+
+/// An error as an answer.
+fn told(http: &HttpError, dialect: &dyn Format, id: Option<&str>) -> Response<Body> {
+    let error = Answer::of_error(http, dialect.error(http, id));
+    let body = if let AnswerBody::Whole(body) = error.body { Body::from(body) } else { Body::empty() };
+    let mut answer = Response::new(body);
+    (*answer.status_mut(), *answer.headers_mut()) = (error.status, error.headers);
+    let id = id.and_then(|id| HeaderValue::from_str(id).ok());
+    answer.headers_mut().extend(id.map(|id| (HeaderName::from_static("x-request-id"), id)));
     answer
 }
 
@@ -158,8 +162,8 @@ fn too_large() -> HttpError {
         code: "answer_too_large".into(),
         family: Family::Server,
         message: format!(
-            "The answer is complete, but larger than the {LIMIT_BYTES} bytes that this endpoint can carry. \
-             Ask for less (max_tokens, n), or use an endpoint that streams."
+            "The answer was made, and is larger than the {LIMIT_BYTES} bytes that this endpoint can carry. \
+             Ask for less output, or use an endpoint that streams."
         ),
         param: None,
         retry_after_ms: None,
@@ -177,7 +181,10 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use gateway_core::door::dialect;
     use serde_json::{Value, json};
+
+    const CHAT: &str = "/v1/chat/completions";
 
     fn answer(body: impl Into<Body>) -> Response<Body> {
         Response::builder()
@@ -193,7 +200,11 @@ mod tests {
     }
 
     async fn read(answer: Response<Body>, transport: Transport) -> Value {
-        serde_json::from_slice(&document(answer, transport).await).unwrap()
+        read_at(CHAT, answer, transport).await
+    }
+
+    async fn read_at(path: &str, answer: Response<Body>, transport: Transport) -> Value {
+        serde_json::from_slice(&document(answer, transport, dialect(path, &HeaderMap::new())).await).unwrap()
     }
 
     #[tokio::test]
@@ -247,9 +258,25 @@ mod tests {
             assert_eq!((&reply["statusCode"], &error["error"]["code"]), (&json!(502), &json!("answer_too_large")));
             assert_eq!((&error["request_id"], &reply["headers"]["x-request-id"]), (&json!("r-1"), &json!("r-1")));
             assert_eq!(reply["headers"]["content-type"], "application/json");
+            assert_eq!(reply["headers"]["x-should-retry"], "false", "it would be paid for again");
         }
         let just = read(answer(vec![b'a'; LIMIT_BYTES - 1024]), Transport::HttpApi).await;
         assert_eq!((&just["statusCode"], just["body"].as_str().unwrap().len()), (&json!(200), LIMIT_BYTES - 1024));
+    }
+
+    #[tokio::test]
+    async fn a_collected_stream_that_is_too_large_is_an_error_in_its_doors_format() {
+        for (path, kind) in [("/v1/messages", json!("error")), ("/v1/responses", json!(null)), (CHAT, json!(null))] {
+            let event = Bytes::from(format!("data: {}\n\n", "a".repeat(1 << 20)));
+            let events = std::iter::repeat_n(event, 7).map(Ok::<_, std::io::Error>);
+            let mut stream = answer(Body::from_stream(futures_util::stream::iter(events)));
+            stream.headers_mut().insert("content-type", HeaderValue::from_static("text/event-stream; charset=utf-8"));
+            let reply = read_at(path, stream, Transport::Rest).await;
+            let error: Value = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
+            assert_eq!((&reply["statusCode"], &error["type"]), (&json!(502), &kind), "{path}: {error}");
+            assert!(error["error"]["message"].as_str().unwrap().starts_with("The answer was made"), "{path}: {error}");
+            assert_eq!(reply["headers"]["content-type"], "application/json");
+        }
     }
 
     #[tokio::test]

@@ -18,6 +18,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use gateway_core::clock::{Clock, SystemClock};
+use gateway_core::door;
+use gateway_core::wire::format::Format;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, request, response};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -81,26 +83,35 @@ async fn answer_one(
     };
     let deadline = call.deadline(invocation.deadline_ms, mode, now_ms);
     let Call { request, transport, .. } = call;
+    let dialect = request.as_ref().map_or_else(
+        |_| door::dialect("", &HeaderMap::new()),
+        |request| door::dialect(request.uri().path(), request.headers()),
+    );
     let answer = match request {
-        Ok(request) => route(router.clone(), request, deadline).await,
-        Err(error) => answer::refusal(&error, now_ms),
+        Ok(request) => route(router.clone(), request, deadline, dialect).await,
+        Err(error) => answer::refusal(&error, dialect, now_ms),
     };
     if transport.streams(mode) {
         let (head, body) = answer.into_parts();
         api.stream(&invocation.id, answer::prelude(head.status, &head.headers, transport), body).await
     } else {
-        api.respond(&invocation.id, answer::document(answer, transport).await).await
+        api.respond(&invocation.id, answer::document(answer, transport, dialect).await).await
     }
 }
 
-async fn route(mut router: Router, mut request: Request<Body>, deadline: Option<InvocationDeadline>) -> Response<Body> {
+async fn route(
+    mut router: Router,
+    mut request: Request<Body>,
+    deadline: Option<InvocationDeadline>,
+    dialect: &dyn Format,
+) -> Response<Body> {
     if let Some(deadline) = deadline {
         request.extensions_mut().insert(deadline);
     }
     match AssertUnwindSafe(router.call(request)).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(never)) => match never {},
-        Err(_) => answer::internal_error(),
+        Err(_) => answer::internal_error(dialect),
     }
 }
 

@@ -394,3 +394,23 @@ async fn with_a_model_that_fails_half_its_calls_five_thousand_requests_succeed_a
     assert!(failed_over > 500, "{failed_over} requests failed over, {attempted} attempts");
     assert_eq!(rig.totals().await.requests, 5_000);
 }
+
+#[tokio::test]
+async fn clients_are_told_when_the_first_of_models_that_are_all_out_comes_back() {
+    let rig = cheap(["status-503", "429@b"]).table("[retry]\nmax_per_candidate = 0").build().await;
+    let retry_after = async || {
+        let got = rig.fresh(ask("up/status-503")).await;
+        assert_eq!(got.status, 502);
+        got.header("retry-after").to_owned()
+    };
+    for failed in 0..5 {
+        assert_eq!(retry_after().await, "", "{failed} failures close nothing");
+    }
+    // The breaker is open for five seconds, give or take a tenth.
+    assert!(["5", "6"].contains(&&*retry_after().await));
+    rig.clock.advance(3_000);
+    assert!(["2", "3"].contains(&&*retry_after().await), "what is left");
+    rig.fresh(ask("cheap")).await;
+    let both = rig.fresh(ask("cheap")).await;
+    assert!(["2", "3"].contains(&both.header("retry-after")), "the breaker's end is before the other's cooldown's");
+}

@@ -71,6 +71,22 @@ impl Attempts<'_> {
         self.retry_at_ms = Some(self.retry_at_ms.map_or(until_ms, |earlier_ms| earlier_ms.min(until_ms)));
     }
 
+    /// Notes when the first of candidates comes back that are all out; a probe that is on its way may end sooner than its lease.
+    fn note_return(&mut self, work: &Work<'_>, candidates: &[Candidate]) {
+        let latest_ms = work.gateway.clock.now_ms() + work.gateway.config.breaker.longest_open_ms;
+        let returns: Option<Vec<u64>> = candidates
+            .iter()
+            .map(|candidate| match candidate.ranked?.reason {
+                Reason::CoolingDown { until_ms } => Some(until_ms),
+                Reason::BreakerOpen { until_ms } => Some(until_ms.min(latest_ms)),
+                _ => None,
+            })
+            .collect();
+        if let Some(first_ms) = returns.and_then(|all| all.into_iter().min()) {
+            self.not_before(first_ms);
+        }
+    }
+
     /// What the caller is told when none is left: what is wrong with its request, unless another model may yet take it.
     fn failed(self, work: &Work<'_>) -> Error {
         match self.unsuited {
@@ -127,7 +143,10 @@ pub(crate) async fn first_that_answers(
             Ok(winner)
         }
         (_, Some(refused)) => Ok(refused),
-        (answered, None) => answered?.ok_or_else(|| attempts.failed(work)),
+        (answered, None) => answered?.ok_or_else(|| {
+            attempts.note_return(work, candidates);
+            attempts.failed(work)
+        }),
     }
 }
 

@@ -45,6 +45,7 @@ mod routing;
 mod semantic;
 mod silence;
 mod stages;
+mod status;
 mod store_waits;
 mod tiny_answers;
 mod tiny_format;

@@ -39,6 +39,7 @@ const ROUTES: Routes = Routes(&[
     ("POST", "/v1/embeddings"),
     ("GET, HEAD", "/v1/models"),
     ("GET, HEAD", "/v1/models/{*id}"),
+    ("GET, HEAD", "/v1/status"),
     ("POST", "/v1/route"),
     ("GET, HEAD", "/v1/receipts/{id}"),
     ("POST", "/v1/receipts/{id}/feedback"),
@@ -56,6 +57,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/embeddings", post(embeddings))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
+        .route("/v1/status", get(status))
         .route("/v1/route", post(route))
         .route("/v1/receipts/{id}", get(receipt))
         .route("/v1/receipts/{id}/feedback", post(feedback))
@@ -128,6 +130,10 @@ async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Resp
 
 async fn model(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {
     without_receipt(&gateway, door::dialect("", &headers), gateway.model(&headers, &text(id)).await)
+}
+
+async fn status(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    without_receipt(&gateway, door::dialect("", &headers), gateway.status(&headers).await)
 }
 
 async fn receipt(State(gateway): State<Arc<Gateway>>, id: Id, headers: HeaderMap) -> Response {

@@ -224,6 +224,7 @@ async fn who_has_no_good_key_learns_nothing_wherever_they_ask() {
             ("POST /v1/route", GOOD),
             ("POST /v1/chat/completions", "{"),
             ("GET /v1/models", ""),
+            ("GET /v1/status", ""),
             ("GET /v1/models/sim/cheap", ""),
             ("GET /v1/receipts/01M81WX4SEGFDJSTMT013762SF", ""),
         ] {

@@ -66,7 +66,9 @@ async fn base_urls_with_and_without_v1_lead_to_the_same_routes() {
         assert_eq!(gateway.receipt(&answer.head.id()).await["status"], 200);
         is_refused(path, &ask(&format!("GET {path}"), "").await, 405, "method_not_allowed", None);
     }
-    for path in ["/models", "/v1/models/", "/models/sim/cheap", "/v1/models/sim/cheap/", "/v1/health", "//ready?x=1"] {
+    for path in
+        ["/models", "/v1/models/", "/models/sim/cheap", "/status", "/v1/models/sim/cheap/", "/v1/health", "//ready?x=1"]
+    {
         assert_eq!(ask(&format!("GET {path}"), "").await.status, 200, "{path}");
     }
     // A way around the admin plane's guard it is not.
@@ -137,6 +139,7 @@ async fn the_methods_that_a_405_names_are_those_that_there_are() {
         "/v1/chat/completions",
         "/v1/models",
         "/v1/models/sim/cheap",
+        "/v1/status",
         "/v1/route",
         "/v1/receipts/x",
         "/v1/receipts/x/feedback",

@@ -9,6 +9,7 @@ mod ready;
 mod receipts;
 mod responses;
 mod route;
+mod status;
 
 use crate::directory::authenticate::Caller;
 use crate::error::Error;

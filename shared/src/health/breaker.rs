@@ -114,6 +114,8 @@ pub struct Breaker {
     pub(crate) counts_from_ms: u64,
     /// When it last opened, closed or leased its probe.
     pub(crate) changed_at_ms: u64,
+    /// When it opened without having closed since; 0 while closed.
+    pub(crate) out_since_ms: u64,
     /// Failures (0 or 1) since it was last closed.
     pub(crate) evidence: Welford,
 }
@@ -157,9 +159,13 @@ impl Breaker {
     /// clock that is set back by an hour would keep a model out for an hour.
     pub(super) fn mend(&mut self, now_ms: u64) {
         if self.changed_at_ms > now_ms.saturating_add(SKEW_MS) {
-            for at_ms in
-                [&mut self.open_until_ms, &mut self.probe_until_ms, &mut self.counts_from_ms, &mut self.changed_at_ms]
-            {
+            for at_ms in [
+                &mut self.open_until_ms,
+                &mut self.probe_until_ms,
+                &mut self.counts_from_ms,
+                &mut self.changed_at_ms,
+                &mut self.out_since_ms,
+            ] {
                 *at_ms = now_ms.min(*at_ms);
             }
         }
@@ -228,6 +234,9 @@ impl Breaker {
         let open_ms = settings.first_open_ms.saturating_mul(1 << doublings).min(settings.longest_open_ms);
         let spread_ms = open_ms.saturating_mul(settings.jitter_percent.min(100).into()) / 100;
         let jitter_ms = random % spread_ms.saturating_mul(2).saturating_add(1);
+        if self.opened_in_a_row == 0 {
+            self.out_since_ms = now_ms;
+        }
         self.opened_in_a_row = self.opened_in_a_row.saturating_add(1);
         self.open_until_ms = now_ms.saturating_add((open_ms - spread_ms).saturating_add(jitter_ms));
         self.probe_until_ms = 0;

@@ -14,6 +14,7 @@ use crate::id::jitter;
 use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, SKEW_MS};
 use refusals::{EVERYBODY, Refusals, Refused, mark_of_tenant};
 use score::{Measures, Standing};
+use serde::Serialize;
 use std::sync::Arc;
 use welford::Welford;
 
@@ -79,6 +80,32 @@ pub struct ModelHealth {
     pub asked_until_ms: u64,
     /// The mark of a tenant whose requests alone it refused, and how it stands for that one besides.
     pub only_for: Option<(u64, Standing)>,
+    /// How it does, and since when.
+    pub condition: Condition,
+    /// Since when it is out for that tenant, in Unix milliseconds; 0 where it is not.
+    pub out_only_since_ms: u64,
+}
+
+/// How a model does, as whoever may use it may know: nothing of it says whose requests showed that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// How it does.
+    pub word: Word,
+    /// Since when, in Unix milliseconds; 0 where that is not known.
+    pub since_ms: u64,
+}
+
+/// How a model does, best first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// It answers.
+    #[default]
+    Ok,
+    /// It fails now and then, was out until a moment ago, or asked for a pause.
+    Degraded,
+    /// Its breaker is open, or waits for what a probe shows.
+    Down,
 }
 
 impl ModelHealth {
@@ -90,7 +117,23 @@ impl ModelHealth {
             _ => self.standing,
         }
     }
+
+    /// How it does for a tenant.
+    #[must_use]
+    pub fn condition_for(&self, tenant: &str) -> Condition {
+        let out_since_ms = match self.only_for {
+            Some((mark, _)) if mark == mark_of_tenant(tenant) => self.out_only_since_ms,
+            _ => 0,
+        };
+        match self.condition.word {
+            Word::Ok | Word::Degraded if out_since_ms > 0 => Condition { word: Word::Down, since_ms: out_since_ms },
+            _ => self.condition,
+        }
+    }
 }
+
+/// A model of which more calls than this fail, in percent, is not well.
+const WELL_PERCENT: f64 = 10.0;
 
 /// What a store keeps of a model.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -103,6 +146,10 @@ pub(crate) struct ModelState {
     pub(crate) cooldown_until_ms: u64,
     /// When its cooldown was last noted.
     pub(crate) cooled_at_ms: u64,
+    /// When it first failed since it was last well; 0 while it is well.
+    pub(crate) unwell_since_ms: u64,
+    /// When it was last found well, having not been so; 0 if it never was unwell.
+    pub(crate) well_since_ms: u64,
 }
 
 impl ModelState {
@@ -128,6 +175,38 @@ impl ModelState {
             cooldown_until_ms,
             asked_until_ms: if is_asked { cooldown_until_ms } else { 0 },
             only_for: (!for_all && refused != Standing::Ready).then_some((state.refusals.tenant, refused)),
+            condition: state.condition(now_ms),
+            out_only_since_ms: state.refusals.breaker.out_since_ms,
+        }
+    }
+
+    /// How it does. That a failure is long ago does not make it well: an answer does.
+    fn condition(&self, now_ms: u64) -> Condition {
+        let refusals = &self.refusals;
+        let refused_since_ms = if refusals.tenant == EVERYBODY { refusals.breaker.out_since_ms } else { 0 };
+        let out_since_ms =
+            [self.breaker.out_since_ms, refused_since_ms].into_iter().filter(|since_ms| *since_ms > 0).min();
+        let (word, since_ms) = match out_since_ms {
+            Some(since_ms) => (Word::Down, since_ms),
+            None if self.unwell_since_ms > 0 => (Word::Degraded, self.unwell_since_ms),
+            None => (Word::Ok, self.well_since_ms),
+        };
+        Condition { word, since_ms: since_ms.min(now_ms) }
+    }
+
+    /// Notes that it is not well, if it was.
+    fn unwell(&mut self, now_ms: u64) {
+        if self.unwell_since_ms == 0 {
+            self.unwell_since_ms = now_ms;
+        }
+    }
+
+    /// Notes that it is well, if it is and was not.
+    fn recover(&mut self, now_ms: u64, tau_ms: u64) {
+        let is_out = self.breaker.opened_in_a_row > 0 || self.cooldown_until_ms > now_ms;
+        let fails = || self.failure.read(now_ms, tau_ms).failure_probability() * 100.0 > WELL_PERCENT;
+        if self.unwell_since_ms > 0 && !is_out && !fails() {
+            (self.unwell_since_ms, self.well_since_ms) = (0, now_ms);
         }
     }
 
@@ -165,11 +244,13 @@ impl ModelState {
                 self.answered(ttft_ms, ms_per_token, now_ms, tau_ms);
                 self.breaker.record(ended(Outcome::Success), jitter(), tau_ms, settings);
                 self.refusals.answered(ended(Outcome::Success));
+                self.recover(now_ms, tau_ms);
             }
             Signal::Failed => {
                 self.failure.record(1.0, now_ms, tau_ms);
                 self.breaker.record(ended(Outcome::Failure), jitter(), tau_ms, settings);
                 self.refusals.breaker.release_probe(begun_at_ms);
+                self.unwell(now_ms);
             }
             Signal::Refused(by) => {
                 self.breaker.release_probe(begun_at_ms);
@@ -179,6 +260,7 @@ impl ModelState {
                 self.cooldown_until_ms = self.cooldown_until_ms.max(until_ms);
                 self.cooled_at_ms = now_ms;
                 self.release_probes(begun_at_ms);
+                self.unwell(now_ms);
             }
             Signal::Nothing => self.release_probes(begun_at_ms),
         }

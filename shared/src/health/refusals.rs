@@ -97,7 +97,7 @@ impl Refusals {
         if !closed && !self.concern(by.tenant) {
             // Open for one tenant, it opens for the others by three requests of theirs, not by one.
             if self.run.is_third(by.request) {
-                self.tenant = EVERYBODY;
+                (self.tenant, self.breaker.out_since_ms) = (EVERYBODY, finished.now_ms);
                 self.breaker.open(finished.now_ms, random, settings);
             }
             return;

@@ -209,7 +209,7 @@ impl EarlyHead {
         let Work { journal, request, deadline, .. } = work;
         let at = journal.started + EARLY;
         let is_worth_it = request.facts.stream && !deadline.comes_by(at + KEEP_ALIVE);
-        is_worth_it.then(|| Self { at, id: journal.receipt.id, rates: journal.rates })
+        is_worth_it.then_some(Self { at, id: journal.receipt.id, rates: journal.rates })
     }
 
     fn headers(&self) -> HeaderMap {

@@ -11,6 +11,7 @@
 
 mod asks;
 mod cache;
+mod conditions;
 mod counters;
 mod health;
 mod interleavings;
@@ -134,6 +135,10 @@ macro_rules! health_contract {
                 a_model_that_refused_comes_back_by_one_probe
                 a_failure_and_a_refusal_say_nothing_of_each_other
                 what_a_clock_an_hour_ahead_wrote_is_over
+            }
+            one conditions {
+                how_a_model_does_is_told_with_the_instant_when_it_began
+                that_one_tenants_requests_alone_are_refused_is_told_to_that_one
             }
         }
     };

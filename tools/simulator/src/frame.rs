@@ -8,7 +8,7 @@ use fastrand::Rng;
 use gateway_core::health::breaker::BreakerState;
 use gateway_core::health::score::{Measures, Standing};
 use gateway_core::health::welford::Figures;
-use gateway_core::health::{ModelHealth, Observation};
+use gateway_core::health::{Condition, ModelHealth, Observation};
 use gateway_core::store::{HealthStore, StoreError};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,6 +50,8 @@ fn told(place: Option<usize>, now_ms: u64) -> ModelHealth {
         cooldown_until_ms: asked_until_ms,
         asked_until_ms,
         only_for: None,
+        condition: Condition::default(),
+        out_only_since_ms: 0,
     }
 }
 

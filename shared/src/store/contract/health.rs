@@ -10,25 +10,25 @@ use crate::store::HealthStore;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-type Store = Arc<dyn HealthStore>;
+pub(super) type Store = Arc<dyn HealthStore>;
 
 /// Past the longest time for which a breaker stays open at first, jitter included.
-const DUE_MS: u64 = 5_501;
+pub(super) const DUE_MS: u64 = 5_501;
 const LEASE_MS: u64 = 30_000;
 
 fn model() -> Arc<str> {
     "groq/llama-3.3-70b".into()
 }
 
-async fn see(store: &Store, signal: Signal, begun_at_ms: u64, now_ms: u64) {
+pub(super) async fn see(store: &Store, signal: Signal, begun_at_ms: u64, now_ms: u64) {
     store.record(&[Observation { model: model(), begun_at_ms, signal }], now_ms).await.unwrap();
 }
 
-async fn health(store: &Store, now_ms: u64) -> ModelHealth {
+pub(super) async fn health(store: &Store, now_ms: u64) -> ModelHealth {
     store.snapshot(&[model()], now_ms).await.unwrap()[0]
 }
 
-async fn probe(store: &Store, now_ms: u64) -> bool {
+pub(super) async fn probe(store: &Store, now_ms: u64) -> bool {
     probe_of(store, "acme", now_ms).await
 }
 
@@ -37,22 +37,22 @@ async fn probe_of(store: &Store, tenant: &str, now_ms: u64) -> bool {
 }
 
 /// The refusal of a tenant's request of this number.
-fn refused(tenant: &str, request: u64) -> Signal {
+pub(super) fn refused(tenant: &str, request: u64) -> Signal {
     let mark = Refused::of(crate::id::RequestId::new(NOW), tenant);
     Signal::Refused(Refused { request, ..mark })
 }
 
 /// Three requests are refused at `now_ms`, of these tenants.
-async fn refuse(store: &Store, tenants: [&str; 3], now_ms: u64) {
+pub(super) async fn refuse(store: &Store, tenants: [&str; 3], now_ms: u64) {
     for (request, tenant) in (1..).zip(tenants) {
         see(store, refused(tenant, request), now_ms, now_ms).await;
     }
 }
 
-const ANSWERED: Signal = Signal::Answered { ttft_ms: 100.0, ms_per_token: Some(10.0) };
+pub(super) const ANSWERED: Signal = Signal::Answered { ttft_ms: 100.0, ms_per_token: Some(10.0) };
 
 /// Opens the breaker at `now_ms`.
-async fn open(store: &Store, now_ms: u64) {
+pub(super) async fn open(store: &Store, now_ms: u64) {
     for _ in 0..BreakerSettings::default().consecutive_failures {
         see(store, Signal::Failed, now_ms, now_ms).await;
     }

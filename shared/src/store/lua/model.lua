@@ -12,16 +12,18 @@ local MODEL = {
   -- The run of failures, when its first call began, and how many answers came since to calls that had begun before.
   ['breaker.consecutive_failures'] = 0, ['breaker.run_from_ms'] = 0, ['breaker.late_answers'] = 0,
   ['breaker.opened_in_a_row'] = 0, ['breaker.open_until_ms'] = 0, ['breaker.probe_until_ms'] = 0,
-  ['breaker.counts_from_ms'] = 0, ['breaker.changed_at_ms'] = 0,
+  ['breaker.counts_from_ms'] = 0, ['breaker.changed_at_ms'] = 0, ['breaker.out_since_ms'] = 0,
   -- The breaker that refusals open.
   ['refusals.opened_in_a_row'] = 0, ['refusals.open_until_ms'] = 0, ['refusals.probe_until_ms'] = 0,
-  ['refusals.counts_from_ms'] = 0, ['refusals.changed_at_ms'] = 0,
+  ['refusals.counts_from_ms'] = 0, ['refusals.changed_at_ms'] = 0, ['refusals.out_since_ms'] = 0,
   -- Marks of the latest two requests that were refused with no answer in between, 0 for none; and of the one tenant whom
   -- refusals concern, 0 for everybody.
   ['refusals.latest'] = 0, ['refusals.earlier'] = 0, ['refusals.tenant'] = 0,
   -- When the first call of that run began, and how many answers came since to calls that had begun before.
   ['refusals.run_from_ms'] = 0, ['refusals.late_answers'] = 0,
   ['cooldown_until_ms'] = 0, ['cooled_at_ms'] = 0, -- when the cooldown ends, and when it was noted
+  -- When it first failed since it was last well, 0 while it is well; and when it was last found well, having not been so.
+  ['unwell_since_ms'] = 0, ['well_since_ms'] = 0,
   ['probe_leased_to'] = 0, -- a random number
   ['times_written'] = 0,
   ['batches'] = '', -- the latest four that were recorded, ",<12 hexadecimal digits>" each
@@ -29,7 +31,7 @@ local MODEL = {
 
 -- Ends the spans of the breaker `of`, of which one is yet to begin.
 local function end_spans(model, of, now)
-  for _, field in ipairs({'.open_until_ms', '.probe_until_ms', '.counts_from_ms', '.changed_at_ms'}) do
+  for _, field in ipairs({'.open_until_ms', '.probe_until_ms', '.counts_from_ms', '.changed_at_ms', '.out_since_ms'}) do
     model[of .. field] = math.min(model[of .. field], now)
   end
 end

@@ -46,6 +46,7 @@ local function open(model, of, now, first_open, longest_open, jitter, random)
   local open_ms = math.min(first_open * 2 ^ math.min(times, 32), longest_open)
   local spread_ms = math.floor(open_ms * math.min(jitter, 100) / 100)
   local until_ms = now + open_ms - spread_ms + random % (spread_ms * 2 + 1)
+  if times == 0 then model[of .. '.out_since_ms'] = now end
   model[of .. '.opened_in_a_row'], model[of .. '.open_until_ms'] = times + 1, until_ms
   model[of .. '.probe_until_ms'], model[of .. '.counts_from_ms'], model[of .. '.changed_at_ms'] = 0, until_ms, now
 end
@@ -53,7 +54,13 @@ end
 -- Closes the breaker `of`.
 local function close(model, of, now)
   model[of .. '.opened_in_a_row'], model[of .. '.open_until_ms'], model[of .. '.probe_until_ms'] = 0, 0, 0
-  model[of .. '.counts_from_ms'], model[of .. '.changed_at_ms'] = now, now
+  model[of .. '.counts_from_ms'], model[of .. '.changed_at_ms'], model[of .. '.out_since_ms'] = now, now, 0
+end
+
+-- The probability of failure by the measure `of`.
+local function failure_probability(model, of, now, tau)
+  local weight = math.exp(-math.max(0, now - model[of .. '.t_ms']) / tau) * model[of .. '.w']
+  return math.min(math.max((model[of .. '.mean'] * weight + 5 * 0.02) / (weight + 5), 0), 0.95)
 end
 
 -- Ends the run of failures.
@@ -96,10 +103,9 @@ for place = 73, #ARGV[1], 40 do
       sample(model, 'breaker.evidence', failure, now, tau)
       if failed then
         local w, w2 = model['breaker.evidence.w'], model['breaker.evidence.w2']
-        local weight = math.exp(-math.max(0, now - model['breaker.evidence.t_ms']) / tau) * w
-        local p = (model['breaker.evidence.mean'] * weight + 5 * 0.02) / (weight + 5)
+        local p = failure_probability(model, 'breaker.evidence', now, tau)
         opens = failures >= most_failures + math.floor(late / 2)
-          or w > 0 and w * w / w2 >= least_samples and math.min(math.max(p, 0), 0.95) * 100 > percent
+          or w > 0 and w * w / w2 >= least_samples and p * 100 > percent
       end
     elseif failed then
       opens = true
@@ -130,6 +136,7 @@ for place = 73, #ARGV[1], 40 do
         model['refusals.tenant'], model['refusals.run_from_ms'], model['refusals.late_answers'] = other, begun, 0
       elseif tenant ~= other and (opens or closed) then
         model['refusals.tenant'] = 0
+        if elsewhere then model['refusals.out_since_ms'] = now end
       end
       if opens then
         model['refusals.latest'], model['refusals.earlier'] = 0, 0
@@ -152,6 +159,13 @@ for place = 73, #ARGV[1], 40 do
       model['refusals.latest'], model['refusals.earlier'], model['refusals.tenant'] = 0, 0, 0
       model['refusals.run_from_ms'], model['refusals.late_answers'] = 0, 0
     end
+  end
+  -- Whether it is well, as tenants may know.
+  if (failed or kind == 3) and model['unwell_since_ms'] == 0 then
+    model['unwell_since_ms'] = now
+  elseif answered and model['unwell_since_ms'] > 0 and model['breaker.opened_in_a_row'] == 0
+    and model['cooldown_until_ms'] <= now and failure_probability(model, 'failure', now, tau) * 100 <= 10 then
+    model['unwell_since_ms'], model['well_since_ms'] = 0, now
   end
 end
 

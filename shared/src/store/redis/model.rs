@@ -66,6 +66,8 @@ fn field<'a>(model: &'a mut StoredModel, name: &str) -> Option<Number<'a>> {
         ("refusals", _) => return of_breaker(&mut state.refusals.breaker, number),
         ("", "cooldown_until_ms") => Number::Whole(&mut state.cooldown_until_ms),
         ("", "cooled_at_ms") => Number::Whole(&mut state.cooled_at_ms),
+        ("", "unwell_since_ms") => Number::Whole(&mut state.unwell_since_ms),
+        ("", "well_since_ms") => Number::Whole(&mut state.well_since_ms),
         ("", "times_written") => Number::Whole(times_written),
         _ => return None,
     })
@@ -90,6 +92,7 @@ fn of_breaker<'a>(breaker: &'a mut Breaker, number: &str) -> Option<Number<'a>> 
         "probe_until_ms" => Number::Whole(&mut breaker.probe_until_ms),
         "counts_from_ms" => Number::Whole(&mut breaker.counts_from_ms),
         "changed_at_ms" => Number::Whole(&mut breaker.changed_at_ms),
+        "out_since_ms" => Number::Whole(&mut breaker.out_since_ms),
         _ => return None,
     })
 }
@@ -212,6 +215,7 @@ mod tests {
             probe_until_ms: number(&format!("{of}.probe_until_ms")),
             counts_from_ms: number(&format!("{of}.counts_from_ms")),
             changed_at_ms: number(&format!("{of}.changed_at_ms")),
+            out_since_ms: number(&format!("{of}.out_since_ms")),
             evidence,
         };
         let state = ModelState {
@@ -232,6 +236,8 @@ mod tests {
             },
             cooldown_until_ms: number("cooldown_until_ms"),
             cooled_at_ms: number("cooled_at_ms"),
+            unwell_since_ms: number("unwell_since_ms"),
+            well_since_ms: number("well_since_ms"),
         };
         let expected = StoredModel { state, times_written: number("times_written") };
         assert_eq!(store.read_model("m").await.unwrap(), expected);

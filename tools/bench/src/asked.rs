@@ -61,15 +61,33 @@ pub(crate) fn whole(gateway: &Gateway) -> Request {
     Request { shows: BYPASS, ..of_gateway(gateway, NO_STORE, "double/ok", Mode::Whole) }
 }
 
-/// The kinds of requests whose instructions are counted, and what each is called.
-pub(crate) fn counted(gateway: &Gateway) -> [(&'static str, Request); 4] {
-    let stream = of_gateway(gateway, NO_STORE, "double/ok", Mode::Stream);
+/// A kind of request whose instructions are counted.
+pub(crate) struct Counted {
+    pub(crate) name: &'static str,
+    pub(crate) request: Request,
+    /// The kind that it is set beside, by its place, and what that is called.
+    pub(crate) beside: (usize, &'static str),
+}
+
+/// The kinds of requests whose instructions are counted. A translated one goes to a provider of another format.
+pub(crate) fn counted(gateway: &Gateway) -> Vec<Counted> {
+    const WHOLE: (usize, &str) = (0, "a whole answer");
+    const STREAM: (usize, &str) = (1, "a stream");
     [
-        ("instructions of a whole answer", whole(gateway)),
-        ("instructions of a stream", stream),
-        ("instructions of a cache hit", of_gateway(gateway, "", "double/ok", Mode::Whole)),
-        ("instructions of a request for `auto`", of_gateway(gateway, NO_STORE, "auto", Mode::Whole)),
+        ("instructions of a whole answer", NO_STORE, "double/ok", Mode::Whole, WHOLE),
+        ("instructions of a stream", NO_STORE, "double/ok", Mode::Stream, WHOLE),
+        ("instructions of a cache hit", "", "double/ok", Mode::Whole, WHOLE),
+        ("instructions of a request for `auto`", NO_STORE, "auto", Mode::Whole, WHOLE),
+        ("instructions of a whole answer from Anthropic's format", NO_STORE, "claude/ok", Mode::Whole, WHOLE),
+        ("instructions of a stream from Anthropic's format", NO_STORE, "claude/ok", Mode::Stream, STREAM),
+        ("instructions of a whole answer from Gemini's format", NO_STORE, "gemini/ok", Mode::Whole, WHOLE),
+        ("instructions of a stream from Gemini's format", NO_STORE, "gemini/ok", Mode::Stream, STREAM),
     ]
+    .map(|(name, headers, model, mode, beside)| {
+        let request = of_gateway(gateway, headers, model, mode);
+        Counted { name, request, beside }
+    })
+    .into()
 }
 
 /// The receipt of a request.

@@ -3,7 +3,7 @@
 //! It is the figure to compare two builds by: it differs by less than one in a hundred from run to run. What the kernel does
 //! for the gateway is not in it. One request at a time, on a gateway of its own; where there is no valgrind, the rows say so.
 
-use crate::asked;
+use crate::asked::{self, Counted};
 use crate::figures::Figure;
 use crate::load::{self, Amount};
 use crate::stage::Stage;
@@ -26,8 +26,9 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Figure>> {
     let gateway =
         stage.gateway_under(&["valgrind", "-q", "--tool=callgrind", "--callgrind-out-file=callgrind.out"], DATA)?;
     let pid = gateway.process.id();
+    let mut per_request = Vec::new();
     let mut figures = Vec::new();
-    for (name, request) in asked::counted(&gateway) {
+    for Counted { name, request, beside: (place, what) } in asked::counted(&gateway) {
         let amount = |max_requests| Amount { connections: 1, max_requests, time: Duration::from_secs(60) };
         load::send(&request, amount(WARM_UP)).await?;
         control("--zero", pid)?;
@@ -35,14 +36,11 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Figure>> {
         ensure!(seen.errors == 0, "{} requests failed under callgrind: {:?}", seen.errors, seen.first_error);
         let dump = stage.folder().join(format!("callgrind.out.{}", figures.len() + 1));
         control("--dump", pid)?;
-        let per_request = total(&dump)? / seen.requests as f64;
-        let of_whole = figures.first().map_or(per_request, |(_, whole)| *whole);
-        figures.push((
-            Figure::new(name, per_request / 1e3, "thousand").ratio(per_request / of_whole, "a whole answer"),
-            per_request,
-        ));
+        let counted = total(&dump)? / seen.requests as f64;
+        per_request.push(counted);
+        figures.push(Figure::new(name, counted / 1e3, "thousand").ratio(counted / per_request[place], what));
     }
-    Ok(figures.into_iter().map(|(figure, _)| figure).collect())
+    Ok(figures)
 }
 
 fn control(what: &str, pid: u32) -> anyhow::Result<()> {

@@ -21,6 +21,16 @@ kind = "openai"
 base_url = "BASE_URL"
 api_key = "env:DOUBLE_API_KEY"
 
+[providers.claude]
+kind = "anthropic"
+base_url = "BASE_URL"
+api_key = "env:DOUBLE_API_KEY"
+
+[providers.gemini]
+kind = "gemini"
+base_url = "BASE_URLbeta"
+api_key = "env:DOUBLE_API_KEY"
+
 [models."double/ok"]
 provider = "double"
 usd_per_million = { input = 0.15, output = 0.60 }
@@ -28,6 +38,16 @@ usd_per_million = { input = 0.15, output = 0.60 }
 [models."double/paced"]
 provider = "double"
 id = "drip-5"
+usd_per_million = { input = 0.15, output = 0.60 }
+
+[models."claude/ok"]
+provider = "claude"
+id = "ok"
+usd_per_million = { input = 0.15, output = 0.60 }
+
+[models."gemini/ok"]
+provider = "gemini"
+id = "ok"
 usd_per_million = { input = 0.15, output = 0.60 }
 
 [models."double/strong"]

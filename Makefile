@@ -50,7 +50,7 @@ test-rust:
 		cargo test --workspace --all-features --locked --no-fail-fast
 
 test-clients:
-	tools/install/system
+	tools/install/system chromium
 	tools/install/clients
 	cargo build --locked -p ai-gateway -p upstream-double
 	GATEWAY_BIN=$(TARGET)/debug/ai-gateway DOUBLE_BIN=$(TARGET)/debug/upstream-double PYTHONDONTWRITEBYTECODE=1 \

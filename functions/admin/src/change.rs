@@ -5,12 +5,19 @@
 //! directory first (T2). An entry holds what the plane shows of a thing, hence never a key or its hash (T3).
 
 use crate::Plane;
+use crate::guard::{Outcome, reply};
 use gateway_core::directory::AuditEntry;
 use gateway_core::tenant::id_of;
-use serde_json::Value;
+use http::StatusCode;
+use serde_json::{Value, json};
 
 /// Who changes things, until admins have names.
 const WHO: &str = "owner";
+
+/// `GET /admin/me`: who the token's bearer is, and what that one may do.
+pub(crate) async fn me() -> Outcome {
+    Ok(reply(StatusCode::OK, &json!({"id": WHO, "role": "owner"})))
+}
 
 impl Plane {
     /// The audit log's entry of a change.

@@ -9,6 +9,7 @@
 mod ask;
 mod audit;
 mod change;
+mod dashboard;
 mod data;
 mod guard;
 mod keys;
@@ -18,6 +19,7 @@ mod names;
 mod owner;
 mod quota;
 mod receipts;
+mod routing;
 mod tenants;
 mod usage;
 
@@ -35,6 +37,7 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// What there is, for those who ask for something else.
 const ROUTES: Routes = Routes(&[
+    ("GET, HEAD", "/admin/"),
     ("GET, HEAD, POST", "/admin/tenants"),
     ("DELETE, GET, HEAD, PATCH", "/admin/tenants/{tenant}"),
     ("DELETE", "/admin/tenants/{tenant}/cache"),
@@ -49,6 +52,9 @@ const ROUTES: Routes = Routes(&[
     ("GET, HEAD", "/admin/receipts"),
     ("GET, HEAD", "/admin/receipts/{receipt}"),
     ("GET, HEAD", "/admin/audit"),
+    ("GET, HEAD", "/admin/me"),
+    ("POST", "/admin/route"),
+    ("GET, HEAD", "/admin/replay"),
 ]);
 
 /// What every handler works on.
@@ -84,8 +90,9 @@ fn routes() -> Router<Arc<Plane>> {
         .route("/admin/receipts", get(receipts::list))
         .route("/admin/receipts/{receipt}", get(receipts::show))
         .route("/admin/audit", get(audit::list))
-        .route("/admin", any(guard::nothing_here))
-        .route("/admin/", any(guard::nothing_here))
+        .route("/admin/me", get(change::me))
+        .route("/admin/route", post(routing::decide))
+        .route("/admin/replay", get(routing::replay))
         .route("/admin/{*rest}", any(guard::nothing_here))
 }
 
@@ -95,4 +102,5 @@ fn guarded(routes: Router<Arc<Plane>>, gateway: Arc<Gateway>, owner: OwnerToken)
         .method_not_allowed_fallback(guard::not_so)
         .layer(from_fn_with_state(plane.clone(), guard::guard))
         .with_state(plane)
+        .merge(dashboard::routes())
 }

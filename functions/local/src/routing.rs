@@ -5,10 +5,9 @@ use anyhow::{Context, bail};
 use gateway_core::config::Config;
 use gateway_core::money::format_usd;
 use gateway_core::routing::refit::{Refit, Report};
-use gateway_core::routing::replay::{Replay, Would};
+use gateway_core::routing::replay::{Replay, Would, usual_dials};
 use gateway_host::logging;
 use gateway_host::wiring::config;
-use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 /// What the command line asks for.
@@ -47,13 +46,13 @@ pub(crate) async fn replay(arguments: &[&str]) -> anyhow::Result<()> {
     logging::start("warn")?;
     let (config, config_name) = config()?;
     if options.qualities.is_empty() {
-        options.qualities = (0..=10).map(|tenth| f64::from(tenth) / 10.0).collect();
+        options.qualities = usual_dials();
     }
     options.qualities.sort_by(f64::total_cmp);
     let mut replay = Replay::new(&config.catalog, &options.qualities);
     let source = visit(&options.wanted, |receipt| replay.add(receipt)).await?;
     if options.is_json {
-        logging::say(&as_json(&replay).to_string());
+        logging::say(&replay.to_json().to_string());
     } else {
         logging::say(&as_table(&replay, &config, &format!("{source}, {config_name}")));
     }
@@ -93,24 +92,6 @@ fn as_table(replay: &Replay, config: &Config, source: &str) -> String {
     }
     text.push_str("\nWhere the dial sends as was sent, the cost is what was paid; elsewhere it is the same tokens at the other tier's price.");
     text
-}
-
-fn as_json(replay: &Replay) -> Value {
-    let tiers = |counts: &[u64]| -> Map<String, Value> {
-        replay.tiers().iter().zip(counts).map(|(tier, count)| (tier.to_string(), json!(count))).collect()
-    };
-    let said: Map<String, Value> = replay
-        .tiers()
-        .iter()
-        .zip(&replay.said)
-        .map(|(tier, (said, bad))| (tier.to_string(), json!({"feedback": said, "bad": bad})))
-        .collect();
-    let would = replay.would().into_iter().map(|Would { quality, sent, cost_nusd, avoided, added }| {
-        json!({"quality": quality, "sent": tiers(&sent), "cost_usd": format_usd(cost_nusd),
-            "upgrades_avoided": avoided, "upgrades_added_estimate": added})
-    });
-    json!({"requests": replay.requests, "others": replay.others, "cost_usd": format_usd(replay.cost_nusd),
-        "sent": tiers(&replay.sent), "upgraded": replay.upgraded, "feedback": said, "data": would.collect::<Vec<_>>()})
 }
 
 /// `intents fit`: a correction of the intents' probabilities, as a fragment of the configuration.

@@ -1,11 +1,14 @@
 //! `POST /v1/route`: what would be decided about a request, with nothing dispatched and nothing counted.
 
+use crate::directory::authenticate::Caller;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::limit::budget::{COPIES, REQUEST_BYTES};
 use crate::request::incoming::Incoming;
+use crate::request::instructions::Instructions;
 use crate::request::journal::Journal;
 use crate::request::reply::{Answer, AnswerBody, Reply};
-use crate::request::work::Work;
+use crate::request::work::{Received, Work};
 use crate::routing::decide::{Decision, decide};
 use crate::stage::admit::admitting::Admitting;
 use crate::stage::admit::conversation::{Conversation, conversation_key};
@@ -14,17 +17,41 @@ use crate::stage::deliver::refuse;
 use crate::stage::rank::{Candidate, candidates};
 use crate::stage::read::read;
 use crate::stage::stay::{put_first, would_stay};
+use crate::tenant::Tenant;
 use crate::wire::format::Format;
 use crate::wire::openai::CHAT;
+use crate::wire::request::Request;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Gateway {
     /// Decides about a chat request. It is rate limited, asks no classifier, and calls no candidate.
     pub async fn route(&self, incoming: Incoming) -> Answer {
         route(self, incoming).await
+    }
+
+    /// What would be decided about a chat request of this tenant, for its operator: no key is needed, and no rate is counted.
+    ///
+    /// # Errors
+    /// What [`Gateway::route`] would refuse the request for.
+    pub async fn would_route(&self, tenant: Tenant, body: Bytes) -> Result<Value, Error> {
+        let journal = Journal::open(self.clock.now_ms());
+        let room = self.budget.room(&tenant.uid);
+        room.grow(REQUEST_BYTES + body.len() * COPIES)?;
+        let limit = Duration::from_millis(self.config.request_deadline_ms);
+        let received = Received {
+            caller: Caller::operator_of(tenant),
+            request: Request::read(&CHAT, body)?,
+            options: Instructions::read(&HeaderMap::new())?,
+            room,
+            deadline: self.running.deadline(journal.started + limit),
+        };
+        let mut work = Work::new(self, received, journal);
+        let decision = decide(&self.config, &self.intents, &work.caller, &work.request)?;
+        Ok(decided(&mut work, decision).await)
     }
 }
 
@@ -32,7 +59,7 @@ impl Gateway {
 async fn route(gateway: &Gateway, incoming: Incoming) -> Answer {
     let mut journal = Journal::open(gateway.clock.now_ms());
     let (mut reply, answer) = Reply::new(CHAT.writer(journal.receipt.id));
-    match decided(gateway, incoming, &mut journal).await {
+    match admitted(gateway, incoming, &mut journal).await {
         Ok(body) => reply.whole(&journal, 200, Bytes::from(body.to_string())),
         Err(error) => refuse(gateway, &mut journal, &mut reply, error),
     }
@@ -43,7 +70,7 @@ async fn route(gateway: &Gateway, incoming: Incoming) -> Answer {
     })
 }
 
-async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -> Result<Value, Error> {
+async fn admitted(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -> Result<Value, Error> {
     let received = read(gateway, &CHAT, incoming, journal).await?;
     let own = std::mem::replace(journal, Journal::open(journal.receipt.created_at_ms));
     let mut work = Work::new(gateway, received, own);
@@ -53,18 +80,24 @@ async fn decided(gateway: &Gateway, incoming: Incoming, journal: &mut Journal) -
         while admit_rate(&mut work, &decision, &mut admitting).await?.is_stale() {
             decision = decide(&gateway.config, &gateway.intents, &work.caller, &work.request)?;
         }
-        if decision.unsure {
-            decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);
-        }
-        let sticky = conversation(&mut work, &mut decision).await;
-        work.note(&decision);
-        let mut candidates = candidates(&mut work, &decision, Vec::new()).await;
-        let stays = sticky.is_some_and(|model| put_first(&mut candidates, &model).is_ok());
-        Ok(decision_json(&decision, &candidates, stays))
+        Ok(decided(&mut work, decision).await)
     }
     .await;
     *journal = work.journal;
     outcome
+}
+
+/// What a decision comes to, once its conversation and the models' health are looked at.
+async fn decided(work: &mut Work<'_>, mut decision: Decision) -> Value {
+    let gateway = work.gateway;
+    if decision.unsure {
+        decision.fall_back(&gateway.config, &gateway.intents, &work.caller, &work.request);
+    }
+    let sticky = conversation(work, &mut decision).await;
+    work.note(&decision);
+    let mut candidates = candidates(work, &decision, Vec::new()).await;
+    let stays = sticky.is_some_and(|model| put_first(&mut candidates, &model).is_ok());
+    decision_json(&decision, &candidates, stays)
 }
 
 /// The model that the request's conversation would stay on; the decision is moved there.

@@ -8,9 +8,10 @@
 //! weak answers to requests about as difficult.
 
 use crate::catalog::Catalog;
-use crate::money::{Price, Usage};
+use crate::money::{Price, Usage, format_usd};
 use crate::receipt::{Attempt, AttemptKind, AttemptOutcome, CacheStatus, Receipt};
 use crate::routing::dial::tier_for;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Into how many bands of difficulty weak answers are divided, to know how often those are upgraded.
@@ -67,6 +68,12 @@ pub struct Would {
     pub avoided: u64,
     /// Upgrades that are to be expected among requests that had gone weaker than they went.
     pub added: u64,
+}
+
+/// The settings of the dial that are shown where none is asked for: 0, 0.1, … 1.
+#[must_use]
+pub fn usual_dials() -> Vec<f64> {
+    (0..=10).map(|tenth| f64::from(tenth) / 10.0).collect()
 }
 
 impl Replay {
@@ -168,6 +175,23 @@ impl Replay {
             }
         };
         self.dials.iter().map(would).collect()
+    }
+
+    /// All of it, as it is told to programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let tiers = |counts: &[u64]| -> Map<String, Value> {
+            self.tiers.iter().zip(counts).map(|(tier, count)| (tier.to_string(), json!(count))).collect()
+        };
+        let said: Map<String, Value> = (self.tiers.iter().zip(&self.said))
+            .map(|(tier, (said, bad))| (tier.to_string(), json!({"feedback": said, "bad": bad})))
+            .collect();
+        let would = self.would().into_iter().map(|Would { quality, sent, cost_nusd, avoided, added }| {
+            json!({"quality": quality, "sent": tiers(&sent), "cost_usd": format_usd(cost_nusd),
+                "upgrades_avoided": avoided, "upgrades_added_estimate": added})
+        });
+        json!({"requests": self.requests, "others": self.others, "cost_usd": format_usd(self.cost_nusd),
+            "sent": tiers(&self.sent), "upgraded": self.upgraded, "feedback": said, "data": would.collect::<Vec<_>>()})
     }
 
     /// How a request went, if it is one whose tier the gateway chose.

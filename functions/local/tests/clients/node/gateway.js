@@ -10,11 +10,12 @@ export const answer = z.object({ answer: z.string() });
 export const days = z.object({ query: z.string(), days: z.number().int() });
 export const forecast = ({ query, days }) => `${days} days of sun: ${query}`;
 
-const { GATEWAY_URL: root, GATEWAY_KEY, GATEWAY_ADMIN_TOKEN } = process.env;
+export const { GATEWAY_URL: root } = process.env;
+const { GATEWAY_KEY, GATEWAY_ADMIN_TOKEN } = process.env;
 const PATIENCE_MS = 60_000; // What is taken for a hang.
 let tenants = 0;
 
-async function admin(path, body) {
+export async function admin(path, body) {
   const headers = { authorization: `Bearer ${GATEWAY_ADMIN_TOKEN}`, "content-type": "application/json" };
   const sent = body && { method: "POST", body: JSON.stringify(body) };
   const answer = await fetch(`${root}/admin/${path}`, { headers, ...sent });

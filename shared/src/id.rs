@@ -24,6 +24,12 @@ impl RequestId {
         Self((u128::from(now_ms) & 0xffff_ffff_ffff) << 80 | u128::from_le_bytes(random) >> 48)
     }
 
+    /// The first id that a request of `now_ms` could have.
+    #[must_use]
+    pub fn first_of(now_ms: u64) -> Self {
+        Self(u128::from(now_ms & 0xffff_ffff_ffff) << 80)
+    }
+
     /// When the request came in, in Unix milliseconds.
     #[must_use]
     pub fn created_at_ms(self) -> u64 {

@@ -1,8 +1,8 @@
 //! `/admin/receipts/{receipt}?tenant=`: what one request did. The tenant must be named: a receipt is found under the tenant
 //! whose it is and no other (T1), for the operator as for the tenant itself.
 //!
-//! `/admin/receipts` goes through those that are kept, for who wants to add up what no total has. It has no index: each page
-//! is what one read of the backend brings, and may be empty though more follow.
+//! `/admin/receipts?tenant=` has those of one tenant, newest first; without a tenant it goes through those of all, for who
+//! wants to add up what no total has. Each page is what one read of the backend brings, and may be empty though more follow.
 
 use crate::Plane;
 use crate::ask::{Names, Params};

@@ -45,6 +45,7 @@ macro_rules! ledger_contract {
                 only_a_receipt_of_this_tenant_that_is_there_takes_feedback
                 of_many_that_speak_at_once_one_is_heard_whole
                 receipts_are_gone_through_page_by_page
+                receipts_of_a_tenant_come_newest_first
             }
             one tenants {
                 a_tenant_sees_nothing_of_another

@@ -13,6 +13,7 @@
 //! receipt, and replaying it counts it once, whether or not it had been written.
 
 mod claims;
+mod listing;
 mod receipts;
 mod row;
 mod scan;
@@ -226,7 +227,10 @@ impl Ledger for DynamoLedger {
         if cursor.is_none() {
             self.flush_before_reading().await;
         }
-        scan::receipts(&self.table, query, cursor).await
+        match &query.tenant {
+            Some(uid) => listing::page(&self.table, uid, query, cursor).await,
+            None => scan::receipts(&self.table, query, cursor).await,
+        }
     }
 
     async fn usage(

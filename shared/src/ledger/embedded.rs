@@ -306,7 +306,8 @@ impl Ledger for EmbeddedLedger {
         let segments = self.shared.lock().segments();
         let (folder, query) = (self.shared.folder.clone(), query.clone());
         let begin = cursor.map(listing::read).transpose()?;
-        let read = tokio::task::spawn_blocking(move || listing::page(&folder, &segments, &query, begin.as_ref()));
+        let page = if query.tenant.is_some() { listing::page_back } else { listing::page };
+        let read = tokio::task::spawn_blocking(move || page(&folder, &segments, &query, begin.as_ref()));
         let read = read.await.map_err(|error| LedgerError::Unavailable(error.to_string()))?;
         let page = read.map_err(|error| unavailable("cannot read the receipts", &error))?;
         Ok(Page { data: self.with_feedback(page.data).await?, ..page })

@@ -155,8 +155,9 @@ pub trait Ledger: Claims {
         now_ms: u64,
     ) -> Result<bool, LedgerError>;
 
-    /// Goes through the receipts of a query, in no promised order: one page from after `cursor` is what one read of the
-    /// backend brings, about a megabyte, and may hold none though more follow. One that is recorded meanwhile may be missed.
+    /// Goes through the receipts of a query: one page from after `cursor` is what one read of the backend brings, about a
+    /// megabyte, and may hold none though more follow. Those of one tenant come newest first; those of all in no promised
+    /// order, and one that is recorded meanwhile may be missed.
     async fn receipts(&self, query: &ReceiptQuery, cursor: Option<&str>) -> Result<Page<Receipt>, LedgerError>;
 
     /// At most `limit` rows by day, tenant and model, from after `cursor`.

@@ -117,3 +117,32 @@ pub async fn receipts_are_gone_through_page_by_page(ledger: Shared) {
     let query = ReceiptQuery { tenant: None, created_ms: 0..=u64::MAX };
     assert!(ledger.receipts(&query, Some("no cursor")).await.is_err());
 }
+
+pub async fn receipts_of_a_tenant_come_newest_first(ledger: Shared) {
+    let mut mine = Vec::new();
+    for n in 0..130 {
+        mine.push(receipt("acme", MIDNIGHT_MS + n % 3 * DAY_MS + n));
+        record(&ledger, &receipt("other", MIDNIGHT_MS + n)).await;
+    }
+    mine.push(receipt("acme", MIDNIGHT_MS + 20 * DAY_MS));
+    mine.sort_unstable_by_key(|receipt| receipt.id);
+    for receipt in &mine {
+        record(&ledger, receipt).await;
+    }
+    mine.reverse();
+    let query = |created_ms| ReceiptQuery { tenant: Some("acme".into()), created_ms };
+    for created_ms in [0..=u64::MAX, MIDNIGHT_MS + 5..=MIDNIGHT_MS + 2 * DAY_MS + 50] {
+        let expected: Vec<_> = mine.iter().filter(|receipt| created_ms.contains(&receipt.created_at_ms)).collect();
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = ledger.receipts(&query(created_ms.clone()), cursor.as_deref()).await.unwrap();
+            all.extend(page.data);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(all.iter().collect::<Vec<_>>(), expected);
+    }
+    assert!(ledger.receipts(&query(0..=u64::MAX), Some("no cursor")).await.is_err());
+}

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// Over how many items each sum is spread. All are read, so that it may grow with the table in use, and never shrink.
 pub(super) const SHARDS: u64 = 16;
 
+/// Into how many partitions the receipts of a tenant's day go: 2,000 a second of up to 2 KB. A receipt is found by it.
+pub(super) const PARTS: u64 = 8;
+
 /// After what time DynamoDB may delete a receipt, and a window's totals after its end.
 const DELETE_RECEIPTS_MS: u64 = 31 * DAY_MS;
 const DELETE_WINDOWS_MS: u64 = 40 * DAY_MS;
@@ -24,8 +27,13 @@ const RECEIPT_BYTES: usize = 100_000;
 /// How many attempts such a receipt keeps.
 const ATTEMPTS: usize = 150;
 
+/// The partition of one part of a tenant's receipts of a day; in it, the order is that of their ids.
+pub(super) fn receipt_partition(uid: &str, day: &str, part: u64) -> String {
+    format!("RECEIPT#{uid}#{day}#{part}")
+}
+
 pub(super) fn receipt_key(uid: &str, id: RequestId) -> Key {
-    Key::alone(format!("RECEIPT#{uid}#{id}"))
+    Key::new(receipt_partition(uid, &day_utc(id.created_at_ms()), id.draw() % PARTS), id.to_string())
 }
 
 pub(super) fn totals_key(uid: &str, window: &Window, shard: u64) -> Key {

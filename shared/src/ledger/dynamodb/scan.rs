@@ -1,8 +1,8 @@
-//! What reads the whole table: erasing what is kept of a tenant, and going through receipts.
+//! What reads the whole table: erasing what is kept of a tenant, and going through the receipts of all.
 //!
-//! Receipts lie each in a partition of its own, so that no tenant is a hot one; nothing lists those of one tenant, for a
-//! list would cost every request a write unit. So an erasure reads the whole table, page by page, and takes out what is the
-//! tenant's, and so does whoever wants many receipts: slow, dear, and rare. Both go on where the call before stopped.
+//! Nothing lists all that is kept of one tenant, for a list would cost every request a write unit. So an erasure reads the
+//! whole table, page by page, and takes out what is the tenant's, and so does whoever wants the receipts of all: slow,
+//! dear, and rare. Both go on where the call before stopped.
 
 use super::receipts::kept;
 use crate::directory::Page;

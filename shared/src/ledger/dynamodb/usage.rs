@@ -52,7 +52,7 @@ pub(super) async fn figures(table: &Table, period: &Period) -> Result<Figures, F
 }
 
 /// Those of the days from `from` to `to` that have usage.
-async fn days(table: &Table, from: &str, to: &str) -> Result<Vec<String>, Fault> {
+pub(super) async fn days(table: &Table, from: &str, to: &str) -> Result<Vec<String>, Fault> {
     let days = table.query(Span { from: from.max(Span::FIRST), to, ..Span::all(DAYS) }, usize::MAX, |_| true).await?;
     days.iter().map(|day| text_of(day, "sk").map(str::to_owned)).collect()
 }

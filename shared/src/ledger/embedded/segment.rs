@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -151,6 +151,16 @@ impl Segment {
     /// Whether a request of this time may be in it.
     pub(super) fn may_hold_one_of(&self, created_ms: &RangeInclusive<u64>) -> bool {
         self.blocks.iter().any(|block| block.first_ms <= *created_ms.end() && block.last_ms >= *created_ms.start())
+    }
+
+    /// Where its blocks begin and end that may hold a request of this time, the last one first.
+    pub(super) fn blocks_of(&self, created_ms: &RangeInclusive<u64>) -> impl Iterator<Item = Range<u64>> {
+        let ends = self.blocks.iter().skip(1).map(|next| next.at_bytes).chain([self.end_bytes]);
+        let may_hold =
+            |(block, _): &(&Block, u64)| block.first_ms <= *created_ms.end() && block.last_ms >= *created_ms.start();
+        let stretches: Vec<_> =
+            self.blocks.iter().zip(ends).filter(may_hold).map(|(block, end)| block.at_bytes..end).collect();
+        stretches.into_iter().rev()
     }
 
     /// Gives `each` the receipts of whole lines from `from_bytes` on, until `to_bytes` are passed or it ends; answers where

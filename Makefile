@@ -12,7 +12,7 @@ STEPS := 1000000
 DATA :=
 
 .NOTPARALLEL: # cargo already uses every core
-.PHONY: help check test test-rust test-clients bench bench-routing formats package fuzz torture
+.PHONY: help check test test-rust test-clients screenshots bench bench-routing formats package fuzz torture
 
 help:
 	@echo "make check    format, lints, lengths, documentation, cargo features, circles of imports, dependencies and licences, template"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench    benchmarks: one table, and target/bench.json"
 	@echo "make bench-routing  the figures of docs/routing.md; DATA=FOLDER names the public sets, without which some are left out"
 	@echo "make formats  writes docs/formats.md anew: what each door says to each format of providers"
+	@echo "make screenshots  draws every page of the dashboard into docs/dashboard"
 	@echo "make package  the two Lambda zips and their sizes"
 	@echo "make fuzz     fuzzes each parser that meets the outside, SECONDS=$(SECONDS) each (nightly)"
 	@echo "make torture  the property tests with CASES=$(CASES) inputs each, the model check, and every fault"
@@ -55,6 +56,13 @@ test-clients:
 	cargo build --locked -p ai-gateway -p upstream-double
 	GATEWAY_BIN=$(TARGET)/debug/ai-gateway DOUBLE_BIN=$(TARGET)/debug/upstream-double PYTHONDONTWRITEBYTECODE=1 \
 		$(PYTHON) -m pytest -q -p no:cacheprovider functions/local/tests/clients
+
+screenshots:
+	tools/install/system chromium
+	tools/install/clients
+	cargo build --locked -p ai-gateway -p upstream-double
+	SCREENSHOTS=$(abspath docs/dashboard) GATEWAY_BIN=$(TARGET)/debug/ai-gateway DOUBLE_BIN=$(TARGET)/debug/upstream-double \
+		PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider functions/local/tests/clients -k browser
 
 bench:
 	tools/install/system

@@ -8,10 +8,11 @@ import { tenant } from "./tenant.js";
 import { receipt } from "./receipt.js";
 import { routing } from "./routing.js";
 import { audit } from "./audit.js";
+import { admins } from "./admins.js";
 
 /** By the first word behind `#/`; each is given the rest and answers `{ title, load, every_ms }`. */
-const PAGES = { "": overview, models, tenants, tenant, receipt, routing, audit };
-const LINKS = [["", "Overview"], ["models", "Models"], ["tenants", "Tenants"], ["routing", "Routing"], ["audit", "Audit"]];
+const PAGES = { "": overview, models, tenants, tenant, receipt, routing, audit, admins };
+const LINKS = [["", "Overview"], ["models", "Models"], ["tenants", "Tenants"], ["routing", "Routing"], ["audit", "Audit"], ["admins", "Admins"]];
 const SECTIONS = { tenant: "tenants", receipt: "tenants" };
 
 const main = document.getElementById("main");
@@ -24,7 +25,7 @@ function header(word) {
   const here = SECTIONS[word] ?? word;
   const link = ([path, name]) => h("a", { href: `#/${path}`, "aria-current": path === here && "page" }, name);
   const leave = () => { session.token = null; session.me = null; location.hash = "#/"; show(); };
-  const who = session.me && [h("span", `${session.me.id} (${session.me.role})`), h("button.plain", { click: leave }, "Log out")];
+  const who = session.me && [h("span", `${session.me.name ?? session.me.id} (${session.me.role})`), h("button.plain", { click: leave }, "Log out")];
   top_bar.replaceChildren(h("span.name", "AI Gateway"), h("nav", { "aria-label": "Pages" }, LINKS.map(link)), h("div.who", who));
 }
 

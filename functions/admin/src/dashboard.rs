@@ -29,8 +29,9 @@ struct File {
 }
 
 /// The files beside the page, by their names.
-const FILES: [(&str, File); 14] = [
+const FILES: [(&str, File); 15] = [
     ("app.css", style(include_str!("../dashboard/app.css"))),
+    ("admins.js", script(include_str!("../dashboard/admins.js"))),
     ("api.js", script(include_str!("../dashboard/api.js"))),
     ("app.js", script(include_str!("../dashboard/app.js"))),
     ("audit.js", script(include_str!("../dashboard/audit.js"))),

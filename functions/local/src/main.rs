@@ -176,6 +176,7 @@ fn greeting(wired: &Wired, address: SocketAddr, demo_key: Option<&str>) -> Strin
     let mut lines = vec![
         format!("AI Gateway on http://{address} (data in {}, {})\n", wired.place, wired.config_name),
         format!("  base URL     http://{address}/v1"),
+        format!("  dashboard    http://{address}/admin/"),
         format!("  store        {}", wired.gateway.store.kind()),
     ];
     lines.extend(demo_key.map(|key| format!("  API key      {key}")));

@@ -72,7 +72,7 @@ describe("the dashboard", () => {
     const key = (await page.getByRole("dialog").locator("pre").first().textContent()).trim();
     assert.match(key, /^gw_live_/);
     await page.getByRole("button", { name: "Done" }).click();
-    await ask(key, "sim/fail-100", "What is an API?").catch(() => {});
+    for (const model of ["sim/fail-100", "sim/fail-50", "sim/slow-200", "reasoning", "cheap", "cheap"]) await ask(key, model, "What is an API?").catch(() => {});
     await ask(key, "auto", "Translate into French: the harbour was quiet in the morning.");
     const row = page.getByRole("row", { name: /auto/ });
     await row.waitFor({ timeout: SEEN_WITHIN_MS });
@@ -93,6 +93,33 @@ describe("the dashboard", () => {
     await page.getByRole("alert").getByText("daily_requests").waitFor();
     assert.deepEqual(page.complaints.filter((text) => !text.includes("502")), []);
     await page.context().close();
+  });
+
+  test("a viewer sees everything and is refused what changes something", async () => {
+    const owner = await opened();
+    await owner.getByRole("link", { name: "Admins" }).click();
+    await owner.getByRole("button", { name: "New admin" }).click();
+    await owner.getByLabel("Name").fill("the auditor");
+    await owner.getByRole("button", { name: "Make it" }).click();
+    const token = (await owner.getByRole("dialog").locator("pre").textContent()).trim();
+    await owner.getByRole("button", { name: "Done" }).click();
+    await owner.getByRole("row", { name: /the auditor/ }).waitFor();
+    const page = await opened({ token });
+    await page.getByText("the auditor (viewer)").waitFor();
+    await at(page, "tenant/atelier", "atelier");
+    await page.getByText("of $5.00").first().waitFor();
+    for (const name of ["Change settings", "New key", /^Rotate/, /^Revoke/]) assert.equal(await page.getByRole("button", { name }).count(), 0, name);
+    const refused = await page.evaluate(async () => {
+      const headers = { authorization: `Bearer ${sessionStorage.getItem("gateway-admin-token")}`, "content-type": "application/json" };
+      return (await fetch("tenants/atelier", { method: "PATCH", headers, body: '{"enabled":false}' })).status;
+    });
+    assert.equal(refused, 403);
+    await owner.getByRole("button", { name: "Remove the auditor" }).click();
+    await owner.getByRole("button", { name: "Remove it" }).click();
+    await owner.getByText("No admins yet").waitFor();
+    await page.reload();
+    await page.getByText("not taken any more").waitFor();
+    await Promise.all([owner, page].map((one) => one.context().close()));
   });
 
   test("a prompt's way is shown, and nothing is counted for it", async () => {
@@ -138,7 +165,7 @@ describe("the dashboard", () => {
       await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
       const [{ id }] = (await admin("receipts?tenant=atelier")).data;
       const pages = [["", "Overview"], ["models", "Models"], ["tenants", "Tenants"], ["tenant/atelier", "atelier"],
-        [`receipt/atelier/${id}`, "Receipt"], ["routing", "Routing"], ["audit", "Audit"]];
+        [`receipt/atelier/${id}`, "Receipt"], ["routing", "Routing"], ["audit", "Audit"], ["admins", "Admins"]];
       for (const [path, heading] of pages) {
         await at(page, path, heading);
         assert.deepEqual(await faults(page), [], path);

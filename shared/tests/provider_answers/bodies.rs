@@ -45,8 +45,20 @@ struct Chunk<'a> {
 fn chunks_of(body: &str) -> Vec<String> {
     let events = events_of(body).into_iter().take_while(|data| data.trim() != "[DONE]");
     // A line end would end the event, and a message in a chunk is what official clients know as a delta.
-    let as_event = |data: String| data.replace('\n', " ").replace(r#","message":{"#, r#","delta":{"#);
+    let as_event = |data: String| with_delta(data.replace('\n', " ").replace(r#","message":{"#, r#","delta":{"#));
     events.filter(|data| is_chunk(data)).map(as_event).collect()
+}
+
+/// The same with an empty delta for the last choice, or with its text for one, where it has none.
+fn with_delta(data: String) -> String {
+    let data = data.replace(r#""delta":null,"#, "");
+    match data.rfind("}]").filter(|_| data.contains(r#""choices":[{"#) && !data.contains(r#""delta":"#)) {
+        None => data,
+        Some(_) if data.contains(r#""text":"#) => {
+            data.replace(r#""text":"Forty two it is.""#, r#""delta":{"content":"Forty two it is."}"#)
+        }
+        Some(end) => format!(r#"{},"delta":{{}}{}"#, &data[..end], &data[end..]),
+    }
 }
 
 /// Whether this is JSON with a list of choices. Halves of surrogate pairs are no matter.

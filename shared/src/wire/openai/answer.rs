@@ -199,8 +199,8 @@ pub fn chunk(payload: Bytes, n: u64) -> Result<Option<Chunk>, NotACompletion> {
             places: Places::default(),
         }));
     }
-    if event.has_messages {
-        payload = as_event(&payload).ok_or(Flaw::Malformed)?;
+    if event.lacks_delta {
+        payload = as_event(&payload, "").ok_or(Flaw::Malformed)?;
         event = read(&payload, n, Extent::Event)?;
     }
     let Read { pieces, usage, places, .. } = event;
@@ -246,7 +246,7 @@ impl Answers {
 /// As [`completion`].
 pub fn as_stream(body: Bytes, n: u64) -> Result<Vec<Chunk>, NotACompletion> {
     let body = completion(body, n, 0.0)?.body;
-    let all = as_event(&body).ok_or(Flaw::Malformed)?;
+    let all = as_event(&body, "usage").ok_or(Flaw::Malformed)?;
     std::iter::once(all).chain(as_usage_event(&body)).filter_map(|event| chunk(event, n).transpose()).collect()
 }
 
@@ -279,8 +279,8 @@ struct Read {
     ended: usize,
     /// Whether one of them tells that the model failed.
     has_failed: bool,
-    /// Whether one of an event's choices is written as those of whole answers are.
-    has_messages: bool,
+    /// Whether one of an event's choices has no delta.
+    lacks_delta: bool,
     pieces: Vec<Piece>,
     usage: Option<Usage>,
     places: Places,
@@ -326,7 +326,7 @@ impl Read {
         let message = match extent {
             Extent::Whole => wire.message.or(wire.delta),
             Extent::Event => {
-                self.has_messages |= wire.delta.is_none() && wire.message.is_some();
+                self.lacks_delta |= wire.delta.is_none();
                 wire.delta.or(wire.message)
             }
         };

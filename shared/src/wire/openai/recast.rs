@@ -14,11 +14,11 @@ use std::borrow::Cow;
 /// Most fields of an object of an answer (B2).
 const MAX_FIELDS: usize = 1024;
 
-/// The answer without its usage, as one event.
-pub(super) fn as_event(body: &[u8]) -> Option<Bytes> {
+/// The answer as one event, without the field of the name `but`.
+pub(super) fn as_event(body: &[u8], but: &str) -> Option<Bytes> {
     let mut out = String::with_capacity(body.len() + 64);
     let fields = top(body)?;
-    write_fields(&mut out, fields.iter().filter(|(name, _)| name != "usage"), |out, name, value| match name {
+    write_fields(&mut out, fields.iter().filter(|(name, _)| name != but), |out, name, value| match name {
         "object" => write(out, name, CHUNK),
         "choices" => {
             write(out, name, "");
@@ -42,6 +42,9 @@ pub(super) fn as_usage_event(body: &[u8]) -> Option<Bytes> {
     Some(out.into())
 }
 
+/// The fields of a choice that say what it adds; the first that is there counts.
+const SAID: [&str; 3] = ["message", "delta", "text"];
+
 /// What an event of a stream calls itself, as JSON.
 const CHUNK: &str = r#""chat.completion.chunk""#;
 
@@ -49,16 +52,23 @@ fn top(body: &[u8]) -> Option<Fields<'_>> {
     fields(std::str::from_utf8(body).ok()?, MAX_FIELDS).ok()
 }
 
-/// Writes a choice, whose message becomes its delta, in place of one that may be there.
+/// Writes a choice with a delta: that is its message, else its own, else the text of the older completions, else an empty one,
+/// for most clients read it without a look.
 fn write_choice(out: &mut String, choice: &RawValue) {
-    let Ok(fields) = fields(choice.get(), MAX_FIELDS) else { return out.push_str(choice.get()) };
-    let has_message = fields.iter().any(|(name, _)| name == "message");
-    let kept = fields.iter().filter(|(name, _)| !has_message || name != "delta");
-    write_fields(out, kept, |out, name, value| match name {
+    let Ok(mut fields) = fields(choice.get(), MAX_FIELDS) else { return out.push_str(choice.get()) };
+    let has = |wanted: &&str| fields.iter().any(|(name, value)| name == wanted && value.get() != "null");
+    let said = SAID.into_iter().find(has);
+    fields.retain(|(name, _)| !SAID.contains(&&**name) || Some(&**name) == said);
+    if said.is_none() {
+        fields.push(("delta".into(), RawValue::NULL));
+    }
+    write_fields(out, fields.iter(), |out, name, value| match name {
         "message" => {
             write(out, "delta", "");
             write_delta(out, value);
         }
+        "text" => write(out, "delta", &format!(r#"{{"content":{value}}}"#)),
+        "delta" if said.is_none() => write(out, name, "{}"),
         _ => write(out, name, value.get()),
     });
 }

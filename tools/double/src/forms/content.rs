@@ -67,6 +67,7 @@ fn odd() -> Vec<Form> {
         form("message-for-delta").streamed(spoken(&[event(&choice(
             r#""message":{"role":"assistant","content":"Forty two it is."},"finish_reason":null"#,
         ))])),
+        form("text-for-delta").streamed(spoken(&[event(&choice(r#""text":"Forty two it is.","finish_reason":null"#))])),
     ]
 }
 

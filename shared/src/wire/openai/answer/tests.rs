@@ -305,6 +305,25 @@ fn an_event_in_the_form_of_a_whole_answer_is_made_an_event() {
 }
 
 #[test]
+fn a_choice_of_an_event_has_a_delta_whatever_came() {
+    for (choice, told) in [
+        (r#"{"index":0,"finish_reason":"stop"}"#, r#"{"index":0,"finish_reason":"stop","delta":{}}"#),
+        (r#"{"delta":null,"index":0}"#, r#"{"index":0,"delta":{}}"#),
+        (r#"{"message":null,"text":null,"f":[1.10]}"#, r#"{"f":[1.10],"delta":{}}"#),
+        (r#"{"index":0,"text":"a\n"}"#, r#"{"index":0,"delta":{"content":"a\n"}}"#),
+        (r#"{"text":"a","delta":{"content":"b"}}"#, r#"{"text":"a","delta":{"content":"b"}}"#),
+        ("{}", r#"{"delta":{}}"#),
+    ] {
+        assert_eq!(event(&format!(r#"{{"choices":[{choice}]}}"#)).payload, format!(r#"{{"choices":[{told}]}}"#));
+    }
+    let two = chunk(r#"{"choices":[{"delta":{"tool_calls":[{}]}},{}]}"#.into(), 2).unwrap().unwrap();
+    assert_eq!(two.payload, r#"{"choices":[{"delta":{"tool_calls":[{}]}},{"delta":{}}]}"#);
+    let billed = event(r#"{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#);
+    assert_eq!(billed.usage.unwrap().total_tokens(), 11, "what stands beside it is not lost");
+    assert!(billed.payload.ends_with(br#""usage":{"prompt_tokens":9,"completion_tokens":2}}"#));
+}
+
+#[test]
 fn a_whole_answer_is_told_as_a_stream_field_by_field() {
     let whole = r#"{"id":"x","object":"chat.completion","x_cost":1.10,"choices":[{"index":0,"message":{"role":"assistant","content":null,
         "tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}},{"index":7,"id":"b"}]},"finish_reason":"tool_calls"}],

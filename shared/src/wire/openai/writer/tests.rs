@@ -72,11 +72,11 @@ fn only_the_model_and_what_the_client_did_not_ask_for_are_rewritten() {
 
 #[test]
 fn log_probabilities_are_hidden_on_either_side_of_the_model() {
-    let wire = r#"{"choices":[{"index":0,"logprobs":{"content":[]}}],"model":"m","x":1}"#;
+    let wire = r#"{"choices":[{"delta":{},"logprobs":{"content":[]}}],"model":"m","x":1}"#;
     let chunk = chunk(Bytes::from_static(wire.as_bytes()), 1).unwrap().unwrap();
     let mut out = BytesMut::new();
     writer().chunk(&chunk, "a/b", Hide { logprobs: true, usage: false }, &mut out);
-    assert_eq!(out, "data: {\"choices\":[{\"index\":0,\"logprobs\":null}],\"model\":\"a/b\",\"x\":1}\n\n");
+    assert_eq!(out, "data: {\"choices\":[{\"delta\":{},\"logprobs\":null}],\"model\":\"a/b\",\"x\":1}\n\n");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Streams of which nothing is to be said yet: what shows that they are alive, and when they begin.
 
-use crate::formats::doors::{DOORS, Door, Wish};
-use crate::rig::{Got, Rig, cheap, streamed, with_key};
+use crate::rig::{DOORS, Door, Got, Rig, cheap, streamed, with_key};
 use bytes::Bytes;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::request::reply::AnswerBody;
@@ -23,22 +22,15 @@ fn signs(door: Door, got: &Got) -> usize {
 }
 
 async fn ask(rig: &Rig, door: Door, model: &str) -> Got {
-    door.send(rig, &door.request(Wish::Text, model, true).unwrap()).await
+    door.ask(rig, model, json!({"stream": true})).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_begins_after_twenty_seconds_though_its_answer_does_not() {
     let rig = cheap(["sim/slow-45000"]).table(PATIENT).build().await;
     for door in DOORS {
-        let body = door.request(Wish::Text, "cheap", true).unwrap().to_string();
-        let headers = with_key(&rig.key, &[("x-gateway-cache", "no-store")]);
-        let incoming = Incoming { headers, body: Box::new(Bytes::from(body)), time_left: None };
         let begun = Instant::now();
-        let answer = match door {
-            Door::Chat => rig.gateway.chat(incoming).await,
-            Door::Responses => rig.gateway.responses(incoming).await,
-            Door::Messages => rig.gateway.messages(incoming).await,
-        };
+        let answer = door.begin(&rig, &rig.key, "no-store", door.request("cheap", json!({"stream": true}))).await;
         assert_eq!(begun.elapsed().as_secs(), 20);
         assert_eq!(
             (answer.status.as_u16(), answer.headers["content-type"].to_str().unwrap()),

@@ -1,8 +1,7 @@
 //! Bedrock behind the gateway: its Converse from every door, whole and streamed, its other formats, its signatures, and how it
 //! refuses and fails. The double refuses what Bedrock refuses, and computes every signature anew.
 
-use crate::rig::{DOUBLE, Got, OUR_KEY, Rig, Scene, ask, ask_with, boxed, credentials, scene, with_key};
-use gateway_core::request::incoming::Incoming;
+use crate::rig::{DOORS, DOUBLE, Door, OUR_KEY, Rig, Scene, ask, ask_with, credentials, scene};
 use serde_json::{Value, json};
 use upstream_double::LEAK;
 
@@ -27,81 +26,6 @@ async fn converse(ids: &[&str]) -> Rig {
     bedrock("", &models).build().await
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Door {
-    Chat,
-    Messages,
-    Responses,
-}
-
-const DOORS: [Door; 3] = [Door::Chat, Door::Messages, Door::Responses];
-
-impl Door {
-    /// Asks this door in its own words.
-    async fn ask(self, rig: &Rig, model: &str, fields: Value) -> Got {
-        let hello = json!([{"role": "user", "content": "What is an interface?"}]);
-        let mut body = match self {
-            Self::Chat => json!({"model": model, "messages": hello, "stream_options": {"include_usage": true}}),
-            Self::Messages => json!({"model": model, "max_tokens": 200, "messages": hello}),
-            Self::Responses => json!({"model": model, "input": hello}),
-        };
-        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        if body["stream"] != true {
-            body.as_object_mut().unwrap().remove("stream_options");
-        }
-        let headers = with_key(&rig.key, &[("x-gateway-cache", "no-store")]);
-        let incoming = Incoming { headers, body: boxed(body.to_string()), time_left: None };
-        Got::all_of(match self {
-            Self::Chat => rig.gateway.chat(incoming).await,
-            Self::Messages => rig.gateway.messages(incoming).await,
-            Self::Responses => rig.gateway.responses(incoming).await,
-        })
-        .await
-    }
-
-    /// What an answer says, whole or streamed, of text.
-    fn text(self, got: &Got) -> String {
-        let datas = datas(got);
-        let said: Vec<&Value> = match (self, got.is_stream()) {
-            (Self::Chat, false) => vec![&datas[0]["choices"][0]["message"]["content"]],
-            (Self::Chat, true) => datas.iter().map(|data| &data["choices"][0]["delta"]["content"]).collect(),
-            (Self::Messages, false) => {
-                datas[0]["content"].as_array().unwrap().iter().map(|block| &block["text"]).collect()
-            }
-            (Self::Messages, true) => datas.iter().map(|data| &data["delta"]["text"]).collect(),
-            (Self::Responses, false) => {
-                let items = datas[0]["output"].as_array().unwrap().iter();
-                items.filter(|item| item["type"] == "message").map(|item| &item["content"][0]["text"]).collect()
-            }
-            (Self::Responses, true) => {
-                let is_text = |data: &&Value| data["type"] == "response.output_text.delta";
-                datas.iter().filter(is_text).map(|data| &data["delta"]).collect()
-            }
-        };
-        said.into_iter().filter_map(Value::as_str).collect()
-    }
-
-    /// Whether a stream has the end of one that is whole.
-    fn is_done(self, got: &Got) -> bool {
-        let body = String::from_utf8_lossy(&got.body).into_owned();
-        match self {
-            Self::Chat => got.is_done(),
-            Self::Messages => body.contains("event: message_stop"),
-            Self::Responses => body.contains("event: response.completed"),
-        }
-    }
-}
-
-/// The JSON of an answer, or of every event.
-fn datas(got: &Got) -> Vec<Value> {
-    if !got.is_stream() {
-        return vec![got.json()];
-    }
-    let body = std::str::from_utf8(&got.body).unwrap();
-    let lines = body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-    lines.map(|data| serde_json::from_str(data).unwrap()).collect()
-}
-
 /// What the double was sent last.
 fn sent(rig: &Rig) -> (String, Value) {
     let sent = rig.double.requests().pop().unwrap();
@@ -116,8 +40,8 @@ async fn every_door_is_answered_by_a_model_that_converses_and_both_books_are_equ
     for door in DOORS {
         for stream in [false, true] {
             let got = door.ask(&rig, model, json!({"stream": stream})).await;
-            assert_eq!((got.status, door.text(&got).as_str()), (200, "one two"), "{door:?}: {got:?}");
-            assert_eq!(door.is_done(&got), stream, "{got:?}");
+            let heard = door.read(&got);
+            assert_eq!((got.is_stream(), &*heard.text, heard.is_over), (stream, "one two", true), "{door:?}: {got:?}");
             let (path, body) = sent(&rig);
             let operation = if stream { "converse-stream" } else { "converse" };
             assert_eq!(
@@ -144,11 +68,7 @@ async fn tools_go_there_and_back_through_every_door() {
     let rig = converse(&["tools", "say:done"]).await;
     let schema = json!({"type": "object", "properties": {"query": {"type": "string"}}});
     for door in DOORS {
-        let tools = match door {
-            Door::Chat => json!([{"type": "function", "function": {"name": "find", "parameters": schema}}]),
-            Door::Messages => json!([{"name": "find", "input_schema": schema}]),
-            Door::Responses => json!([{"type": "function", "name": "find", "parameters": schema}]),
-        };
+        let tools = door.tools("find", &schema);
         for stream in [false, true] {
             let got = door.ask(&rig, "aws/converse-tools", json!({"tools": tools, "stream": stream})).await;
             assert_eq!(got.status, 200, "{got:?}");
@@ -157,32 +77,21 @@ async fn tools_go_there_and_back_through_every_door() {
             let (_, body) = sent(&rig);
             assert_eq!(body["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"]["type"], "object");
         }
-        let (call, result) = ("call.1", "sunny");
-        let asked = json!({"role": "user", "content": "What is the weather?"});
-        let turns = match door {
-            Door::Chat => json!({"messages": [asked,
-                {"role": "assistant", "content": null, "tool_calls": [{"id": call, "type": "function", "function": {"name": "find", "arguments": "{\"query\":\"x\"}"}}]},
-                {"role": "tool", "tool_call_id": call, "content": result}]}),
-            Door::Messages => json!({"messages": [asked,
-                {"role": "assistant", "content": [{"type": "tool_use", "id": call, "name": "find", "input": {"query": "x"}}]},
-                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call, "content": result}]}]}),
-            Door::Responses => json!({"input": [asked,
-                {"type": "function_call", "call_id": call, "name": "find", "arguments": "{\"query\":\"x\"}"},
-                {"type": "function_call_output", "call_id": call, "output": result}]}),
-        };
+        let mut turns = door.request("", json!({}))[door.list()].as_array().unwrap().clone();
+        turns.extend(door.after_call("find", "call.1", &json!({"query": "x"}), "sunny"));
         // With the tools, and without: the format wants those named that were called.
         for with_tools in [true, false] {
-            let mut fields = turns.clone();
+            let mut fields = json!({door.list(): turns});
             if with_tools {
                 fields["tools"] = tools.clone();
             }
             let got = door.ask(&rig, "aws/converse-say:done", fields).await;
-            assert_eq!((got.status, door.text(&got).as_str()), (200, "done"), "{door:?}: {got:?}");
+            assert_eq!((got.status, &*door.read(&got).text), (200, "done"), "{door:?}: {got:?}");
             let (_, body) = sent(&rig);
             let used = &body["messages"][1]["content"][0]["toolUse"];
             let answered = &body["messages"][2]["content"][0]["toolResult"];
             assert_eq!((&used["input"], &used["toolUseId"]), (&json!({"query": "x"}), &answered["toolUseId"]));
-            assert_eq!(answered["content"], json!([{"text": result}]));
+            assert_eq!(answered["content"], json!([{"text": "sunny"}]));
             assert_eq!(body["toolConfig"]["tools"][0]["toolSpec"]["name"], "find");
         }
     }
@@ -225,7 +134,10 @@ async fn what_is_cut_never_ends_well_at_any_door() {
         for door in DOORS {
             let got = door.ask(&rig, &model, json!({"stream": true})).await;
             let body = String::from_utf8_lossy(&got.body).into_owned();
-            assert!(!door.is_done(&got) && body.contains("error"), "{model} {door:?}: {body}");
+            assert!(
+                !(got.is_stream() && door.read(&got).is_over) && body.contains("error"),
+                "{model} {door:?}: {body}"
+            );
             assert!(!body.contains(LEAK), "{body}");
             let whole = door.ask(&rig, &model, json!({})).await;
             assert!(whole.status >= 500 || id.starts_with("cut-before-done"), "{model} {door:?}: {whole:?}");
@@ -239,7 +151,8 @@ async fn what_ended_is_whole_though_nobody_said_what_it_used() {
     let rig = converse(&["no-usage+say:one two"]).await;
     for door in DOORS {
         let got = door.ask(&rig, "aws/converse-no-usage+say:one_two", json!({"stream": true})).await;
-        assert_eq!((door.text(&got).as_str(), door.is_done(&got)), ("one two", true), "{got:?}");
+        let heard = door.read(&got);
+        assert_eq!((&*heard.text, heard.is_over), ("one two", true), "{got:?}");
         let receipt = rig.receipt(&got).await;
         assert_eq!((&receipt["estimated"], &receipt["status"]), (&json!(true), &json!(200)), "{receipt}");
     }
@@ -282,14 +195,16 @@ async fn models_on_bedrock_in_other_formats_pass_byte_for_byte() {
     ] {
         for stream in [false, true] {
             let got = door.ask(&rig, model, json!({"stream": stream})).await;
-            assert_eq!((got.status, door.text(&got).as_str(), door.is_done(&got)), (200, "one", stream), "{got:?}");
+            let heard = door.read(&got);
+            assert_eq!((got.is_stream(), &*heard.text, heard.is_over), (stream, "one", true), "{got:?}");
             let (sent_to, body) = sent(&rig);
             assert_eq!((sent_to.as_str(), body["model"].as_str()), (path, model.split_once('-').map(|(_, id)| id)));
         }
         // And across: another door's words for the same model.
         let other = DOORS.into_iter().find(|other| *other != door).unwrap();
         let got = other.ask(&rig, model, json!({"stream": true})).await;
-        assert_eq!((got.status, other.text(&got).as_str(), other.is_done(&got)), (200, "one", true), "{got:?}");
+        let heard = other.read(&got);
+        assert_eq!((got.status, &*heard.text, heard.is_over), (200, "one", true), "{got:?}");
     }
 }
 

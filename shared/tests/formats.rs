@@ -7,8 +7,8 @@
 
 pub mod doors;
 
-use crate::rig::{DOUBLE, Got, Rig, name_of, scene};
-use doors::{DOORS, Door, Heard, Wish};
+use crate::rig::{DOORS, DOUBLE, Door, Got, Heard, Rig, name_of, scene};
+use doors::Wish;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -155,8 +155,8 @@ async fn gateway() -> Rig {
 /// What is seen of one row at one door with one provider.
 async fn cell(rig: &Rig, row: &Row, door: Door, provider: Provider) -> Result<String, String> {
     let model = provider.model(row.behaviour);
-    let Some(request) = door.request(row.wish, &model, false) else { return Ok("no word for it".into()) };
-    let got = door.send(rig, &request).await;
+    let Some(request) = door.wishing(row.wish, &model, false) else { return Ok("no word for it".into()) };
+    let got = door.send(rig, request).await;
     if got.status == 400 && got.header("x-gateway-attempts") == "0" {
         return Ok(format!("refused: `{}`", door.blamed(&got)));
     }
@@ -178,8 +178,8 @@ async fn cell(rig: &Rig, row: &Row, door: Door, provider: Provider) -> Result<St
         (false, Some(_)) => "left out, and said so",
         (false, None) => return wrong("nobody was told that it is left out"),
     };
-    if let Some(request) = door.request(row.wish, &model, true).filter(|_| row.wish != Wish::Several) {
-        let got = door.send(rig, &request).await;
+    if let Some(request) = door.wishing(row.wish, &model, true).filter(|_| row.wish != Wish::Several) {
+        let got = door.send(rig, request).await;
         let streamed = door.read(&got);
         // A stream tells usage, several answers and log-probabilities in ways of their own, which other tests read.
         let plain = |call: &str| arguments(call).map(|(name, arguments)| (name.to_owned(), arguments));
@@ -202,8 +202,8 @@ async fn cell(rig: &Rig, row: &Row, door: Door, provider: Provider) -> Result<St
 /// What is seen of a failure.
 async fn failure(rig: &Rig, behaviour: &str, door: Door, provider: Provider) -> Result<String, String> {
     let model = provider.model(behaviour);
-    let ask = |stream| door.request(Wish::Text, &model, stream).unwrap();
-    let (whole, stream) = (door.send(rig, &ask(false)).await, door.send(rig, &ask(true)).await);
+    let ask = |stream| door.wishing(Wish::Text, &model, stream).unwrap();
+    let (whole, stream) = (door.send(rig, ask(false)).await, door.send(rig, ask(true)).await);
     let heard = door.read(&stream);
     let told = |got: &Got| match got.status {
         200 if got.is_stream() && !heard.is_over && heard.is_error => "ends with an error".to_owned(),

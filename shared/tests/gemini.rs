@@ -1,7 +1,6 @@
 //! Google's format behind every door: whole and streamed, tools there and back, errors, and streams that break off.
 
-use crate::rig::{Got, OUR_KEY, Rig, ask, ask_with, cheap, scene, streamed, with_key};
-use bytes::Bytes;
+use crate::rig::{DOORS, Door, Got, OUR_KEY, Rig, ask, ask_with, boxed, cheap, scene, streamed, with_key};
 use gateway_core::request::incoming::Incoming;
 use serde_json::{Value, json};
 use upstream_double::LEAK;
@@ -12,98 +11,23 @@ async fn gemini<const N: usize>(behaviours: [&str; N]) -> Rig {
     behaviours.iter().fold(base, |scene, behaviour| scene.gemini(behaviour)).build().await
 }
 
-fn incoming(key: &str, cache: &str, body: &Value) -> Incoming {
-    let body = Box::new(Bytes::from(body.to_string()));
-    Incoming { headers: with_key(key, &[("x-gateway-cache", cache)]), body, time_left: None }
-}
-
-/// The doors.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Door {
-    Chat,
-    Messages,
-    Responses,
-}
-
-const DOORS: [Door; 3] = [Door::Chat, Door::Messages, Door::Responses];
-
 impl Door {
-    async fn send(self, rig: &Rig, body: Value) -> Got {
-        self.send_as(rig, &rig.key, "no-store", body).await
-    }
-
-    async fn send_as(self, rig: &Rig, key: &str, cache: &str, body: Value) -> Got {
-        let incoming = incoming(key, cache, &body);
-        Got::all_of(match self {
-            Self::Chat => rig.gateway.chat(incoming).await,
-            Self::Messages => rig.gateway.messages(incoming).await,
-            Self::Responses => rig.gateway.responses(incoming).await,
-        })
-        .await
-    }
-
     /// Asks for the weather, with a tool at hand.
     fn question(self, model: &str, stream: bool) -> Value {
         let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
-        let said = json!([{"role": "user", "content": "Weather in Paris?"}]);
-        match self {
-            Self::Chat => json!({"model": model, "stream": stream, "messages": said,
-                "tools": [{"type": "function", "function": {"name": "get_weather", "parameters": schema}}]}),
-            Self::Messages => json!({"model": model, "stream": stream, "max_tokens": 200, "messages": said,
-                "tools": [{"name": "get_weather", "input_schema": schema}]}),
-            Self::Responses => json!({"model": model, "stream": stream, "input": said,
-                "tools": [{"type": "function", "name": "get_weather", "parameters": schema}]}),
-        }
+        self.request(model, json!({"stream": stream, "tools": self.tools(TOOL, &schema)}))
     }
 
-    /// Its client's list of what was said.
-    fn list(self) -> &'static str {
-        if self == Self::Responses { "input" } else { "messages" }
-    }
-
-    /// The call in an answer: its id and its arguments.
-    fn call(self, answer: &Value) -> (String, Value) {
-        let (id, arguments) = match self {
-            Self::Chat => {
-                let call = &answer["choices"][0]["message"]["tool_calls"][0];
-                (&call["id"], call["function"]["arguments"].clone())
-            }
-            Self::Messages => {
-                let content = answer["content"].as_array().unwrap();
-                let call = content.iter().find(|block| block["type"] == "tool_use").unwrap();
-                (&call["id"], call["input"].to_string().into())
-            }
-            Self::Responses => {
-                let output = answer["output"].as_array().unwrap();
-                let call = output.iter().find(|item| item["type"] == "function_call").unwrap();
-                (&call["call_id"], call["arguments"].clone())
-            }
-        };
-        (id.as_str().unwrap().to_owned(), serde_json::from_str(arguments.as_str().unwrap()).unwrap())
-    }
-
-    /// What its client says after the call: the call again, without anything that only its provider knows, and the result.
-    fn answered(self, (id, arguments): &(String, Value)) -> Vec<Value> {
-        let name = "get_weather";
-        match self {
-            Self::Chat => {
-                let function = json!({"name": name, "arguments": arguments.to_string()});
-                vec![
-                    json!({"role": "assistant", "content": null, "tool_calls": [{"id": id, "type": "function", "function": function}]}),
-                    json!({"role": "tool", "tool_call_id": id, "content": "sunny"}),
-                ]
-            }
-            Self::Messages => vec![
-                json!({"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": name, "input": arguments}]}),
-                json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "sunny"}]}),
-            ],
-            Self::Responses => vec![
-                json!({"type": "function_call", "call_id": id, "name": name, "arguments": arguments.to_string()}),
-                json!({"type": "function_call_output", "call_id": id, "output": "sunny"}),
-            ],
-        }
+    /// The same, after a call of this id and its result.
+    fn again(self, model: &str, id: &str, arguments: &Value) -> Value {
+        let mut again = self.question(model, false);
+        again[self.list()].as_array_mut().unwrap().extend(self.after_call(TOOL, id, arguments, "sunny"));
+        again
     }
 }
+
+/// What a tool is called.
+const TOOL: &str = "get_weather";
 
 fn sent(rig: &Rig) -> Value {
     serde_json::from_slice(&rig.double.requests().pop().unwrap().body).unwrap()
@@ -143,8 +67,9 @@ async fn tools_go_round_through_every_door_whole_and_streamed() {
         for door in DOORS {
             let got = door.send(&rig, door.question(&name, false)).await;
             assert_eq!(got.status, 200, "{door:?} {behaviour}: {got:?}");
-            let call = door.call(&got.json());
-            assert_eq!(call.1, json!({"query": "weather in Paris", "days": 3}), "{door:?} {behaviour}");
+            let heard = door.read(&got);
+            let arguments: Value = serde_json::from_str(heard.call.strip_prefix(TOOL).unwrap()).unwrap();
+            assert_eq!(arguments, json!({"query": "weather in Paris", "days": 3}), "{door:?} {behaviour}");
             let stream = door.send(&rig, door.question(&name, true)).await;
             let whole = String::from_utf8_lossy(&stream.body).into_owned();
             let ends = match door {
@@ -157,9 +82,7 @@ async fn tools_go_round_through_every_door_whole_and_streamed() {
                 "{door:?}: {whole}"
             );
             // The client says it all again, without what only the provider knows.
-            let mut again = door.question(&name, false);
-            again[door.list()].as_array_mut().unwrap().extend(door.answered(&call));
-            let got = door.send(&rig, again).await;
+            let got = door.send(&rig, door.again(&name, &heard.call_id, &arguments)).await;
             assert_eq!(got.status, 200, "{door:?} {behaviour}: {got:?}");
             assert_eq!(
                 sent(&rig)["contents"][2]["parts"][0]["functionResponse"]["response"],
@@ -175,9 +98,7 @@ async fn a_call_that_another_provider_made_is_taken() {
     for door in DOORS {
         let got = door.send(&rig, door.question("up/ok", false)).await;
         assert_eq!(got.status, 200);
-        let mut again = door.question("gemini/tools", false);
-        again[door.list()].as_array_mut().unwrap().extend(door.answered(&("call_of_another".into(), json!({}))));
-        let got = door.send(&rig, again).await;
+        let got = door.send(&rig, door.again("gemini/tools", "call_of_another", &json!({}))).await;
         assert_eq!(got.status, 200, "{door:?}: {got:?}");
     }
 }
@@ -199,13 +120,8 @@ async fn a_call_goes_back_as_it_was_signed_though_no_client_carries_that() {
             let question = door.question("gemini/tools", stream);
             let got = door.send_as(&rig, &rig.key, "no-cache", question).await;
             assert_eq!(got.status, 200, "{got:?}");
-            let call = ("g_double_1".to_owned(), json!({"query": "weather in Paris", "days": 3}));
-            assert!(got.contains(&call.0), "{got:?}");
-            let again = |model: &str| {
-                let mut again = door.question(model, false);
-                again[door.list()].as_array_mut().unwrap().extend(door.answered(&call));
-                again
-            };
+            assert!(got.contains("g_double_1"), "{got:?}");
+            let again = |model| door.again(model, "g_double_1", &json!({"query": "weather in Paris", "days": 3}));
             for (key, model, expected) in [
                 (&rig.key, "gemini/tools", "sig-double-tools-1"),
                 // It is the model's own, and the tenant's.
@@ -231,8 +147,7 @@ async fn a_call_goes_back_as_it_was_signed_though_no_client_carries_that() {
     }
     let rig = gemini(["tools"]).await;
     Door::Chat.send_as(&rig, &rig.key, "no-store", Door::Chat.question("gemini/tools", false)).await;
-    let mut again = Door::Chat.question("gemini/tools", false);
-    again["messages"].as_array_mut().unwrap().extend(Door::Chat.answered(&("g_double_1".to_owned(), json!({}))));
+    let again = Door::Chat.again("gemini/tools", "g_double_1", &json!({}));
     let got = Door::Chat.send_as(&rig, &rig.key, "no-cache", again).await;
     assert_eq!((got.status, signature(&rig).as_str()), (200, UNSIGNED), "nothing was to be kept");
 }
@@ -351,8 +266,9 @@ async fn an_answer_of_unlikely_words_is_upgraded() {
 async fn tokens_are_counted_by_the_provider_and_cost_nothing() {
     let rig = gemini(["ok"]).await;
     let count = async |messages: Value| {
-        let body = json!({"model": "gemini/ok", "system": "s", "messages": messages});
-        rig.gateway.count_tokens(incoming(&rig.key, "no-store", &body)).await
+        let body = json!({"model": "gemini/ok", "system": "s", "messages": messages}).to_string();
+        let incoming = Incoming { headers: with_key(&rig.key, &[]), body: boxed(body), time_left: None };
+        rig.gateway.count_tokens(incoming).await
     };
     let counted = count(json!([{"role": "user", "content": "What is an interface?"}])).await.unwrap();
     let counted = Got::all_of(counted).await.json();

@@ -6,10 +6,12 @@
 //! Order is what the configuration says: the ranking's hysteresis and its refreshing traffic are switched off, unless a
 //! test switches them on.
 
+mod door;
 mod folder;
 mod got;
 mod providers;
 
+pub use door::{DOORS, Door, Heard};
 pub use folder::Folder;
 pub use got::Got;
 pub use providers::credentials;

@@ -47,6 +47,7 @@ mod silence;
 mod stages;
 mod status;
 mod store_waits;
+mod thoughts;
 mod tiny_answers;
 mod tiny_format;
 mod tiny_native;

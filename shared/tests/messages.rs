@@ -213,7 +213,7 @@ async fn tools_go_round_through_either_door_to_either_provider() {
 #[tokio::test]
 async fn thoughts_pass_with_their_signatures_and_the_gateways_own_do_not() {
     let rig = both("reasoning-2+say:so").await;
-    for (thought, status) in [("sig-double-1", 200), ("of another model", 400), ("", 200)] {
+    for (thought, status) in [("sig-double-reasoning-2+say:so-1", 200), ("of another model", 400), ("", 200)] {
         let thought = json!({"type": "thinking", "thinking": "", "signature": thought});
         let turns = json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": [thought, {"type": "text", "text": "b"}]},
             {"role": "user", "content": "c"}]);

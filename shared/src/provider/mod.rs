@@ -67,6 +67,7 @@ impl<'a> Call<'a> {
             stream: self.stream,
             ask_logprobs: self.ask_logprobs,
             thinks: self.model.capabilities.reasoning,
+            makers: self.request.makers(&self.model.name),
         }
     }
 

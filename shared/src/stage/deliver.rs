@@ -81,9 +81,12 @@ pub(crate) async fn deliver(
     }
 }
 
-/// Has signatures kept with the settlement, as those of this model.
+/// Has signatures kept with the settlement, as those of this model; a thought is kept as whose it is.
 fn keep_signatures(work: &mut Work<'_>, model: &Model, signed: Vec<(String, String)>) {
-    let of_model = signed.into_iter().map(|(id, signature)| (id, format!("{}\n{signature}", model.provider_model)));
+    let of_model = signed.into_iter().map(|(id, signature)| match signature.as_str() {
+        "" => (id, model.name.to_string()),
+        signature => (id, format!("{}\n{signature}", model.provider_model)),
+    });
     work.signatures = of_model.collect();
 }
 

@@ -6,7 +6,8 @@
 //! and is refused by the name of that field. See ADR 34.
 //!
 //! In the same place it keeps how a provider signed the calls of an answer, by their ids: a client says a call again by its id,
-//! its name and its arguments, and some models refuse their own calls without what they signed them with (ADR 36).
+//! its name and its arguments, and some models refuse their own calls without what they signed them with (ADR 36). And it
+//! keeps whose the thoughts are that a client sends again: a model refuses those of another (ADR 40).
 
 use crate::catalog::Model;
 use crate::error::Error;
@@ -14,7 +15,7 @@ use crate::request::instructions::CacheUse;
 use crate::request::reply::Reply;
 use crate::request::work::Work;
 use crate::store::CacheKey;
-use crate::wire::conversation::Signature;
+use crate::wire::conversation::{Signature, thought_id};
 use crate::wire::piece::{Piece, signatures};
 use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
@@ -84,9 +85,39 @@ pub(crate) async fn recall_signatures(work: &mut Work<'_>, model: &Model) {
     work.request.sign(if work.room.grow(bytes).is_ok() { known } else { Vec::new() });
 }
 
+/// Finds out which models made the thoughts in the request, if this model would get them. Those of another one are left out, and
+/// the receipt says so; what nobody knows any more goes as it came.
+pub(crate) async fn recall_makers(work: &mut Work<'_>, model: &Model) {
+    let gateway = work.gateway;
+    let is_spoken = |name| gateway.config.catalog.format_of(model).is_some_and(|format| format.name() == name);
+    if !is_spoken(work.request.format.name()) {
+        return;
+    }
+    let mut thoughts = work.request.unknown_thoughts();
+    if !thoughts.is_empty() {
+        let thoughts = thoughts.split_off(thoughts.len().saturating_sub(MAX_RECALLED));
+        let now_ms = gateway.clock.now_ms();
+        let keys: Vec<CacheKey> = thoughts.iter().map(|id| key_of(work, SIGNATURE, id)).collect();
+        let found = join_all(keys.iter().map(|key| gateway.items().get(key, now_ms))).await;
+        let known = thoughts
+            .into_iter()
+            .zip(found)
+            .filter_map(|(thought, found)| Some((thought, String::from_utf8(found.ok()??.to_vec()).ok()?)));
+        let known = known.collect();
+        work.request.know_makers(known);
+    }
+    if work.request.makers(&model.name).have_others() {
+        work.journal.because(format!("{} does not get the thoughts that another model made", model.name));
+    }
+}
+
 /// Takes how the calls of an answer are signed, to be kept with its settlement.
 pub(crate) fn note_signatures(kept: &mut Vec<(String, String)>, pieces: &[Piece], payload: &[u8]) {
     for (id, signature) in signatures(pieces, payload) {
+        let id = if signature.is_empty() { thought_id(&id).into() } else { id };
+        if kept.iter().any(|(known, _)| *known == id) {
+            continue;
+        }
         let bytes: usize = kept.iter().map(|(_, signature)| signature.len()).sum();
         if bytes + signature.len() <= MAX_SIGNATURE_BYTES && kept.len() < MAX_SIGNATURES {
             kept.push((id.into_owned(), signature.into_owned()));

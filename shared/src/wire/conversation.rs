@@ -7,6 +7,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -73,6 +74,39 @@ pub struct Signature {
     pub model: String,
     /// What goes back.
     pub text: String,
+}
+
+/// Whose the sealed thoughts in a request are, as far as that is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Makers<'a> {
+    /// The model that the request is for, by its name in the catalog.
+    pub model: &'a str,
+    /// What each thought is known by ([`thought_id`]), and the model that made it; sorted.
+    pub known: &'a [(String, String)],
+}
+
+impl Makers<'_> {
+    /// Nothing is known.
+    pub const NONE: Makers<'static> = Makers { model: "", known: &[] };
+
+    /// Whether another model made the thought that is sealed with this text. Its provider would refuse the request for it.
+    #[must_use]
+    pub fn are_others(&self, seal: &str) -> bool {
+        let maker = |id: String| self.known.binary_search_by(|(known, _)| known.cmp(&id)).ok();
+        !self.known.is_empty() && maker(thought_id(seal)).is_some_and(|place| self.known[place].1 != self.model)
+    }
+
+    /// Whether another model made one of them.
+    #[must_use]
+    pub fn have_others(&self) -> bool {
+        self.known.iter().any(|(_, maker)| maker != self.model)
+    }
+}
+
+/// What a thought is known by that is sealed with this text: Anthropic's signature, OpenAI's encrypted content.
+#[must_use]
+pub fn thought_id(seal: &str) -> String {
+    format!("thought {:x}", Sha256::digest(seal))
 }
 
 /// One side's turn to speak.

@@ -10,10 +10,11 @@
 use crate::error::{Error, HttpError};
 use crate::id::RequestId;
 use crate::wire::body::Body;
-use crate::wire::conversation::{Conversation, Untranslatable};
+use crate::wire::conversation::{Conversation, Makers, Untranslatable};
 use crate::wire::facts::Facts;
 use crate::wire::writer::Writer;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 /// What the gateway itself says in a request that goes to a provider, whatever the client said.
@@ -29,6 +30,8 @@ pub struct Overrides<'a> {
     pub ask_logprobs: bool,
     /// Whether the model is one that thinks.
     pub thinks: bool,
+    /// Whose the thoughts in the request are. Those of another model are left out.
+    pub makers: Makers<'a>,
 }
 
 /// What a format calls the fields that an error may have to name.
@@ -122,6 +125,11 @@ pub trait Format: Spoken {
     /// # Errors
     /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
     fn read(&self, body: Bytes) -> Result<(Body, Facts), Error>;
+
+    /// The texts with which the thoughts in a request are sealed, so that only the model which made them knows them again.
+    fn seals<'b>(&self, _body: &'b Body) -> Vec<Cow<'b, str>> {
+        Vec::new()
+    }
 
     /// The meaning of a request that this format has read, for a provider that speaks another.
     ///

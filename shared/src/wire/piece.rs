@@ -55,13 +55,14 @@ pub enum Piece {
         /// Some of the arguments, which are JSON.
         arguments: Place,
     },
-    /// What its provider wants back with a call of a tool, and no client carries: the gateway keeps it.
+    /// What its provider wants back with a call of a tool, and no client carries: the gateway keeps it. Or what seals a
+    /// thought, which the client carries: then whose it is is kept.
     Signature {
         /// Which of the `n` answers.
         choice: u64,
-        /// The call's id.
+        /// The call's id, or what seals the thought.
         id: Place,
-        /// What goes back with it.
+        /// What goes back with the call; nothing with a thought.
         signature: Place,
     },
     /// How likely its tokens were, where the provider says.
@@ -255,7 +256,7 @@ pub fn said<'a>(payload: &'a [u8], place: &Place) -> Cow<'a, str> {
     text_of(payload.get(place.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default())
 }
 
-/// The calls in these pieces of a payload that are signed: each one's id, and its signature.
+/// The calls and the thoughts in these pieces of a payload that are signed: each one's id, or what seals it, and its signature.
 pub fn signatures<'a>(pieces: &'a [Piece], payload: &'a [u8]) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
     pieces.iter().filter_map(|piece| match piece {
         Piece::Signature { id, signature, .. } => Some((said(payload, id), said(payload, signature))),

@@ -83,6 +83,13 @@ impl<'b> Pieces<'b> {
         self.all.push(Piece::Signature { choice: self.choice, id, signature });
     }
 
+    /// Adds what seals a thought, which its client sends back: that only its own format knows.
+    pub(crate) fn seal(&mut self, seal: Option<&RawValue>) {
+        let Some(seal) = seal.filter(|seal| is_there(seal)) else { return };
+        self.all.push(Piece::Signature { choice: self.choice, id: place(self.bytes, seal), signature: 0..0 });
+        self.native();
+    }
+
     /// Adds that there is something which only its own format knows.
     pub(crate) fn native(&mut self) {
         if !std::mem::replace(&mut self.has_native, true) {

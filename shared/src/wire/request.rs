@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::locking::lock;
 use crate::wire::body::Body;
 use crate::wire::context::Context;
-use crate::wire::conversation::{Conversation, Part, Role, Signature, Untranslatable};
+use crate::wire::conversation::{Conversation, Makers, Part, Role, Signature, Untranslatable, thought_id};
 use crate::wire::facts::Facts;
 use crate::wire::format::{Format, Overrides, Spoken, Written};
 use bytes::{Bytes, BytesMut};
@@ -30,6 +30,8 @@ pub struct Request {
     carried: Vec<(&'static str, HeaderValue)>,
     /// What is known of the calls in its current turn, once that was looked for.
     signatures: Option<Vec<Signature>>,
+    /// Whose the thoughts in it are, once that was looked for; see [`Makers::known`].
+    makers: Option<Vec<(String, String)>>,
     /// What other formats cannot say of it, by their names; each is found out once.
     translations: Mutex<Vec<(&'static str, Translation)>>,
 }
@@ -44,7 +46,15 @@ impl Request {
     /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
     pub fn read(format: &'static dyn Format, bytes: Bytes) -> Result<Self, Error> {
         let (body, facts) = format.read(bytes)?;
-        Ok(Self { format, facts, body, carried: Vec::new(), signatures: None, translations: Mutex::default() })
+        Ok(Self {
+            format,
+            facts,
+            body,
+            carried: Vec::new(),
+            signatures: None,
+            makers: None,
+            translations: Mutex::default(),
+        })
     }
 
     /// Takes what goes along of the client's headers.
@@ -121,6 +131,27 @@ impl Request {
         self.signatures = Some(signatures);
     }
 
+    /// What the sealed thoughts in it are known by, unless [`Self::know_makers`] has been told of them.
+    #[must_use]
+    pub fn unknown_thoughts(&self) -> Vec<String> {
+        match self.makers {
+            Some(_) => Vec::new(),
+            None => self.format.seals(&self.body).iter().map(|seal| thought_id(seal)).collect(),
+        }
+    }
+
+    /// Tells which models made these thoughts, as far as that is known.
+    pub fn know_makers(&mut self, mut known: Vec<(String, String)>) {
+        known.sort_unstable();
+        self.makers = Some(known);
+    }
+
+    /// Whose the thoughts in it are, for this model.
+    #[must_use]
+    pub fn makers<'a>(&'a self, model: &'a str) -> Makers<'a> {
+        Makers { model, known: self.makers.as_deref().unwrap_or_default() }
+    }
+
     /// Its meaning.
     fn meant(&self) -> Result<Conversation<'_>, Untranslatable> {
         let signatures = self.signatures.as_deref().unwrap_or_default();
@@ -173,8 +204,14 @@ impl Request {
         if let Some((_, found)) = known.iter().find(|(name, _)| *name == format.name()) {
             return found.clone();
         }
-        let overrides =
-            Overrides { model: "", max_output_tokens: 1, stream: self.facts.stream, ask_logprobs: false, thinks: true };
+        let overrides = Overrides {
+            model: "",
+            max_output_tokens: 1,
+            stream: self.facts.stream,
+            ask_logprobs: false,
+            thinks: true,
+            makers: Makers::NONE,
+        };
         let found = self.translated(format, &overrides).map(|written| written.left_out.into());
         known.push((format.name(), found.clone()));
         found

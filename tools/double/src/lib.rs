@@ -124,7 +124,7 @@
 //! # Messages
 //!
 //! They are refused for what Anthropic refuses: unknown fields, a missing version, two kinds of keys, an empty text, calls
-//! without results, thoughts that it did not sign. All tokens of texts count as input; `n` and `logprobs` are unknown. Forms
+//! without results, thoughts that the same model did not sign. All tokens of texts count as input; `n` and `logprobs` are unknown. Forms
 //! are for chat alone.
 //!
 //! # Azure

@@ -67,7 +67,7 @@ pub(crate) fn ask(body: &[u8]) -> Result<Ask, String> {
         Value::Array(items) => items.clone(),
         _ => return Err("Missing required parameter: 'input'.".to_owned()),
     };
-    check_items(&items)?;
+    check_items(&items, model)?;
     let plan = Plan::parse(model).unwrap_or_default();
     let include = body["include"].as_array().map_or(&[][..], Vec::as_slice);
     if plan.reasoning_tokens == 0 && include.iter().any(|wanted| wanted == ENCRYPTED) {
@@ -101,8 +101,13 @@ pub(crate) fn ask(body: &[u8]) -> Result<Ask, String> {
     })
 }
 
+/// How the encrypted thoughts of a model begin.
+fn sealed_by(model: &str) -> String {
+    format!("gAAA-double-{model}-")
+}
+
 /// Messages with the parts of their roles, and outputs of calls that were made.
-fn check_items(items: &[Value]) -> Result<(), String> {
+fn check_items(items: &[Value], model: &str) -> Result<(), String> {
     let mut called = BTreeSet::new();
     for (i, item) in items.iter().enumerate() {
         let role = item["role"].as_str();
@@ -127,6 +132,11 @@ fn check_items(items: &[Value]) -> Result<(), String> {
                         part["type"]
                     ));
                 }
+            }
+            "reasoning"
+                if item["encrypted_content"].as_str().is_some_and(|text| !text.starts_with(&sealed_by(model))) =>
+            {
+                return Err("The encrypted content gAAA...xx== could not be verified. Reason: Encrypted content could not be decrypted or parsed.".to_owned());
             }
             "function_call" => {
                 let fields = ["call_id", "name", "arguments"];
@@ -190,7 +200,8 @@ impl Telling<'_, '_> {
     /// The thoughts, if the model has any.
     fn thought(&self) -> Option<String> {
         let Asked::Responses { encrypted } = self.ask.asked else { return None };
-        let content = if encrypted { r#","encrypted_content":"gAAA-double""# } else { "" };
+        let content = quote(&format!("{}{}", sealed_by(&self.ask.model), self.sequence));
+        let content = if encrypted { format!(r#","encrypted_content":{content}"#) } else { String::new() };
         let item = format!(r#"{{"id":"{}","type":"reasoning","summary":[]{content}}}"#, self.id("rs"));
         (self.answer.usage.reasoning > 0).then_some(item)
     }

@@ -12,7 +12,7 @@ use crate::stage::attempt::evidence::{Patience, shown};
 use crate::stage::attempt::open::{OpenOptions, open};
 use crate::stage::attempt::silence::{Overdue, Waiting};
 use crate::stage::attempt::stream::{Drained, StreamEnd, StreamHead, Times};
-use crate::stage::recall::recall_signatures;
+use crate::stage::recall::{recall_makers, recall_signatures};
 use crate::wire::facts::Facts;
 use crate::wire::piece::refuses;
 use crate::wire::request::Request;
@@ -104,6 +104,7 @@ pub(crate) async fn call(
     note_what_is_left_out(work, model, options);
     if options.question.is_none() {
         recall_signatures(work, model).await;
+        recall_makers(work, model).await;
     }
     let begun = Instant::now();
     let begun_at_ms = leased_at_ms.unwrap_or_else(|| work.gateway.clock.now_ms());

@@ -46,6 +46,8 @@ pub(super) struct WireBlock<'a> {
     #[serde(borrow, default)]
     pub(super) signature: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    pub(super) data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     pub(super) citations: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) id: Option<&'a RawValue>,
@@ -115,10 +117,9 @@ impl Pieces<'_> {
             }
             Some("thinking") => {
                 self.thought(block.thinking.filter(|text| is_there(text)));
-                if block.signature.is_some_and(is_there) {
-                    self.native();
-                }
+                self.seal(block.signature);
             }
+            Some("redacted_thinking") => self.seal(block.data),
             Some("tool_use") => self.next_call(block.id, block.name, block.input),
             _ => self.native(),
         }

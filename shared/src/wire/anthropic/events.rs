@@ -51,6 +51,8 @@ struct WireDelta<'a> {
     #[serde(borrow, default)]
     thinking: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    signature: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     partial_json: Option<&'a RawValue>,
     #[serde(borrow, default)]
     stop_reason: Option<&'a RawValue>,
@@ -137,6 +139,7 @@ impl Message {
             Some("text") => pieces.text(block.text),
             // That the model thinks shows that it has begun, also where no word of it is told.
             Some("thinking") => pieces.thought(block.thinking),
+            Some("redacted_thinking") => pieces.seal(block.data),
             Some("tool_use") if self.calls.len() < MAX_CALLS => {
                 let call = self.calls.len() as u64;
                 self.calls.push(index.0.unwrap_or(call));
@@ -150,6 +153,7 @@ impl Message {
         match delta.kind.as_deref() {
             Some("text_delta") => pieces.text(delta.text),
             Some("thinking_delta") => pieces.thought(delta.thinking),
+            Some("signature_delta") => pieces.seal(delta.signature),
             Some("input_json_delta") => {
                 let call = index.0.and_then(|index| self.calls.iter().rposition(|of| *of == index));
                 match call {

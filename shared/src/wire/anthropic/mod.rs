@@ -23,6 +23,7 @@ use crate::wire::writer::Writer;
 use answer::NAME;
 use bytes::Bytes;
 use request::Purpose;
+use std::borrow::Cow;
 
 /// Anthropic's format.
 #[derive(Debug)]
@@ -71,6 +72,10 @@ impl Format for Messages {
 
     fn read(&self, body: Bytes) -> Result<(Body, Facts), Error> {
         request::read(body, self.purpose)
+    }
+
+    fn seals<'b>(&self, body: &'b Body) -> Vec<Cow<'b, str>> {
+        upstream::seals(body)
     }
 
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {

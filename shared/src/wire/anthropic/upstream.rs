@@ -2,10 +2,11 @@
 //! replaced that are the gateway's to say.
 //!
 //! Thoughts without a signature are not the provider's: the gateway wrote them, for an answer that came in another format.
-//! Anthropic would refuse the request for them, so they are left out.
+//! Anthropic would refuse the request for them, and for those that another model has signed; so they are left out.
 
 use super::request::Purpose;
 use crate::wire::body::Body;
+use crate::wire::conversation::Makers;
 use crate::wire::format::Overrides;
 use crate::wire::json::{fields, items};
 use bytes::{Bytes, BytesMut};
@@ -30,7 +31,7 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>, purpose: Purpose) -
     for (name, value) in body.raw_fields() {
         match name {
             "model" | "models" | "max_tokens" => {}
-            "messages" => match without_unsigned(value) {
+            "messages" => match without_others(value, overrides.makers) {
                 Some(messages) => field(name, messages.as_bytes()),
                 None => field(name, value),
             },
@@ -44,15 +45,33 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>, purpose: Purpose) -
     out.freeze()
 }
 
-/// The messages without the thoughts that no provider signed; none where there are no such.
-fn without_unsigned(messages: &[u8]) -> Option<String> {
+/// With what the thoughts in a request are signed; what has no words has other data.
+pub(super) fn seals(body: &Body) -> Vec<Cow<'_, str>> {
+    let (mut seals, messages) = (Vec::new(), body.raw("messages").unwrap_or_default());
+    if memmem::find(messages.as_bytes(), b"thinking\"").is_none() {
+        return seals;
+    }
+    let _ = items::<()>(messages, |_, message| {
+        let all = fields(message.get(), usize::MAX).unwrap_or_default();
+        let content = all.iter().find(|(name, _)| name == "content").map_or("", |(_, content)| content.get());
+        let _ = items::<()>(content, |_, block| {
+            seals.extend(seal_of(block).filter(|seal| !seal.is_empty()));
+            Ok(())
+        });
+        Ok(())
+    });
+    seals
+}
+
+/// The messages without the thoughts that no provider signed, or another model; none where there are no such.
+fn without_others(messages: &[u8], makers: Makers<'_>) -> Option<String> {
     let unsigned = [&b"\"signature\":\"\""[..], b"\"signature\": \"\""];
-    if !unsigned.iter().any(|sign| memmem::find(messages, sign).is_some()) {
+    if !makers.have_others() && !unsigned.iter().any(|sign| memmem::find(messages, sign).is_some()) {
         return None;
     }
     let mut kept = Vec::new();
     items::<()>(std::str::from_utf8(messages).ok()?, |_, message| {
-        kept.extend(message_without(message));
+        kept.extend(message_without(message, makers));
         Ok(())
     })
     .ok()?;
@@ -60,7 +79,7 @@ fn without_unsigned(messages: &[u8]) -> Option<String> {
 }
 
 /// A message without such thoughts; none if nothing else was said in it.
-fn message_without(message: &RawValue) -> Option<Cow<'_, str>> {
+fn message_without<'m>(message: &'m RawValue, makers: Makers<'_>) -> Option<Cow<'m, str>> {
     let whole = Some(Cow::Borrowed(message.get()));
     let Ok(all) = fields(message.get(), usize::MAX) else { return whole };
     let Some(list) = all.iter().find(|(name, value)| name == "content" && value.get().starts_with('[')) else {
@@ -68,9 +87,9 @@ fn message_without(message: &RawValue) -> Option<Cow<'_, str>> {
     };
     let (mut kept, mut left_out) = (Vec::new(), false);
     let read = items::<()>(list.1.get(), |_, block| {
-        let is_unsigned = is_unsigned(block);
-        left_out |= is_unsigned;
-        kept.extend((!is_unsigned).then_some(block.get()));
+        let is_others = seal_of(block).is_some_and(|seal| seal.is_empty() || makers.are_others(&seal));
+        left_out |= is_others;
+        kept.extend((!is_others).then_some(block.get()));
         Ok(())
     });
     match (read, left_out) {
@@ -86,14 +105,21 @@ fn message_without(message: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-fn is_unsigned(block: &RawValue) -> bool {
+/// What seals a thought, which may be nothing; none of what is no thought.
+fn seal_of(block: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Thought<'a> {
         #[serde(borrow, rename = "type")]
         kind: Cow<'a, str>,
-        #[serde(borrow)]
-        signature: Cow<'a, str>,
+        #[serde(borrow, default)]
+        signature: Option<Cow<'a, str>>,
+        #[serde(borrow, default)]
+        data: Option<Cow<'a, str>>,
     }
-    serde_json::from_str::<Thought<'_>>(block.get())
-        .is_ok_and(|block| block.kind == "thinking" && block.signature.is_empty())
+    let thought: Thought<'_> = serde_json::from_str(block.get()).ok()?;
+    match &*thought.kind {
+        "thinking" => thought.signature,
+        "redacted_thinking" => thought.data,
+        _ => None,
+    }
 }

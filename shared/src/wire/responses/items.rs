@@ -161,8 +161,9 @@ impl Items {
             Some("reasoning") => {
                 self.parts(index, wire.summary, told, |i, part, _| Some((Part::Summary(i), part.text)));
                 self.parts(index, wire.content, told, |i, part, _| Some((Part::Thought(i), part.text)));
-                if wire.encrypted_content.is_some_and(|raw| !is_empty(raw)) {
+                if let Some(seal) = wire.encrypted_content.filter(|raw| !is_empty(raw)) {
                     self.native(index, told);
+                    told.pieces.push(Piece::Signature { choice: 0, id: place(told.bytes, seal), signature: 0..0 });
                 }
             }
             _ => self.native(index, told),

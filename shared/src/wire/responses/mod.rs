@@ -22,6 +22,7 @@ use crate::wire::openai::error::envelope;
 use crate::wire::writer::Writer;
 use answer::NAME;
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// OpenAI's Responses format.
 #[derive(Debug)]
@@ -62,6 +63,10 @@ impl Format for OpenAiResponses {
 
     fn read(&self, body: Bytes) -> Result<(Body, Facts), Error> {
         request::read(body)
+    }
+
+    fn seals<'b>(&self, body: &'b Body) -> Vec<Cow<'b, str>> {
+        upstream::seals(body)
     }
 
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {

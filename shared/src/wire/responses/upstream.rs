@@ -9,7 +9,7 @@
 use super::request::LOGPROBS;
 use crate::wire::body::Body;
 use crate::wire::format::Overrides;
-use crate::wire::json::{Stopped, items};
+use crate::wire::json::{Stopped, items, text_of};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -35,7 +35,7 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>) -> Bytes {
             "model" | "models" | "max_output_tokens" | "include" => {}
             "store" if !is_stored => {}
             "reasoning" if !overrides.thinks => {}
-            "input" if !is_stored => match without_thoughts(value, overrides.thinks) {
+            "input" if !is_stored => match without_thoughts(value, overrides) {
                 Some(input) => field(name, input.as_bytes()),
                 None => field(name, value),
             },
@@ -58,30 +58,46 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>) -> Bytes {
     out.freeze()
 }
 
+/// What is looked for in an item.
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    encrypted_content: Option<&'a RawValue>,
+}
+
+/// The items of an input; none where no thought is among them.
+fn thinking(input: &str) -> Option<Vec<(&RawValue, Option<Item<'_>>)>> {
+    let mut listed = Vec::new();
+    let read: Result<usize, Stopped<()>> =
+        items(Some(input).filter(|input| input.starts_with('[') && input.contains(r#""reasoning""#))?, |_, raw| {
+            let item = serde_json::from_str::<Item<'_>>(raw.get()).ok();
+            listed.push((raw, item.filter(|item| item.kind.as_deref() == Some("reasoning"))));
+            Ok(())
+        });
+    read.is_ok().then_some(listed)
+}
+
+/// With what the thoughts in a request are encrypted.
+pub(super) fn seals(body: &Body) -> Vec<Cow<'_, str>> {
+    let thoughts = body.raw("input").and_then(thinking).into_iter().flatten().filter_map(|(_, thought)| thought);
+    thoughts.filter_map(|thought| thought.encrypted_content).map(|raw| text_of(raw.get())).collect()
+}
+
 /// An input without the thoughts that only their ids are of, if there are any: where nothing is stored they are known to
-/// nobody, and a provider refuses the request for them. A model that does not think gets none at all.
-fn without_thoughts(input: &[u8], thinks: bool) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Item<'a> {
-        #[serde(borrow, default, rename = "type")]
-        kind: Option<Cow<'a, str>>,
-        #[serde(borrow, default)]
-        encrypted_content: Option<&'a RawValue>,
-    }
-    let input =
-        std::str::from_utf8(input).ok().filter(|input| input.starts_with('[') && input.contains(r#""reasoning""#))?;
+/// nobody, and a provider refuses the request for them. So it does for those that another model encrypted; and a model that
+/// does not think gets none at all.
+fn without_thoughts(input: &[u8], overrides: &Overrides<'_>) -> Option<String> {
     let (mut kept, mut left_out) = (Vec::new(), false);
-    let read: Result<usize, Stopped<()>> = items(input, |_, raw| {
-        let item = serde_json::from_str::<Item<'_>>(raw.get());
-        match item {
-            Ok(item) if item.kind.as_deref() == Some("reasoning") && (!thinks || item.encrypted_content.is_none()) => {
-                left_out = true
-            }
+    for (raw, thought) in thinking(std::str::from_utf8(input).ok()?)? {
+        let is_foreign = |content: &RawValue| overrides.makers.are_others(&text_of(content.get()));
+        match thought {
+            Some(thought) if !overrides.thinks || thought.encrypted_content.is_none_or(is_foreign) => left_out = true,
             _ => kept.push(raw),
         }
-        Ok(())
-    });
-    (read.is_ok() && left_out && !kept.is_empty()).then(|| serde_json::to_string(&kept).ok()).flatten()
+    }
+    (left_out && !kept.is_empty()).then(|| serde_json::to_string(&kept).ok()).flatten()
 }
 
 /// The client's list with what else is wanted and without what is not; as it came, if that is nothing.

@@ -47,9 +47,9 @@ impl Answer<'_> {
         ))];
         let mut index = 0;
         if self.thought().is_some() {
-            let (sequence, tokens) = (self.sequence, self.usage.reasoning);
+            let tokens = self.usage.reasoning;
             let start = r#"{"type":"thinking","thinking":"","signature":""}"#;
-            let signature = format!(r#"{{"type":"signature_delta","signature":"{SIGNATURE}{sequence}"}}"#);
+            let signature = format!(r#"{{"type":"signature_delta","signature":{}}}"#, self.signature());
             block(&mut events, &mut index, start, vec![Event { json: signature, tokens }]);
         }
         events.push(event(r#"{"type":"ping"}"#.to_owned()));
@@ -91,8 +91,13 @@ impl Answer<'_> {
     }
 
     fn thought(&self) -> Option<String> {
-        let thought = format!(r#"{{"type":"thinking","thinking":"","signature":"{SIGNATURE}{}"}}"#, self.sequence);
+        let thought = format!(r#"{{"type":"thinking","thinking":"","signature":{}}}"#, self.signature());
         (self.usage.reasoning > 0).then_some(thought)
+    }
+
+    /// The model's own.
+    fn signature(&self) -> String {
+        quote(&format!("{SIGNATURE}{}-{}", self.ask.model, self.sequence))
     }
 
     fn tool_use(&self, input: &str) -> String {

@@ -39,7 +39,7 @@ impl Ask {
         let body: Value = serde_json::from_slice(body).map_err(|_| "The request body is not valid JSON.".to_owned())?;
         let model = body["model"].as_str().ok_or("model: Field required")?;
         let messages = body["messages"].as_array().ok_or("messages: Field required")?;
-        check(&body, messages, purpose)?;
+        check(&body, messages, purpose, &format!("{SIGNATURE}{model}-"))?;
         if model.split(['+', '@']).any(|part| part == "modern") {
             check_as_modern(&body, messages)?;
         }
@@ -75,7 +75,7 @@ fn blocks(messages: &[Value]) -> impl Iterator<Item = &Value> {
     messages.iter().filter_map(|message| message["content"].as_array()).flatten()
 }
 
-fn check(body: &Value, messages: &[Value], purpose: Purpose) -> Result<(), String> {
+fn check(body: &Value, messages: &[Value], purpose: Purpose, ours: &str) -> Result<(), String> {
     for name in body.as_object().into_iter().flat_map(|fields| fields.keys()) {
         if !FIELDS.contains(&name.as_str())
             || purpose == Purpose::Count && matches!(name.as_str(), "max_tokens" | "stream")
@@ -107,13 +107,13 @@ fn check(body: &Value, messages: &[Value], purpose: Purpose) -> Result<(), Strin
     }
     let mut called: Vec<&str> = Vec::new();
     for (place, message) in messages.iter().enumerate() {
-        called = check_message(place, message, &called)?;
+        called = check_message(place, message, &called, ours)?;
     }
     Ok(())
 }
 
-/// Checks a message after those calls of tools; answers the calls in it.
-fn check_message<'m>(place: usize, message: &'m Value, called: &[&str]) -> Result<Vec<&'m str>, String> {
+/// Checks a message after those calls of tools, whose thoughts must be signed so; answers the calls in it.
+fn check_message<'m>(place: usize, message: &'m Value, called: &[&str], ours: &str) -> Result<Vec<&'m str>, String> {
     let role = message["role"].as_str().unwrap_or_default();
     if !matches!(role, "user" | "assistant" | "system") {
         return Err(format!("messages.{place}.role: Input should be 'user' or 'assistant'"));
@@ -135,7 +135,7 @@ fn check_message<'m>(place: usize, message: &'m Value, called: &[&str]) -> Resul
                 calls.push(id("id"));
             }
             Some("tool_result") => answered.push(id("tool_use_id")),
-            Some("thinking") if !id("signature").starts_with(SIGNATURE) => {
+            Some("thinking") if !id("signature").starts_with(ours) => {
                 return Err(format!("messages.{place}.content: Invalid `signature` in `thinking` block"));
             }
             _ => {}

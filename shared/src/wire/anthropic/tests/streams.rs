@@ -20,11 +20,13 @@ fn a_whole_message_says_what_it_says() {
             Piece::ToolCall { call, id, name, arguments, .. } => {
                 format!("{call} {} {} {}", answer.said(id), answer.said(name), answer.said(arguments))
             }
+            Piece::Signature { id, .. } => format!("sealed {}", answer.said(id)),
             piece => format!("{piece:?}"),
         })
         .collect();
     let expected = [
         "Hm.",
+        "sealed c2ln",
         "Native { choice: 0 }",
         "On it.",
         r#"0 toolu_1 look {"b": 1.10,"a":"x"}"#,

@@ -30,7 +30,7 @@ fn told(pieces: &[Piece], payload: &[u8]) -> Vec<String> {
         Piece::Logprobs { logprobs, .. } => format!("logprobs {}", logprobs.tokens()),
         Piece::Finish { why, .. } => format!("{why:?}"),
         Piece::Native { .. } => "native".to_owned(),
-        Piece::Signature { .. } => "signature".to_owned(),
+        Piece::Signature { id, .. } => format!("sealed {}", of(id)),
     };
     pieces.iter().map(word).collect()
 }
@@ -69,7 +69,11 @@ fn a_whole_answer_is_its_items_in_their_order() {
             &[r#"{"type":"message","content":[{"type":"refusal","refusal":"No."}]}"#],
             &["refusal No.", "Stop"],
         ),
-        ("completed", &[r#"{"type":"reasoning","summary":[],"encrypted_content":"gAA"}"#], &["native", "Stop"]),
+        (
+            "completed",
+            &[r#"{"type":"reasoning","summary":[],"encrypted_content":"gAA"}"#],
+            &["native", "sealed gAA", "Stop"],
+        ),
     ] {
         assert_eq!(read_whole(&whole_of(status, items)).unwrap(), expected, "{status} {items:?}");
     }

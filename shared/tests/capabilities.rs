@@ -1,6 +1,6 @@
 //! What some models refuse: a request that asks for it passes by them, before anything is held or sent.
 
-use crate::rig::{Scene, ask, ask_with, scene};
+use crate::rig::{DOORS, Door, Scene, ask, ask_with, scene};
 use serde_json::{Value, json};
 
 /// A model that takes neither parameters of sampling nor orders to call a tool, and one that takes both.
@@ -38,11 +38,69 @@ async fn a_request_passes_by_the_models_that_refuse_what_it_asks_for() {
 #[tokio::test]
 async fn how_much_to_think_is_only_said_to_models_that_know_the_word() {
     let thinks = "efforts = [\"low\", \"high\"]";
-    let rig = scene().model("ok", thinks).tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]).build().await;
+    let scene = scene().model("ok", thinks).tier("cheap", &["ok"]).tier("reasoning", &["ok@strong"]);
+    let rig = scene.tenant(json!({"drop_unknown_effort": false})).build().await;
     for (word, status) in [("low", 200), ("xhigh", 400)] {
         let got = rig.fresh(ask_with("up/ok", json!({"reasoning_effort": word}))).await;
         assert_eq!(got.status, status, "{word}");
         assert!(status == 200 || got.json()["error"]["param"] == "reasoning_effort", "{word}");
     }
     assert_eq!(rig.fresh(ask("up/ok")).await.status, 200);
+}
+
+/// How a client of this door says how much to think.
+fn effort(door: Door, word: &str) -> Value {
+    match door {
+        Door::Chat => json!({"reasoning_effort": word}),
+        Door::Responses => json!({"reasoning": {"effort": word}, "include": ["reasoning.encrypted_content"]}),
+        Door::Messages => {
+            let edits = json!({"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]});
+            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": word}, "context_management": edits})
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_effort_that_no_model_knows_is_not_said_and_the_receipt_tells() {
+    let does_not_think = r#"provider = "up"
+id = "ok"
+usd_per_million = { input = 1, output = 2 }"#;
+    let claude = does_not_think.replace("\"up\"", "\"claude\"");
+    let tables = format!(
+        "[models.\"up/plain\"]\n{does_not_think}\n[models.\"up/so\"]\n{does_not_think}\napi = \"responses\"\n\
+         [models.\"claude/plain\"]\n{claude}\n"
+    );
+    let some = "efforts = [\"low\"]";
+    let rig = scene().claude("ok").model("ok@some", some).tier("cheap", &["ok@some"]).tier("reasoning", &["ok@strong"]);
+    let rig = rig.table(&tables).build().await;
+    for door in DOORS {
+        for (model, word) in [("up/plain", "low"), ("up/so", "low"), ("claude/plain", "high"), ("up/ok@some", "xhigh")]
+        {
+            let got = door.ask(&rig, model, effort(door, word)).await;
+            assert_eq!(got.status, 200, "{door:?} {model}: {got:?}");
+            let sent: Value = serde_json::from_slice(&rig.double.requests().pop().unwrap().body).unwrap();
+            for field in ["reasoning_effort", "reasoning", "thinking", "output_config", "context_management"] {
+                assert!(sent[field].is_null() || model == "up/ok@some", "{door:?} {model} {field}: {sent}");
+            }
+            assert!(!sent.to_string().contains("effort"), "{door:?} {model}: {sent}");
+            let reasons = rig.receipt(&got).await["reasons"].to_string();
+            assert!(reasons.contains(&format!("{model} is not told how much to think")), "{door:?}: {reasons}");
+        }
+        // Where one knows the word it is the one that is asked.
+        let got = door.ask(&rig, "cheap", effort(door, "low")).await;
+        assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok@some"), "{door:?}: {got:?}");
+        let mut fields = effort(door, "xhigh");
+        fields["models"] = json!(["up/ok@strong"]);
+        let got = door.ask(&rig, "up/plain", fields).await;
+        assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok@strong"), "{door:?}: {got:?}");
+    }
+    let asks = json!({"include": ["reasoning.encrypted_content"]});
+    let got = Door::Responses.ask(&rig, "up/so", asks).await;
+    let reasons = rig.receipt(&got).await["reasons"].to_string();
+    assert!(reasons.contains("up/so does not think, and is asked for no thoughts"), "{reasons}");
+    rig.change_tenant("acme", json!({"drop_unknown_effort": false})).await;
+    for door in DOORS {
+        let got = door.ask(&rig, "up/plain", effort(door, "low")).await;
+        assert_eq!(got.status, 400, "{door:?}: {got:?}");
+    }
 }

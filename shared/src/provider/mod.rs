@@ -67,6 +67,7 @@ impl<'a> Call<'a> {
             stream: self.stream,
             ask_logprobs: self.ask_logprobs,
             thinks: self.model.capabilities.reasoning,
+            knows_effort: self.request.facts.effort_is_known(self.model.capabilities),
             makers: self.request.makers(&self.model.name),
         }
     }

@@ -13,7 +13,7 @@ use crate::routing::dial::tier_for;
 use crate::routing::head;
 use crate::routing::intents::{Found, Intents, Readings};
 use crate::tenant::Quota;
-use crate::wire::facts::Facts;
+use crate::wire::facts::{Capabilities, Efforts, Facts};
 use crate::wire::format::FieldNames;
 use crate::wire::request::Request;
 use std::sync::Arc;
@@ -378,23 +378,33 @@ type Served = (Arc<Tier>, Vec<Arc<Model>>, Vec<(Arc<str>, String)>);
 
 /// The tier, or if none of its models can, the next stronger one, or the next weaker one.
 fn tier_that_can(catalog: &Catalog, tier: Arc<Tier>, caller: &Caller, request: &Request) -> Result<Served, Error> {
-    let mut rejected = Vec::new();
     let mut why = None;
-    let stronger = catalog.tiers[tier.strength..].iter();
-    let weaker = catalog.tiers[..tier.strength].iter().rev();
-    for tier in stronger.chain(weaker) {
-        let (candidates, no, why_not) = eligible(catalog, &tier.models, Some(tier), caller, request);
-        rejected.extend(no);
-        if !candidates.is_empty() {
-            return Ok((tier.clone(), candidates, rejected));
+    for needs in needs_of(caller, &request.facts) {
+        let mut rejected = Vec::new();
+        let stronger = catalog.tiers[tier.strength..].iter();
+        let weaker = catalog.tiers[..tier.strength].iter().rev();
+        for tier in stronger.chain(weaker) {
+            let (candidates, no, why_not) = able(catalog, &tier.models, Some(tier), caller, request, needs);
+            rejected.extend(no);
+            if !candidates.is_empty() {
+                return Ok((tier.clone(), candidates, rejected));
+            }
+            why = why.or(why_not);
         }
-        why = why.or(why_not);
     }
     Err(why.unwrap_or_else(|| Error::ModelNotFound { model: "auto".into(), hint: None }))
 }
 
 /// Candidates, models passed over with the reason, and the client's error if there are no candidates.
 type Eligible = (Vec<Arc<Model>>, Vec<(Arc<str>, String)>, Option<Error>);
+
+/// What a model must be able to do to serve a request; and, where the tenant's settings allow it, what it must be able to do if
+/// none knows how much the client says it is to think.
+fn needs_of(caller: &Caller, facts: &Facts) -> impl Iterator<Item = Capabilities> {
+    let without_effort = Capabilities { reasoning: false, efforts: Efforts::default(), ..facts.needs };
+    let may_drop = caller.tenant.settings.drop_unknown_effort && without_effort != facts.needs;
+    std::iter::once(facts.needs).chain(may_drop.then_some(without_effort))
+}
 
 /// Which models can serve a request, which cannot and why, and the client's error if none can.
 pub(crate) fn eligible(
@@ -403,6 +413,22 @@ pub(crate) fn eligible(
     tier: Option<&Tier>,
     caller: &Caller,
     request: &Request,
+) -> Eligible {
+    let mut of_needs =
+        needs_of(caller, &request.facts).map(|needs| able(catalog, models, tier, caller, request, needs));
+    let found = of_needs.next().unwrap_or_default();
+    let eased = found.0.is_empty().then(|| of_needs.next()).flatten();
+    eased.filter(|(candidates, ..)| !candidates.is_empty()).unwrap_or(found)
+}
+
+/// The same of models that have to have these capabilities.
+fn able(
+    catalog: &Catalog,
+    models: &[Arc<Model>],
+    tier: Option<&Tier>,
+    caller: &Caller,
+    request: &Request,
+    needs: Capabilities,
 ) -> Eligible {
     let (facts, fields) = (&request.facts, request.format.fields());
     // Each text has the whole window for itself, and its provider knows best how long it is.
@@ -415,7 +441,7 @@ pub(crate) fn eligible(
             ("not allowed for this tenant".to_owned(), Error::ModelNotAllowed(model.name.to_string()))
         } else if let Some(other) = of_another_kind(model, facts) {
             other
-        } else if let Some(capability) = model.capabilities.lacks(facts.needs) {
+        } else if let Some(capability) = model.capabilities.lacks(needs) {
             let message = format!("No model that could serve this request has the capability `{capability}`.");
             (format!("lacks {capability}"), Error::invalid(field_of(capability, fields), message))
         } else if let Some(quota) = cost_quota(caller).filter(|_| model.price.is_unknown()) {

@@ -136,6 +136,9 @@ pub struct TenantSettings {
     pub allow_paid_extras: bool,
     /// Whether a request that one model's provider refused for what it says, at no cost, is put to the next candidate.
     pub failover_on_refusal: bool,
+    /// Whether a request that says how much to think, in a word that no model which could serve it knows, is served without
+    /// that word; else it is refused.
+    pub drop_unknown_effort: bool,
 }
 
 /// What the directory stores of a tenant.
@@ -273,12 +276,13 @@ impl TenantRecord {
 impl TenantSettings {
     /// Those that change what is answered: the part of them that is in the key of a remembered answer. A change that
     /// adds a setting says here which kind it is.
-    pub(crate) fn changing_answers(&self) -> (&[String], &TenantUpgrade, f64, bool) {
+    pub(crate) fn changing_answers(&self) -> (&[String], &TenantUpgrade, f64, [bool; 2]) {
         let Self {
             allowed_models,
             upgrade,
             quality,
             failover_on_refusal,
+            drop_unknown_effort,
             enabled: _,
             limits: _,
             window_anchor_ms: _,
@@ -290,7 +294,7 @@ impl TenantSettings {
             // What it allows is in the request; where it is not allowed, the request is refused before it is looked for.
             allow_paid_extras: _,
         } = self;
-        (allowed_models, upgrade, *quality, *failover_on_refusal)
+        (allowed_models, upgrade, *quality, [*failover_on_refusal, *drop_unknown_effort])
     }
 }
 
@@ -433,7 +437,7 @@ mod tests {
             "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
             "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1, "strict": false,
             "ledger_required": false, "allow_paid_extras": false,
-            "failover_on_refusal": false
+            "failover_on_refusal": false, "drop_unknown_effort": true
         }))
         .unwrap()
     }

@@ -185,6 +185,13 @@ impl Facts {
         self.paid_extra.get_or_insert_with(|| path.into());
     }
 
+    /// Whether a model that can do this knows how much it is to think, as far as the request says.
+    #[must_use]
+    pub fn effort_is_known(&self, capabilities: Capabilities) -> bool {
+        let Capabilities { reasoning, efforts, .. } = self.needs;
+        capabilities.lacks(Capabilities { reasoning, efforts, ..Capabilities::default() }).is_none()
+    }
+
     /// Notes what one provider alone has, and no model of another may be asked for.
     pub(crate) fn note_provider_bound(&mut self, path: &str) {
         self.provider_bound.get_or_insert_with(|| path.into());

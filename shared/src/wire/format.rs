@@ -30,8 +30,19 @@ pub struct Overrides<'a> {
     pub ask_logprobs: bool,
     /// Whether the model is one that thinks.
     pub thinks: bool,
+    /// Whether it knows how much the client says it is to think; else nothing is said of it.
+    pub knows_effort: bool,
     /// Whose the thoughts in the request are. Those of another model are left out.
     pub makers: Makers<'a>,
+}
+
+impl<'a> Overrides<'a> {
+    /// That a model of this name, which thinks, is to answer whole, in no more tokens than these.
+    #[must_use]
+    pub const fn plain(model: &'a str, max_output_tokens: u64) -> Self {
+        let (stream, ask_logprobs, thinks, knows_effort) = (false, false, true, true);
+        Self { model, max_output_tokens, stream, ask_logprobs, thinks, knows_effort, makers: Makers::NONE }
+    }
 }
 
 /// What a format calls the fields that an error may have to name.
@@ -125,6 +136,11 @@ pub trait Format: Spoken {
     /// # Errors
     /// [`Error::InvalidRequest`] names the first field that is missing or not what it must be.
     fn read(&self, body: Bytes) -> Result<(Body, Facts), Error>;
+
+    /// Whether a request in this format asks for thoughts, beside saying how much to think.
+    fn asks_for_thoughts(&self, _body: &Body) -> bool {
+        false
+    }
 
     /// The texts with which the thoughts in a request are sealed, so that only the model which made them knows them again.
     fn seals<'b>(&self, _body: &'b Body) -> Vec<Cow<'b, str>> {

@@ -179,6 +179,15 @@ pub(crate) fn maybe<M: SerializeMap, T: Serialize>(map: &mut M, name: &str, valu
     value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
 }
 
+/// An object without this field; none where nothing is left.
+pub(crate) fn without(object: &[u8], but: &str) -> Option<String> {
+    let all = fields(std::str::from_utf8(object).ok()?, usize::MAX).ok()?;
+    let kept = all.iter().filter(|(name, _)| name != but);
+    let kept: Vec<String> =
+        kept.map(|(name, value)| format!("{}:{}", serde_json::Value::from(&**name), value.get())).collect();
+    (!kept.is_empty()).then(|| format!("{{{}}}", kept.join(",")))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

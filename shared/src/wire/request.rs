@@ -204,21 +204,16 @@ impl Request {
         if let Some((_, found)) = known.iter().find(|(name, _)| *name == format.name()) {
             return found.clone();
         }
-        let overrides = Overrides {
-            model: "",
-            max_output_tokens: 1,
-            stream: self.facts.stream,
-            ask_logprobs: false,
-            thinks: true,
-            makers: Makers::NONE,
-        };
+        let overrides = Overrides { stream: self.facts.stream, ..Overrides::plain("", 1) };
         let found = self.translated(format, &overrides).map(|written| written.left_out.into());
         known.push((format.name(), found.clone()));
         found
     }
 
     fn translated(&self, format: &'static dyn Spoken, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {
-        let written = format.write(&self.meant()?, overrides);
+        let meant = self.meant()?;
+        let effort = meant.effort.filter(|_| overrides.knows_effort);
+        let written = format.write(&Conversation { effort, ..meant }, overrides);
         let fields = self.format.fields();
         written.map_err(|why| Untranslatable { field: fields.of(&why.field).to_owned(), ..why })
     }

@@ -7,21 +7,13 @@ use super::format::{Format, Overrides, Spoken};
 use super::gemini::GEMINI;
 use super::openai::CHAT;
 use super::responses::RESPONSES;
-use crate::wire::conversation::Makers;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-const SAID: Overrides<'static> = Overrides {
-    model: "m",
-    max_output_tokens: 7,
-    stream: true,
-    ask_logprobs: false,
-    thinks: true,
-    makers: Makers::NONE,
-};
+const SAID: Overrides<'static> = Overrides { stream: true, ..Overrides::plain("m", 7) };
 
 fn doors() -> [&'static dyn Format; 3] {
     [&CHAT, &RESPONSES, &MESSAGES]

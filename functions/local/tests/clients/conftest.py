@@ -123,11 +123,11 @@ class Gateway:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return json.load(answer)
 
-    def tenant(self, **limits):
-        """The same gateway, as a new tenant with these limits sees it."""
+    def tenant(self, settings=None, **limits):
+        """The same gateway, as a new tenant with these settings and limits sees it."""
         other = copy.copy(self)
         other.id = f"tenant-{next(NUMBERS)}"
-        self.admin("tenants", {"id": other.id, "limits": limits})
+        self.admin("tenants", {"id": other.id, "limits": limits, **(settings or {})})
         other.key = self.admin(f"tenants/{other.id}/keys", {"name": "its"})["key"]
         return other
 

@@ -77,14 +77,16 @@ def test_claude_code_is_routed(gateway):
     assert events[0]["message"]["model"].startswith("sim/") and of_message(events)[2] in ("tool_use", "end_turn")
 
 
-def test_claude_code_is_told_that_a_model_does_not_think_and_can_be_set_not_to_ask(gateway):
+@pytest.mark.parametrize("provider", ["response", "claude", "gemini"])
+def test_claude_code_is_answered_by_a_model_that_does_not_think(gateway, provider):
     code = shape("claude_code")
-    status, _, told = refused(gateway, code, model="response/ok")
+    assert "promise" in of_message(events_of(gateway, code, model=f"{provider}/ok"))[1]
+
+
+def test_claude_code_is_told_that_a_model_does_not_think_where_the_tenant_wants_it_told(gateway):
+    strict = gateway.tenant(settings={"drop_unknown_effort": False})
+    status, _, told = refused(strict, shape("claude_code"), model="response/ok")
     assert status == 400 and "reasoning" in told["error"]["message"]
-    # CLAUDE_CODE_EFFORT_LEVEL=unset MAX_THINKING_TOKENS=0
-    for field in ("thinking", "output_config", "context_management"):
-        del code["body"][field]
-    assert "promise" in of_message(events_of(gateway, code, model="response/ok"))[1]
 
 
 def test_claude_code_counts_tokens_and_is_told_of_errors_in_its_words(gateway):

@@ -36,9 +36,10 @@ pub(crate) fn key_of(work: &Work<'_>, but: Option<(Range<usize>, u32)>) -> Cache
     add(tenant.uid.as_bytes());
     add(&work.gateway.config.answers);
     add(&tenant.purges.to_le_bytes());
-    let (allowed_models, upgrade, quality, failover_on_refusal) = tenant.settings.changing_answers();
+    let (allowed_models, upgrade, quality, switches) = tenant.settings.changing_answers();
     let TenantUpgrade { enabled, stream_holdback_bytes } = upgrade;
-    add(&[u8::from(*enabled), u8::from(failover_on_refusal)]);
+    add(&[u8::from(*enabled)]);
+    add(&switches.map(u8::from));
     add(&stream_holdback_bytes.to_le_bytes());
     add(&quality.to_le_bytes());
     add(&allowed_models.len().to_le_bytes());

@@ -166,7 +166,16 @@ pub(crate) fn fail(work: &Work<'_>, attempt: &mut Attempt, error: &ProviderError
 /// Writes down what the model's provider does not get, for its format has no word for it.
 fn note_what_is_left_out(work: &mut Work<'_>, model: &Model, options: CallOptions<'_>) {
     let Some(format) = work.gateway.config.catalog.format_of(model) else { return };
-    let left_out = options.question.unwrap_or(&work.request).left_out(format).unwrap_or_default();
+    let request = options.question.unwrap_or(&work.request);
+    let left_out = request.left_out(format).unwrap_or_default();
+    let is_same = request.format.name() == format.name();
+    let (knows_effort, thinks) = (request.facts.effort_is_known(model.capabilities), model.capabilities.reasoning);
+    let is_not_asked = !thinks && is_same && request.format.asks_for_thoughts(request.body());
+    if !knows_effort {
+        work.journal.because(format!("{} is not told how much to think, for it does not know that", model.name));
+    } else if is_not_asked {
+        work.journal.because(format!("{} does not think, and is asked for no thoughts", model.name));
+    }
     if !left_out.is_empty() {
         work.journal.because(format!(
             "{} does not get what its format has no word for: {}",

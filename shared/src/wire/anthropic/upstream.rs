@@ -8,7 +8,7 @@ use super::request::Purpose;
 use crate::wire::body::Body;
 use crate::wire::conversation::Makers;
 use crate::wire::format::Overrides;
-use crate::wire::json::{fields, items};
+use crate::wire::json::{fields, items, without};
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use serde::Deserialize;
@@ -31,6 +31,13 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>, purpose: Purpose) -
     for (name, value) in body.raw_fields() {
         match name {
             "model" | "models" | "max_tokens" => {}
+            // What edits thoughts is refused where there are none.
+            "thinking" | "context_management" if !overrides.thinks => {}
+            "output_config" if !overrides.knows_effort => {
+                if let Some(config) = without(value, "effort") {
+                    field(name, config.as_bytes());
+                }
+            }
             "messages" => match without_others(value, overrides.makers) {
                 Some(messages) => field(name, messages.as_bytes()),
                 None => field(name, value),

@@ -1,18 +1,10 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::wire::conversation::Makers;
 use crate::wire::conversation::{MAX_ITEMS, Part, Role, Shape, Source, Turn};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SAID: Overrides<'static> = Overrides {
-    model: "m",
-    max_output_tokens: 7,
-    stream: true,
-    ask_logprobs: false,
-    thinks: true,
-    makers: Makers::NONE,
-};
+const SAID: Overrides<'static> = Overrides { stream: true, ..Overrides::plain("m", 7) };
 
 fn body(json: &Value) -> Body {
     CHAT.read(json.to_string().into()).unwrap().0

@@ -26,6 +26,7 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>, max_tokens_field: M
         match name {
             "model" | "models" | "max_tokens" | "max_completion_tokens" | "stream_options" => {}
             "logprobs" if overrides.ask_logprobs => {}
+            "reasoning_effort" if !overrides.knows_effort => {}
             _ => field(name, value),
         }
     }

@@ -65,6 +65,10 @@ impl Format for OpenAiResponses {
         request::read(body)
     }
 
+    fn asks_for_thoughts(&self, body: &Body) -> bool {
+        upstream::asks_for_thoughts(body)
+    }
+
     fn seals<'b>(&self, body: &'b Body) -> Vec<Cow<'b, str>> {
         upstream::seals(body)
     }

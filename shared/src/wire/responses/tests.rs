@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::RESPONSES;
-use crate::wire::conversation::Makers;
 use crate::wire::conversation::{Conversation, Part, Role, Source, ToolChoice, Turn};
 use crate::wire::format::{Format, Overrides, Spoken};
 use crate::wire::openai::CHAT;
@@ -10,14 +9,7 @@ use crate::wire::request::Request;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SAID: Overrides<'static> = Overrides {
-    model: "gpt-x",
-    max_output_tokens: 77,
-    stream: false,
-    ask_logprobs: false,
-    thinks: true,
-    makers: Makers::NONE,
-};
+const SAID: Overrides<'static> = Overrides::plain("gpt-x", 77);
 
 fn request(format: &'static dyn Format, body: &Value) -> Request {
     Request::read(format, body.to_string().into()).unwrap()

@@ -9,7 +9,7 @@
 use super::request::LOGPROBS;
 use crate::wire::body::Body;
 use crate::wire::format::Overrides;
-use crate::wire::json::{Stopped, items, text_of};
+use crate::wire::json::{Stopped, items, text_of, without};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -35,6 +35,11 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>) -> Bytes {
             "model" | "models" | "max_output_tokens" | "include" => {}
             "store" if !is_stored => {}
             "reasoning" if !overrides.thinks => {}
+            "reasoning" if !overrides.knows_effort => {
+                if let Some(reasoning) = without(value, "effort") {
+                    field(name, reasoning.as_bytes());
+                }
+            }
             "input" if !is_stored => match without_thoughts(value, overrides) {
                 Some(input) => field(name, input.as_bytes()),
                 None => field(name, value),
@@ -77,6 +82,12 @@ fn thinking(input: &str) -> Option<Vec<(&RawValue, Option<Item<'_>>)>> {
             Ok(())
         });
     read.is_ok().then_some(listed)
+}
+
+/// Whether a request asks for thoughts, or has some.
+pub(super) fn asks_for_thoughts(body: &Body) -> bool {
+    let has = |name: &str, word: &str| body.raw(name).is_some_and(|value| value.contains(word));
+    has("reasoning", "{") || has("include", ENCRYPTED) || !seals(body).is_empty()
 }
 
 /// With what the thoughts in a request are encrypted.

@@ -1,20 +1,12 @@
 use crate::wire::anthropic::{COUNT, MESSAGES};
 use crate::wire::body::Body;
-use crate::wire::conversation::Makers;
 use crate::wire::conversation::{Conversation, Effort, Part, Role, Shape, Source, Tool, ToolChoice};
 use crate::wire::format::{Format, Overrides, Spoken, Written};
 use crate::wire::openai::CHAT;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SAID: Overrides<'static> = Overrides {
-    model: "m",
-    max_output_tokens: 7,
-    stream: true,
-    ask_logprobs: false,
-    thinks: true,
-    makers: Makers::NONE,
-};
+const SAID: Overrides<'static> = Overrides { stream: true, ..Overrides::plain("m", 7) };
 
 fn asked(messages: Value, more: Value) -> Value {
     let mut body = json!({"model": "auto", "max_tokens": 9, "messages": messages});

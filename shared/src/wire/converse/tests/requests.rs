@@ -2,7 +2,6 @@
 
 use crate::steps;
 use crate::wire::anthropic::MESSAGES;
-use crate::wire::conversation::Makers;
 use crate::wire::conversation::Untranslatable;
 use crate::wire::converse::CONVERSE;
 use crate::wire::format::{Format, Overrides, Spoken, Written};
@@ -10,14 +9,7 @@ use crate::wire::openai::CHAT;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SAID: Overrides<'static> = Overrides {
-    model: "m",
-    max_output_tokens: 7,
-    stream: true,
-    ask_logprobs: false,
-    thinks: true,
-    makers: Makers::NONE,
-};
+const SAID: Overrides<'static> = Overrides { stream: true, ..Overrides::plain("m", 7) };
 
 fn written_by(door: &dyn Format, body: &Value) -> Result<Written, Untranslatable> {
     let (body, _) = door.read(body.to_string().into()).unwrap();

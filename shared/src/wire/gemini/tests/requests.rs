@@ -1,5 +1,4 @@
 use crate::wire::anthropic::MESSAGES;
-use crate::wire::conversation::Makers;
 use crate::wire::conversation::{Conversation, Part, Role, Signature, Turn};
 use crate::wire::format::{Format, Overrides, Spoken, Written};
 use crate::wire::gemini::GEMINI;
@@ -14,14 +13,7 @@ const NEW: &str = "gemini-3.8-flash";
 fn written(door: &dyn Format, model: &str, json: &Value) -> Result<(Value, Vec<String>), String> {
     let (body, _) = door.read(json.to_string().into()).unwrap();
     let meant = door.conversation(&body).unwrap();
-    let overrides = Overrides {
-        model,
-        max_output_tokens: 7,
-        stream: true,
-        ask_logprobs: false,
-        thinks: true,
-        makers: Makers::NONE,
-    };
+    let overrides = Overrides { stream: true, ..Overrides::plain(model, 7) };
     let Written { body, left_out } = GEMINI.write(&meant, &overrides).map_err(|why| why.to_string())?;
     Ok((serde_json::from_slice(&body).unwrap(), left_out))
 }
@@ -314,7 +306,7 @@ proptest! {
         said.push(turn(Role::User, vec![Part::Text("end".into())]));
         texts.push("end".into());
         let conversation = Conversation { turns: said, ..Conversation::default() };
-        let overrides = Overrides { model: NEW, max_output_tokens: 1, stream: false, ask_logprobs: false, thinks: true, makers: Makers::NONE };
+        let overrides = Overrides::plain(NEW, 1);
         let body: Value = serde_json::from_slice(&GEMINI.write(&conversation, &overrides).unwrap().body).unwrap();
         let contents = body["contents"].as_array().unwrap();
         for (place, content) in contents.iter().enumerate() {
@@ -346,14 +338,7 @@ fn a_call_goes_back_with_its_own_signature_to_the_model_that_signed_it() {
         turn(Role::User, vec![result("c"), Part::Text("be brief".into())]),
     ];
     let conversation = Conversation { turns, signatures: &signatures, ..Conversation::default() };
-    let overrides = Overrides {
-        model: NEW,
-        max_output_tokens: 1,
-        stream: false,
-        ask_logprobs: false,
-        thinks: true,
-        makers: Makers::NONE,
-    };
+    let overrides = Overrides::plain(NEW, 1);
     let body: Value = serde_json::from_slice(&GEMINI.write(&conversation, &overrides).unwrap().body).unwrap();
     let signed: Vec<Value> = [(1, 0), (1, 1), (3, 0), (3, 1), (5, 0)]
         .map(|(content, part): (usize, usize)| body["contents"][content]["parts"][part]["thoughtSignature"].clone())

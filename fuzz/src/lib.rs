@@ -5,7 +5,11 @@
 //! states what must be true of what the parser accepts, and that it took a few steps and a few allocated bytes for each byte
 //! of the input, so that a slow input is found while it is small.
 
+mod answers;
+mod requests;
+
 use allocation_counter::measure;
+pub use answers::{converse, converse_stream, embeddings, frames, gemini, gemini_stream};
 use bytes::{Bytes, BytesMut};
 use gateway_core::config::{self, Config};
 use gateway_core::error::Error;
@@ -13,15 +17,14 @@ use gateway_core::id::RequestId;
 use gateway_core::request::instructions::{Instructions, key_of};
 use gateway_core::steps;
 use gateway_core::tenant::key::{ApiKey, KeyHasher};
-use gateway_core::wire::openai::CHAT;
 use gateway_core::wire::openai::answer::{chunk as read_chunk, completion as read_completion};
 use gateway_core::wire::openai::writer::ChatWriter;
 use gateway_core::wire::piece::choices;
-use gateway_core::wire::request::Request;
 use gateway_core::wire::schema::{MAX_STEPS, Schema};
 use gateway_core::wire::sse::SseParser;
 use gateway_core::wire::writer::{Hide, Writer};
 use http::{HeaderMap, HeaderName, HeaderValue};
+pub use requests::{request, request_embeddings, request_messages, request_responses};
 use serde::de::IgnoredAny;
 
 /// How many answers were asked for.
@@ -31,12 +34,21 @@ const N: u64 = 3;
 pub type Property = fn(&[u8]);
 
 /// Every property by the name of its fuzz target, which is that of its folder in `fuzz/corpus`.
-pub const PROPERTIES: [(&str, Property); 8] = [
+pub const PROPERTIES: [(&str, Property); 17] = [
     ("request", request),
+    ("request_responses", request_responses),
+    ("request_messages", request_messages),
+    ("request_embeddings", request_embeddings),
     ("sse", sse),
     ("key", key),
     ("completion", completion),
     ("chunk", chunk),
+    ("gemini", gemini),
+    ("gemini_stream", gemini_stream),
+    ("converse", converse),
+    ("converse_stream", converse_stream),
+    ("frames", frames),
+    ("embeddings", embeddings),
     ("config", config),
     ("headers", headers),
     ("schema", schema),
@@ -52,34 +64,6 @@ fn bounded<T>(input_bytes: usize, parse: impl FnOnce() -> T) -> T {
     let most = 24 * input_bytes + ALWAYS_BYTES;
     assert!(memory.bytes_total <= most, "{input_bytes} bytes of input, {memory:?}");
     made.expect("it was run")
-}
-
-/// A request body is refused in words, or all its fields lie in it whole: what goes upstream is cut from these places.
-pub fn request(bytes: &[u8]) {
-    let request = match bounded(bytes.len(), || Request::read(&CHAT, Bytes::copy_from_slice(bytes))) {
-        Ok(request) => request,
-        Err(error) => return assert_eq!(told_in_words(&error), 400),
-    };
-    assert_eq!(request.facts.body_bytes, bytes.len());
-    assert!(request.facts.messages > 0 && (1..=128).contains(&request.facts.n));
-    assert!(request.body().raw_fields().count() <= 256 && request.facts.models.len() <= 32);
-    let mut again = String::from("{");
-    for (name, value) in request.body().raw_fields() {
-        serde_json::from_slice::<IgnoredAny>(value).expect("a field's bytes are one JSON value");
-        assert_eq!(request.body().raw(name).map(str::as_bytes), Some(value), "a field is found by its name");
-        let comma = if again.len() > 1 { "," } else { "" };
-        again += &format!("{comma}{}:{}", serde_json::json!(name), std::str::from_utf8(value).expect("UTF-8"));
-    }
-    let again = Request::read(&CHAT, (again + "}").into()).expect("the fields together are the same request");
-    assert_eq!(
-        (&*again.facts.model, &again.facts.models, again.facts.stream),
-        (&*request.facts.model, &request.facts.models, request.facts.stream)
-    );
-    assert_eq!((again.facts.n, again.facts.max_output_tokens), (request.facts.n, request.facts.max_output_tokens));
-    assert_eq!(
-        (again.facts.messages, again.facts.images, &again.facts.prompt),
-        (request.facts.messages, request.facts.images, &request.facts.prompt)
-    );
 }
 
 /// A stream says the same however the network cut it. The first eight bytes say where it is cut.

@@ -85,7 +85,8 @@ struct WireUsage<'a> {
 /// # Errors
 /// It is an error, or not the vectors that are wanted.
 pub fn completion(body: Bytes, wanted: &Wanted, first_byte_ms: f64) -> Result<Completion, NotACompletion> {
-    let wire: Option<Wire<'_>> = serde_json::from_slice(&body).ok();
+    let json = std::str::from_utf8(&body).ok();
+    let wire: Option<Wire<'_>> = json.and_then(|json| serde_json::from_str(json).ok());
     let usage = wire.as_ref().and_then(|wire| usage_of(wire.usage?));
     let malformed = || NotACompletion { flaw: Flaw::Malformed, came: Came { usage, ..Came::default() } };
     let Some(Wire { data: Some(data), model, usage: told }) = wire else {

@@ -21,10 +21,7 @@ pub(super) fn write(
     max_tokens_field: MaxTokensField,
 ) -> Result<Written, Untranslatable> {
     let mut writer = Writer { is_ours: conversation.format == format, messages: Vec::new(), left_out: BTreeSet::new() };
-    if !conversation.system.is_empty() {
-        let content = writer.content(&conversation.system)?;
-        writer.messages.push(Message { content, ..Message::of("system") });
-    }
+    writer.system(None, &conversation.system)?;
     for turn in &conversation.turns {
         writer.turn(turn)?;
     }
@@ -54,16 +51,20 @@ impl<'a> Writer<'a> {
     fn turn(&mut self, turn: &'a Turn<'a>) -> Result<()> {
         let name = turn.name.as_deref();
         match turn.role {
-            Role::System => {
-                let content = self.content(&turn.parts)?;
-                self.messages.push(Message { name, content, ..Message::of("system") });
-            }
+            Role::System => self.system(name, &turn.parts)?,
             Role::User => self.user(name, &turn.parts)?,
             Role::Assistant => {
                 let message = self.assistant(name, &turn.parts)?;
-                self.messages.push(message);
+                // What only thought has said nothing here, and providers refuse a message without anything.
+                self.messages.extend(Some(message).filter(Message::says_something));
             }
         }
+        Ok(())
+    }
+
+    fn system(&mut self, name: Option<&'a str>, parts: &'a [Part<'a>]) -> Result<()> {
+        let content = self.content(parts)?;
+        self.messages.extend(content.map(|content| Message { name, content: Some(content), ..Message::of("system") }));
         Ok(())
     }
 
@@ -290,6 +291,10 @@ struct Message<'a> {
 impl Message<'_> {
     fn of(role: &'static str) -> Self {
         Self { role, name: None, tool_call_id: None, reasoning_content: None, content: None, tool_calls: Vec::new() }
+    }
+
+    fn says_something(&self) -> bool {
+        self.content.is_some() || self.reasoning_content.is_some() || !self.tool_calls.is_empty()
     }
 }
 

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 /// An answer in the making.
 #[derive(Debug)]
 pub(super) struct Made {
+    /// Which of the provider's answers this is: the first one that came, for not all count from 0.
+    choice: Option<u64>,
     id: RequestId,
     /// Whether events are wanted, and not only the answer.
     is_streamed: bool,
@@ -148,6 +150,7 @@ impl Made {
             finish: None,
             usage: None,
             held_bytes: 0,
+            choice: None,
         }
     }
 
@@ -171,7 +174,10 @@ impl Made {
             self.event("response.created", json!({"response": response}), out);
             self.event("response.in_progress", json!({"response": response}), out);
         }
-        for piece in pieces.iter().filter(|piece| piece.choice() == 0) {
+        for piece in pieces {
+            if *self.choice.get_or_insert(piece.choice()) != piece.choice() {
+                continue;
+            }
             match piece {
                 Piece::Begin { .. } | Piece::Signature { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
                 Piece::Text { text, .. } => self.say(Kind::Text, text, out),

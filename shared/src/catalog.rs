@@ -26,7 +26,9 @@ pub const SIMULATED_PREFIX: &str = "sim/";
 pub struct Timeouts {
     /// For a connection.
     pub connect_ms: u64,
-    /// From the request's last byte to the answer's first token.
+    /// From sending the request to the head of a streamed answer; `None` is as long as for its first token.
+    pub head_ms: Option<u64>,
+    /// From sending the request to the answer's first token.
     pub first_token_ms: u64,
     /// Between two pieces of a stream (A4).
     pub idle_ms: u64,
@@ -358,7 +360,7 @@ mod tests {
     use crate::money::Usage;
     use proptest::prelude::*;
 
-    const TIMEOUTS: Timeouts = Timeouts { connect_ms: 1, first_token_ms: 2, idle_ms: 3, total_ms: 4 };
+    const TIMEOUTS: Timeouts = Timeouts { connect_ms: 1, head_ms: None, first_token_ms: 2, idle_ms: 3, total_ms: 4 };
 
     fn simulated() -> Simulated {
         Simulated { provider: "sim".into(), timeouts: TIMEOUTS }

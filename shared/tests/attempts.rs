@@ -101,6 +101,20 @@ async fn a_failed_call_is_retried_once_and_then_failed_over() {
 }
 
 #[tokio::test]
+async fn only_what_may_pass_is_retried() {
+    let passing = ["status-500", "status-502", "status-503", "status-520", "status-529", "reset", "cut"];
+    let lasting = ["status-501", "status-504", "status-505", "status-524", "status-526", "status-408", "status-409"];
+    let lasting = lasting.into_iter().chain(["status-424", "429", "status-401", "malformed"]);
+    for (model, calls) in passing.map(|model| (model, 2)).into_iter().chain(lasting.map(|model| (model, 1))) {
+        let scene = scene().model(model, SHORT).tier("cheap", &[model, "ok"]).tier("reasoning", &["ok@strong"]);
+        let rig = scene.table("[retry]\nbackoff_base_ms = 0").build().await;
+        let got = rig.chat(ask("cheap")).await;
+        assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok"), "{model}");
+        assert_eq!(rig.calls(model), calls, "{model}");
+    }
+}
+
+#[tokio::test]
 async fn retries_stay_within_their_share_of_the_traffic() {
     let rig = cheap(["ok"]).model("status-503", "").table("[retry]\nbackoff_base_ms = 0").build().await;
     for requests in 1..=100 {
@@ -127,6 +141,22 @@ async fn a_silent_candidate_is_failed_over_and_not_retried() {
             let receipt = rig.receipt(&got).await;
             assert_eq!(receipt["attempts"][0]["outcome"], "timeout", "{silent} {body}");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_head_of_a_stream_has_a_time_of_its_own() {
+    let head = "timeouts_ms = { head = 60 }";
+    for (model, body, served_by) in [
+        ("stall-head", streamed("cheap"), "up/ok"),
+        // Its first token may take longer, and the head of a whole answer as long as that.
+        ("ttft-200", streamed("cheap"), "up/ttft-200"),
+        ("slow-200", ask("cheap"), "up/slow-200"),
+    ] {
+        let scene = scene().model(model, head).tier("cheap", &[model, "ok"]).tier("reasoning", &["ok@strong"]);
+        let rig = scene.build().await;
+        let got = rig.chat(body).await;
+        assert_eq!((got.status, got.header("x-gateway-model"), rig.calls(model)), (200, served_by, 1));
     }
 }
 

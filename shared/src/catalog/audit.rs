@@ -93,7 +93,7 @@ mod tests {
     const DAY_MS: u64 = 86_400_000;
 
     fn model(name: &str, id: &str, input: u64) -> Model {
-        let timeouts = Timeouts { connect_ms: 1, first_token_ms: 1, idle_ms: 1, total_ms: 1 };
+        let timeouts = Timeouts { connect_ms: 1, head_ms: None, first_token_ms: 1, idle_ms: 1, total_ms: 1 };
         let simulated = Simulated { provider: "sim".into(), timeouts };
         Model {
             name: name.into(),

@@ -23,12 +23,13 @@ const MAX_BODY_BYTES: u64 = 10 * 1024 * 1024;
 
 /// `[timeouts_ms]` where the file says nothing.
 pub(super) const TIMEOUTS: Timeouts =
-    Timeouts { connect_ms: 1_000, first_token_ms: 30_000, idle_ms: 10_000, total_ms: 120_000 };
+    Timeouts { connect_ms: 1_000, head_ms: None, first_token_ms: 30_000, idle_ms: 10_000, total_ms: 120_000 };
 
 /// `[timeouts_ms]`, or a model's own.
 pub(super) fn timeouts(section: &mut Section<'_, '_>, default: Timeouts) -> Timeouts {
     Timeouts {
         connect_ms: section.count("connect", 1..=MAX_MS, default.connect_ms),
+        head_ms: section.limit("head", 1..=MAX_MS, default.head_ms),
         first_token_ms: section.count("first_token", 1..=MAX_MS, default.first_token_ms),
         idle_ms: section.count("idle", 1..=MAX_MS, default.idle_ms),
         total_ms: section.count("total", 1..=MAX_MS, default.total_ms),

@@ -266,7 +266,7 @@ fn a_provider_and_its_models_are_read_as_written() {
         usd_per_million = { input = 0.59, cached_input = "0.000000001", output = 1_0.790, reasoning = 3 }
         context_tokens = 8_192
         capabilities = ["tools", "prefill"]
-        timeouts_ms = { first_token = 45000 }
+        timeouts_ms = { head = 9000, first_token = 45000 }
         [models."groq/free"]
         provider = "groq"
         id = "some/free-model"
@@ -291,7 +291,8 @@ fn a_provider_and_its_models_are_read_as_written() {
     assert_eq!(llama.price, Price::from(price));
     assert_eq!((llama.context_tokens, llama.max_output_tokens, llama.default_max_output_tokens), (8_192, 8_192, 4_096));
     assert_eq!(llama.capabilities, TOOLS_AND_PREFILL);
-    assert_eq!((llama.timeouts.first_token_ms, llama.timeouts.idle_ms), (45_000, 7));
+    assert_eq!((llama.timeouts.head_ms, llama.timeouts.first_token_ms), (Some(9_000), 45_000));
+    assert_eq!(llama.timeouts.idle_ms, 7);
     let Some(Target::Model(free)) = config.catalog.resolve("groq/free") else { panic!("a model") };
     assert_eq!((&*free.provider_model, &free.price), ("some/free-model", &Price::from(RatesNusdPerMillion::default())));
     assert!(matches!(config.catalog.resolve("small"), Some(Target::Tier(_))));

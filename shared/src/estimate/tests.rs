@@ -24,7 +24,7 @@ fn model(price: Price) -> Model {
         max_output_tokens: 1_000_000,
         default_max_output_tokens: 4_096,
         capabilities: Capabilities::ALL,
-        timeouts: Timeouts { connect_ms: 1, first_token_ms: 1, idle_ms: 1, total_ms: 1 },
+        timeouts: Timeouts { connect_ms: 1, head_ms: None, first_token_ms: 1, idle_ms: 1, total_ms: 1 },
         origin: Origin::default(),
     }
 }

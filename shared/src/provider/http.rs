@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
@@ -47,6 +47,17 @@ pub(super) struct Endpoint {
     pub(super) mask: Arc<Mask>,
     /// One connection pool per connect time-out, made when first needed: a cold start pays for none of them.
     clients: Mutex<HashMap<u64, Client>>,
+}
+
+/// For which request something is sent and when, and how long is waited for what.
+#[derive(Clone, Copy)]
+struct Asked {
+    id: RequestId,
+    connect_ms: u64,
+    /// Milliseconds to the answer's head; `None` leaves that to who asks.
+    head_ms: Option<u64>,
+    /// Unix milliseconds.
+    now_ms: u64,
 }
 
 /// In which header, and behind what, which keys go.
@@ -134,23 +145,30 @@ impl Endpoint {
         keys.into_iter().map(Some).collect()
     }
 
-    /// Sends a body with this key, and with further headers in place of those of their names.
+    /// Sends a body with this key, and with further headers in place of those of their names; waits for the answer's head.
     async fn send(
         &self,
         client: &Client,
         url: &Url,
         key: Option<&HeaderValue>,
         more: &HeaderMap,
-        (body, now_ms): (Bytes, u64),
+        (body, asked): (Bytes, Asked),
     ) -> Result<Response, ProviderError> {
         let mut headers = self.headers.clone();
         headers.extend(more.clone());
         if let Some(key) = key {
             headers.insert(self.key_header.clone(), key.clone());
         } else if let Some(signer) = &self.signer {
-            headers.extend(signer.sign(url.as_str(), &body, now_ms).await.map_err(unsigned)?);
+            headers.extend(signer.sign(url.as_str(), &body, asked.now_ms).await.map_err(unsigned)?);
         }
-        client.post(url.clone()).headers(headers).body(body).send().await.map_err(|error| no_answer(&error))
+        let answered = client.post(url.clone()).headers(headers).body(body).send();
+        let answered = match asked.head_ms {
+            None => answered.await,
+            Some(head_ms) => timeout(Duration::from_millis(head_ms), answered).await.map_err(|_| {
+                ProviderError::retryable(AttemptOutcome::Timeout, "the answer's head did not come in time")
+            })?,
+        };
+        answered.map_err(|error| no_answer(&error))
     }
 
     /// Sends a body, with one key after the other while that may help; answers with the head of a good answer, and when the
@@ -172,7 +190,11 @@ impl Endpoint {
         more: &HeaderMap,
         body: Bytes,
     ) -> Result<(Body, Instant), ProviderError> {
-        self.post_in_turn(url, (call.id, call.model.timeouts.connect_ms, call.now_ms), more, body).await
+        let timeouts = &call.model.timeouts;
+        // The head of a whole answer comes with the answer.
+        let head_ms = timeouts.head_ms.filter(|_| call.stream);
+        let asked = Asked { id: call.id, connect_ms: timeouts.connect_ms, head_ms, now_ms: call.now_ms };
+        self.post_in_turn(url, asked, more, body).await
     }
 
     /// The usual address.
@@ -189,21 +211,22 @@ impl Endpoint {
         now_ms: u64,
         body: Bytes,
     ) -> Result<(Body, Instant), ProviderError> {
-        self.post_in_turn(url, (id, connect_ms, now_ms), &HeaderMap::new(), body).await
+        self.post_in_turn(url, Asked { id, connect_ms, head_ms: None, now_ms }, &HeaderMap::new(), body).await
     }
 
     async fn post_in_turn(
         &self,
         url: &Url,
-        (id, connect_ms, now_ms): (RequestId, u64, u64),
+        asked: Asked,
         more: &HeaderMap,
         body: Bytes,
     ) -> Result<(Body, Instant), ProviderError> {
+        let Asked { id, connect_ms, now_ms, .. } = asked;
         let client = self.client(connect_ms)?;
         let keys = self.keys_in_turn(now_ms);
         let last = keys.len() - 1;
         for (i, key) in keys.into_iter().enumerate() {
-            let refusal = match self.post_with_key(&client, url, key, more, (&body, now_ms)).await? {
+            let refusal = match self.post_with_key(&client, url, key, more, (&body, asked)).await? {
                 Ok(answered) => {
                     key.and_then(|key| key.ended(None, id, now_ms));
                     return Ok(answered);
@@ -235,8 +258,9 @@ impl Endpoint {
         url: &Url,
         key: Option<&Key>,
         more: &HeaderMap,
-        (body, now_ms): (&Bytes, u64),
+        (body, asked): (&Bytes, Asked),
     ) -> Result<Result<(Body, Instant), ProviderError>, ProviderError> {
+        let now_ms = asked.now_ms;
         let mut value = None;
         if let Some(key) = key {
             value = key.value.now(now_ms, &self.mask).await;
@@ -246,7 +270,7 @@ impl Endpoint {
         }
         loop {
             let begun = Instant::now();
-            let response = self.send(client, url, value.as_ref(), more, (body.clone(), now_ms)).await?;
+            let response = self.send(client, url, value.as_ref(), more, (body.clone(), asked)).await?;
             if response.status().is_success() {
                 return Ok(Ok((Body::readable(response)?, begun)));
             }

@@ -2,7 +2,8 @@
 //!
 //! What crosses this border is the provider's bytes, whose format they are in, and what they say in no format's words; who
 //! writes for the client makes of it what that client reads. A provider reports a whole answer only when it saw
-//! its end (A1); timers are not its business, except for connecting: whoever calls it bounds every await (A4).
+//! its end (A1). Timers are not its business, except for what nobody else sees, the connection and the answer's head: whoever
+//! calls it bounds every await (A4).
 
 mod answer;
 pub mod anthropic;

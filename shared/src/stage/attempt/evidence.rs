@@ -24,17 +24,27 @@ pub(crate) enum Patience {
 /// What this failure of a call that began then shows of its model.
 pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, begun_at_ms: u64) -> Signal {
     let refused = || Signal::Refused(Refused::of(work.journal.receipt.id, &work.caller.tenant.uid));
-    match (&error.fault, error.outcome) {
-        (Fault::Retryable, AttemptOutcome::Timeout) if patience == Patience::Ours => Signal::Nothing,
-        (Fault::Retryable, AttemptOutcome::Malformed) | (Fault::CandidateDown, _) => refused(),
-        (Fault::Retryable, _) => Signal::Failed,
-        (Fault::RateLimited { until_ms }, _) => {
+    match &error.fault {
+        Fault::Retryable => match error.outcome {
+            AttemptOutcome::Timeout if patience == Patience::Ours => Signal::Nothing,
+            AttemptOutcome::Malformed => refused(),
+            AttemptOutcome::Timeout
+            | AttemptOutcome::Reset
+            | AttemptOutcome::HttpError
+            | AttemptOutcome::Truncated
+            | AttemptOutcome::RateLimited
+            | AttemptOutcome::Refused
+            | AttemptOutcome::Ok
+            | AttemptOutcome::LowConfidence
+            | AttemptOutcome::ClientGone => Signal::Failed,
+        },
+        Fault::CandidateDown => refused(),
+        Fault::RateLimited { until_ms } => {
             Signal::CoolDown { until_ms: until_ms.unwrap_or(begun_at_ms + GUESSED_COOLDOWN_MS) }
         }
-        (Fault::Busy { until_ms }, _) => Signal::CoolDown { until_ms: *until_ms },
-        (
-            Fault::ContextOverflow(_) | Fault::Unsuited(_) | Fault::Refused(_) | Fault::CallerFault(_) | Fault::NoRoom,
-            _,
-        ) => Signal::Nothing,
+        Fault::Busy { until_ms } => Signal::CoolDown { until_ms: *until_ms },
+        Fault::ContextOverflow(_) | Fault::Unsuited(_) | Fault::Refused(_) | Fault::CallerFault(_) | Fault::NoRoom => {
+            Signal::Nothing
+        }
     }
 }

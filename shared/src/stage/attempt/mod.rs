@@ -1,8 +1,9 @@
 //! Attempts: one candidate after the other, until one answers.
 //!
-//! A plain loop that keeps its evidence: every attempt, its outcome and its cost go to the journal (M4). The caller's own
-//! fault ends it (A2). What may go better is retried within the budget, a silent candidate is not (A3, A4); all else fails
-//! over. What an attempt showed of its model is recorded at once, beside the next attempt, so that other requests keep
+//! [`try_each`] is a plain loop that keeps its evidence: every attempt, its outcome and its cost go to the journal (M4). It asks
+//! three questions: whether a candidate [may be tried](may_try), whether a call of it is [covered] by what is held, and
+//! [what next](what_next) where it failed. The caller's own fault ends it (A2). A connection that broke and a 5xx that may pass
+//! are retried within the budget, a silent candidate is not (A3, A4); all else fails over. What an attempt showed of its model is recorded at once, beside the next attempt, so that other requests keep
 //! away from a failing model before this one is done.
 
 pub(crate) mod aside;
@@ -14,12 +15,12 @@ pub(crate) mod stream;
 mod wait;
 
 use crate::catalog::Model;
-use crate::error::Error;
+use crate::error::{Error, Objection};
 use crate::gateway::Gateway;
 use crate::health::score::Reason;
 use crate::health::{Observation, Signal};
 use crate::provider::{Fault, ProviderError};
-use crate::receipt::{AttemptKind, AttemptOutcome};
+use crate::receipt::{AttemptKind, AttemptOutcome, Cause};
 use crate::request::work::Work;
 use crate::stage::admit::afford::extend_for_attempt;
 use crate::stage::admit::hold::Hold;
@@ -59,9 +60,15 @@ impl Attempts<'_> {
 
     /// Notes what a failed call means for the caller, should no other candidate answer.
     fn note(&mut self, fault: &Fault) {
-        self.may_go_better |= matches!(fault, Fault::Retryable | Fault::RateLimited { .. });
-        if let Fault::RateLimited { until_ms: Some(until_ms) } | Fault::Busy { until_ms } = fault {
-            self.not_before(*until_ms);
+        match fault {
+            Fault::RateLimited { until_ms: Some(until_ms) } | Fault::Busy { until_ms } => self.not_before(*until_ms),
+            Fault::Retryable | Fault::RateLimited { until_ms: None } => self.may_go_better = true,
+            Fault::CandidateDown
+            | Fault::ContextOverflow(_)
+            | Fault::Unsuited(_)
+            | Fault::Refused(_)
+            | Fault::CallerFault(_)
+            | Fault::NoRoom => {}
         }
     }
 
@@ -150,6 +157,7 @@ pub(crate) async fn first_that_answers(
     }
 }
 
+/// The loop. `None` if no candidate is left.
 async fn try_each(
     work: &mut Work<'_>,
     hold: &mut Hold,
@@ -157,19 +165,30 @@ async fn try_each(
     attempts: &mut Attempts<'_>,
 ) -> Result<Option<Winner>, Error> {
     for (place, candidate) in candidates.iter().enumerate() {
-        if !attempts.fits(&candidate.model) {
-            continue;
-        }
-        let others = &candidates[place + 1..];
-        let lease = match turn(work, candidate, attempts.fits_any(others), attempts).await {
-            Turn::Call { leased_at_ms } => leased_at_ms,
-            Turn::Pass => continue,
-            Turn::End => break,
+        let (model, others) = (&candidate.model, &candidates[place + 1..]);
+        let mut lease = match may_try(work, candidate, others, attempts).await {
+            MayTry::Yes { leased_at_ms } => leased_at_ms,
+            MayTry::Pass => continue,
+            MayTry::NoMore => break,
         };
         let request = attempts.options.question.unwrap_or(&work.request);
         attempts.options.overdue = Overdue::of(request, attempts.options.head_bytes, candidate, others);
-        if let Some(winner) = try_one(work, hold, &candidate.model, others, lease, attempts).await? {
-            return Ok(Some(winner));
+        let mut retries = 0;
+        while covered(work, hold, model, lease, attempts).await? {
+            let error = match call_beside_record(work, model, lease.take(), attempts).await {
+                Ok(winner) if is_refused(work, &winner) && attempts.asks_after_refusal(work, model, others) => {
+                    attempts.refused.get_or_insert(winner);
+                    break;
+                }
+                Ok(winner) => return Ok(Some(winner)),
+                Err(error) => error,
+            };
+            match what_next(work, error, model, others, retries, attempts).await {
+                Next::Retry => retries += 1,
+                Next::Failover => break,
+                Next::End(error) => return Err(error),
+            }
+            attempts.options.kind = AttemptKind::Retry;
         }
         attempts.options.kind = AttemptKind::Failover;
     }
@@ -177,23 +196,31 @@ async fn try_each(
 }
 
 /// Whether it is a candidate's turn.
-enum Turn {
+enum MayTry {
     /// It is; with the probe of its breaker, when that was leased.
-    Call { leased_at_ms: Option<u64> },
+    Yes { leased_at_ms: Option<u64> },
     /// Another one's.
     Pass,
     /// Nobody's any more.
-    End,
+    NoMore,
 }
 
-async fn turn(work: &mut Work<'_>, candidate: &Candidate, more_follow: bool, attempts: &mut Attempts<'_>) -> Turn {
+async fn may_try(
+    work: &mut Work<'_>,
+    candidate: &Candidate,
+    others: &[Candidate],
+    attempts: &mut Attempts<'_>,
+) -> MayTry {
     let model = &candidate.model;
+    if !attempts.fits(model) {
+        return MayTry::Pass;
+    }
     let mut leased_at_ms = None;
     match candidate.ranked.map(|ranked| ranked.reason) {
         Some(Reason::Probe) => {
             leased_at_ms = probe(work, model).await;
-            if leased_at_ms.is_none() && more_follow {
-                return Turn::Pass;
+            if leased_at_ms.is_none() && attempts.fits_any(others) {
+                return MayTry::Pass;
             }
             work.journal.because(format!("{}: {}", model.name, Reason::Probe));
         }
@@ -201,59 +228,63 @@ async fn turn(work: &mut Work<'_>, candidate: &Candidate, more_follow: bool, att
         Some(reason @ Reason::CoolingDown { .. }) if candidate.asked_until_ms > work.gateway.clock.now_ms() => {
             attempts.not_before(candidate.asked_until_ms);
             work.journal.because(format!("{} is not called: {reason}", model.name));
-            return Turn::Pass;
+            return MayTry::Pass;
         }
         // With all others out or failed, one that is out is tried: the least bad, and no more than that (A6).
-        Some(Reason::CoolingDown { .. } | Reason::BreakerOpen { .. }) if attempts.had_last_resort => return Turn::End,
+        Some(Reason::CoolingDown { .. } | Reason::BreakerOpen { .. }) if attempts.had_last_resort => {
+            return MayTry::NoMore;
+        }
         Some(reason @ (Reason::CoolingDown { .. } | Reason::BreakerOpen { .. })) => {
             attempts.had_last_resort = true;
             work.journal.because(format!("{} as the last resort: {reason}", model.name));
         }
         Some(reason @ (Reason::Faster | Reason::Refresh)) => work.journal.because(format!("{}: {reason}", model.name)),
-        _ => {}
+        Some(Reason::Configured | Reason::PassedOver | Reason::Conversation) | None => {}
     }
-    Turn::Call { leased_at_ms }
+    MayTry::Yes { leased_at_ms }
 }
 
-/// Calls one candidate, and again where that may help; none if another one is to be called.
-async fn try_one(
+/// Whether what is held covers one more call of this model. Where it does not, one that costs less may still fit.
+///
+/// # Errors
+/// The deadline has passed.
+async fn covered(
     work: &mut Work<'_>,
     hold: &mut Hold,
     model: &Arc<Model>,
-    others: &[Candidate],
-    mut leased_at_ms: Option<u64>,
+    leased_at_ms: Option<u64>,
     attempts: &mut Attempts<'_>,
-) -> Result<Option<Winner>, Error> {
-    let mut retries = 0;
-    loop {
-        if work.left_ms() == 0 {
-            return Err(Error::DeadlineExceeded);
-        }
-        // What costs less may still fit.
-        if attempts.failed_at_a_cost && !is_covered(work, hold, model, leased_at_ms).await {
-            return Ok(None);
-        }
-        let (before, options) = (attempts.observation.take(), attempts.options);
-        let (_, called) = tokio::join!(record(work.gateway, before), call(work, model, options, leased_at_ms.take()));
-        let error = match called {
-            Ok(winner) if is_refused(work, &winner) && attempts.asks_after_refusal(work, model, others) => {
-                attempts.refused.get_or_insert(winner);
-                return Ok(None);
-            }
-            Ok(winner) => return Ok(Some(winner)),
-            Err((error, observation)) => {
-                attempts.observation = observation;
-                attempts.failed_at_a_cost |= error.is_billed();
-                error
-            }
-        };
-        match next(work, error, model, others, retries, attempts).await {
-            Next::Retry => retries += 1,
-            Next::Candidate => return Ok(None),
-            Next::End(error) => return Err(error),
-        }
-        attempts.options.kind = AttemptKind::Retry;
+) -> Result<bool, Error> {
+    if work.left_ms() == 0 {
+        return Err(Error::DeadlineExceeded);
     }
+    if !attempts.failed_at_a_cost {
+        return Ok(true);
+    }
+    let extension = extend_for_attempt(work, hold, model).await;
+    let Some(why) = extension.why_not(&format!("another attempt, of {}", model.name)) else { return Ok(true) };
+    work.journal.because(why);
+    if let Some(begun_at_ms) = leased_at_ms {
+        let signal = Signal::Nothing;
+        record(work.gateway, Some(Observation { model: model.name.clone(), begun_at_ms, signal })).await;
+    }
+    Ok(false)
+}
+
+/// Calls a candidate, while what the call before it showed is recorded.
+async fn call_beside_record(
+    work: &mut Work<'_>,
+    model: &Arc<Model>,
+    leased_at_ms: Option<u64>,
+    attempts: &mut Attempts<'_>,
+) -> Result<Winner, ProviderError> {
+    let (before, options) = (attempts.observation.take(), attempts.options);
+    let (_, called) = tokio::join!(record(work.gateway, before), call(work, model, options, leased_at_ms));
+    called.map_err(|(error, observation)| {
+        attempts.observation = observation;
+        attempts.failed_at_a_cost |= error.is_billed();
+        error
+    })
 }
 
 /// Whether an answer is nothing but a refusal, and costs nothing.
@@ -262,29 +293,17 @@ fn is_refused(work: &Work<'_>, winner: &Winner) -> bool {
     attempt.is_some_and(|attempt| attempt.outcome == AttemptOutcome::Refused && attempt.cost_nusd == 0)
 }
 
-/// Whether what is held covers one more call of this model.
-async fn is_covered(work: &mut Work<'_>, hold: &mut Hold, model: &Arc<Model>, leased_at_ms: Option<u64>) -> bool {
-    let extension = extend_for_attempt(work, hold, model).await;
-    let Some(why) = extension.why_not(&format!("another attempt, of {}", model.name)) else { return true };
-    work.journal.because(why);
-    if let Some(begun_at_ms) = leased_at_ms {
-        let signal = Signal::Nothing;
-        record(work.gateway, Some(Observation { model: model.name.clone(), begun_at_ms, signal })).await;
-    }
-    false
-}
-
 /// What a failed call leads to.
 enum Next {
     /// The same candidate, which was waited for.
     Retry,
     /// The next one.
-    Candidate,
+    Failover,
     /// This error.
     End(Error),
 }
 
-async fn next(
+async fn what_next(
     work: &mut Work<'_>,
     error: ProviderError,
     model: &Model,
@@ -292,34 +311,59 @@ async fn next(
     retries: u32,
     attempts: &mut Attempts<'_>,
 ) -> Next {
-    let (status, is_free) = (error.status_to_tell(), !error.is_billed());
     attempts.note(&error.fault);
+    let (status, is_free, may_pass) = (error.status_to_tell(), !error.is_billed(), may_pass(&error));
+    let told = |objection: Box<Objection>| Error::Provider { status, objection: *objection };
+    let is_only = !attempts.fits_any(others);
     let retry = match error.fault {
-        Fault::CallerFault(objection) => return Next::End(Error::Provider { status, objection: *objection }),
+        Fault::CallerFault(objection) => return Next::End(told(objection)),
         Fault::Refused(objection) => {
-            let told = Error::Provider { status, objection: *objection };
             if !is_free || !attempts.asks_after_refusal(work, model, others) {
-                return Next::End(told);
+                return Next::End(told(objection));
             }
-            attempts.unsuited = Some(told);
+            attempts.unsuited = Some(told(objection));
             false
         }
         Fault::NoRoom => return Next::End(Error::Overloaded),
         Fault::ContextOverflow(objection) => {
             attempts.too_small = attempts.too_small.max(model.context_tokens);
-            attempts.unsuited = Some(Error::Provider { status, objection: *objection });
+            attempts.unsuited = Some(told(objection));
             false
         }
         Fault::Unsuited(objection) => {
-            attempts.unsuited = Some(Error::Provider { status, objection: *objection });
+            attempts.unsuited = Some(told(objection));
             false
         }
         Fault::CandidateDown => false,
-        Fault::Busy { until_ms } => !attempts.fits_any(others) && wait_until(work, Some(until_ms), retries).await,
-        Fault::RateLimited { until_ms } => !attempts.fits_any(others) && wait_until(work, until_ms, retries).await,
-        Fault::Retryable => error.outcome != AttemptOutcome::Timeout && back_off(work, retries).await,
+        Fault::Busy { until_ms } => is_only && wait_until(work, Some(until_ms), retries).await,
+        Fault::RateLimited { until_ms } => is_only && wait_until(work, until_ms, retries).await,
+        Fault::Retryable => may_pass && back_off(work, retries).await,
     };
-    if retry { Next::Retry } else { Next::Candidate }
+    if retry { Next::Retry } else { Next::Failover }
+}
+
+/// Whether a failure may have passed when the same candidate is called again at once: a connection that broke, or a 5xx but
+/// for those that say "never" or "nothing came in time".
+fn may_pass(error: &ProviderError) -> bool {
+    match error.outcome {
+        AttemptOutcome::Reset => !matches!(error.cause, Some(Cause::Tls | Cause::Dns)),
+        AttemptOutcome::Truncated => true,
+        AttemptOutcome::HttpError => match error.status {
+            // Not implemented; another version of HTTP; a network that wants a login; Cloudflare of its TLS.
+            Some(501 | 505 | 511 | 525 | 526) => false,
+            // A gateway before it, and Cloudflare, of a provider that is silent.
+            Some(504 | 522 | 524) => false,
+            // Inside an answer that began well there may be no status.
+            status => status.is_none_or(|status| !(300..500).contains(&status)),
+        },
+        AttemptOutcome::Timeout
+        | AttemptOutcome::Malformed
+        | AttemptOutcome::RateLimited
+        | AttemptOutcome::Refused
+        | AttemptOutcome::Ok
+        | AttemptOutcome::LowConfidence
+        | AttemptOutcome::ClientGone => false,
+    }
 }
 
 /// Takes the one probe of a model whose breaker is half open; answers when, if it was to be had. The attempt is dated

@@ -116,7 +116,9 @@ async fn only_what_may_pass_is_retried() {
 
 #[tokio::test]
 async fn retries_stay_within_their_share_of_the_traffic() {
-    let rig = cheap(["ok"]).model("status-503", "").table("[retry]\nbackoff_base_ms = 0").build().await;
+    // Its breaker stays closed: a model that is out is not called again for the same request.
+    let tables = "[retry]\nbackoff_base_ms = 0\n[breaker]\nconsecutive_failures = 1000\nleast_samples = 1000";
+    let rig = cheap(["ok"]).model("status-503", "").table(tables).build().await;
     for requests in 1..=100 {
         let got = rig.chat(ask("up/status-503")).await;
         assert_eq!(got.status, 502);
@@ -124,6 +126,16 @@ async fn retries_stay_within_their_share_of_the_traffic() {
         assert!(retries <= (requests / 5).max(3), "{retries} retries of {requests} requests");
     }
     assert_eq!(rig.calls("status-503"), 120, "and the share is used");
+}
+
+#[tokio::test]
+async fn a_model_that_is_out_is_called_once_as_a_probe_or_as_the_last_resort() {
+    let rig = cheap(["status-500"]).table("[retry]\nbackoff_base_ms = 0").build().await;
+    for (advance_ms, calls) in [(0, 2), (0, 4), (0, 6), (0, 7), (5_501, 8), (0, 9)] {
+        rig.clock.advance(advance_ms);
+        assert_eq!(rig.fresh(ask("cheap")).await.status, 502);
+        assert_eq!(rig.calls("status-500"), calls, "{advance_ms} ms later");
+    }
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ mod thoughts;
 mod tiny_answers;
 mod tiny_format;
 mod tiny_native;
+mod total_outage;
 mod unreachable;
 mod unreliable;
 mod upgrades;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::health::{ModelHealth, Observation};
+use gateway_core::limit::retry_budget::RetryAsk;
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
 use gateway_core::provider::{Call, Provider, ProviderError, Reply};
@@ -190,6 +191,10 @@ impl HealthStore for Noted {
 
     async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError> {
         self.noted("probe", self.store.health.try_probe(model, tenant, lease_ms, now_ms)).await
+    }
+
+    async fn try_retry(&self, ask: &RetryAsk<'_>, now_ms: u64) -> Result<bool, StoreError> {
+        self.noted("retry", self.store.health.try_retry(ask, now_ms)).await
     }
 }
 

@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout};
 const NOW_MS: u64 = 1_700_000_000_123;
 
 fn model(name: &str) -> Model {
-    let timeouts = Timeouts { connect_ms: 1_000, head_ms: None, first_token_ms: 10_000, idle_ms: 10_000, total_ms: 60_000 };
+    let timeouts =
+        Timeouts { connect_ms: 1_000, head_ms: None, first_token_ms: 10_000, idle_ms: 10_000, total_ms: 60_000 };
     let simulated = gateway_core::catalog::Simulated { provider: "sim".into(), timeouts };
     simulated.model(&format!("sim/{name}")).unwrap()
 }

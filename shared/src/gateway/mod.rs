@@ -26,7 +26,7 @@ use crate::gateway::unreachable::Warned;
 use crate::ledger::standing::Standing;
 use crate::ledger::{Ledger, LedgerError};
 use crate::limit::budget::Budget;
-use crate::limit::retry_budget::RetryBudget;
+use crate::limit::retry_budget::{RetryAsk, RetryBudget};
 use crate::locking::lock;
 use crate::provider::unknown::Unknown;
 use crate::provider::{Provider, ProviderError};
@@ -135,9 +135,18 @@ impl Gateway {
         self.providers.get(&model.provider).map_or(&Unknown, |provider| &**provider)
     }
 
-    /// Takes one retry from the budget of this process (A3).
-    pub(crate) fn may_retry(&self) -> bool {
-        lock(&self.retries).try_retry(self.clock.now_ms())
+    /// Takes one retry from the fleet's budget, or while the store is down from one of this process's own (A3).
+    pub(crate) async fn may_retry(&self) -> bool {
+        let now_ms = self.clock.now_ms();
+        let requests = lock(&self.retries).untold(now_ms);
+        let asked = self.store.health().try_retry(&RetryAsk { settings: &self.config.retry, requests }, now_ms).await;
+        let mut retries = lock(&self.retries);
+        match asked {
+            Ok(true) => retries.note_retry(now_ms),
+            Ok(false) => {}
+            Err(_) => return retries.try_retry(now_ms),
+        }
+        asked.is_ok_and(|granted| granted)
     }
 
     /// Counts a request for the budget of retries.

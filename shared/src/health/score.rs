@@ -135,6 +135,14 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Whether it says that the candidate is not to be called but for a probe, or as the last resort.
+    #[must_use]
+    pub fn is_out(self) -> bool {
+        matches!(self, Self::Probe | Self::CoolingDown { .. } | Self::BreakerOpen { .. })
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

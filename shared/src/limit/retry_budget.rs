@@ -4,6 +4,10 @@
 //! retries are paid from a budget that follows the traffic: in any window at most a fifth of the requests, and at least
 //! three, so that a quiet gateway may still retry. A count per try alone was rejected: it bounds one request, not an outage.
 //!
+//! The budget is the fleet's, kept in its store: "at least three" of each of twenty processes would be sixty. The store is asked only
+//! when a retry is wanted, and then told of the requests that it has not heard of; while it is down each process has a budget of its
+//! own (ADR 41).
+//!
 //! The window slides in ten steps, a counter pair each, so it covers the last nine to ten seconds and costs 160 bytes at
 //! any rate of traffic. The wait is drawn from zero to the bound ("full jitter"): drawn around the bound instead, clients
 //! that failed together would return together.
@@ -13,7 +17,7 @@
 use serde::Deserialize;
 
 /// Steps in which the window slides.
-const STEPS: u64 = 10;
+pub(crate) const STEPS: u64 = 10;
 
 /// How often and how soon to retry: the table `[retry]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,13 +35,29 @@ pub struct RetrySettings {
     pub backoff_cap_ms: u64,
 }
 
+impl RetrySettings {
+    /// The step in which this instant lies.
+    pub(crate) fn step(&self, now_ms: u64) -> u64 {
+        now_ms / (self.window_ms / STEPS).max(1)
+    }
+}
+
+/// What the fleet is asked for a retry, and told by the way.
+#[derive(Debug, Clone)]
+pub struct RetryAsk<'a> {
+    /// How many retries there may be.
+    pub settings: &'a RetrySettings,
+    /// The requests of which this process has not told yet: in which step of the window, and how many.
+    pub requests: Vec<(u64, u64)>,
+}
+
 impl Default for RetrySettings {
     fn default() -> Self {
         Self { budget_percent: 20, least_retries: 3, window_ms: 10_000, backoff_base_ms: 50, backoff_cap_ms: 2_000 }
     }
 }
 
-/// Requests and retries of the window that ends now.
+/// Requests and retries of the window that ends now, as one process knows them.
 #[derive(Debug, Clone)]
 pub struct RetryBudget {
     settings: RetrySettings,
@@ -45,18 +65,49 @@ pub struct RetryBudget {
     newest: u64,
     requests: [u64; STEPS as usize],
     retries: [u64; STEPS as usize],
+    /// Of how many requests the fleet knows.
+    told: [u64; STEPS as usize],
 }
 
 impl RetryBudget {
     /// A budget of which nothing is used.
     pub fn new(settings: RetrySettings) -> Self {
-        Self { settings, newest: 0, requests: [0; STEPS as usize], retries: [0; STEPS as usize] }
+        let none = [0; STEPS as usize];
+        Self { settings, newest: 0, requests: none, retries: none, told: none }
     }
 
     /// Counts a request, once, however often it is tried.
     pub fn note_request(&mut self, now_ms: u64) {
         let step = self.slide(now_ms);
         self.requests[step] += 1;
+    }
+
+    /// Counts the requests that another process tells of.
+    pub(crate) fn note_requests(&mut self, told: &[(u64, u64)], now_ms: u64) {
+        self.slide(now_ms);
+        for (step, requests) in told {
+            if *step <= self.newest && self.newest - step < STEPS {
+                self.requests[(step % STEPS) as usize] += requests;
+            }
+        }
+    }
+
+    /// The requests of the window that were not told of before, by their steps. Now they count as told.
+    pub(crate) fn untold(&mut self, now_ms: u64) -> Vec<(u64, u64)> {
+        self.slide(now_ms);
+        let steps = (0..STEPS).filter_map(|age| self.newest.checked_sub(age));
+        let untold = steps.map(|step| {
+            let place = (step % STEPS) as usize;
+            let told = std::mem::replace(&mut self.told[place], self.requests[place]);
+            (step, self.requests[place] - told)
+        });
+        untold.filter(|(_, requests)| *requests > 0).collect()
+    }
+
+    /// Counts a retry that the fleet has granted.
+    pub(crate) fn note_retry(&mut self, now_ms: u64) {
+        let step = self.slide(now_ms);
+        self.retries[step] += 1;
     }
 
     /// Takes one retry from the budget; false, and nothing taken, if it is used up.
@@ -71,10 +122,10 @@ impl RetryBudget {
 
     /// Forgets the steps that have left the window; the index of the present one. Time never goes back.
     fn slide(&mut self, now_ms: u64) -> usize {
-        let now = now_ms / (self.settings.window_ms / STEPS).max(1);
+        let now = self.settings.step(now_ms);
         for passed in 1..=now.saturating_sub(self.newest).min(STEPS) {
             let step = ((self.newest % STEPS + passed) % STEPS) as usize;
-            (self.requests[step], self.retries[step]) = (0, 0);
+            (self.requests[step], self.retries[step], self.told[step]) = (0, 0, 0);
         }
         self.newest = self.newest.max(now);
         (self.newest % STEPS) as usize

@@ -15,6 +15,7 @@ mod conditions;
 mod counters;
 mod health;
 mod interleavings;
+mod retries;
 mod settlements;
 
 use super::{Admission, Counters, Settled, Settlement, StoreError, Ticket, Verdict};
@@ -139,6 +140,11 @@ macro_rules! health_contract {
             one conditions {
                 how_a_model_does_is_told_with_the_instant_when_it_began
                 that_one_tenants_requests_alone_are_refused_is_told_to_that_one
+            }
+            one retries {
+                a_fifth_of_the_fleets_requests_may_be_retried_and_never_fewer_than_three
+                retries_that_have_left_the_window_come_back
+                of_many_who_want_to_retry_at_once_those_that_are_paid_for_may
             }
         }
     };

@@ -20,6 +20,7 @@ pub mod ticket;
 use crate::health::{ModelHealth, Observation};
 use crate::id::RequestId;
 use crate::limit::gcra::{Rate, Tat};
+use crate::limit::retry_budget::RetryAsk;
 use crate::limit::window::{Window, WindowKind};
 use crate::money::{Amounts, Charged};
 use crate::tenant::{Quota, RateKind};
@@ -369,6 +370,14 @@ pub trait HealthStore: Send + Sync {
 
     /// Takes the one probe of a model that is out for this tenant (A6); answers whether it was to be had.
     async fn try_probe(&self, model: &Arc<str>, tenant: &str, lease_ms: u64, now_ms: u64) -> Result<bool, StoreError>;
+
+    /// Takes one retry from the budget of all who share the store (A3), after the requests that it is told of were counted.
+    ///
+    /// # Errors
+    /// As with any call of the store, and where it keeps no budget; then each process has its own.
+    async fn try_retry(&self, _ask: &RetryAsk<'_>, _now_ms: u64) -> Result<bool, StoreError> {
+        Err(StoreError("it keeps no budget of retries".into()))
+    }
 }
 
 /// The place of a remembered answer: whose it is, and a hash of all that the answer depends on (T1).

@@ -47,6 +47,8 @@ struct Attempts<'r> {
     retry_at_ms: Option<u64>,
     /// Whether a model that is out was tried because there was no other.
     had_last_resort: bool,
+    /// Whether the candidate whose turn it is is out: it is called once, as a probe or as the last resort (A6).
+    is_out: bool,
     /// The first answer that refused at no cost, for want of a better one.
     refused: Option<Winner>,
     /// Whether a failed call may be billed, and has so used up a part of the hold.
@@ -138,6 +140,7 @@ pub(crate) async fn first_that_answers(
         may_go_better: false,
         retry_at_ms: None,
         had_last_resort: false,
+        is_out: false,
         refused: None,
         failed_at_a_cost: false,
     };
@@ -216,7 +219,9 @@ async fn may_try(
         return MayTry::Pass;
     }
     let mut leased_at_ms = None;
-    match candidate.ranked.map(|ranked| ranked.reason) {
+    let reason = candidate.ranked.map(|ranked| ranked.reason);
+    attempts.is_out = reason.is_some_and(Reason::is_out);
+    match reason {
         Some(Reason::Probe) => {
             leased_at_ms = probe(work, model).await;
             if leased_at_ms.is_none() && attempts.fits_any(others) {
@@ -337,7 +342,7 @@ async fn what_next(
         Fault::CandidateDown => false,
         Fault::Busy { until_ms } => is_only && wait_until(work, Some(until_ms), retries).await,
         Fault::RateLimited { until_ms } => is_only && wait_until(work, until_ms, retries).await,
-        Fault::Retryable => may_pass && back_off(work, retries).await,
+        Fault::Retryable => may_pass && !attempts.is_out && back_off(work, retries).await,
     };
     if retry { Next::Retry } else { Next::Failover }
 }

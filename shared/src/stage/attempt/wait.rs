@@ -12,7 +12,7 @@ const LONGEST_WAIT_MS: u64 = 10_000;
 /// Waits before a retry of the same candidate, if the budget and the deadline allow one.
 pub(crate) async fn back_off(work: &mut Work<'_>, retries: u32) -> bool {
     let config = &work.gateway.config;
-    if retries >= config.max_retries_per_candidate || !work.gateway.may_retry() {
+    if retries >= config.max_retries_per_candidate || !work.gateway.may_retry().await {
         return false;
     }
     let until = Instant::now() + Duration::from_millis(backoff_ms(retries + 1, jitter(), &config.retry));
@@ -33,7 +33,7 @@ pub(crate) async fn wait_until(work: &mut Work<'_>, until_ms: Option<u64>, retri
     {
         return false;
     }
-    if !work.gateway.may_retry() {
+    if !work.gateway.may_retry().await {
         return false;
     }
     let until = Instant::now() + Duration::from_millis(wait_ms);

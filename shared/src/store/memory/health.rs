@@ -4,6 +4,7 @@ use crate::health::breaker::BreakerSettings;
 use crate::health::refusals::mark_of_tenant;
 use crate::health::score::HealthSettings;
 use crate::health::{ModelHealth, ModelState, Observation};
+use crate::limit::retry_budget::{RetryAsk, RetryBudget};
 use crate::locking::lock;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
@@ -16,13 +17,15 @@ pub struct MemoryHealth {
     tau_ms: u64,
     breaker: BreakerSettings,
     models: Mutex<HashMap<Arc<str>, ModelState>>,
+    /// The budget of retries, once one was wanted.
+    retries: Mutex<Option<RetryBudget>>,
 }
 
 impl MemoryHealth {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(health: &HealthSettings, breaker: BreakerSettings) -> Self {
-        Self { tau_ms: health.tau_ms, breaker, models: Mutex::default() }
+        Self { tau_ms: health.tau_ms, breaker, models: Mutex::default(), retries: Mutex::default() }
     }
 }
 
@@ -56,5 +59,12 @@ impl HealthStore for MemoryHealth {
             *known = state;
         }
         Ok(leased)
+    }
+
+    async fn try_retry(&self, ask: &RetryAsk<'_>, now_ms: u64) -> Result<bool, StoreError> {
+        let mut retries = lock(&self.retries);
+        let budget = retries.get_or_insert_with(|| RetryBudget::new(ask.settings.clone()));
+        budget.note_requests(&ask.requests, now_ms);
+        Ok(budget.try_retry(now_ms))
     }
 }

@@ -4,7 +4,7 @@
 //! and answers that this process records meanwhile are added to it by the lines of `health/`, which the script repeats, so
 //! that it knows at once what it saw. Anything else that it records it reads anew before it is used. Writing needs no reading
 //! first, so every write is exact however old the figures are that a request was ranked by. The probe is leased by the server,
-//! to one of the fleet (A6). See ADR 20.
+//! to one of the fleet (A6). See ADR 20. The fleet's budget of retries is one more hash, which only `retry.lua` touches (ADR 41).
 
 use super::answers::unexpected;
 use super::layout::number;
@@ -15,6 +15,7 @@ use crate::health::breaker::BreakerSettings;
 use crate::health::refusals::mark_of_tenant;
 use crate::health::{ModelHealth, ModelState, Observation, Signal};
 use crate::id::{jitter, random_u64};
+use crate::limit::retry_budget::{RetryAsk, STEPS};
 use crate::locking::lock;
 use crate::store::{HealthStore, StoreError};
 use async_trait::async_trait;
@@ -24,6 +25,9 @@ use std::sync::Arc;
 
 /// How long a model is remembered since it last failed, or at the latest 64 recordings ago.
 const MODEL_KEPT_MS: u64 = 86_400_000;
+
+/// How long the answer to an ask for a retry is remembered: longer than the same ask may be on its way.
+const RETRY_ASK_KEPT_MS: u64 = 5_000;
 
 /// What is to be recorded of one model.
 pub(super) struct Recording<'a> {
@@ -170,5 +174,17 @@ impl HealthStore for RedisStore {
         let answer = self.ask(call).await?;
         self.forget(model);
         Ok(answer == Value::Int(1))
+    }
+
+    async fn try_retry(&self, RetryAsk { settings, requests }: &RetryAsk<'_>, now_ms: u64) -> Result<bool, StoreError> {
+        let budget = [&self.prefix, "r:{retries}"].concat();
+        let ask = format!("{budget}:{:016x}", random_u64());
+        let mut call = self.scripts.retry.call(&[&budget, &ask]).arg(settings.step(now_ms)).arg(STEPS);
+        call = call.arg(settings.budget_percent).arg(settings.least_retries);
+        call = call.arg(settings.window_ms.saturating_mul(2).max(1)).arg(RETRY_ASK_KEPT_MS);
+        for (step, number) in requests {
+            call = call.arg(step).arg(number);
+        }
+        Ok(self.ask(call).await? == Value::Int(1))
     }
 }

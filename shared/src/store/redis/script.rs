@@ -37,6 +37,7 @@ pub(super) struct Scripts {
     pub(super) cache_version: Script,
     pub(super) record: Script,
     pub(super) probe: Script,
+    pub(super) retry: Script,
 }
 
 /// A script's text: its flags, the shared parts, its own lines.
@@ -60,6 +61,7 @@ impl Default for Scripts {
             cache_version: lua!("", "tenant", "cache_version"),
             record: lua!("", "model", "record"),
             probe: lua!("", "model", "probe"),
+            retry: lua!("", "retry"),
         }
     }
 }

@@ -137,6 +137,9 @@ pub enum Error {
     /// A stream that its client did not read.
     #[error("the client does not read its stream")]
     NotRead,
+    /// The client has gone, and nobody else has a use for its answer.
+    #[error("the client has gone")]
+    ClientGone,
     /// The store lost a window, and this tenant waits until nothing of it can be in flight.
     #[error("a window was lost and is closed")]
     Closed {
@@ -331,6 +334,9 @@ impl Error {
             Self::NotRead => {
                 let message = "The stream was not read for too long and was given up.";
                 http(408, "stream_not_read", InvalidRequest, message)
+            }
+            Self::ClientGone => {
+                http(499, "client_gone", InvalidRequest, "The client left before its answer was there.")
             }
             Self::Closed { retry_after_ms } => {
                 let message = "What this tenant has used today is being made certain; no request is served until then.";

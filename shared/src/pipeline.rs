@@ -21,13 +21,14 @@
 
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::request::client::{Client, client};
 use crate::request::incoming::Incoming;
 use crate::request::journal::Journal;
-use crate::request::reply::{Answer, EarlyHead, Reply};
+use crate::request::reply::{Answer, AnswerBody, EarlyHead, Reply};
 use crate::request::work::Work;
 use crate::routing::decide::{Decision, decide};
 use crate::stage::admit::admitting::Admitting;
-use crate::stage::admit::hold::Hold;
+use crate::stage::admit::hold::{Hold, Place};
 use crate::stage::admit::rate::{admit_rate, refuse_known};
 use crate::stage::admit::{Admitted, admit};
 use crate::stage::attempt::aside::drain;
@@ -49,6 +50,7 @@ use std::sync::Arc;
 pub(crate) async fn run(gateway: &Arc<Gateway>, format: &'static dyn Format, incoming: Incoming) -> Answer {
     let journal = Journal::open(gateway.clock.now_ms());
     let (reply, answer) = Reply::new(format.writer(journal.receipt.id));
+    let (present, client) = client();
     let (gateway, counted) = (gateway.clone(), gateway.running.begin());
     // The request outlives its client: whoever disconnects still pays for what the provider bills (M4). Under Lambda
     // the process lives on until the answer's last byte, which this task sends.
@@ -57,12 +59,16 @@ pub(crate) async fn run(gateway: &Arc<Gateway>, format: &'static dyn Format, inc
     tokio::spawn(Box::pin(async move {
         // From before it begins: a client may leave as soon as it has sent its last byte.
         let _counted = counted;
-        serve(&gateway, format, incoming, journal, reply).await;
+        serve(&gateway, format, incoming, journal, reply, client).await;
     }));
-    answer.await.unwrap_or_else(|_| {
+    let mut answer = answer.await.unwrap_or_else(|_| {
         let http = Error::Internal("a request ended without an answer".into()).to_http();
         Answer::of_error(&http, format.error(&http, None))
-    })
+    });
+    if let AnswerBody::Stream(events) = &mut answer.body {
+        events.taken_by(present);
+    }
+    answer
 }
 
 async fn serve(
@@ -71,12 +77,13 @@ async fn serve(
     incoming: Incoming,
     mut journal: Journal,
     mut reply: Reply,
+    client: Client,
 ) {
     let received = match read(gateway, format, incoming, &mut journal).await {
         Ok(received) => received,
         Err(error) => return refuse(gateway, &mut journal, &mut reply, error),
     };
-    let mut work = Work::new(gateway, received, journal);
+    let mut work = Work { client, ..Work::new(gateway, received, journal) };
     if let Err(error) = answer(&mut work, &mut reply).await {
         finish(&work, None).await;
         gateway.record_expired_holds(&work.caller.tenant.uid).await;
@@ -110,15 +117,8 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     };
     // From here to the settlement there is no way out.
     work.gateway.count_for_retries();
-    let early = EarlyHead::of(work);
-    let outcome = match reply.begin_meanwhile(early, produce(work, &mut decision, &mut hold)).await {
-        Ok(Produced { winner, doubt, set_aside }) => {
-            let outcome = deliver(work, &hold, winner, doubt, reply).await;
-            drain(work, set_aside).await;
-            outcome
-        }
-        Err(error) => Outcome::failed(error),
-    };
+    let place = Place::of(work, &hold);
+    let outcome = place.freed_meanwhile(respond(work, &mut decision, &mut hold, reply)).await;
     settle(work, &decision, hold, &outcome, reply).await;
     // A client that has read the last byte finds all of it counted.
     last_byte(work, outcome, reply);
@@ -130,6 +130,19 @@ async fn decided(work: &mut Work<'_>) -> Result<Decision, Error> {
     let decision = decide(&work.gateway.config, &work.gateway.intents, &work.caller, &work.request)?;
     work.note(&decision);
     Ok(decision)
+}
+
+/// Brings about an answer and sends it: a stream now, a whole one once it is settled.
+async fn respond(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold, reply: &mut Reply) -> Outcome {
+    let early = EarlyHead::of(work);
+    match reply.begin_meanwhile(early, produce(work, decision, hold)).await {
+        Ok(Produced { winner, doubt, set_aside }) => {
+            let outcome = deliver(work, hold, winner, doubt, reply).await;
+            drain(work, set_aside).await;
+            outcome
+        }
+        Err(error) => Outcome::failed(error),
+    }
 }
 
 /// Brings about an answer: embed, classify, stay, rank, attempt, judge, upgrade.

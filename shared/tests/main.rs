@@ -16,6 +16,7 @@ mod bad_input;
 mod bounds;
 mod caching;
 mod capabilities;
+mod client_leaves;
 mod contracts;
 mod conversations;
 mod corpus;

@@ -267,6 +267,11 @@ impl Counters for Watch {
         self.counters.release(ask, ticket, now_ms).await
     }
 
+    async fn free_place(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+        self.note("free the place");
+        self.counters.free_place(ask, now_ms).await
+    }
+
     async fn rebuild(
         &self,
         tenant: &str,

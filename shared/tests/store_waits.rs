@@ -117,6 +117,10 @@ impl Counters for Noted {
         self.noted("release", self.store.counters.release(ask, ticket, now_ms)).await
     }
 
+    async fn free_place(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+        self.noted("free place", self.store.counters.free_place(ask, now_ms)).await
+    }
+
     async fn rebuild(
         &self,
         tenant: &str,

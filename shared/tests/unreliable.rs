@@ -250,6 +250,10 @@ impl<T: Counters> Counters for Unreliable<T> {
         self.up(StoreError)?.release(ask, ticket, now_ms).await
     }
 
+    async fn free_place(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+        self.up(StoreError)?.free_place(ask, now_ms).await
+    }
+
     async fn rebuild(
         &self,
         tenant: &str,

@@ -38,6 +38,9 @@ impl Counters for Down {
     async fn release(&self, _: &Admission, _: &Ticket, _: u64) -> Result<(), StoreError> {
         down()
     }
+    async fn free_place(&self, _: &Admission, _: u64) -> Result<(), StoreError> {
+        down()
+    }
     async fn rebuild(
         &self,
         _: &str,

@@ -4,7 +4,7 @@ use super::prices;
 use super::providers::{Availability, ProviderKind};
 use super::reader::{Section, Word};
 use super::settings;
-use crate::catalog::{Api, Behaviour, Capabilities, Efforts, Model, Origin, Timeouts, Vectors};
+use crate::catalog::{Api, Behaviour, Capabilities, Efforts, Model, OnClientGone, Origin, Timeouts, Vectors};
 use crate::wire::conversation::Effort;
 
 /// Reads one model.
@@ -25,6 +25,9 @@ pub(super) fn model(
     let capabilities = capabilities(section);
     let origin = origin(section);
     let timeouts = section.table("timeouts_ms", |section| settings::timeouts(section, timeouts));
+
+    let on_client_gone = [("drain", OnClientGone::Drain), ("cancel", OnClientGone::Cancel)];
+    let on_client_gone = section.choice("on_client_gone", &on_client_gone, OnClientGone::default());
 
     let provider = provider?;
     // Without an id of its own, `groq/llama-3.3` is known to the provider as what follows `groq/`.
@@ -56,6 +59,7 @@ pub(super) fn model(
         capabilities,
         vectors,
         timeouts,
+        on_client_gone,
         origin,
     })
 }

@@ -10,7 +10,7 @@ mod refusals;
 mod vectors;
 
 use super::*;
-use crate::catalog::{Capabilities, Efforts, Target};
+use crate::catalog::{Capabilities, Efforts, OnClientGone, Target};
 use crate::money::{Price, RatesNusdPerMillion};
 use crate::routing::head;
 use crate::wire::openai::MaxTokensField;
@@ -267,6 +267,7 @@ fn a_provider_and_its_models_are_read_as_written() {
         context_tokens = 8_192
         capabilities = ["tools", "prefill"]
         timeouts_ms = { head = 9000, first_token = 45000 }
+        on_client_gone = "cancel"
         [models."groq/free"]
         provider = "groq"
         id = "some/free-model"
@@ -292,7 +293,7 @@ fn a_provider_and_its_models_are_read_as_written() {
     assert_eq!((llama.context_tokens, llama.max_output_tokens, llama.default_max_output_tokens), (8_192, 8_192, 4_096));
     assert_eq!(llama.capabilities, TOOLS_AND_PREFILL);
     assert_eq!((llama.timeouts.head_ms, llama.timeouts.first_token_ms), (Some(9_000), 45_000));
-    assert_eq!(llama.timeouts.idle_ms, 7);
+    assert_eq!((llama.timeouts.idle_ms, llama.on_client_gone), (7, OnClientGone::Cancel));
     let Some(Target::Model(free)) = config.catalog.resolve("groq/free") else { panic!("a model") };
     assert_eq!((&*free.provider_model, &free.price), ("some/free-model", &Price::from(RatesNusdPerMillion::default())));
     assert!(matches!(config.catalog.resolve("small"), Some(Target::Tier(_))));

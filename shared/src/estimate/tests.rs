@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::catalog::{Api, Capabilities, Origin, Timeouts};
+use crate::catalog::{Api, Capabilities, OnClientGone, Origin, Timeouts};
 use crate::money::{Period, Price, RatesNusdPerMillion, ServiceTier, WHOLE};
 use crate::receipt::AttemptKind;
 use crate::wire::format::Format;
@@ -25,6 +25,7 @@ fn model(price: Price) -> Model {
         default_max_output_tokens: 4_096,
         capabilities: Capabilities::ALL,
         timeouts: Timeouts { connect_ms: 1, head_ms: None, first_token_ms: 1, idle_ms: 1, total_ms: 1 },
+        on_client_gone: OnClientGone::default(),
         origin: Origin::default(),
     }
 }

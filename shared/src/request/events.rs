@@ -8,6 +8,7 @@
 //! request waits for: a model that thinks, the next candidate, the settlement. Hence the timer stands at the reader's end,
 //! where silence is what it is to the client, and not in each wait. A piece within an event is never followed by it.
 
+use crate::request::client::Present;
 use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct Events {
     pieces: mpsc::UnboundedReceiver<Piece>,
     window: Arc<Semaphore>,
     silence: Silence,
+    /// Goes with what takes them.
+    client: Option<Present>,
 }
 
 /// Where they are sent.
@@ -69,7 +72,7 @@ pub(crate) fn events(keep_alive: Bytes) -> (Sender, Events) {
     let window = Arc::new(Semaphore::new(WINDOW_BYTES as usize));
     let timer = Box::pin(sleep(KEEP_ALIVE));
     let silence = Silence { since: Instant::now(), is_between_events: true, timer, keep_alive };
-    (Sender { pieces: sender, window: window.clone() }, Events { pieces: receiver, window, silence })
+    (Sender { pieces: sender, window: window.clone() }, Events { pieces: receiver, window, silence, client: None })
 }
 
 /// The pieces in which whole events are sent.
@@ -106,6 +109,11 @@ impl Sender {
 }
 
 impl Events {
+    /// Has them show whether the client is there.
+    pub(crate) fn taken_by(&mut self, client: Present) {
+        self.client = Some(client);
+    }
+
     /// The next piece; `None` after the last.
     pub async fn recv(&mut self) -> Option<Bytes> {
         std::future::poll_fn(|context| self.poll_recv(context)).await

@@ -1,5 +1,6 @@
 //! A request on its way: its options for the gateway, what was done about it, and what goes back.
 
+pub(crate) mod client;
 pub mod incoming;
 pub mod instructions;
 pub(crate) mod journal;

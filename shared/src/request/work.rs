@@ -8,6 +8,7 @@ use crate::id::RequestId;
 use crate::ledger::IdempotencyKey;
 use crate::limit::budget::Room;
 use crate::money::Amounts;
+use crate::request::client::Client;
 use crate::request::instructions::Instructions;
 use crate::request::journal::Journal;
 use crate::routing::decide::Decision;
@@ -55,6 +56,8 @@ pub(crate) struct Work<'a> {
     pub(crate) signatures: Vec<(String, String)>,
     /// The idempotency key that it has claimed, and the id by which.
     pub(crate) claim: Option<(IdempotencyKey, RequestId)>,
+    /// Who waits for its answer.
+    pub(crate) client: Client,
 }
 
 impl<'a> Work<'a> {
@@ -81,7 +84,13 @@ impl<'a> Work<'a> {
             easier_turns: 0,
             signatures: Vec::new(),
             claim: None,
+            client: Client::default(),
         }
+    }
+
+    /// Whether nobody has a use for its answer: its client has gone, and it is not kept for one that comes again.
+    pub(crate) fn is_for_nobody(&self) -> bool {
+        self.claim.is_none() && self.client.is_gone()
     }
 
     /// Milliseconds to the deadline.

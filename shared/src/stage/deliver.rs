@@ -75,6 +75,7 @@ pub(crate) async fn deliver(
     match ended.error {
         _ if ended.no_room => Outcome::failed(Error::Overloaded),
         Some(error) if error.fault == Fault::NoRoom => Outcome::failed(Error::Overloaded),
+        Some(_) if work.is_for_nobody() => Outcome::failed(Error::ClientGone),
         Some(_) if work.left_ms() == 0 => Outcome::failed(Error::DeadlineExceeded),
         Some(error) => Outcome::failed(after_its_beginning(work, error)),
         None => Outcome::streamed(ended.kept.map(Into::into), ended.stopped && doubt.is_none()),

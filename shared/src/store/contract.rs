@@ -48,6 +48,7 @@ macro_rules! counters_contract {
                 the_token_rate_is_corrected_at_settlement
                 a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes
                 a_place_in_flight_is_free_after_settlement_and_after_release
+                a_place_in_flight_is_freed_before_its_hold_ends
                 a_quota_is_used_to_its_last_unit_and_no_further
             }
             many counters {

@@ -288,6 +288,9 @@ pub trait Counters: Send + Sync {
     /// of this request that comes only now takes nothing any more.
     async fn release(&self, ask: &Admission, ticket: &Ticket, now_ms: u64) -> Result<(), StoreError>;
 
+    /// Frees a request's place in flight while what it holds stays: its client has gone, and its provider is read on.
+    async fn free_place(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError>;
+
     /// Tells the store a tenant's settings version and what its windows had used according to the ledger. A version
     /// that is known already is not replaced by an older one. Of a window that is known, only what was admitted without
     /// the store, and is not charged yet, is charged.

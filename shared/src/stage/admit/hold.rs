@@ -1,9 +1,11 @@
 //! What is held for a request, and why one is not let in.
 
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::gateway::outage::Pending;
 use crate::health::ModelHealth;
 use crate::money::Amounts;
+use crate::request::client::Client;
 use crate::request::work::Work;
 use crate::stage::admit::alike::Alike;
 use crate::store::{Admission, CacheKey, Counters, Refusal, StoreError, Ticket};
@@ -70,6 +72,37 @@ pub(crate) async fn release(work: &Work<'_>, hold: &Hold) {
     if let Err(error) = released {
         tracing::warn!(request = %work.journal.receipt.id, %error, "a hold is not released yet");
         gateway.outage.queue(Pending::Release(Box::new(hold.ask.clone()), hold.ticket));
+    }
+}
+
+/// A request's place in flight.
+pub(crate) struct Place<'a> {
+    counters: &'a dyn Counters,
+    clock: &'a dyn Clock,
+    ask: Admission,
+    client: Client,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn of(work: &Work<'a>, hold: &Hold) -> Self {
+        let (ask, client) = (hold.ask.clone(), work.client.clone());
+        Self { counters: counters(work), clock: &*work.gateway.clock, ask, client }
+    }
+
+    /// Waits for an answer. Should the client go meanwhile, its place is free at once, though the provider may be read on.
+    pub(crate) async fn freed_meanwhile<T>(self, answer: impl Future<Output = T>) -> T {
+        let freed = async {
+            self.client.gone().await;
+            if let Err(error) = self.counters.free_place(&self.ask, self.clock.now_ms()).await {
+                tracing::debug!(request = %self.ask.id, %error, "a place in flight is free only with the settlement");
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            answered = answer => answered,
+            never = freed => never,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::stage::attempt::evidence::{Patience, shown};
 use crate::stage::attempt::open::{OpenOptions, open};
 use crate::stage::attempt::silence::{Overdue, Waiting};
 use crate::stage::attempt::stream::{Drained, StreamEnd, StreamHead, Times};
+use crate::stage::attempt::until_gone::{UntilGone, ends_with, gone};
 use crate::stage::recall::{recall_makers, recall_signatures};
 use crate::wire::facts::Facts;
 use crate::wire::piece::refuses;
@@ -229,6 +230,7 @@ async fn ask(
     let call = call_of(model, request, options, begun_at_ms, id, room);
     let provider = work.gateway.provider(model);
     let waiting = Waiting { gateway: work.gateway, model, tenant, id, begun, begun_at_ms };
+    let client = ends_with(work, model, options.kind);
     let late = |detail| ProviderError::retryable(AttemptOutcome::Timeout, detail);
     let answered = async {
         let reply = match deadline.bound_by(by, provider.chat(call)).await {
@@ -236,9 +238,10 @@ async fn ask(
             Err(_) => return Err((late("no answer in time"), whose)),
             Ok(reply) => reply.map_err(|error| (error, Patience::Models))?,
         };
-        let chunks = match reply {
-            Reply::Whole(completion) => return Ok(Response::Whole(completion)),
-            Reply::Stream(chunks) => chunks,
+        let chunks = match (reply, &client) {
+            (Reply::Whole(completion), _) => return Ok(Response::Whole(completion)),
+            (Reply::Stream(chunks), None) => chunks,
+            (Reply::Stream(chunks), Some(client)) => Box::new(UntilGone { chunks, client: client.clone() }),
         };
         if !request.facts.stream {
             let error = ProviderError::retryable(AttemptOutcome::Malformed, "a stream that nobody asked for");
@@ -262,6 +265,7 @@ async fn ask(
             () = waiting.gives_up(options.overdue) => {
                 Err((late("silent for longer than usual, as to others"), Patience::Ours))
             }
+            error = gone(client.as_ref()) => Err((error, Patience::Ours)),
         }
     };
     work.journal.wait(waited).await

@@ -27,6 +27,7 @@ pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, 
     match &error.fault {
         Fault::Retryable => match error.outcome {
             AttemptOutcome::Timeout if patience == Patience::Ours => Signal::Nothing,
+            AttemptOutcome::ClientGone => Signal::Nothing,
             AttemptOutcome::Malformed => refused(),
             AttemptOutcome::Timeout
             | AttemptOutcome::Reset
@@ -35,8 +36,7 @@ pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, 
             | AttemptOutcome::RateLimited
             | AttemptOutcome::Refused
             | AttemptOutcome::Ok
-            | AttemptOutcome::LowConfidence
-            | AttemptOutcome::ClientGone => Signal::Failed,
+            | AttemptOutcome::LowConfidence => Signal::Failed,
         },
         Fault::CandidateDown => refused(),
         Fault::RateLimited { until_ms } => {

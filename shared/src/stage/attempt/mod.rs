@@ -11,6 +11,7 @@ pub(crate) mod call;
 pub(crate) mod evidence;
 mod open;
 mod silence;
+mod until_gone;
 pub(crate) mod stream;
 mod wait;
 
@@ -317,6 +318,9 @@ async fn what_next(
     attempts: &mut Attempts<'_>,
 ) -> Next {
     attempts.note(&error.fault);
+    if work.is_for_nobody() {
+        return Next::End(Error::ClientGone);
+    }
     let (status, is_free, may_pass) = (error.status_to_tell(), !error.is_billed(), may_pass(&error));
     let told = |objection: Box<Objection>| Error::Provider { status, objection: *objection };
     let is_only = !attempts.fits_any(others);

@@ -335,6 +335,30 @@ pub async fn a_place_in_flight_is_free_after_settlement_and_after_release(store:
     assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
 }
 
+pub async fn a_place_in_flight_is_freed_before_its_hold_ends(store: Store) {
+    let ask = || Admission { concurrency: Some(1), ..ask() };
+    let (left, expired) = (ask(), ask());
+    introduce(&store, &left).await;
+    held(&store, &left).await;
+    store.free_place(&left, NOW).await.unwrap();
+    held(&store, &expired).await;
+    // Told twice, it is free once; and what it holds stays.
+    store.free_place(&left, NOW).await.unwrap();
+    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
+    assert_eq!(used_and_held(&store, "acme", day()).await.held, HOLD.plus(HOLD));
+    assert_eq!(store.settle_unticketed(&Settlement::of(&left, HOLD), NOW).await.unwrap(), Settled::Done);
+    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
+    // A lease that ends frees the place that is held, and no more than that.
+    store.free_place(&expired, NOW).await.unwrap();
+    let last = Admission { lease_until_ms: NOW + 600_000, ..ask() };
+    held(&store, &last).await;
+    let later = store.admit_unticketed(&ask(), false, NOW + 60_000).await.unwrap();
+    assert_eq!(refusal(later), Refusal::Concurrency);
+    store.free_place(&ask(), NOW).await.unwrap();
+    store.release_unticketed(&last, NOW).await.unwrap();
+    held(&store, &ask()).await;
+}
+
 pub async fn a_quota_is_used_to_its_last_unit_and_no_further(store: Store) {
     let month = Window::month(NOW);
     let daily = |tenant: &str, ask: QuotaAsk| (tenant.to_owned(), vec![ask]);

@@ -15,7 +15,7 @@ if not hold then return 0 end
 redis.call('HDEL', KEYS[1], hold_field)
 state[REQUEST_MS], state[REQUEST_TICKS] = correct(ARGV[3], state[REQUEST_MS], state[REQUEST_TICKS], now_ms, -1)
 state[TOKEN_MS], state[TOKEN_TICKS] = correct(ARGV[4], state[TOKEN_MS], state[TOKEN_TICKS], now_ms, token_delta)
-state[OPEN_HOLDS] = math.max(0, state[OPEN_HOLDS] - 1)
+if has_place(hold[LEASE_UNTIL_MS]) then state[OPEN_HOLDS] = math.max(0, state[OPEN_HOLDS] - 1) end
 local write = {'state', struct.pack(STATE, unpack(state, 1, 8))}
 charge(write, kept, hold, {0, 0, 0})
 redis.call('HSET', KEYS[1], unpack(write))

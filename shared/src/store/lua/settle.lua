@@ -16,7 +16,7 @@ if not is_of_this_incarnation and not leave_tombstone(now_ms, tombstone_ms) then
 if not kept[1] then return 1 end
 if hold then
   redis.call('HDEL', KEYS[1], hold_field)
-  state[OPEN_HOLDS] = math.max(0, state[OPEN_HOLDS] - 1)
+  if has_place(hold[LEASE_UNTIL_MS]) then state[OPEN_HOLDS] = math.max(0, state[OPEN_HOLDS] - 1) end
 end
 state[TOKEN_MS], state[TOKEN_TICKS] = correct(ARGV[4], state[TOKEN_MS], state[TOKEN_TICKS], now_ms, token_delta)
 local write = {'state', struct.pack(STATE, unpack(state, 1, 8))}

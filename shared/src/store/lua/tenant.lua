@@ -7,7 +7,7 @@
 --   closed:<window>      a window that is not known is closed until (Unix ms)
 --   hold:<request>       a HOLD; then its windows as text: "d<ms>-<resets_ms>,m<ms>-<resets_ms>". One whose lease has ended is
 --                        charged already and stays until the ledger has recorded it: in place of the lease stands when it
---                        was told, below 0 (-Unix ms)
+--                        was told, below 0 (-Unix ms). Half a millisecond on a lease says that its place in flight is free
 -- The incarnation is a random number, another one each time the tenant is begun anew, by the first admission after it was
 -- lost (see ADR 10 and ADR 16).
 --
@@ -24,6 +24,12 @@ local REQUEST_MS, REQUEST_TICKS, TOKEN_MS, TOKEN_TICKS, INCARNATION, OPEN_HOLDS,
 local REQUESTS, TOKENS, COST_NUSD = 1, 2, 3
 local USED, HELD = 0, 3
 local LEASE_UNTIL_MS = 1
+
+-- What a lease has more when its request has no place in flight any more.
+local PLACELESS = 0.5
+
+-- Whether a request with this lease has a place in flight.
+local function has_place(lease) return lease > 0 and lease % 1 == 0 end
 
 -- Of a tenant that is not known nothing is taken.
 local function read_state(packed)

@@ -48,6 +48,8 @@ struct TenantCounters {
     /// Until when windows that were lost are closed.
     closed: HashMap<(WindowKind, u64), u64>,
     holds: HashMap<RequestId, Hold>,
+    /// How many of them have no place in flight any more.
+    placeless: u64,
     settled: HashSet<RequestId>,
     settled_order: VecDeque<RequestId>,
     /// Expired holds that the ledger has not recorded, and when they were last handed out.
@@ -72,6 +74,8 @@ struct Hold {
     amounts: Amounts,
     windows: Vec<Window>,
     lease_until_ms: u64,
+    /// Whether it has a place in flight.
+    has_place: bool,
 }
 
 fn id_of(window: &Window) -> (WindowKind, u64) {
@@ -102,6 +106,7 @@ impl TenantCounters {
     /// Replaces a hold by a charge; answers whether there was one.
     fn end(&mut self, id: RequestId, used: Amounts) -> bool {
         let Some(hold) = self.holds.remove(&id) else { return false };
+        self.placeless -= u64::from(!hold.has_place);
         for window in &hold.windows {
             if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(window)) {
                 amounts.held = amounts.held.minus(hold.amounts);
@@ -190,7 +195,7 @@ impl TenantCounters {
 
     /// Checks every limit; answers the rates' new state.
     fn check(&self, ask: &Admission, held: Amounts, hit: bool, now_ms: u64) -> Result<(Tat, Tat), Refusal> {
-        if !hit && ask.concurrency.is_some_and(|limit| self.holds.len() as u64 >= limit) {
+        if !hit && ask.concurrency.is_some_and(|limit| self.holds.len() as u64 - self.placeless >= limit) {
             return Err(Refusal::Concurrency);
         }
         let rate_of = |rate: Option<Rate>, tat: Tat, units: u64, kind: RateKind| match rate {
@@ -242,7 +247,15 @@ impl TenantCounters {
             let windows = ask.quotas.iter().map(|quota| quota.window).collect();
             let earliest = if self.holds.is_empty() { u64::MAX } else { self.next_lease_ends_ms };
             self.next_lease_ends_ms = earliest.min(ask.lease_until_ms);
-            self.holds.insert(ask.id, Hold { amounts: held, windows, lease_until_ms: ask.lease_until_ms });
+            let lease_until_ms = ask.lease_until_ms;
+            self.holds.insert(ask.id, Hold { amounts: held, windows, lease_until_ms, has_place: true });
+        }
+    }
+
+    fn free_place(&mut self, id: RequestId) {
+        if let Some(hold) = self.holds.get_mut(&id).filter(|hold| hold.has_place) {
+            hold.has_place = false;
+            self.placeless += 1;
         }
     }
 
@@ -359,6 +372,11 @@ impl Counters for MemoryCounters {
 
     async fn release(&self, ask: &Admission, _ticket: &Ticket, now_ms: u64) -> Result<(), StoreError> {
         self.with(&ask.tenant, now_ms, |counters| counters.release(ask, now_ms));
+        Ok(())
+    }
+
+    async fn free_place(&self, ask: &Admission, now_ms: u64) -> Result<(), StoreError> {
+        self.with(&ask.tenant, now_ms, |counters| counters.free_place(ask.id));
         Ok(())
     }
 

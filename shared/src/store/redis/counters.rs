@@ -186,6 +186,11 @@ impl Counters for RedisStore {
         self.ask(call.arg(fields(windows_of(&ask.quotas)))).await.map(drop)
     }
 
+    async fn free_place(&self, ask: &Admission, _now_ms: u64) -> Result<(), StoreError> {
+        let call = self.scripts.free_place.call(&[&self.tenant_key(&ask.tenant)]);
+        self.ask(call.arg(ask.id.to_string())).await.map(drop)
+    }
+
     async fn rebuild(
         &self,
         tenant: &str,

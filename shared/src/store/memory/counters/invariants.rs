@@ -68,7 +68,7 @@ mod tests {
         let window = Window::day(NOW, 0);
         let amounts = WindowUse { used: SOME, held: SOME };
         tenant.windows.insert(id_of(&window), Counted { window, amounts, outage: Amounts::default() });
-        let hold = Hold { amounts: SOME, windows: vec![window], lease_until_ms: NOW + 1 };
+        let hold = Hold { amounts: SOME, windows: vec![window], lease_until_ms: NOW + 1, has_place: true };
         tenant.holds.insert(RequestId::new(NOW), hold);
         tenant
     }

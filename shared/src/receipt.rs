@@ -105,6 +105,8 @@ pub enum AttemptKind {
     Retry,
     /// The next candidate.
     Failover,
+    /// The next candidate as well, because the first was late.
+    Hedge,
     /// A stronger tier, because the answer looked unreliable.
     Upgrade,
     /// A cheap model was called for what the request is about.
@@ -147,6 +149,8 @@ pub enum AttemptOutcome {
     Refused,
     /// The client went away before the end.
     ClientGone,
+    /// It was ended: another candidate began first.
+    Cancelled,
 }
 
 /// Why a provider cannot be used.

@@ -26,6 +26,7 @@ mod evidence;
 mod feedback;
 mod formats;
 mod gemini;
+mod hedge;
 mod idempotency;
 mod early;
 mod embeddings;

@@ -65,6 +65,7 @@ pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog
         allow_paid_extras: section.flag("allow_paid_extras", false),
         failover_on_refusal: section.flag("failover_on_refusal", false),
         drop_unknown_effort: section.flag("drop_unknown_effort", true),
+        hedge: section.flag("hedge", false),
     })
 }
 

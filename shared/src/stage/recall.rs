@@ -58,12 +58,17 @@ pub(crate) async fn recall(work: &mut Work<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a model's provider wants to see how the calls of tools are signed.
+pub(crate) fn wants_signatures(work: &Work<'_>, model: &Model) -> bool {
+    let format = work.gateway.config.catalog.format_of(model);
+    format.is_some_and(|format| format.signs_calls()) && work.request.facts.needs.tools
+}
+
 /// Looks for how the calls of the current turn were signed, if this model's provider wants that back. Without it the request
 /// goes all the same.
 pub(crate) async fn recall_signatures(work: &mut Work<'_>, model: &Model) {
     let gateway = work.gateway;
-    let signs = gateway.config.catalog.format_of(model).is_some_and(|format| format.signs_calls());
-    if !signs || !work.request.facts.needs.tools {
+    if !wants_signatures(work, model) {
         return;
     }
     let mut calls = work.request.unsigned_calls();

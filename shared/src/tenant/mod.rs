@@ -139,6 +139,8 @@ pub struct TenantSettings {
     /// Whether a request that says how much to think, in a word that no model which could serve it knows, is served without
     /// that word; else it is refused.
     pub drop_unknown_effort: bool,
+    /// Whether the next candidate is called as well where the first is late: see [`crate::stage::attempt`].
+    pub hedge: bool,
 }
 
 /// What the directory stores of a tenant.
@@ -293,6 +295,8 @@ impl TenantSettings {
             ledger_required: _,
             // What it allows is in the request; where it is not allowed, the request is refused before it is looked for.
             allow_paid_extras: _,
+            // The next candidate's answer is as good as the first one's.
+            hedge: _,
         } = self;
         (allowed_models, upgrade, *quality, [*failover_on_refusal, *drop_unknown_effort])
     }
@@ -437,7 +441,7 @@ mod tests {
             "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
             "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1, "strict": false,
             "ledger_required": false, "allow_paid_extras": false,
-            "failover_on_refusal": false, "drop_unknown_effort": true
+            "failover_on_refusal": false, "drop_unknown_effort": true, "hedge": false
         }))
         .unwrap()
     }

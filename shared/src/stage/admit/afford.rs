@@ -191,7 +191,17 @@ pub(crate) async fn extend(
     }
 }
 
-/// The same for another attempt of one model, without which the request fails: while the store is down, or for a request
+/// Sees to it that the hold covers a call of this model beside one that is running, and that may use all of it.
+pub(crate) async fn extend_beside(work: &Work<'_>, hold: &mut Hold, model: &Arc<Model>) -> bool {
+    let wanted = target(work, hold, std::slice::from_ref(model), SoFar::Running);
+    let extended = counters(work).extend(&hold.ask, wanted, work.gateway.clock.now_ms()).await == Ok(true);
+    if extended {
+        hold.held = hold.held.plus(wanted.minus(hold.held));
+    }
+    extended
+}
+
+/// Sees to it that the hold covers another attempt of one model, without which the request fails: while the store is down, or for a request
 /// that was admitted without it, the ledger may grant what is missing out of the tenant's outage share.
 pub(crate) async fn extend_for_attempt(work: &mut Work<'_>, hold: &mut Hold, model: &Arc<Model>) -> Extension {
     let mut models = vec![model.clone()];

@@ -93,7 +93,7 @@ impl Produced {
 pub(crate) type Failed = (ProviderError, Option<Observation>);
 
 /// What came of a call that is not written down yet: an answer, or why there is none and whose time was up.
-type Called = Result<Response, (ProviderError, Patience)>;
+pub(crate) type Called = Result<Response, (ProviderError, Patience)>;
 
 /// Makes one call, writes it down, and answers with what it showed of the model.
 pub(crate) async fn call(
@@ -102,49 +102,88 @@ pub(crate) async fn call(
     options: CallOptions<'_>,
     leased_at_ms: Option<u64>,
 ) -> Result<Winner, Failed> {
+    prepare(work, model, options).await;
+    let mut calling = Calling::begin(work, model, options, leased_at_ms);
+    let called = calling.called(work).await;
+    work.journal.waited_for(calling.begun.elapsed());
+    calling.written(work, called)
+}
+
+/// Makes a request ready for a model.
+pub(crate) async fn prepare(work: &mut Work<'_>, model: &Arc<Model>, options: CallOptions<'_>) {
     note_what_is_left_out(work, model, options);
     if options.question.is_none() {
         recall_signatures(work, model).await;
         recall_makers(work, model).await;
     }
-    let begun = Instant::now();
-    let begun_at_ms = leased_at_ms.unwrap_or_else(|| work.gateway.clock.now_ms());
-    let hide_logprobs = options.ask_logprobs && model.capabilities.logprobs;
-    let mut head = Vec::new();
-    let answered = ask(work, model, options, begun, begun_at_ms, &mut head).await;
-    let request = options.question.unwrap_or(&work.request);
-    let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    let mut attempt = Attempt::of(model.name.clone(), options.kind, latency_ms);
-    let place = work.journal.receipt.attempts.len();
-    match answered {
-        Ok(answer) => {
-            let (now_ms, is_refusal) = (work.gateway.clock.now_ms(), answer.is_refusal());
-            match &answer {
-                Response::Whole(completion) => {
-                    attempt.ttft_ms = Some(completion.first_byte_ms);
-                    bill(&mut attempt, &request.facts, model, completion.came(), now_ms);
-                    let signal = Signal::of_whole(latency_ms, attempt.usage.output_tokens);
-                    work.observations.push(Observation { model: model.name.clone(), begun_at_ms, signal });
-                }
-                Response::Stream(head) => {
-                    attempt.ttft_ms = Some(head.ttft_ms);
-                    if is_refusal {
-                        bill(&mut attempt, &request.facts, model, came_of(&head.head), now_ms);
+}
+
+/// A call on its way.
+pub(crate) struct Calling<'c> {
+    pub(crate) model: &'c Arc<Model>,
+    pub(crate) options: CallOptions<'c>,
+    pub(crate) begun: Instant,
+    /// The same, in Unix milliseconds.
+    begun_at_ms: u64,
+    /// What came of a streamed answer before it counted as begun.
+    head: Vec<Chunk>,
+}
+
+impl<'c> Calling<'c> {
+    /// One that is made now, or dated with the lease of a probe.
+    pub(crate) fn begin(
+        work: &Work<'_>,
+        model: &'c Arc<Model>,
+        options: CallOptions<'c>,
+        leased_at_ms: Option<u64>,
+    ) -> Self {
+        let begun_at_ms = leased_at_ms.unwrap_or_else(|| work.gateway.clock.now_ms());
+        Self { model, options, begun: Instant::now(), begun_at_ms, head: Vec::new() }
+    }
+
+    /// Waits for the answer, or for the beginning of a streamed one. Dropped, it hangs up.
+    pub(crate) async fn called(&mut self, work: &Work<'_>) -> Called {
+        ask(work, self.model, self.options, self.begun, self.begun_at_ms, &mut self.head).await
+    }
+
+    /// Writes down what came of it.
+    pub(crate) fn written(self, work: &mut Work<'_>, called: Called) -> Result<Winner, Failed> {
+        let Self { model, options, begun, begun_at_ms, head } = self;
+        let request = options.question.unwrap_or(&work.request);
+        let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        let mut attempt = Attempt::of(model.name.clone(), options.kind, latency_ms);
+        let place = work.journal.receipt.attempts.len();
+        match called {
+            Ok(answer) => {
+                let (now_ms, is_refusal) = (work.gateway.clock.now_ms(), answer.is_refusal());
+                match &answer {
+                    Response::Whole(completion) => {
+                        attempt.ttft_ms = Some(completion.first_byte_ms);
+                        bill(&mut attempt, &request.facts, model, completion.came(), now_ms);
+                        let signal = Signal::of_whole(latency_ms, attempt.usage.output_tokens);
+                        work.observations.push(Observation { model: model.name.clone(), begun_at_ms, signal });
+                    }
+                    Response::Stream(head) => {
+                        attempt.ttft_ms = Some(head.ttft_ms);
+                        if is_refusal {
+                            bill(&mut attempt, &request.facts, model, came_of(&head.head), now_ms);
+                        }
                     }
                 }
+                if is_refusal {
+                    attempt.outcome = AttemptOutcome::Refused;
+                }
+                work.journal.receipt.attempts.push(attempt);
+                let hide_logprobs = options.ask_logprobs && model.capabilities.logprobs;
+                Ok(Winner { model: model.clone(), answer, attempt: place, hide_logprobs })
             }
-            if is_refusal {
-                attempt.outcome = AttemptOutcome::Refused;
+            Err((mut error, patience)) => {
+                *error.came = error.came.plus(came_of(&head));
+                fail(work, &mut attempt, &error, &request.facts, model);
+                work.journal.receipt.attempts.push(attempt);
+                let signal = shown(work, &error, patience, begun_at_ms);
+                Err((error, Some(Observation { model: model.name.clone(), begun_at_ms, signal })))
             }
-            work.journal.receipt.attempts.push(attempt);
-            Ok(Winner { model: model.clone(), answer, attempt: place, hide_logprobs })
-        }
-        Err((mut error, patience)) => {
-            *error.came = error.came.plus(came_of(&head));
-            fail(work, &mut attempt, &error, &request.facts, model);
-            work.journal.receipt.attempts.push(attempt);
-            let signal = shown(work, &error, patience, begun_at_ms);
-            Err((error, Some(Observation { model: model.name.clone(), begun_at_ms, signal })))
         }
     }
 }
@@ -165,7 +204,7 @@ pub(crate) fn fail(work: &Work<'_>, attempt: &mut Attempt, error: &ProviderError
 }
 
 /// Writes down what the model's provider does not get, for its format has no word for it.
-fn note_what_is_left_out(work: &mut Work<'_>, model: &Model, options: CallOptions<'_>) {
+pub(crate) fn note_what_is_left_out(work: &mut Work<'_>, model: &Model, options: CallOptions<'_>) {
     let Some(format) = work.gateway.config.catalog.format_of(model) else { return };
     let request = options.question.unwrap_or(&work.request);
     let left_out = request.left_out(format).unwrap_or_default();
@@ -209,7 +248,7 @@ fn call_of<'a>(
 
 /// Waits for the answer, or for the beginning of a streamed one, of which what came stands in `head`.
 async fn ask(
-    work: &mut Work<'_>,
+    work: &Work<'_>,
     model: &Arc<Model>,
     options: CallOptions<'_>,
     begun: Instant,
@@ -258,17 +297,14 @@ async fn ask(
             }),
         }
     };
-    let waited = async {
-        tokio::select! {
-            biased;
-            answered = answered => answered,
-            () = waiting.gives_up(options.overdue) => {
-                Err((late("silent for longer than usual, as to others"), Patience::Ours))
-            }
-            error = gone(client.as_ref()) => Err((error, Patience::Ours)),
+    tokio::select! {
+        biased;
+        answered = answered => answered,
+        () = waiting.gives_up(options.overdue) => {
+            Err((late("silent for longer than usual, as to others"), Patience::Ours))
         }
-    };
-    work.journal.wait(waited).await
+        error = gone(client.as_ref()) => Err((error, Patience::Ours)),
+    }
 }
 
 /// Writes down what a stream came to: usage, cost and outcome of its attempt, and what it showed of its model.

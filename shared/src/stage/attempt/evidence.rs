@@ -27,7 +27,7 @@ pub(crate) fn shown(work: &Work<'_>, error: &ProviderError, patience: Patience, 
     match &error.fault {
         Fault::Retryable => match error.outcome {
             AttemptOutcome::Timeout if patience == Patience::Ours => Signal::Nothing,
-            AttemptOutcome::ClientGone => Signal::Nothing,
+            AttemptOutcome::ClientGone | AttemptOutcome::Cancelled => Signal::Nothing,
             AttemptOutcome::Malformed => refused(),
             AttemptOutcome::Timeout
             | AttemptOutcome::Reset

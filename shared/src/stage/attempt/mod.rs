@@ -3,12 +3,14 @@
 //! [`try_each`] is a plain loop that keeps its evidence: every attempt, its outcome and its cost go to the journal (M4). It asks
 //! three questions: whether a candidate [may be tried](may_try), whether a call of it is [covered] by what is held, and
 //! [what next](what_next) where it failed. The caller's own fault ends it (A2). A connection that broke and a 5xx that may pass
-//! are retried within the budget, a silent candidate is not (A3, A4); all else fails over. What an attempt showed of its model is recorded at once, beside the next attempt, so that other requests keep
+//! are retried within the budget, a silent candidate is not (A3, A4); all else fails over. A tenant may have a late first call
+//! [hedged](hedge). What an attempt showed of its model is recorded at once, beside the next attempt, so that other requests keep
 //! away from a failing model before this one is done.
 
 pub(crate) mod aside;
 pub(crate) mod call;
 pub(crate) mod evidence;
+mod hedge;
 mod open;
 mod silence;
 mod until_gone;
@@ -27,6 +29,7 @@ use crate::stage::admit::afford::extend_for_attempt;
 use crate::stage::admit::hold::Hold;
 use crate::stage::attempt::aside::{drain, set_aside};
 use crate::stage::attempt::call::{CallOptions, Winner, call};
+use crate::stage::attempt::hedge::{Hedge, Hedged, call_hedged};
 use crate::stage::attempt::silence::Overdue;
 use crate::stage::attempt::wait::{back_off, wait_until};
 use crate::stage::rank::Candidate;
@@ -54,11 +57,13 @@ struct Attempts<'r> {
     refused: Option<Winner>,
     /// Whether a failed call may be billed, and has so used up a part of the hold.
     failed_at_a_cost: bool,
+    /// Who was called beside the first candidate.
+    hedged: Option<Arc<str>>,
 }
 
 impl Attempts<'_> {
     fn fits(&self, model: &Model) -> bool {
-        model.context_tokens > self.too_small
+        model.context_tokens > self.too_small && self.hedged.as_ref() != Some(&model.name)
     }
 
     /// Notes what a failed call means for the caller, should no other candidate answer.
@@ -144,6 +149,7 @@ pub(crate) async fn first_that_answers(
         is_out: false,
         refused: None,
         failed_at_a_cost: false,
+        hedged: None,
     };
     let answered = try_each(work, hold, candidates, &mut attempts).await;
     record(work.gateway, attempts.observation.take()).await;
@@ -177,9 +183,11 @@ async fn try_each(
         };
         let request = attempts.options.question.unwrap_or(&work.request);
         attempts.options.overdue = Overdue::of(request, attempts.options.head_bytes, candidate, others);
+        let fitting = others.iter().filter(|other| attempts.fits(&other.model));
+        let mut hedge = Hedge::of(work, attempts.options, candidate, fitting);
         let mut retries = 0;
         while covered(work, hold, model, lease, attempts).await? {
-            let error = match call_beside_record(work, model, lease.take(), attempts).await {
+            let error = match call_beside_record(work, hold, model, lease.take(), hedge.take(), attempts).await {
                 Ok(winner) if is_refused(work, &winner) && attempts.asks_after_refusal(work, model, others) => {
                     attempts.refused.get_or_insert(winner);
                     break;
@@ -280,12 +288,29 @@ async fn covered(
 /// Calls a candidate, while what the call before it showed is recorded.
 async fn call_beside_record(
     work: &mut Work<'_>,
+    hold: &mut Hold,
     model: &Arc<Model>,
     leased_at_ms: Option<u64>,
+    hedge: Option<Hedge<'_>>,
     attempts: &mut Attempts<'_>,
 ) -> Result<Winner, ProviderError> {
     let (before, options) = (attempts.observation.take(), attempts.options);
-    let (_, called) = tokio::join!(record(work.gateway, before), call(work, model, options, leased_at_ms));
+    let recorded = record(work.gateway, before);
+    let called = match hedge {
+        None => tokio::join!(recorded, call(work, model, options, leased_at_ms)).1,
+        Some(hedge) => {
+            let Hedged { answered, beside, with } =
+                tokio::join!(recorded, call_hedged(work, hold, model, options, &hedge)).1;
+            attempts.hedged = with.map(|model| model.name.clone());
+            if let Some((error, observation)) = beside {
+                attempts.note(&error.fault);
+                record(work.gateway, observation).await;
+            }
+            // What was ended may be billed.
+            attempts.failed_at_a_cost |= attempts.hedged.is_some();
+            answered
+        }
+    };
     called.map_err(|(error, observation)| {
         attempts.observation = observation;
         attempts.failed_at_a_cost |= error.is_billed();
@@ -371,7 +396,8 @@ fn may_pass(error: &ProviderError) -> bool {
         | AttemptOutcome::Refused
         | AttemptOutcome::Ok
         | AttemptOutcome::LowConfidence
-        | AttemptOutcome::ClientGone => false,
+        | AttemptOutcome::ClientGone
+        | AttemptOutcome::Cancelled => false,
     }
 }
 

@@ -42,9 +42,7 @@ impl Overdue {
         candidate: &Candidate,
         others: &[Candidate],
     ) -> Option<Self> {
-        let all = max_output_tokens(&request.facts, &candidate.model);
-        let tokens = if request.facts.stream { all.min(head_bytes as u64 / BYTES_PER_TOKEN) } else { all };
-        let waited = Waited { request_bytes: request.body().bytes().len(), tokens };
+        let waited = waited_for(request, head_bytes, &candidate.model);
         let is_in = |other: &Candidate| {
             let reason = other.ranked.map(|ranked| ranked.reason);
             !matches!(reason, Some(Reason::BreakerOpen { .. } | Reason::CoolingDown { .. }))
@@ -52,6 +50,13 @@ impl Overdue {
         let after_ms = overdue_ms(candidate.measures.as_ref()?, waited)?;
         Some(Self { after_ms, has_others: others.iter().any(is_in) })
     }
+}
+
+/// What is waited for before there is anything to see of an answer of which so many bytes are held back.
+pub(crate) fn waited_for(request: &Request, head_bytes: usize, model: &Model) -> Waited {
+    let all = max_output_tokens(&request.facts, model);
+    let tokens = if request.facts.stream { all.min(head_bytes as u64 / BYTES_PER_TOKEN) } else { all };
+    Waited { request_bytes: request.body().bytes().len(), tokens }
 }
 
 /// Who waits for whom.

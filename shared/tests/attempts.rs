@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use upstream_double::LEAK;
 
 /// Timers short enough to be waited for.
-const SHORT: &str = "timeouts_ms = { first_token = 60, idle = 60, total = 60 }";
+pub const SHORT: &str = "timeouts_ms = { first_token = 60, idle = 60, total = 60 }";
 
 /// Each attempt of a receipt as `model kind outcome status`.
 pub fn attempts(receipt: &Value) -> Vec<String> {
@@ -20,7 +20,7 @@ pub fn attempts(receipt: &Value) -> Vec<String> {
     receipt["attempts"].as_array().unwrap_or_else(|| panic!("{receipt}")).iter().map(shown).collect()
 }
 
-fn both_ways(model: &str) -> [Value; 2] {
+pub fn both_ways(model: &str) -> [Value; 2] {
     [ask(model), streamed(model)]
 }
 
@@ -87,55 +87,6 @@ async fn nobody_waits_for_a_candidate_that_asks_for_too_much() {
     let rig = cheap(["ok"]).model("429-after-11", "").build().await;
     let got = rig.chat(ask("up/429-after-11")).await;
     assert_eq!((got.status, rig.calls("429-after-11")), (502, 1));
-}
-
-#[tokio::test]
-async fn a_failed_call_is_retried_once_and_then_failed_over() {
-    for body in both_ways("cheap") {
-        let rig = cheap(["status-500", "ok"]).table("[retry]\nbackoff_base_ms = 0").build().await;
-        let got = rig.chat(body).await;
-        let expected =
-            ["up/status-500 first http_error 500", "up/status-500 retry http_error 500", "up/ok failover ok 200"];
-        assert_eq!(attempts(&rig.receipt(&got).await), expected);
-    }
-}
-
-#[tokio::test]
-async fn only_what_may_pass_is_retried() {
-    let passing = ["status-500", "status-502", "status-503", "status-520", "status-529", "reset", "cut"];
-    let lasting = ["status-501", "status-504", "status-505", "status-524", "status-526", "status-408", "status-409"];
-    let lasting = lasting.into_iter().chain(["status-424", "429", "status-401", "malformed"]);
-    for (model, calls) in passing.map(|model| (model, 2)).into_iter().chain(lasting.map(|model| (model, 1))) {
-        let scene = scene().model(model, SHORT).tier("cheap", &[model, "ok"]).tier("reasoning", &["ok@strong"]);
-        let rig = scene.table("[retry]\nbackoff_base_ms = 0").build().await;
-        let got = rig.chat(ask("cheap")).await;
-        assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok"), "{model}");
-        assert_eq!(rig.calls(model), calls, "{model}");
-    }
-}
-
-#[tokio::test]
-async fn retries_stay_within_their_share_of_the_traffic() {
-    // Its breaker stays closed: a model that is out is not called again for the same request.
-    let tables = "[retry]\nbackoff_base_ms = 0\n[breaker]\nconsecutive_failures = 1000\nleast_samples = 1000";
-    let rig = cheap(["ok"]).model("status-503", "").table(tables).build().await;
-    for requests in 1..=100 {
-        let got = rig.chat(ask("up/status-503")).await;
-        assert_eq!(got.status, 502);
-        let retries = rig.calls("status-503") - requests;
-        assert!(retries <= (requests / 5).max(3), "{retries} retries of {requests} requests");
-    }
-    assert_eq!(rig.calls("status-503"), 120, "and the share is used");
-}
-
-#[tokio::test]
-async fn a_model_that_is_out_is_called_once_as_a_probe_or_as_the_last_resort() {
-    let rig = cheap(["status-500"]).table("[retry]\nbackoff_base_ms = 0").build().await;
-    for (advance_ms, calls) in [(0, 2), (0, 4), (0, 6), (0, 7), (5_501, 8), (0, 9)] {
-        rig.clock.advance(advance_ms);
-        assert_eq!(rig.fresh(ask("cheap")).await.status, 502);
-        assert_eq!(rig.calls("status-500"), calls, "{advance_ms} ms later");
-    }
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ mod provider_answers;
 mod redis;
 mod refusals;
 mod responses;
+mod retries;
 mod rig;
 mod routing;
 mod semantic;

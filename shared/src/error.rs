@@ -4,6 +4,7 @@
 //! One function, [`Error::to_http`], turns an error into HTTP, by an exhaustive match: a new kind of error does not compile
 //! until somebody has said what its caller gets. Nothing in it can hold a secret (T3) or another tenant's text (T1).
 
+use crate::admin::Role;
 use crate::limit::window::time_utc;
 use crate::receipt::{Attempt, AttemptOutcome, Cause};
 use crate::tenant::{Quota, RateKind};
@@ -38,6 +39,14 @@ pub enum Error {
     /// The key's tenant is disabled.
     #[error("the tenant is disabled")]
     TenantDisabled,
+    /// An admin's role is not enough for this.
+    #[error("the role {} is needed, and this is {}", needed.name(), has.name())]
+    RoleNeeded {
+        /// The least role that may do it.
+        needed: Role,
+        /// The admin's.
+        has: Role,
+    },
     /// The tenant may not use this model.
     #[error("the model {0} is not allowed")]
     ModelNotAllowed(String),
@@ -258,6 +267,10 @@ impl Error {
             }
             Self::InvalidApiKey(why) => http(401, "invalid_api_key", Authentication, *why),
             Self::TenantDisabled => http(403, "tenant_disabled", Permission, "This tenant is disabled."),
+            Self::RoleNeeded { needed, has } => {
+                let message = format!("This needs the role {}; yours is {}.", needed.name(), has.name());
+                http(403, "role_needed", Permission, message)
+            }
             Self::ModelNotAllowed(model) => {
                 let message = format!("This key may not use the model `{model}`.");
                 http(403, "model_not_allowed", Permission, message).of("model")

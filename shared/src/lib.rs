@@ -31,6 +31,7 @@ pub mod config;
 pub mod catalog;
 pub mod estimate;
 pub mod tenant;
+pub mod admin;
 pub mod receipt;
 pub mod feedback;
 pub mod error;

@@ -247,6 +247,7 @@ async fn a_revoked_key_stops_at_its_next_request_and_an_expired_one_on_time() {
     let entry = |what: &str| gateway_core::directory::AuditEntry {
         at_ms: rig.clock_now(),
         who: "root".into(),
+        from: None,
         what: what.into(),
         subject: "acme/second".into(),
         before: Value::Null,
@@ -270,6 +271,7 @@ async fn revoke_unheard(rig: &Rig, key: &str) {
     let entry = gateway_core::directory::AuditEntry {
         at_ms: rig.clock_now(),
         who: "root".into(),
+        from: None,
         what: "key.revoke".into(),
         subject: format!("acme/{key}"),
         before: Value::Null,

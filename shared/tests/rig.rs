@@ -506,5 +506,5 @@ pub fn with_key(key: &str, headers: &[(&'static str, &str)]) -> HeaderMap {
 
 fn audit(what: &str, subject: &str) -> AuditEntry {
     let (who, what, subject) = ("root".to_owned(), what.to_owned(), subject.to_owned());
-    AuditEntry { at_ms: NOW, who, what, subject, before: Value::Null, after: Value::Null }
+    AuditEntry { at_ms: NOW, who, from: None, what, subject, before: Value::Null, after: Value::Null }
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gateway_core::admin::AdminRecord;
 use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::feedback::Feedback;
 use gateway_core::health::{ModelHealth, Observation};
@@ -113,6 +114,30 @@ impl<T: Directory> Directory for Unreliable<T> {
 
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
         self.up(DirectoryError::Unavailable)?.delete_key(tenant, id, audit).await
+    }
+
+    async fn find_admin(&self, hash: &KeyHash) -> Result<Option<AdminRecord>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.find_admin(hash).await
+    }
+
+    async fn admin(&self, id: &str) -> Result<Option<AdminRecord>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.admin(id).await
+    }
+
+    async fn admins(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AdminRecord>, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.admins(cursor, limit).await
+    }
+
+    async fn create_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.create_admin(admin, audit).await
+    }
+
+    async fn update_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.update_admin(admin, audit).await
+    }
+
+    async fn delete_admin(&self, id: &str, version: u64, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.delete_admin(id, version, audit).await
     }
 
     async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError> {

@@ -107,6 +107,12 @@ impl Fields {
         }
     }
 
+    /// Whether this field is to be put back to its default; takes it if so.
+    pub(crate) fn is_default(&mut self, name: &str) -> bool {
+        let is_default = self.0.get(name).is_some_and(|value| value == "default");
+        is_default && self.0.remove(name).is_some()
+    }
+
     /// A time in Unix milliseconds; the outer `None` is an absent field, the inner one `null` or `"default"`.
     pub(crate) fn time(&mut self, name: &str) -> Result<Option<Option<u64>>, Error> {
         self.ms(name, 0..=LAST_MS)

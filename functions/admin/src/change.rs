@@ -5,25 +5,16 @@
 //! directory first (T2). An entry holds what the plane shows of a thing, hence never a key or its hash (T3).
 
 use crate::Plane;
-use crate::guard::{Outcome, reply};
+use crate::caller::Caller;
 use gateway_core::directory::AuditEntry;
 use gateway_core::tenant::id_of;
-use http::StatusCode;
-use serde_json::{Value, json};
-
-/// Who changes things, until admins have names.
-const WHO: &str = "owner";
-
-/// `GET /admin/me`: who the token's bearer is, and what that one may do.
-pub(crate) async fn me() -> Outcome {
-    Ok(reply(StatusCode::OK, &json!({"id": WHO, "role": "owner"})))
-}
+use serde_json::Value;
 
 impl Plane {
     /// The audit log's entry of a change.
-    pub(crate) fn entry(&self, what: &str, subject: String, before: Value, after: Value) -> AuditEntry {
-        let (who, what) = (WHO.to_owned(), what.to_owned());
-        AuditEntry { at_ms: self.gateway.clock.now_ms(), who, what, subject, before, after }
+    pub(crate) fn entry(&self, by: &Caller, what: &str, subject: String, before: Value, after: Value) -> AuditEntry {
+        let (who, from, what) = (by.id.to_string(), by.from, what.to_owned());
+        AuditEntry { at_ms: self.gateway.clock.now_ms(), who, from, what, subject, before, after }
     }
 
     /// Makes a tenant's change, or that of one of its keys, effective with its next request.

@@ -7,6 +7,7 @@
 
 use crate::Plane;
 use crate::ask::{Names, Params};
+use crate::caller::Caller;
 use crate::guard::{Outcome, reply};
 use axum::extract::State;
 use gateway_core::error::Error;
@@ -18,7 +19,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// `DELETE /admin/tenants/{tenant}/data`
-pub(crate) async fn erase(State(plane): State<Arc<Plane>>, Names(name): Names<String>, mut params: Params) -> Outcome {
+pub(crate) async fn erase(
+    State(plane): State<Arc<Plane>>,
+    by: Caller,
+    Names(name): Names<String>,
+    mut params: Params,
+) -> Outcome {
     let cursor = params.cursor();
     params.finish()?;
     let gateway = &plane.gateway;
@@ -43,7 +49,7 @@ pub(crate) async fn erase(State(plane): State<Arc<Plane>>, Names(name): Names<St
     });
     if cursor.is_none() {
         // Before it begins: what is half erased must not be unexplained.
-        gateway.directory.note(plane.entry("tenant.erase", name, Value::Null, Value::Null)).await?;
+        gateway.directory.note(plane.entry(&by, "tenant.erase", name, Value::Null, Value::Null)).await?;
         gateway.forget(&uid).await.map_err(|error| Error::Unavailable(error.0))?;
     }
     let erased = gateway.ledger.erase(whose, cursor.as_deref()).await?;

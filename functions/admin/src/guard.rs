@@ -3,7 +3,7 @@
 //!
 //! A handler that fails answers with nothing but its [`Failure`], which travels in the response's extensions; the envelope
 //! is written here, where the request's id is known. Missing, malformed and wrong tokens get the same words, on
-//! known and unknown paths alike: who has no token learns nothing of what is there.
+//! known and unknown paths alike: who has no token learns nothing of what is there. Who is let in, [`crate::caller`] says.
 
 use crate::{Plane, ROUTES};
 use axum::body::Body;
@@ -99,13 +99,16 @@ pub(crate) fn reply(status: StatusCode, body: &Value) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-/// Lets the owner in, and gives every answer what all of them have.
+/// Lets in whose role is enough, and gives every answer what all of them have.
 pub(crate) async fn guard(State(plane): State<Arc<Plane>>, request: Request, next: Next) -> Response {
     let id = RequestId::new(plane.gateway.clock.now_ms()).to_string();
-    let mut response = if plane.owner.is_in(request.headers(), &plane.gateway.hasher) {
-        next.run(request).await
-    } else {
-        Failure(Error::InvalidApiKey("Send an admin's token as `authorization: Bearer …`.")).into_response()
+    let (mut parts, body) = request.into_parts();
+    let mut response = match plane.admitted(&parts).await {
+        Ok(caller) => {
+            parts.extensions.insert(caller);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(failure) => failure.into_response(),
     };
     if let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() {
         write_error(&error, &id, &mut response);

@@ -6,6 +6,7 @@
 
 use crate::Plane;
 use crate::ask::{JsonBody, Names};
+use crate::caller::Caller;
 use crate::guard::{Failure, Outcome, reply};
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -61,33 +62,39 @@ impl Plane {
     }
 
     /// Stores a new key; `before` is the key that it takes the place of.
-    async fn add(&self, what: &str, before: Value, record: &KeyRecord) -> Result<(), DirectoryError> {
-        let entry = self.entry(what, format!("{}/{}", record.tenant, record.id), before, shown(record));
+    async fn add(&self, by: &Caller, what: &str, before: Value, record: &KeyRecord) -> Result<(), DirectoryError> {
+        let entry = self.entry(by, what, format!("{}/{}", record.tenant, record.id), before, shown(record));
         let version = self.gateway.directory.create_key(record, entry).await?;
         self.tell_store_of(&record.tenant, version).await;
         Ok(())
     }
 
     /// Sets when a key stops working; answers the key as it is then.
-    async fn expire(&self, what: &str, key: KeyRecord, expiry: Expiry) -> Result<KeyRecord, DirectoryError> {
+    async fn expire(
+        &self,
+        by: &Caller,
+        what: &str,
+        key: KeyRecord,
+        expiry: Expiry,
+    ) -> Result<KeyRecord, DirectoryError> {
         let before = shown(&key);
         let key = key.with_expiry(expiry);
-        let entry = self.entry(what, format!("{}/{}", key.tenant, key.id), before, shown(&key));
+        let entry = self.entry(by, what, format!("{}/{}", key.tenant, key.id), before, shown(&key));
         let version = self.gateway.directory.expire_key(&key.tenant, &key.id, expiry, entry).await?;
         self.tell_store_of(&key.tenant, version).await;
         Ok(key)
     }
 
     /// Removes a key.
-    async fn remove(&self, key: &KeyRecord) -> Result<(), DirectoryError> {
-        let entry = self.entry("key.revoke", format!("{}/{}", key.tenant, key.id), shown(key), Value::Null);
+    async fn remove(&self, by: &Caller, key: &KeyRecord) -> Result<(), DirectoryError> {
+        let entry = self.entry(by, "key.revoke", format!("{}/{}", key.tenant, key.id), shown(key), Value::Null);
         let version = self.gateway.directory.delete_key(&key.tenant, &key.id, entry).await?;
         self.tell_store_of(&key.tenant, version).await;
         Ok(())
     }
 
-    /// Refuses an expiry of a new key that has passed already.
-    fn check_new(&self, expires_at_ms: Option<u64>) -> Result<(), Error> {
+    /// Refuses an expiry of a new key or token that has passed already.
+    pub(crate) fn check_new(&self, expires_at_ms: Option<u64>) -> Result<(), Error> {
         let has_passed = expires_at_ms.is_some_and(|at_ms| at_ms <= self.gateway.clock.now_ms());
         if has_passed { Err(Error::invalid("expires_at_ms", "It must be later than now.")) } else { Ok(()) }
     }
@@ -101,13 +108,18 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, Names(tenant): Names<S
 }
 
 /// `POST /admin/tenants/{tenant}/keys`
-pub(crate) async fn create(State(plane): State<Arc<Plane>>, Names(tenant): Names<String>, body: JsonBody) -> Outcome {
+pub(crate) async fn create(
+    State(plane): State<Arc<Plane>>,
+    by: Caller,
+    Names(tenant): Names<String>,
+    body: JsonBody,
+) -> Outcome {
     let mut fields = body.fields()?;
     let (name, expires_at_ms) = (fields.text("name")?, fields.time("expires_at_ms")?.flatten());
     fields.finish()?;
     plane.check_new(expires_at_ms)?;
     let (key, record) = plane.new_key(&tenant, name, expires_at_ms);
-    let added = plane.add("key.create", Value::Null, &record).await;
+    let added = plane.add(&by, "key.create", Value::Null, &record).await;
     added.map_err(|error| Failure::said(error, "No key was made", "nothing was changed"))?;
     Ok(reply(StatusCode::CREATED, &shown_once(&key, &record)))
 }
@@ -116,6 +128,7 @@ pub(crate) async fn create(State(plane): State<Arc<Plane>>, Names(tenant): Names
 /// key was in counts no more.
 pub(crate) async fn update(
     State(plane): State<Arc<Plane>>,
+    by: Caller,
     Names((tenant, id)): Names<(String, String)>,
     body: JsonBody,
 ) -> Outcome {
@@ -124,16 +137,20 @@ pub(crate) async fn update(
     fields.finish()?;
     let expires_at_ms = expires_at_ms.ok_or_else(|| Error::invalid("expires_at_ms", "It is required."))?;
     let key = plane.key(&tenant, &id).await?;
-    let expired = plane.expire("key.update", key, Expiry { expires_at_ms, retires_at_ms: None }).await;
+    let expired = plane.expire(&by, "key.update", key, Expiry { expires_at_ms, retires_at_ms: None }).await;
     let key =
         expired.map_err(|error| Failure::said(error, "The key's expiry was NOT changed", "it works as before"))?;
     Ok(reply(StatusCode::OK, &shown(&key)))
 }
 
 /// `DELETE /admin/tenants/{tenant}/keys/{key}`
-pub(crate) async fn revoke(State(plane): State<Arc<Plane>>, Names((tenant, id)): Names<(String, String)>) -> Outcome {
+pub(crate) async fn revoke(
+    State(plane): State<Arc<Plane>>,
+    by: Caller,
+    Names((tenant, id)): Names<(String, String)>,
+) -> Outcome {
     let key = plane.key(&tenant, &id).await?;
-    let removed = plane.remove(&key).await;
+    let removed = plane.remove(&by, &key).await;
     removed.map_err(|error| Failure::said(error, "The key was NOT revoked", "it still works"))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -146,6 +163,7 @@ pub(crate) async fn revoke(State(plane): State<Arc<Plane>>, Names((tenant, id)):
 /// old key as it was; the new one, which nobody has seen, is then taken back.
 pub(crate) async fn rotate(
     State(plane): State<Arc<Plane>>,
+    by: Caller,
     Names((tenant, id)): Names<(String, String)>,
     body: JsonBody,
 ) -> Outcome {
@@ -164,9 +182,9 @@ pub(crate) async fn rotate(
     let retires_at_ms = old.retires_at_ms.into_iter().chain([now_ms + grace_ms]).min();
     let expiry = Expiry { expires_at_ms: old.expires_at_ms, retires_at_ms };
     let not_rotated = |error| Failure::said(error, "The key was NOT rotated", "it works as before");
-    plane.add("key.rotate", shown(&old), &record).await.map_err(not_rotated)?;
-    if let Err(error) = plane.expire("key.update", old, expiry).await {
-        if let Err(error) = plane.remove(&record).await {
+    plane.add(&by, "key.rotate", shown(&old), &record).await.map_err(not_rotated)?;
+    if let Err(error) = plane.expire(&by, "key.update", old, expiry).await {
+        if let Err(error) = plane.remove(&by, &record).await {
             tracing::error!(%error, tenant, key = %record.id, "a key that nobody has seen could not be taken back; revoke it");
         }
         return Err(not_rotated(error));

@@ -6,8 +6,10 @@
 //! because the directory takes no change without an entry, and it is effective with the next request (T2), because the
 //! store gets the tenant's new version (`change`).
 
+mod admins;
 mod ask;
 mod audit;
+mod caller;
 mod change;
 mod dashboard;
 mod data;
@@ -46,13 +48,16 @@ const ROUTES: Routes = Routes(&[
     ("GET, HEAD, POST", "/admin/tenants/{tenant}/keys"),
     ("DELETE, PATCH", "/admin/tenants/{tenant}/keys/{key}"),
     ("POST", "/admin/tenants/{tenant}/keys/{key}/rotate"),
+    ("GET, HEAD, POST", "/admin/admins"),
+    ("DELETE, GET, HEAD, PATCH", "/admin/admins/{admin}"),
+    ("POST", "/admin/admins/{admin}/rotate"),
+    ("GET, HEAD", "/admin/me"),
     ("GET, HEAD", "/admin/usage"),
     ("GET, HEAD", "/admin/metrics"),
     ("GET, HEAD", "/admin/models"),
     ("GET, HEAD", "/admin/receipts"),
     ("GET, HEAD", "/admin/receipts/{receipt}"),
     ("GET, HEAD", "/admin/audit"),
-    ("GET, HEAD", "/admin/me"),
     ("POST", "/admin/route"),
     ("GET, HEAD", "/admin/replay"),
 ]);
@@ -84,13 +89,16 @@ fn routes() -> Router<Arc<Plane>> {
         .route("/admin/tenants/{tenant}/keys", get(keys::list).post(keys::create))
         .route("/admin/tenants/{tenant}/keys/{key}", patch(keys::update).delete(keys::revoke))
         .route("/admin/tenants/{tenant}/keys/{key}/rotate", post(keys::rotate))
+        .route("/admin/admins", get(admins::list).post(admins::create))
+        .route("/admin/admins/{admin}", get(admins::show).patch(admins::update).delete(admins::delete))
+        .route("/admin/admins/{admin}/rotate", post(admins::rotate))
+        .route("/admin/me", get(admins::me))
         .route("/admin/usage", get(usage::list))
         .route("/admin/metrics", get(metrics::show))
         .route("/admin/models", get(models::list))
         .route("/admin/receipts", get(receipts::list))
         .route("/admin/receipts/{receipt}", get(receipts::show))
         .route("/admin/audit", get(audit::list))
-        .route("/admin/me", get(change::me))
         .route("/admin/route", post(routing::decide))
         .route("/admin/replay", get(routing::replay))
         .route("/admin/{*rest}", any(guard::nothing_here))

@@ -1,12 +1,10 @@
 //! The bootstrap owner: whoever knows the token that the process was started with.
 //!
 //! Only a keyed hash of the token is kept (T3), and hashes are compared in constant time, so that neither a memory dump
-//! nor the time of an answer tells a part of it. Named admins with roles will stand beside the owner, not replace it: it
-//! is what makes the first of them.
+//! nor the time of an answer tells a part of it. Named admins with roles stand beside the owner and do not replace it: it
+//! makes the first of them, and the next after the last one is gone.
 
 use gateway_core::tenant::key::{KeyHash, KeyHasher};
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
 
 /// Shorter than this, a token can be guessed.
@@ -33,13 +31,9 @@ impl OwnerToken {
         Ok(Self(hasher.hash(token)))
     }
 
-    /// Whether the headers of a request carry it, as `authorization: Bearer TOKEN`.
-    pub(crate) fn is_in(&self, headers: &HeaderMap, hasher: &KeyHasher) -> bool {
-        let token = || {
-            let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-        };
-        token().is_some_and(|token| hasher.hash(token).0.ct_eq(&self.0.0).into())
+    /// Whether this is it.
+    pub(crate) fn is(&self, token: &str, hasher: &KeyHasher) -> bool {
+        hasher.hash(token).0.ct_eq(&self.0.0).into()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::Plane;
 use crate::ask::{JsonBody, Names, Params, ROWS};
+use crate::caller::Caller;
 use crate::guard::{Failure, Outcome, reply};
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -38,15 +39,14 @@ impl Plane {
     /// Replaces a tenant's record by what `made` makes of it.
     async fn change(
         &self,
-        id: &str,
-        what: &str,
+        (by, what, id): (&Caller, &str, &str),
         made: impl Fn(&TenantRecord) -> Result<TenantRecord, InvalidTenant>,
     ) -> Result<Value, Failure> {
         for _ in 0..TRIES {
             let before = self.record(id).await?;
             let after = made(&before)?;
             let shown = self.shown(&after)?;
-            let entry = self.entry(what, id.to_owned(), self.shown(&before)?, shown.clone());
+            let entry = self.entry(by, what, id.to_owned(), self.shown(&before)?, shown.clone());
             match self.gateway.directory.update_tenant(&after, entry).await {
                 Err(DirectoryError::Conflict) => continue,
                 changed => changed?,
@@ -77,11 +77,11 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) ->
 /// `POST /admin/tenants`
 ///
 /// One that is made again under an old id has a uid of its own, under which nothing is kept yet (T5).
-pub(crate) async fn create(State(plane): State<Arc<Plane>>, body: JsonBody) -> Outcome {
+pub(crate) async fn create(State(plane): State<Arc<Plane>>, by: Caller, body: JsonBody) -> Outcome {
     let now_ms = plane.gateway.clock.now_ms();
     let record = TenantRecord::create(body.required()?, &plane.gateway.config.tenant_defaults, now_ms)?;
     let shown = plane.shown(&record)?;
-    let entry = plane.entry("tenant.create", record.id.to_string(), Value::Null, shown.clone());
+    let entry = plane.entry(&by, "tenant.create", record.id.to_string(), Value::Null, shown.clone());
     plane.gateway.directory.create_tenant(&record, entry).await?;
     plane.tell_store(record.uid(), record.version).await;
     Ok(reply(StatusCode::CREATED, &shown))
@@ -94,17 +94,22 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<Strin
 }
 
 /// `PATCH /admin/tenants/{tenant}`: a deep merge.
-pub(crate) async fn update(State(plane): State<Arc<Plane>>, Names(id): Names<String>, body: JsonBody) -> Outcome {
+pub(crate) async fn update(
+    State(plane): State<Arc<Plane>>,
+    by: Caller,
+    Names(id): Names<String>,
+    body: JsonBody,
+) -> Outcome {
     let body = body.required()?;
     let defaults = &plane.gateway.config.tenant_defaults;
-    let shown = plane.change(&id, "tenant.update", |record| record.patched(body.clone(), defaults)).await?;
+    let shown = plane.change((&by, "tenant.update", &id), |record| record.patched(body.clone(), defaults)).await?;
     Ok(reply(StatusCode::OK, &shown))
 }
 
 /// `DELETE /admin/tenants/{tenant}`: the tenant and its keys. What it did stays in the ledger.
-pub(crate) async fn delete(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
+pub(crate) async fn delete(State(plane): State<Arc<Plane>>, by: Caller, Names(id): Names<String>) -> Outcome {
     let record = plane.record(&id).await?;
-    let entry = plane.entry("tenant.delete", id.clone(), plane.shown(&record)?, Value::Null);
+    let entry = plane.entry(&by, "tenant.delete", id.clone(), plane.shown(&record)?, Value::Null);
     let deleted = plane.gateway.directory.delete_tenant(&id, entry).await;
     deleted.map_err(|error| Failure::said(error, "The tenant was NOT deleted", "its keys still work"))?;
     // Newer than the tenant ever was, also if it was changed just now, so that its next request asks the directory, which
@@ -119,9 +124,9 @@ pub(crate) async fn delete(State(plane): State<Arc<Plane>>, Names(id): Names<Str
 ///
 /// How often it was purged is part of every cache key, so raising it makes what is remembered unreachable in all processes
 /// at once, and writes the audit log's entry; what is done after that only gives the memory back.
-pub(crate) async fn purge_cache(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
+pub(crate) async fn purge_cache(State(plane): State<Arc<Plane>>, by: Caller, Names(id): Names<String>) -> Outcome {
     let record = plane.record(&id).await?;
-    plane.change(&id, "cache.purge", |record| Ok(record.purged())).await?;
+    plane.change((&by, "cache.purge", &id), |record| Ok(record.purged())).await?;
     plane.forget_answers(record.uid()).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -78,7 +78,7 @@ async fn a_tenant_from_before_there_were_uids_keeps_what_is_its_own_and_leaves_i
     let record = json!({"id": "acme", "name": "Acme", "created_at_ms": 1, "version": 1, "set": {}});
     let record: TenantRecord = serde_json::from_value(record).unwrap();
     let (who, what, subject) = ("owner".to_owned(), "tenant.create".to_owned(), "acme".to_owned());
-    let entry = AuditEntry { at_ms: 1, who, what, subject, before: Value::Null, after: Value::Null };
+    let entry = AuditEntry { at_ms: 1, who, from: None, what, subject, before: Value::Null, after: Value::Null };
     house.gateway.directory.create_tenant(&record, entry).await.unwrap();
     let key = house.key("acme").await.key;
     let receipt = ask(&house, &key).await.header("x-request-id").to_owned();

@@ -2,6 +2,7 @@
 
 use crate::house::House;
 use async_trait::async_trait;
+use gateway_core::admin::AdminRecord;
 use gateway_core::config::{Config, SHIPPED};
 use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::health::{ModelHealth, Observation};
@@ -156,6 +157,24 @@ impl Directory for Failing {
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
         if takes_one(&self.removals_unwritten) { unwritten() } else { self.inner.delete_key(tenant, id, audit).await }
     }
+    async fn find_admin(&self, hash: &KeyHash) -> Result<Option<AdminRecord>, DirectoryError> {
+        self.inner.find_admin(hash).await
+    }
+    async fn admin(&self, id: &str) -> Result<Option<AdminRecord>, DirectoryError> {
+        self.inner.admin(id).await
+    }
+    async fn admins(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AdminRecord>, DirectoryError> {
+        self.inner.admins(cursor, limit).await
+    }
+    async fn create_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.inner.create_admin(admin, audit).await
+    }
+    async fn update_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.inner.update_admin(admin, audit).await
+    }
+    async fn delete_admin(&self, id: &str, version: u64, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.inner.delete_admin(id, version, audit).await
+    }
     async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError> {
         self.inner.note(audit).await
     }
@@ -210,7 +229,7 @@ async fn a_change_that_was_overtaken_is_made_again_on_what_the_other_left() {
         (200, &json!("Acme!!!"), &json!(0))
     );
     let entry = &house.get("/admin/audit?limit=1").await.body["data"][0];
-    assert_eq!((&entry["who"], &entry["before"]["name"]), (&json!("owner"), &json!("Acme!!!")));
+    assert_eq!((&entry["who"], &entry["before"]["name"]), (&json!("bootstrap"), &json!("Acme!!!")));
     assert_eq!(house.chat(&key, "sim/cheap", "hello").await.error().1, "quota_exceeded");
 }
 

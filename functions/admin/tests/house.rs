@@ -168,10 +168,15 @@ impl House {
 
 /// A request of the owner's.
 pub fn request(method: &str, path: &str, body: Option<Value>) -> Request<Body> {
+    request_as(TOKEN, method, path, body)
+}
+
+/// A request of whoever has this token.
+pub fn request_as(token: &str, method: &str, path: &str, body: Option<Value>) -> Request<Body> {
     let request = Request::builder()
         .method(Method::from_bytes(method.as_bytes()).unwrap())
         .uri(path)
-        .header("authorization", format!("Bearer {TOKEN}"));
+        .header("authorization", format!("Bearer {token}"));
     match body {
         None => request.body(Body::empty()).unwrap(),
         Some(body) => request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap(),

@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod admins;
 mod again;
 mod bad_input;
 mod borders;

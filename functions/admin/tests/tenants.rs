@@ -198,7 +198,7 @@ async fn every_change_is_in_the_audit_log_with_what_was_before_and_after() {
     let entries = body["data"].as_array().unwrap();
     for entry in entries {
         assert_eq!(fields(entry), ["after", "at_ms", "before", "subject", "what", "who"]);
-        assert_eq!((&entry["who"], &entry["at_ms"]), (&json!("owner"), &json!(NOON_MS)));
+        assert_eq!((&entry["who"], &entry["at_ms"]), (&json!("bootstrap"), &json!(NOON_MS)));
     }
     let update = &entries[6];
     assert_eq!(

@@ -59,7 +59,8 @@ pub async fn serve(
             if let Err(error) = socket.set_nodelay(true) {
                 tracing::debug!(%error, "a socket without TCP_NODELAY");
             }
-            connections.spawn(connection::serve(socket, router.clone(), patience, seat, ends.clone()));
+            let from = socket.peer_addr().ok().map(|address| address.ip().into());
+            connections.spawn(connection::serve(socket, from, router.clone(), patience, seat, ends.clone()));
             while connections.try_join_next().is_some() {}
         }
     };

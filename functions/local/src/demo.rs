@@ -24,6 +24,7 @@ pub(crate) async fn tenant(gateway: &Gateway) -> anyhow::Result<Option<String>> 
         let entry = |what: &str| AuditEntry {
             at_ms: now_ms,
             who: "the first start".to_owned(),
+            from: None,
             what: what.to_owned(),
             subject: ID.to_owned(),
             before: Value::Null,

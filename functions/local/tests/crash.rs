@@ -127,7 +127,7 @@ async fn a_first_start_that_is_killed_between_its_tenant_and_the_key_is_gone_on_
     let defaults = Config::load(SHIPPED, "gateway.toml", &|_| None).unwrap().tenant_defaults;
     let tenant = TenantRecord::create(json!({"id": "demo", "name": "Demo"}), &defaults, 1_763_820_000_000).unwrap();
     let (who, what, subject) = ("the first start".into(), "tenant.create".into(), "demo".into());
-    let entry = AuditEntry { at_ms: 1, who, what, subject, before: Value::Null, after: Value::Null };
+    let entry = AuditEntry { at_ms: 1, who, from: None, what, subject, before: Value::Null, after: Value::Null };
     let directory = EmbeddedDirectory::open(&setup.folder.path().join("data")).unwrap();
     directory.create_tenant(&tenant, entry).await.unwrap();
     drop(directory);

@@ -6,6 +6,7 @@
 #![cfg(any(test, feature = "contract"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod admins;
 mod keys;
 mod tenants;
 
@@ -41,6 +42,15 @@ macro_rules! directory_contract {
                 every_change_of_a_key_raises_its_tenants_version_by_one
                 keys_created_at_once_each_raise_the_version
                 a_deleted_key_is_gone_and_the_others_stay
+            }
+            one admins {
+                an_admin_is_found_by_id_and_by_the_tokens_hash
+                an_admins_id_and_hash_are_taken_once
+                an_admin_is_changed_from_the_version_that_was_read
+                a_token_that_was_replaced_or_deleted_finds_nobody
+                of_many_changes_of_an_admin_at_once_one_wins
+                pages_of_admins_are_complete_and_ordered
+                a_change_of_an_admin_is_in_the_audit_log_and_a_refused_one_is_not
             }
         }
     };
@@ -92,7 +102,7 @@ fn expiry(at_ms: u64) -> Expiry {
 pub fn entry(what: &str, subject: &str) -> AuditEntry {
     let after = json!({"subject": subject});
     let (who, what, subject) = ("root".to_owned(), what.to_owned(), subject.to_owned());
-    AuditEntry { at_ms: 1_763_820_000_002, who, what, subject, before: Value::Null, after }
+    AuditEntry { at_ms: 1_763_820_000_002, who, from: None, what, subject, before: Value::Null, after }
 }
 
 async fn create(directory: &Shared, id: &str) {

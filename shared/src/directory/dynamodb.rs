@@ -13,6 +13,7 @@
 //! them.
 
 use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
+use crate::admin::AdminRecord;
 use crate::dynamodb::{Change, Fault, Item, Key, Span, Table, json, number, pause, record_of, text, text_of};
 use crate::id::random_u64;
 use crate::tenant::TenantRecord;
@@ -23,6 +24,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The partition of the tenants' ids.
 const TENANTS: &str = "TENANTS";
+/// The partition of the admins, and what those of their tokens' hashes begin with.
+const ADMINS: &str = "ADMINS";
+const TOKENS: &str = "ADMIN#";
 /// The partition of the audit log.
 const AUDIT: &str = "AUDIT";
 /// Where a tenant's own record lies in its partition, and what its keys' places begin with. Keys come first.
@@ -35,6 +39,7 @@ const TRIES: u32 = 12;
 const SWEEP_AT_ONCE: usize = 16;
 
 const IS_NEW: &str = "attribute_not_exists(pk)";
+const IS_AT_VERSION: &str = "version = :was";
 const IS_OF_INCARNATION: &str = "incarnation = :incarnation";
 
 impl From<Fault> for DirectoryError {
@@ -304,6 +309,47 @@ impl Directory for DynamoDirectory {
         self.change_key((tenant, id), &audit, changes, || None).await
     }
 
+    async fn find_admin(&self, hash: &KeyHash) -> Result<Option<AdminRecord>, DirectoryError> {
+        Ok(self.table.get(&token_key(&hash.hex())).await?.map(|item| record_of(&item, "json")).transpose()?)
+    }
+
+    async fn admin(&self, id: &str) -> Result<Option<AdminRecord>, DirectoryError> {
+        Ok(self.table.get(&admin_key(id)).await?.map(|item| record_of(&item, "json")).transpose()?)
+    }
+
+    async fn admins(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AdminRecord>, DirectoryError> {
+        let from = cursor.filter(|cursor| !cursor.is_empty()).unwrap_or(Span::FIRST);
+        let Page { data, next } = self.page(Span { from, ..Span::all(ADMINS) }, cursor, limit).await?;
+        let data = data.iter().map(|(_, item)| record_of(item, "json")).collect::<Result<_, Fault>>()?;
+        Ok(Page { data, next })
+    }
+
+    async fn create_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        let put = |key| Ok::<_, Fault>(Change::put(key, admin_attributes(admin)?).only_if(IS_NEW));
+        let all = vec![put(admin_key(&admin.id))?, put(token_key(&admin.hash))?, self.entry(&audit)?];
+        let refused = self.table.transact(|_| Ok(all.clone())).await?;
+        if refused.is_empty() { Ok(()) } else { Err(DirectoryError::Exists) }
+    }
+
+    async fn update_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        let stored = self.admin(&admin.id).await?.ok_or(DirectoryError::Missing)?;
+        let was = number(i128::from(admin.version) - 1);
+        let put = |key| Ok::<_, Fault>(Change::put(key, admin_attributes(admin)?));
+        let mut all = vec![put(admin_key(&admin.id))?.only_if(IS_AT_VERSION).with(":was", was), self.entry(&audit)?];
+        if stored.hash == admin.hash {
+            all.push(put(token_key(&admin.hash))?);
+        } else {
+            all.extend([put(token_key(&admin.hash))?.only_if(IS_NEW), Change::delete(token_key(&stored.hash))]);
+        }
+        self.change_admin(all).await
+    }
+
+    async fn delete_admin(&self, id: &str, version: u64, audit: AuditEntry) -> Result<(), DirectoryError> {
+        let stored = self.admin(id).await?.ok_or(DirectoryError::Missing)?;
+        let delete = Change::delete(admin_key(id)).only_if(IS_AT_VERSION).with(":was", number(version));
+        self.change_admin(vec![delete, Change::delete(token_key(&stored.hash)), self.entry(&audit)?]).await
+    }
+
     async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError> {
         Ok(self.table.write(self.entry(&audit)?).await.map(drop)?)
     }
@@ -324,6 +370,16 @@ impl Directory for DynamoDirectory {
 }
 
 impl DynamoDirectory {
+    /// Makes changes of which the first is conditional on an admin's version. The version tells the token's hash as well: what
+    /// was read of it before holds if the version does.
+    async fn change_admin(&self, all: Vec<Change>) -> Result<(), DirectoryError> {
+        match self.table.transact(|_| Ok(all.clone())).await?.first() {
+            None => Ok(()),
+            Some(refusal) if refusal.place == 0 && refusal.item.is_none() => Err(DirectoryError::Missing),
+            Some(_) => Err(DirectoryError::Conflict),
+        }
+    }
+
     /// The first `limit` places and items of a span, at least one, less the cursor's own, and the last of the places if
     /// there are more.
     async fn page(&self, span: Span<'_>, cursor: Option<&str>, limit: usize) -> Result<Page<(String, Item)>, Fault> {
@@ -352,6 +408,21 @@ fn listed_key(tenant: &str, id: &str) -> Key {
 /// Where a key is found by its hash.
 fn hash_key(hash: &str) -> Key {
     Key::alone(format!("{KEYS}{hash}"))
+}
+
+fn admin_key(id: &str) -> Key {
+    Key::new(ADMINS, id)
+}
+
+/// Where an admin is found by its token.
+fn token_key(hash: &str) -> Key {
+    Key::alone(format!("{TOKENS}{hash}"))
+}
+
+fn admin_attributes(
+    admin: &AdminRecord,
+) -> Result<[(&'static str, aws_sdk_dynamodb::types::AttributeValue); 2], Fault> {
+    Ok([("json", json(admin)?), ("version", number(admin.version))])
 }
 
 fn key_attributes(

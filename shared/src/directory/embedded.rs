@@ -9,6 +9,7 @@
 //! the disk, some milliseconds, and are as rare as an admin's clicks.
 
 use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
+use crate::admin::AdminRecord;
 use crate::disk::DiskFault;
 use crate::disk::database::FileDatabase;
 use crate::tenant::TenantRecord;
@@ -27,6 +28,10 @@ const TENANTS: TableDefinition<&str, &[u8]> = TableDefinition::new("tenants");
 const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("keys_by_hash");
 /// The hashes of keys, by tenant and key id.
 const HASHES: TableDefinition<(&str, &str), &str> = TableDefinition::new("key_hashes");
+/// Admins, as JSON, by their id.
+const ADMINS: TableDefinition<&str, &[u8]> = TableDefinition::new("admins");
+/// The ids of admins, by the hash of their token in hexadecimal.
+const TOKENS: TableDefinition<&str, &str> = TableDefinition::new("admins_by_hash");
 /// Audit entries, as JSON, by their number, counted from 0.
 const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
 
@@ -66,6 +71,8 @@ impl EmbeddedDirectory {
             change.open_table(TENANTS)?;
             change.open_table(KEYS)?;
             change.open_table(HASHES)?;
+            change.open_table(ADMINS)?;
+            change.open_table(TOKENS)?;
             change.open_table(AUDIT)?;
             Ok(())
         };
@@ -129,8 +136,7 @@ impl Directory for EmbeddedDirectory {
     async fn tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, DirectoryError> {
         self.read(|read| {
             let tenants = read.open_table(TENANTS)?;
-            let after = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-            let rows = tenants.range::<&str>((after, Bound::Unbounded))?;
+            let rows = tenants.range::<&str>(after(cursor))?;
             page(rows.map(|row| parse(row?.1.value())), limit, |tenant: &TenantRecord| tenant.id.to_string())
         })
     }
@@ -217,6 +223,64 @@ impl Directory for EmbeddedDirectory {
         })
     }
 
+    async fn find_admin(&self, hash: &KeyHash) -> Result<Option<AdminRecord>, DirectoryError> {
+        self.read(|read| match read.open_table(TOKENS)?.get(hash.hex().as_str())? {
+            Some(id) => record(&read.open_table(ADMINS)?, id.value()),
+            None => Ok(None),
+        })
+    }
+
+    async fn admin(&self, id: &str) -> Result<Option<AdminRecord>, DirectoryError> {
+        self.read(|read| record(&read.open_table(ADMINS)?, id))
+    }
+
+    async fn admins(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AdminRecord>, DirectoryError> {
+        self.read(|read| {
+            let admins = read.open_table(ADMINS)?;
+            let rows = admins.range::<&str>(after(cursor))?;
+            page(rows.map(|row| parse(row?.1.value())), limit, |admin: &AdminRecord| admin.id.to_string())
+        })
+    }
+
+    async fn create_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.change(&audit, |change| {
+            let (mut admins, mut tokens) = (change.open_table(ADMINS)?, change.open_table(TOKENS)?);
+            if admins.get(&*admin.id)?.is_some() || tokens.get(admin.hash.as_str())?.is_some() {
+                return Err(DirectoryError::Exists);
+            }
+            admins.insert(&*admin.id, json(admin)?.as_slice())?;
+            tokens.insert(admin.hash.as_str(), &*admin.id)?;
+            Ok(())
+        })
+    }
+
+    async fn update_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.change(&audit, |change| {
+            let (mut admins, mut tokens) = (change.open_table(ADMINS)?, change.open_table(TOKENS)?);
+            let stored = record::<AdminRecord>(&admins, &admin.id)?.ok_or(DirectoryError::Missing)?;
+            if stored.version.checked_add(1) != Some(admin.version) {
+                return Err(DirectoryError::Conflict);
+            }
+            tokens.remove(stored.hash.as_str())?;
+            tokens.insert(admin.hash.as_str(), &*admin.id)?;
+            admins.insert(&*admin.id, json(admin)?.as_slice())?;
+            Ok(())
+        })
+    }
+
+    async fn delete_admin(&self, id: &str, version: u64, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.change(&audit, |change| {
+            let mut admins = change.open_table(ADMINS)?;
+            let stored = record::<AdminRecord>(&admins, id)?.ok_or(DirectoryError::Missing)?;
+            if stored.version != version {
+                return Err(DirectoryError::Conflict);
+            }
+            admins.remove(id)?;
+            change.open_table(TOKENS)?.remove(stored.hash.as_str())?;
+            Ok(())
+        })
+    }
+
     async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError> {
         self.change(&audit, |_| Ok(()))
     }
@@ -282,6 +346,11 @@ fn record<T: DeserializeOwned>(
     name: &str,
 ) -> Result<Option<T>, DirectoryError> {
     table.get(name)?.map(|stored| parse(stored.value())).transpose()
+}
+
+/// All rows after this one, or all.
+fn after(cursor: Option<&str>) -> (Bound<&str>, Bound<&str>) {
+    (cursor.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
 /// The first `limit` of `rows`, at least one, and the name of the last of them if there are more.

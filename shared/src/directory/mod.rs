@@ -1,4 +1,4 @@
-//! The directory: tenants and their keys; and, in [`crate::ledger`], what they did.
+//! The directory: tenants, their keys, and admins; and, in [`crate::ledger`], what they did.
 //!
 //! The border is what the gateway needs of a durable store, not what a database offers: look a key up by its hash, and
 //! change a tenant or a key so that nobody can miss the change. Every change raises the tenant's version (T2), and is
@@ -11,12 +11,14 @@ pub mod contract;
 pub mod dynamodb;
 pub mod embedded;
 
+use crate::admin::AdminRecord;
 use crate::disk::DiskFault;
 use crate::tenant::TenantRecord;
 use crate::tenant::key::KeyHash;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What the directory stores of an API key. The key itself is nowhere.
@@ -91,11 +93,14 @@ impl<T> Page<T> {
 pub struct AuditEntry {
     /// When, in Unix milliseconds.
     pub at_ms: u64,
-    /// Which admin.
+    /// Which admin, by id.
     pub who: String,
+    /// The address that the admin's request came from, as far as the host knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
     /// What was done, as `tenant.create`, `key.revoke`.
     pub what: String,
-    /// To what: a tenant's id, or `tenant/key`.
+    /// To what: a tenant's or admin's id, or `tenant/key`.
     pub subject: String,
     /// As it was before; `null` when it was not.
     pub before: Value,
@@ -123,7 +128,7 @@ pub enum DirectoryError {
     Unavailable(String),
 }
 
-/// Where tenants and keys are kept.
+/// Where tenants, keys and admins are kept.
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// The key of this hash and its tenant, if both exist. Expiry and `enabled` are the caller's to check.
@@ -162,6 +167,25 @@ pub trait Directory: Send + Sync {
 
     /// Removes a key and raises its tenant's version; answers the new version. `Missing` if there is no such key.
     async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError>;
+
+    /// The admin whose token has this hash. Expiry and role are the caller's to check.
+    async fn find_admin(&self, hash: &KeyHash) -> Result<Option<AdminRecord>, DirectoryError>;
+
+    /// The admin of this id.
+    async fn admin(&self, id: &str) -> Result<Option<AdminRecord>, DirectoryError>;
+
+    /// At most `limit` admins in the order of their ids, from after `cursor`.
+    async fn admins(&self, cursor: Option<&str>, limit: usize) -> Result<Page<AdminRecord>, DirectoryError>;
+
+    /// Adds an admin. [`DirectoryError::Exists`] if there is one of that id, or the hash is taken.
+    async fn create_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError>;
+
+    /// Replaces an admin whose version is `admin.version - 1`; otherwise [`DirectoryError::Conflict`] or `Missing`. By the
+    /// token that it had before nobody is found any more, if it has another now.
+    async fn update_admin(&self, admin: &AdminRecord, audit: AuditEntry) -> Result<(), DirectoryError>;
+
+    /// Removes an admin, if its version is `version`; otherwise [`DirectoryError::Conflict`] or `Missing`.
+    async fn delete_admin(&self, id: &str, version: u64, audit: AuditEntry) -> Result<(), DirectoryError>;
 
     /// Writes an audit entry down of what is changed elsewhere.
     async fn note(&self, audit: AuditEntry) -> Result<(), DirectoryError>;

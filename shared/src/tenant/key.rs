@@ -3,7 +3,8 @@
 //! A key is `gw_live_`, 30 base62 characters from the system's CSPRNG (178 bits) and six base62 characters of the CRC-32
 //! of those 30. The checksum lets a scanner recognise a leaked key, and lets the gateway refuse a mistyped one without a
 //! look-up. Only a keyed hash (HMAC-SHA-256) is stored: with 178 random bits a slow password hash would add nothing but
-//! latency, and the key of the hash makes a stolen directory useless for testing guesses (T3).
+//! latency, and the key of the hash makes a stolen directory useless for testing guesses (T3). An admin's token is made the
+//! same way and begins with `gw_admin_`, so that neither is ever taken for the other.
 
 use crate::id::random_u64;
 use hmac::{Hmac, Mac};
@@ -11,11 +12,12 @@ use sha2::Sha256;
 use std::fmt;
 
 const PREFIX: &str = "gw_live_";
+const ADMIN_PREFIX: &str = "gw_admin_";
 const RANDOM_CHARS: usize = 30;
 const CHECKSUM_CHARS: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// An API key in clear. Shown once, at its making; its `Debug` shows only the last four characters.
+/// An API key or an admin's token in clear. Shown once, at its making; its `Debug` shows only the last four characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
@@ -23,9 +25,17 @@ impl ApiKey {
     /// A new random key.
     #[must_use]
     pub fn generate() -> Self {
-        let random = random_base62(RANDOM_CHARS);
-        let checksum = checksum(&random);
-        Self(format!("{PREFIX}{random}{checksum}"))
+        Self::of(PREFIX, &random_base62(RANDOM_CHARS))
+    }
+
+    /// A new random token of an admin.
+    #[must_use]
+    pub fn generate_admin() -> Self {
+        Self::of(ADMIN_PREFIX, &random_base62(RANDOM_CHARS))
+    }
+
+    fn of(prefix: &str, random: &str) -> Self {
+        Self(format!("{prefix}{random}{}", checksum(random)))
     }
 
     /// The key that follows from a secret and a purpose: the same each time, and written down nowhere.
@@ -41,14 +51,23 @@ impl ApiKey {
                 break;
             }
         }
-        let checksum = checksum(&random);
-        Self(format!("{PREFIX}{random}{checksum}"))
+        Self::of(PREFIX, &random)
     }
 
     /// Recognises a key by prefix, length, alphabet and checksum; no look-up.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix(PREFIX)?;
+        Self::recognised(PREFIX, text)
+    }
+
+    /// Recognises an admin's token in the same way.
+    #[must_use]
+    pub fn parse_admin(text: &str) -> Option<Self> {
+        Self::recognised(ADMIN_PREFIX, text)
+    }
+
+    fn recognised(prefix: &str, text: &str) -> Option<Self> {
+        let rest = text.strip_prefix(prefix)?;
         if rest.len() != RANDOM_CHARS + CHECKSUM_CHARS || !rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return None;
         }
@@ -62,10 +81,10 @@ impl ApiKey {
         &self.0
     }
 
-    /// What may be shown of a key later: its first twelve characters.
+    /// What may be shown of a key later: what it begins with, and four characters more.
     #[must_use]
     pub fn prefix(&self) -> &str {
-        &self.0[..PREFIX.len() + 4]
+        &self.0[..self.0.len() - RANDOM_CHARS - CHECKSUM_CHARS + 4]
     }
 
     /// What may be shown of a key later: its last four characters.
@@ -77,7 +96,7 @@ impl ApiKey {
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}…{}", self.last4())
+        write!(f, "…{}", self.last4())
     }
 }
 
@@ -172,6 +191,15 @@ mod tests {
             assert!(key.reveal().starts_with("gw_live_"));
             assert_eq!(ApiKey::parse(key.reveal()), Some(key));
         }
+    }
+
+    #[test]
+    fn an_admins_token_is_no_key_and_a_key_is_no_admins_token() {
+        let (token, key) = (ApiKey::generate_admin(), ApiKey::generate());
+        assert_eq!((token.reveal().len(), token.prefix().len()), (9 + 30 + 6, 9 + 4));
+        assert_eq!((ApiKey::parse_admin(token.reveal()), ApiKey::parse(token.reveal())), (Some(token.clone()), None));
+        assert_eq!(ApiKey::parse_admin(key.reveal()), None);
+        assert_eq!(ApiKey::parse_admin(&token.reveal().replace("gw_admin_", "gw_live_")), None);
     }
 
     #[test]

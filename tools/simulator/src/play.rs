@@ -194,7 +194,7 @@ fn config(retries: u32) -> Result<Config> {
 
 fn audit(subject: &str) -> AuditEntry {
     let (who, what, subject) = ("simulation".to_owned(), "create".to_owned(), subject.to_owned());
-    AuditEntry { at_ms: NOW, who, what, subject, before: Value::Null, after: Value::Null }
+    AuditEntry { at_ms: NOW, who, from: None, what, subject, before: Value::Null, after: Value::Null }
 }
 
 /// A clock that follows the runtime's time, which is paused.

@@ -6,6 +6,7 @@
 //! by the request's own deadline. While the process ends, whatever is waited for is waited for a moment only.
 
 use super::seats::{Seat, Wait};
+use crate::client::ClientAddress;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, header};
@@ -155,6 +156,7 @@ impl Seen {
 /// Serves a connection to its end.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
+    from: Option<ClientAddress>,
     router: Router,
     patience: Patience,
     seat: Seat,
@@ -166,8 +168,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let (watching, has_ended) = (watch.clone(), ending.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let answering = Answering::begin(&watching);
-        let request = request.map(|body| Body::new(Arriving { body, watch: watching.clone() }));
-        let answer = router.clone().call(request);
+        let answer = router.clone().call(arriving(request, from, &watching));
         let has_ended = has_ended.clone();
         async move {
             let mut answer = answer.await?;
@@ -218,6 +219,15 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     });
     let ended = ended.await;
     tracing::debug!(phase = ?watch.seen().phase, "a connection has ended: {ended}");
+}
+
+/// A request whose body is watched, and which says where it came from.
+fn arriving(request: Request<Incoming>, from: Option<ClientAddress>, watch: &Watch) -> Request<Body> {
+    let mut request = request.map(|body| Body::new(Arriving { body, watch: watch.clone() }));
+    if let Some(from) = from {
+        request.extensions_mut().insert(from);
+    }
+    request
 }
 
 /// A socket that reports when bytes come, and when none are taken.
@@ -389,7 +399,7 @@ mod tests {
         let ((), seat) = seats.seat(async || Ok(())).await;
         let (ending, ends) = watch::channel(false);
         #[allow(clippy::disallowed_methods)]
-        let served = tokio::spawn(serve(socket, router, PATIENCE, seat, ends));
+        let served = tokio::spawn(serve(socket, None, router, PATIENCE, seat, ends));
         tokio::task::yield_now().await;
         Connected { client, begun: Instant::now(), ending, served, seats }
     }

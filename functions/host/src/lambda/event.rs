@@ -8,6 +8,7 @@
 //! event that is no HTTP request at all fails the invocation, and no word of it says what a header held (T3).
 
 use super::{InvocationDeadline, ResponseMode};
+use crate::client::ClientAddress;
 use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +18,7 @@ use lambda_http::aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayV2
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// What brought the request, and so what can take its answer back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +171,8 @@ fn from_v1(event: &[u8], transport: Transport) -> Result<Call, NotHttp> {
         .unwrap_or_else(|| without_stage(&path, context.stage.as_deref(), context.path.as_deref()));
     Ok(Call {
         request: headers.and_then(|headers| {
-            request(event.http_method, target(path, &query)?, headers, body(event.body, event.is_base64_encoded)?)
+            let body = body(event.body, event.is_base64_encoded)?;
+            request(event.http_method, target(path, &query)?, headers, body, context.identity.source_ip)
         }),
         transport,
         received_ms: u64::try_from(context.request_time_epoch).unwrap_or(0),
@@ -196,18 +199,27 @@ fn from_v2(event: &[u8]) -> Result<Call, NotHttp> {
     Ok(Call {
         request: headers.and_then(|headers| {
             let body = body(event.body, event.is_base64_encoded)?;
-            request(context.http.method, target(path, &query)?, headers, body)
+            request(context.http.method, target(path, &query)?, headers, body, context.http.source_ip)
         }),
         transport: if is_function_url { Transport::FunctionUrl } else { Transport::HttpApi },
         received_ms: u64::try_from(context.time_epoch).unwrap_or(0),
     })
 }
 
-fn request(method: Method, target: Uri, headers: HeaderMap, body: Body) -> Result<Request<Body>, Error> {
+fn request(
+    method: Method,
+    target: Uri,
+    headers: HeaderMap,
+    body: Body,
+    from: Option<String>,
+) -> Result<Request<Body>, Error> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = target;
     *request.headers_mut() = headers;
+    if let Some(address) = from.and_then(|from| from.parse::<IpAddr>().ok()) {
+        request.extensions_mut().insert(ClientAddress::from(address));
+    }
     Ok(request)
 }
 
@@ -324,6 +336,26 @@ mod tests {
 
     fn read(event: &Value) -> Call {
         parse(&serde_json::to_vec(event).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_client_is_who_the_gateway_saw_and_not_who_a_header_says() {
+        let forged = json!({"x-forwarded-for": "198.51.100.9", "forwarded": "for=198.51.100.9"});
+        for (address, seen) in
+            [("203.0.113.17", "203.0.113.17"), ("2001:db8::7", "2001:db8::7"), ("::ffff:10.0.0.7", "10.0.0.7")]
+        {
+            let of_rest = rest(&json!({"headers": forged, "requestContext": {"identity": {"sourceIp": address}}}));
+            let http = v2(&json!({"headers": forged, "requestContext": {"http": {"sourceIp": address}}}));
+            for event in [of_rest, http] {
+                let request = read(&event).request.unwrap();
+                let client = request.extensions().get::<ClientAddress>().copied();
+                assert_eq!(client, Some(ClientAddress(seen.parse().unwrap())), "{event}");
+            }
+        }
+        for address in [json!("test-invoke-source-ip"), Value::Null] {
+            let of_rest = rest(&json!({"headers": forged, "requestContext": {"identity": {"sourceIp": address}}}));
+            assert_eq!(read(&of_rest).request.unwrap().extensions().get::<ClientAddress>(), None, "{address}");
+        }
     }
 
     #[test]

@@ -73,6 +73,9 @@ pub enum Error {
     /// What is to be made exists, or was changed meanwhile.
     #[error("conflict: {0}")]
     Conflict(&'static str),
+    /// What is to be changed is not as whoever changes it has seen it.
+    #[error("changed since it was read")]
+    PreconditionFailed,
     /// A rate limit.
     #[error("rate limited")]
     RateLimited {
@@ -288,6 +291,10 @@ impl Error {
             Self::NoRoute(why) => http(404, "not_found", InvalidRequest, why),
             Self::MethodNotAllowed(why) => http(405, "method_not_allowed", InvalidRequest, why),
             Self::Conflict(why) => http(409, "conflict", InvalidRequest, *why),
+            Self::PreconditionFailed => {
+                let message = "It was changed since you read it, and nothing was done; read it again.";
+                http(412, "precondition_failed", InvalidRequest, message).of("if-match")
+            }
             Self::RateLimited { kind, retry_after_ms } => {
                 let (name, family) = match kind {
                     RateKind::Requests => ("requests_per_minute", RequestRate),

@@ -254,8 +254,8 @@ async fn a_revoked_key_stops_at_its_next_request_and_an_expired_one_on_time() {
         after: Value::Null,
     };
     let expiry = Expiry { expires_at_ms: Some(rig.clock_now() + 5_000), retires_at_ms: None };
-    let version = rig.directory.inner.expire_key("acme", "main", expiry, entry("key.expire")).await.unwrap();
-    let revoked = rig.directory.inner.delete_key("acme", "second", entry("key.revoke")).await.unwrap();
+    let version = rig.directory.inner.expire_key("acme", "main", 1, expiry, entry("key.expire")).await.unwrap();
+    let revoked = rig.directory.inner.delete_key("acme", "second", None, entry("key.revoke")).await.unwrap();
     assert_eq!(revoked, version + 1);
     rig.gateway.store.counters().rebuild(&rig.uid().await, None, revoked, &[], rig.clock_now()).await.unwrap();
     let got = rig.chat_as(&second, &[], ask("cheap")).await;
@@ -277,7 +277,7 @@ async fn revoke_unheard(rig: &Rig, key: &str) {
         before: Value::Null,
         after: Value::Null,
     };
-    rig.directory.inner.delete_key("acme", key, entry).await.unwrap();
+    rig.directory.inner.delete_key("acme", key, None, entry).await.unwrap();
 }
 
 #[tokio::test]

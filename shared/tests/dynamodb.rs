@@ -360,12 +360,12 @@ async fn no_key_of_a_tenant_works_once_its_removal_began_however_it_is_interrupt
             passed += 1;
             if passed <= passing { Fate::Pass } else { Fate::error("AccessDeniedException") }
         });
-        let removed = directory.delete_tenant("acme", entry("tenant.delete", "acme")).await;
+        let removed = directory.delete_tenant("acme", None, entry("tenant.delete", "acme")).await;
         rig.front.script(|_| Fate::Pass);
         assert_eq!(removed.is_ok(), passing > 0, "after {passing} requests");
         if removed.is_err() {
             assert_eq!(directory.keys("acme").await.unwrap().len(), 20, "nothing was done");
-            directory.delete_tenant("acme", entry("tenant.delete", "acme")).await.unwrap();
+            directory.delete_tenant("acme", None, entry("tenant.delete", "acme")).await.unwrap();
             continue;
         }
         for id in &ids {
@@ -377,8 +377,8 @@ async fn no_key_of_a_tenant_works_once_its_removal_began_however_it_is_interrupt
         assert_eq!(directory.find_key(&hash("acme", "k07")).await.unwrap(), None);
         let new = gateway_core::directory::KeyRecord { hash: hash("acme", "new").hex(), ..key("acme", "k19") };
         directory.create_key(&new, entry("key.create", "acme/k19")).await.unwrap();
-        directory.delete_tenant("acme", entry("tenant.delete", "acme")).await.unwrap();
-        let again = directory.delete_tenant("acme", entry("tenant.delete", "acme")).await;
+        directory.delete_tenant("acme", None, entry("tenant.delete", "acme")).await.unwrap();
+        let again = directory.delete_tenant("acme", None, entry("tenant.delete", "acme")).await;
         assert!(matches!(again, Err(DirectoryError::Missing)), "{again:?}");
         let left = rig.items().await.into_iter().filter(|(pk, _)| pk == "TENANT#acme").count();
         assert_eq!(left, 0, "what was left is swept up");
@@ -394,7 +394,7 @@ async fn a_key_that_one_process_revoked_is_found_by_none() {
     for round in 0..10 {
         admin.create_key(&key("acme", "a"), entry("key.create", "acme/a")).await.unwrap();
         assert!(other.find_key(&hash("acme", "a")).await.unwrap().is_some(), "round {round}");
-        admin.delete_key("acme", "a", entry("key.revoke", "acme/a")).await.unwrap();
+        admin.delete_key("acme", "a", None, entry("key.revoke", "acme/a")).await.unwrap();
         assert_eq!(other.find_key(&hash("acme", "a")).await.unwrap(), None, "round {round}");
     }
 }

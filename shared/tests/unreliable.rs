@@ -90,8 +90,8 @@ impl<T: Directory> Directory for Unreliable<T> {
         self.up(DirectoryError::Unavailable)?.update_tenant(tenant, audit).await
     }
 
-    async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.delete_tenant(id, audit).await
+    async fn delete_tenant(&self, id: &str, version: Option<u64>, audit: AuditEntry) -> Result<(), DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.delete_tenant(id, version, audit).await
     }
 
     async fn keys(&self, tenant: &str) -> Result<Vec<KeyRecord>, DirectoryError> {
@@ -106,14 +106,21 @@ impl<T: Directory> Directory for Unreliable<T> {
         &self,
         tenant: &str,
         id: &str,
+        version: u64,
         expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.expire_key(tenant, id, expiry, audit).await
+        self.up(DirectoryError::Unavailable)?.expire_key(tenant, id, version, expiry, audit).await
     }
 
-    async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.delete_key(tenant, id, audit).await
+    async fn delete_key(
+        &self,
+        tenant: &str,
+        id: &str,
+        version: Option<u64>,
+        audit: AuditEntry,
+    ) -> Result<u64, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.delete_key(tenant, id, version, audit).await
     }
 
     async fn find_admin(&self, hash: &KeyHash) -> Result<Option<AdminRecord>, DirectoryError> {

@@ -7,7 +7,9 @@
 use crate::Plane;
 use crate::ask::{Fields, JsonBody, Names, Params, ROWS};
 use crate::caller::Caller;
+use crate::change::TRIES;
 use crate::guard::{Failure, Outcome, reply};
+use crate::precondition::{IfMatch, tagged};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use gateway_core::admin::{AdminRecord, Role};
@@ -22,8 +24,6 @@ use std::sync::Arc;
 
 /// How long a token works, when nothing is said.
 const LIFETIME_MS: u64 = 90 * DAY_MS;
-/// How often a change is made again because somebody else was faster.
-const TRIES: usize = 5;
 
 /// What may be shown of an admin after its making.
 fn shown(admin: &AdminRecord) -> Value {
@@ -55,14 +55,16 @@ impl Plane {
         Ok(self.gateway.directory.admin(id).await?.ok_or(Error::NotFound)?)
     }
 
-    /// Replaces an admin's record by what `made` makes of it.
+    /// Replaces an admin's record, if it is as `if_match` says, by what `made` makes of it.
     async fn change_admin(
         &self,
         (by, what, id): (&Caller, &str, &str),
+        if_match: &IfMatch,
         made: impl Fn(&AdminRecord) -> Result<AdminRecord, Error>,
     ) -> Result<AdminRecord, Failure> {
         for _ in 0..TRIES {
             let before = self.admin(id).await?;
+            if_match.check(before.version)?;
             let after = AdminRecord { version: before.version + 1, ..made(&before)? };
             let entry = self.entry(by, what, id.to_owned(), shown(&before), shown(&after));
             match self.gateway.directory.update_admin(&after, entry).await {
@@ -115,18 +117,20 @@ pub(crate) async fn create(State(plane): State<Arc<Plane>>, by: Caller, body: Js
     let entry = plane.entry(&by, "admin.create", admin.id.to_string(), Value::Null, shown(&admin));
     let added = plane.gateway.directory.create_admin(&admin, entry).await;
     added.map_err(|error| Failure::said(error, "No admin was made", "nothing was changed"))?;
-    Ok(reply(StatusCode::CREATED, &shown_once(&token, &admin)))
+    Ok(tagged(reply(StatusCode::CREATED, &shown_once(&token, &admin)), admin.version))
 }
 
 /// `GET /admin/admins/{admin}`
 pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
-    Ok(reply(StatusCode::OK, &shown(&plane.admin(&id).await?)))
+    let admin = plane.admin(&id).await?;
+    Ok(tagged(reply(StatusCode::OK, &shown(&admin)), admin.version))
 }
 
 /// `PATCH /admin/admins/{admin}`: role, name, expiry. One that has passed makes the token stop at once.
 pub(crate) async fn update(
     State(plane): State<Arc<Plane>>,
     by: Caller,
+    if_match: IfMatch,
     Names(id): Names<String>,
     body: JsonBody,
 ) -> Outcome {
@@ -142,14 +146,20 @@ pub(crate) async fn update(
             ..admin.clone()
         })
     };
-    let admin = plane.change_admin((&by, "admin.update", &id), made).await?;
-    Ok(reply(StatusCode::OK, &shown(&admin)))
+    let admin = plane.change_admin((&by, "admin.update", &id), &if_match, made).await?;
+    Ok(tagged(reply(StatusCode::OK, &shown(&admin)), admin.version))
 }
 
 /// `DELETE /admin/admins/{admin}`
-pub(crate) async fn delete(State(plane): State<Arc<Plane>>, by: Caller, Names(id): Names<String>) -> Outcome {
+pub(crate) async fn delete(
+    State(plane): State<Arc<Plane>>,
+    by: Caller,
+    if_match: IfMatch,
+    Names(id): Names<String>,
+) -> Outcome {
     for _ in 0..TRIES {
         let admin = plane.admin(&id).await?;
+        if_match.check(admin.version)?;
         let entry = plane.entry(&by, "admin.delete", id.clone(), shown(&admin), Value::Null);
         match plane.gateway.directory.delete_admin(&id, admin.version, entry).await {
             Err(DirectoryError::Conflict) => {}
@@ -178,6 +188,6 @@ pub(crate) async fn rotate(
         let (prefix, last4) = (token.prefix().to_owned(), token.last4().into());
         Ok(AdminRecord { hash, prefix, last4, expires_at_ms, ..admin.clone() })
     };
-    let admin = plane.change_admin((&by, "admin.rotate", &id), made).await?;
-    Ok(reply(StatusCode::CREATED, &shown_once(&token, &admin)))
+    let admin = plane.change_admin((&by, "admin.rotate", &id), &IfMatch::Anything, made).await?;
+    Ok(tagged(reply(StatusCode::CREATED, &shown_once(&token, &admin)), admin.version))
 }

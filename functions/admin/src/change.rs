@@ -10,6 +10,9 @@ use gateway_core::directory::AuditEntry;
 use gateway_core::tenant::id_of;
 use serde_json::Value;
 
+/// How often a change is made again because somebody else was faster.
+pub(crate) const TRIES: usize = 16;
+
 impl Plane {
     /// The audit log's entry of a change.
     pub(crate) fn entry(&self, by: &Caller, what: &str, subject: String, before: Value, after: Value) -> AuditEntry {

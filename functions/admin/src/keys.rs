@@ -7,7 +7,9 @@
 use crate::Plane;
 use crate::ask::{JsonBody, Names};
 use crate::caller::Caller;
+use crate::change::TRIES;
 use crate::guard::{Failure, Outcome, reply};
+use crate::precondition::{IfMatch, not_removed, tagged};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use gateway_core::directory::{DirectoryError, Expiry, KeyRecord};
@@ -56,6 +58,7 @@ impl Plane {
             created_at_ms: now_ms,
             expires_at_ms,
             retires_at_ms: None,
+            version: 1,
             id: id.into(),
         };
         (key, record)
@@ -77,19 +80,19 @@ impl Plane {
         key: KeyRecord,
         expiry: Expiry,
     ) -> Result<KeyRecord, DirectoryError> {
-        let before = shown(&key);
+        let (before, version) = (shown(&key), key.version);
         let key = key.with_expiry(expiry);
         let entry = self.entry(by, what, format!("{}/{}", key.tenant, key.id), before, shown(&key));
-        let version = self.gateway.directory.expire_key(&key.tenant, &key.id, expiry, entry).await?;
+        let version = self.gateway.directory.expire_key(&key.tenant, &key.id, version, expiry, entry).await?;
         self.tell_store_of(&key.tenant, version).await;
         Ok(key)
     }
 
     /// Removes a key.
-    async fn remove(&self, by: &Caller, key: &KeyRecord) -> Result<(), DirectoryError> {
+    async fn remove(&self, by: &Caller, key: &KeyRecord, version: Option<u64>) -> Result<(), DirectoryError> {
         let entry = self.entry(by, "key.revoke", format!("{}/{}", key.tenant, key.id), shown(key), Value::Null);
-        let version = self.gateway.directory.delete_key(&key.tenant, &key.id, entry).await?;
-        self.tell_store_of(&key.tenant, version).await;
+        let raised = self.gateway.directory.delete_key(&key.tenant, &key.id, version, entry).await?;
+        self.tell_store_of(&key.tenant, raised).await;
         Ok(())
     }
 
@@ -98,6 +101,12 @@ impl Plane {
         let has_passed = expires_at_ms.is_some_and(|at_ms| at_ms <= self.gateway.clock.now_ms());
         if has_passed { Err(Error::invalid("expires_at_ms", "It must be later than now.")) } else { Ok(()) }
     }
+}
+
+/// `GET /admin/tenants/{tenant}/keys/{key}`
+pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names((tenant, id)): Names<(String, String)>) -> Outcome {
+    let key = plane.key(&tenant, &id).await?;
+    Ok(tagged(reply(StatusCode::OK, &shown(&key)), key.version))
 }
 
 /// `GET /admin/tenants/{tenant}/keys`
@@ -121,7 +130,7 @@ pub(crate) async fn create(
     let (key, record) = plane.new_key(&tenant, name, expires_at_ms);
     let added = plane.add(&by, "key.create", Value::Null, &record).await;
     added.map_err(|error| Failure::said(error, "No key was made", "nothing was changed"))?;
-    Ok(reply(StatusCode::CREATED, &shown_once(&key, &record)))
+    Ok(tagged(reply(StatusCode::CREATED, &shown_once(&key, &record)), record.version))
 }
 
 /// `PATCH /admin/tenants/{tenant}/keys/{key}`: the expiry. One that has passed makes the key stop at once; a grace that the
@@ -129,6 +138,7 @@ pub(crate) async fn create(
 pub(crate) async fn update(
     State(plane): State<Arc<Plane>>,
     by: Caller,
+    if_match: IfMatch,
     Names((tenant, id)): Names<(String, String)>,
     body: JsonBody,
 ) -> Outcome {
@@ -136,22 +146,30 @@ pub(crate) async fn update(
     let expires_at_ms = fields.time("expires_at_ms")?;
     fields.finish()?;
     let expires_at_ms = expires_at_ms.ok_or_else(|| Error::invalid("expires_at_ms", "It is required."))?;
-    let key = plane.key(&tenant, &id).await?;
-    let expired = plane.expire(&by, "key.update", key, Expiry { expires_at_ms, retires_at_ms: None }).await;
-    let key =
-        expired.map_err(|error| Failure::said(error, "The key's expiry was NOT changed", "it works as before"))?;
-    Ok(reply(StatusCode::OK, &shown(&key)))
+    let not_changed = |error| Failure::said(error, "The key's expiry was NOT changed", "it works as before");
+    for _ in 0..TRIES {
+        let key = plane.key(&tenant, &id).await?;
+        if_match.check(key.version)?;
+        match plane.expire(&by, "key.update", key, Expiry { expires_at_ms, retires_at_ms: None }).await {
+            Err(DirectoryError::Conflict) => {}
+            Err(error) => return Err(not_changed(error)),
+            Ok(key) => return Ok(tagged(reply(StatusCode::OK, &shown(&key)), key.version)),
+        }
+    }
+    Err(DirectoryError::Conflict.into())
 }
 
 /// `DELETE /admin/tenants/{tenant}/keys/{key}`
 pub(crate) async fn revoke(
     State(plane): State<Arc<Plane>>,
     by: Caller,
+    if_match: IfMatch,
     Names((tenant, id)): Names<(String, String)>,
 ) -> Outcome {
     let key = plane.key(&tenant, &id).await?;
-    let removed = plane.remove(&by, &key).await;
-    removed.map_err(|error| Failure::said(error, "The key was NOT revoked", "it still works"))?;
+    if_match.check(key.version)?;
+    let removed = plane.remove(&by, &key, if_match.only(key.version)).await;
+    removed.map_err(|error| not_removed(error, "The key was NOT revoked", "it still works"))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -184,10 +202,10 @@ pub(crate) async fn rotate(
     let not_rotated = |error| Failure::said(error, "The key was NOT rotated", "it works as before");
     plane.add(&by, "key.rotate", shown(&old), &record).await.map_err(not_rotated)?;
     if let Err(error) = plane.expire(&by, "key.update", old, expiry).await {
-        if let Err(error) = plane.remove(&by, &record).await {
+        if let Err(error) = plane.remove(&by, &record, None).await {
             tracing::error!(%error, tenant, key = %record.id, "a key that nobody has seen could not be taken back; revoke it");
         }
         return Err(not_rotated(error));
     }
-    Ok(reply(StatusCode::CREATED, &shown_once(&key, &record)))
+    Ok(tagged(reply(StatusCode::CREATED, &shown_once(&key, &record)), record.version))
 }

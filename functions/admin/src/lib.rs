@@ -19,6 +19,7 @@ mod metrics;
 mod models;
 mod names;
 mod owner;
+mod precondition;
 mod quota;
 mod receipts;
 mod routing;
@@ -29,7 +30,7 @@ pub use owner::{OwnerToken, UnfitToken};
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, delete, get, patch, post};
+use axum::routing::{any, delete, get, post};
 use gateway_core::gateway::Gateway;
 use gateway_host::routes::Routes;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ const ROUTES: Routes = Routes(&[
     ("DELETE", "/admin/tenants/{tenant}/data"),
     ("GET, HEAD", "/admin/tenants/{tenant}/usage"),
     ("GET, HEAD, POST", "/admin/tenants/{tenant}/keys"),
-    ("DELETE, PATCH", "/admin/tenants/{tenant}/keys/{key}"),
+    ("DELETE, GET, HEAD, PATCH", "/admin/tenants/{tenant}/keys/{key}"),
     ("POST", "/admin/tenants/{tenant}/keys/{key}/rotate"),
     ("GET, HEAD, POST", "/admin/admins"),
     ("DELETE, GET, HEAD, PATCH", "/admin/admins/{admin}"),
@@ -87,7 +88,7 @@ fn routes() -> Router<Arc<Plane>> {
         .route("/admin/tenants/{tenant}/data", delete(data::erase))
         .route("/admin/tenants/{tenant}/usage", get(quota::show))
         .route("/admin/tenants/{tenant}/keys", get(keys::list).post(keys::create))
-        .route("/admin/tenants/{tenant}/keys/{key}", patch(keys::update).delete(keys::revoke))
+        .route("/admin/tenants/{tenant}/keys/{key}", get(keys::show).patch(keys::update).delete(keys::revoke))
         .route("/admin/tenants/{tenant}/keys/{key}/rotate", post(keys::rotate))
         .route("/admin/admins", get(admins::list).post(admins::create))
         .route("/admin/admins/{admin}", get(admins::show).patch(admins::update).delete(admins::delete))

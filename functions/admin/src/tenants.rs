@@ -7,7 +7,9 @@
 use crate::Plane;
 use crate::ask::{JsonBody, Names, Params, ROWS};
 use crate::caller::Caller;
+use crate::change::TRIES;
 use crate::guard::{Failure, Outcome, reply};
+use crate::precondition::{IfMatch, not_removed, tagged};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use gateway_core::directory::DirectoryError;
@@ -16,9 +18,6 @@ use gateway_core::tenant::{InvalidTenant, Tenant, TenantRecord, id_of};
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// How often a change is made again because somebody else was faster.
-const TRIES: usize = 5;
 
 impl Plane {
     /// The record of a tenant that must exist.
@@ -36,14 +35,16 @@ impl Plane {
         Ok(self.resolved(record)?.to_json())
     }
 
-    /// Replaces a tenant's record by what `made` makes of it.
+    /// Replaces a tenant's record, if it is as `if_match` says, by what `made` makes of it.
     async fn change(
         &self,
         (by, what, id): (&Caller, &str, &str),
+        if_match: &IfMatch,
         made: impl Fn(&TenantRecord) -> Result<TenantRecord, InvalidTenant>,
-    ) -> Result<Value, Failure> {
+    ) -> Result<(Value, u64), Failure> {
         for _ in 0..TRIES {
             let before = self.record(id).await?;
+            if_match.check(before.revision)?;
             let after = made(&before)?;
             let shown = self.shown(&after)?;
             let entry = self.entry(by, what, id.to_owned(), self.shown(&before)?, shown.clone());
@@ -52,7 +53,7 @@ impl Plane {
                 changed => changed?,
             }
             self.tell_store(after.uid(), after.version).await;
-            return Ok(shown);
+            return Ok((shown, after.revision));
         }
         Err(DirectoryError::Conflict.into())
     }
@@ -84,34 +85,42 @@ pub(crate) async fn create(State(plane): State<Arc<Plane>>, by: Caller, body: Js
     let entry = plane.entry(&by, "tenant.create", record.id.to_string(), Value::Null, shown.clone());
     plane.gateway.directory.create_tenant(&record, entry).await?;
     plane.tell_store(record.uid(), record.version).await;
-    Ok(reply(StatusCode::CREATED, &shown))
+    Ok(tagged(reply(StatusCode::CREATED, &shown), record.revision))
 }
 
 /// `GET /admin/tenants/{tenant}`
 pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<String>) -> Outcome {
     let record = plane.record(&id).await?;
-    Ok(reply(StatusCode::OK, &plane.shown(&record)?))
+    Ok(tagged(reply(StatusCode::OK, &plane.shown(&record)?), record.revision))
 }
 
 /// `PATCH /admin/tenants/{tenant}`: a deep merge.
 pub(crate) async fn update(
     State(plane): State<Arc<Plane>>,
     by: Caller,
+    if_match: IfMatch,
     Names(id): Names<String>,
     body: JsonBody,
 ) -> Outcome {
     let body = body.required()?;
     let defaults = &plane.gateway.config.tenant_defaults;
-    let shown = plane.change((&by, "tenant.update", &id), |record| record.patched(body.clone(), defaults)).await?;
-    Ok(reply(StatusCode::OK, &shown))
+    let patched = |record: &TenantRecord| record.patched(body.clone(), defaults);
+    let (shown, revision) = plane.change((&by, "tenant.update", &id), &if_match, patched).await?;
+    Ok(tagged(reply(StatusCode::OK, &shown), revision))
 }
 
 /// `DELETE /admin/tenants/{tenant}`: the tenant and its keys. What it did stays in the ledger.
-pub(crate) async fn delete(State(plane): State<Arc<Plane>>, by: Caller, Names(id): Names<String>) -> Outcome {
+pub(crate) async fn delete(
+    State(plane): State<Arc<Plane>>,
+    by: Caller,
+    if_match: IfMatch,
+    Names(id): Names<String>,
+) -> Outcome {
     let record = plane.record(&id).await?;
+    if_match.check(record.revision)?;
     let entry = plane.entry(&by, "tenant.delete", id.clone(), plane.shown(&record)?, Value::Null);
-    let deleted = plane.gateway.directory.delete_tenant(&id, entry).await;
-    deleted.map_err(|error| Failure::said(error, "The tenant was NOT deleted", "its keys still work"))?;
+    let deleted = plane.gateway.directory.delete_tenant(&id, if_match.only(record.version), entry).await;
+    deleted.map_err(|error| not_removed(error, "The tenant was NOT deleted", "its keys still work"))?;
     // Newer than the tenant ever was, also if it was changed just now, so that its next request asks the directory, which
     // does not know the key.
     let version = (record.version + 1).max(plane.gateway.clock.now_ms());
@@ -126,7 +135,7 @@ pub(crate) async fn delete(State(plane): State<Arc<Plane>>, by: Caller, Names(id
 /// at once, and writes the audit log's entry; what is done after that only gives the memory back.
 pub(crate) async fn purge_cache(State(plane): State<Arc<Plane>>, by: Caller, Names(id): Names<String>) -> Outcome {
     let record = plane.record(&id).await?;
-    plane.change((&by, "cache.purge", &id), |record| Ok(record.purged())).await?;
+    plane.change((&by, "cache.purge", &id), &IfMatch::Anything, |record| Ok(record.purged())).await?;
     plane.forget_answers(record.uid()).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

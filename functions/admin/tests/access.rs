@@ -9,7 +9,7 @@ use serde_json::json;
 use tower_service::Service;
 
 /// Every route with every method that it has.
-const ROUTES: [(&str, &str); 31] = [
+const ROUTES: [(&str, &str); 32] = [
     ("GET", "/admin/tenants"),
     ("POST", "/admin/tenants"),
     ("GET", "/admin/tenants/acme"),
@@ -19,6 +19,7 @@ const ROUTES: [(&str, &str); 31] = [
     ("GET", "/admin/tenants/acme/usage"),
     ("GET", "/admin/tenants/acme/keys"),
     ("POST", "/admin/tenants/acme/keys"),
+    ("GET", "/admin/tenants/acme/keys/KEY"),
     ("PATCH", "/admin/tenants/acme/keys/KEY"),
     ("DELETE", "/admin/tenants/acme/keys/KEY"),
     ("POST", "/admin/tenants/acme/keys/KEY/rotate"),

@@ -132,8 +132,12 @@ impl Directory for Failing {
         }
         self.inner.update_tenant(tenant, audit).await
     }
-    async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError> {
-        if takes_one(&self.removals_unwritten) { unwritten() } else { self.inner.delete_tenant(id, audit).await }
+    async fn delete_tenant(&self, id: &str, version: Option<u64>, audit: AuditEntry) -> Result<(), DirectoryError> {
+        if takes_one(&self.removals_unwritten) {
+            unwritten()
+        } else {
+            self.inner.delete_tenant(id, version, audit).await
+        }
     }
     async fn keys(&self, tenant: &str) -> Result<Vec<KeyRecord>, DirectoryError> {
         self.inner.keys(tenant).await
@@ -145,17 +149,28 @@ impl Directory for Failing {
         &self,
         tenant: &str,
         id: &str,
+        version: u64,
         expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError> {
         if takes_one(&self.expiries_down) {
             unavailable()
         } else {
-            self.inner.expire_key(tenant, id, expiry, audit).await
+            self.inner.expire_key(tenant, id, version, expiry, audit).await
         }
     }
-    async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
-        if takes_one(&self.removals_unwritten) { unwritten() } else { self.inner.delete_key(tenant, id, audit).await }
+    async fn delete_key(
+        &self,
+        tenant: &str,
+        id: &str,
+        version: Option<u64>,
+        audit: AuditEntry,
+    ) -> Result<u64, DirectoryError> {
+        if takes_one(&self.removals_unwritten) {
+            unwritten()
+        } else {
+            self.inner.delete_key(tenant, id, version, audit).await
+        }
     }
     async fn find_admin(&self, hash: &KeyHash) -> Result<Option<AdminRecord>, DirectoryError> {
         self.inner.find_admin(hash).await

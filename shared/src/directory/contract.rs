@@ -28,6 +28,7 @@ macro_rules! directory_contract {
                 a_second_tenant_of_the_same_id_is_refused
                 an_update_needs_the_version_that_was_read
                 an_update_of_a_tenant_that_was_made_anew_meanwhile_is_refused
+                a_tenant_can_be_deleted_as_it_was_read_or_not_at_all
                 of_many_updates_at_once_one_wins
                 what_is_not_there_is_missing
                 a_deleted_tenant_takes_its_keys_along_and_no_others
@@ -72,6 +73,7 @@ pub fn tenant(id: &str) -> TenantRecord {
         name: format!("{id} Ltd"),
         created_at_ms: 1_763_820_000_000,
         version: 1,
+        revision: 1,
         purges: 0,
         set,
     }
@@ -92,6 +94,7 @@ pub fn key(tenant: &str, id: &str) -> KeyRecord {
         created_at_ms: 1_763_820_000_001,
         expires_at_ms: None,
         retires_at_ms: None,
+        version: 1,
     }
 }
 

@@ -233,13 +233,19 @@ impl Directory for DynamoDirectory {
         }
     }
 
-    async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError> {
+    async fn delete_tenant(&self, id: &str, version: Option<u64>, audit: AuditEntry) -> Result<(), DirectoryError> {
+        let delete = Change::delete(tenant_key(id));
         let all = vec![
-            Change::delete(tenant_key(id)).only_if("attribute_exists(pk)"),
+            version.map_or(delete.clone().only_if("attribute_exists(pk)"), |version| {
+                delete.only_if(IS_AT_VERSION).with(":was", number(version))
+            }),
             Change::delete(Key::new(TENANTS, id)),
             self.entry(&audit)?,
         ];
         let refused = self.table.transact(|_| Ok(all.clone())).await?;
+        if refused.first().is_some_and(|refusal| refusal.item.is_some()) {
+            return Err(DirectoryError::Conflict);
+        }
         // Retried after it was interrupted, it finds no tenant, and still sweeps.
         match (self.sweep(id).await, refused.is_empty()) {
             (Err(fault), true) => {
@@ -280,11 +286,16 @@ impl Directory for DynamoDirectory {
         &self,
         tenant: &str,
         id: &str,
+        version: u64,
         expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError> {
         let changes = |owner: &Owner, listed: Option<KeyRecord>| {
-            let key = listed.ok_or(DirectoryError::Missing)?.with_expiry(expiry);
+            let key = listed.ok_or(DirectoryError::Missing)?;
+            if key.version != version {
+                return Err(DirectoryError::Conflict);
+            }
+            let key = key.with_expiry(expiry);
             [listed_key(tenant, id), hash_key(&key.hash)]
                 .map(|place| {
                     let put = Change::put(place, key_attributes(&key, &owner.incarnation)?);
@@ -300,9 +311,18 @@ impl Directory for DynamoDirectory {
         self.change_key((tenant, id), &audit, changes, || None).await
     }
 
-    async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
+    async fn delete_key(
+        &self,
+        tenant: &str,
+        id: &str,
+        version: Option<u64>,
+        audit: AuditEntry,
+    ) -> Result<u64, DirectoryError> {
         let changes = |owner: &Owner, listed: Option<KeyRecord>| {
             let key = listed.ok_or(DirectoryError::Missing)?;
+            if version.is_some_and(|version| version != key.version) {
+                return Err(DirectoryError::Conflict);
+            }
             let remove = |place| owner.if_it_has(&key, Change::delete(place));
             Ok([listed_key(tenant, id), hash_key(&key.hash)].map(remove).into())
         };

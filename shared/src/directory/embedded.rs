@@ -159,11 +159,13 @@ impl Directory for EmbeddedDirectory {
         })
     }
 
-    async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError> {
+    async fn delete_tenant(&self, id: &str, version: Option<u64>, audit: AuditEntry) -> Result<(), DirectoryError> {
         self.change(&audit, |change| {
-            if change.open_table(TENANTS)?.remove(id)?.is_none() {
-                return Err(DirectoryError::Missing);
+            let stored = stored_tenant(change, id)?;
+            if version.is_some_and(|version| version != stored.version) {
+                return Err(DirectoryError::Conflict);
             }
+            change.open_table(TENANTS)?.remove(id)?;
             let (mut keys, mut hashes) = (change.open_table(KEYS)?, change.open_table(HASHES)?);
             for (key_id, hash) in hashes_of(&hashes, id)? {
                 hashes.remove((id, key_id.as_str()))?;
@@ -200,26 +202,40 @@ impl Directory for EmbeddedDirectory {
         &self,
         tenant: &str,
         id: &str,
+        version: u64,
         expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError> {
         self.change(&audit, |change| {
-            let version = raise_version(change, tenant)?;
+            let raised = raise_version(change, tenant)?;
             let (mut keys, hashes) = (change.open_table(KEYS)?, change.open_table(HASHES)?);
             let hash = hashes.get((tenant, id))?.ok_or(DirectoryError::Missing)?.value().to_owned();
             let key: KeyRecord = record(&keys, &hash)?.ok_or_else(|| dangling(&hash))?;
+            if key.version != version {
+                return Err(DirectoryError::Conflict);
+            }
             keys.insert(hash.as_str(), json(&key.with_expiry(expiry))?.as_slice())?;
-            Ok(version)
+            Ok(raised)
         })
     }
 
-    async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError> {
+    async fn delete_key(
+        &self,
+        tenant: &str,
+        id: &str,
+        version: Option<u64>,
+        audit: AuditEntry,
+    ) -> Result<u64, DirectoryError> {
         self.change(&audit, |change| {
-            let version = raise_version(change, tenant)?;
-            let mut hashes = change.open_table(HASHES)?;
+            let raised = raise_version(change, tenant)?;
+            let (mut keys, mut hashes) = (change.open_table(KEYS)?, change.open_table(HASHES)?);
             let hash = hashes.remove((tenant, id))?.ok_or(DirectoryError::Missing)?.value().to_owned();
-            change.open_table(KEYS)?.remove(hash.as_str())?;
-            Ok(version)
+            let key: KeyRecord = record(&keys, &hash)?.ok_or_else(|| dangling(&hash))?;
+            if version.is_some_and(|version| version != key.version) {
+                return Err(DirectoryError::Conflict);
+            }
+            keys.remove(hash.as_str())?;
+            Ok(raised)
         })
     }
 
@@ -451,7 +467,7 @@ mod tests {
         {
             directory.database.refuse_writes(Some(code));
             for _ in 0..3 {
-                let refused = directory.delete_key("acme", "old", entry("key.revoke", "acme/old")).await;
+                let refused = directory.delete_key("acme", "old", None, entry("key.revoke", "acme/old")).await;
                 let Err(DirectoryError::Unwritten(fault)) = refused else { panic!("{refused:?}") };
                 assert_eq!(fault.words, words);
                 assert!(directory.find_key(&hash("acme", "old")).await.unwrap().is_some(), "it can be read, as it was");
@@ -465,7 +481,10 @@ mod tests {
         directory.database.refuse_writes(Some(ENOSPC));
         assert!(directory.create_key(&key("acme", "new"), entry("key.create", "acme/new")).await.is_err());
         directory.database.refuse_writes(None);
-        directory.delete_key("acme", "old", entry("key.revoke", "acme/old")).await.expect("the first change works");
+        directory
+            .delete_key("acme", "old", None, entry("key.revoke", "acme/old"))
+            .await
+            .expect("the first change works");
         drop(directory);
         let directory = EmbeddedDirectory::open(&folder).unwrap();
         assert!(directory.keys("acme").await.unwrap().is_empty());

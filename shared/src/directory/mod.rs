@@ -43,6 +43,9 @@ pub struct KeyRecord {
     /// When the grace ends that a rotation left it; what its successors expire by is its own expiry, not this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retires_at_ms: Option<u64>,
+    /// Begins with 1 and grows by one with every change; one from before there were versions begins with 0.
+    #[serde(default)]
+    pub version: u64,
 }
 
 /// When a key stops working.
@@ -61,10 +64,10 @@ impl KeyRecord {
         self.expires_at_ms.into_iter().chain(self.retires_at_ms).min()
     }
 
-    /// The key with another expiry.
+    /// The key with another expiry, its version one higher.
     #[must_use]
     pub fn with_expiry(self, Expiry { expires_at_ms, retires_at_ms }: Expiry) -> Self {
-        Self { expires_at_ms, retires_at_ms, ..self }
+        Self { expires_at_ms, retires_at_ms, version: self.version + 1, ..self }
     }
 }
 
@@ -146,8 +149,8 @@ pub trait Directory: Send + Sync {
     /// Replaces a tenant whose version is `tenant.version - 1` and whose uid is the same; otherwise [`DirectoryError::Conflict`] or `Missing`.
     async fn update_tenant(&self, tenant: &TenantRecord, audit: AuditEntry) -> Result<(), DirectoryError>;
 
-    /// Removes a tenant and all its keys.
-    async fn delete_tenant(&self, id: &str, audit: AuditEntry) -> Result<(), DirectoryError>;
+    /// Removes a tenant and all its keys; [`DirectoryError::Conflict`] if it is to be of this version and is not.
+    async fn delete_tenant(&self, id: &str, version: Option<u64>, audit: AuditEntry) -> Result<(), DirectoryError>;
 
     /// The keys of a tenant, in the order of their ids. `Missing` if there is no such tenant.
     async fn keys(&self, tenant: &str) -> Result<Vec<KeyRecord>, DirectoryError>;
@@ -156,17 +159,26 @@ pub trait Directory: Send + Sync {
     /// `Exists` if the tenant has a key of that id or the hash is taken.
     async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError>;
 
-    /// Sets when a key stops working and raises its tenant's version; answers the new version.
+    /// Sets when a key of this version stops working, which raises its version and its tenant's; answers the tenant's.
+    /// [`DirectoryError::Conflict`] if it has another version.
     async fn expire_key(
         &self,
         tenant: &str,
         id: &str,
+        version: u64,
         expiry: Expiry,
         audit: AuditEntry,
     ) -> Result<u64, DirectoryError>;
 
-    /// Removes a key and raises its tenant's version; answers the new version. `Missing` if there is no such key.
-    async fn delete_key(&self, tenant: &str, id: &str, audit: AuditEntry) -> Result<u64, DirectoryError>;
+    /// Removes a key and raises its tenant's version; answers the new version. `Missing` if there is no such key,
+    /// `Conflict` if it is to be of this version and is not.
+    async fn delete_key(
+        &self,
+        tenant: &str,
+        id: &str,
+        version: Option<u64>,
+        audit: AuditEntry,
+    ) -> Result<u64, DirectoryError>;
 
     /// The admin whose token has this hash. Expiry and role are the caller's to check.
     async fn find_admin(&self, hash: &KeyHash) -> Result<Option<AdminRecord>, DirectoryError>;

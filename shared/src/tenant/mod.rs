@@ -157,6 +157,10 @@ pub struct TenantRecord {
     pub created_at_ms: u64,
     /// Grows with every change to the tenant or to one of its keys (T2). It begins with the time of creation.
     pub version: u64,
+    /// The version that the last change of its settings gave it: changes of its keys leave it. 0 in records that were last
+    /// changed before there were revisions.
+    #[serde(default)]
+    pub revision: u64,
     /// How often its remembered answers were purged; part of the key of each.
     #[serde(default)]
     pub purges: u64,
@@ -216,8 +220,16 @@ impl TenantRecord {
         check_id(&id)?;
         let name = take_text(&mut fields, "name")?.unwrap_or_else(|| id.clone());
         let uid = Some(format!("{id}{UID_MARK}{}", random_base62(UID_CHARS)).into());
-        let mut record =
-            Self { id: id.into(), uid, name, created_at_ms: now_ms, version: now_ms, purges: 0, set: Map::new() };
+        let mut record = Self {
+            id: id.into(),
+            uid,
+            name,
+            created_at_ms: now_ms,
+            version: now_ms,
+            revision: now_ms,
+            purges: 0,
+            set: Map::new(),
+        };
         merge(&mut record.set, fields, Some(&to_value(defaults)?))?;
         record.resolve(defaults)?;
         Ok(record)
@@ -241,6 +253,7 @@ impl TenantRecord {
             record.name = name;
         }
         record.version += 1;
+        record.revision = record.version;
         merge(&mut record.set, fields, Some(&to_value(defaults)?))?;
         record.resolve(defaults)?;
         Ok(record)

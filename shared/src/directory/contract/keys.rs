@@ -38,12 +38,20 @@ pub async fn every_change_of_a_key_raises_its_tenants_version_by_one(directory: 
     assert_eq!(create_key(&directory, "acme", "a").await, 2);
     let retired = Expiry { retires_at_ms: Some(6), ..expiry(9) };
     for (expected, expiry) in [(3, expiry(7)), (4, retired), (5, Expiry::default())] {
-        assert_eq!(directory.expire_key("acme", "a", expiry, audit()).await.unwrap(), expected);
+        let own = expected - 2;
+        for other in [own - 1, own + 1] {
+            let refused = directory.expire_key("acme", "a", other, expiry, audit()).await;
+            assert_eq!(outcome(refused), "conflict", "from version {other} of the key, and not {own}");
+            let refused = directory.delete_key("acme", "a", Some(other), audit()).await;
+            assert_eq!(outcome(refused), "conflict", "removed at version {other}");
+        }
+        assert_eq!(directory.expire_key("acme", "a", own, expiry, audit()).await.unwrap(), expected);
         let (owner, found) = directory.find_key(&hash("acme", "a")).await.unwrap().unwrap();
-        assert_eq!((owner.version, &found), (expected, &key("acme", "a").with_expiry(expiry)), "as it is found");
+        let key = KeyRecord { version: own + 1, ..key("acme", "a").with_expiry(expiry) };
+        assert_eq!((owner.version, &found), (expected, &key), "as it is found");
         assert_eq!(directory.keys("acme").await.unwrap(), [found], "as it is listed");
     }
-    assert_eq!(directory.delete_key("acme", "a", audit()).await.unwrap(), 6);
+    assert_eq!(directory.delete_key("acme", "a", Some(4), audit()).await.unwrap(), 6);
     assert_eq!(version(&directory, "acme").await, 6);
     assert_eq!(version(&directory, "other").await, 1, "another tenant's version stays");
     let stale = TenantRecord { version: 2, ..tenant("acme") };
@@ -64,7 +72,7 @@ pub async fn a_deleted_key_is_gone_and_the_others_stay(directory: Shared) {
     for id in ["a", "ab", "b"] {
         create_key(&directory, "acme", id).await;
     }
-    directory.delete_key("acme", "a", entry("key.revoke", "acme/a")).await.unwrap();
+    directory.delete_key("acme", "a", None, entry("key.revoke", "acme/a")).await.unwrap();
     assert_eq!(directory.find_key(&hash("acme", "a")).await.unwrap(), None, "a revoked key finds nothing");
     assert_eq!(directory.keys("acme").await.unwrap(), [key("acme", "ab"), key("acme", "b")]);
     assert!(directory.find_key(&hash("acme", "ab")).await.unwrap().is_some());

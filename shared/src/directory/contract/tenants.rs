@@ -45,11 +45,22 @@ pub async fn an_update_needs_the_version_that_was_read(directory: Shared) {
 pub async fn an_update_of_a_tenant_that_was_made_anew_meanwhile_is_refused(directory: Shared) {
     create(&directory, "acme").await;
     let update = TenantRecord { version: 2, ..tenant("acme") };
-    directory.delete_tenant("acme", entry("tenant.delete", "acme")).await.unwrap();
+    directory.delete_tenant("acme", None, entry("tenant.delete", "acme")).await.unwrap();
     let anew = TenantRecord { uid: Some("acme~another".into()), ..tenant("acme") };
     directory.create_tenant(&anew, entry("tenant.create", "acme")).await.unwrap();
     assert_eq!(outcome(directory.update_tenant(&update, entry("tenant.update", "acme")).await), "conflict");
     assert_eq!(directory.tenant("acme").await.unwrap(), Some(anew));
+}
+
+pub async fn a_tenant_can_be_deleted_as_it_was_read_or_not_at_all(directory: Shared) {
+    create(&directory, "acme").await;
+    create_key(&directory, "acme", "a").await;
+    for (version, expected) in [(1, "conflict"), (3, "conflict"), (2, "ok"), (2, "missing")] {
+        let deleted = directory.delete_tenant("acme", Some(version), entry("tenant.delete", "acme")).await;
+        assert_eq!(outcome(deleted), expected, "at version {version}");
+        let is_there = directory.find_key(&hash("acme", "a")).await.unwrap().is_some();
+        assert_eq!(is_there, expected == "conflict", "its key after version {version}");
+    }
 }
 
 pub async fn of_many_updates_at_once_one_wins(directory: Shared) {
@@ -69,14 +80,18 @@ pub async fn what_is_not_there_is_missing(directory: Shared) {
     let audit = || entry("test", "nobody");
     let changed = TenantRecord { version: 2, ..tenant("nobody") };
     assert_eq!(outcome(directory.update_tenant(&changed, audit()).await), "missing", "update_tenant");
-    assert_eq!(outcome(directory.delete_tenant("nobody", audit()).await), "missing", "delete_tenant");
+    assert_eq!(outcome(directory.delete_tenant("nobody", None, audit()).await), "missing", "delete_tenant");
     assert_eq!(outcome(directory.keys("nobody").await), "missing", "keys");
     assert_eq!(outcome(directory.create_key(&key("nobody", "k"), audit()).await), "missing", "create_key");
     create(&directory, "acme").await;
     for tenant in ["nobody", "acme"] {
-        let expired = directory.expire_key(tenant, "k", expiry(5), audit()).await;
+        let expired = directory.expire_key(tenant, "k", 1, expiry(5), audit()).await;
         assert_eq!(outcome(expired), "missing", "expire_key of {tenant}");
-        assert_eq!(outcome(directory.delete_key(tenant, "k", audit()).await), "missing", "delete_key of {tenant}");
+        assert_eq!(
+            outcome(directory.delete_key(tenant, "k", None, audit()).await),
+            "missing",
+            "delete_key of {tenant}"
+        );
     }
     assert_eq!(version(&directory, "acme").await, 1, "what is refused raises no version");
 }
@@ -88,7 +103,7 @@ pub async fn a_deleted_tenant_takes_its_keys_along_and_no_others(directory: Shar
         create_key(&directory, id, "a").await;
         create_key(&directory, id, "b").await;
     }
-    directory.delete_tenant("acme", entry("tenant.delete", "acme")).await.unwrap();
+    directory.delete_tenant("acme", None, entry("tenant.delete", "acme")).await.unwrap();
     assert_eq!(directory.tenant("acme").await.unwrap(), None);
     assert_eq!(outcome(directory.keys("acme").await), "missing");
     for id in ["a", "b"] {
@@ -125,7 +140,7 @@ pub async fn pages_of_tenants_are_complete_ordered_and_stable(directory: Shared)
     // A row before the cursor is not shown, one behind it is, and a deleted one, even the cursor's own, is no obstacle.
     create(&directory, "t00").await;
     create(&directory, "t30").await;
-    directory.delete_tenant("t2", entry("tenant.delete", "t2")).await.unwrap();
+    directory.delete_tenant("t2", None, entry("tenant.delete", "t2")).await.unwrap();
     let (rest, _) = tenant_ids(&directory, cursor.as_deref(), 9).await;
     assert_eq!(rest, ["t3", "t30", "t4", "t5", "t6"]);
 }
@@ -161,10 +176,10 @@ pub async fn a_refused_change_leaves_no_audit_entry(directory: Shared) {
     let audit = || entry("refused", "acme");
     outcome(directory.create_tenant(&tenant("acme"), audit()).await);
     outcome(directory.update_tenant(&tenant("acme"), audit()).await);
-    outcome(directory.delete_tenant("nobody", audit()).await);
+    outcome(directory.delete_tenant("nobody", None, audit()).await);
     outcome(directory.create_key(&key("acme", "a"), audit()).await);
-    outcome(directory.expire_key("acme", "b", Expiry::default(), audit()).await);
-    outcome(directory.delete_key("acme", "b", audit()).await);
+    outcome(directory.expire_key("acme", "b", 1, Expiry::default(), audit()).await);
+    outcome(directory.delete_key("acme", "b", None, audit()).await);
     let done: Vec<_> = directory.audit(None, 9).await.unwrap().data.into_iter().map(|entry| entry.what).collect();
     assert_eq!(done, ["key.create", "tenant.create"]);
 }
@@ -181,5 +196,5 @@ pub async fn any_text_survives(directory: Shared) {
     let key = KeyRecord { name: text.into(), last4: "日本語ß".into(), ..key("acme", id) };
     directory.create_key(&key, entry("key.create", "acme/k")).await.unwrap();
     assert_eq!(directory.keys("acme").await.unwrap(), [key]);
-    directory.delete_key("acme", id, entry("key.revoke", "acme/k")).await.unwrap();
+    directory.delete_key("acme", id, None, entry("key.revoke", "acme/k")).await.unwrap();
 }

@@ -18,6 +18,7 @@ mod keys;
 mod metrics;
 mod models;
 mod names;
+mod openmetrics;
 mod owner;
 mod precondition;
 mod quota;
@@ -55,6 +56,7 @@ const ROUTES: Routes = Routes(&[
     ("GET, HEAD", "/admin/me"),
     ("GET, HEAD", "/admin/usage"),
     ("GET, HEAD", "/admin/metrics"),
+    ("GET, HEAD", "/metrics"),
     ("GET, HEAD", "/admin/models"),
     ("GET, HEAD", "/admin/receipts"),
     ("GET, HEAD", "/admin/receipts/{receipt}"),
@@ -70,7 +72,7 @@ struct Plane {
 }
 
 /// The control plane, to be merged with the data plane's router: everything at and under `/admin`, whatever is not there
-/// included, and no fallback.
+/// included, `/metrics`, and no fallback.
 pub fn router(gateway: Arc<Gateway>, owner: OwnerToken) -> Router {
     guarded(routes(), gateway, owner)
 }
@@ -96,6 +98,7 @@ fn routes() -> Router<Arc<Plane>> {
         .route("/admin/me", get(admins::me))
         .route("/admin/usage", get(usage::list))
         .route("/admin/metrics", get(metrics::show))
+        .route("/metrics", get(metrics::scrape))
         .route("/admin/models", get(models::list))
         .route("/admin/receipts", get(receipts::list))
         .route("/admin/receipts/{receipt}", get(receipts::show))

@@ -1,19 +1,23 @@
-//! `/admin/metrics`: what the fleet did in a period, of every model in the catalog and of those beside it that were called.
+//! `/admin/metrics` and `/metrics`: what the fleet did in a period, of every model in the catalog and of those beside it that were called.
 //!
 //! The figures are the ledger's and the health is the store's, so that every process shows the same, and one that has
 //! served nothing too. What only this process knows stands under `process`.
 
 use crate::Plane;
 use crate::ask::Params;
-use crate::guard::{Outcome, reply};
+use crate::guard::{Failure, Outcome, reply};
+use crate::openmetrics;
 use crate::quota::DEGRADED;
 use axum::extract::State;
+use axum::response::IntoResponse;
 use gateway_core::clock::{DAY_MS, HOUR_MS};
 use gateway_core::error::Error;
 use gateway_core::ledger::{Calls, Figures, Period};
 use gateway_core::limit::window::beginning_of;
 use gateway_core::telemetry::metrics::of_fleet;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// The maximum number of steps, and of days of a period.
@@ -27,24 +31,43 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, mut params: Params) ->
     let gateway = &plane.gateway;
     let period = period(&mut params, gateway.clock.now_ms(), gateway.ledger.keeps_hours_ms())?;
     params.finish()?;
-    let mut figures = gateway.ledger.figures(&period).await?;
-    let mut names: Vec<Arc<str>> = gateway.config.catalog.models.iter().map(|model| model.name.clone()).collect();
-    // A client may name a simulated model that no list has.
-    names.extend(others(&mut figures, &names));
-    let (health, present) = (plane.health(&names).await, plane.names().await?);
-    // What deleted tenants did is in the totals only.
-    let tenants: Vec<_> =
-        figures.tenants.iter().filter_map(|(uid, counts)| Some((present.present(uid)?.clone(), *counts))).collect();
-    let models: Vec<_> = names.into_iter().zip(health.models).collect();
-    let mut figures_json = of_fleet(&period, &figures, &models, &tenants, &gateway.config.health);
-    let mut process = gateway.metrics.to_json();
-    process["log_lines_lost_total"] = gateway.losses.lines().into();
-    process["receipts_lost_total"] = gateway.losses.receipts().into();
-    process["faults"] = gateway.faults().await;
-    figures_json.insert("process".to_owned(), process);
-    let mut answer = reply(StatusCode::OK, &figures_json.into());
-    answer.headers_mut().extend(health.is_down.then_some(DEGRADED));
+    let (figures, is_down) = plane.figures(&period).await?;
+    let mut answer = reply(StatusCode::OK, &figures);
+    answer.headers_mut().extend(is_down.then_some(DEGRADED));
     Ok(answer)
+}
+
+/// `GET /metrics`: the same of today (UTC), as OpenMetrics.
+pub(crate) async fn scrape(State(plane): State<Arc<Plane>>, params: Params) -> Outcome {
+    params.finish()?;
+    let from_ms = plane.gateway.clock.now_ms() / DAY_MS * DAY_MS;
+    let period = Period { from_ms, to_ms: from_ms + DAY_MS, step_ms: None };
+    let (figures, is_down) = plane.figures(&period).await?;
+    let headers = [(CONTENT_TYPE, openmetrics::CONTENT_TYPE)];
+    Ok((headers, openmetrics::text(&figures, !is_down)).into_response())
+}
+
+impl Plane {
+    /// The figures of a period, and whether the store that knows the models' health is down.
+    async fn figures(&self, period: &Period) -> Result<(Value, bool), Failure> {
+        let gateway = &self.gateway;
+        let mut figures = gateway.ledger.figures(period).await?;
+        let mut names: Vec<Arc<str>> = gateway.config.catalog.models.iter().map(|model| model.name.clone()).collect();
+        // A client may name a simulated model that no list has.
+        names.extend(others(&mut figures, &names));
+        let (health, present) = (self.health(&names).await, self.names().await?);
+        // What deleted tenants did is in the totals only.
+        let tenants: Vec<_> =
+            figures.tenants.iter().filter_map(|(uid, counts)| Some((present.present(uid)?.clone(), *counts))).collect();
+        let models: Vec<_> = names.into_iter().zip(health.models).collect();
+        let mut figures_json = of_fleet(period, &figures, &models, &tenants, &gateway.config.health);
+        let mut process = gateway.metrics.to_json();
+        process["log_lines_lost_total"] = gateway.losses.lines().into();
+        process["receipts_lost_total"] = gateway.losses.receipts().into();
+        process["faults"] = gateway.faults().await;
+        figures_json.insert("process".to_owned(), process);
+        Ok((figures_json.into(), health.is_down))
+    }
 }
 
 /// The models that were called and are none of the catalog's; where they are too many, the last are made one.

@@ -9,7 +9,7 @@ use serde_json::json;
 use tower_service::Service;
 
 /// Every route with every method that it has.
-const ROUTES: [(&str, &str); 32] = [
+const ROUTES: [(&str, &str); 33] = [
     ("GET", "/admin/tenants"),
     ("POST", "/admin/tenants"),
     ("GET", "/admin/tenants/acme"),
@@ -25,6 +25,7 @@ const ROUTES: [(&str, &str); 32] = [
     ("POST", "/admin/tenants/acme/keys/KEY/rotate"),
     ("GET", "/admin/usage"),
     ("GET", "/admin/metrics"),
+    ("GET", "/metrics"),
     ("GET", "/admin/models"),
     ("GET", "/admin/receipts"),
     ("GET", "/admin/receipts/01ARZ3NDEKTSV4RRFFQ69G5FAV?tenant=acme"),

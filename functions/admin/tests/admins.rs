@@ -148,6 +148,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "/admin/usage", "viewer"),
     ("GET", "/admin/usage?format=csv", "viewer"),
     ("GET", "/admin/metrics", "viewer"),
+    ("GET", "/metrics", "viewer"),
     ("GET", "/admin/models", "viewer"),
     ("GET", "/admin/receipts", "viewer"),
     ("GET", "/admin/receipts/01ARZ3NDEKTSV4RRFFQ69G5FAV?tenant=acme", "viewer"),

@@ -127,3 +127,32 @@ async fn what_is_refused_is_this_process_s_own_count() {
         "log_lines_lost_total": 0, "receipts_lost_total": 0, "faults": {}});
     assert_eq!((&body["process"], total(&body)), (&none, 0));
 }
+
+#[tokio::test]
+async fn metrics_are_also_openmetrics_text_with_the_same_figures() {
+    let house = busy().await;
+    let (seen, json) = (house.get("/metrics").await, house.get("/admin/metrics").await.body);
+    assert_eq!(
+        (seen.status, seen.header("content-type")),
+        (200, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(seen.text.ends_with("\n# EOF\n"));
+    let value = |sample: &str| {
+        let line = seen.text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {sample} in {}", seen.text)).to_owned()
+    };
+    for (sample, field) in [
+        ("gateway_requests_total{scope=\"fleet\"}", "/requests_total"),
+        ("gateway_input_tokens_total{scope=\"fleet\"}", "/input_tokens"),
+        ("gateway_tenant_requests_total{scope=\"fleet\",tenant=\"acme\"}", "/tenants/acme/requests"),
+        ("gateway_model_requests_total{scope=\"fleet\",model=\"sim/cheap\"}", "/models/sim~1cheap/requests"),
+        ("gateway_model_health_percent{scope=\"fleet\",model=\"sim/cheap\"}", "/models/sim~1cheap/health"),
+        ("gateway_process_refused_total{scope=\"process\"}", "/process/refused_total"),
+    ] {
+        assert_eq!(value(sample), json.pointer(field).unwrap().to_string(), "{sample}");
+    }
+    assert_eq!(value("gateway_cost_usd_total{scope=\"fleet\"}"), json["cost_usd"].as_str().unwrap());
+    let breaker = "gateway_model_breaker{scope=\"fleet\",model=\"sim/cheap\",gateway_model_breaker=\"closed\"}";
+    assert_eq!((value(breaker).as_str(), value("gateway_store_up{scope=\"process\"}").as_str()), ("1", "1"));
+    assert_eq!(house.get("/metrics?from=2025-11-22").await.error(), (400, "invalid_request", Some("from")));
+}

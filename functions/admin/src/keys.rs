@@ -5,14 +5,14 @@
 //! learns, so that a revoked key stops with its next request (T2).
 
 use crate::Plane;
-use crate::ask::{JsonBody, Names};
+use crate::ask::{JsonBody, Names, Params};
 use crate::caller::Caller;
 use crate::change::TRIES;
 use crate::guard::{Failure, Outcome, reply};
 use crate::precondition::{IfMatch, not_removed, tagged};
 use axum::extract::State;
 use axum::response::IntoResponse;
-use gateway_core::directory::{DirectoryError, Expiry, KeyRecord};
+use gateway_core::directory::{DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::error::Error;
 use gateway_core::id::RequestId;
 use gateway_core::tenant::key::ApiKey;
@@ -110,10 +110,14 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names((tenant, id)): N
 }
 
 /// `GET /admin/tenants/{tenant}/keys`
-pub(crate) async fn list(State(plane): State<Arc<Plane>>, Names(tenant): Names<String>) -> Outcome {
-    let keys = plane.gateway.directory.keys(&tenant).await?;
-    let data: Vec<Value> = keys.iter().map(shown).collect();
-    Ok(reply(StatusCode::OK, &json!({"data": data, "next": null})))
+pub(crate) async fn list(State(plane): State<Arc<Plane>>, Names(tenant): Names<String>, mut params: Params) -> Outcome {
+    let (cursor, limit) = (params.cursor(), params.limit()?.unwrap_or(usize::MAX));
+    params.finish()?;
+    let keys = plane.gateway.directory.keys(&tenant).await?.into_iter();
+    let after = keys.filter(|key| cursor.as_deref().is_none_or(|cursor| &*key.id > cursor));
+    let page = Page::cut(after, limit, |key| key.id.to_string());
+    let data: Vec<Value> = page.data.iter().map(shown).collect();
+    Ok(reply(StatusCode::OK, &json!({"data": data, "next": page.next})))
 }
 
 /// `POST /admin/tenants/{tenant}/keys`

@@ -20,6 +20,7 @@ mod models;
 mod names;
 mod openmetrics;
 mod owner;
+mod pages;
 mod precondition;
 mod quota;
 mod receipts;

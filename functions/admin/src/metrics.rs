@@ -18,6 +18,7 @@ use gateway_core::telemetry::metrics::of_fleet;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// The maximum number of steps, and of days of a period.
@@ -114,6 +115,18 @@ fn period(params: &mut Params, now_ms: u64, keeps_hours_ms: u64) -> Result<Perio
         return Err(Error::invalid(name, format!("There would be more than {MAX_STEPS} {what} up to `to`.")));
     }
     Ok(Period { from_ms, to_ms, step_ms })
+}
+
+/// From the instant or day `from` to the end of what `to` names; all times where neither is said.
+pub(crate) fn span(params: &mut Params) -> Result<RangeInclusive<u64>, Error> {
+    let (from, to) = (instant(params, "from")?, instant(params, "to")?);
+    let from_ms = from.map_or(0, |(from_ms, _)| from_ms);
+    // A day is meant to its end.
+    let to_ms = to.map_or(u64::MAX, |(to_ms, unit_ms)| if unit_ms == DAY_MS { to_ms + DAY_MS - 1 } else { to_ms });
+    if from_ms > to_ms {
+        return Err(Error::invalid("from", "It must not be after `to`."));
+    }
+    Ok(from_ms..=to_ms)
 }
 
 /// A UTC day or Unix milliseconds, and how long what was named is.

@@ -1,6 +1,7 @@
 //! `/admin/models`: the catalog, and how each model does.
 
 use crate::Plane;
+use crate::ask::Params;
 use crate::guard::{Outcome, reply};
 use crate::quota::DEGRADED;
 use axum::extract::State;
@@ -51,7 +52,8 @@ fn usd_per_million(price: &Price, now_ms: u64) -> Value {
 }
 
 /// `GET /admin/models`
-pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Outcome {
+pub(crate) async fn list(State(plane): State<Arc<Plane>>, params: Params) -> Outcome {
+    params.finish()?;
     let (catalog, now_ms) = (&plane.gateway.config.catalog, plane.gateway.clock.now_ms());
     let names: Vec<Arc<str>> = catalog.models.iter().map(|model| model.name.clone()).collect();
     let health = plane.health(&names).await;

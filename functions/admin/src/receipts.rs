@@ -7,7 +7,7 @@
 use crate::Plane;
 use crate::ask::{Names, Params};
 use crate::guard::{Outcome, reply};
-use crate::metrics::instant;
+use crate::metrics::span;
 use axum::extract::State;
 use gateway_core::clock::DAY_MS;
 use gateway_core::error::Error;
@@ -35,20 +35,15 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, Names(id): Names<Strin
 /// `GET /admin/receipts`
 pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) -> Outcome {
     let now_ms = plane.gateway.clock.now_ms();
-    let (from, to) = (instant(&mut params, "from")?, instant(&mut params, "to")?);
+    let created_ms = span(&mut params)?;
     let (tenant, cursor) = (params.take("tenant"), params.cursor());
     params.finish()?;
-    let from_ms = from.map_or(0, |(from_ms, _)| from_ms).max(now_ms.saturating_sub(KEPT_MS));
-    // A day is meant to its end.
-    let to_ms = to.map_or(u64::MAX, |(to_ms, unit_ms)| if unit_ms == DAY_MS { to_ms + DAY_MS - 1 } else { to_ms });
-    if from.is_some() && from_ms > to_ms {
-        return Err(Error::invalid("from", "It must not be after `to`.").into());
-    }
+    let created_ms = now_ms.saturating_sub(KEPT_MS).max(*created_ms.start())..=*created_ms.end();
     let tenant = match tenant {
         Some(name) => Some(plane.uid_of(&name).await?),
         None => None,
     };
-    let query = ReceiptQuery { tenant, created_ms: from_ms..=to_ms };
+    let query = ReceiptQuery { tenant, created_ms };
     let page = plane.gateway.ledger.receipts(&query, cursor.as_deref()).await?;
     let rows = serde_json::to_value(page.data).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(reply(StatusCode::OK, &json!({"data": rows, "next": page.next})))

@@ -9,6 +9,7 @@ use crate::ask::{JsonBody, Names, Params, ROWS};
 use crate::caller::Caller;
 use crate::change::TRIES;
 use crate::guard::{Failure, Outcome, reply};
+use crate::pages::some;
 use crate::precondition::{IfMatch, not_removed, tagged};
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -66,11 +67,23 @@ impl Plane {
     }
 }
 
-/// `GET /admin/tenants`
+/// `GET /admin/tenants`: all, or those whose `name` begins so, or that are `enabled` or not.
 pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) -> Outcome {
     let (cursor, limit) = (params.cursor(), params.limit()?.unwrap_or(ROWS));
+    let name = params.take("name").map(|name| name.to_lowercase());
+    let enabled = match params.take("enabled").as_deref() {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(_) => return Err(Error::invalid("enabled", "It must be true or false.").into()),
+    };
     params.finish()?;
-    let page = plane.gateway.directory.tenants(cursor.as_deref(), limit).await?;
+    let keep = |record: &TenantRecord| {
+        name.as_ref().is_none_or(|name| record.name.to_lowercase().starts_with(&**name))
+            && enabled.is_none_or(|enabled| plane.resolved(record).is_ok_and(|it| it.settings.enabled == enabled))
+    };
+    let page =
+        some(&*plane.gateway.directory, |all, cursor, limit| all.tenants(cursor, limit), cursor, limit, keep).await?;
     let data: Vec<Value> = page.data.iter().map(|record| plane.shown(record)).collect::<Result<_, _>>()?;
     Ok(reply(StatusCode::OK, &json!({"data": data, "next": page.next})))
 }

@@ -17,6 +17,7 @@ mod bad_input;
 mod borders;
 mod house;
 mod keys;
+mod lists;
 mod lost_updates;
 mod metrics;
 mod quota;

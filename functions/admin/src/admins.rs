@@ -102,7 +102,7 @@ pub(crate) async fn create(State(plane): State<Arc<Plane>>, by: Caller, body: Js
     let expires_at_ms = expiry(&mut fields, now_ms)?.unwrap_or(Some(now_ms + LIFETIME_MS));
     fields.finish()?;
     plane.check_new(expires_at_ms)?;
-    let token = ApiKey::generate_admin();
+    let token = plane.admin_secret(&by);
     let admin = AdminRecord {
         id: format!("adm_{}", RequestId::new(now_ms)).into(),
         name,
@@ -180,7 +180,7 @@ pub(crate) async fn rotate(
     let (mut fields, now_ms) = (body.fields()?, plane.gateway.clock.now_ms());
     let expires_at_ms = expiry(&mut fields, now_ms)?;
     fields.finish()?;
-    let token = ApiKey::generate_admin();
+    let token = plane.admin_secret(&by);
     let made = |admin: &AdminRecord| {
         let expires_at_ms = expires_at_ms.unwrap_or(admin.expires_at_ms);
         plane.check_new(expires_at_ms)?;

@@ -7,6 +7,7 @@
 
 use crate::Plane;
 use crate::guard::Failure;
+use crate::idempotency::Seed;
 use axum::extract::{FromRequestParts, MatchedPath};
 use gateway_core::admin::{AdminRecord, Role};
 use gateway_core::error::Error;
@@ -30,6 +31,8 @@ pub(crate) struct Caller {
     pub(crate) role: Role,
     pub(crate) expires_at_ms: Option<u64>,
     pub(crate) from: Option<IpAddr>,
+    /// Where the request may be sent again.
+    pub(crate) seed: Option<Seed>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -57,7 +60,7 @@ impl Plane {
         let token = bearer(&request.headers).ok_or(NO_TOKEN)?;
         if self.owner.is(token, &self.gateway.hasher) {
             let (id, name) = (BOOTSTRAP.into(), BOOTSTRAP.to_owned());
-            return Ok(Caller { id, name, role: Role::Owner, expires_at_ms: None, from });
+            return Ok(Caller { id, name, role: Role::Owner, expires_at_ms: None, from, seed: None });
         }
         let token = ApiKey::parse_admin(token).ok_or(NO_TOKEN)?;
         let found = self.gateway.directory.find_admin(&self.gateway.hasher.hash(token.reveal())).await;
@@ -66,7 +69,7 @@ impl Plane {
         if expires_at_ms.is_some_and(|at_ms| at_ms <= self.gateway.clock.now_ms()) {
             return Err(Error::InvalidApiKey("This token has expired; an owner can rotate it.").into());
         }
-        Ok(Caller { id, name, role, expires_at_ms, from })
+        Ok(Caller { id, name, role, expires_at_ms, from, seed: None })
     }
 }
 

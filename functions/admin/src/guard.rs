@@ -101,13 +101,11 @@ pub(crate) fn reply(status: StatusCode, body: &Value) -> Response {
 
 /// Lets in whose role is enough, and gives every answer what all of them have.
 pub(crate) async fn guard(State(plane): State<Arc<Plane>>, request: Request, next: Next) -> Response {
-    let id = RequestId::new(plane.gateway.clock.now_ms()).to_string();
-    let (mut parts, body) = request.into_parts();
+    let request_id = RequestId::new(plane.gateway.clock.now_ms());
+    let id = request_id.to_string();
+    let (parts, body) = request.into_parts();
     let mut response = match plane.admitted(&parts).await {
-        Ok(caller) => {
-            parts.extensions.insert(caller);
-            next.run(Request::from_parts(parts, body)).await
-        }
+        Ok(caller) => plane.once(request_id, caller, parts, body, next).await,
         Err(failure) => failure.into_response(),
     };
     if let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() {

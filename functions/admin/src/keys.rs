@@ -45,8 +45,14 @@ impl Plane {
     }
 
     /// Makes a key and the record of it.
-    fn new_key(&self, tenant: &str, name: Option<String>, expires_at_ms: Option<u64>) -> (ApiKey, KeyRecord) {
-        let (key, now_ms) = (ApiKey::generate(), self.gateway.clock.now_ms());
+    fn new_key(
+        &self,
+        by: &Caller,
+        tenant: &str,
+        name: Option<String>,
+        expires_at_ms: Option<u64>,
+    ) -> (ApiKey, KeyRecord) {
+        let (key, now_ms) = (self.secret(by), self.gateway.clock.now_ms());
         // The ids of keys sort by their age, as those of requests do.
         let id = format!("key_{}", RequestId::new(now_ms));
         let record = KeyRecord {
@@ -131,7 +137,7 @@ pub(crate) async fn create(
     let (name, expires_at_ms) = (fields.text("name")?, fields.time("expires_at_ms")?.flatten());
     fields.finish()?;
     plane.check_new(expires_at_ms)?;
-    let (key, record) = plane.new_key(&tenant, name, expires_at_ms);
+    let (key, record) = plane.new_key(&by, &tenant, name, expires_at_ms);
     let added = plane.add(&by, "key.create", Value::Null, &record).await;
     added.map_err(|error| Failure::said(error, "No key was made", "nothing was changed"))?;
     Ok(tagged(reply(StatusCode::CREATED, &shown_once(&key, &record)), record.version))
@@ -200,7 +206,7 @@ pub(crate) async fn rotate(
     }
     let expires_at_ms = expires_at_ms.unwrap_or(old.expires_at_ms);
     plane.check_new(expires_at_ms)?;
-    let (key, record) = plane.new_key(&tenant, Some(old.name.clone()), expires_at_ms);
+    let (key, record) = plane.new_key(&by, &tenant, Some(old.name.clone()), expires_at_ms);
     let retires_at_ms = old.retires_at_ms.into_iter().chain([now_ms + grace_ms]).min();
     let expiry = Expiry { expires_at_ms: old.expires_at_ms, retires_at_ms };
     let not_rotated = |error| Failure::said(error, "The key was NOT rotated", "it works as before");

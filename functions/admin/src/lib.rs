@@ -14,6 +14,7 @@ mod change;
 mod dashboard;
 mod data;
 mod guard;
+mod idempotency;
 mod keys;
 mod metrics;
 mod models;

@@ -16,6 +16,7 @@ mod again;
 mod bad_input;
 mod borders;
 mod house;
+mod idempotency;
 mod keys;
 mod lists;
 mod lost_updates;

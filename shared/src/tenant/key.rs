@@ -41,6 +41,16 @@ impl ApiKey {
     /// The key that follows from a secret and a purpose: the same each time, and written down nowhere.
     #[must_use]
     pub fn derive(hasher: &KeyHasher, purpose: &str) -> Self {
+        Self::derived(PREFIX, hasher, purpose)
+    }
+
+    /// An admin's token that follows from both in the same way.
+    #[must_use]
+    pub fn derive_admin(hasher: &KeyHasher, purpose: &str) -> Self {
+        Self::derived(ADMIN_PREFIX, hasher, purpose)
+    }
+
+    fn derived(prefix: &str, hasher: &KeyHasher, purpose: &str) -> Self {
         let mut random = String::with_capacity(RANDOM_CHARS);
         for block in 0u32.. {
             let bytes = hasher.hash(&format!("{purpose}/{block}")).0;
@@ -51,7 +61,7 @@ impl ApiKey {
                 break;
             }
         }
-        Self::of(PREFIX, &random)
+        Self::of(prefix, &random)
     }
 
     /// Recognises a key by prefix, length, alphabet and checksum; no look-up.

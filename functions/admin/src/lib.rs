@@ -35,6 +35,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get, post};
 use gateway_core::gateway::Gateway;
+use gateway_host::openapi;
 use gateway_host::routes::Routes;
 use std::sync::Arc;
 
@@ -79,9 +80,10 @@ pub fn router(gateway: Arc<Gateway>, owner: OwnerToken) -> Router {
     guarded(routes(), gateway, owner)
 }
 
-/// The control plane in a process of its own, which answers every path.
+/// The control plane in a process of its own, which answers every path. The description of the planes needs no token.
 pub fn standalone(gateway: Arc<Gateway>, owner: OwnerToken) -> Router {
-    guarded(routes().fallback(guard::nothing_here), gateway, owner)
+    let open = Router::new().route("/openapi.yaml", get(openapi::show));
+    guarded(routes().fallback(guard::nothing_here), gateway, owner).merge(open)
 }
 
 fn routes() -> Router<Arc<Plane>> {
@@ -117,4 +119,24 @@ fn guarded(routes: Router<Arc<Plane>>, gateway: Arc<Gateway>, owner: OwnerToken)
         .layer(from_fn_with_state(plane.clone(), guard::guard))
         .with_state(plane)
         .merge(dashboard::routes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ROUTES, openapi};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let is_here = |path: &str| path.starts_with("/admin") || path == "/metrics";
+        let described: BTreeSet<_> = openapi::operations()
+            .filter(|(_, path)| is_here(path))
+            .map(|(method, path)| format!("{method} {path}"))
+            .collect();
+        let routes = ROUTES.0.iter().flat_map(|(methods, path)| {
+            let methods = methods.split(", ").filter(|method| *method != "HEAD");
+            methods.map(move |method| format!("{method} {path}"))
+        });
+        assert_eq!(described, routes.collect::<BTreeSet<_>>());
+    }
 }

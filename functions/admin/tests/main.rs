@@ -21,6 +21,7 @@ mod keys;
 mod lists;
 mod lost_updates;
 mod metrics;
+mod openapi;
 mod quota;
 mod reading;
 mod tenants;

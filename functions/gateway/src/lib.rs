@@ -1,4 +1,4 @@
-//! The data plane over HTTP: `/v1/*`, `/health` and `/ready`.
+//! The data plane over HTTP: `/v1/*`, `/health` and `/ready`; and the description of both planes.
 //!
 //! Turns HTTP into calls of the core and its answers back; nothing is decided here.
 
@@ -25,6 +25,7 @@ use gateway_core::request::reply::{Answer, AnswerBody};
 use gateway_core::wire::format::Format;
 use gateway_core::wire::openai::CHAT;
 use gateway_host::lambda::InvocationDeadline;
+use gateway_host::openapi;
 use gateway_host::routes::Routes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,7 @@ const ROUTES: Routes = Routes(&[
     ("POST", "/v1/receipts/{id}/feedback"),
     ("GET, HEAD", "/health"),
     ("GET, HEAD", "/ready"),
+    ("GET, HEAD", "/openapi.yaml"),
 ]);
 
 /// The data plane of `gateway`.
@@ -63,6 +65,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/receipts/{id}/feedback", post(feedback))
         .route("/health", get(health))
         .route("/ready", get(ready))
+        .route("/openapi.yaml", get(openapi::show))
         .method_not_allowed_fallback(not_so)
         .with_state(gateway.clone());
     let origins = Origins::of(&gateway.config.server.cors_origins);
@@ -243,6 +246,22 @@ fn response(answer: Answer) -> Response {
 #[cfg(test)]
 mod tests {
     use super::ROUTES;
+    use gateway_host::openapi;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let is_here = |path: &str| !path.starts_with("/admin") && path != "/metrics";
+        let described: BTreeSet<_> = openapi::operations()
+            .filter(|(_, path)| is_here(path))
+            .map(|(method, path)| format!("{method} {path}"))
+            .collect();
+        let routes = ROUTES.0.iter().flat_map(|(methods, path)| {
+            let methods = methods.split(", ").filter(|method| *method != "HEAD");
+            methods.map(|method| format!("{method} {}", path.replace("{*", "{")))
+        });
+        assert_eq!(described, routes.collect::<BTreeSet<_>>());
+    }
 
     #[test]
     fn a_path_of_each_route_is_known_for_what_it_is() {

@@ -12,6 +12,7 @@ pub mod http;
 pub mod lambda;
 pub mod logging;
 mod memory;
+pub mod openapi;
 pub mod process;
 pub mod routes;
 pub mod secrets;

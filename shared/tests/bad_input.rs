@@ -254,7 +254,9 @@ async fn a_revoked_key_stops_at_its_next_request_and_an_expired_one_on_time() {
         after: Value::Null,
     };
     let expiry = Expiry { expires_at_ms: Some(rig.clock_now() + 5_000), retires_at_ms: None };
-    let version = rig.directory.inner.expire_key("acme", "main", 1, expiry, entry("key.expire")).await.unwrap();
+    let keys = rig.directory.inner.keys("acme").await.unwrap();
+    let main = keys.iter().find(|key| &*key.id == "main").unwrap().with_expiry(expiry);
+    let version = rig.directory.inner.update_key(&main, entry("key.expire")).await.unwrap();
     let revoked = rig.directory.inner.delete_key("acme", "second", None, entry("key.revoke")).await.unwrap();
     assert_eq!(revoked, version + 1);
     rig.gateway.store.counters().rebuild(&rig.uid().await, None, revoked, &[], rig.clock_now()).await.unwrap();

@@ -366,6 +366,7 @@ impl Rig {
             created_at_ms: NOW,
             expires_at_ms: None,
             retires_at_ms: None,
+            allowed_models: None,
             version: 1,
         };
         self.directory.inner.create_key(&record, audit("key.create", id)).await.unwrap();

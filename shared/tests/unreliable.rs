@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::admin::AdminRecord;
-use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
+use gateway_core::directory::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
 use gateway_core::feedback::Feedback;
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
@@ -102,15 +102,8 @@ impl<T: Directory> Directory for Unreliable<T> {
         self.up(DirectoryError::Unavailable)?.create_key(key, audit).await
     }
 
-    async fn expire_key(
-        &self,
-        tenant: &str,
-        id: &str,
-        version: u64,
-        expiry: Expiry,
-        audit: AuditEntry,
-    ) -> Result<u64, DirectoryError> {
-        self.up(DirectoryError::Unavailable)?.expire_key(tenant, id, version, expiry, audit).await
+    async fn update_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError> {
+        self.up(DirectoryError::Unavailable)?.update_key(key, audit).await
     }
 
     async fn delete_key(

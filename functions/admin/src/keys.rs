@@ -5,7 +5,7 @@
 //! learns, so that a revoked key stops with its next request (T2).
 
 use crate::Plane;
-use crate::ask::{JsonBody, Names, Params};
+use crate::ask::{Fields, JsonBody, Names, Params};
 use crate::caller::Caller;
 use crate::change::TRIES;
 use crate::guard::{Failure, Outcome, reply};
@@ -15,11 +15,14 @@ use axum::response::IntoResponse;
 use gateway_core::directory::{DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::error::Error;
 use gateway_core::id::RequestId;
+use gateway_core::tenant::covers;
 use gateway_core::tenant::key::ApiKey;
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// How many names of models a key may have.
+const MODELS: usize = 100;
 /// How long a rotated key goes on working, when nothing is said.
 const GRACE_MS: u64 = 86_400_000;
 /// The longest that a rotated key may go on working.
@@ -28,13 +31,33 @@ const MAX_GRACE_MS: u64 = 30 * 86_400_000;
 /// What may be shown of a key after its making.
 fn shown(key: &KeyRecord) -> Value {
     json!({"id": key.id, "name": key.name, "prefix": key.prefix, "last4": key.last4,
-        "created_at_ms": key.created_at_ms, "expires_at_ms": key.ends_at_ms()})
+        "created_at_ms": key.created_at_ms, "expires_at_ms": key.ends_at_ms(), "allowed_models": key.allowed_models})
 }
 
 /// The one answer that shows a key.
 fn shown_once(key: &ApiKey, record: &KeyRecord) -> Value {
     json!({"id": record.id, "key": key.reveal(), "prefix": record.prefix, "last4": record.last4,
         "created_at_ms": record.created_at_ms, "expires_at_ms": record.ends_at_ms()})
+}
+
+/// The models that a key is to be bound to, if the body says; the inner `None` is none of its own.
+fn models(fields: &mut Fields) -> Result<Option<Option<Vec<String>>>, Error> {
+    let wrong = || {
+        let form = format!(
+            "It must be null, or at most {MODELS} names of 1 to 200 bytes, of which the last character may be *."
+        );
+        Error::invalid("allowed_models", form)
+    };
+    match fields.take("allowed_models") {
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
+        Some(Value::String(word)) if word == "default" => Ok(Some(None)),
+        Some(names) => {
+            let names: Vec<String> = serde_json::from_value(names).map_err(|_| wrong())?;
+            let fits = names.len() <= MODELS && names.iter().all(|name| (1..=200).contains(&name.len()));
+            if fits { Ok(Some(Some(names))) } else { Err(wrong()) }
+        }
+    }
 }
 
 impl Plane {
@@ -51,6 +74,7 @@ impl Plane {
         tenant: &str,
         name: Option<String>,
         expires_at_ms: Option<u64>,
+        allowed_models: Option<Vec<String>>,
     ) -> (ApiKey, KeyRecord) {
         let (key, now_ms) = (self.secret(by), self.gateway.clock.now_ms());
         // The ids of keys sort by their age, as those of requests do.
@@ -64,6 +88,7 @@ impl Plane {
             created_at_ms: now_ms,
             expires_at_ms,
             retires_at_ms: None,
+            allowed_models,
             version: 1,
             id: id.into(),
         };
@@ -78,20 +103,13 @@ impl Plane {
         Ok(())
     }
 
-    /// Sets when a key stops working; answers the key as it is then.
-    async fn expire(
-        &self,
-        by: &Caller,
-        what: &str,
-        key: KeyRecord,
-        expiry: Expiry,
-    ) -> Result<KeyRecord, DirectoryError> {
-        let (before, version) = (shown(&key), key.version);
-        let key = key.with_expiry(expiry);
-        let entry = self.entry(by, what, format!("{}/{}", key.tenant, key.id), before, shown(&key));
-        let version = self.gateway.directory.expire_key(&key.tenant, &key.id, version, expiry, entry).await?;
+    /// Replaces a key by its next version.
+    async fn replace(&self, by: &Caller, before: &KeyRecord, key: &KeyRecord) -> Result<(), DirectoryError> {
+        let subject = format!("{}/{}", key.tenant, key.id);
+        let entry = self.entry(by, "key.update", subject, shown(before), shown(key));
+        let version = self.gateway.directory.update_key(key, entry).await?;
         self.tell_store_of(&key.tenant, version).await;
-        Ok(key)
+        Ok(())
     }
 
     /// Removes a key.
@@ -100,6 +118,19 @@ impl Plane {
         let raised = self.gateway.directory.delete_key(&key.tenant, &key.id, version, entry).await?;
         self.tell_store_of(&key.tenant, raised).await;
         Ok(())
+    }
+
+    /// Refuses models for a key that its tenant may not use.
+    async fn check_models(&self, tenant: &str, models: Option<&[String]>) -> Result<(), Failure> {
+        let Some(models) = models else { return Ok(()) };
+        let may = self.resolved(&self.record(tenant).await?)?.settings.allowed_models;
+        match models.iter().find(|model| !may.iter().any(|wide| covers(wide, model))) {
+            None => Ok(()),
+            Some(wider) => {
+                let message = format!("`{wider}` is wider than what the tenant may use: {}.", may.join(", "));
+                Err(Error::invalid("allowed_models", message).into())
+            }
+        }
     }
 
     /// Refuses an expiry of a new key or token that has passed already.
@@ -135,16 +166,18 @@ pub(crate) async fn create(
 ) -> Outcome {
     let mut fields = body.fields()?;
     let (name, expires_at_ms) = (fields.text("name")?, fields.time("expires_at_ms")?.flatten());
+    let models = models(&mut fields)?.flatten();
     fields.finish()?;
     plane.check_new(expires_at_ms)?;
-    let (key, record) = plane.new_key(&by, &tenant, name, expires_at_ms);
+    plane.check_models(&tenant, models.as_deref()).await?;
+    let (key, record) = plane.new_key(&by, &tenant, name, expires_at_ms, models);
     let added = plane.add(&by, "key.create", Value::Null, &record).await;
     added.map_err(|error| Failure::said(error, "No key was made", "nothing was changed"))?;
     Ok(tagged(reply(StatusCode::CREATED, &shown_once(&key, &record)), record.version))
 }
 
-/// `PATCH /admin/tenants/{tenant}/keys/{key}`: the expiry. One that has passed makes the key stop at once; a grace that the
-/// key was in counts no more.
+/// `PATCH /admin/tenants/{tenant}/keys/{key}`: expiry and models. An expiry that has passed makes the key stop at once; where one is
+/// set, a grace that the key was in counts no more.
 pub(crate) async fn update(
     State(plane): State<Arc<Plane>>,
     by: Caller,
@@ -153,17 +186,22 @@ pub(crate) async fn update(
     body: JsonBody,
 ) -> Outcome {
     let mut fields = body.fields()?;
-    let expires_at_ms = fields.time("expires_at_ms")?;
+    let (expires_at_ms, models) = (fields.time("expires_at_ms")?, models(&mut fields)?);
     fields.finish()?;
-    let expires_at_ms = expires_at_ms.ok_or_else(|| Error::invalid("expires_at_ms", "It is required."))?;
-    let not_changed = |error| Failure::said(error, "The key's expiry was NOT changed", "it works as before");
+    if expires_at_ms.is_none() && models.is_none() {
+        return Err(Error::invalid("expires_at_ms", "It is required, or `allowed_models`.").into());
+    }
+    plane.check_models(&tenant, models.as_ref().and_then(Option::as_deref)).await?;
     for _ in 0..TRIES {
-        let key = plane.key(&tenant, &id).await?;
-        if_match.check(key.version)?;
-        match plane.expire(&by, "key.update", key, Expiry { expires_at_ms, retires_at_ms: None }).await {
+        let before = plane.key(&tenant, &id).await?;
+        if_match.check(before.version)?;
+        let (own, retires_at_ms) = (before.expires_at_ms, before.retires_at_ms.filter(|_| expires_at_ms.is_none()));
+        let mut key = before.with_expiry(Expiry { expires_at_ms: expires_at_ms.unwrap_or(own), retires_at_ms });
+        key.allowed_models = models.clone().unwrap_or(key.allowed_models);
+        match plane.replace(&by, &before, &key).await {
             Err(DirectoryError::Conflict) => {}
-            Err(error) => return Err(not_changed(error)),
-            Ok(key) => return Ok(tagged(reply(StatusCode::OK, &shown(&key)), key.version)),
+            Err(error) => return Err(Failure::said(error, "The key was NOT changed", "it works as before")),
+            Ok(()) => return Ok(tagged(reply(StatusCode::OK, &shown(&key)), key.version)),
         }
     }
     Err(DirectoryError::Conflict.into())
@@ -185,7 +223,7 @@ pub(crate) async fn revoke(
 
 /// `POST /admin/tenants/{tenant}/keys/{key}/rotate`: a new key in the place of an old one, which goes on for a while.
 ///
-/// The new key has the old one's name and, unless the body says otherwise, its own expiry: rotation must not turn a key that
+/// The new key has the old one's name and models and, unless the body says otherwise, its own expiry: rotation must not turn a key that
 /// ends into one that does not, nor one that does not, rotated again in its grace, into one that ends with that. A grace
 /// that runs is made no longer. The new key is made before the old one's end is set, so that a failure between the two leaves the
 /// old key as it was; the new one, which nobody has seen, is then taken back.
@@ -206,12 +244,12 @@ pub(crate) async fn rotate(
     }
     let expires_at_ms = expires_at_ms.unwrap_or(old.expires_at_ms);
     plane.check_new(expires_at_ms)?;
-    let (key, record) = plane.new_key(&by, &tenant, Some(old.name.clone()), expires_at_ms);
+    let (key, record) = plane.new_key(&by, &tenant, Some(old.name.clone()), expires_at_ms, old.allowed_models.clone());
     let retires_at_ms = old.retires_at_ms.into_iter().chain([now_ms + grace_ms]).min();
     let expiry = Expiry { expires_at_ms: old.expires_at_ms, retires_at_ms };
     let not_rotated = |error| Failure::said(error, "The key was NOT rotated", "it works as before");
     plane.add(&by, "key.rotate", shown(&old), &record).await.map_err(not_rotated)?;
-    if let Err(error) = plane.expire(&by, "key.update", old, expiry).await {
+    if let Err(error) = plane.replace(&by, &old, &old.with_expiry(expiry)).await {
         if let Err(error) = plane.remove(&by, &record, None).await {
             tracing::error!(%error, tenant, key = %record.id, "a key that nobody has seen could not be taken back; revoke it");
         }

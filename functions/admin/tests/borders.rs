@@ -4,7 +4,7 @@ use crate::house::House;
 use async_trait::async_trait;
 use gateway_core::admin::AdminRecord;
 use gateway_core::config::{Config, SHIPPED};
-use gateway_core::directory::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
+use gateway_core::directory::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
@@ -145,19 +145,8 @@ impl Directory for Failing {
     async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError> {
         self.inner.create_key(key, audit).await
     }
-    async fn expire_key(
-        &self,
-        tenant: &str,
-        id: &str,
-        version: u64,
-        expiry: Expiry,
-        audit: AuditEntry,
-    ) -> Result<u64, DirectoryError> {
-        if takes_one(&self.expiries_down) {
-            unavailable()
-        } else {
-            self.inner.expire_key(tenant, id, version, expiry, audit).await
-        }
+    async fn update_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError> {
+        if takes_one(&self.expiries_down) { unavailable() } else { self.inner.update_key(key, audit).await }
     }
     async fn delete_key(
         &self,

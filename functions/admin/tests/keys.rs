@@ -22,7 +22,8 @@ async fn a_key_is_answered_as_the_contract_shows_it_and_works() {
     assert_eq!(answer.status, 200, "{}", answer.text);
 
     let id = &made.body["id"];
-    let expected = json!({"id": id, "name": "ci", "prefix": key[..12], "last4": key[40..], "created_at_ms": NOON_MS, "expires_at_ms": null});
+    let expected = json!({"id": id, "name": "ci", "prefix": key[..12], "last4": key[40..], "created_at_ms": NOON_MS, "expires_at_ms": null,
+        "allowed_models": null});
     let list = house.get("/admin/tenants/acme/keys").await;
     assert_eq!((list.status, list.body), (200, json!({"data": [expected], "next": null})));
 }
@@ -78,7 +79,10 @@ async fn an_expiry_can_be_set_brought_forward_and_taken_away() {
     assert_eq!(status("1").await, 200);
     let seen = patch(json!({"expires_at_ms": NOON_MS + HOUR_MS})).await;
     assert_eq!((seen.status, &seen.body["expires_at_ms"]), (200, &json!(NOON_MS + HOUR_MS)));
-    assert_eq!(fields(&seen.body), ["created_at_ms", "expires_at_ms", "id", "last4", "name", "prefix"]);
+    assert_eq!(
+        fields(&seen.body),
+        ["allowed_models", "created_at_ms", "expires_at_ms", "id", "last4", "name", "prefix"]
+    );
     assert_eq!(status("2").await, 200);
     house.clock.advance(HOUR_MS - 1);
     assert_eq!(status("3").await, 200);
@@ -226,4 +230,43 @@ async fn a_second_rotation_keeps_the_keys_own_expiry_and_lengthens_no_grace() {
         assert_eq!(set.body["expires_at_ms"], json!(null));
         house.ask("DELETE", "/admin/tenants/acme", None).await;
     }
+}
+
+#[tokio::test]
+async fn a_key_may_be_bound_to_some_of_its_tenants_models() {
+    let house = House::new().await;
+    house.tenant("acme", json!({"allowed_models": ["sim/*", "auto"]})).await;
+    let make = async |models: Value| {
+        house.ask("POST", "/admin/tenants/acme/keys", Some(json!({"allowed_models": models}))).await
+    };
+    for wider in ["*", "si*", "groq/x", "reasoning"] {
+        let refused = make(json!(["sim/cheap", wider])).await;
+        assert_eq!(refused.error(), (400, "invalid_request", Some("allowed_models")), "{wider}");
+        assert!(refused.text.contains(&format!("`{wider}` is wider")), "{}", refused.text);
+    }
+    for odd in [json!("sim/cheap"), json!([7]), json!([""]), json!(["x".repeat(201)]), json!(vec!["sim/a"; 101])] {
+        assert_eq!(make(odd.clone()).await.error().2, Some("allowed_models"), "{odd}");
+    }
+    let made = make(json!(["sim/ch*"])).await.body;
+    let (path, key) =
+        (format!("/admin/tenants/acme/keys/{}", made["id"].as_str().unwrap()), made["key"].as_str().unwrap());
+    let status = async |model: &str| house.chat(key, model, model).await.error().0;
+    let whole = house.key("acme").await.key;
+    assert_eq!((status("sim/cheap").await, status("sim/reasoning").await, status("auto").await), (200, 403, 403));
+    assert_eq!(house.chat(&whole, "sim/reasoning", "x").await.status, 200, "another key of the tenant");
+    assert_eq!(house.get(&path).await.body["allowed_models"], json!(["sim/ch*"]));
+    // Its successor is bound as it is, and a change of models leaves the expiry.
+    let rotated = house.ask("POST", &format!("{path}/rotate"), None).await.body;
+    assert_eq!(house.chat(rotated["key"].as_str().unwrap(), "sim/reasoning", "y").await.status, 403);
+    let ends = house.get(&path).await.body["expires_at_ms"].clone();
+    let patched = house.ask("PATCH", &path, Some(json!({"allowed_models": ["sim/reasoning"]}))).await;
+    assert_eq!((patched.status, &patched.body["expires_at_ms"]), (200, &ends), "{}", patched.text);
+    assert_eq!((status("sim/cheap").await, status("sim/reasoning").await), (403, 200), "at once");
+    // When the tenant may less, the key may less.
+    house.ask("PATCH", "/admin/tenants/acme", Some(json!({"allowed_models": ["sim/cheap"]}))).await;
+    assert_eq!((status("sim/cheap").await, status("sim/reasoning").await), (403, 403));
+    house.ask("PATCH", &path, Some(json!({"allowed_models": null}))).await;
+    house.clock.advance(KEPT_MS);
+    assert_eq!((status("sim/cheap").await, status("sim/reasoning").await), (200, 403));
+    assert_eq!(house.ask("PATCH", &path, Some(json!({}))).await.error().2, Some("expires_at_ms"));
 }

@@ -45,6 +45,7 @@ pub(crate) async fn tenant(gateway: &Gateway) -> anyhow::Result<Option<String>> 
             created_at_ms: now_ms,
             expires_at_ms: None,
             retires_at_ms: None,
+            allowed_models: None,
             version: 1,
         };
         directory.create_key(&record, entry("key.create")).await?;

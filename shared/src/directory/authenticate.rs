@@ -9,7 +9,7 @@ use crate::directory::{Directory, DirectoryError};
 use crate::error::Error;
 use crate::locking::lock;
 use crate::tenant::key::{ApiKey, KeyHash, KeyHasher};
-use crate::tenant::{Tenant, TenantSettings};
+use crate::tenant::{Tenant, TenantSettings, narrowed};
 use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -25,7 +25,7 @@ const KEPT: usize = 10_000;
 /// The tenant and key of a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The tenant.
+    /// The tenant; of its models those that the key may use.
     pub tenant: Arc<Tenant>,
     /// The last four characters of the key.
     pub key_last4: Arc<str>,
@@ -106,9 +106,12 @@ impl Authenticator {
     async fn read(&self, hash: KeyHash, kept: Option<(Caller, u64)>, now_ms: u64) -> Result<Caller, Error> {
         match self.directory.find_key(&hash).await {
             Ok(Some((record, key))) => {
-                let tenant = record
+                let mut tenant = record
                     .resolve(&self.defaults)
                     .map_err(|e| Error::Internal(format!("tenant {}: {e}", record.id)))?;
+                if let Some(own) = &key.allowed_models {
+                    tenant.settings.allowed_models = narrowed(own, &tenant.settings.allowed_models);
+                }
                 let caller = Caller {
                     tenant: Arc::new(tenant),
                     key_expires_at_ms: key.ends_at_ms(),

@@ -94,6 +94,7 @@ pub fn key(tenant: &str, id: &str) -> KeyRecord {
         created_at_ms: 1_763_820_000_001,
         expires_at_ms: None,
         retires_at_ms: None,
+        allowed_models: None,
         version: 1,
     }
 }

@@ -12,7 +12,7 @@
 //! The audit log is in the order of its entries' times; those of one millisecond are in the order in which one process made
 //! them.
 
-use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
+use super::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
 use crate::admin::AdminRecord;
 use crate::dynamodb::{Change, Fault, Item, Key, Span, Table, json, number, pause, record_of, text, text_of};
 use crate::id::random_u64;
@@ -282,23 +282,14 @@ impl Directory for DynamoDirectory {
         self.change_key((&key.tenant, &key.id), &audit, changes, || Some(DirectoryError::Exists)).await
     }
 
-    async fn expire_key(
-        &self,
-        tenant: &str,
-        id: &str,
-        version: u64,
-        expiry: Expiry,
-        audit: AuditEntry,
-    ) -> Result<u64, DirectoryError> {
+    async fn update_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError> {
         let changes = |owner: &Owner, listed: Option<KeyRecord>| {
-            let key = listed.ok_or(DirectoryError::Missing)?;
-            if key.version != version {
+            if !key.follows(&listed.ok_or(DirectoryError::Missing)?) {
                 return Err(DirectoryError::Conflict);
             }
-            let key = key.with_expiry(expiry);
-            [listed_key(tenant, id), hash_key(&key.hash)]
+            [listed_key(&key.tenant, &key.id), hash_key(&key.hash)]
                 .map(|place| {
-                    let put = Change::put(place, key_attributes(&key, &owner.incarnation)?);
+                    let put = Change::put(place, key_attributes(key, &owner.incarnation)?);
                     // Only the key that was read, not one that was made meanwhile under its id.
                     Ok(put
                         .only_if("hash_hex = :hash AND incarnation = :incarnation")
@@ -308,7 +299,7 @@ impl Directory for DynamoDirectory {
                 .into_iter()
                 .collect()
         };
-        self.change_key((tenant, id), &audit, changes, || None).await
+        self.change_key((&key.tenant, &key.id), &audit, changes, || None).await
     }
 
     async fn delete_key(

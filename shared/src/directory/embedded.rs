@@ -8,7 +8,7 @@
 //! Reads run inline in `async fn`: a few B-tree pages, nearly always in memory. Changes run inline too. They wait for
 //! the disk, some milliseconds, and are as rare as an admin's clicks.
 
-use super::{AuditEntry, Directory, DirectoryError, Expiry, KeyRecord, Page};
+use super::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
 use crate::admin::AdminRecord;
 use crate::disk::DiskFault;
 use crate::disk::database::FileDatabase;
@@ -198,23 +198,16 @@ impl Directory for EmbeddedDirectory {
         })
     }
 
-    async fn expire_key(
-        &self,
-        tenant: &str,
-        id: &str,
-        version: u64,
-        expiry: Expiry,
-        audit: AuditEntry,
-    ) -> Result<u64, DirectoryError> {
+    async fn update_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError> {
         self.change(&audit, |change| {
-            let raised = raise_version(change, tenant)?;
+            let raised = raise_version(change, &key.tenant)?;
             let (mut keys, hashes) = (change.open_table(KEYS)?, change.open_table(HASHES)?);
-            let hash = hashes.get((tenant, id))?.ok_or(DirectoryError::Missing)?.value().to_owned();
-            let key: KeyRecord = record(&keys, &hash)?.ok_or_else(|| dangling(&hash))?;
-            if key.version != version {
+            let hash = hashes.get((&*key.tenant, &*key.id))?.ok_or(DirectoryError::Missing)?.value().to_owned();
+            let stored: KeyRecord = record(&keys, &hash)?.ok_or_else(|| dangling(&hash))?;
+            if !key.follows(&stored) {
                 return Err(DirectoryError::Conflict);
             }
-            keys.insert(hash.as_str(), json(&key.with_expiry(expiry))?.as_slice())?;
+            keys.insert(hash.as_str(), json(key)?.as_slice())?;
             Ok(raised)
         })
     }

@@ -43,6 +43,9 @@ pub struct KeyRecord {
     /// When the grace ends that a rotation left it; what its successors expire by is its own expiry, not this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retires_at_ms: Option<u64>,
+    /// Names or prefixes ending in `*` of the models and tiers that it may use of those that its tenant may; absent: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_models: Option<Vec<String>>,
     /// Begins with 1 and grows by one with every change; one from before there were versions begins with 0.
     #[serde(default)]
     pub version: u64,
@@ -64,10 +67,15 @@ impl KeyRecord {
         self.expires_at_ms.into_iter().chain(self.retires_at_ms).min()
     }
 
+    /// Whether this is the next version of that key.
+    fn follows(&self, stored: &Self) -> bool {
+        stored.version.checked_add(1) == Some(self.version) && stored.hash == self.hash
+    }
+
     /// The key with another expiry, its version one higher.
     #[must_use]
-    pub fn with_expiry(self, Expiry { expires_at_ms, retires_at_ms }: Expiry) -> Self {
-        Self { expires_at_ms, retires_at_ms, version: self.version + 1, ..self }
+    pub fn with_expiry(&self, Expiry { expires_at_ms, retires_at_ms }: Expiry) -> Self {
+        Self { expires_at_ms, retires_at_ms, version: self.version + 1, ..self.clone() }
     }
 }
 
@@ -159,16 +167,9 @@ pub trait Directory: Send + Sync {
     /// `Exists` if the tenant has a key of that id or the hash is taken.
     async fn create_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError>;
 
-    /// Sets when a key of this version stops working, which raises its version and its tenant's; answers the tenant's.
-    /// [`DirectoryError::Conflict`] if it has another version.
-    async fn expire_key(
-        &self,
-        tenant: &str,
-        id: &str,
-        version: u64,
-        expiry: Expiry,
-        audit: AuditEntry,
-    ) -> Result<u64, DirectoryError>;
+    /// Replaces a key whose version is `key.version - 1` and whose hash is the same, and raises its tenant's version; answers
+    /// that. Otherwise [`DirectoryError::Conflict`] or `Missing`.
+    async fn update_key(&self, key: &KeyRecord, audit: AuditEntry) -> Result<u64, DirectoryError>;
 
     /// Removes a key and raises its tenant's version; answers the new version. `Missing` if there is no such key,
     /// `Conflict` if it is to be of this version and is not.

@@ -361,6 +361,33 @@ pub fn allows(patterns: &[String], name: &str) -> bool {
     })
 }
 
+/// Whether all that `narrow` matches is matched by `wide`.
+#[must_use]
+pub fn covers(wide: &str, narrow: &str) -> bool {
+    match wide.strip_suffix('*') {
+        Some(prefix) => narrow.strip_suffix('*').unwrap_or(narrow).starts_with(prefix),
+        None => wide == narrow,
+    }
+}
+
+/// What both of two lists of patterns match: of each two, the one that the other covers.
+#[must_use]
+pub fn narrowed(patterns: &[String], within: &[String]) -> Vec<String> {
+    let mut both: Vec<String> = Vec::new();
+    for pattern in patterns {
+        let covered = |other: &String| {
+            let inner = if covers(other, pattern) { pattern } else { other };
+            (covers(other, pattern) || covers(pattern, other)).then(|| inner.clone())
+        };
+        for inner in within.iter().filter_map(covered) {
+            if !both.contains(&inner) {
+                both.push(inner);
+            }
+        }
+    }
+    both
+}
+
 fn take_text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, InvalidTenant> {
     match fields.remove(name) {
         None => Ok(None),
@@ -541,6 +568,33 @@ mod tests {
         assert_eq!((&**record.uid(), id_of(record.uid())), ("acme", "acme"));
         assert_eq!(serde_json::to_value(record.patched(json!({}), &defaults()).unwrap()).unwrap()["uid"], json!(null));
         assert_eq!(uid_apart(record.uid()), None);
+    }
+
+    #[test]
+    fn two_lists_of_patterns_are_narrowed_to_what_both_match() {
+        let list = |words: &str| words.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (own, tenants, both) in [
+            ("", "*", ""),
+            ("*", "", ""),
+            ("*", "a/* b", "a/* b"),
+            ("a/x", "*", "a/x"),
+            ("a/x b", "a/*", "a/x"),
+            ("a/*", "a/x a/y b", "a/x a/y"),
+            ("a*", "a/* b*", "a/*"),
+            ("a/* a/x", "a/*", "a/* a/x"),
+            ("a", "a*", "a"),
+            ("a*", "a", "a"),
+            ("a/xy", "a/x", ""),
+            ("cheap auto", "auto cheap reasoning", "cheap auto"),
+            ("a*b", "a*", "a*b"),
+        ] {
+            let narrow = narrowed(&list(own), &list(tenants));
+            assert_eq!(narrow, list(both), "{own:?} within {tenants:?}");
+            for name in ["", "a", "ab", "a/", "a/x", "a/xy", "a/y", "b", "b/z", "a*b", "cheap", "auto", "reasoning"] {
+                let expected = allows(&list(own), name) && allows(&list(tenants), name);
+                assert_eq!(allows(&narrow, name), expected, "{name:?} of {own:?} within {tenants:?}");
+            }
+        }
     }
 
     #[test]

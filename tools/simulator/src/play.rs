@@ -91,6 +91,7 @@ impl Tenants {
                     created_at_ms: NOW,
                     expires_at_ms: None,
                     retires_at_ms: None,
+                    allowed_models: None,
                     version: 1,
                 };
                 directory.create_key(&record, audit(&id)).await?;

@@ -40,14 +40,18 @@ pub async fn every_change_of_a_key_raises_its_tenants_version_by_one(directory: 
     for (expected, expiry) in [(3, expiry(7)), (4, retired), (5, Expiry::default())] {
         let own = expected - 2;
         for other in [own - 1, own + 1] {
-            let refused = directory.expire_key("acme", "a", other, expiry, audit()).await;
+            let changed = KeyRecord { version: other + 1, ..super::key("acme", "a") };
+            let refused = directory.update_key(&changed, audit()).await;
             assert_eq!(outcome(refused), "conflict", "from version {other} of the key, and not {own}");
             let refused = directory.delete_key("acme", "a", Some(other), audit()).await;
             assert_eq!(outcome(refused), "conflict", "removed at version {other}");
         }
-        assert_eq!(directory.expire_key("acme", "a", own, expiry, audit()).await.unwrap(), expected);
+        let models = Some(vec![format!("model {own}")]);
+        let key = KeyRecord { version: own + 1, allowed_models: models, ..key("acme", "a").with_expiry(expiry) };
+        let anew = KeyRecord { hash: hash("acme", "b").hex(), ..key.clone() };
+        assert_eq!(outcome(directory.update_key(&anew, audit()).await), "conflict", "another key of its id");
+        assert_eq!(directory.update_key(&key, audit()).await.unwrap(), expected);
         let (owner, found) = directory.find_key(&hash("acme", "a")).await.unwrap().unwrap();
-        let key = KeyRecord { version: own + 1, ..key("acme", "a").with_expiry(expiry) };
         assert_eq!((owner.version, &found), (expected, &key), "as it is found");
         assert_eq!(directory.keys("acme").await.unwrap(), [found], "as it is listed");
     }

@@ -1,7 +1,7 @@
 //! Tenants, their pages, and the audit log.
 
-use super::{Shared, create, create_key, entry, expiry, hash, key, outcome, tenant, version};
-use crate::directory::{AuditEntry, Expiry, KeyRecord};
+use super::{Shared, create, create_key, entry, hash, key, outcome, tenant, version};
+use crate::directory::{AuditEntry, KeyRecord};
 use crate::tenant::TenantRecord;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -85,8 +85,8 @@ pub async fn what_is_not_there_is_missing(directory: Shared) {
     assert_eq!(outcome(directory.create_key(&key("nobody", "k"), audit()).await), "missing", "create_key");
     create(&directory, "acme").await;
     for tenant in ["nobody", "acme"] {
-        let expired = directory.expire_key(tenant, "k", 1, expiry(5), audit()).await;
-        assert_eq!(outcome(expired), "missing", "expire_key of {tenant}");
+        let expired = directory.update_key(&key(tenant, "k"), audit()).await;
+        assert_eq!(outcome(expired), "missing", "update_key of {tenant}");
         assert_eq!(
             outcome(directory.delete_key(tenant, "k", None, audit()).await),
             "missing",
@@ -178,7 +178,7 @@ pub async fn a_refused_change_leaves_no_audit_entry(directory: Shared) {
     outcome(directory.update_tenant(&tenant("acme"), audit()).await);
     outcome(directory.delete_tenant("nobody", None, audit()).await);
     outcome(directory.create_key(&key("acme", "a"), audit()).await);
-    outcome(directory.expire_key("acme", "b", 1, Expiry::default(), audit()).await);
+    outcome(directory.update_key(&key("acme", "b"), audit()).await);
     outcome(directory.delete_key("acme", "b", None, audit()).await);
     let done: Vec<_> = directory.audit(None, 9).await.unwrap().data.into_iter().map(|entry| entry.what).collect();
     assert_eq!(done, ["key.create", "tenant.create"]);

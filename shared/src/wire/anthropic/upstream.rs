@@ -31,8 +31,9 @@ pub(super) fn splice(body: &Body, overrides: &Overrides<'_>, purpose: Purpose) -
     for (name, value) in body.raw_fields() {
         match name {
             "model" | "models" | "max_tokens" => {}
-            // What edits thoughts is refused where there are none.
-            "thinking" | "context_management" if !overrides.thinks => {}
+            "thinking" if !overrides.thinks => {}
+            // What clears thoughts is refused where there are none.
+            "context_management" if !overrides.thinks && memmem::find(value, b"clear_thinking").is_some() => {}
             "output_config" if !overrides.knows_effort => {
                 if let Some(config) = without(value, "effort") {
                     field(name, config.as_bytes());

@@ -109,6 +109,53 @@ async fn what_one_tenant_sends_takes_a_model_from_no_other() {
     }
 }
 
+/// Every way to fail but a 429 and an error that says when to come again: those are the provider's word to all who use its key (A3).
+const FAILURES: [&str; 22] = [
+    "status-400",
+    "status-401",
+    "status-402",
+    "status-403",
+    "status-404",
+    "status-408",
+    "status-413",
+    "status-422",
+    "status-500",
+    "status-503",
+    "context-overflow",
+    "content-filter",
+    "insufficient-quota",
+    "reset",
+    "reset-mid",
+    "cut",
+    "cut-clean",
+    "stall",
+    "stall-head",
+    "malformed",
+    "not-json",
+    "error-event",
+];
+
+#[tokio::test]
+async fn three_failed_answers_of_any_kind_to_one_tenant_take_a_model_from_no_other() {
+    for failure in FAILURES {
+        for stream in [false, true] {
+            let flaky = format!("fail-first-3+{failure}");
+            let short = "timeouts_ms = { first_token = 80, idle = 80, total = 80 }";
+            let tiers = scene().model(&flaky, short).tier("cheap", &[&flaky, "ok"]).tier("reasoning", &["ok@strong"]);
+            let rig = tiers.table(ONCE).build().await;
+            let other = rig.add_tenant("globex", json!({})).await;
+            let body = ask_with("cheap", json!({"stream": stream}));
+            for _ in 0..3 {
+                rig.fresh(body.clone()).await;
+            }
+            assert_eq!(rig.calls(&flaky), 3, "{failure}");
+            let got = rig.chat_as(&other, &[("x-gateway-cache", "no-store")], body).await;
+            assert_eq!(got.header("x-gateway-model"), name_of(&flaky), "{failure}, stream: {stream}");
+            assert!(got.status == 200 && !got.is_error(), "{failure}, stream: {stream}: {got:?}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_in_between_begins_the_count_anew() {
     let rig = moderating(moderated).await;

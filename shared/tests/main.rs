@@ -50,6 +50,7 @@ mod silence;
 mod stages;
 mod status;
 mod store_waits;
+mod streams;
 mod thoughts;
 mod tiny_answers;
 mod tiny_format;

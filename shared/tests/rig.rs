@@ -112,7 +112,7 @@ pub fn two_tiers<const N: usize, const M: usize>(cheap: [&str; N], reasoning: [&
 
 /// Whether a model has its table elsewhere, or none.
 fn is_named(behaviour: &str) -> bool {
-    ["sim/", "gemini/"].iter().any(|provider| behaviour.starts_with(provider))
+    ["sim/", "gemini/", "claude/"].iter().any(|provider| behaviour.starts_with(provider))
 }
 
 /// A model's catalog name: the beginning of what it does, without what no name may have.

@@ -65,7 +65,7 @@ screenshots:
 		PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider functions/local/tests/clients -k browser
 
 bench:
-	tools/install/system
+	tools/install/system nginx
 	cargo build --release --locked -p ai-gateway -p upstream-double
 	cargo build --release --locked -p gateway-function # alone, so with what is deployed
 	cargo run --release --locked -p bench

@@ -97,6 +97,27 @@ pub(crate) fn receipt(gateway: &Gateway, id: &str) -> Request {
     Request { to: *address, bytes: head.into_bytes().into(), shows: None, ends_with: "}", calls_double: false }
 }
 
+/// A stream of four hundred words, of the double or of what passes it on; a pause before each event if it is paced.
+pub(crate) fn long_stream_of_double(to: SocketAddr, paced: bool) -> Request {
+    chat(to, "", &long_id(paced), Mode::Long)
+}
+
+/// The double's name of the model that answers so.
+pub(crate) fn long_id(paced: bool) -> String {
+    format!("{}say:{}", if paced { "drip-5+" } else { "" }, "word ".repeat(400).trim_end())
+}
+
+/// The same of a gateway.
+pub(crate) fn long_stream(gateway: &Gateway, paced: bool) -> Request {
+    let model = if paced { "double/long-paced" } else { "double/long" };
+    Request { shows: BYPASS, ..of_gateway(gateway, NO_STORE, model, Mode::Long) }
+}
+
+/// A stream of some seconds.
+pub(crate) fn slow_stream(gateway: &Gateway) -> Request {
+    Request { shows: BYPASS, ..of_gateway(gateway, NO_STORE, "double/slow", Mode::Stream) }
+}
+
 fn of_gateway(gateway: &Gateway, headers: &str, model: &str, mode: Mode) -> Request {
     chat(gateway.address, &format!("authorization: Bearer {}\r\n{headers}", gateway.key), model, mode)
 }
@@ -105,14 +126,16 @@ fn of_gateway(gateway: &Gateway, headers: &str, model: &str, mode: Mode) -> Requ
 enum Mode {
     Whole,
     Stream,
+    /// A stream of many more tokens.
+    Long,
 }
 
 fn chat(to: SocketAddr, headers: &str, model: &str, mode: Mode) -> Request {
-    let mut body = json!({"model": model, "temperature": 0.2, "max_tokens": 128, "messages": [
+    let mut body = json!({"model": model, "temperature": 0.2, "max_tokens": if mode == Mode::Long { 1_000 } else { 128 }, "messages": [
         {"role": "system", "content": "You are a careful translator. Answer with the translation and nothing else."},
         {"role": "user", "content": QUESTION},
     ]});
-    if mode == Mode::Stream {
+    if mode != Mode::Whole {
         body["stream"] = true.into();
         body["stream_options"] = json!({"include_usage": true});
     }
@@ -121,6 +144,6 @@ fn chat(to: SocketAddr, headers: &str, model: &str, mode: Mode) -> Request {
     let bytes = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: {to}\r\n{headers}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     );
-    let ends_with = if mode == Mode::Stream { "data: [DONE]\n\n" } else { "}" };
+    let ends_with = if mode == Mode::Whole { "}" } else { "data: [DONE]\n\n" };
     Request { to, bytes: bytes.into_bytes().into(), shows: None, ends_with, calls_double: true }
 }

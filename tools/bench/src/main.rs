@@ -6,7 +6,7 @@
 //! has its counterpart without the gateway, or without the stage in question, from the same seconds, and counts only if
 //! every request was answered and the double counted the same number of them: anything else ends the run with an error.
 //! Then comes Redis by itself (`admissions.rs`), on the core that was the gateways', and last what a request takes in
-//! instructions (`counted.rs`), which is all that `bench instructions` measures, as `bench decision` does of that alone. The whole takes three to four minutes; five
+//! instructions (`counted.rs`), which is all that `bench instructions` measures, as `bench decision` and `bench streams` do of those alone. The whole takes three to four minutes; five
 //! are the limit.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -21,6 +21,7 @@ mod load;
 mod machine;
 mod measure;
 mod stage;
+mod streams;
 mod wire;
 
 use anyhow::{Context, bail};
@@ -68,9 +69,18 @@ async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
         return Ok(());
     }
     let stage = Stage::set(target, cores).await?;
-    if std::env::args().nth(1).as_deref() == Some("instructions") {
-        println!("{}", figures::table(&counted::measure(&stage).await?));
-        return Ok(());
+    match std::env::args().nth(1).as_deref() {
+        Some("instructions") => {
+            println!("{}", figures::table(&counted::measure(&stage).await?));
+            return Ok(());
+        }
+        Some("streams") => {
+            let mut figures = streams::measure(&stage).await?;
+            figures.push(streams::memory(&stage).await?);
+            println!("{}", figures::table(&figures));
+            return Ok(());
+        }
+        _ => {}
     }
     let asked = Asked::of(&stage);
     let idle_mib = memory_mib(stage.gateway.process.id(), "VmRSS")?;
@@ -80,6 +90,8 @@ async fn run(target: &Path, cores: Option<&Cores>) -> anyhow::Result<()> {
     figures
         .extend(decision::measure(figures.iter().find_map(|figure| figure.value_of("whole answer, CPU per request"))));
     figures.extend(measure::memory(&stage, idle_mib)?);
+    figures.extend(streams::measure(&stage).await?);
+    figures.push(streams::memory(&stage).await?);
     figures.push(measure::receipt_bytes(&stage, &asked).await?);
     figures.extend(measure::starts(&stage).await?);
     figures.extend(measure::zips(target));

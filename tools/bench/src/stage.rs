@@ -3,8 +3,10 @@
 //! Each is a child of this process with an environment of its own making, so that no provider's key and no setting of the
 //! user's shell changes a figure, and each is ended by its own id when the run ends, however it does.
 
+use crate::asked;
 use crate::load::{self, Amount, Request, Seen};
 use crate::machine::{Cores, bind};
+use crate::wire::Wire;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use std::cell::Cell;
@@ -12,7 +14,9 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 use test_servers::redis::Redis;
+use tokio::time::sleep;
 
 /// Every limit is in force and none is reached.
 const CONFIG: &str = r#"
@@ -50,6 +54,21 @@ provider = "gemini"
 id = "ok"
 usd_per_million = { input = 0.15, output = 0.60 }
 
+[models."double/slow"]
+provider = "double"
+id = "drip-100"
+usd_per_million = { input = 0.15, output = 0.60 }
+
+[models."double/long"]
+provider = "double"
+id = "LONG_ID"
+usd_per_million = { input = 0.15, output = 0.60 }
+
+[models."double/long-paced"]
+provider = "double"
+id = "PACED_ID"
+usd_per_million = { input = 0.15, output = 0.60 }
+
 [models."double/strong"]
 provider = "double"
 id = "ok@strong"
@@ -71,6 +90,39 @@ monthly_cost_usd = "1000000000"
 [tenant_defaults.cache]
 ttl_seconds = 3600
 "#;
+
+/// A reverse proxy of one process, which passes on what comes as it comes.
+const NGINX: &str = r#"
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr crit;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    client_body_temp_path client;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    keepalive_requests 1000000;
+    upstream double { server DOUBLE; keepalive 128; keepalive_requests 1000000; }
+    server {
+        listen LISTEN;
+        location / {
+            proxy_pass http://double;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }
+    }
+}
+"#;
+
+fn config(base_url: &str) -> String {
+    let config = CONFIG.replace("BASE_URL", base_url);
+    config.replace("LONG_ID", &asked::long_id(false)).replace("PACED_ID", &asked::long_id(true))
+}
 
 /// Where programs are built, `target` or what stands for it: this program lies in there, too.
 pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
@@ -136,6 +188,12 @@ pub(crate) struct Gateway {
     pub(crate) key: String,
 }
 
+/// A reverse proxy that listens.
+pub(crate) struct Proxy {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+}
+
 /// All that runs, in the order in which it is to end.
 pub(crate) struct Stage {
     /// Its store is its memory.
@@ -159,7 +217,7 @@ impl Stage {
         std::fs::create_dir_all(&folder.0)?;
         let mut double = Process::start(Command::new(programs.join("upstream-double")).stdout(Stdio::piped()))?;
         let base_url = double.printed("")?;
-        std::fs::write(folder.0.join("gateway.toml"), CONFIG.replace("BASE_URL", &base_url))?;
+        std::fs::write(folder.0.join("gateway.toml"), config(&base_url))?;
         let redis = Redis::start(&[]).await.context("`tools/install/system` installs Redis")?;
         if let Some(cores) = cores {
             ensure!(bind(&cores.gateway, redis.pid()), "Redis cannot be bound to a core");
@@ -220,6 +278,35 @@ impl Stage {
         let mut command = Command::new(watcher[0]);
         command.args(&watcher[1..]).arg(self.programs.join("ai-gateway")).current_dir(&self.folder.0);
         serve(settled(&mut command, &self.folder.0, data))
+    }
+
+    /// Starts nginx on the gateways' core, in front of the double; `None` where there is none.
+    pub(crate) async fn nginx(&self) -> anyhow::Result<Option<Proxy>> {
+        let is_there = Command::new("nginx").arg("-v").stderr(Stdio::null()).status();
+        if is_there.is_err() {
+            return Ok(None);
+        }
+        // nginx cannot be told to take any port that is free.
+        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let conf = NGINX.replace("DOUBLE", &self.double_address.to_string()).replace("LISTEN", &address.to_string());
+        std::fs::write(self.folder.0.join("nginx.conf"), conf)?;
+        let mut command = Command::new(if self.cores.is_some() { "taskset" } else { "nginx" });
+        if let Some(cores) = &self.cores {
+            command.args(["-c", &cores.gateway, "nginx"]);
+        }
+        command.arg("-p").arg(&self.folder.0).args(["-c", "nginx.conf"]).stderr(Stdio::null());
+        let process = Process::start(&mut command)?;
+        for _ in 0..100 {
+            if Wire::connect(address).await.is_ok() {
+                return Ok(Some(Proxy { process, address }));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        bail!("nginx does not listen")
+    }
+
+    pub(crate) fn double_pid(&self) -> u32 {
+        self.double.id()
     }
 
     /// Where the run writes.

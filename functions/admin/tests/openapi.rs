@@ -1,9 +1,10 @@
 //! The description, and what the plane does.
 
-use crate::house::House;
+use crate::house::{House, fields};
 use axum::body::Body;
 use gateway_host::openapi;
 use http::Request;
+use serde_json::json;
 use std::collections::BTreeSet;
 
 #[tokio::test]
@@ -31,4 +32,14 @@ async fn the_description_is_served_to_everybody() {
     let seen = house.send(Request::builder().uri("/openapi.yaml").body(Body::empty()).unwrap()).await;
     assert_eq!((seen.status, seen.header("content-type")), (200, "application/yaml"));
     assert_eq!(seen.text, openapi::TEXT);
+}
+
+#[tokio::test]
+async fn every_field_of_a_tenant_is_described() {
+    let made = House::new().await.tenant("acme", json!({})).await;
+    let schema = openapi::TEXT.split("\n    Tenant:\n").nth(1).unwrap();
+    let schema = schema.split("\n    NewTenant:").next().unwrap();
+    for name in fields(&made) {
+        assert!(schema.contains(&format!("\n        {name}: {{")), "{name} is not in the schema of a tenant");
+    }
 }

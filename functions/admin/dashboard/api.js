@@ -14,7 +14,7 @@ export const session = {
 
 export class Refused extends Error {
   constructor(status, error) {
-    super(error?.message ?? `The gateway answered ${status}.`);
+    super([error?.param, error?.message ?? `The gateway answered ${status}.`].filter(Boolean).join(": "));
     Object.assign(this, { status, code: error?.code });
   }
 }

@@ -1,10 +1,12 @@
 //! Both planes in one process over plain HTTP: `cargo run --release`, development, containers.
 
+mod admin;
 mod catalog;
 mod demo;
 mod evaluate;
 #[cfg(feature = "redis")]
 mod inspect;
+mod plane;
 mod receipts;
 mod replay;
 mod routing;
@@ -25,6 +27,7 @@ usage: ai-gateway                    serve both planes on GATEWAY_ADDR (127.0.0.
        ai-gateway check FILE         say what is wrong with a configuration file, and which of its keys are not set here
        ai-gateway catalog check [FILE]
                                      say which models of the catalog, and of a configuration file, are past their dates
+       ai-gateway admin …            what operators do, over the admin plane of a gateway that runs; alone it lists it
        ai-gateway replay FILE        write the receipts of a log into the ledger, each once; - is standard input
        ai-gateway routing replay [--quality Q]… [--json] [--tenant NAME] [--from DAY] [--to DAY]
                                      say what other settings of the dial would have cost, from the receipts that are kept
@@ -43,6 +46,7 @@ environment (one that is empty counts as not set):
   GATEWAY_STORE           counters, cache and health: memory, redis://, rediss://, redis-cluster://HOST:PORT,HOST:PORT or
                           rediss-cluster://; memory
   GATEWAY_STORE_CA        with TLS to the store: a PEM file with the authority to trust in place of the public ones
+  GATEWAY_ADMIN_URL       for `ai-gateway admin`: the plane to ask, as https://HOST/STAGE/admin; that on GATEWAY_ADDR
   GATEWAY_ADMIN_TOKEN     the owner's token, at least 32 characters; made once and kept in the folder
   GATEWAY_HASH_SECRET     what API keys are hashed with, at least 32 characters; made once and kept in the folder
   GATEWAY_BEDROCK_ROLE    yes: without a key, calls of Bedrock are signed with the credentials that AWS's tools find
@@ -84,6 +88,7 @@ async fn start() -> ExitCode {
         ["check", file] => return check_file(file),
         ["catalog", "check"] => catalog::check(None),
         ["catalog", "check", file] => catalog::check(Some(file)),
+        ["admin", ref words @ ..] => admin::run(words).await,
         ["replay", file] => replay::run(file).await,
         ["intents", "eval", file] => evaluate::run(file, None),
         ["intents", "eval", file, "--quality", quality] => match quality.parse() {

@@ -3,19 +3,15 @@
 //! They come from the ledger itself or, where a running gateway has its folder open, from that gateway: a ledger on disk
 //! has one owner.
 
-use anyhow::{Context, bail};
+use crate::plane::Plane;
+use anyhow::Context;
 use gateway_core::clock::{Clock, DAY_MS, SystemClock};
 use gateway_core::ledger::{Ledger, ReceiptQuery};
 use gateway_core::limit::window::beginning_of;
 use gateway_core::receipt::Receipt;
 use gateway_core::tenant::UID_MARK;
-use gateway_core::tls;
-use gateway_host::environment::variable;
 use gateway_host::http::address;
 use gateway_host::wiring::Place;
-use reqwest::{Client, Url};
-use serde::Deserialize;
-use std::path::Path;
 use std::sync::Arc;
 
 /// For how long receipts are shown.
@@ -70,9 +66,9 @@ pub(crate) async fn visit(wanted: &Wanted, mut each: impl FnMut(&Receipt)) -> an
             of_ledger(&*ledger, ReceiptQuery { tenant, created_ms: wanted.created_ms() }, &mut each).await?;
             Ok(place.to_string())
         }
-        (Err(refused), Place::Folder(folder)) => {
+        (Err(refused), Place::Folder(_)) => {
             let address = address();
-            let asked = of_gateway(&address, folder, wanted, &mut each).await;
+            let asked = of_gateway(wanted, &mut each).await;
             asked.with_context(|| format!("{refused:#}; so the gateway on {address} was asked"))?;
             Ok(format!("the gateway on {address}"))
         }
@@ -100,39 +96,19 @@ async fn of_ledger(ledger: &dyn Ledger, query: ReceiptQuery, each: &mut impl FnM
     }
 }
 
-/// A page as the admin plane sends it.
-#[derive(Deserialize)]
-struct Page {
-    data: Vec<Receipt>,
-    next: Option<String>,
-}
-
-async fn of_gateway(
-    address: &str,
-    folder: &Path,
-    wanted: &Wanted,
-    each: &mut impl FnMut(&Receipt),
-) -> anyhow::Result<()> {
-    let token = match variable("GATEWAY_ADMIN_TOKEN") {
-        Some(token) => token,
-        None => std::fs::read_to_string(folder.join("admin-token")).context("GATEWAY_ADMIN_TOKEN is not set")?,
-    };
-    let client = Client::builder().tls_backend_preconfigured(tls::client_config()?).no_proxy().build()?;
+/// The receipts as the admin plane sends them.
+async fn of_gateway(wanted: &Wanted, each: &mut impl FnMut(&Receipt)) -> anyhow::Result<()> {
+    let plane = Plane::from_env()?;
+    let (from, to) = (wanted.from_ms.map(|ms| ms.to_string()), wanted.to_ms.map(|ms| ms.to_string()));
+    let said = [("tenant", &wanted.tenant), ("from", &from), ("to", &to)];
+    let params: Vec<(&str, &str)> = said.iter().filter_map(|(name, said)| Some((*name, said.as_deref()?))).collect();
     let mut cursor = String::new();
     loop {
-        let mut params = vec![("cursor", cursor)];
-        params.extend(wanted.tenant.iter().map(|tenant| ("tenant", tenant.clone())));
-        params.extend(wanted.from_ms.map(|ms| ("from", ms.to_string())));
-        params.extend(wanted.to_ms.map(|ms| ("to", ms.to_string())));
-        let url = Url::parse_with_params(&format!("http://{address}/admin/receipts"), params)?;
-        let answer = client.get(url).bearer_auth(token.trim()).send().await?;
-        let (status, body) = (answer.status(), answer.bytes().await?);
-        if !status.is_success() {
-            bail!("it answered {status}: {}", String::from_utf8_lossy(&body[..body.len().min(500)]));
-        }
-        let page: Page = serde_json::from_slice(&body).context("its answer is no page of receipts")?;
-        page.data.iter().for_each(&mut *each);
-        let Some(next) = page.next else { return Ok(()) };
-        cursor = next;
+        let page = plane.page("receipts", &params, &cursor).await?;
+        let receipts: Vec<Receipt> =
+            serde_json::from_value(page["data"].clone()).context("its answer is no page of receipts")?;
+        receipts.iter().for_each(&mut *each);
+        let Some(next) = page["next"].as_str() else { return Ok(()) };
+        next.clone_into(&mut cursor);
     }
 }

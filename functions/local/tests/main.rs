@@ -17,6 +17,7 @@ mod gateway;
 mod hostile_http;
 mod inspecting;
 mod metrics;
+mod operating;
 mod routing;
 mod secrets;
 mod streaming;

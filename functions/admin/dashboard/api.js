@@ -62,3 +62,11 @@ export async function all(path, most = 2000) {
 }
 
 export const enc = encodeURIComponent;
+
+/** A request to the data plane, to be pasted; on AWS that has an address of its own, which this page is not told. */
+export async function curl_with(key) {
+  const beside = new URL("..", location.href);
+  const health = await fetch(new URL("health", beside)).catch(() => null);
+  const root = health?.ok ? `${beside.origin}${beside.pathname}`.replace(/\/$/, "") : "https://YOUR-GATEWAY";
+  return `curl ${root}/v1/chat/completions -H 'authorization: Bearer ${key}' \\\n  -H 'content-type: application/json' \\\n  -d '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'`;
+}

@@ -1,5 +1,5 @@
 // What the fleet did: figures of a period, and how they ran.
-import { all, call, get } from "./api.js";
+import { call, curl_with, get } from "./api.js";
 import { chart } from "./chart.js";
 import { copied, count, empty, h, ms, percent, periods, table, tile, tiles, usd } from "./dom.js";
 
@@ -33,7 +33,7 @@ function warnings({ process }, degraded) {
 
 async function first_step() {
   const tenants = (await get("tenants?limit=2")).data;
-  const curl = `curl ${location.origin}/v1/chat/completions -H 'authorization: Bearer KEY' \\\n  -H 'content-type: application/json' \\\n  -d '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'`;
+  const curl = await curl_with("KEY");
   const first = tenants.length
     ? ["Send the first one with a tenant's key; it shows here within seconds. ", h("a", { href: `#/tenant/${encodeURIComponent(tenants[0].id)}` }, `Keys of ${tenants[0].id}`)]
     : [h("a", { href: "#/tenants" }, "Make a tenant"), " and give out a key; then send a request with it:"];
@@ -74,5 +74,3 @@ function figures(metrics) {
         ["Share", "n", ([, m]) => percent(m.requests / calls)], ["Failed", "n", ([, m]) => count(m.failures)]], models))),
   ];
 }
-
-export const every_tenant = () => all("tenants?limit=1000");

@@ -1,5 +1,5 @@
 // One tenant: its windows, keys, settings and last requests.
-import { call, enc, get, patch, post, remove, session } from "./api.js";
+import { call, curl_with, enc, get, patch, post, remove, session } from "./api.js";
 import { badge, confirmed, copied, count, dialog, empty, field, form, h, ms, table, time, toast, usd, used } from "./dom.js";
 
 const LIMITS = [
@@ -23,7 +23,7 @@ export function tenant(id) {
           h("p.soft", "Begins anew at ", time(usage.window.resets_at_ms), " UTC."), used("Cost of this month", usage.month.cost_usd, usd)),
         h("section", h("h2", "Settings"), shown(settings))),
       h("section", h("h2", "Keys"), key_table(path, id, keys.data, refresh)),
-      h("section", h("h2", "Last requests"), last.length ? receipt_table(id, last) : first_request(id)),
+      h("section", h("h2", "Last requests"), last.length ? receipt_table(id, last) : await first_request(id)),
       session.edits && danger(path, id, settings, refresh),
     ].filter(Boolean);
   }
@@ -102,20 +102,19 @@ function give_key(path, id, refresh) {
       const expires_at_ms = days.value ? Date.now() + Number(days.value) * 86_400_000 : null;
       const made = await post(`${path}/keys`, { name: name.value, expires_at_ms });
       close();
-      show_key(made.key, id);
+      await show_key(made.key, id);
       refresh();
     };
     return form(h("div.fields", field("What it is for", name), field("Days until it expires", days)), "Make it", submit);
   });
 }
 
-function show_key(key, id) {
+async function show_key(key, id) {
+  const curl = await curl_with(key);
   dialog(`The new key of ${id}`, (close) => h("div",
     h("p", "It is shown this once. Give it to whoever calls the gateway for this tenant."), copied(key, "Copy the key"),
-    h("p", "Try it:"), copied(curl_with(key), "Copy the command"), h("div.row", h("button.main", { click: close }, "Done"))));
+    h("p", "Try it:"), copied(curl, "Copy the command"), h("div.row", h("button.main", { click: close }, "Done"))));
 }
-
-const curl_with = (key) => `curl ${location.origin}/v1/chat/completions -H 'authorization: Bearer ${key}' \\\n  -H 'content-type: application/json' \\\n  -d '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'`;
 
 function key_table(path, id, keys, refresh) {
   if (!keys.length) return empty("No keys", h("p", session.edits ? "Without one nobody can call the gateway for this tenant." : "An operator can give one out."));
@@ -125,7 +124,7 @@ function key_table(path, id, keys, refresh) {
   };
   const rotate = async (key) => {
     const made = await post(`${path}/keys/${enc(key.id)}/rotate`, {});
-    show_key(made.key, id);
+    await show_key(made.key, id);
     refresh();
   };
   const revoke = async (key) => {
@@ -153,8 +152,9 @@ function receipt_table(id, receipts) {
   ], receipts);
 }
 
-function first_request(id) {
-  return empty("No requests yet", h("p", `Send one with a key of ${id}; it shows here within seconds.`), copied(curl_with("KEY"), "Copy the command"));
+async function first_request(id) {
+  const curl = await curl_with("KEY");
+  return empty("No requests yet", h("p", `Send one with a key of ${id}; it shows here within seconds.`), copied(curl, "Copy the command"));
 }
 
 function danger(path, id, { enabled }, refresh) {

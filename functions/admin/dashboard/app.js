@@ -26,7 +26,7 @@ function header(word) {
   const link = ([path, name]) => h("a", { href: `#/${path}`, "aria-current": path === here && "page" }, name);
   const leave = () => { session.token = null; session.me = null; location.hash = "#/"; show(); };
   const who = session.me && [h("span", `${session.me.name ?? session.me.id} (${session.me.role})`), h("button.plain", { click: leave }, "Log out")];
-  top_bar.replaceChildren(h("span.name", "AI Gateway"), h("nav", { "aria-label": "Pages" }, LINKS.map(link)), h("div.who", who));
+  top_bar.replaceChildren(h("span.name", "AI Gateway"), h("nav", { "aria-label": "Pages" }, LINKS.filter(([path]) => path !== "admins" || session.owns).map(link)), h("div.who", who));
 }
 
 function login(why) {

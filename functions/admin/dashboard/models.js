@@ -18,22 +18,26 @@ async function load() {
   rows.sort((a, b) => b.requests - a.requests || a.name.localeCompare(b.name));
   const calls = rows.reduce((sum, { requests }) => sum + requests, 0);
   const percent_of = (health) => [share("health", health / 100, health >= 90 ? "good" : health >= 60 ? "warn" : "bad"), h("span.soft", `${health} of 100`)];
+  const columns = [
+    ["Model", "", ({ name, provider }) => [h("strong", name), provider && h("span.soft", ` ${provider}`)]],
+    ["Tiers", "", ({ tiers = [] }) => tiers.join(", ") || "–"],
+    ["Health", "", ({ health }) => percent_of(health)],
+    ["Breaker", "", ({ breaker, cooldown_until_ms }) => [
+      badge(...(BREAKERS[breaker] ?? [breaker, "soft"])), cooldown_until_ms > Date.now() && h("div.soft", "cools down until ", time(cooldown_until_ms))]],
+    ["Expected", "n", ({ score_ms }) => ms(score_ms)],
+    ["First token", "n", ({ ttft_ms_mean, requests }) => (requests ? ms(ttft_ms_mean) : "–")],
+    ["Whole call", "n", ({ latency_ms_mean, latency_ms_stddev, requests }) => (requests ? [h("div", ms(latency_ms_mean)), h("div.soft", `± ${ms(latency_ms_stddev)}`)] : "–")],
+    ["Calls", "n", ({ requests }) => [count(requests), h("div.soft", percent(requests / Math.max(1, calls)))]],
+    ["Failed", "n", ({ failures, requests }) => (failures ? [h("span.bad", count(failures)), h("div.soft", percent(failures / requests))] : "0")],
+    ["Per million", "n", ({ usd_per_million: price }) => (price ? [h("div", usd(price.input), " in"), h("div", usd(price.output), " out")] : "unknown")],
+  ];
+  const is_busy = ({ requests, tiers, health }) => requests > 0 || tiers?.length > 0 || health < 90;
+  const [busy, idle] = [rows.filter(is_busy), rows.filter((row) => !is_busy(row))];
   return [
     h("h1", "Models"), h("p.lead", "Health, breaker and cooldown as they are now, fleet-wide; calls and times of the last 24 hours."),
     degraded && h("p.note.bad", { role: "alert" }, "The store is down: health, breakers and cooldowns are not known now."),
-    h("section", rows.length ? table("Models", [
-      ["Model", "", ({ name, provider }) => [h("strong", name), provider && h("span.soft", ` ${provider}`)]],
-      ["Tiers", "", ({ tiers = [] }) => tiers.join(", ") || "–"],
-      ["Health", "", ({ health }) => percent_of(health)],
-      ["Breaker", "", ({ breaker, cooldown_until_ms }) => [
-        badge(...(BREAKERS[breaker] ?? [breaker, "soft"])), cooldown_until_ms > Date.now() && h("div.soft", "cools down until ", time(cooldown_until_ms))]],
-      ["Expected", "n", ({ score_ms }) => ms(score_ms)],
-      ["First token", "n", ({ ttft_ms_mean, requests }) => (requests ? ms(ttft_ms_mean) : "–")],
-      ["Whole call", "n", ({ latency_ms_mean, latency_ms_stddev, requests }) => (requests ? [h("div", ms(latency_ms_mean)), h("div.soft", `± ${ms(latency_ms_stddev)}`)] : "–")],
-      ["Calls", "n", ({ requests }) => [count(requests), h("div.soft", percent(requests / Math.max(1, calls)))]],
-      ["Failed", "n", ({ failures, requests }) => (failures ? [h("span.bad", count(failures)), h("div.soft", percent(failures / requests))] : "0")],
-      ["Per million", "n", ({ usd_per_million: price }) => (price ? [h("div", usd(price.input), " in"), h("div", usd(price.output), " out")] : "unknown")],
-    ].filter(Boolean), rows.filter(({ name }) => name)) : empty("No models are configured")),
+    h("section", busy.length ? table("Models", columns, busy) : empty("No models were called or are in a tier")),
+    idle.length > 0 && h("section", h("details", h("summary", `${count(idle.length)} more, in no tier and not called`), table("Other models", columns, idle))),
     await reasons(metrics),
   ].filter(Boolean);
 }

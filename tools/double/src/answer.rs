@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use crate::ask::{Ask, Asked};
-use crate::behaviour::{Plan, Split, Text};
+use crate::behaviour::{GoesOn, Plan, Split, Text};
 
 const PLAIN: &str = "An interface is a promise between two programs. One side says what may be asked, and the other side \
     answers in a form that both agreed on. Neither needs to know how the other works. That is why a small change on one \
@@ -89,7 +89,8 @@ impl<'a> Answer<'a> {
             Text::Say(words) => words.into(),
             Text::GiantMib(mib) => "all work and no play ".repeat(*mib as usize * (1 << 20) / 21 + 1).into(),
         };
-        let mut ends = word_ends(&text);
+        let text = going_on(text, plan.goes_on, &ask.begun);
+        let mut ends = plan.letters.map_or_else(|| word_ends(&text), |letters| letter_ends(&text, letters));
         let words = ends.len();
         let unbounded = plan.overrun || matches!(plan.text, Text::Echo | Text::GiantMib(_));
         let limit = ask.max_tokens.filter(|_| !unbounded).unwrap_or(u64::MAX);
@@ -271,6 +272,32 @@ impl std::fmt::Display for Negative {
 /// A JSON string. Only escapes what must be: multi-byte characters stay as they are.
 pub(crate) fn quote(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
+}
+
+/// What is left to say of a text, where its beginning has been said.
+fn going_on<'a>(text: Cow<'a, str>, goes_on: GoesOn, begun: &str) -> Cow<'a, str> {
+    if begun.is_empty() || !text.starts_with(begun) {
+        return text;
+    }
+    let from = match goes_on {
+        GoesOn::Never | GoesOn::Anew => 0,
+        GoesOn::Faithfully => begun.len(),
+        GoesOn::Repeating => {
+            let ends = [". ", "! ", "? ", "\n"].map(|end| begun.trim_end().rfind(end).map(|at| at + end.len()));
+            ends.into_iter().flatten().max().unwrap_or(0)
+        }
+    };
+    text[from..].to_owned().into()
+}
+
+/// Where each piece of so many characters ends.
+fn letter_ends(text: &str, letters: usize) -> Vec<usize> {
+    let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+    let mut ends: Vec<usize> = starts.step_by(letters).skip(1).collect();
+    if ends.last().is_none_or(|end| *end < text.len()) && !text.is_empty() {
+        ends.push(text.len());
+    }
+    ends
 }
 
 /// Where each word ends; the blanks after a word belong to it, those before the first one to the first.

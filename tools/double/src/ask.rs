@@ -55,6 +55,8 @@ pub(crate) struct Ask {
     pub(crate) prompt_tokens: u64,
     /// The first eight words of the last user message.
     pub(crate) opening: String,
+    /// What the model has said already of its answer, where that stands at the end, but for a word of the user.
+    pub(crate) begun: String,
     /// The name of the first tool offered.
     pub(crate) tool: String,
     /// Whether it is answered as Azure answers.
@@ -80,6 +82,7 @@ impl Ask {
             last_user.map_or(String::new(), |message| texts(&message["content"]).collect::<Vec<_>>().join(" "));
         let bytes: usize = messages.iter().flat_map(|message| texts(&message["content"])).map(str::len).sum();
         let tool = body["tools"][0]["function"]["name"].as_str().unwrap_or("lookup");
+        let begun = begun(messages, |message| texts(&message["content"]).collect());
         Ok(Self {
             asked: Asked::Chat,
             model: model.to_owned(),
@@ -91,12 +94,22 @@ impl Ask {
             top_logprobs: body["top_logprobs"].as_u64().unwrap_or(0).min(20),
             prompt_tokens: (bytes as u64).div_ceil(4) + 3 * messages.len() as u64,
             opening: last_user.split_whitespace().take(8).collect::<Vec<_>>().join(" "),
+            begun,
             tool: tool.to_owned(),
             is_azure: false,
             inputs: Vec::new(),
             has_result: messages.iter().any(|message| message["role"] == "tool"),
         })
     }
+}
+
+/// What the model has said already of its answer: in the last turns, but for one of the user.
+pub(crate) fn begun<'v>(turns: &'v [Value], said: impl Fn(&'v Value) -> String) -> String {
+    let is_model = |turn: &&Value| turn["role"] == "assistant" || turn["role"] == "model";
+    let after_user = turns.iter().rev().skip_while(|turn| !is_model(turn));
+    let all: Vec<&Value> = after_user.take_while(is_model).collect();
+    let others = turns.iter().rev().take_while(|turn| !is_model(turn)).count();
+    if others > 1 { String::new() } else { all.into_iter().rev().map(said).collect() }
 }
 
 /// The texts of a content: the string, or the strings of its text parts.

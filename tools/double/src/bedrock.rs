@@ -5,7 +5,7 @@ pub(crate) mod frame;
 mod signature;
 
 use crate::answer::quote;
-use crate::ask::{Ask, Asked, Purpose};
+use crate::ask::{Ask, Asked, Purpose, begun};
 use crate::azure::decoded;
 use crate::http::{Request, header};
 use crate::responses;
@@ -110,6 +110,11 @@ impl Ask {
             top_logprobs: 0,
             prompt_tokens: (bytes as u64).div_ceil(4) + 3 * messages.len() as u64,
             opening: last_user.join(" ").split_whitespace().take(8).collect::<Vec<_>>().join(" "),
+            begun: begun(messages, |message| {
+                let mut said = Vec::new();
+                texts(&message["content"], &mut said);
+                said.concat()
+            }),
             tool: body["toolConfig"]["tools"][0]["toolSpec"]["name"].as_str().unwrap_or("lookup").to_owned(),
             is_azure: false,
             inputs: Vec::new(),

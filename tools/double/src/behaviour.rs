@@ -65,6 +65,20 @@ pub(crate) enum Text {
     GiantMib(u64),
 }
 
+/// How an answer is gone on with whose beginning stands in the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum GoesOn {
+    /// It is not: the beginning is overlooked.
+    #[default]
+    Never,
+    /// With the very next character.
+    Faithfully,
+    /// From the beginning of the sentence that was cut.
+    Repeating,
+    /// From its own beginning.
+    Anew,
+}
+
 /// How events are laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum Sse {
@@ -113,6 +127,9 @@ pub(crate) struct Plan {
     pub(crate) stops_when_left: bool,
     pub(crate) no_sampling: bool,
     pub(crate) no_ids: bool,
+    pub(crate) goes_on: GoesOn,
+    /// Characters of a piece, where pieces are no words.
+    pub(crate) letters: Option<usize>,
     /// Its tool is called in requests that have no result of one.
     pub(crate) tools_once: bool,
     /// The length of vectors.
@@ -260,6 +277,10 @@ impl Plan {
             ("extra", None) => self.extra = true,
             ("no-sampling", None) => self.no_sampling = true,
             ("stops-when-left", None) => self.stops_when_left = true,
+            ("goes-on", None) => self.goes_on = GoesOn::Faithfully,
+            ("goes-on-repeating", None) => self.goes_on = GoesOn::Repeating,
+            ("goes-on-anew", None) => self.goes_on = GoesOn::Anew,
+            ("letters", Some(letters @ 1..=1000)) => self.letters = Some(letters as usize),
             _ => return self.of_vectors(part, name, number),
         }
         Some(())

@@ -97,6 +97,10 @@
 //! | `continue` | an interim 100 comes first |
 //! | `extra` | unknown fields, with numbers such as `1.10`, in the answer, its messages and chunks |
 //! | `no-sampling` | a Responses request with `temperature` or `top_p` is a 400 |
+//! | `goes-on` | of a request that has the beginning of this answer at its end, with or without a user's word after it, the answer is the rest |
+//! | `goes-on-repeating` | the same, from the beginning of the sentence that was cut |
+//! | `goes-on-anew` | the same, but all of it again |
+//! | `letters-N` | where the text is cut into pieces, each has N characters, and counts as a word |
 //! | `stops-when-left` | generation stops, and is billed up to there, when the client leaves |
 //! | `dimensions-N` | vectors have N numbers, or as many of them as are asked for; 8 unless said |
 //! | `vectors-backwards` | the last input's vector comes first |

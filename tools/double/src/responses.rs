@@ -4,7 +4,7 @@
 //! refuses fields that nobody knows, items in the wrong order, and, of a model that does not think, thoughts.
 
 use crate::answer::{Answer, Event, quote};
-use crate::ask::{Ask, Asked, texts};
+use crate::ask::{Ask, Asked, begun, texts};
 use crate::behaviour::{Plan, Text};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -94,6 +94,7 @@ pub(crate) fn ask(body: &[u8]) -> Result<Ask, String> {
         top_logprobs: body["top_logprobs"].as_u64().unwrap_or(0).min(20),
         prompt_tokens: (bytes as u64).div_ceil(4) + 3 * items.len() as u64,
         opening: last_user.split_whitespace().take(8).collect::<Vec<_>>().join(" "),
+        begun: begun(&items, |item| texts(&item["content"]).collect()),
         tool: body["tools"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
         is_azure: false,
         inputs: Vec::new(),

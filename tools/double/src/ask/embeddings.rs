@@ -48,6 +48,7 @@ impl Ask {
             top_logprobs: 0,
             prompt_tokens: inputs.iter().map(tokens).sum(),
             opening: String::new(),
+            begun: String::new(),
             tool: String::new(),
             is_azure: false,
             inputs: inputs.iter().map(Value::to_string).collect(),

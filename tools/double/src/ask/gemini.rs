@@ -2,7 +2,7 @@
 //!
 //! A model id with a part such as `gemini-2.5-flash` is refused what that generation refuses; all others are of the third.
 
-use super::{Ask, Asked};
+use super::{Ask, Asked, begun};
 use crate::answer::SIGNATURE;
 use crate::http::{Request, header};
 use serde_json::Value;
@@ -120,6 +120,11 @@ impl Ask {
             top_logprobs: 0,
             prompt_tokens: (bytes as u64).div_ceil(4) + 3 * contents.len() as u64,
             opening: opening.join(" ").split_whitespace().take(8).collect::<Vec<_>>().join(" "),
+            begun: begun(contents, |content| {
+                let mut said = Vec::new();
+                texts(content, &mut said);
+                said.concat()
+            }),
             tool: body["tools"][0]["functionDeclarations"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
             is_azure: false,
             inputs: Vec::new(),

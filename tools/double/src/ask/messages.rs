@@ -1,6 +1,6 @@
 //! A request for a message, held to what Anthropic refuses, in its words.
 
-use super::{Ask, Asked, Purpose};
+use super::{Ask, Asked, Purpose, begun};
 use crate::answer::SIGNATURE;
 use serde_json::Value;
 
@@ -51,6 +51,11 @@ impl Ask {
         let last = messages.iter().rev().find(|message| message["role"] == "user");
         last.into_iter().for_each(|message| texts(&message["content"], &mut last_user));
         let opening = last_user.join(" ");
+        let begun = begun(messages, |message| {
+            let mut said = Vec::new();
+            texts(&message["content"], &mut said);
+            said.concat()
+        });
         Ok(Self {
             asked: Asked::Messages,
             model: model.to_owned(),
@@ -62,6 +67,7 @@ impl Ask {
             top_logprobs: 0,
             prompt_tokens: (bytes as u64).div_ceil(4) + 3 * messages.len() as u64,
             opening: opening.split_whitespace().take(8).collect::<Vec<_>>().join(" "),
+            begun,
             tool: body["tools"][0]["name"].as_str().unwrap_or("lookup").to_owned(),
             is_azure: false,
             inputs: Vec::new(),

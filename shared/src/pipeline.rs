@@ -136,8 +136,9 @@ async fn decided(work: &mut Work<'_>) -> Result<Decision, Error> {
 async fn respond(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold, reply: &mut Reply) -> Outcome {
     let early = EarlyHead::of(work);
     match reply.begin_meanwhile(early, produce(work, decision, hold)).await {
-        Ok(Produced { winner, doubt, set_aside }) => {
-            let outcome = deliver(work, hold, winner, doubt, reply).await;
+        Ok(mut produced) => {
+            let set_aside = produced.set_aside.take();
+            let outcome = deliver(work, hold, produced, reply).await;
             drain(work, set_aside).await;
             outcome
         }
@@ -157,9 +158,10 @@ async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) 
     let stronger = stronger_tier(work, decision);
     let options = first_call_options(work, stronger.is_some());
     let winner = first_that_answers(work, hold, &candidates, options).await?;
-    let Some(stronger) = stronger else { return Ok(Produced::good(winner)) };
-    match unreliable(work, decision, &winner) {
-        None => Ok(Produced::good(winner)),
-        Some(doubt) => Ok(upgrade(work, decision, hold, &stronger, winner, doubt).await),
+    let first = Produced::good(winner, &candidates);
+    let Some(stronger) = stronger else { return Ok(first) };
+    match unreliable(work, decision, &first.winner) {
+        None => Ok(first),
+        Some(doubt) => Ok(upgrade(work, decision, hold, &stronger, first, doubt).await),
     }
 }

@@ -118,6 +118,11 @@ pub enum AttemptKind {
 }
 
 impl AttemptKind {
+    /// Why the next attempt is made after one that failed: whatever goes on with a stream is a continuation.
+    pub(crate) fn then(self, next: Self) -> Self {
+        if self == Self::Continuation { self } else { next }
+    }
+
     /// Whether it was made for an answer, and not to find out what the request is about.
     #[must_use]
     pub fn is_for_answer(self) -> bool {
@@ -333,6 +338,13 @@ pub struct Receipt {
 const LEAST_SCORE: f32 = 0.005;
 
 impl Receipt {
+    /// Whether another candidate was called after one that failed, before its first byte or after.
+    #[must_use]
+    pub fn failed_over(&self) -> bool {
+        let kinds = [AttemptKind::Failover, AttemptKind::Continuation];
+        self.attempts.iter().any(|attempt| kinds.contains(&attempt.kind))
+    }
+
     /// The receipt of a request that has only begun.
     #[must_use]
     pub fn begun(id: RequestId, created_at_ms: u64) -> Self {

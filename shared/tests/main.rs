@@ -39,6 +39,7 @@ mod model;
 mod outage;
 mod prices;
 mod provider_answers;
+mod recovery;
 mod redis;
 mod refusals;
 mod responses;

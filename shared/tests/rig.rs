@@ -136,6 +136,12 @@ impl Scene {
         self
     }
 
+    /// A further tier of models that have their tables.
+    pub fn tier_of(mut self, name: &str, models: Vec<String>) -> Self {
+        self.tiers.push((name.to_owned(), models));
+        self
+    }
+
     /// A cheap model with these fields in its table, whether or not a tier that follows lists it.
     pub fn model(self, behaviour: &str, fields: &str) -> Self {
         self.model_at(CHEAP_PRICE, behaviour, fields)

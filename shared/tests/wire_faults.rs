@@ -85,10 +85,31 @@ async fn a_whole_answer_that_is_broken_is_an_error_and_is_not_remembered() {
 #[tokio::test]
 async fn a_stream_that_is_broken_ends_with_an_error_and_is_not_remembered() {
     let rig = with_models(&[&BROKEN[..], &BROKEN_IN_A_STREAM].concat()).await;
-    for model in BROKEN.iter().chain(&BROKEN_IN_A_STREAM) {
+    for model in BROKEN.iter().chain(&BROKEN_IN_A_STREAM).filter(|model| !model.starts_with("malformed")) {
         never_whole(&rig, model, &streamed(&name_of(model))).await;
     }
     assert_eq!(rig.counted().await, rig.totals().await);
+}
+
+#[tokio::test]
+async fn an_event_that_nobody_can_read_is_left_out_of_a_stream_that_is_then_not_remembered() {
+    let models = ["malformed", "malformed-0", "malformed-1", "malformed-40"];
+    let rig = with_models(&models).await;
+    for model in [models, models].concat() {
+        let got = rig.chat(streamed(&name_of(model))).await;
+        assert!(got.is_done() && is_the_usual_text(&got), "{model}: {got:?}");
+        assert_eq!(got.header("x-gateway-cache"), "miss", "{model}");
+        assert!(rig.receipt(&got).await["reasons"].to_string().contains("could not be read"), "{model}");
+    }
+    // Half of a call's arguments, or of some JSON, would be neither.
+    for (model, fields) in
+        [("malformed-4+tools", json!({})), ("malformed-2+json", json!({"response_format": {"type": "json_object"}}))]
+    {
+        let rig = with_models(&[model]).await;
+        let mut body = streamed(&name_of(model));
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        never_whole(&rig, model, &body).await;
+    }
 }
 
 #[tokio::test]
@@ -179,8 +200,8 @@ async fn whatever_breaks_before_the_client_has_seen_anything_is_failed_over() {
         assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok"), "{model}");
         assert!(is_the_usual_text(&got), "{model}: {}", got.text());
         let events = model.rsplit_once('-').and_then(|(_, number)| number.parse::<u64>().ok());
-        if model == "reset" || model == "stall-head" || model == "not-json" || events.is_some_and(|events| events <= 1)
-        {
+        let is_broken_early = events.is_some_and(|events| events <= 1) && !model.starts_with("malformed");
+        if model == "reset" || model == "stall-head" || model == "not-json" || is_broken_early {
             let got = rig.chat(streamed("cheap")).await;
             assert_eq!((got.status, got.header("x-gateway-model")), (200, "up/ok"), "{model}, streamed");
             assert!(got.is_done() && is_the_usual_text(&got), "{model}, streamed: {}", got.text());

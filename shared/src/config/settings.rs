@@ -11,7 +11,7 @@ use crate::health::score::HealthSettings;
 use crate::limit::retry_budget::RetrySettings;
 use crate::routing::fitted::Fitted;
 use crate::routing::head;
-use crate::tenant::{Limits, MAX_STREAM_HOLDBACK_BYTES, TenantCache, TenantSettings, TenantUpgrade};
+use crate::tenant::{Limits, MAX_STREAM_HOLDBACK_BYTES, OnBrokenStream, TenantCache, TenantSettings, TenantUpgrade};
 use std::sync::Arc;
 
 /// The longest that anything may wait: API Gateway ends a stream after 15 minutes.
@@ -66,6 +66,7 @@ pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog
         failover_on_refusal: section.flag("failover_on_refusal", false),
         drop_unknown_effort: section.flag("drop_unknown_effort", true),
         hedge: section.flag("hedge", false),
+        on_broken_stream: section.choice("on_broken_stream", &OnBrokenStream::WORDS, OnBrokenStream::Continue),
     })
 }
 

@@ -4,7 +4,7 @@
 //! ledger that keeps the sums make no difference: a tally is exactly the fold over its receipts.
 
 use super::spread::{LATENCY, OVERHEAD, Spread, whole_us};
-use crate::receipt::{Attempt, AttemptKind, AttemptOutcome, CacheStatus, Receipt};
+use crate::receipt::{Attempt, AttemptOutcome, CacheStatus, Receipt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Counts {
             requests: 1,
             cache_hits: matches!(receipt.cache, CacheStatus::Hit | CacheStatus::HitSemantic).into(),
             errors: (receipt.status >= 500).into(),
-            failovers: receipt.attempts.iter().any(|attempt| attempt.kind == AttemptKind::Failover).into(),
+            failovers: receipt.failed_over().into(),
             upgrades: receipt.upgraded.into(),
             outages: receipt.outage.into(),
             input_tokens: receipt.usage.input_tokens,
@@ -245,6 +245,7 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receipt::AttemptKind;
 
     fn calls(durations_ms: &[f64]) -> Calls {
         let mut sum = Calls::default();

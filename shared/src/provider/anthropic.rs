@@ -19,6 +19,7 @@ use crate::wire::format::Spoken;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem;
 use reqwest::Url;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -139,5 +140,9 @@ impl Events for Message {
             Said::Last(None) => Err(Flaw::Unfinished.into()),
             Said::Nothing => Ok(Event::Nothing),
         }
+    }
+
+    fn may_skip(&self, data: &[u8]) -> bool {
+        memmem::find(data, b"text_delta").is_some()
     }
 }

@@ -3,14 +3,16 @@
 use super::body::Body;
 use super::mask::Mask;
 use super::refusal::refused;
-use super::{Call, Chunk, Chunks, NotACompletion, ProviderError, Reply};
+use super::{Call, Chunk, Chunks, NotACompletion, ProviderError, Reply, Skipped};
 use crate::limit::budget::{COPIES, Room};
 use crate::receipt::AttemptOutcome;
 use crate::wire::answer::Flaw;
 use crate::wire::error_body::{error_in, error_of};
+use crate::wire::facts::AnswerFormat;
 use crate::wire::sse::{Kind, SseParser};
 use async_trait::async_trait;
 use bytes::Bytes;
+use memchr::memmem;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -18,7 +20,10 @@ use tokio::time::timeout;
 /// The events of a streamed answer.
 pub(super) fn stream(body: Body, events: Box<dyn Events>, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
     let (parser, now_ms, mask) = (SseParser::default(), call.now_ms, mask.clone());
-    stream_of(body, Box::new(Sse { parser, events, has_all: false, now_ms, mask }), call)
+    // JSON with a gap is none.
+    let has_gaps = call.request.facts.answer_format == AnswerFormat::Text;
+    let (calls, skipped) = (false, Skipped::default());
+    stream_of(body, Box::new(Sse { parser, events, has_all: false, has_gaps, calls, skipped, now_ms, mask }), call)
 }
 
 /// The same, however its events are framed.
@@ -45,6 +50,10 @@ pub(super) trait Events: Send {
     /// # Errors
     /// As for a whole answer.
     fn read(&mut self, data: Bytes) -> Result<Event, NotACompletion>;
+
+    /// Whether an event that cannot be read may be left out: what it says it is, is some text of the answer, and nothing on
+    /// which other events build.
+    fn may_skip(&self, data: &[u8]) -> bool;
 }
 
 /// Reads a stream's bytes, in whatever frames its events come.
@@ -60,6 +69,11 @@ pub(super) trait Framed: Send {
 
     /// Takes every event that has come; `Some` if the stream has ended, well or not.
     fn take(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>>;
+
+    /// What has been left out so far.
+    fn skipped(&self) -> Skipped {
+        Skipped::default()
+    }
 }
 
 /// The rest of a streamed answer.
@@ -79,10 +93,18 @@ struct Sse {
     events: Box<dyn Events>,
     /// Whether the body has come to its end.
     has_all: bool,
+    /// Whether the answer may have gaps.
+    has_gaps: bool,
+    /// Whether a call of a tool has begun: half of its arguments is worse than none.
+    calls: bool,
+    skipped: Skipped,
     /// When the call was made, in Unix milliseconds.
     now_ms: u64,
     mask: Arc<Mask>,
 }
+
+/// Most events of a stream that are left out because they cannot be read; one with more is garbage.
+const MOST_SKIPPED: u32 = 3;
 
 /// Whether an event's data, which are no JSON, say nothing but that the stream lives.
 fn is_sign_of_life(data: &[u8]) -> bool {
@@ -109,6 +131,10 @@ impl Framed for Sse {
         self.parser.held_bytes()
     }
 
+    fn skipped(&self) -> Skipped {
+        self.skipped
+    }
+
     fn take(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
         loop {
             let event = match self.parser.next_event() {
@@ -132,7 +158,10 @@ impl Framed for Sse {
                 continue;
             }
             match read {
-                Ok(Event::Chunk(chunk)) => chunks.push(chunk),
+                Ok(Event::Chunk(chunk)) => {
+                    self.calls = self.calls || chunk.calls_tools();
+                    chunks.push(chunk);
+                }
                 Ok(Event::Last(chunk)) => {
                     chunks.push(chunk);
                     return Some(Ok(()));
@@ -143,6 +172,9 @@ impl Framed for Sse {
                     let error = ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended within an event");
                     return Some(Err(error.with(came)));
                 }
+                Err(NotACompletion { flaw: Flaw::Malformed, came }) if self.may_skip(&event.data) => {
+                    self.skipped = Skipped { events: self.skipped.events + 1, came: self.skipped.came.plus(came) };
+                }
                 Err(error) => return Some(Err(unusable(error, &event.data, self.now_ms, &self.mask))),
             }
         }
@@ -150,6 +182,13 @@ impl Framed for Sse {
 }
 
 impl Sse {
+    fn may_skip(&self, data: &[u8]) -> bool {
+        let says = |word: &str| memmem::find(data, word.as_bytes()).is_some();
+        let of_call = ["tool_calls", "function_call", "functionCall"];
+        let is_spoken = self.has_gaps && !self.calls && !of_call.iter().any(|word| says(word));
+        is_spoken && self.skipped.events < MOST_SKIPPED && self.events.may_skip(data)
+    }
+
     /// Events between which the empty line is missing: each line of the data for itself, if every one is a chunk.
     fn line_by_line(&mut self, data: &Bytes) -> Option<Vec<Chunk>> {
         let chunk = |line: &[u8]| match self.events.read(data.slice_ref(line)) {
@@ -162,6 +201,10 @@ impl Sse {
 
 #[async_trait]
 impl Chunks for Coming {
+    fn skipped(&self) -> Skipped {
+        self.events.skipped()
+    }
+
     async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError> {
         let mut chunks = Vec::new();
         if self.end.is_none() {

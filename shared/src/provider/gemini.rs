@@ -17,6 +17,7 @@ use crate::wire::gemini::answer::{Answers, as_stream, completion, gathered};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderName;
+use memchr::memmem;
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
@@ -132,6 +133,10 @@ impl Reading for ReadingContent {
 impl Events for Answers {
     fn read(&mut self, data: Bytes) -> Result<Event, NotACompletion> {
         Ok(Self::read(self, data)?.map_or(Event::Nothing, Event::Chunk))
+    }
+
+    fn may_skip(&self, data: &[u8]) -> bool {
+        memmem::find(data, b"\"text\"").is_some()
     }
 }
 

@@ -102,6 +102,20 @@ pub trait Chunks: Send {
     /// # Errors
     /// If the stream was cut, or brought what is no chunk.
     async fn next(&mut self) -> Result<Option<Vec<Chunk>>, ProviderError>;
+
+    /// What has been left out so far, for it could not be read.
+    fn skipped(&self) -> Skipped {
+        Skipped::default()
+    }
+}
+
+/// Events that could not be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// How many.
+    pub events: u32,
+    /// What they brought: it is billed.
+    pub came: Came,
 }
 
 /// Whose fault a failure is, and so what may be done about it (A2).

@@ -20,6 +20,7 @@ use crate::wire::responses::{self, RESPONSES};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem;
 use reqwest::Url;
 use std::sync::Arc;
 
@@ -156,6 +157,10 @@ impl Events for Answers {
         }
         Ok(Self::read(self, data)?.map_or(Event::Nothing, Event::Chunk))
     }
+
+    fn may_skip(&self, data: &[u8]) -> bool {
+        memmem::find(data, b"\"content\"").is_some()
+    }
 }
 
 /// How Responses are read, of which there is one to a request.
@@ -186,5 +191,9 @@ impl Events for responses::answer::Answer {
             return Ok(Event::End);
         }
         Self::read(self, data).map(Event::Chunk)
+    }
+
+    fn may_skip(&self, data: &[u8]) -> bool {
+        memmem::find(data, b"response.output_text.delta").is_some()
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::id::RequestId;
 use crate::money::Usage;
-use crate::receipt::{AttemptKind, Receipt};
+use crate::receipt::Receipt;
 use crate::store::RateStatus;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -81,10 +81,6 @@ impl Journal {
     /// What all attempts cost.
     pub(crate) fn cost_nusd(&self) -> u64 {
         self.receipt.attempts.iter().fold(0, |sum, attempt| sum.saturating_add(attempt.cost_nusd))
-    }
-
-    pub(crate) fn failed_over(&self) -> bool {
-        self.receipt.attempts.iter().any(|attempt| attempt.kind == AttemptKind::Failover)
     }
 
     /// Completes the receipt, as of now.

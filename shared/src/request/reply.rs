@@ -279,7 +279,7 @@ fn headers(journal: &Journal, time: HeaderTime) -> HeaderMap {
     }
     let truth = |yes: bool| if yes { "true" } else { "false" };
     set("x-gateway-attempts", &journal.receipt.attempts.len().to_string());
-    set("x-gateway-failover", truth(journal.failed_over()));
+    set("x-gateway-failover", truth(journal.receipt.failed_over()));
     set("x-gateway-upgraded", truth(journal.receipt.upgraded));
     if time == HeaderTime::Final {
         set("x-gateway-cost-usd", &format_usd(journal.cost_nusd()));

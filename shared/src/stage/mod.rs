@@ -12,4 +12,5 @@ pub(crate) mod attempt;
 pub mod judge;
 pub(crate) mod upgrade;
 pub(crate) mod deliver;
+pub(crate) mod recover;
 pub(crate) mod settle;

@@ -86,28 +86,29 @@ pub(crate) async fn upgrade(
     decision: &Decision,
     hold: &mut Hold,
     stronger: &Arc<Tier>,
-    first: Winner,
+    first: Produced,
     doubt: String,
 ) -> Produced {
+    let Produced { winner: first, others, .. } = first;
     work.journal.because(format!("{}: {doubt}", first.model.name));
     if let Some(attempt) = work.journal.receipt.attempts.get_mut(first.attempt) {
         attempt.outcome = AttemptOutcome::LowConfidence;
     }
     let so_far = if matches!(first.answer, Response::Whole(_)) { SoFar::Ended } else { SoFar::Running };
     match try_upgrade(work, decision, hold, stronger, &first.model, so_far).await {
-        Ok(better) => {
+        Ok((better, candidates)) => {
             work.journal.receipt.upgraded = true;
             work.journal.receipt.tier = Some(stronger.name.clone());
-            Produced { set_aside: set_aside(work, first), ..Produced::good(better) }
+            Produced { set_aside: set_aside(work, first), ..Produced::good(better, &candidates) }
         }
         Err(why) => {
             work.journal.because(why);
-            Produced { winner: first, doubt: Some(doubt), set_aside: None }
+            Produced { winner: first, doubt: Some(doubt), set_aside: None, others }
         }
     }
 }
 
-/// The stronger tier's answer, or why there is none. Nothing is held for it before it is known to be worth a call.
+/// The stronger tier's answer and its candidates, or why there is none. Nothing is held for it before it is known to be worth a call.
 async fn try_upgrade(
     work: &mut Work<'_>,
     decision: &Decision,
@@ -115,7 +116,7 @@ async fn try_upgrade(
     stronger: &Arc<Tier>,
     first: &Arc<Model>,
     so_far: SoFar,
-) -> Result<Winner, String> {
+) -> Result<(Winner, Vec<Candidate>), String> {
     let (models, _, _) =
         eligible(&work.gateway.config.catalog, &stronger.models, Some(stronger), &work.caller, &work.request);
     let models: Vec<_> = models.into_iter().filter(|model| model.name != first.name).collect();
@@ -135,7 +136,10 @@ async fn try_upgrade(
     }
     let answered = first_that_answers(work, hold, &candidates, CallOptions::plain(AttemptKind::Upgrade)).await;
     work.running = Amounts::default();
-    answered.map_err(|error| format!("the upgrade failed: {error}"))
+    match answered {
+        Ok(winner) => Ok((winner, candidates)),
+        Err(error) => Err(format!("the upgrade failed: {error}")),
+    }
 }
 
 /// Those that can be expected to answer, and in time: unlike a failover, an upgrade has an answer to fall back on, and

@@ -20,6 +20,7 @@ pub struct Metrics {
     refused: AtomicU64,
     store_failures: AtomicU64,
     ledger_failures: AtomicU64,
+    events_skipped: AtomicU64,
 }
 
 impl Metrics {
@@ -27,7 +28,13 @@ impl Metrics {
     #[must_use]
     pub fn new(now_ms: u64) -> Self {
         let none = AtomicU64::default;
-        Self { since_ms: now_ms, refused: none(), store_failures: none(), ledger_failures: none() }
+        Self {
+            since_ms: now_ms,
+            refused: none(),
+            store_failures: none(),
+            ledger_failures: none(),
+            events_skipped: none(),
+        }
     }
 
     /// Counts a call to the store that failed.
@@ -40,6 +47,11 @@ impl Metrics {
         self.ledger_failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts events of streams that were left out, for they could not be read.
+    pub(crate) fn skipped(&self, events: u32) {
+        self.events_skipped.fetch_add(events.into(), Ordering::Relaxed);
+    }
+
     /// Counts a request that the gateway itself refused: it leaves no receipt (M7).
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
@@ -50,7 +62,8 @@ impl Metrics {
     pub fn to_json(&self) -> Value {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         json!({"since_ms": self.since_ms, "refused_total": count(&self.refused),
-            "store_failures_total": count(&self.store_failures), "ledger_failures_total": count(&self.ledger_failures)})
+            "store_failures_total": count(&self.store_failures), "ledger_failures_total": count(&self.ledger_failures),
+            "events_skipped_total": count(&self.events_skipped)})
     }
 }
 

@@ -107,6 +107,24 @@ pub struct TenantUpgrade {
 /// The most of a stream that may be held back: it waits in memory.
 pub const MAX_STREAM_HOLDBACK_BYTES: u64 = 65_536;
 
+/// What becomes of a stream that breaks off after bytes of it went to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBrokenStream {
+    /// The next candidate goes on with it.
+    Continue,
+    /// It is held back until it is whole, so that none can break off.
+    Buffer,
+    /// It ends with an error.
+    Error,
+}
+
+impl OnBrokenStream {
+    /// Each by its word.
+    pub(crate) const WORDS: [(&'static str, Self); 3] =
+        [("continue", Self::Continue), ("buffer", Self::Buffer), ("error", Self::Error)];
+}
+
 /// Everything that may be set of a tenant; also the shape of `[tenant_defaults]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -141,6 +159,8 @@ pub struct TenantSettings {
     pub drop_unknown_effort: bool,
     /// Whether the next candidate is called as well where the first is late: see [`crate::stage::attempt`].
     pub hedge: bool,
+    /// What becomes of a stream that breaks off.
+    pub on_broken_stream: OnBrokenStream,
 }
 
 /// What the directory stores of a tenant.
@@ -310,6 +330,8 @@ impl TenantSettings {
             allow_paid_extras: _,
             // The next candidate's answer is as good as the first one's.
             hedge: _,
+            // What was gone on with is not remembered.
+            on_broken_stream: _,
         } = self;
         (allowed_models, upgrade, *quality, [*failover_on_refusal, *drop_unknown_effort])
     }
@@ -481,7 +503,7 @@ mod tests {
             "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
             "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1, "strict": false,
             "ledger_required": false, "allow_paid_extras": false,
-            "failover_on_refusal": false, "drop_unknown_effort": true, "hedge": false
+            "failover_on_refusal": false, "drop_unknown_effort": true, "hedge": false, "on_broken_stream": "continue"
         }))
         .unwrap()
     }

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::wire::json::{BadFields, Stopped, fields, items};
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -77,6 +78,25 @@ impl Body {
     #[must_use]
     pub fn place(&self, name: &str) -> Option<Range<usize>> {
         self.fields.iter().find(|field| &*field.name == name).map(|field| field.value.clone())
+    }
+
+    /// The body with these values at the end of the list in its top-level field `name`; `None` if there is none.
+    #[must_use]
+    pub fn with_more(&self, name: &str, more: &[Value]) -> Option<Bytes> {
+        let place = self.place(name)?;
+        let list = self.raw(name)?.trim_end().strip_suffix(']')?.trim_end();
+        let mut all = list.to_owned();
+        for value in more {
+            all += if all.ends_with('[') { "" } else { "," };
+            all += &value.to_string();
+        }
+        all.push(']');
+        Some(self.with_value(&place, &all))
+    }
+
+    /// The body with this in place of what stands there.
+    pub(crate) fn with_value(&self, place: &Range<usize>, value: &str) -> Bytes {
+        [&self.bytes[..place.start], value.as_bytes(), &self.bytes[place.end..]].concat().into()
     }
 
     /// All top-level fields as they stand in the body, in order.

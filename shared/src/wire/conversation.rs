@@ -63,6 +63,8 @@ pub struct Conversation<'b> {
     pub unread: Unread,
     /// What models have said of the calls that they made, as far as it is known still.
     pub signatures: &'b [Signature],
+    /// Whether the model's last words are the beginning of its answer, with which it goes on.
+    pub goes_on: bool,
 }
 
 /// What a model wants back with a call that it made.

@@ -153,6 +153,12 @@ pub trait Format: Spoken {
     /// What has no meaning outside of this format, and cannot be left out.
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable>;
 
+    /// A request with the beginning of its answer at its end, for a model to go on with, and where it does not do so by
+    /// itself, the user's word to. `None` where the format cannot say that.
+    fn continued(&self, _body: &Body, _said: &str, _ask: Option<&str>) -> Option<Bytes> {
+        None
+    }
+
     /// Who writes the answer to this request for a client that speaks this format.
     fn writer(&self, request: RequestId) -> Box<dyn Writer>;
 

@@ -34,6 +34,8 @@ pub struct Request {
     makers: Option<Vec<(String, String)>>,
     /// What other formats cannot say of it, by their names; each is found out once.
     translations: Mutex<Vec<(&'static str, Translation)>>,
+    /// Whether it ends with the beginning of its answer, with which the model goes on.
+    goes_on: bool,
 }
 
 /// What is left out in a translation, or why there is none.
@@ -54,6 +56,7 @@ impl Request {
             signatures: None,
             makers: None,
             translations: Mutex::default(),
+            goes_on: false,
         })
     }
 
@@ -155,7 +158,7 @@ impl Request {
     /// Its meaning.
     fn meant(&self) -> Result<Conversation<'_>, Untranslatable> {
         let signatures = self.signatures.as_deref().unwrap_or_default();
-        Ok(Conversation { signatures, ..self.format.conversation(&self.body)? })
+        Ok(Conversation { signatures, goes_on: self.goes_on, ..self.format.conversation(&self.body)? })
     }
 
     /// What the conversation has said before the prompt.
@@ -208,6 +211,29 @@ impl Request {
         let found = self.translated(format, &overrides).map(|written| written.left_out.into());
         known.push((format.name(), found.clone()));
         found
+    }
+
+    /// The same once more.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            format: self.format,
+            facts: self.facts.clone(),
+            body: self.body.clone(),
+            carried: self.carried.clone(),
+            signatures: self.signatures.clone(),
+            makers: self.makers.clone(),
+            translations: Mutex::default(),
+            goes_on: self.goes_on,
+        }
+    }
+
+    /// The same with what was said in answer to it at its end, for another model to go on with, and where it does not do so by
+    /// itself, the user's word to. `None` where its format cannot say that.
+    #[must_use]
+    pub fn continued(&self, said: &str, ask: Option<&str>) -> Option<Self> {
+        let Self { body, facts, .. } = Self::read(self.format, self.format.continued(&self.body, said, ask)?).ok()?;
+        Some(Self { body, facts, goes_on: ask.is_none(), ..self.again() })
     }
 
     fn translated(&self, format: &'static dyn Spoken, overrides: &Overrides<'_>) -> Result<Written, Untranslatable> {

@@ -6,6 +6,7 @@ use super::converse::CONVERSE;
 use super::format::{Format, Overrides, Spoken};
 use super::gemini::GEMINI;
 use super::openai::CHAT;
+use super::request::Request;
 use super::responses::RESPONSES;
 use proptest::collection::vec;
 use proptest::option;
@@ -189,6 +190,43 @@ proptest! {
                     let found = sent[place..].iter().position(|leaf| *leaf == text);
                     prop_assert!(found.is_some(), "{:?} to {:?}: {:?} is not in its place in {}", door, provider, text, body);
                     place += found.unwrap() + 1;
+                }
+            }
+        }
+    }
+}
+
+/// A request through this door that says so.
+fn sent(door: &'static dyn Format, said: &Conversation<'_>) -> Request {
+    Request::read(door, door.write(said, &SAID).unwrap().body).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(750))]
+
+    #[test]
+    fn who_goes_on_with_an_answer_gets_all_that_was_said_before_it(
+        said in conversation(),
+        begun in "[a-z \"\\\\\n\u{e9}\u{1f600}]{0,20}[a-z]",
+        asks in any::<bool>(),
+    ) {
+        let ask = asks.then_some("Go on.");
+        let mut meant = said.clone();
+        let turn = |role, text: &str| Turn { role, name: None, parts: vec![Part::Text(text.to_owned().into())] };
+        meant.turns.push(turn(Role::Assistant, &begun));
+        meant.turns.extend(ask.map(|ask| turn(Role::User, ask)));
+        for door in doors() {
+            let going_on = sent(door, &said).continued(&begun, ask).unwrap();
+            for provider in doors() {
+                let (sent, _) = provider.read(going_on.body_for(provider, &SAID).unwrap()).unwrap();
+                prop_assert_eq!(meaning(&provider.conversation(&sent).unwrap()), meaning(&meant), "{:?} to {:?}", door, provider);
+            }
+            // No door speaks these: they get what they would if the client had said it all.
+            for provider in [&GEMINI as &dyn Spoken, &CONVERSE] {
+                let gets = going_on.body_for(provider, &SAID).unwrap();
+                if asks {
+                    let as_said = sent(door, &meant).body_for(provider, &SAID).unwrap();
+                    prop_assert_eq!(gets, as_said, "{:?} to {:?}", door, provider);
                 }
             }
         }

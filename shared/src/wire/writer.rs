@@ -4,6 +4,9 @@
 //! blocks. It is given whatever a provider sent. What is in the door's own format passes on as it came but for a few places;
 //! all else is written from its pieces. The gateway's headers are no format's and stand elsewhere.
 //!
+//! Where it breaks off, another's may follow ([`resume`](Writer::resume)): what passes on leaves so much behind that the rest
+//! can be written as if it came from there, and no event is read for that before it is needed.
+//!
 //! A stream is any number of [`chunk`](Writer::chunk)s, then [`rest`](Writer::rest) where the provider's was whole, and
 //! [`end`](Writer::end) once it is settled. What the first two write may be remembered and sent again; then a new writer
 //! writes the end.
@@ -47,6 +50,13 @@ pub trait Writer: Send + Sync + Debug {
 
     /// Writes what remains to be said once a provider's stream has come to its end and was whole.
     fn rest(&mut self, model: &str, hide: Hide, out: &mut BytesMut);
+
+    /// Has another provider's stream follow one that broke off after this text. What it brings is of no door's format, and is
+    /// written as more of the same answer, with ids and places as the client has them; what cannot be gone on with is closed.
+    /// Answers whether that can be: not where the end has begun to be told.
+    fn resume(&mut self, _text: &str, _out: &mut BytesMut) -> bool {
+        false
+    }
 
     /// The items of a whole answer by their names, so that a later request can name them.
     fn items(&self) -> Vec<(String, Bytes)> {

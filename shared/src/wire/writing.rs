@@ -6,6 +6,7 @@ use crate::wire::json::fields;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -48,6 +49,12 @@ pub(crate) fn note_sampling(conversation: &Conversation<'_>, left_out: &mut Left
 /// Notes the fields that only the client's format has.
 pub(crate) fn note_rest(conversation: &Conversation<'_>, left_out: &mut LeftOut) {
     left_out.extend(conversation.rest.iter().map(|(name, _)| format!("`{name}`").into()));
+}
+
+/// What a model has said and, where there is one, the user's word to go on: turns as every door's format has them.
+pub(crate) fn turns(said: &str, ask: Option<&str>) -> Vec<Value> {
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    std::iter::once(turn("assistant", said)).chain(ask.map(|ask| turn("user", ask))).collect()
 }
 
 /// A message of blocks, for formats that want the results of tools before all else in it.

@@ -7,7 +7,7 @@ use crate::rig::{Got, Rig, ask, name_of, streamed};
 use async_trait::async_trait;
 use gateway_core::health::{ModelHealth, Observation, Signal};
 use gateway_core::store::{Composed, HealthStore, StoreError};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use upstream_double::forms::{Form, REASON, Sent};
 use upstream_double::{LEAK, Usage};
@@ -58,12 +58,20 @@ impl Asked {
         let (name, sent) = (name_of(&self.behaviour()), self.sent().unwrap());
         let got = rig.fresh(request).await;
         // A model that is not called, for it is not time yet, leaves no receipt.
-        let attempts = match got.header("x-gateway-attempts") {
-            "0" => Vec::new(),
-            _ => rig.receipt(&got).await["attempts"].as_array().unwrap().clone(),
+        let receipt = match got.header("x-gateway-attempts") {
+            "0" => json!({"attempts": [], "reasons": []}),
+            _ => rig.receipt(&got).await,
         };
+        let attempts = receipt["attempts"].as_array().unwrap().clone();
         let client = match got.contains(LEAK) {
             true => "a secret".to_owned(),
+            false if attempts.iter().any(|attempt| attempt["kind"] == "continuation") => {
+                let goes_on = got.is_done() && got.contains("kept.");
+                if goes_on { "the next one goes on" } else { "half of two answers" }.to_owned()
+            }
+            false if got.is_done() && receipt["reasons"].to_string().contains("could not be read") => {
+                "without what nobody can read".to_owned()
+            }
             false => client(&got, &name, sent),
         };
         let of_form: Vec<&Value> = attempts.iter().filter(|attempt| attempt["model"] == *name).collect();
@@ -93,7 +101,7 @@ impl Seen {
             false => format!("{alone} alone, {backed} with another behind"),
         };
         let client = match backed.client.as_str() {
-            "the next one's" => format!("the next one's, or {}", alone.client),
+            next @ ("the next one's" | "the next one goes on") => format!("{next}, or {}", alone.client),
             backed => both(&alone.client, backed),
         };
         [client, both(&alone.billed, &backed.billed), both(&alone.shows, &backed.shows)]

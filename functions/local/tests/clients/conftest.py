@@ -32,7 +32,7 @@ MODELS = [
     "ok", "tools", "unicode", "cut", "cut-clean", "reset-mid", "malformed", "error-event", "sse-comments", "sse-crlf",
     "sse-nospace", "sse-multiline", "one-byte", "split-utf8", "echo", "no-usage", "cached-3", "reasoning-5", "status-500",
     "status-401", "429-after-1", "context-overflow", "content-filter", "hedge", "json", "slow-3", "continue", "extra",
-    "refusal", "tools-once", "tools-once+reasoning-5", "drip-20+length",
+    "refusal", "tools-once", "tools-once+reasoning-5", "drip-20+length", "cut-38", "goes-on", "goes-on-anew",
 ]
 
 # In which formats a model is called, and what it can do then.

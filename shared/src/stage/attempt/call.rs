@@ -13,6 +13,7 @@ use crate::stage::attempt::open::{OpenOptions, open};
 use crate::stage::attempt::silence::{Overdue, Waiting};
 use crate::stage::attempt::stream::{Drained, StreamEnd, StreamHead, Times};
 use crate::stage::attempt::until_gone::{UntilGone, ends_with, gone};
+use crate::stage::rank::Candidate;
 use crate::stage::recall::{recall_makers, recall_signatures};
 use crate::wire::facts::Facts;
 use crate::wire::piece::refuses;
@@ -28,6 +29,8 @@ pub(crate) struct CallOptions<'r> {
     pub(crate) kind: AttemptKind,
     /// The request, where it is not the client's.
     pub(crate) question: Option<&'r Request>,
+    /// The same for models that go on from the beginning of an answer.
+    pub(crate) prefilled: Option<&'r Request>,
     /// How long it may take, where that is less than the model's own time.
     pub(crate) within_ms: Option<u64>,
     /// Whether to ask for log-probabilities, for the judge, where the model has them.
@@ -38,10 +41,23 @@ pub(crate) struct CallOptions<'r> {
     pub(crate) head_bytes: usize,
 }
 
-impl CallOptions<'_> {
+impl<'r> CallOptions<'r> {
     /// The client's request, as it stands.
     pub(crate) fn plain(kind: AttemptKind) -> Self {
-        Self { kind, question: None, within_ms: None, overdue: None, ask_logprobs: false, head_bytes: 0 }
+        Self {
+            kind,
+            question: None,
+            prefilled: None,
+            within_ms: None,
+            overdue: None,
+            ask_logprobs: false,
+            head_bytes: 0,
+        }
+    }
+
+    /// What this model is asked, where it is not the client's request.
+    pub(crate) fn question_for(&self, model: &Model) -> Option<&'r Request> {
+        self.prefilled.filter(|_| model.capabilities.prefill).or(self.question)
     }
 }
 
@@ -80,12 +96,16 @@ pub(crate) struct Produced {
     pub(crate) doubt: Option<String>,
     /// The stream that it replaces, which is read on for its usage.
     pub(crate) set_aside: Option<Drained>,
+    /// The candidates after the one that answers.
+    pub(crate) others: Vec<Candidate>,
 }
 
 impl Produced {
     /// An answer that nothing speaks against.
-    pub(crate) fn good(winner: Winner) -> Self {
-        Self { winner, doubt: None, set_aside: None }
+    pub(crate) fn good(winner: Winner, candidates: &[Candidate]) -> Self {
+        let mut after = candidates.iter().skip_while(|candidate| candidate.model.name != winner.model.name);
+        after.next();
+        Self { doubt: None, set_aside: None, others: after.cloned().collect(), winner }
     }
 }
 
@@ -112,7 +132,7 @@ pub(crate) async fn call(
 /// Makes a request ready for a model.
 pub(crate) async fn prepare(work: &mut Work<'_>, model: &Arc<Model>, options: CallOptions<'_>) {
     note_what_is_left_out(work, model, options);
-    if options.question.is_none() {
+    if options.question_for(model).is_none() {
         recall_signatures(work, model).await;
         recall_makers(work, model).await;
     }
@@ -149,7 +169,7 @@ impl<'c> Calling<'c> {
     /// Writes down what came of it.
     pub(crate) fn written(self, work: &mut Work<'_>, called: Called) -> Result<Winner, Failed> {
         let Self { model, options, begun, begun_at_ms, head } = self;
-        let request = options.question.unwrap_or(&work.request);
+        let request = options.question_for(model).unwrap_or(&work.request);
         let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
         let mut attempt = Attempt::of(model.name.clone(), options.kind, latency_ms);
         let place = work.journal.receipt.attempts.len();
@@ -206,7 +226,7 @@ pub(crate) fn fail(work: &Work<'_>, attempt: &mut Attempt, error: &ProviderError
 /// Writes down what the model's provider does not get, for its format has no word for it.
 pub(crate) fn note_what_is_left_out(work: &mut Work<'_>, model: &Model, options: CallOptions<'_>) {
     let Some(format) = work.gateway.config.catalog.format_of(model) else { return };
-    let request = options.question.unwrap_or(&work.request);
+    let request = options.question_for(model).unwrap_or(&work.request);
     let left_out = request.left_out(format).unwrap_or_default();
     let is_same = request.format.name() == format.name();
     let (knows_effort, thinks) = (request.facts.effort_is_known(model.capabilities), model.capabilities.reasoning);
@@ -255,7 +275,7 @@ async fn ask(
     begun_at_ms: u64,
     head: &mut Vec<Chunk>,
 ) -> Called {
-    let request = options.question.unwrap_or(&work.request);
+    let request = options.question_for(model).unwrap_or(&work.request);
     let (timeouts, deadline, room) = (&model.timeouts, &work.deadline, &work.room);
     let after = |ms| begun + Duration::from_millis(ms);
     let ends = after(timeouts.total_ms);

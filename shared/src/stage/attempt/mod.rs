@@ -12,6 +12,8 @@ pub(crate) mod call;
 pub(crate) mod evidence;
 mod hedge;
 mod open;
+pub(crate) mod passage;
+mod seam;
 mod silence;
 mod until_gone;
 pub(crate) mod stream;
@@ -30,9 +32,11 @@ use crate::stage::admit::hold::Hold;
 use crate::stage::attempt::aside::{drain, set_aside};
 use crate::stage::attempt::call::{CallOptions, Winner, call};
 use crate::stage::attempt::hedge::{Hedge, Hedged, call_hedged};
+use crate::stage::attempt::open::WHOLE;
 use crate::stage::attempt::silence::Overdue;
 use crate::stage::attempt::wait::{back_off, wait_until};
 use crate::stage::rank::Candidate;
+use crate::tenant::OnBrokenStream;
 use std::sync::Arc;
 
 /// What the calls so far mean for the next one.
@@ -138,9 +142,26 @@ pub(crate) async fn first_that_answers(
     candidates: &[Candidate],
     options: CallOptions<'_>,
 ) -> Result<Winner, Error> {
+    first_after(work, hold, candidates, options, None).await
+}
+
+/// The same after a stream that broke off, which is billed; what it showed is recorded beside the first call.
+///
+/// # Errors
+/// As [`first_that_answers`].
+pub(crate) async fn first_after(
+    work: &mut Work<'_>,
+    hold: &mut Hold,
+    candidates: &[Candidate],
+    options: CallOptions<'_>,
+    broken: Option<Observation>,
+) -> Result<Winner, Error> {
+    let holds_all_back = work.caller.tenant.settings.on_broken_stream == OnBrokenStream::Buffer;
+    let head_bytes = if holds_all_back { WHOLE } else { options.head_bytes };
     let mut attempts = Attempts {
-        options,
-        observation: None,
+        options: CallOptions { head_bytes, ..options },
+        failed_at_a_cost: broken.is_some(),
+        observation: broken,
         too_small: 0,
         unsuited: None,
         may_go_better: false,
@@ -148,7 +169,6 @@ pub(crate) async fn first_that_answers(
         had_last_resort: false,
         is_out: false,
         refused: None,
-        failed_at_a_cost: false,
         hedged: None,
     };
     let answered = try_each(work, hold, candidates, &mut attempts).await;
@@ -181,7 +201,7 @@ async fn try_each(
             MayTry::Pass => continue,
             MayTry::NoMore => break,
         };
-        let request = attempts.options.question.unwrap_or(&work.request);
+        let request = attempts.options.question_for(&candidate.model).unwrap_or(&work.request);
         attempts.options.overdue = Overdue::of(request, attempts.options.head_bytes, candidate, others);
         let fitting = others.iter().filter(|other| attempts.fits(&other.model));
         let mut hedge = Hedge::of(work, attempts.options, candidate, fitting);
@@ -200,9 +220,9 @@ async fn try_each(
                 Next::Failover => break,
                 Next::End(error) => return Err(error),
             }
-            attempts.options.kind = AttemptKind::Retry;
+            attempts.options.kind = attempts.options.kind.then(AttemptKind::Retry);
         }
-        attempts.options.kind = AttemptKind::Failover;
+        attempts.options.kind = attempts.options.kind.then(AttemptKind::Failover);
     }
     Ok(None)
 }
@@ -350,6 +370,10 @@ async fn what_next(
     let told = |objection: Box<Objection>| Error::Provider { status, objection: *objection };
     let is_only = !attempts.fits_any(others);
     let retry = match error.fault {
+        // The caller has not said this.
+        Fault::CallerFault(_) if attempts.options.kind == AttemptKind::Continuation => {
+            attempts.options.question_for(model).is_some() && attempts.options.prefilled.take().is_some()
+        }
         Fault::CallerFault(objection) => return Next::End(told(objection)),
         Fault::Refused(objection) => {
             if !is_free || !attempts.asks_after_refusal(work, model, others) {

@@ -1,9 +1,9 @@
 //! The beginning of a stream, until it has shown enough of its answer to be the one.
 
 use crate::limit::budget::Room;
-use crate::provider::{Chunk, Chunks, ProviderError};
+use crate::provider::{Chunk, Chunks, ProviderError, Skipped};
 use crate::receipt::AttemptOutcome;
-use crate::stage::attempt::stream::{ChoiceTracker, StreamHead};
+use crate::stage::attempt::stream::{ChoiceTracker, MAX_STREAM_BYTES, MAX_STREAM_EVENTS, StreamHead};
 use crate::wire::sse::MAX_EVENT_BYTES;
 use bytes::Bytes;
 use std::time::Duration;
@@ -12,6 +12,10 @@ use tokio::time::{Instant, timeout_at};
 /// What a stream may send before it shows its answer: as many bytes as the largest event has, and so many events.
 const HEAD_BYTES: usize = MAX_EVENT_BYTES;
 const HEAD_EVENTS: usize = 4096;
+
+/// Bytes of an answer to wait for, where it is waited for until its end.
+pub(crate) const WHOLE: usize = usize::MAX;
+
 /// How a stream is opened.
 #[derive(Clone, Copy)]
 pub(crate) struct OpenOptions {
@@ -48,6 +52,11 @@ pub(crate) async fn open(
         let left = options.ends.saturating_duration_since(Instant::now());
         let ttft = options.begun.elapsed().as_secs_f64() * 1000.0;
         let Some(came) = came else {
+            let skipped = chunks.skipped();
+            if skipped.events > 0 && ttft_ms.is_none() {
+                let error = ProviderError::retryable(AttemptOutcome::Malformed, "nothing in it could be read");
+                return Err(error.with(skipped.came));
+            }
             let mut choices = ChoiceTracker::default();
             head.iter().for_each(|chunk| choices.take(&chunk.pieces));
             if !choices.whole() {
@@ -60,6 +69,7 @@ pub(crate) async fn open(
             return Ok(StreamHead {
                 head: std::mem::take(head),
                 rest: None,
+                skipped,
                 begun: options.begun,
                 begun_at_ms: options.begun_at_ms,
                 ttft_ms,
@@ -76,7 +86,7 @@ pub(crate) async fn open(
                 ttft_ms = ttft_ms.or(Some(ttft));
                 bytes += chunk.answer_bytes();
                 // Neither thoughts nor a call of a tool are judged by their beginning, and neither is held back for it.
-                bytes += if chunk.calls_tools() { options.bytes } else { 0 };
+                bytes += if chunk.calls_tools() && options.bytes < WHOLE { options.bytes } else { 0 };
             }
             head.push(chunk);
         }
@@ -84,13 +94,18 @@ pub(crate) async fn open(
             return Ok(StreamHead {
                 head: std::mem::take(head),
                 rest: Some(chunks),
+                skipped: Skipped::default(),
                 begun: options.begun,
                 begun_at_ms: options.begun_at_ms,
                 ttft_ms,
                 left,
             });
         }
-        if head_bytes > HEAD_BYTES || head.len() > HEAD_EVENTS {
+        if options.bytes == WHOLE {
+            if head_bytes > MAX_STREAM_BYTES || head.len() > MAX_STREAM_EVENTS {
+                return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the stream is too large"));
+            }
+        } else if head_bytes > HEAD_BYTES || head.len() > HEAD_EVENTS {
             // It may think without showing it.
             let error = ProviderError::retryable(AttemptOutcome::Malformed, "the stream goes on without a word");
             return Err(ProviderError { may_bill: true, ..error });

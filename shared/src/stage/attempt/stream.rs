@@ -2,17 +2,19 @@
 //!
 //! Every event passes on as soon as it came; while the client does not read, the provider's stream waits, for as long as the
 //! model may be silent. The task that reads the provider's stream owns it to its end: when the client
-//! goes away it reads on, within the deadline, to the usage that the provider will bill (M4). A stream that is cut ends
-//! with an error event, never like one that is whole (A1, A5); one that goes silent is given up (A4).
+//! goes away it reads on, within the deadline, to the usage that the provider will bill (M4). A stream that is cut never ends
+//! like one that is whole (A1): another model goes on with it, or it ends with an error event (A5,
+//! [`recover`](crate::stage::recover)). One that goes silent is given up (A4).
 
 use crate::catalog::Model;
 use crate::error::Error;
 use crate::limit::budget::{COPIES, Room};
-use crate::provider::{Came, Chunk, Chunks, ProviderError};
+use crate::provider::{Came, Chunk, Chunks, ProviderError, Skipped};
 use crate::receipt::AttemptOutcome;
 use crate::request::journal::Journal;
 use crate::request::reply::Reply;
 use crate::running::Deadline;
+use crate::stage::attempt::passage::Passage;
 use crate::stage::recall::note_signatures;
 use crate::steps;
 use crate::wire::piece::{Choice, Piece, choices};
@@ -26,7 +28,7 @@ use tokio::time::Instant;
 
 /// Most bytes of a stream, and most events.
 pub(crate) const MAX_STREAM_BYTES: usize = 32 << 20;
-const MAX_STREAM_EVENTS: usize = 1 << 20;
+pub(crate) const MAX_STREAM_EVENTS: usize = 1 << 20;
 
 /// Room for what a writer keeps is taken in steps of this many bytes; the first is the stream's own.
 const HOLD_BYTES: usize = 64 << 10;
@@ -37,6 +39,8 @@ pub(crate) struct StreamHead {
     pub(crate) head: Vec<Chunk>,
     /// What is to come; `None` if the head is all.
     pub(crate) rest: Option<Box<dyn Chunks>>,
+    /// What was left out, where the head is all.
+    pub(crate) skipped: Skipped,
     /// When it was called.
     pub(crate) begun: Instant,
     /// The same, in Unix milliseconds.
@@ -95,12 +99,25 @@ pub(crate) struct StreamEnd {
     pub(crate) signatures: Vec<(String, String)>,
     /// Whether it was still coming when the time of the whole attempt was over.
     pub(crate) ran_out: bool,
+    /// How many events were left out, for they could not be read.
+    pub(crate) skipped: u32,
 }
 
 /// Where a stream's events go.
 pub(crate) enum Sink<'a> {
     /// To the client, and perhaps beside it.
-    Client { reply: &'a mut Reply, journal: &'a Journal, room: &'a Room, keep: Keep, hide: Hide, format: &'static str },
+    Client {
+        reply: &'a mut Reply,
+        journal: &'a Journal,
+        room: &'a Room,
+        hide: Hide,
+        format: &'static str,
+        keep: Keep,
+        /// What is kept of the events before.
+        kept: Option<BytesMut>,
+        /// What the client has of the answer.
+        passage: &'a mut Passage,
+    },
     /// Nowhere: it is read for its usage.
     Nowhere,
 }
@@ -124,16 +141,17 @@ impl Sink<'_> {
         if !self.is_open(ended) {
             return;
         }
-        let Self::Client { reply, hide, .. } = self else { return };
+        let Self::Client { reply, hide, room, passage, .. } = self else { return };
         match chunk {
-            Some(chunk) => reply.writer.chunk(chunk, &model.name, *hide, out),
+            Some(chunk) => reply.writer.chunk(&passage.take(chunk, room), &model.name, *hide, out),
             None => reply.writer.rest(&model.name, *hide, out),
         }
     }
 
     /// Takes room for what the writer keeps of the answer; `held` is what it has taken before.
     fn hold(&self, held: usize) -> Result<usize, ProviderError> {
-        let Self::Client { reply, room, .. } = self else { return Ok(held) };
+        let Self::Client { reply, room, passage, .. } = self else { return Ok(held) };
+        passage.check()?;
         let needed = reply.writer.held_bytes() / HOLD_BYTES * HOLD_BYTES * COPIES;
         Ok(room.grow_to(held, needed)?)
     }
@@ -174,8 +192,13 @@ pub(crate) enum Keep {
 }
 
 impl Keep {
+    /// Where to begin.
+    pub(crate) fn nothing_yet(self) -> Option<BytesMut> {
+        (self != Self::No).then(BytesMut::new)
+    }
+
     /// Keeps some more events; answers whether there was no room for what is needed.
-    fn add(self, kept: &mut Option<BytesMut>, events: &[u8], room: &Room) -> bool {
+    pub(crate) fn add(self, kept: &mut Option<BytesMut>, events: &[u8], room: &Room) -> bool {
         let Some(bytes) = kept else { return false };
         let max_bytes = if let Self::Wanted(max_bytes) = self { max_bytes } else { usize::MAX };
         if bytes.len() + events.len() <= max_bytes && room.grow(events.len() * COPIES).is_ok() {
@@ -195,8 +218,8 @@ pub(crate) async fn read_on(
     deadline: &Deadline,
     mut sink: Sink<'_>,
 ) -> (StreamEnd, Duration) {
-    let keeps = matches!(sink, Sink::Client { keep: Keep::Wanted(_) | Keep::Needed, .. });
-    let mut ended = StreamEnd { kept: keeps.then(BytesMut::new), ..StreamEnd::default() };
+    let kept = if let Sink::Client { kept, .. } = &mut sink { kept.take() } else { None };
+    let mut ended = StreamEnd { kept, ..StreamEnd::default() };
     let patience = Duration::from_millis(model.timeouts.idle_ms);
     let mut tracker = ChoiceTracker::default();
     let (mut bytes, mut events, mut held) = (0, 0, 0);
@@ -243,6 +266,8 @@ pub(crate) async fn read_on(
             }
         }
     }
+    let skipped = rest.as_ref().map_or(opened.skipped, |rest| rest.skipped());
+    (ended.skipped, ended.came) = (skipped.events, ended.came.plus(skipped.came));
     if !tracker.whole() && ended.error.is_none() {
         ended.error =
             Some(ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended without a finish reason"));

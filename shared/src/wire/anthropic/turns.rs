@@ -43,7 +43,7 @@ impl<'a> Turns<'a> {
         if !is_ours && messages.first().is_some_and(|message| message.role == "assistant") {
             return Err(Untranslatable::new("messages", "begins with the assistant"));
         }
-        if !is_ours && messages.last().is_some_and(|message| message.role == "assistant") {
+        if !is_ours && !conversation.goes_on && messages.last().is_some_and(|message| message.role == "assistant") {
             return Err(Untranslatable::new("messages", "ends with the assistant, whose words would be gone on with"));
         }
         Ok((messages, system, left_out))

@@ -10,6 +10,8 @@
 
 use super::answer::NAME;
 use super::error::envelope;
+use super::extent::Extent;
+use super::passed::Passed;
 use crate::error::HttpError;
 use crate::id::RequestId;
 use crate::money::Usage;
@@ -38,6 +40,7 @@ pub struct MessagesWriter {
     refused: bool,
     why: Option<Finish>,
     usage: Option<Usage>,
+    passed: Passed,
 }
 
 /// The block that is open.
@@ -61,6 +64,7 @@ impl MessagesWriter {
             refused: false,
             why: None,
             usage: None,
+            passed: Passed::default(),
         }
     }
 }
@@ -90,7 +94,9 @@ impl Writer for MessagesWriter {
         if chunk.format == NAME {
             // What ends the stream is said once it is settled.
             if !chunk.pieces.iter().any(|piece| matches!(piece, Piece::Finish { .. })) {
-                put_native(chunk, model, out);
+                let kind = kind_of(&chunk.payload);
+                self.passed.note(&kind, &chunk.payload);
+                put_native(&kind, chunk, model, out);
             }
             return;
         }
@@ -116,6 +122,24 @@ impl Writer for MessagesWriter {
         let delta = json!({"stop_reason": reason, "stop_sequence": null});
         let usage = usage_json(self.usage.unwrap_or_default());
         put_event("message_delta", &json!({"delta": delta, "usage": usage}), out);
+    }
+
+    fn resume(&mut self, _text: &str, out: &mut BytesMut) -> bool {
+        let Passed { has_begun, is_open, is_ended, .. } = self.passed;
+        if has_begun {
+            self.choice = Some(0);
+        }
+        if let Some((index, is_text)) = self.passed.last() {
+            self.blocks = index + 1;
+            self.open = is_open.then_some(if is_text { Open::Text } else { Open::Thought });
+        }
+        self.passed = Passed::default();
+        // A text goes on in its block, and nothing else does.
+        if !matches!(self.open, Some(Open::Text)) {
+            self.close(out);
+        }
+        self.usage = None;
+        !is_ended
     }
 
     fn held_bytes(&self) -> usize {
@@ -246,34 +270,6 @@ impl MessagesWriter {
         if self.open.take().is_some() {
             put_event("content_block_stop", &json!({"index": self.blocks.saturating_sub(1)}), out);
         }
-    }
-}
-
-/// How much of an object's JSON has come.
-#[derive(Debug, Default)]
-struct Extent {
-    depth: usize,
-    has_begun: bool,
-    in_text: bool,
-    escaped: bool,
-}
-
-impl Extent {
-    fn take(&mut self, json: &str) {
-        for byte in json.bytes() {
-            match byte {
-                _ if std::mem::take(&mut self.escaped) => {}
-                b'\\' if self.in_text => self.escaped = true,
-                b'"' => self.in_text = !self.in_text,
-                b'{' | b'[' if !self.in_text => (self.depth, self.has_begun) = (self.depth + 1, true),
-                b'}' | b']' if !self.in_text => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.has_begun && self.depth == 0
     }
 }
 
@@ -430,9 +426,9 @@ fn put_event(kind: &str, event: &Value, out: &mut BytesMut) {
 }
 
 /// Writes an event of this format as it came, with its name before it.
-fn put_native(chunk: &Chunk, model: &str, out: &mut BytesMut) {
+fn put_native(kind: &str, chunk: &Chunk, model: &str, out: &mut BytesMut) {
     out.put_slice(b"event: ");
-    out.put_slice(kind_of(&chunk.payload).as_bytes());
+    out.put_slice(kind.as_bytes());
     out.put_slice(b"\ndata: ");
     let begin = out.len();
     chunk.places.rewrite(&chunk.payload, model, false, out);

@@ -48,11 +48,11 @@ impl<'a> Turns<'a> {
             let system = std::mem::take(&mut turns.system);
             turns.message("user").add(system, Block::is_result);
         }
-        turns.check()?;
+        turns.check(conversation)?;
         Ok(turns)
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, conversation: &Conversation<'_>) -> Result<()> {
         let no = |why: &str| Err(Untranslatable::new("messages", why));
         if self.system.iter().any(|block| !matches!(block, Block::Text(_))) {
             return no("has something of the system's that is no text");
@@ -68,7 +68,7 @@ impl<'a> Turns<'a> {
         }
         match (self.messages.first(), self.messages.last()) {
             (Some(first), _) if first.role == "assistant" => no("begins with the assistant"),
-            (_, Some(last)) if last.role == "assistant" => {
+            (_, Some(last)) if last.role == "assistant" && !conversation.goes_on => {
                 no("ends with the assistant, whose words would be gone on with")
             }
             _ => Ok(()),

@@ -51,7 +51,7 @@ impl<'a> Turns<'a> {
         if turns.system.iter().any(|part| !matches!(part.said, Said::Text(_))) {
             return Err(Untranslatable::new("messages", "has a system that says more than text"));
         }
-        turns.check()?;
+        turns.check(conversation)?;
         for content in &mut turns.contents {
             content.parts.sort_by_key(|part| part.order);
         }
@@ -62,7 +62,7 @@ impl<'a> Turns<'a> {
         Ok(turns)
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, conversation: &Conversation<'_>) -> Result<()> {
         let wrong = |why: &str| Err(Untranslatable::new("messages", why));
         let is_models = |content: Option<&Content<'_>>| content.is_some_and(|content| content.role == "model");
         if self.contents.iter().any(|content| content.parts.is_empty()) {
@@ -71,7 +71,7 @@ impl<'a> Turns<'a> {
         if is_models(self.contents.first()) {
             return wrong("begins with the assistant");
         }
-        if is_models(self.contents.last()) {
+        if is_models(self.contents.last()) && !conversation.goes_on {
             return wrong("ends with the assistant, whose words would be gone on with");
         }
         Ok(())

@@ -21,6 +21,7 @@ use crate::wire::conversation::{Conversation, Untranslatable};
 use crate::wire::facts::Facts;
 use crate::wire::format::{FieldNames, Format, Overrides, Spoken, Written};
 use crate::wire::writer::Writer;
+use crate::wire::writing::turns;
 use answer::NAME;
 use bytes::Bytes;
 
@@ -101,6 +102,10 @@ impl Format for OpenAiChat {
 
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
         conversation::read(self.name(), body)
+    }
+
+    fn continued(&self, body: &Body, said: &str, ask: Option<&str>) -> Option<Bytes> {
+        body.with_more("messages", &turns(said, ask))
     }
 
     fn writer(&self, request: RequestId) -> Box<dyn Writer> {

@@ -10,6 +10,7 @@ use crate::money::Usage;
 use crate::wire::answer::{Chunk, Completion};
 use crate::wire::openai::answer::NAME;
 use crate::wire::openai::error::envelope;
+use crate::wire::openai::request::MAX_ANSWERS;
 use crate::wire::piece::{Finish, Piece};
 use crate::wire::writer::{Hide, Writer};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -33,13 +34,25 @@ pub struct ChatWriter {
     called: BTreeMap<(u64, u64), bool>,
     /// What the answers used, where it is still to be told: it came in another format, or in an event that does not pass on.
     usage: Option<Usage>,
+    /// The first event that passed on.
+    first: Bytes,
+    /// What a stream of the provider's calls its answer, where another goes on with it.
+    passing: Option<Passing>,
+}
+
+/// What an answer is called, and when it was made, as its events say it.
+#[derive(Debug, Deserialize)]
+struct Passing {
+    id: Value,
+    #[serde(default)]
+    created: Value,
 }
 
 impl ChatWriter {
     /// Writes the answer to this request.
     #[must_use]
     pub fn new(id: RequestId) -> Self {
-        Self { id, begun: BTreeSet::new(), called: BTreeMap::new(), usage: None }
+        Self { id, begun: BTreeSet::new(), called: BTreeMap::new(), usage: None, first: Bytes::new(), passing: None }
     }
 }
 
@@ -75,6 +88,10 @@ impl Writer for ChatWriter {
         if chunk.usage.is_some() {
             self.usage = None;
         }
+        if self.first.is_empty() {
+            // It would keep all that was read together with it.
+            self.first = Bytes::copy_from_slice(&chunk.payload);
+        }
         if hide.usage && (chunk.is_usage_only() || chunk.pieces.is_empty() && tells_usage(chunk)) {
             return;
         }
@@ -93,6 +110,16 @@ impl Writer for ChatWriter {
             chunk["usage"] = usage_json(used);
             put_event(&chunk, out);
         }
+    }
+
+    fn resume(&mut self, _text: &str, _out: &mut BytesMut) -> bool {
+        if !self.first.is_empty() {
+            self.passing = serde_json::from_slice(&self.first).ok();
+            // Whatever came first, a role was in it.
+            self.begun.extend(0..MAX_ANSWERS);
+        }
+        self.usage = None;
+        true
     }
 
     fn end(&self, headers: &str) -> Bytes {
@@ -122,7 +149,10 @@ fn tells_usage(chunk: &Chunk) -> bool {
 
 impl ChatWriter {
     fn envelope(&self, object: &str, model: &str, choices: Vec<Value>) -> Value {
-        let (id, created) = (format!("chatcmpl-{}", self.id), self.id.created_at_ms() / 1000);
+        let (id, created) = match &self.passing {
+            Some(Passing { id, created }) => (id.clone(), created.clone()),
+            None => (format!("chatcmpl-{}", self.id).into(), (self.id.created_at_ms() / 1000).into()),
+        };
         json!({"id": id, "object": object, "created": created, "model": model, "choices": choices})
     }
 

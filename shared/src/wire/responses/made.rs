@@ -34,12 +34,26 @@ pub(super) struct Made {
     usage: Option<Usage>,
     /// Bytes of all that was said and called.
     pub(super) held_bytes: usize,
+    /// What a stream that passed on calls its answer.
+    name: Option<String>,
+}
+
+/// How far a stream came that passed on.
+pub(super) struct Reached {
+    /// The number of the next event, if its events are numbered.
+    pub(super) sequence: Option<u64>,
+    /// The place of the next item.
+    pub(super) index: u64,
+    /// The items that have ended, by their places.
+    pub(super) items: BTreeMap<u64, Value>,
 }
 
 /// A message or a thought that has not ended.
 #[derive(Debug)]
 struct Open {
     index: u64,
+    /// What a stream that passed on calls it.
+    name: Option<String>,
     kind: Kind,
     /// What of it has ended.
     parts: Vec<Value>,
@@ -100,6 +114,9 @@ impl Kind {
 
 impl Open {
     fn item_id(&self, id: RequestId) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
         let kind = if self.kind.is_message() { "msg" } else { "rs" };
         format!("{kind}_{id}_{}", self.index)
     }
@@ -151,6 +168,51 @@ impl Made {
             usage: None,
             held_bytes: 0,
             choice: None,
+            name: None,
+        }
+    }
+
+    /// Names the answer as the stream does that passes on.
+    pub(super) fn name(&mut self, name: Option<String>) {
+        self.name = name;
+    }
+
+    /// Goes on from where a stream came that passed on.
+    pub(super) fn reach(&mut self, Reached { sequence, index, items }: Reached) {
+        (self.has_begun, self.index, self.items) = (true, index, items);
+        self.sequence = sequence.unwrap_or(self.sequence);
+    }
+
+    /// Goes on within this item, which has these parts, and this text in another one that is open. What is no message ends.
+    pub(super) fn go_on_in(
+        &mut self,
+        index: u64,
+        item: Value,
+        parts: Vec<Value>,
+        text: Option<&str>,
+        out: &mut BytesMut,
+    ) {
+        if item["type"] != "message" {
+            // Half a thought is none: it ends as it began, and is no part of the answer.
+            return self.item_event("response.output_item.done", index, item, out);
+        }
+        let name = item["id"].as_str().map(str::to_owned);
+        let said = text.unwrap_or_default();
+        let open = Open { index, name, kind: Kind::Text, parts, text: said.to_owned() };
+        self.held_bytes += said.len();
+        if text.is_none() {
+            self.part_event(Kind::Text.part_events().0, &open, out);
+        }
+        self.open = Some(open);
+    }
+
+    /// Ends a thought that broke off.
+    pub(super) fn break_off(&mut self, out: &mut BytesMut) {
+        let open = self.open.take();
+        self.usage = None;
+        match open {
+            Some(open) if open.kind == Kind::Thought => self.end_item(Some(open), "incomplete", out),
+            open => self.open = open,
         }
     }
 
@@ -223,7 +285,7 @@ impl Made {
             }
             before => {
                 self.end_item(before, "completed", out);
-                let open = Open { index: self.next_index(), kind, parts: Vec::new(), text: String::new() };
+                let open = Open { index: self.next_index(), name: None, kind, parts: Vec::new(), text: String::new() };
                 let item = open.item(self.id, "in_progress");
                 self.item_event("response.output_item.added", open.index, item, out);
                 open
@@ -305,7 +367,7 @@ impl Made {
     /// The answer without its items, as this gateway can tell it: what the client asked for it knows itself.
     pub(super) fn response(&self, model: &str, status: &str) -> Value {
         json!({
-            "id": format!("resp_{}", self.id),
+            "id": self.name.clone().unwrap_or_else(|| format!("resp_{}", self.id)),
             "object": "response",
             "created_at": self.id.created_at_ms() / 1000,
             "status": status,

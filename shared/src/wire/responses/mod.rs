@@ -6,6 +6,7 @@ mod items;
 mod made;
 mod namespace;
 mod paid;
+mod passed;
 mod request;
 mod upstream;
 mod usage;
@@ -20,8 +21,10 @@ use crate::wire::facts::Facts;
 use crate::wire::format::{FieldNames, Format, Overrides, Spoken, Written};
 use crate::wire::openai::error::envelope;
 use crate::wire::writer::Writer;
+use crate::wire::writing::turns;
 use answer::NAME;
 use bytes::Bytes;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 
 /// OpenAI's Responses format.
@@ -75,6 +78,15 @@ impl Format for OpenAiResponses {
 
     fn conversation<'b>(&self, body: &'b Body) -> Result<Conversation<'b>, Untranslatable> {
         conversation::read(self.name(), body)
+    }
+
+    fn continued(&self, body: &Body, said: &str, ask: Option<&str>) -> Option<Bytes> {
+        let turns = turns(said, ask);
+        body.with_more("input", &turns).or_else(|| {
+            let prompt: Value = serde_json::from_str(body.raw("input")?).ok()?;
+            let all = [vec![json!({"role": "user", "content": prompt})], turns].concat();
+            Some(body.with_value(&body.place("input")?, &Value::from(all).to_string()))
+        })
     }
 
     fn writer(&self, request: RequestId) -> Box<dyn Writer> {

@@ -15,6 +15,7 @@ use crate::wire::json::{Stopped, items};
 use crate::wire::openai::error::envelope;
 use crate::wire::responses::answer::{NAME, kind_of, response_in};
 use crate::wire::responses::made::{Made, put_event};
+use crate::wire::responses::passed::Passed;
 use crate::wire::writer::{Hide, Writer};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -34,8 +35,7 @@ pub(super) struct ResponsesWriter {
     made: Made,
     /// The model's name, once it is known.
     model: String,
-    /// What a passing stream calls its answer.
-    passing: Option<String>,
+    passed: Passed,
     /// The last event of a passing stream, until that is known to be whole.
     last: BytesMut,
     /// The whole answer, once it is known.
@@ -45,7 +45,14 @@ pub(super) struct ResponsesWriter {
 impl ResponsesWriter {
     /// Writes the answer to this request.
     pub(super) fn new(id: RequestId) -> Self {
-        Self { id, made: Made::new(id, true), model: String::new(), passing: None, last: BytesMut::new(), answer: None }
+        Self {
+            id,
+            made: Made::new(id, true),
+            model: String::new(),
+            passed: Passed::default(),
+            last: BytesMut::new(),
+            answer: None,
+        }
     }
 
     /// Passes an event on.
@@ -56,13 +63,15 @@ impl ResponsesWriter {
         data.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
         let kind = kind_of(&chunk.payload).filter(|kind| is_plain(kind)).unwrap_or(Cow::Borrowed("message"));
         self.made.sequence += 1;
+        if kind == "response.created" {
+            self.made.name(id_in(&chunk.payload));
+        }
         match &*kind {
-            "response.created" => self.passing = id_in(&chunk.payload),
             "response.completed" | "response.incomplete" => {
                 self.answer = response_in(&chunk.payload);
                 return put_event(&kind, &data, &mut self.last);
             }
-            _ => {}
+            _ => self.passed.note(&kind, chunk),
         }
         put_event(&kind, &data, out);
     }
@@ -100,12 +109,19 @@ impl Writer for ResponsesWriter {
         }
     }
 
+    fn resume(&mut self, text: &str, out: &mut BytesMut) -> bool {
+        if !self.last.is_empty() {
+            return false;
+        }
+        std::mem::take(&mut self.passed).leave(&mut self.made, text, out)
+    }
+
     fn items(&self) -> Vec<(String, Bytes)> {
         self.answer.as_ref().map(items_of).unwrap_or_default()
     }
 
     fn held_bytes(&self) -> usize {
-        self.made.held_bytes + self.last.len()
+        self.made.held_bytes + self.passed.held_bytes() + self.last.len()
     }
 
     fn end(&self, headers: &str) -> Bytes {
@@ -122,9 +138,6 @@ impl Writer for ResponsesWriter {
         let error = json!({"code": http.code, "message": http.message, "param": http.param, "error": inner["error"]});
         self.made.event("error", error, &mut out);
         let mut response = self.made.response(&self.model, "failed");
-        if let Some(id) = &self.passing {
-            response["id"] = id.as_str().into();
-        }
         response["error"] = json!({"code": http.code, "message": http.message});
         self.made.event("response.failed", json!({"response": response}), &mut out);
         out.freeze()

@@ -266,7 +266,7 @@ async fn thoughts_that_broke_off_are_closed_and_the_answer_follows() {
     for (door, broken) in
         [("messages", "messages"), ("chat", "messages"), ("responses", "responses"), ("messages", "responses")]
     {
-        let fault = if broken == "messages" { "reasoning-5+cut-3" } else { "reasoning-5+cut-3" };
+        let fault = "reasoning-5+cut-3";
         let rig = tier(&[(broken, fault), ("chat", "reasoning-3+ok")]).build().await;
         let got = send(&rig, door, asked(door, "cheap", json!({}))).await;
         assert_eq!(told(door, &got), TEXT, "{door} {broken}");

@@ -277,17 +277,17 @@ impl Plan {
             ("extra", None) => self.extra = true,
             ("no-sampling", None) => self.no_sampling = true,
             ("stops-when-left", None) => self.stops_when_left = true,
-            ("goes-on", None) => self.goes_on = GoesOn::Faithfully,
-            ("goes-on-repeating", None) => self.goes_on = GoesOn::Repeating,
-            ("goes-on-anew", None) => self.goes_on = GoesOn::Anew,
-            ("letters", Some(letters @ 1..=1000)) => self.letters = Some(letters as usize),
-            _ => return self.of_vectors(part, name, number),
+            _ => return self.rarer(part, name, number),
         }
         Some(())
     }
 
-    fn of_vectors(&mut self, part: &str, name: &str, number: Option<u64>) -> Option<()> {
+    fn rarer(&mut self, part: &str, name: &str, number: Option<u64>) -> Option<()> {
         match (name, number) {
+            ("goes-on", None) => self.goes_on = GoesOn::Faithfully,
+            ("goes-on-repeating", None) => self.goes_on = GoesOn::Repeating,
+            ("goes-on-anew", None) => self.goes_on = GoesOn::Anew,
+            ("letters", Some(letters @ 1..=1000)) => self.letters = Some(letters as usize),
             ("dimensions", Some(dimensions @ 1..=65_536)) => self.dimensions = Some(dimensions),
             _ => self.vectors = Vectors::named(part)?,
         }

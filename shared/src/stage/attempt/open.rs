@@ -51,6 +51,15 @@ pub(crate) async fn open(
         let came = came.map_err(|_| ProviderError::retryable(AttemptOutcome::Timeout, "the stream went silent"))??;
         let left = options.ends.saturating_duration_since(Instant::now());
         let ttft = options.begun.elapsed().as_secs_f64() * 1000.0;
+        let opened = |head: &mut Vec<Chunk>, rest, skipped, ttft_ms| StreamHead {
+            head: std::mem::take(head),
+            rest,
+            skipped,
+            begun: options.begun,
+            begun_at_ms: options.begun_at_ms,
+            ttft_ms,
+            left,
+        };
         let Some(came) = came else {
             let skipped = chunks.skipped();
             if skipped.events > 0 && ttft_ms.is_none() {
@@ -65,16 +74,7 @@ pub(crate) async fn open(
                     "the stream ended without a finish reason",
                 ));
             }
-            let ttft_ms = ttft_ms.unwrap_or(ttft);
-            return Ok(StreamHead {
-                head: std::mem::take(head),
-                rest: None,
-                skipped,
-                begun: options.begun,
-                begun_at_ms: options.begun_at_ms,
-                ttft_ms,
-                left,
-            });
+            return Ok(opened(head, None, skipped, ttft_ms.unwrap_or(ttft)));
         };
         for mut chunk in came {
             let weight = chunk.weight();
@@ -91,24 +91,22 @@ pub(crate) async fn open(
             head.push(chunk);
         }
         if let Some(ttft_ms) = ttft_ms.filter(|_| bytes >= options.bytes) {
-            return Ok(StreamHead {
-                head: std::mem::take(head),
-                rest: Some(chunks),
-                skipped: Skipped::default(),
-                begun: options.begun,
-                begun_at_ms: options.begun_at_ms,
-                ttft_ms,
-                left,
-            });
+            return Ok(opened(head, Some(chunks), Skipped::default(), ttft_ms));
         }
-        if options.bytes == WHOLE {
-            if head_bytes > MAX_STREAM_BYTES || head.len() > MAX_STREAM_EVENTS {
-                return Err(ProviderError::retryable(AttemptOutcome::Malformed, "the stream is too large"));
-            }
-        } else if head_bytes > HEAD_BYTES || head.len() > HEAD_EVENTS {
-            // It may think without showing it.
-            let error = ProviderError::retryable(AttemptOutcome::Malformed, "the stream goes on without a word");
-            return Err(ProviderError { may_bill: true, ..error });
+        if let Some(why) = too_much(head_bytes, head.len(), options.bytes == WHOLE) {
+            return Err(why);
         }
     }
+}
+
+/// Why so much is not read any further: it is no answer, or more than one.
+fn too_much(bytes: usize, events: usize, waits_for_all: bool) -> Option<ProviderError> {
+    let error = |detail| ProviderError::retryable(AttemptOutcome::Malformed, detail);
+    if waits_for_all {
+        let is_more = bytes > MAX_STREAM_BYTES || events > MAX_STREAM_EVENTS;
+        return is_more.then(|| error("the stream is too large"));
+    }
+    let is_more = bytes > HEAD_BYTES || events > HEAD_EVENTS;
+    // It may think without showing it.
+    is_more.then(|| ProviderError { may_bill: true, ..error("the stream goes on without a word") })
 }

@@ -259,9 +259,7 @@ pub(crate) async fn read_on(
             Ok(Some(chunks)) => came = chunks,
             Ok(None) => break,
             Err(End { error, ran_out }) => {
-                ended.ran_out = ran_out;
-                ended.came = ended.came.plus(*error.came);
-                ended.error = Some(error);
+                (ended.ran_out, ended.came, ended.error) = (ran_out, ended.came.plus(*error.came), Some(error));
                 break;
             }
         }

@@ -1,7 +1,7 @@
 //! Recovery: a stream that breaks off after bytes of it went to the client goes on with the next candidate (A5).
 //!
 //! That one gets the client's conversation, what has been answered so far and a word of the user to go on, or, where a model
-//! takes one, the beginning of its own answer (docs/adr/0040). Each that wrote a part is an attempt of its own, with its own
+//! takes one, the beginning of its own answer (docs/adr/0044). Each that wrote a part is an attempt of its own, with its own
 //! bill; the client sees one answer. Where two halves would make no whole, or nobody is left, the stream ends with an error.
 
 use crate::provider::Fault;

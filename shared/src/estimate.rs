@@ -113,22 +113,28 @@ pub fn bill(attempt: &mut Attempt, facts: &Facts, model: &Model, came: Came, at_
     if came.is_free() {
         return;
     }
+    (attempt.usage, attempt.estimated) = usage_of(facts, model, came);
+    let listed_nusd = listed_nusd(&attempt.usage, facts, model, at_ms);
+    let reported_nusd = attempt.usage.reported_cost_nusd.filter(|_| model.price.is_reported);
+    attempt.cost_nusd = reported_nusd.unwrap_or(listed_nusd);
+    attempt.price_note = note_on_price(&model.price, listed_nusd, reported_nusd, at_ms);
+}
+
+/// What a call used, and whether any of that is an estimate.
+#[must_use]
+pub fn usage_of(facts: &Facts, model: &Model, came: Came) -> (Usage, bool) {
     let (said, estimate) = (came.usage.unwrap_or_default(), missing_usage(facts, model, came.answer_bytes));
     let input = is_believable_input(&said, facts, model);
     let output = is_believable_output(&said, facts, model, came.answer_bytes);
     let (of_input, of_output) = (if input { said } else { estimate }, if output { said } else { estimate });
-    attempt.estimated = !(input && output);
-    attempt.usage = Usage {
+    let usage = Usage {
         output_tokens: of_output.output_tokens,
         reasoning_tokens: of_output.reasoning_tokens,
         service_tier: said.service_tier,
         reported_cost_nusd: said.reported_cost_nusd,
         ..of_input
     };
-    let listed_nusd = listed_nusd(&attempt.usage, facts, model, at_ms);
-    let reported_nusd = attempt.usage.reported_cost_nusd.filter(|_| model.price.is_reported);
-    attempt.cost_nusd = reported_nusd.unwrap_or(listed_nusd);
-    attempt.price_note = note_on_price(&model.price, listed_nusd, reported_nusd, at_ms);
+    (usage, !(input && output))
 }
 
 /// What the price list says. An answer that does not say how it was served is charged as what was asked for, unless that is

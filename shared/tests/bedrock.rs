@@ -155,6 +155,9 @@ async fn what_ended_is_whole_though_nobody_said_what_it_used() {
         assert_eq!((&*heard.text, heard.is_over), ("one two", true), "{got:?}");
         let receipt = rig.receipt(&got).await;
         assert_eq!((&receipt["estimated"], &receipt["status"]), (&json!(true), &json!(200)), "{receipt}");
+        // What is charged is told in place of it, but to clients of chat that did not ask.
+        let told = format!("\"output_tokens\":{}", receipt["usage"]["output_tokens"]);
+        assert_eq!(got.contains(&told), door != Door::Chat, "{door:?} {told}: {got:?}");
     }
 }
 

@@ -238,6 +238,32 @@ async fn a_stream_without_its_usage_is_charged_upward() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_for_the_usage_of_a_stream_is_told_what_it_is_charged_for() {
+    for (model, body, is_told) in [
+        ("no-usage", streamed("up/no-usage"), true),
+        ("no-usage", ask_with("up/no-usage", json!({"stream": true})), false),
+        ("ok", streamed("up/ok"), true),
+        ("ok", ask_with("up/ok", json!({"stream": true})), false),
+    ] {
+        let rig = cheap(["ok"]).model(model, "").build().await;
+        let got = rig.chat(body).await;
+        let told: Vec<_> = got.chunks().into_iter().filter(|chunk| chunk["usage"].is_object()).collect();
+        assert_eq!((got.is_done(), told.len()), (true, usize::from(is_told)), "{model}: {got:?}");
+        let receipt = rig.receipt(&got).await;
+        assert_eq!(receipt["estimated"], model != "ok", "{model}");
+        for chunk in told {
+            assert_eq!(chunk["choices"], json!([]), "{model}");
+            let of = |name: &str| &chunk["usage"][name];
+            let charged = &receipt["usage"];
+            assert_eq!(
+                (of("prompt_tokens"), of("completion_tokens")),
+                (&charged["input_tokens"], &charged["output_tokens"])
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_only_looks_odd_is_understood_to_the_character() {
     for model in [
         "ok",

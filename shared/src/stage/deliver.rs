@@ -131,7 +131,8 @@ async fn pass_on(
     let times = opened.times();
     let (hide, keep, kept) = (passing.hide, passing.keep, passing.kept.take());
     let (passage, format) = (&mut passing.passage, work.request.format.name());
-    let sink = Sink::Client { reply, journal: &work.journal, room: &work.room, hide, format, keep, kept, passage };
+    let (journal, facts, room) = (&work.journal, &work.request.facts, &work.room);
+    let sink = Sink::Client { reply, journal, facts, room, hide, format, keep, kept, passage };
     let (mut ended, waited) = read_on(opened, &model, &work.deadline, sink).await;
     work.journal.waited_for(waited);
     if ended.leaves_out {

@@ -12,6 +12,7 @@
 //! writes the end.
 
 use crate::error::HttpError;
+use crate::money::Usage;
 use crate::wire::answer::{Chunk, Completion};
 use bytes::{Bytes, BytesMut};
 use std::fmt::Debug;
@@ -47,6 +48,9 @@ pub trait Writer: Send + Sync + Debug {
 
     /// Writes what an event of a provider's stream comes to: nothing, or some events.
     fn chunk(&mut self, chunk: &Chunk, model: &str, hide: Hide, out: &mut BytesMut);
+
+    /// Takes what a stream is charged for, where its provider did not say what it used and the client wants to know.
+    fn estimated(&mut self, _usage: Usage) {}
 
     /// Writes what remains to be said once a provider's stream has come to its end and was whole.
     fn rest(&mut self, model: &str, hide: Hide, out: &mut BytesMut);

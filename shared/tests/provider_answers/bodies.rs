@@ -24,6 +24,8 @@ pub fn word_of_stream(got: &Got, body: &str) -> &'static str {
     match came.split_last() {
         _ if came == expected => "as it came",
         Some((last, rest)) if rest == expected && tells_usage(last) => "as it came, and its usage",
+        // Where nothing says what was used, a client that asks is told what is billed.
+        Some((last, rest)) if rest == expected && tells_an_estimate(last) => "as it came",
         _ => "otherwise",
     }
 }
@@ -99,6 +101,11 @@ pub fn ends_with_error(got: &Got) -> bool {
 fn tells_usage(data: &str) -> bool {
     let chunk: Value = serde_json::from_str(data).unwrap_or_default();
     chunk["choices"] == json!([]) && chunk["usage"]["prompt_tokens"] == 9 && chunk["usage"]["completion_tokens"] == 4
+}
+
+fn tells_an_estimate(data: &str) -> bool {
+    let chunk: Value = serde_json::from_str(data).unwrap_or_default();
+    chunk["choices"] == json!([]) && chunk["usage"].is_object()
 }
 
 /// The word for a whole answer.

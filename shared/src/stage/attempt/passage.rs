@@ -54,22 +54,25 @@ impl Passage {
         self.joins.is_some()
     }
 
+    /// What all that wrote a part of it used, where the last one used so much.
+    pub(crate) fn used(&self, last: Usage) -> Usage {
+        let mut all = self.joins.unwrap_or_default();
+        all.plus(&last);
+        all
+    }
+
     /// Takes an event on its way to the client: as it is, or as another model's, without what does not join.
     pub(crate) fn take<'c>(&mut self, chunk: &'c Chunk, room: &Room) -> Cow<'c, Chunk> {
-        let Some(before) = self.joins else {
+        if !self.is_joined() {
             self.note(&chunk.pieces, room);
             return Cow::Borrowed(chunk);
-        };
+        }
         let mut pieces = Vec::with_capacity(chunk.pieces.len());
         for piece in &chunk.pieces {
             self.add(piece, &mut pieces);
         }
         self.note(&pieces, room);
-        let usage = chunk.usage.map(|used| {
-            let mut all = before;
-            all.plus(&used);
-            all
-        });
+        let usage = chunk.usage.map(|used| self.used(used));
         let payload = chunk.payload.clone();
         // Of no door's format, so that it is written from its pieces.
         Cow::Owned(Chunk { format: "", payload, pieces, usage, places: Places::default() })

@@ -8,6 +8,7 @@
 
 use crate::catalog::Model;
 use crate::error::Error;
+use crate::estimate::usage_of;
 use crate::limit::budget::{COPIES, Room};
 use crate::provider::{Came, Chunk, Chunks, ProviderError, Skipped};
 use crate::receipt::AttemptOutcome;
@@ -17,6 +18,7 @@ use crate::running::Deadline;
 use crate::stage::attempt::passage::Passage;
 use crate::stage::recall::note_signatures;
 use crate::steps;
+use crate::wire::facts::Facts;
 use crate::wire::piece::{Choice, Piece, choices};
 use crate::wire::writer::Hide;
 use bytes::BytesMut;
@@ -109,6 +111,7 @@ pub(crate) enum Sink<'a> {
     Client {
         reply: &'a mut Reply,
         journal: &'a Journal,
+        facts: &'a Facts,
         room: &'a Room,
         hide: Hide,
         format: &'static str,
@@ -141,11 +144,14 @@ impl Sink<'_> {
         if !self.is_open(ended) {
             return;
         }
-        let Self::Client { reply, hide, room, passage, .. } = self else { return };
-        match chunk {
-            Some(chunk) => reply.writer.chunk(&passage.take(chunk, room), &model.name, *hide, out),
-            None => reply.writer.rest(&model.name, *hide, out),
-        }
+        let Self::Client { reply, hide, room, passage, facts, .. } = self else { return };
+        let Some(chunk) = chunk else {
+            if ended.came.usage.is_none() && !hide.usage {
+                reply.writer.estimated(passage.used(usage_of(facts, model, ended.came).0));
+            }
+            return reply.writer.rest(&model.name, *hide, out);
+        };
+        reply.writer.chunk(&passage.take(chunk, room), &model.name, *hide, out);
     }
 
     /// Takes room for what the writer keeps of the answer; `held` is what it has taken before.

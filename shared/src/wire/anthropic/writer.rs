@@ -113,6 +113,10 @@ impl Writer for MessagesWriter {
         }
     }
 
+    fn estimated(&mut self, usage: Usage) {
+        self.usage.get_or_insert(usage);
+    }
+
     fn rest(&mut self, _model: &str, _hide: Hide, out: &mut BytesMut) {
         if self.choice.is_none() {
             return;

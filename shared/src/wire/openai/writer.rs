@@ -104,6 +104,10 @@ impl Writer for ChatWriter {
         out.put_slice(b"\n\n");
     }
 
+    fn estimated(&mut self, usage: Usage) {
+        self.usage.get_or_insert(usage);
+    }
+
     fn rest(&mut self, model: &str, hide: Hide, out: &mut BytesMut) {
         if let Some(used) = self.usage.take().filter(|_| !hide.usage) {
             let mut chunk = self.envelope(CHUNK, model, Vec::new());

@@ -31,7 +31,7 @@ pub(super) struct Made {
     /// The items that have ended, by their places.
     items: BTreeMap<u64, Value>,
     finish: Option<Finish>,
-    usage: Option<Usage>,
+    pub(super) usage: Option<Usage>,
     /// Bytes of all that was said and called.
     pub(super) held_bytes: usize,
     /// What a stream that passed on calls its answer.

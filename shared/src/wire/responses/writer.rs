@@ -10,6 +10,7 @@
 
 use crate::error::HttpError;
 use crate::id::RequestId;
+use crate::money::Usage;
 use crate::wire::answer::{Chunk, Completion};
 use crate::wire::json::{Stopped, items};
 use crate::wire::openai::error::envelope;
@@ -100,6 +101,10 @@ impl Writer for ResponsesWriter {
             return self.pass(chunk, model, hide, out);
         }
         self.made.add(&chunk.pieces, &chunk.payload, chunk.usage, model, out);
+    }
+
+    fn estimated(&mut self, usage: Usage) {
+        self.made.usage.get_or_insert(usage);
     }
 
     fn rest(&mut self, model: &str, _hide: Hide, out: &mut BytesMut) {

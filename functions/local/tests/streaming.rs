@@ -147,7 +147,7 @@ async fn a_client_that_leaves_before_the_first_byte_is_charged_too() {
 #[tokio::test]
 async fn a_stream_that_the_provider_cuts_ends_with_an_error_event_and_without_done() {
     let double = Double::start().await;
-    let models = ["cut", "cut-clean", "reset-mid", "malformed", "error-event", "cut-before-done"];
+    let models = ["cut", "cut-clean", "reset-mid", "error-event", "cut-before-done"];
     let gateway =
         Setup::new().configured(&config(&double.base_url(), &models, "")).with("DOUBLE_API_KEY", "sk-x").start().await;
     for model in models.iter().map(|model| format!("double/{model}")).chain(["sim/cut".to_owned()]) {
@@ -168,6 +168,27 @@ async fn a_stream_that_the_provider_cuts_ends_with_an_error_event_and_without_do
         assert_ne!(receipt["status"], 200, "{model}: {receipt}");
         assert_ne!(receipt["attempts"][0]["outcome"], "ok", "{model}: {receipt}");
     }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_is_left_out_of_a_stream_that_is_otherwise_whole() {
+    let double = Double::start().await;
+    let gateway = Setup::new()
+        .configured(&config(&double.base_url(), &["malformed"], ""))
+        .with("DOUBLE_API_KEY", "sk-x")
+        .start()
+        .await;
+    let mut client = gateway.connect().await;
+    client.send(&gateway.chat_request(&[], ask("double/malformed").as_bytes())).await;
+    let head = client.head().await.unwrap();
+    let mut events = Vec::new();
+    while let Some(event) = event(&mut client).await {
+        events.push(event);
+    }
+    assert_eq!(events.last().unwrap(), "[DONE]", "{events:?}");
+    let receipt = gateway.receipt(&head.id()).await;
+    let why = receipt["reasons"].to_string();
+    assert!(receipt["status"] == 200 && why.contains("left out, for it could not be read"), "{receipt}");
 }
 
 #[tokio::test]

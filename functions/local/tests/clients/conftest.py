@@ -194,12 +194,16 @@ def start(double, tmp_path_factory):
         process.end()
 
 
+# Of a tenant that has no limits and remembers no answers.
+FREE = "[tenant_defaults.cache]\nenabled = false\n[tenant_defaults.limits]\n" + "".join(
+    f'{limit} = "none"\n' for limit in ("requests_per_minute", "tokens_per_minute", "concurrency", "daily_requests",
+                                       "daily_tokens", "daily_cost_usd"))
+
+
 @pytest.fixture(scope="session")
 def gateway(start):
     """A gateway whose tenant has no limits and remembers no answers."""
-    return start("[tenant_defaults.cache]\nenabled = false\n[tenant_defaults.limits]\n" + "".join(
-        f'{limit} = "none"\n' for limit in ("requests_per_minute", "tokens_per_minute", "concurrency", "daily_requests",
-                                           "daily_tokens", "daily_cost_usd")))
+    return start(FREE)
 
 
 @pytest.fixture

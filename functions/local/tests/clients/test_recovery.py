@@ -4,6 +4,7 @@ the whole text, with one end and the usage of both halves."""
 import json
 
 import pytest
+from conftest import FREE
 
 ASK = "What is an API?"
 MESSAGES = [{"role": "user", "content": ASK}]
@@ -11,7 +12,13 @@ BROKEN = ["double/cut-38", "response/cut-38", "claude/cut-38"]
 NEXT = ["double/goes-on", "response/goes-on-anew", "claude/goes-on", "gemini/goes-on"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def gateway(start):
+    """One that does not learn to keep away from the models that break off."""
+    return start(FREE + "[health]\nleast_samples = 10000\n[breaker]\nconsecutive_failures = 1000\nleast_samples = 10000\n")
+
+
+@pytest.fixture(scope="module")
 def text(gateway):
     return gateway.client().chat.completions.create(model="double/ok", messages=MESSAGES).choices[0].message.content
 

@@ -15,7 +15,7 @@ NEXT = ["double/goes-on", "response/goes-on-anew", "claude/goes-on", "gemini/goe
 @pytest.fixture(scope="module")
 def gateway(start):
     """One that does not learn to keep away from the models that break off."""
-    return start(FREE + "[health]\nleast_samples = 10000\n[breaker]\nconsecutive_failures = 1000\nleast_samples = 10000\n")
+    return start(FREE + "[health]\nleast_samples = 10000\nrefresh_percent = 0\n[breaker]\nconsecutive_failures = 1000\nleast_samples = 10000\n")
 
 
 @pytest.fixture(scope="module")

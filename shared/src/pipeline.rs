@@ -44,6 +44,7 @@ use crate::stage::settle::{Outcome, settle};
 use crate::stage::stay::stay_and_rank;
 use crate::stage::upgrade::{first_call_options, stronger_tier, unreliable, upgrade};
 use crate::wire::format::Format;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// Serves a request that is in this format on a task of its own.
@@ -118,7 +119,8 @@ async fn answer(work: &mut Work<'_>, reply: &mut Reply) -> Result<(), Error> {
     // From here to the settlement there is no way out.
     work.gateway.count_for_retries();
     let place = Place::of(work, &hold);
-    let outcome = place.freed_meanwhile(respond(work, &mut decision, &mut hold, reply)).await;
+    // Pinned where it is: a future of this size is not to be moved from hand to hand.
+    let outcome = place.freed_meanwhile(pin!(respond(work, &mut decision, &mut hold, reply))).await;
     settle(work, &decision, hold, &outcome, reply).await;
     // A client that has read the last byte finds all of it counted.
     last_byte(work, outcome, reply);
@@ -135,7 +137,8 @@ async fn decided(work: &mut Work<'_>) -> Result<Decision, Error> {
 /// Brings about an answer and sends it: a stream now, a whole one once it is settled.
 async fn respond(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold, reply: &mut Reply) -> Outcome {
     let early = EarlyHead::of(work);
-    match reply.begin_meanwhile(early, produce(work, decision, hold)).await {
+    let produced = reply.begin_meanwhile(early, pin!(produce(work, decision, hold))).await;
+    match produced {
         Ok(mut produced) => {
             let set_aside = produced.set_aside.take();
             let outcome = deliver(work, hold, produced, reply).await;

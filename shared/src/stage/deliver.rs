@@ -67,7 +67,8 @@ pub(crate) async fn deliver(work: &mut Work<'_>, hold: &mut Hold, produced: Prod
     let passed = pass_on(work, model, opened, winner.attempt, &mut passing, reply).await;
     let ended = match passed.ended.error {
         None => passed.ended,
-        Some(_) => go_on(work, hold, passed, others, &mut passing, reply).await,
+        // Rare, and large: on the heap, so that no other stream's future has room for it.
+        Some(_) => Box::pin(go_on(work, hold, passed, others, &mut passing, reply)).await,
     };
     match ended.error {
         _ if ended.no_room => Outcome::failed(Error::Overloaded),

@@ -320,7 +320,7 @@ async fn call_beside_record(
         None => tokio::join!(recorded, call(work, model, options, leased_at_ms)).1,
         Some(hedge) => {
             let Hedged { answered, beside, with } =
-                tokio::join!(recorded, call_hedged(work, hold, model, options, &hedge)).1;
+                tokio::join!(recorded, Box::pin(call_hedged(work, hold, model, options, &hedge))).1;
             attempts.hedged = with.map(|model| model.name.clone());
             if let Some((error, observation)) = beside {
                 attempts.note(&error.fault);

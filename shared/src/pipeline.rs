@@ -154,8 +154,9 @@ async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) 
     if !decision.to_embed.is_empty() {
         embed(work, decision, hold).await;
     }
+    // What few requests need is on the heap, so that the futures of the others have no room for it.
     if decision.unsure {
-        classify(work, decision, hold).await;
+        Box::pin(classify(work, decision, hold)).await;
     }
     let candidates = stay_and_rank(work, decision, hold).await;
     let stronger = stronger_tier(work, decision);
@@ -165,6 +166,6 @@ async fn produce(work: &mut Work<'_>, decision: &mut Decision, hold: &mut Hold) 
     let Some(stronger) = stronger else { return Ok(first) };
     match unreliable(work, decision, &first.winner) {
         None => Ok(first),
-        Some(doubt) => Ok(upgrade(work, decision, hold, &stronger, first, doubt).await),
+        Some(doubt) => Ok(Box::pin(upgrade(work, decision, hold, &stronger, first, doubt)).await),
     }
 }

@@ -21,7 +21,8 @@ const LONGEST_PROMPT_BYTES: usize = 8_192;
 /// Where a request stands among those that differ in the prompt alone.
 pub(crate) struct Alike {
     pub(crate) group: CacheKey,
-    gist: Gist,
+    /// On the heap: it is a kilobyte, and every hold has room for one.
+    gist: Box<Gist>,
 }
 
 /// An earlier request that asks the same.
@@ -43,7 +44,7 @@ impl Alike {
         }
         let place = text_place(work.request.body().bytes(), facts.context.prompt.clone()?)?;
         let group = key_of(work, Some((place, VERSION)));
-        let gist = Gist::of(&facts.prompt, &group.hash)?;
+        let gist = Box::new(Gist::of(&facts.prompt, &group.hash)?);
         Some(Self { group, gist })
     }
 

@@ -2,7 +2,7 @@
 
 use super::gateway::{Setup, config};
 use super::wire::request;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -70,8 +70,21 @@ async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
     for path in ["/v1/models", "/ready", "/health"] {
         answers.push((path.to_owned(), gateway.get(path).await.text()));
     }
-    for path in ["tenants", "tenants/demo/keys", "tenants/demo/usage", "metrics", "usage", "models", "audit"] {
-        answers.push((path.to_owned(), gateway.admin(&format!("GET /admin/{path}"), "").await.text()));
+    let made = |answer: Value, name: &str| answer[name].as_str().unwrap().to_owned();
+    let ann = made(gateway.admin("POST /admin/admins", r#"{"name":"Ann","role":"owner"}"#).await.json(), "token");
+    let ci = made(gateway.admin("POST /admin/tenants/demo/keys", r#"{"name":"ci"}"#).await.json(), "key");
+    // Every path that is described: what has no such method answers too.
+    let description = gateway.get("/openapi.yaml").await.text();
+    let paths = description.lines().filter_map(|line| line.strip_prefix("  /")?.strip_suffix(':'));
+    let receipt = gateway.admin("GET /admin/receipts?tenant=demo", "").await.json()["data"][0]["id"].clone();
+    for path in paths {
+        let path = path.replace("{tenant}", "demo").replace("{receipt}", receipt.as_str().unwrap());
+        answers.push((path.clone(), gateway.admin(&format!("GET /{path}?tenant=demo"), "").await.text()));
+        answers.push((path.clone(), gateway.admin(&format!("GET /{path}"), "").await.text()));
+    }
+    for query in [format!("key={}", gateway.key), format!("access_token={ann}")] {
+        answers.push((query.clone(), gateway.get(&format!("/v1/models?{query}")).await.text()));
+        answers.push((query.clone(), gateway.get(&format!("/admin/tenants?{query}")).await.text()));
     }
     assert!(double.counts().total.calls > 20, "the provider was called");
     assert!(double.requests().iter().all(|call| call.key_last4 == PROVIDER_KEY[PROVIDER_KEY.len() - 4..]));
@@ -83,8 +96,8 @@ async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
     assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is as loud as can be");
     let prompt = &PROMPT[4..];
     for (what, text, secrets) in [
-        ("the log", &log, &[PROVIDER_KEY, LEAK, &key, &token, prompt][..]),
-        ("stdout", &output, &[PROVIDER_KEY, LEAK, &key, &token, prompt]),
+        ("the log", &log, &[PROVIDER_KEY, LEAK, &key, &token, &ann, &ci, prompt][..]),
+        ("stdout", &output, &[PROVIDER_KEY, LEAK, &key, &token, &ann, &ci, prompt]),
     ] {
         for secret in secrets {
             let line = text.lines().find(|line| line.contains(secret));
@@ -93,7 +106,7 @@ async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
     }
     assert!(!greeting.contains(PROVIDER_KEY));
     for (what, text) in &answers {
-        for secret in [PROVIDER_KEY, LEAK, &key, &token] {
+        for secret in [PROVIDER_KEY, LEAK, &key, &token, &ann, &ci] {
             assert!(!text.contains(secret), "{secret} is in the answer to {what}: {text}");
         }
         if what.starts_with("receipt") {
@@ -103,8 +116,9 @@ async fn no_key_and_no_prompt_is_logged_kept_or_answered() {
     for (path, bytes) in folder.contents() {
         let text = String::from_utf8_lossy(&bytes);
         let file = path.file_name().unwrap().to_string_lossy();
-        for secret in
-            [PROVIDER_KEY, LEAK, &key, prompt].into_iter().chain((file != "admin-token").then_some(token.as_str()))
+        for secret in [PROVIDER_KEY, LEAK, &key, &ann, &ci, prompt]
+            .into_iter()
+            .chain((file != "admin-token").then_some(token.as_str()))
         {
             assert!(!text.contains(secret), "{secret} is in {}", path.display());
         }

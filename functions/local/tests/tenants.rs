@@ -101,3 +101,40 @@ async fn a_revoked_key_stops_with_its_next_request_and_a_tenants_key_opens_no_ad
         is_refused(line, &ask(&gateway, &key, line, GOOD).await, 401, "invalid_api_key", None);
     }
 }
+
+#[tokio::test]
+async fn what_is_anothers_is_not_found_by_any_way() {
+    let gateway = Gateway::start().await;
+    let mut tenants = Vec::new();
+    for id in ["one", "two", "on", "one.two"] {
+        let (key, key_id) = tenant(&gateway, id, json!({})).await;
+        let answer = ask(&gateway, &key, "POST /v1/chat/completions", GOOD).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        tenants.push((id, key, key_id, answer.head.id()));
+    }
+    for (id, key, _, _) in &tenants {
+        for (other, _, its_key, its_receipt) in tenants.iter().filter(|(other, ..)| other != id) {
+            let receipt = format!("/v1/receipts/{its_receipt}");
+            for (line, body) in
+                [(format!("GET {receipt}"), ""), (format!("POST {receipt}/feedback"), r#"{"rating":"bad"}"#)]
+            {
+                assert_eq!(ask(&gateway, key, &line, body).await.status, 404, "{line} of {other} as {id}");
+            }
+            let keys = format!("/admin/tenants/{id}/keys/{its_key}");
+            for (line, body) in [
+                (format!("GET /admin/receipts/{its_receipt}?tenant={id}"), ""),
+                (format!("GET {keys}"), ""),
+                (format!("PATCH {keys}"), r#"{"expires_at_ms":5}"#),
+                (format!("POST {keys}/rotate"), "{}"),
+                (format!("DELETE {keys}"), ""),
+            ] {
+                assert_eq!(gateway.admin(&line, body).await.status, 404, "{line} of {other}");
+            }
+        }
+    }
+    for (id, key, _, receipt) in &tenants {
+        let seen = ask(&gateway, key, &format!("GET /v1/receipts/{receipt}"), "").await;
+        assert_eq!((seen.status, &seen.json()["feedback"]), (200, &Value::Null), "{id} has what it had");
+        assert_eq!(gateway.admin(&format!("GET /admin/tenants/{id}/keys"), "").await.json()["data"][1], Value::Null);
+    }
+}

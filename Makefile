@@ -8,6 +8,8 @@ SECONDS := 60
 CASES := 20000
 # How many steps it takes in the model check, in memory and in Redis each.
 STEPS := 1000000
+# How many requests it makes up from openapi.yaml.
+EXAMPLES := 5000
 # The folder of the public sets that routing is evaluated on (docs/routing.md).
 DATA :=
 
@@ -23,7 +25,7 @@ help:
 	@echo "make screenshots  draws every page of the dashboard into docs/dashboard"
 	@echo "make package  the two Lambda zips and their sizes"
 	@echo "make fuzz     fuzzes each parser that meets the outside, SECONDS=$(SECONDS) each (nightly)"
-	@echo "make torture  the property tests with CASES=$(CASES) inputs each, the model check, and every fault"
+	@echo "make torture  the property tests with CASES=$(CASES) inputs each, the model check, every fault, and requests made up from openapi.yaml"
 
 check:
 	tools/install/system
@@ -101,3 +103,7 @@ torture:
 	MODEL_STEPS=$(STEPS) cargo test --release --locked -p gateway-core --all-features --test core model:: -- --nocapture
 	cargo build --release --locked -p ai-gateway
 	cargo run --release --locked -p faults
+	tools/install/clients
+	cargo build --locked -p ai-gateway -p upstream-double
+	EXAMPLES=$(EXAMPLES) SEED=$$(date +%s) GATEWAY_BIN=$(TARGET)/debug/ai-gateway DOUBLE_BIN=$(TARGET)/debug/upstream-double \
+		PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider functions/local/tests/clients -k made_up

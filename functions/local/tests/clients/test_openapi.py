@@ -1,6 +1,11 @@
 """What `/openapi.yaml` says of the admin plane is what the plane answers."""
 
+import os
+import re
+import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +14,11 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 PATIENCE_S = 60
+# How many requests are made up, over all operations.
+EXAMPLES, SEED = int(os.environ.get("EXAMPLES", "500")), os.environ.get("SEED", "1")
+# Left out: which values are taken, for not every rule is in the description; and whether a request without the token is
+# refused, for the token is sent with each.
+UNCHECKED = "positive_data_acceptance,negative_data_rejection,ignored_auth"
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +83,26 @@ def test_answers_are_as_they_are_described(gateway, fits):
     fits("Usage", gateway.admin("usage"))
     for path in ("tenants", "models", "receipts", "admins", "audit"):
         fits("Page", gateway.admin(path))
+
+
+def test_nothing_made_up_from_the_description_is_answered_otherwise_or_breaks_it(start, description, tmp_path):
+    """No server error, and no answer of another status, type, header or shape than is described (schemathesis)."""
+    gateway = start("[tenant_defaults.limits]\n" + "".join(f'{limit} = "none"\n' for limit in (
+        "requests_per_minute", "tokens_per_minute", "concurrency", "daily_requests", "daily_tokens", "daily_cost_usd")))
+    tenant = gateway.tenant()
+    key = gateway.admin(f"tenants/{tenant.id}/keys")["data"][0]["id"]
+    admin = gateway.admin("admins", {"name": "Ann", "role": "viewer"})["id"]
+    operations = sum(len(set(path) - {"parameters"}) for path in description["paths"].values())
+    made_up = 0
+    for plane, secret in (("data", tenant.key), ("admin", gateway.admin_token)):
+        done = subprocess.run(
+            [Path(sys.executable).parent / "st", "run", f"{gateway.root}/openapi.yaml", "--include-tag", plane,
+             "--header", f"authorization: Bearer {secret}", "--phases", "examples,coverage,fuzzing",
+             "--max-examples", str(-(-EXAMPLES // operations)), "--exclude-checks", UNCHECKED, "--no-color",
+             "--continue-on-failure", "--seed", SEED],
+            capture_output=True, text=True, cwd=tmp_path, timeout=60 * PATIENCE_S,
+            env={**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parent),
+                 "THERE": f"tenant={tenant.id} key={key} admin={admin}"})
+        assert done.returncode == 0, done.stdout + done.stderr
+        made_up += int(re.search(r"(\d+) generated", done.stdout)[1])
+    assert made_up >= EXAMPLES

@@ -14,9 +14,11 @@ use axum::Router;
 use connection::Patience;
 use gateway_core::gateway::Gateway;
 use seats::Seats;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -26,12 +28,33 @@ pub fn address() -> String {
     variable("GATEWAY_ADDR").unwrap_or_else(|| "127.0.0.1:8080".to_owned())
 }
 
+/// Connections that may wait in the system's queue; it takes the lesser of this and its own limit. Of more than the usual 128 that
+/// come at once the others would try again after a second.
+const WAITING_CONNECTIONS: u32 = 4096;
+
 /// Listens on `address`.
 ///
 /// # Errors
 /// If it is taken, or no address.
 pub async fn listen(address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("GATEWAY_ADDR: cannot listen on {address}"))
+    let bound = async {
+        let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in lookup_host(address).await? {
+            match listen_on(address) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    };
+    bound.await.with_context(|| format!("GATEWAY_ADDR: cannot listen on {address}"))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_CONNECTIONS)
 }
 
 /// Serves until SIGINT or SIGTERM, and then until everything that was begun is settled; see [`end`]. No connection is
@@ -76,5 +99,23 @@ pub async fn serve(
         () = signals.end() => {
             anyhow::bail!("ended at once by a second signal; requests that were not settled: {}", gateway.running.count())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::net::TcpStream;
+
+    #[tokio::test]
+    async fn many_connections_can_come_at_once() {
+        let listener = listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts. One that finds no place in the queue would hang, and then try again after a second.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900)).unwrap();
+        let connections: Vec<TcpStream> = (0..500).map(connect).collect();
+        assert_eq!(connections.len(), 500);
+        assert!(listen(&address.to_string()).await.is_err(), "the address is taken");
     }
 }

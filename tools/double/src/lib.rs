@@ -180,7 +180,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 pub use answer::Usage;
@@ -213,7 +213,11 @@ impl Double {
     /// # Errors
     /// If the address cannot be bound.
     pub async fn start_on(address: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        // A thousand streams may be begun at once; by default the others than 128 would try again after a second.
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address.parse().map_err(io::Error::other)?)?;
+        let listener = socket.listen(4096)?;
         let address = listener.local_addr()?;
         let tallies = Arc::<tallies::Tallies>::default();
         let mut server = JoinSet::new();

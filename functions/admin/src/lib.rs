@@ -11,6 +11,7 @@ mod ask;
 mod audit;
 mod caller;
 mod change;
+mod csv;
 mod dashboard;
 mod data;
 mod guard;

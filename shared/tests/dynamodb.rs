@@ -1,5 +1,7 @@
 //! The DynamoDB directory and ledger: what their contracts do not ask, and what DynamoDB does to them on a bad day.
 
+mod rows;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -11,9 +13,9 @@ use gateway_core::dynamodb::Table;
 use gateway_core::id::RequestId;
 use gateway_core::ledger::contract::{MIDNIGHT_MS, ONE, receipt, times};
 use gateway_core::ledger::dynamodb::DynamoLedger;
-use gateway_core::ledger::{Begun, Calls, Claims, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery};
+use gateway_core::ledger::{Begun, Claims, IdempotencyKey, Ledger, LedgerError, Period, UsageQuery};
 use gateway_core::limit::window::Window;
-use gateway_core::receipt::{Attempt, AttemptKind, CacheStatus, Receipt};
+use gateway_core::receipt::{CacheStatus, Receipt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use test_servers::dynamodb::DynamoDbLocal;
@@ -302,44 +304,6 @@ async fn hits_are_in_every_process_s_figures_once_they_are_flushed() {
     assert_eq!(requests(&other).await, 260);
     hit();
     assert_eq!((requests(&ledger).await, requests(&other).await), (261, 261), "the asked process writes its own first");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_of_more_models_than_a_row_has_room_for_are_counted_together() {
-    let rig = Rig::new().await;
-    let ledger = rig.ledger().await;
-    let call = |n: u32| {
-        let model = format!("provider-of-many/model-{n:02}").into();
-        Attempt::of(model, AttemptKind::Failover, f64::from(n))
-    };
-    let many = Receipt { attempts: (0..20).map(call).collect(), ..receipt("acme", MIDNIGHT_MS) };
-    ledger.record(&many).await.unwrap();
-    let models = ledger.figures(&DAY).await.unwrap().whole.models;
-    assert!(models.len() > 4 && models.contains_key("…"), "{models:?}");
-    let sum = |of: fn(&Calls) -> u64| models.values().map(of).sum::<u64>();
-    assert_eq!((sum(|calls| calls.requests), sum(|calls| calls.latency_us)), (20, 190_000));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_of_before_there_were_hours_count_with_those_of_now() {
-    let rig = Rig::new().await;
-    let ledger = rig.ledger().await;
-    ledger.record(&receipt("acme", MIDNIGHT_MS)).await.unwrap();
-    let mut old = rig.raw().await.put_item().table_name(&rig.name);
-    for (name, text) in [("pk", "USAGE#2025-11-22#03"), ("sk", "acme#groq/llama-3.3-70b")] {
-        old = old.item(name, AttributeValue::S(text.to_owned()));
-    }
-    for (name, count) in
-        [("requests", 7), ("cache_hits", 2), ("input_tokens", 63), ("output_tokens", 84), ("cost_nusd", 5)]
-    {
-        old = old.item(name, AttributeValue::N(count.to_string()));
-    }
-    old.send().await.unwrap();
-    let rows = ledger.usage(&UsageQuery::default(), None, 9).await.unwrap().data;
-    assert_eq!(rows.iter().map(|row| (row.requests, row.cache_hits)).collect::<Vec<_>>(), [(8, 2)]);
-    let by_hour = Period { step_ms: Some(3_600_000), ..DAY };
-    let figures = ledger.figures(&by_hour).await.unwrap();
-    assert_eq!((figures.whole.counts.input_tokens, figures.steps[&MIDNIGHT_MS].counts.requests), (72, 8));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

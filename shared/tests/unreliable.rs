@@ -8,8 +8,8 @@ use gateway_core::feedback::Feedback;
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{
-    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery, UsageRow,
-    WhoseUid,
+    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery,
+    UsageRow, WhoseUid,
 };
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
@@ -20,6 +20,7 @@ use gateway_core::store::{
 };
 use gateway_core::tenant::TenantRecord;
 use gateway_core::tenant::key::KeyHash;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
@@ -195,6 +196,10 @@ impl<T: Ledger> Ledger for Unreliable<T> {
         limit: usize,
     ) -> Result<Page<UsageRow>, LedgerError> {
         self.up(LedgerError::Unavailable)?.usage(query, cursor, limit).await
+    }
+
+    async fn usage_by(&self, query: &UsageQuery, by: &BTreeSet<Column>) -> Result<Vec<UsageRow>, LedgerError> {
+        self.up(LedgerError::Unavailable)?.usage_by(query, by).await
     }
 
     async fn figures(&self, period: &Period) -> Result<Figures, LedgerError> {

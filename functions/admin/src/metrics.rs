@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use gateway_core::clock::{DAY_MS, HOUR_MS};
 use gateway_core::error::Error;
 use gateway_core::ledger::{Calls, Figures, Period};
-use gateway_core::limit::window::beginning_of;
+use gateway_core::limit::window::{beginning_of, instant_of};
 use gateway_core::telemetry::metrics::of_fleet;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -129,11 +129,17 @@ pub(crate) fn span(params: &mut Params) -> Result<RangeInclusive<u64>, Error> {
     Ok(from_ms..=to_ms)
 }
 
-/// A UTC day or Unix milliseconds, and how long what was named is.
+/// A UTC day, an instant or Unix milliseconds, and how long what was named is.
 pub(crate) fn instant(params: &mut Params, name: &str) -> Result<Option<(u64, u64)>, Error> {
     let Some(text) = params.take(name) else { return Ok(None) };
     let day = beginning_of(&text).map(|at_ms| (at_ms, DAY_MS));
-    let ms = text.parse().ok().filter(|at_ms| *at_ms <= crate::ask::LAST_MS).map(|at_ms| (at_ms, HOUR_MS));
-    let wrong = || Error::invalid(name, "It must be a UTC day as YYYY-MM-DD, or Unix milliseconds.");
+    let ms = text.parse().ok().or_else(|| instant_of(&text));
+    let ms = ms.filter(|at_ms| *at_ms <= crate::ask::LAST_MS).map(|at_ms| (at_ms, HOUR_MS));
+    let wrong = || {
+        Error::invalid(
+            name,
+            "It must be a UTC day as YYYY-MM-DD, an instant as YYYY-MM-DDTHH:MMZ, or Unix milliseconds.",
+        )
+    };
     day.or(ms).map(Some).ok_or_else(wrong)
 }

@@ -146,7 +146,13 @@ impl House {
 
     /// Asks the data plane for a completion.
     pub async fn chat(&self, key: &str, model: &str, text: &str) -> Seen {
+        self.chat_tagged(key, model, text, "").await
+    }
+
+    /// The same, with these tags.
+    pub async fn chat_tagged(&self, key: &str, model: &str, text: &str, tags: &str) -> Seen {
         let mut headers = HeaderMap::new();
+        headers.insert("x-gateway-tags", HeaderValue::from_str(tags).unwrap());
         headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {key}")).unwrap());
         let body = json!({"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 2000});
         let call = Incoming { headers, body: Box::new(Bytes::from(body.to_string())), time_left: None };

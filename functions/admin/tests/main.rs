@@ -26,3 +26,4 @@ mod quota;
 mod reading;
 mod tenants;
 mod usage;
+mod usage_by;

@@ -23,4 +23,5 @@ mod secrets;
 mod streaming;
 mod tenants;
 mod upstream;
+mod usage;
 mod wire;

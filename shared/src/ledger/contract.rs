@@ -10,6 +10,7 @@ mod claims;
 mod feedback;
 mod figures;
 mod receipts;
+pub mod tags;
 mod tenants;
 mod usage;
 
@@ -56,6 +57,11 @@ macro_rules! ledger_contract {
                 usage_is_by_day_tenant_and_model
                 usage_is_filtered
                 pages_of_usage_are_complete_and_stable
+            }
+            one tags {
+                usage_is_the_fold_over_the_receipts_however_it_is_told_apart
+                a_request_with_several_tags_is_in_one_row
+                values_without_end_take_no_room_and_the_sum_stays
             }
             one figures {
                 figures_are_the_fold_over_the_receipts

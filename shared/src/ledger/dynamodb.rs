@@ -17,10 +17,12 @@ mod listing;
 mod receipts;
 mod row;
 mod scan;
+mod tag_row;
 mod usage;
 
-use self::receipts::{SHARDS, changes, charged, kept, list_day, receipt_key, totals_key};
-use super::{Erased, Figures, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery, UsageRow, WhoseUid};
+use self::receipts::{SHARDS, Tagged, changes, charged, kept, list_day, receipt_key, totals_key};
+use super::tags::{OfDay, TAG_KEYS, Tag, Tags};
+use super::{Column, Erased, Figures, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery, UsageRow, WhoseUid};
 use crate::clock::DAY_MS;
 use crate::directory::Page;
 use crate::dynamodb::{Fault, Table};
@@ -43,10 +45,12 @@ const KEEP_RECEIPTS_MS: u64 = 30 * DAY_MS;
 const KEEP_ROWS_MS: u64 = 400 * DAY_MS;
 /// How many hits wait at most to be written.
 const HITS_WAITING: usize = 1000;
-/// How many of them one transaction takes: each is an item of its own, and adds to three sums at most; 100 items fit.
-const HITS_AT_ONCE: usize = 25;
-/// How many such transactions go beside one receipt.
-const HIT_WRITES: usize = 4;
+/// How many of them go beside one receipt.
+const HITS_AT_ONCE: usize = 100;
+/// How many items a transaction changes at most.
+const CHANGES_AT_ONCE: usize = 100;
+/// How many of them a receipt without tags changes: its own, and three sums. Each tag adds one.
+const CHANGES: usize = 4;
 /// How long a read waits for hits to be written first.
 const BEFORE_READING: Duration = Duration::from_millis(500);
 
@@ -64,19 +68,28 @@ pub struct DynamoLedger {
     writing: tokio::sync::Mutex<()>,
     /// The days that this process has listed among those that have usage.
     days: Mutex<BTreeSet<String>>,
+    /// The tags that this process counts by.
+    tags: Mutex<Tags>,
 }
 
 impl DynamoLedger {
     /// The ledger in `table`.
     #[must_use]
     pub fn new(table: Table) -> Self {
-        Self { table, hits: Mutex::default(), writing: tokio::sync::Mutex::default(), days: Mutex::default() }
+        Self {
+            table,
+            hits: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+            days: Mutex::default(),
+            tags: Mutex::default(),
+        }
     }
 
-    /// Records those of the receipts, at most [`HITS_AT_ONCE`], that are not yet recorded.
+    /// Records those of the receipts, as many as one transaction takes, that are not yet recorded.
     async fn write(&self, receipts: &[Receipt]) -> Result<(), Fault> {
+        let tags: Vec<Vec<Tag>> = receipts.iter().map(|receipt| self.tags_of(receipt)).collect();
         let counted = async {
-            let mut left: Vec<&Receipt> = receipts.iter().collect();
+            let mut left: Vec<Tagged> = receipts.iter().zip(tags.iter().map(Vec::as_slice)).collect();
             while !left.is_empty() {
                 let refused = self.table.transact(|tries| changes(&left, tries)).await?;
                 if refused.is_empty() {
@@ -89,6 +102,14 @@ impl DynamoLedger {
             Ok(())
         };
         tokio::try_join!(counted, self.list_days(receipts)).map(drop)
+    }
+
+    /// The tags that a receipt is counted under, as far as this process knows which there are.
+    fn tags_of(&self, receipt: &Receipt) -> Vec<Tag> {
+        if receipt.tags.is_empty() {
+            return Vec::new();
+        }
+        lock(&self.tags).of(&day_utc(receipt.created_at_ms).into(), receipt, OfDay::default)
     }
 
     /// Lists the receipts' days among those that have usage: once a day and process.
@@ -132,12 +153,12 @@ impl DynamoLedger {
         let mut taken = Taken { from: self, hits: Vec::new() };
         {
             let mut waiting = lock(&self.hits);
-            let count = waiting.len().min(HITS_AT_ONCE * HIT_WRITES);
+            let count = waiting.len().min(HITS_AT_ONCE);
             taken.hits.extend(waiting.drain(..count));
         }
         taken.hits.sort_unstable_by_key(|hit| hit.id);
         taken.hits.dedup_by_key(|hit| hit.id);
-        try_join_all(taken.hits.chunks(HITS_AT_ONCE).map(|some| self.write(some))).await?;
+        try_join_all(transactions(&taken.hits).map(|some| self.write(some))).await?;
         let count = taken.hits.len();
         taken.hits.clear();
         Ok(count)
@@ -152,6 +173,22 @@ impl DynamoLedger {
             log(&hit);
         }
     }
+}
+
+/// Receipts, as many at a time as one transaction takes.
+fn transactions(receipts: &[Receipt]) -> impl Iterator<Item = &[Receipt]> {
+    let changes = |receipt: &Receipt| CHANGES + receipt.tags.len().min(TAG_KEYS);
+    let mut left = receipts;
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = left.iter().take_while(|receipt| {
+            sum += changes(receipt);
+            sum <= CHANGES_AT_ONCE
+        });
+        let (some, rest) = left.split_at(fits.count());
+        left = rest;
+        (!some.is_empty()).then_some(some)
+    })
 }
 
 impl Drop for DynamoLedger {
@@ -243,6 +280,11 @@ impl Ledger for DynamoLedger {
         Ok(usage::page(&self.table, query, cursor, limit.max(1)).await?)
     }
 
+    async fn usage_by(&self, query: &UsageQuery, by: &BTreeSet<Column>) -> Result<Vec<UsageRow>, LedgerError> {
+        self.flush_before_reading().await;
+        Ok(usage::by(&self.table, query, by).await?)
+    }
+
     async fn figures(&self, period: &Period) -> Result<Figures, LedgerError> {
         self.flush_before_reading().await;
         Ok(usage::figures(&self.table, period).await?)
@@ -258,6 +300,7 @@ impl Ledger for DynamoLedger {
 
     async fn erase(&self, whose: WhoseUid, cursor: Option<&str>) -> Result<Erased, LedgerError> {
         lock(&self.hits).retain(|hit| !whose(hit.uid()));
+        lock(&self.tags).erase(&whose);
         scan::erase(&self.table, &whose, cursor).await
     }
 

@@ -19,13 +19,15 @@ mod listing;
 mod log;
 mod recent;
 mod segment;
+mod tagged;
+mod texts;
 mod totals;
 
 use self::checkpoint::sync_folder;
 use self::log::{Bounds, Log, Stretch, Work};
 use super::{
-    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery, UsageRow,
-    WhoseUid,
+    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery,
+    UsageRow, WhoseUid,
 };
 use crate::directory::Page;
 use crate::disk::DiskFault;
@@ -37,6 +39,7 @@ use crate::receipt::Receipt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -321,6 +324,11 @@ impl Ledger for EmbeddedLedger {
     ) -> Result<Page<UsageRow>, LedgerError> {
         let (query, cursor) = (query.clone(), cursor.map(str::to_owned));
         self.of_rows(move |rows| rows.page(&query, cursor.as_deref(), limit)).await
+    }
+
+    async fn usage_by(&self, query: &UsageQuery, by: &BTreeSet<Column>) -> Result<Vec<UsageRow>, LedgerError> {
+        let (query, by) = (query.clone(), by.clone());
+        self.of_rows(move |rows| rows.by(&query, &by)).await
     }
 
     async fn figures(&self, period: &Period) -> Result<Figures, LedgerError> {

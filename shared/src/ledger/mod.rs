@@ -13,6 +13,7 @@ pub mod embedded;
 mod claims;
 mod error;
 mod spread;
+mod tags;
 mod tally;
 mod usage;
 pub(crate) mod standing;
@@ -20,8 +21,9 @@ pub(crate) mod standing;
 pub use claims::{Begun, Claims, IdempotencyKey};
 pub use error::LedgerError;
 pub use spread::Spread;
+pub use tags::{REST, TAG_KEYS, TAG_VALUES};
 pub use tally::{Calls, Counts, Figures, Period, Tally};
-pub use usage::{UsageQuery, UsageRow};
+pub use usage::{Column, TagQuery, UsageQuery, UsageRow};
 
 use crate::directory::Page;
 use crate::feedback::Feedback;
@@ -30,6 +32,7 @@ use crate::limit::window::Window;
 use crate::money::Charged;
 use crate::receipt::Receipt;
 use async_trait::async_trait;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -69,7 +72,7 @@ pub struct Erased {
 /// Where receipts are kept.
 #[async_trait]
 pub trait Ledger: Claims {
-    /// Records a receipt: itself, its windows' totals and its hour's. Sent twice, it counts once, and the first one stays.
+    /// Records a receipt: itself, its windows' totals, its hour's and its tags'. Sent twice, it counts once, and the first one stays.
     async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError>;
 
     /// Takes note of a cache hit without making its answer wait: where a durable record is cheap it is made, elsewhere
@@ -98,13 +101,17 @@ pub trait Ledger: Claims {
     /// order, and one that is recorded meanwhile may be missed.
     async fn receipts(&self, query: &ReceiptQuery, cursor: Option<&str>) -> Result<Page<Receipt>, LedgerError>;
 
-    /// At most `limit` rows by day, tenant and model, from after `cursor`.
+    /// At most `limit` rows by day, tenant and model, from after `cursor`. The query is of whole days.
     async fn usage(
         &self,
         query: &UsageQuery,
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<UsageRow>, LedgerError>;
+
+    /// What the receipts of a query add up to, told apart by these columns and in their order. By [`Column::Tag`] it needs the
+    /// query's tag.
+    async fn usage_by(&self, query: &UsageQuery, by: &BTreeSet<Column>) -> Result<Vec<UsageRow>, LedgerError>;
 
     /// What the receipts of a period add up to: exactly the fold over them.
     async fn figures(&self, period: &Period) -> Result<Figures, LedgerError>;

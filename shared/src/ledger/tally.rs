@@ -65,6 +65,22 @@ impl Counts {
             cost_nusd: self.cost_nusd.saturating_add(other.cost_nusd),
         }
     }
+
+    /// What is left of these without others that are among them.
+    #[must_use]
+    pub(super) fn minus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(other.requests),
+            cache_hits: self.cache_hits.saturating_sub(other.cache_hits),
+            errors: self.errors.saturating_sub(other.errors),
+            failovers: self.failovers.saturating_sub(other.failovers),
+            upgrades: self.upgrades.saturating_sub(other.upgrades),
+            outages: self.outages.saturating_sub(other.outages),
+            input_tokens: self.input_tokens.saturating_sub(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(other.output_tokens),
+            cost_nusd: self.cost_nusd.saturating_sub(other.cost_nusd),
+        }
+    }
 }
 
 /// Calls of one model.

@@ -85,6 +85,21 @@ pub fn beginning_of(day: &str) -> Option<u64> {
     (day_utc(at_ms) == day).then_some(at_ms)
 }
 
+/// The instant of a time in UTC as ISO 8601 has it, to the minute or the second, in Unix milliseconds. One of another zone is
+/// none, rather than taken for one of this.
+pub fn instant_of(time: &str) -> Option<u64> {
+    let (day, time) = time.strip_suffix('Z')?.split_once('T')?;
+    let is_form = matches!(time.len(), 5 | 8)
+        && time.bytes().enumerate().all(|(place, byte)| match place % 3 {
+            2 => byte == b':',
+            _ => byte.is_ascii_digit(),
+        });
+    let mut parts = time.split(':').filter_map(|part| part.parse::<u64>().ok());
+    let [hour, minute, second] = [(); 3].map(|()| parts.next().unwrap_or(0));
+    let is_time = is_form && hour < 24 && minute < 60 && second < 60;
+    beginning_of(day).filter(|_| is_time).map(|day_ms| day_ms + ((hour * 60 + minute) * 60 + second) * 1_000)
+}
+
 /// A time for people, in UTC, as ISO 8601 has it: `2025-11-23T00:00:00Z`. Part of a second counts as a whole one, so that
 /// what is to begin then has begun.
 pub fn time_utc(at_ms: u64) -> String {
@@ -137,6 +152,28 @@ mod tests {
     use crate::clock::HOUR_MS;
     /// 2025-11-22 00:00:00 UTC.
     const MIDNIGHT: u64 = 1_763_769_600_000;
+
+    #[test]
+    fn an_instant_is_read_in_utc_and_in_no_other_zone() {
+        for (text, at_ms) in [
+            ("2025-11-22T00:00Z", Some(MIDNIGHT)),
+            ("2025-11-22T14:30Z", Some(MIDNIGHT + 14 * HOUR_MS + HOUR_MS / 2)),
+            ("2025-11-22T23:59:59Z", Some(MIDNIGHT + DAY_MS - 1_000)),
+            ("2025-11-22T14:00", None),
+            ("2025-11-22T14:00+02:00", None),
+            ("2025-11-22T24:00Z", None),
+            ("2025-11-22T14:60Z", None),
+            ("2025-11-22T1400Z", None),
+            ("2025-11-22T+4:00Z", None),
+            ("2025-02-29T14:00Z", None),
+            ("2025-11-22 14:00Z", None),
+            ("2025-11-22T14Z", None),
+            ("Z", None),
+        ] {
+            assert_eq!(instant_of(text), at_ms, "{text}");
+        }
+        assert_eq!(instant_of(&time_utc(MIDNIGHT + 7_000)), Some(MIDNIGHT + 7_000));
+    }
 
     #[test]
     fn a_day_is_cut_at_the_anchor() {

@@ -6,12 +6,13 @@ use gateway_core::directory::Page;
 use gateway_core::feedback::Feedback;
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{
-    Begun, Claims, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery, UsageRow,
-    WhoseUid,
+    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery,
+    UsageRow, WhoseUid,
 };
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};
 use gateway_core::receipt::Receipt;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The ledger.
@@ -72,6 +73,10 @@ impl Ledger for Notebook {
     }
 
     async fn usage(&self, _: &UsageQuery, _: Option<&str>, _: usize) -> Result<Page<UsageRow>, LedgerError> {
+        not_kept()
+    }
+
+    async fn usage_by(&self, _: &UsageQuery, _: &BTreeSet<Column>) -> Result<Vec<UsageRow>, LedgerError> {
         not_kept()
     }
 

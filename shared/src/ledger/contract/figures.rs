@@ -31,17 +31,17 @@ const KINDS: [AttemptKind; 7] = [
 ];
 
 /// Numbers that look like chance and are the same each time (Marsaglia's xorshift).
-struct Draws(u64);
+pub(super) struct Draws(pub(super) u64);
 
 impl Draws {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
 
-    fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
         list[usize::try_from(self.below(list.len() as u64)).unwrap()]
     }
 
@@ -52,7 +52,7 @@ impl Draws {
         self.below(max) as f64 / 1000.0
     }
 
-    fn receipt(&mut self) -> Receipt {
+    pub(super) fn receipt(&mut self) -> Receipt {
         let created_at_ms = MIDNIGHT_MS + self.below(3 * DAY_MS);
         let attempts: Vec<Attempt> = (0..self.below(6))
             .map(|_| Attempt {

@@ -2,7 +2,7 @@
 
 use super::{HOUR_MS, MIDNIGHT_MS, ONE, Shared, receipt, record, times, totals, usage};
 use crate::id::RequestId;
-use crate::ledger::{Begun, Erased, IdempotencyKey, UsageQuery};
+use crate::ledger::{Begun, Column, Erased, IdempotencyKey, TagQuery, UsageQuery};
 use crate::limit::window::Window;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub async fn what_is_erased_is_gone_and_nothing_else(ledger: Shared) {
             break;
         }
     }
-    assert_eq!((erased.receipts, erased.usage_rows), (1, 1));
+    assert_eq!((erased.receipts, erased.usage_rows), (1, 2), "a row of all, and one by tag");
     assert!(erased.others > 3, "totals, a grant, an opened window, an idempotency key: {erased:?}");
     for (uid, its) in all.into_iter().zip(&receipts) {
         let is_there = uid != "acme~one";
@@ -83,9 +83,13 @@ pub async fn what_is_erased_is_gone_and_nothing_else(ledger: Shared) {
         assert_eq!(matches!(begun, Begun::Done(_)), is_there, "the idempotency key of {uid}");
         assert_eq!(begun == Begun::Fresh, !is_there, "the idempotency key of {uid}");
     }
-    let rows = usage(&ledger, &UsageQuery::default()).await;
+    let query = UsageQuery::default();
+    let rows = usage(&ledger, &query).await;
     let left: Vec<_> = rows.iter().map(|row| &*row.tenant).collect();
     assert_eq!(left, ["acm", "acme", "acme-2", "acme~one1"]);
+    let query = UsageQuery { tag: Some(TagQuery { key: "team".to_owned(), value: Some("a".to_owned()) }), ..query };
+    let rows = ledger.usage_by(&query, &[Column::Tenant].into()).await.unwrap();
+    assert_eq!(rows.iter().map(|row| &*row.tenant).collect::<Vec<_>>(), left, "by tag");
     let again = ledger.erase(Arc::new(|uid: &str| uid == "nobody"), None).await.unwrap();
     assert_eq!(again, Erased::default(), "nothing of nobody");
 }

@@ -3,6 +3,7 @@
 use super::{DAY_MS, HOUR_MS, MIDNIGHT_MS, ONE, Shared, receipt, record, usage};
 use crate::id::RequestId;
 use crate::ledger::{UsageQuery, UsageRow};
+use crate::limit::window::beginning_of;
 use crate::money::Usage;
 use crate::receipt::{CacheStatus, Receipt};
 
@@ -24,7 +25,7 @@ async fn record_eighteen_rows(ledger: &Shared) -> Vec<(String, String, String)> 
 }
 
 fn keys(rows: &[UsageRow]) -> Vec<(String, String, String)> {
-    rows.iter().map(|row| (row.day.clone(), row.tenant.to_string(), row.model.to_string())).collect()
+    rows.iter().map(|row| (row.day.to_string(), row.tenant.to_string(), row.model.to_string())).collect()
 }
 
 pub async fn usage_is_by_day_tenant_and_model(ledger: Shared) {
@@ -39,9 +40,11 @@ pub async fn usage_is_by_day_tenant_and_model(ledger: Shared) {
     record(&ledger, &Receipt { model: None, ..receipt("acme", MIDNIGHT_MS) }).await;
     let rows = usage(&ledger, &UsageQuery::default()).await;
     let row = |model: &str, requests, cache_hits, receipts| UsageRow {
-        day: "2025-11-22".to_owned(),
+        day: "2025-11-22".into(),
+        hour: "".into(),
         tenant: "acme".into(),
         model: model.into(),
+        tag: "".into(),
         requests,
         cache_hits,
         input_tokens: receipts * 9,
@@ -55,24 +58,24 @@ pub async fn usage_is_filtered(ledger: Shared) {
     let all = record_eighteen_rows(&ledger).await;
     let text = |text: &str| Some(text.to_owned());
     let none = UsageQuery::default;
+    let day = |n: u64| MIDNIGHT_MS + n * DAY_MS;
     for (query, count) in [
         (none(), 18),
-        (UsageQuery { from: text("2025-11-23"), ..none() }, 12),
-        (UsageQuery { to: text("2025-11-23"), ..none() }, 12),
-        (UsageQuery { from: text("2025-11-23"), to: text("2025-11-23"), ..none() }, 6),
-        (UsageQuery { from: text("2025-11-25"), ..none() }, 0),
-        (UsageQuery { from: text("2025-11-24"), to: text("2025-11-22"), ..none() }, 0),
+        (UsageQuery { from_ms: day(1), ..none() }, 12),
+        (UsageQuery { to_ms: day(2), ..none() }, 12),
+        (UsageQuery { from_ms: day(1), to_ms: day(2), ..none() }, 6),
+        (UsageQuery { from_ms: day(3), ..none() }, 0),
+        (UsageQuery { from_ms: day(2), to_ms: day(1), ..none() }, 0),
         (UsageQuery { tenant: text("zeta"), ..none() }, 9),
         (UsageQuery { tenant: text("zet"), ..none() }, 0),
         (UsageQuery { model: text("a/b"), ..none() }, 6),
         (UsageQuery { model: text(""), ..none() }, 6),
-        (UsageQuery { tenant: text("acme"), model: text("a/b/c"), to: text("2025-11-22"), ..none() }, 1),
+        (UsageQuery { tenant: text("acme"), model: text("a/b/c"), to_ms: day(1), ..none() }, 1),
     ] {
         let rows = usage(&ledger, &query).await;
         let expected: Vec<_> = all
             .iter()
-            .filter(|(day, ..)| query.from.as_ref().is_none_or(|from| day >= from))
-            .filter(|(day, ..)| query.to.as_ref().is_none_or(|to| day <= to))
+            .filter(|(day, ..)| (query.from_ms..query.to_ms).contains(&beginning_of(day).unwrap()))
             .filter(|(_, tenant, _)| query.tenant.as_ref().is_none_or(|asked| tenant == asked))
             .filter(|(_, _, model)| query.model.as_ref().is_none_or(|asked| model == asked))
             .cloned()

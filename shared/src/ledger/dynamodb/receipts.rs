@@ -1,11 +1,13 @@
 //! Receipts as items, and what they add to the sums.
 
 use super::row::{self, Place};
+use super::tag_row::{self, TagPlace};
 use super::{DAY_MS, KEEP_ROWS_MS};
 use crate::dynamodb::{Change, EXPIRES, Fault, Item, Key, json, number, number_of, record_of, seconds};
 use crate::feedback::Feedback;
 use crate::id::RequestId;
-use crate::ledger::Tally;
+use crate::ledger::tags::Tag;
+use crate::ledger::{Counts, Tally};
 use crate::limit::window::{Window, day_utc};
 use crate::money::{Amounts, Charged};
 use crate::receipt::Receipt;
@@ -43,6 +45,11 @@ pub(super) fn totals_key(uid: &str, window: &Window, shard: u64) -> Key {
 /// The partition of one part of a day's usage; in it, the order is that of tenants, models and hours.
 pub(super) fn usage_partition(day: &str, shard: u64) -> String {
     format!("USAGE#{day}#{shard:02}")
+}
+
+/// The partition of one part of a day's usage by the values of one tag.
+pub(super) fn tag_partition(day: &str, shard: u64, key: &str) -> String {
+    format!("TAGS#{day}#{shard:02}#{key}")
 }
 
 /// The partition of the days that have usage.
@@ -88,14 +95,18 @@ impl Sum {
     }
 }
 
+/// A receipt, and the tags that it is counted under.
+pub(super) type Tagged<'a> = (&'a Receipt, &'a [Tag]);
+
 /// The changes that record receipts: first theirs, in order, each on condition that it is not there, then their sums'.
 /// The sums lie on a shard that depends on the first receipt and on how often it was tried.
-pub(super) fn changes(receipts: &[&Receipt], tries: u32) -> Result<Vec<Change>, Fault> {
-    let Some(first) = receipts.first() else { return Ok(Vec::new()) };
+pub(super) fn changes(receipts: &[Tagged<'_>], tries: u32) -> Result<Vec<Change>, Fault> {
+    let Some((first, _)) = receipts.first() else { return Ok(Vec::new()) };
     let shard = first.id.draw().wrapping_add(u64::from(tries)) % SHARDS;
     let mut all = Vec::new();
     let (mut sums, mut rows) = (BTreeMap::<Key, Sum>::new(), BTreeMap::<(String, Place), (u64, Tally)>::new());
-    for receipt in receipts {
+    let mut by_tag = BTreeMap::<Key, (u64, Counts)>::new();
+    for (receipt, tags) in receipts {
         let attributes =
             [("json", stored(receipt)?), (EXPIRES, seconds(receipt.created_at_ms.saturating_add(DELETE_RECEIPTS_MS)))];
         let key = receipt_key(receipt.uid(), receipt.id);
@@ -109,14 +120,24 @@ pub(super) fn changes(receipts: &[&Receipt], tries: u32) -> Result<Vec<Change>, 
                 sum.add(OUTAGE, outage);
             }
         }
-        let partition = usage_partition(&day_utc(receipt.created_at_ms), shard);
-        let (expires_ms, tally) = rows.entry((partition, Place::of(receipt))).or_default();
-        *expires_ms = receipt.created_at_ms.saturating_add(KEEP_ROWS_MS);
+        let (day, row_expires_ms) =
+            (day_utc(receipt.created_at_ms), receipt.created_at_ms.saturating_add(KEEP_ROWS_MS));
+        let (expires_ms, tally) = rows.entry((usage_partition(&day, shard), Place::of(receipt))).or_default();
+        *expires_ms = row_expires_ms;
         tally.count(receipt);
+        for (key, value) in *tags {
+            let key = Key::new(tag_partition(&day, shard, key), TagPlace::of(receipt, value).sort_key());
+            let (expires_ms, counts) = by_tag.entry(key).or_default();
+            *expires_ms = row_expires_ms;
+            *counts = counts.plus(Counts::of(receipt));
+        }
     }
     for ((partition, place), (expires_ms, tally)) in rows {
         let key = Key::new(partition, place.sort_key());
         sums.insert(key, Sum { expires_ms, added: row::terms(&place, &tally) });
+    }
+    for (key, (expires_ms, counts)) in by_tag {
+        sums.insert(key, Sum { expires_ms, added: tag_row::terms(counts) });
     }
     all.extend(sums.into_iter().map(|(key, sum)| sum.into_change(key)));
     Ok(all)
@@ -146,8 +167,7 @@ fn stored(receipt: &Receipt) -> Result<AttributeValue, Fault> {
     attempts.truncate(ATTEMPTS);
     json(&Receipt {
         requested_model: receipt.requested_model.chars().take(200).collect::<String>().into(),
-        tags: BTreeMap::new(),
-        reasons: vec!["the receipt was too large for the ledger: its reasons and tags are in the log only".to_owned()],
+        reasons: vec!["the receipt was too large for the ledger: its reasons are in the log only".to_owned()],
         attempts,
         ..receipt.clone()
     })
@@ -156,19 +176,41 @@ fn stored(receipt: &Receipt) -> Result<AttributeValue, Fault> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::transactions;
     use super::*;
     use crate::ledger::contract::{MIDNIGHT_MS, receipt};
 
+    /// A receipt that is counted under its tags, whatever these are.
+    fn changes_of(receipts: &[Receipt]) -> Vec<Change> {
+        let tags: Vec<Vec<Tag>> = receipts
+            .iter()
+            .map(|receipt| {
+                receipt.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+            })
+            .collect();
+        changes(&receipts.iter().zip(tags.iter().map(Vec::as_slice)).collect::<Vec<_>>(), 0).unwrap()
+    }
+
     #[test]
-    fn a_receipt_is_four_changes_and_hits_share_their_sums() {
-        let one = receipt("acme", MIDNIGHT_MS);
-        assert_eq!(changes(&[&one], 0).unwrap().len(), 4, "the receipt, the day, the month, the hour's row");
-        let bytes = stored(&one).unwrap().as_s().unwrap().len();
+    fn a_receipt_is_four_changes_and_one_for_each_tag_and_hits_share_their_sums() {
+        let untagged = |uid: &str, n| Receipt { tags: BTreeMap::new(), ..receipt(uid, MIDNIGHT_MS + n) };
+        assert_eq!(changes_of(&[untagged("acme", 0)]).len(), 4, "the receipt, the day, the month, the hour's row");
+        let ten: BTreeMap<_, _> = (0..10).map(|n| (format!("key {n}"), "value".to_owned())).collect();
+        let tagged = |uid: &str, n| Receipt { tags: ten.clone(), ..receipt(uid, MIDNIGHT_MS + n) };
+        assert_eq!(changes_of(&[tagged("acme", 0)]).len(), 4 + 10);
+        let bytes = stored(&receipt("acme", MIDNIGHT_MS)).unwrap().as_s().unwrap().len();
         assert!(bytes < 1900, "{bytes} bytes of JSON no longer fit two write units");
-        let many: Vec<_> = (0..25).map(|n| receipt("acme", MIDNIGHT_MS + n)).collect();
-        assert_eq!(changes(&many.iter().collect::<Vec<_>>(), 0).unwrap().len(), 25 + 3);
-        let apart: Vec<_> = (0..25).map(|n| receipt(&format!("t{n}"), MIDNIGHT_MS + n)).collect();
-        assert_eq!(changes(&apart.iter().collect::<Vec<_>>(), 0).unwrap().len(), 100, "as many as fit a transaction");
+        let many: Vec<_> = (0..25).map(|n| tagged("acme", n)).collect();
+        assert_eq!(changes_of(&many).len(), 25 + 3 + 10);
+        let apart: Vec<_> = (0..25).map(|n| untagged(&format!("t{n}"), n)).collect();
+        assert_eq!(changes_of(&apart).len(), 100, "as many as fit a transaction");
+        // Whatever hits wait, no transaction of theirs is too large.
+        let mixed: Vec<_> = (0..100)
+            .map(|n| if n % 3 == 0 { tagged(&format!("t{n}"), n) } else { untagged(&format!("t{n}"), n) })
+            .collect();
+        let all: Vec<_> = transactions(&mixed).collect();
+        assert!(all.iter().all(|some| changes_of(some).len() <= 100), "{:?}", all.iter().map(|some| some.len()));
+        assert_eq!((all.concat().len(), all.len()), (100, 9));
     }
 
     #[test]

@@ -29,8 +29,8 @@ const REST: &str = "…";
 const AT_ONCE: usize = 4;
 const APART: u128 = 10_000_000;
 
-/// What stood in rows of a day, before there were rows of an hour.
-const BY_DAY: [&str; 5] = ["requests", "cache_hits", "input_tokens", "output_tokens", "cost_nusd"];
+/// What stood in rows of a day, before there were rows of an hour, and stands in those by tag.
+pub(super) const PLAIN: [&str; 5] = ["requests", "cache_hits", "input_tokens", "output_tokens", "cost_nusd"];
 
 /// Which row: the sort key in a day's partition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,14 +136,22 @@ pub(super) fn terms(place: &Place, tally: &Tally) -> BTreeMap<String, u128> {
     terms
 }
 
+fn narrow(item: &Item, name: &str) -> u64 {
+    u64::try_from(wide_number_of(item, name)).unwrap_or(u64::MAX)
+}
+
+/// What an item with [`PLAIN`] attributes counts.
+pub(super) fn plain(item: &Item) -> Counts {
+    let [requests, cache_hits, input_tokens, output_tokens, cost_nusd] = PLAIN.map(|name| narrow(item, name));
+    Counts { requests, cache_hits, input_tokens, output_tokens, cost_nusd, ..Counts::default() }
+}
+
 /// What an item says of the receipts that count in it.
 pub(super) fn tally(place: &Place, item: &Item) -> Tally {
     let wide = |name: &str| wide_number_of(item, name);
-    let narrow = |name: &str| u64::try_from(wide(name)).unwrap_or(u64::MAX);
+    let narrow = |name: &str| narrow(item, name);
     if place.hour.is_none() {
-        let [requests, cache_hits, input_tokens, output_tokens, cost_nusd] = BY_DAY.map(narrow);
-        let counts = Counts { requests, cache_hits, input_tokens, output_tokens, cost_nusd, ..Counts::default() };
-        return Tally { counts, ..Tally::default() };
+        return Tally { counts: plain(item), ..Tally::default() };
     }
     let ([requests, cache_hits, errors, failovers], [upgrades, outages, ..]) =
         (unpacked(wide("c0")), unpacked(wide("c1")));
@@ -298,7 +306,7 @@ mod tests {
     fn a_row_of_a_day_of_before_is_read() {
         let place = Place::read("acme#groq/llama\tx").unwrap();
         assert_eq!((&*place.model, place.hour), ("groq/llama\tx", None));
-        let item = BY_DAY.iter().zip(1..).map(|(name, n)| ((*name).to_owned(), number(n))).collect();
+        let item = PLAIN.iter().zip(1..).map(|(name, n)| ((*name).to_owned(), number(n))).collect();
         let Counts { requests, cache_hits, input_tokens, output_tokens, cost_nusd, .. } = tally(&place, &item).counts;
         assert_eq!([requests, cache_hits, input_tokens, output_tokens, cost_nusd], [1, 2, 3, 4, 5]);
     }

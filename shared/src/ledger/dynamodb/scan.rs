@@ -30,7 +30,7 @@ pub(super) async fn erase(table: &Table, whose: &WhoseUid, cursor: Option<&str>)
             if uid_of(&key).is_some_and(|uid| whose(uid)) {
                 match key.pk.split('#').next() {
                     Some("RECEIPT") => erased.receipts += 1,
-                    Some("USAGE") => erased.usage_rows += 1,
+                    Some("USAGE" | "TAGS") => erased.usage_rows += 1,
                     _ => erased.others += 1,
                 }
                 theirs.push(key);
@@ -79,7 +79,7 @@ fn uid_of(key: &Key) -> Option<&str> {
     let mut parts = key.pk.split('#');
     match parts.next()? {
         "RECEIPT" | "TOTALS" | "GRANT" | "OPENED" | "IDEMPOTENCY" | "ANSWER" => parts.next(),
-        "USAGE" => key.sk.split('#').next(),
+        "USAGE" | "TAGS" => key.sk.split('#').next(),
         _ => None,
     }
 }

@@ -1,16 +1,19 @@
 //! Usage rows, read day by day: the sums of a day's 16 parts, each of which is in order.
 
-use super::receipts::{DAYS, SHARDS, usage_partition};
+use super::receipts::{DAYS, SHARDS, tag_partition, usage_partition};
 use super::row::{Place, tally};
+use super::tag_row::TagPlace;
 use crate::clock::{DAY_MS, HOUR_MS};
 use crate::directory::Page;
 use crate::dynamodb::{Fault, Item, Span, Table, text_of};
-use crate::ledger::{Counts, Figures, Period, UsageQuery, UsageRow};
+use crate::ledger::usage::{self, UsageSums};
+use crate::ledger::{Column, Counts, Figures, Period, TagQuery, UsageQuery, UsageRow};
 use crate::limit::window::{beginning_of, day_utc};
+use crate::locking::lock;
 use futures_util::future::try_join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many days are read at once where all are wanted.
 const DAYS_AT_ONCE: usize = 4;
@@ -28,9 +31,9 @@ pub(super) async fn page(
     let mut seen = cursor.unwrap_or_default().splitn(3, '/');
     let mut seen = || seen.next().unwrap_or_default();
     let (seen_day, seen_names) = (seen(), (seen().into(), seen().into()));
-    let from = seen_day.max(query.from.as_deref().unwrap_or_default());
+    let [first, last] = query.days();
     let mut data = Vec::new();
-    for day in days(table, from, query.to.as_deref().unwrap_or(Span::LAST)).await? {
+    for day in days(table, seen_day.max(&first), &last).await? {
         let after = (day == seen_day).then_some(&seen_names);
         data.extend(rows_of(table, &day, query, after, limit + 1 - data.len()).await?);
         if data.len() > limit {
@@ -38,6 +41,58 @@ pub(super) async fn page(
         }
     }
     Ok(Page::cut(data, limit, UsageRow::cursor))
+}
+
+/// What the rows of a query add up to.
+pub(super) async fn by(table: &Table, query: &UsageQuery, by: &BTreeSet<Column>) -> Result<Vec<UsageRow>, Fault> {
+    let [first, last] = query.days();
+    let days: Vec<Arc<str>> = days(table, &first, &last).await?.into_iter().map(Arc::from).collect();
+    let sums = Mutex::new(UsageSums::new(query, by));
+    for some in days.chunks(DAYS_AT_ONCE) {
+        let sums = &sums;
+        let parts = || some.iter().flat_map(|day| (0..SHARDS).map(move |shard| (day, shard)));
+        if let Some(TagQuery { key, .. }) = &query.tag {
+            let tagged = parts().map(|(day, shard)| {
+                each_of(table, query, tag_partition(day, shard, key), move |item| {
+                    let (TagPlace { tenant, hour, model, value }, counts) = TagPlace::read(item)?;
+                    let place = usage::Place { day, hour: Some(hour), tenant: &tenant, model: &model };
+                    lock(sums).add_tagged(place, &value, counts);
+                    Ok(())
+                })
+            });
+            try_join_all(tagged).await?;
+        }
+        let all = parts().map(|(day, shard)| {
+            each_of(table, query, usage_partition(day, shard), move |item| {
+                let row = place_of(item)?;
+                let place = usage::Place { day, hour: row.hour, tenant: &row.tenant, model: &row.model };
+                lock(sums).add(place, tally(&row, item).counts);
+                Ok(())
+            })
+        });
+        try_join_all(all).await?;
+    }
+    Ok(sums.into_inner().unwrap_or_else(PoisonError::into_inner).into_rows())
+}
+
+/// Shows `each` the items of a partition, of the query's tenant where it has one.
+async fn each_of(
+    table: &Table,
+    query: &UsageQuery,
+    pk: String,
+    mut each: impl FnMut(&Item) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let [from, to] = keys_of(query);
+    let span = Span { pk: &pk, from: &from, to: &to, newest_first: false };
+    table.visit(span, usize::MAX, |item| each(&item).map(|()| ControlFlow::Continue(()))).await
+}
+
+/// The first and the last key of a partition that may be of the query's tenant.
+fn keys_of(query: &UsageQuery) -> [String; 2] {
+    match &query.tenant {
+        Some(tenant) => [format!("{tenant}#"), format!("{tenant}#{}", Span::LAST)],
+        None => [Span::FIRST.to_owned(), Span::LAST.to_owned()],
+    }
 }
 
 /// What the rows of a period add up to.
@@ -101,9 +156,7 @@ async fn part_of(
     after: Option<&Names>,
     count: usize,
 ) -> Result<BTreeMap<Names, Counts>, Fault> {
-    let tenant = query.tenant.as_deref();
-    let first = tenant.map_or(Span::FIRST.to_owned(), |tenant| format!("{tenant}#"));
-    let to = tenant.map_or(Span::LAST.to_owned(), |tenant| format!("{tenant}#{}", Span::LAST));
+    let [first, to] = keys_of(query);
     let after_key = after.map(|(tenant, model)| format!("{tenant}#{model}")).unwrap_or_default();
     let pk = usage_partition(day, shard);
     let span = Span { pk: &pk, from: after_key.as_str().max(&first), to: &to, newest_first: false };

@@ -3,6 +3,7 @@
 mod age;
 mod damage;
 mod faults;
+mod usage;
 
 use super::crash::{self, TestFolder};
 use super::*;
@@ -154,7 +155,7 @@ async fn what_is_erased_is_in_no_file_and_does_not_come_back() {
         ledger.record(receipt).await.unwrap();
     }
     let erased = ledger.erase(Arc::new(|uid: &str| uid == "gone~1"), None).await.unwrap();
-    assert_eq!((erased.receipts, erased.usage_rows), (2, 2));
+    assert_eq!((erased.receipts, erased.usage_rows), (2, 4));
     for _ in 0..2 {
         for entry in fs::read_dir(folder.join("ledger")).unwrap() {
             let path = entry.unwrap().path();

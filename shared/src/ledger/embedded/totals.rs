@@ -1,4 +1,5 @@
-//! What the receipts add up to: per tenant and window for admission (M5), per hour, tenant and model for people.
+//! What the receipts add up to: per tenant and window for admission (M5), per hour, tenant and model for people, and by
+//! tag (`tagged.rs`).
 //!
 //! The sums are kept in two parts, `base` and `fresh`, and everything read is the sum of both. A checkpoint needs all of
 //! them at one instant, and writing them takes long; so the little that is fresh is added to the base, the base is
@@ -8,14 +9,18 @@
 //! Hours are kept for eight days and then added up to days: for ever they would be most of the memory and of every
 //! checkpoint.
 
+use super::tagged::Tagged;
+use super::texts::Texts;
 use crate::clock::{DAY_MS, HOUR_MS};
 use crate::directory::Page;
-use crate::ledger::{Counts, Figures, Period, Tally, UsageQuery, UsageRow, WhoseUid};
+use crate::ledger::tags::{OfDay, Tags};
+use crate::ledger::usage::{Place, UsageSums};
+use crate::ledger::{Column, Counts, Figures, Period, Tally, UsageQuery, UsageRow, WhoseUid};
 use crate::limit::window::{Window, beginning_of, day_utc};
 use crate::money::Charged;
 use crate::receipt::Receipt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -39,6 +44,8 @@ pub(super) struct Sums {
     windows: HashMap<Arc<str>, Vec<(Window, Charged)>>,
     #[serde(rename = "tallies", default, serialize_with = "rows_as_list", deserialize_with = "rows_from_list")]
     rows: BTreeMap<RowKey, Tally>,
+    #[serde(default)]
+    tagged: Tagged,
     /// What checkpoints had in place of tallies up to version 0.1: counts by day, tenant and model.
     #[serde(rename = "rows", default, skip_serializing)]
     days: Vec<(DayKey, Counts)>,
@@ -65,6 +72,7 @@ impl Sums {
         for (key, tally) in other.rows {
             self.rows.entry(key).or_default().absorb(&tally);
         }
+        self.tagged.absorb(other.tagged);
     }
 
     fn window(&self, tenant: &str, window: &Window) -> Charged {
@@ -81,7 +89,8 @@ impl Sums {
         });
         let before = self.rows.len();
         self.rows.retain(|(_, uid, ..), _| !whose(uid));
-        ((before - self.rows.len()) as u64, windows)
+        let rows = (before - self.rows.len()) as u64 + self.tagged.erase(whose);
+        (rows, windows)
     }
 
     /// Drops what is too old to be read at `now_ms`.
@@ -90,8 +99,8 @@ impl Sums {
             windows.retain(|(window, _)| window.resets_at_ms.saturating_add(KEEP_WINDOWS_MS) > now_ms);
         }
         self.windows.retain(|_, windows| !windows.is_empty());
-        let first_day = day_utc(now_ms.saturating_sub(KEEP_ROWS_MS));
-        self.rows = self.rows.split_off(&(first_day.into(), Arc::default(), Arc::default(), None));
+        let first_day: Arc<str> = day_utc(now_ms.saturating_sub(KEEP_ROWS_MS)).into();
+        self.rows = self.rows.split_off(&(first_day.clone(), Arc::default(), Arc::default(), None));
         let first_day_of_hours = day_utc(now_ms.saturating_sub(KEEP_HOURS_MS));
         let is_old_hour = |(day, _, _, hour): &&RowKey| hour.is_some() && **day < *first_day_of_hours;
         for key in self.rows.keys().filter(is_old_hour).cloned().collect::<Vec<_>>() {
@@ -100,6 +109,7 @@ impl Sums {
                 self.rows.entry((day, tenant, model, None)).or_default().absorb(&tally);
             }
         }
+        self.tagged.forget(&first_day, &first_day_of_hours);
     }
 }
 
@@ -108,6 +118,7 @@ impl Sums {
 pub(super) struct Totals {
     base: Arc<Sums>,
     fresh: Sums,
+    tags: Tags,
     /// The day of the last receipt, as a number and as text, so that a row costs no formatting.
     day: (u64, Arc<str>),
 }
@@ -132,6 +143,14 @@ impl Totals {
         let day = self.day_of(receipt.created_at_ms).clone();
         let model = receipt.model.clone().unwrap_or_default();
         let hour = u8::try_from(receipt.created_at_ms % DAY_MS / HOUR_MS).ok();
+        let known = || {
+            let mut known = OfDay::default();
+            [&*self.base, &self.fresh].iter().for_each(|part| part.tagged.note_known(&day, tenant, &mut known));
+            known
+        };
+        for tag in self.tags.of(&day, receipt, known) {
+            self.fresh.tagged.add(Place { day: &day, hour, tenant, model: &model }, tag, Counts::of(receipt));
+        }
         self.fresh.rows.entry((day, tenant.clone(), model, hour)).or_default().count(receipt);
     }
 
@@ -164,12 +183,13 @@ impl Totals {
     pub(super) fn erase(&mut self, whose: &WhoseUid) -> (u64, u64) {
         let base = Arc::make_mut(&mut self.base);
         base.absorb(std::mem::take(&mut self.fresh));
+        self.tags.erase(whose);
         base.erase(whose)
     }
 
     /// The usage rows as they are now, to be read at leisure.
     pub(super) fn rows(&self) -> Rows {
-        Rows { base: self.base.clone(), fresh: self.fresh.rows.clone() }
+        Rows { base: self.base.clone(), fresh: self.fresh.rows.clone(), tagged: self.fresh.tagged.clone() }
     }
 }
 
@@ -177,12 +197,15 @@ impl Totals {
 pub(super) struct Rows {
     base: Arc<Sums>,
     fresh: BTreeMap<RowKey, Tally>,
+    /// What of the fresh is by tag.
+    tagged: Tagged,
 }
 
 impl Rows {
     /// Those of the query, in order, at most `limit` and at least one, from after `cursor`.
     pub(super) fn page(&self, query: &UsageQuery, cursor: Option<&str>, limit: usize) -> Page<UsageRow> {
-        let start = start_of(query, cursor);
+        let [first, last] = query.days();
+        let start = start_of(&first, cursor);
         let limit = limit.max(1);
         // The first rows of the union are among the first of either part; one more shows whether there is a next page.
         let mut rows = BTreeMap::<[&Arc<str>; 3], Counts>::new();
@@ -191,7 +214,7 @@ impl Rows {
             let mut count = 0;
             let found = part
                 .range((start.clone(), Bound::Unbounded))
-                .take_while(|((day, ..), _)| query.to.as_deref().is_none_or(|to| &**day <= to))
+                .take_while(|((day, ..), _)| **day <= *last)
                 .filter(|((_, tenant, model, _), _)| query.is_of(tenant, model));
             for ((day, tenant, model, _), tally) in found {
                 let key = [day, tenant, model];
@@ -209,6 +232,23 @@ impl Rows {
             UsageRow::of(day, tenant.clone(), model.clone(), counts)
         };
         Page::cut(rows.into_iter().map(row), limit, UsageRow::cursor)
+    }
+
+    /// What those of a query add up to.
+    pub(super) fn by(&self, query: &UsageQuery, by: &BTreeSet<Column>) -> Vec<UsageRow> {
+        let [first, last] = query.days();
+        let mut sums = UsageSums::new(query, by);
+        if let Some(tag) = &query.tag {
+            [&self.base.tagged, &self.tagged].iter().for_each(|part| part.add_up(tag, &first, &last, &mut sums));
+        }
+        let first: RowKey = (first.into(), Arc::default(), Arc::default(), None);
+        for part in [&self.base.rows, &self.fresh] {
+            let found = part.range(&first..).take_while(|((day, ..), _)| **day <= *last);
+            for ((day, tenant, model, hour), tally) in found {
+                sums.add(Place { day, hour: *hour, tenant, model }, tally.counts);
+            }
+        }
+        sums.into_rows()
     }
 
     /// What those of a period add up to.
@@ -236,8 +276,7 @@ impl Rows {
 }
 
 /// Where a page begins: after the cursor, `day/tenant/model` of the last row that was seen, and not before the first day.
-fn start_of(query: &UsageQuery, cursor: Option<&str>) -> Bound<RowKey> {
-    let from = query.from.as_deref().unwrap_or_default();
+fn start_of(from: &str, cursor: Option<&str>) -> Bound<RowKey> {
     let mut parts = cursor.unwrap_or_default().splitn(3, '/').map(Arc::<str>::from);
     let mut part = || parts.next().unwrap_or_default();
     // After all hours of the row.
@@ -253,20 +292,12 @@ fn rows_as_list<S: Serializer>(rows: &BTreeMap<RowKey, Tally>, s: S) -> Result<S
     s.collect_seq(rows)
 }
 
-/// Days, tenants and models recur; each text is kept once.
 fn rows_from_list<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<RowKey, Tally>, D::Error> {
-    let mut texts = HashSet::<Arc<str>>::new();
-    let mut once = |text: Arc<str>| match texts.get(&text) {
-        Some(known) => known.clone(),
-        None => {
-            texts.insert(text.clone());
-            text
-        }
-    };
+    let mut texts = Texts::default();
     let rows = Vec::<(RowKey, Tally)>::deserialize(d)?;
     let row = |((day, tenant, model, hour), tally): (RowKey, Tally)| {
-        let models = tally.models.into_iter().map(|(model, calls)| (once(model), calls)).collect();
-        ((once(day), once(tenant), once(model), hour), Tally { models, ..tally })
+        let models = tally.models.into_iter().map(|(model, calls)| (texts.once(model), calls)).collect();
+        ((texts.once(day), texts.once(tenant), texts.once(model), hour), Tally { models, ..tally })
     };
     Ok(rows.into_iter().map(row).collect())
 }

@@ -53,7 +53,7 @@ async fn old_segments_are_deleted_and_their_sums_stay() {
     let ledger = EmbeddedLedger::open(&folder, late_ms).unwrap();
     assert_eq!(ledger.totals("acme", &old.windows[0]).await.unwrap().used, times(0), "a window long past is dropped");
     let rows = ledger.usage(&UsageQuery::default(), None, 99).await.unwrap().data;
-    assert_eq!(rows[0].day, "2025-11-24", "usage rows stay for 400 days");
+    assert_eq!(&*rows[0].day, "2025-11-24", "usage rows stay for 400 days");
     assert_eq!(rows.len(), 34);
 }
 

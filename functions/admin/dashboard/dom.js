@@ -156,3 +156,16 @@ export function form(fields, verb, submit, kind = "main") {
 }
 
 export const field = (name, input, hint) => h("label", name, input, hint && h("span", hint));
+
+/** A line of amounts over time, with their sum in words. */
+export function trend(amounts, say, time) {
+  const [width, height, most] = [112, 26, Math.max(...amounts, 1e-12)];
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const line = document.createElementNS(svg.namespaceURI, "polyline");
+  const sum = amounts.reduce((all, amount) => all + amount, 0);
+  for (const [name, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${say(sum)} in ${time}` })) svg.setAttribute(name, value);
+  line.setAttribute("points", amounts.map((amount, at) => `${(at * (width - 4)) / (amounts.length - 1) + 2},${height - 3 - (amount / most) * (height - 6)}`).join(" "));
+  for (const [name, value] of Object.entries({ fill: "none", stroke: "currentColor", "stroke-width": 1.5 })) line.setAttribute(name, value);
+  svg.append(line);
+  return [svg, " ", h("span.soft", say(sum))];
+}

@@ -1,6 +1,6 @@
 // One tenant: its windows, keys, settings and last requests.
 import { call, curl_with, enc, get, patch, post, remove, session } from "./api.js";
-import { badge, confirmed, copied, count, dialog, empty, field, form, h, ms, table, time, toast, usd, used } from "./dom.js";
+import { badge, confirmed, copied, count, dialog, empty, field, form, h, ms, table, time, toast, trend, usd, used } from "./dom.js";
 
 const LIMITS = [
   ["requests_per_minute", "Requests a minute"], ["tokens_per_minute", "Tokens a minute"], ["concurrency", "Requests at once"],
@@ -10,8 +10,11 @@ const LIMITS = [
 export function tenant(id) {
   const path = `tenants/${enc(id)}`;
   async function load(refresh) {
-    const [{ json: settings, etag }, { json: usage, degraded }, keys, receipts] = await Promise.all([
-      call("GET", path), call("GET", `${path}/usage`), get(`${path}/keys`), get(`receipts?tenant=${enc(id)}`)]);
+    const hours = Array.from({ length: 24 }, (_, at) => `${new Date(Date.now() - (23 - at) * 3_600_000).toISOString().slice(0, 13)}:00Z`);
+    const [{ json: settings, etag }, { json: usage, degraded }, keys, receipts, by_hour] = await Promise.all([
+      call("GET", path), call("GET", `${path}/usage`), get(`${path}/keys`), get(`receipts?tenant=${enc(id)}`),
+      get(`usage?group_by=hour&tenant=${enc(id)}&from=${hours[0]}`).catch(() => ({ data: [] }))]);
+    const of_hours = (name) => hours.map((hour) => Number(by_hour.data.find((row) => row.hour === hour)?.[name] ?? 0));
     const last = receipts.data.sort((a, b) => b.created_at_ms - a.created_at_ms).slice(0, 50);
     return [
       h("p", h("a", { href: "#/tenants" }, "Tenants")),
@@ -20,7 +23,8 @@ export function tenant(id) {
       degraded && h("p.note.bad", { role: "alert" }, "The store is down: what is in flight is not known, and use is the ledger's."),
       h("div.grid",
         h("section", h("h2", "This day"), used("Requests", usage.requests, count), used("Tokens", usage.tokens, count), used("Cost", usage.cost_usd, usd),
-          h("p.soft", "Begins anew at ", time(usage.window.resets_at_ms), " UTC."), used("Cost of this month", usage.month.cost_usd, usd)),
+          h("p.soft", "Begins anew at ", time(usage.window.resets_at_ms), " UTC."), used("Cost of this month", usage.month.cost_usd, usd),
+          h("p", "Last 24 hours, by hour: requests ", trend(of_hours("requests"), count, "24 hours"), " cost ", trend(of_hours("cost_usd"), usd, "24 hours"))),
         h("section", h("h2", "Settings"), shown(settings))),
       h("section", h("h2", "Keys"), key_table(path, id, keys.data, refresh)),
       h("section", h("h2", "Last requests"), last.length ? receipt_table(id, last) : await first_request(id)),

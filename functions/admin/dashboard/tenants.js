@@ -1,6 +1,6 @@
 // The tenants: what each has used of its day, how its cost runs, and a form for a new one.
 import { all, enc, get, post, session } from "./api.js";
-import { badge, count, dialog, empty, field, form, h, share, table, usd } from "./dom.js";
+import { badge, count, dialog, empty, field, form, h, share, table, trend, usd } from "./dom.js";
 
 const DAY = 86_400_000;
 const PAGE = 25;
@@ -53,21 +53,8 @@ const COLUMNS = [
   ["Requests today", "", today("requests", count)],
   ["Tokens today", "", today("tokens", count)],
   ["Cost today", "", today("cost_usd", usd)],
-  ["14 days", "", ({ days }) => trend(days)],
+  ["14 days", "", ({ days }) => trend(days, usd, "14 days")],
 ];
-
-/** A line of the last days' cost, with its sum in words. */
-function trend(days) {
-  const [width, height, most] = [112, 26, Math.max(...days, 1e-12)];
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const line = document.createElementNS(svg.namespaceURI, "polyline");
-  const sum = days.reduce((all, day) => all + day, 0);
-  for (const [name, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${usd(sum)} in 14 days` })) svg.setAttribute(name, value);
-  line.setAttribute("points", days.map((day, at) => `${(at * (width - 4)) / 13 + 2},${height - 3 - (day / most) * (height - 6)}`).join(" "));
-  for (const [name, value] of Object.entries({ fill: "none", stroke: "currentColor", "stroke-width": 1.5 })) line.setAttribute(name, value);
-  svg.append(line);
-  return [svg, " ", h("span.soft", usd(sum))];
-}
 
 function create() {
   dialog("New tenant", (close) => {

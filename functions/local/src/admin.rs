@@ -24,7 +24,9 @@ usage: ai-gateway admin tenants                          all tenants
        ai-gateway admin admins create NAME viewer|operator|owner
        ai-gateway admin admins rotate|delete ADMIN
        ai-gateway admin quota TENANT                     used, held and limit of its present windows
-       ai-gateway admin usage [--from DAY] [--to DAY] [--tenant NAME] [--model NAME] [--by day,tenant,model]
+       ai-gateway admin usage [--from TIME] [--to TIME] [--tenant NAME] [--model NAME] [--tag KEY=VALUE]
+                              [--by day,hour,tenant,model,tag:KEY]
+                                     by default the last seven days, by day and tenant; TIME as 2026-11-30 or 2026-11-30T14:00Z
        ai-gateway admin models                           health, breaker and prices
        ai-gateway admin top                              tenants and models of the last hours, again every two seconds
        ai-gateway admin tail TENANT                      its requests, as they come
@@ -135,13 +137,24 @@ fn read(words: &[&str]) -> anyhow::Result<Command> {
 
 /// The rows of usage that are asked for: by default the last seven days, by day and tenant.
 fn usage(options: &[&str]) -> anyhow::Result<Command> {
-    const COLUMNS: &[&str] =
-        &["day", "tenant", "model", "requests", "cache_hits", "input_tokens", "output_tokens", "cost_usd"];
+    const COLUMNS: &[&str] = &[
+        "day",
+        "hour",
+        "tenant",
+        "model",
+        "tag",
+        "requests",
+        "cache_hits",
+        "input_tokens",
+        "output_tokens",
+        "cost_usd",
+    ];
     let mut params = vec![
         ("from", day_utc(SystemClock.now_ms().saturating_sub(6 * DAY_MS))),
         ("to", String::new()),
         ("tenant", String::new()),
         ("model", String::new()),
+        ("tag", String::new()),
         ("group_by", "day,tenant".to_owned()),
     ];
     for pair in options.chunks(2) {

@@ -32,12 +32,22 @@ async fn a_tenant_is_made_changed_used_and_deleted_from_the_command_line() {
     let key = said(&gateway, &["keys", "create", "shop", "ci"]).await["key"].as_str().unwrap().to_owned();
     let body = br#"{"model":"cheap","messages":[{"role":"user","content":"hello"}]}"#;
     let bearer = format!("Bearer {key}");
-    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("x-gateway-tags", "team=search,env=prod"),
+    ];
     let answer = gateway.send(&super::wire::request("POST /v1/chat/completions", &headers, body)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(said(&gateway, &["quota", "shop"]).await["requests"]["used"], 1);
     let rows = said(&gateway, &["usage", "--tenant", "shop", "--by", "tenant"]).await;
     assert_eq!((rows.as_array().unwrap().len(), &rows[0]["requests"]), (1, &json!(1)));
+    let rows = said(&gateway, &["usage", "--by", "hour,tag:team", "--tag", "team=search"]).await;
+    assert_eq!(
+        (rows.as_array().unwrap().len(), &rows[0]["tag"], &rows[0]["requests"]),
+        (1, &json!("search"), &json!(1))
+    );
+    assert!(rows[0]["hour"].as_str().unwrap().ends_with(":00Z"), "{rows}");
     assert_eq!(said(&gateway, &["top"]).await["tenants"]["shop"]["requests"], 1);
 
     let keys = said(&gateway, &["keys", "shop"]).await;

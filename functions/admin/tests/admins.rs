@@ -187,6 +187,35 @@ async fn every_route_and_method_asks_for_its_role() {
 }
 
 #[tokio::test]
+async fn every_field_asks_for_its_role() {
+    const ROLES: [&str; 3] = ["viewer", "operator", "owner"];
+    for (place, role) in ROLES.into_iter().enumerate() {
+        let house = House::new().await;
+        let (made, (id, _), (_, token)) =
+            (house.acme().await, admin(&house, "viewer").await, admin(&house, role).await);
+        let key = format!("/admin/tenants/acme/keys/{}", made.id);
+        for (path, needed) in [("/admin/tenants/acme", 1), (&key, 1), (&format!("/admin/admins/{id}"), 2)] {
+            let mut changed = 0;
+            for (field, value) in house.get(path).await.body.as_object().unwrap() {
+                let before = house.get(path).await;
+                let seen = ask_as(&house, &token, "PATCH", path, Some(json!({field: value}))).await;
+                let asked = format!("{field} of {path} as {role}: {} {}", seen.status, seen.text);
+                if place >= needed {
+                    // What cannot be changed is not a matter of the role.
+                    assert!(matches!(seen.status, 200 | 400), "{asked}");
+                    changed += u32::from(seen.status == 200);
+                } else {
+                    assert_eq!(seen.error(), (403, "role_needed", None), "{asked}");
+                    let after = house.get(path).await;
+                    assert_eq!((after.header("etag"), &after.body), (before.header("etag"), &before.body), "{asked}");
+                }
+            }
+            assert!(place < needed || changed > 1, "{path} as {role}: {changed}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_way_of_writing_a_path_gets_around_a_role() {
     let house = House::new().await;
     let (id, operator) = admin(&house, "operator").await;

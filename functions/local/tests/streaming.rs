@@ -115,6 +115,35 @@ async fn a_client_that_leaves_mid_stream_is_charged_all_that_the_provider_bills(
 }
 
 #[tokio::test]
+async fn where_the_model_says_so_a_call_whose_client_left_is_hung_up_on() {
+    for stream in [true, false] {
+        let upstream = Upstream::start().await;
+        let text = config(&upstream.base_url(), &["slow"], "") + "on_client_gone = \"cancel\"\n";
+        let gateway = Setup::new().configured(&text).with("DOUBLE_API_KEY", "sk-x").start().await;
+        let mut client = gateway.connect().await;
+        let mut body: Value = serde_json::from_str(&ask("double/slow")).unwrap();
+        body["stream"] = stream.into();
+        client.send(&gateway.chat_request(&[], body.to_string().as_bytes())).await;
+        let mut call = upstream.call().await;
+        if stream {
+            call.begin().await;
+            call.say("the first words of an answer").await;
+            client.head().await.unwrap();
+            event(&mut client).await.unwrap();
+        }
+        client.end().await;
+        // No byte more is sent: the end comes of the client's alone.
+        call.hung_up().await;
+        within("the settlement", async { while gateway.usage().await["tokens"]["held"] != 0 {} }).await;
+        let receipts = gateway.admin("GET /admin/receipts?tenant=demo", "").await.json();
+        let [receipt] = &receipts["data"].as_array().unwrap()[..] else { panic!("{receipts}") };
+        assert_eq!((&receipt["attempts"][0]["outcome"], &receipt["estimated"]), (&json!("client_gone"), &json!(true)));
+        assert_eq!(receipt["usage"]["output_tokens"] != 0, stream, "{receipt}");
+        assert_eq!(gateway.usage().await["cost_usd"]["used"], receipt["cost_usd"]);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_the_first_byte_is_charged_too() {
     for stream in [false, true] {
         let upstream = Upstream::start().await;

@@ -87,6 +87,14 @@ impl Call {
         self.send(b"0\r\n\r\n").await;
     }
 
+    /// Waits until the gateway has hung up.
+    pub(crate) async fn hung_up(mut self) {
+        let mut rest = Vec::new();
+        // It may reset the connection; that is an end as well.
+        let _ = within("the gateway hanging up", self.stream.read_to_end(&mut rest)).await;
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+
     /// Answers as a whole.
     pub(crate) async fn answer(mut self, text: &str, input_tokens: u64, output_tokens: u64) {
         let message = json!({"role": "assistant", "content": text});

@@ -1,6 +1,6 @@
 //! The client leaves: who is read on, who is hung up on, and what is free at once.
 
-use crate::rig::{Rig, Scene, ask, cheap, name_of, streamed};
+use crate::rig::{Rig, Scene, ask, cheap, name_of, streamed, two_tiers};
 use gateway_core::receipt::{AttemptOutcome, Receipt};
 use gateway_core::request::reply::AnswerBody;
 use serde_json::{Value, json};
@@ -110,4 +110,15 @@ async fn nobody_is_called_for_nobody() {
     leaves(&rig, &[], failing, ask("cheap"), 0).await;
     let receipt = receipt(&rig).await;
     assert_eq!((receipt.status, rig.calls(failing), rig.calls("ok")), (499, 1, 0), "{receipt:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_upgraded_for_nobody() {
+    let (weak, strong) = ("slow-30+hedge", "reasoning-3");
+    for (headers, upgrades) in [(&[][..], 0), (&[("idempotency-key", "k")], 1)] {
+        let rig = two_tiers([weak], [strong]).build().await;
+        leaves(&rig, headers, weak, ask("cheap"), 0).await;
+        assert_eq!(receipt(&rig).await.attempts.len(), 1 + upgrades, "{headers:?}");
+        assert_eq!(rig.calls(strong), upgrades as u64, "{headers:?}: who comes again gets the better one");
+    }
 }

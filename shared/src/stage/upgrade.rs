@@ -117,6 +117,9 @@ async fn try_upgrade(
     first: &Arc<Model>,
     so_far: SoFar,
 ) -> Result<(Winner, Vec<Candidate>), String> {
+    if work.is_for_nobody() {
+        return Err("its client has gone, and nobody would read a better one".into());
+    }
     let (models, _, _) =
         eligible(&work.gateway.config.catalog, &stronger.models, Some(stronger), &work.caller, &work.request);
     let models: Vec<_> = models.into_iter().filter(|model| model.name != first.name).collect();

@@ -38,6 +38,7 @@ pub mod error;
 pub mod money;
 pub mod limit;
 pub mod running;
+pub mod network;
 pub mod tls;
 mod apart;
 mod contract_tests;

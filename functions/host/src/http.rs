@@ -6,6 +6,7 @@
 mod connection;
 mod seats;
 
+use crate::client::Peer;
 use crate::ending::end;
 use crate::environment::variable;
 use crate::signals::Signals;
@@ -82,8 +83,9 @@ pub async fn serve(
             if let Err(error) = socket.set_nodelay(true) {
                 tracing::debug!(%error, "a socket without TCP_NODELAY");
             }
-            let from = socket.peer_addr().ok().map(|address| address.ip().into());
-            connections.spawn(connection::serve(socket, from, router.clone(), patience, seat, ends.clone()));
+            let address = socket.peer_addr().ok().map(|address| address.ip());
+            let peer = Peer { address, trusted: settings.trusted_proxies.clone() };
+            connections.spawn(connection::serve(socket, peer, router.clone(), patience, seat, ends.clone()));
             while connections.try_join_next().is_some() {}
         }
     };

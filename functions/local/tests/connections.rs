@@ -3,7 +3,7 @@
 use super::bad_input::GOOD;
 use super::gateway::{Gateway, Setup, config, within};
 use super::wire::{Client, request};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A gateway with this in `[server]`, and a provider that nobody calls.
 fn with_server(settings: &str) -> Setup {
@@ -73,4 +73,30 @@ async fn half_a_head_and_a_connection_that_rests_have_each_their_own_time() {
     client.send(&health).await;
     assert_eq!(client.answer().await.status, 200);
     within("the end of a connection that rests", client.is_closed()).await;
+}
+
+/// Makes a tenant over a connection on which these lines of `x-forwarded-for` come; the audit log says from where.
+async fn seen_from(gateway: &Gateway, tenant: &str, lines: &[&str]) -> Value {
+    let bearer = format!("Bearer {}", gateway.admin_token);
+    let mut headers = vec![("authorization", bearer.as_str()), ("content-type", "application/json")];
+    headers.extend(lines.iter().map(|line| ("x-forwarded-for", *line)));
+    let body = json!({"id": tenant}).to_string();
+    let made = gateway.send(&request("POST /admin/tenants", &headers, body.as_bytes())).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    gateway.admin("GET /admin/audit?limit=1", "").await.json()["data"][0]["from"].clone()
+}
+
+#[tokio::test]
+async fn the_audit_log_believes_the_proxies_that_are_trusted_and_no_client() {
+    let gateway = with_server("trusted_proxies = ['127.0.0.1', '10.0.0.0/8']").start().await;
+    for (tenant, lines, from) in [
+        ("a", &[][..], "127.0.0.1"),
+        ("b", &["203.0.113.7"], "203.0.113.7"),
+        ("c", &["198.51.100.1, 203.0.113.7", "10.0.0.2"], "203.0.113.7"),
+        ("d", &["203.0.113.7, unknown"], "127.0.0.1"),
+    ] {
+        assert_eq!(seen_from(&gateway, tenant, lines).await, from, "{lines:?}");
+    }
+    let alone = with_server("").start().await;
+    assert_eq!(seen_from(&alone, "a", &["203.0.113.7"]).await, "127.0.0.1");
 }

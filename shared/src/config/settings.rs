@@ -9,6 +9,7 @@ use crate::catalog::{Catalog, Timeouts};
 use crate::health::breaker::BreakerSettings;
 use crate::health::score::HealthSettings;
 use crate::limit::retry_budget::RetrySettings;
+use crate::network::Network;
 use crate::routing::fitted::Fitted;
 use crate::routing::head;
 use crate::tenant::{Limits, MAX_STREAM_HOLDBACK_BYTES, OnBrokenStream, TenantCache, TenantSettings, TenantUpgrade};
@@ -264,6 +265,8 @@ pub struct ServerSettings {
     pub drain_ms: u64,
     /// The web pages whose scripts may ask the data plane: origins, or `*`.
     pub cors_origins: Vec<String>,
+    /// The proxies that are believed when they tell whom a request comes from.
+    pub trusted_proxies: Arc<[Network]>,
 }
 
 /// How many of the largest bodies the memory must have room for at least, so that one of them fits when nothing else is
@@ -283,6 +286,7 @@ pub(super) fn server(root: &mut Section<'_, '_>) -> ServerSettings {
             idle_timeout_ms: section.count("idle_timeout_ms", 1..=MAX_MS, 75_000),
             drain_ms: section.count("drain_ms", 0..=MAX_MS, 30_000),
             cors_origins: cors_origins(section),
+            trusted_proxies: trusted_proxies(section),
         }
     })
 }
@@ -293,6 +297,18 @@ fn cors_origins(section: &mut Section<'_, '_>) -> Vec<String> {
         section.problems.add(&word.place, "must be \"*\", or an origin as browsers send it: https://app.example.com");
     }
     words.into_iter().map(|word| word.text).collect()
+}
+
+fn trusted_proxies(section: &mut Section<'_, '_>) -> Arc<[Network]> {
+    let words = section.words("trusted_proxies").unwrap_or_default();
+    let read = |word: Word| {
+        let network = word.text.parse().ok();
+        if network.is_none() {
+            section.problems.add(&word.place, "must be an address, or a network whose other bits are 0: 10.0.0.0/8");
+        }
+        network
+    };
+    words.into_iter().filter_map(read).collect()
 }
 
 /// Whether a browser may send this as an origin: scheme, host in small letters and a port that is not the scheme's own.

@@ -6,7 +6,7 @@
 //! by the request's own deadline. While the process ends, whatever is waited for is waited for a moment only.
 
 use super::seats::{Seat, Wait};
-use crate::client::ClientAddress;
+use crate::client::Peer;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, header};
@@ -156,7 +156,7 @@ impl Seen {
 /// Serves a connection to its end.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
-    from: Option<ClientAddress>,
+    peer: Peer,
     router: Router,
     patience: Patience,
     seat: Seat,
@@ -168,7 +168,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let (watching, has_ended) = (watch.clone(), ending.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let answering = Answering::begin(&watching);
-        let answer = router.clone().call(arriving(request, from, &watching));
+        let answer = router.clone().call(arriving(request, &peer, &watching));
         let has_ended = has_ended.clone();
         async move {
             let mut answer = answer.await?;
@@ -222,9 +222,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// A request whose body is watched, and which says where it came from.
-fn arriving(request: Request<Incoming>, from: Option<ClientAddress>, watch: &Watch) -> Request<Body> {
+fn arriving(request: Request<Incoming>, peer: &Peer, watch: &Watch) -> Request<Body> {
     let mut request = request.map(|body| Body::new(Arriving { body, watch: watch.clone() }));
-    if let Some(from) = from {
+    if let Some(from) = peer.client(request.headers()) {
         request.extensions_mut().insert(from);
     }
     request
@@ -398,8 +398,9 @@ mod tests {
         let seats = Seats::limited(1, Arc::default(), Arc::new(ManualClock::at(0)));
         let ((), seat) = seats.seat(async || Ok(())).await;
         let (ending, ends) = watch::channel(false);
+        let nobody = Peer { address: None, trusted: Arc::default() };
         #[allow(clippy::disallowed_methods)]
-        let served = tokio::spawn(serve(socket, None, router, PATIENCE, seat, ends));
+        let served = tokio::spawn(serve(socket, nobody, router, PATIENCE, seat, ends));
         tokio::task::yield_now().await;
         Connected { client, begun: Instant::now(), ending, served, seats }
     }

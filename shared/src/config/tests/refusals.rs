@@ -50,6 +50,10 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
             "[server]\ncors_origins = ['*', 'https://a.example/']",
             "10: server.cors_origins[1]: must be \"*\", or an origin as browsers send it: https://app.example.com",
         ),
+        (
+            "[server]\ntrusted_proxies = ['10.0.0.0/8', '10.0.0.1/8']",
+            "10: server.trusted_proxies[1]: must be an address, or a network whose other bits are 0: 10.0.0.0/8",
+        ),
         ("[intent]\nask_below = 2", "10: intent.ask_below: must be a number from 0.0 to 1.0"),
         ("[intent]\nclassifier_tier = 'dear'", "10: intent.classifier_tier: no tier is named \"dear\""),
         ("[intent]\ndefault_intent = 'chat'", "10: intent.default_intent: no intent is named \"chat\""),

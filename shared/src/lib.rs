@@ -24,6 +24,7 @@ pub mod aws;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod disk;
+pub mod alerts;
 pub mod telemetry;
 
 // What all of them speak of.

@@ -87,6 +87,9 @@ async fn serve(
     let mut work = Work { client, ..Work::new(gateway, received, journal) };
     if let Err(error) = answer(&mut work, &mut reply).await {
         finish(&work, None).await;
+        if let Error::QuotaExceeded { quota, .. } = &error {
+            gateway.alerting.note_refusal(&work.caller.tenant, *quota, gateway.clock.now_ms());
+        }
         gateway.record_expired_holds(&work.caller.tenant.uid).await;
         refuse(gateway, &mut work.journal, &mut reply, error);
     }

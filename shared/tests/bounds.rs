@@ -361,7 +361,8 @@ fn a_tenants_body_costs_what_its_bytes_cost() {
         "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
         "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1,
         "strict": false, "ledger_required": false, "allow_paid_extras": false, "failover_on_refusal": false,
-        "drop_unknown_effort": true, "hedge": false, "on_broken_stream": "continue"
+        "drop_unknown_effort": true, "hedge": false, "on_broken_stream": "continue",
+        "alerts": {"enabled": true, "webhook": null, "thresholds": [50, 80, 100]}
     }))
     .unwrap();
     let create = |body: &Bytes| {

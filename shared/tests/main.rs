@@ -6,6 +6,7 @@
 
 mod accounting;
 mod afford;
+mod alerts;
 mod alive;
 mod answers;
 mod attempts;

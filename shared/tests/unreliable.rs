@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::admin::AdminRecord;
+use gateway_core::alerts::alert::Claim;
+use gateway_core::alerts::delivery::Posted;
 use gateway_core::directory::{AuditEntry, Directory, DirectoryError, KeyRecord, Page};
 use gateway_core::feedback::Feedback;
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{
-    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery,
+    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Outbox, Period, ReceiptQuery, UsageQuery,
     UsageRow, WhoseUid,
 };
 use gateway_core::limit::window::Window;
@@ -257,6 +259,25 @@ impl<T: Claims> Claims for Unreliable<T> {
         now_ms: u64,
     ) -> Result<(), LedgerError> {
         self.up(LedgerError::Unavailable)?.finish(key, request, answer, now_ms).await
+    }
+}
+
+#[async_trait]
+impl<T: Outbox> Outbox for Unreliable<T> {
+    async fn post(&self, claim: &Claim, posted: &Posted, lease_ms: u64, now_ms: u64) -> Result<bool, LedgerError> {
+        self.up(LedgerError::Unavailable)?.post(claim, posted, lease_ms, now_ms).await
+    }
+
+    async fn take_due(&self, limit: usize, lease_ms: u64, now_ms: u64) -> Result<Vec<Posted>, LedgerError> {
+        self.up(LedgerError::Unavailable)?.take_due(limit, lease_ms, now_ms).await
+    }
+
+    async fn note_delivery(&self, posted: &Posted) -> Result<(), LedgerError> {
+        self.up(LedgerError::Unavailable)?.note_delivery(posted).await
+    }
+
+    async fn alerts(&self) -> Result<Vec<Posted>, LedgerError> {
+        self.up(LedgerError::Unavailable)?.alerts().await
     }
 }
 

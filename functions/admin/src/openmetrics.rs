@@ -37,10 +37,12 @@ const TENANT: [(&str, &str, &str); 4] = [
     ("gateway_tenant_cache_hits", "cache_hits", "Requests of a tenant that were answered from what is remembered."),
     ("gateway_tenant_cost_usd", "cost_usd", "What a tenant's requests cost, in US dollars."),
 ];
-const PROCESS: [(&str, &str, &str); 5] = [
+const PROCESS: [(&str, &str, &str); 7] = [
     ("gateway_process_refused", "refused_total", "Requests that this process refused."),
     ("gateway_process_store_failures", "store_failures_total", "Calls of the store that failed."),
     ("gateway_process_ledger_failures", "ledger_failures_total", "Receipts that the ledger did not take."),
+    ("gateway_process_alerts_sent", "alerts_sent_total", "Alerts that a destination took from this process."),
+    ("gateway_process_alerts_failed", "alerts_failed_total", "Alerts that this process gave up at a destination."),
     ("gateway_process_log_lines_lost", "log_lines_lost_total", "Log lines that could not be written."),
     ("gateway_process_receipts_lost", "receipts_lost_total", "Receipts that could not be written anywhere."),
 ];

@@ -32,6 +32,15 @@ impl Plane {
         record.resolve(&self.gateway.config.tenant_defaults).map_err(broken)
     }
 
+    /// A body that sets a webhook which could not be signed is refused.
+    fn check_webhook(&self, body: &Value) -> Result<(), InvalidTenant> {
+        let is_set = body.pointer("/alerts/webhook").and_then(Value::as_str).is_some_and(|url| url != "default");
+        match is_set && self.gateway.config.alerts.secret.is_none() {
+            true => Err(InvalidTenant::new("alerts.webhook", "needs the secret in [alerts] of the configuration")),
+            false => Ok(()),
+        }
+    }
+
     fn shown(&self, record: &TenantRecord) -> Result<Value, Error> {
         Ok(self.resolved(record)?.to_json())
     }
@@ -93,7 +102,9 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, mut params: Params) ->
 /// One that is made again under an old id has a uid of its own, under which nothing is kept yet (T5).
 pub(crate) async fn create(State(plane): State<Arc<Plane>>, by: Caller, body: JsonBody) -> Outcome {
     let now_ms = plane.gateway.clock.now_ms();
-    let record = TenantRecord::create(body.required()?, &plane.gateway.config.tenant_defaults, now_ms)?;
+    let body = body.required()?;
+    plane.check_webhook(&body)?;
+    let record = TenantRecord::create(body, &plane.gateway.config.tenant_defaults, now_ms)?;
     let shown = plane.shown(&record)?;
     let entry = plane.entry(&by, "tenant.create", record.id.to_string(), Value::Null, shown.clone());
     plane.gateway.directory.create_tenant(&record, entry).await?;
@@ -116,6 +127,7 @@ pub(crate) async fn update(
     body: JsonBody,
 ) -> Outcome {
     let body = body.required()?;
+    plane.check_webhook(&body)?;
     let defaults = &plane.gateway.config.tenant_defaults;
     let patched = |record: &TenantRecord| record.patched(body.clone(), defaults);
     let (shown, revision) = plane.change((&by, "tenant.update", &id), &if_match, patched).await?;

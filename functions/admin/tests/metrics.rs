@@ -124,7 +124,7 @@ async fn what_is_refused_is_this_process_s_own_count() {
     assert_eq!(house.chat("gw_live_nobody", "sim/cheap", "one").await.status, 401);
     let body = house.get("/admin/metrics").await.body;
     let none = json!({"since_ms": NOON_MS, "refused_total": 1, "store_failures_total": 0, "ledger_failures_total": 0,
-        "events_skipped_total": 0,
+        "events_skipped_total": 0, "alerts_sent_total": 0, "alerts_failed_total": 0,
         "log_lines_lost_total": 0, "receipts_lost_total": 0, "faults": {}});
     assert_eq!((&body["process"], total(&body)), (&none, 0));
 }

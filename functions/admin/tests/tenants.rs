@@ -18,7 +18,8 @@ async fn a_tenant_is_shown_as_the_contract_shows_it() {
         "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1, "strict": false,
         "ledger_required": false,
         "allow_paid_extras": false, "failover_on_refusal": false, "drop_unknown_effort": true,
-        "hedge": false, "on_broken_stream": "continue"});
+        "hedge": false, "on_broken_stream": "continue",
+        "alerts": {"enabled": true, "webhook": null, "thresholds": [50, 80, 100]}});
     let mut expected = expected;
     expected["uid"] = made.body["uid"].clone();
     assert!(expected["uid"].as_str().unwrap().starts_with("acme~"), "{expected}");

@@ -1,5 +1,6 @@
 //! The end of a process: what was begun is brought to its end, or to an estimate (B3).
 
+use crate::alerting;
 use gateway_core::gateway::Gateway;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -40,6 +41,7 @@ pub(crate) async fn end(gateway: &Gateway, open: usize, drain: Duration, mut con
         tracing::error!(requests = running.count(), "ending: not all that runs could be settled");
     }
     gateway.flush_pending().await;
+    alerting::at_the_end(gateway).await;
     // The receipts of cache hits may be in this process alone.
     if !matches!(timeout(SETTLING, gateway.ledger.flush()).await, Ok(Ok(()))) {
         tracing::error!("ending: what waited for the ledger could not be written");

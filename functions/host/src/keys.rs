@@ -1,4 +1,4 @@
-//! The providers' keys: known from the environment, or read where they are kept when they are needed.
+//! The providers' keys, and the secret that alerts are signed with: known from the environment, or read where they are kept when they are needed.
 //!
 //! Nothing is asked of AWS here, and nothing is made that could, unless the configuration names a key that is kept there.
 
@@ -17,20 +17,27 @@ impl Keys {
     /// # Errors
     /// It names keys that are kept with AWS, and no region is set or this program cannot read them.
     pub(crate) async fn of(config: &Config) -> anyhow::Result<Self> {
-        let is_kept = |spec: &&ProviderSpec| spec.kind.api_keys().iter().any(|key| matches!(key, ApiKey::Pending(_)));
-        match config.providers.iter().find(is_kept) {
-            Some(spec) => Ok(Self(Some(kept().await.with_context(|| format!("providers.{}.api_key", spec.name))?))),
+        let is_kept = |key: &ApiKey| matches!(key, ApiKey::Pending(_));
+        let has_kept = |spec: &&ProviderSpec| spec.kind.api_keys().iter().any(is_kept);
+        let of_provider = config.providers.iter().find(has_kept).map(|spec| format!("providers.{}.api_key", spec.name));
+        let of_alerts = config.alerts.secret.as_ref().filter(|secret| is_kept(secret)).map(|_| "alerts.secret".into());
+        match of_provider.or(of_alerts) {
+            Some(field) => Ok(Self(Some(kept().await.context(field)?))),
             None => Ok(Self(None)),
         }
     }
 
     /// A provider's keys.
     pub(crate) fn of_provider(&self, spec: &ProviderSpec) -> Vec<ProviderKey> {
-        let key = |key: &ApiKey| match key {
+        spec.kind.api_keys().iter().filter_map(|key| self.get(key)).collect()
+    }
+
+    /// A key, or how it is read.
+    pub(crate) fn get(&self, key: &ApiKey) -> Option<ProviderKey> {
+        match key {
             ApiKey::Known(secret) => Some(secret.clone().into()),
             ApiKey::Pending(reference) => Some(ProviderKey::Kept(reference.clone(), self.0.clone()?)),
-        };
-        spec.kind.api_keys().iter().filter_map(key).collect()
+        }
     }
 }
 

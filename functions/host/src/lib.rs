@@ -2,6 +2,7 @@
 //!
 //! A process finds out by itself which it is: started by Lambda it answers invocations, otherwise it listens.
 
+mod alerting;
 pub mod client;
 pub mod coding;
 mod ending;

@@ -3,7 +3,7 @@
 use crate::ending::end;
 use crate::lambda::{self, ResponseMode};
 use crate::signals::Signals;
-use crate::{http, logging};
+use crate::{alerting, http, logging};
 use axum::Router;
 use gateway_core::gateway::Gateway;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub fn run(start: impl AsyncFnOnce() -> anyhow::Result<Function>) -> anyhow::Res
             };
             return match started.await {
                 Ok(Function { router, gateway, mode }) => {
-                    let ended = lambda::run(router, mode).await;
+                    let ended = lambda::run(router, mode, async || alerting::after_an_answer(&gateway).await).await;
                     end(&gateway, 0, DRAIN_UNDER_LAMBDA, JoinSet::new()).await;
                     ended
                 }

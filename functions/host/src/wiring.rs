@@ -4,10 +4,11 @@
 //! is built without one, that function refuses the setting that names it (see ADR 22).
 
 use crate::environment::variable;
-use crate::flushing;
 use crate::keys::Keys;
 use crate::secrets::secret;
+use crate::{alerting, flushing};
 use anyhow::{Context, bail};
+use gateway_core::alerts::webhook::Webhooks;
 use gateway_core::clock::{Clock, SystemClock};
 use gateway_core::config::{BedrockSpec, Config, EmbedderSettings, ProviderKind, ProviderSpec, SHIPPED};
 use gateway_core::directory::Directory;
@@ -308,12 +309,18 @@ pub async fn wire() -> anyhow::Result<Wired> {
     for spec in &config.providers {
         builder = builder.provider(&spec.name, provider(spec, &keys, tls.clone()).await?);
     }
+    if let Some(key) = config.alerts.secret.as_ref().and_then(|secret| keys.get(secret)) {
+        builder = builder.webhooks(Arc::new(Webhooks::new(key, tls.clone())?));
+    }
     if let Some(settings) = &config.embedder {
         builder = builder.embedder(Arc::new(embedder(settings, &config, &keys, tls)?));
     }
     let gateway = Arc::new(builder.build(directory, ledger, hasher).await);
     if matches!(place, Place::Table(_)) {
         flushing::begin(&gateway);
+    }
+    if !crate::lambda::is_lambda() {
+        alerting::begin(&gateway);
     }
     Ok(Wired { gateway, owner_token, place, config_name })
 }

@@ -37,7 +37,7 @@ const ALL: [(&str, &str, bool); 15] = [
     ("admin-metrics", "GET /admin/metrics", true),
 ];
 
-fn event(name: &str) -> Vec<u8> {
+pub(super) fn event(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(EVENTS).join(format!("{name}.json"))).unwrap()
 }
 
@@ -62,7 +62,7 @@ fn sse(body: impl Into<Body>) -> Response {
     ([("content-type", "text/event-stream")], body.into()).into_response()
 }
 
-fn echo_router() -> Router {
+pub(super) fn echo_router() -> Router {
     Router::new()
         .route("/health", get(echo))
         .route("/v1/models", get(echo))
@@ -97,7 +97,7 @@ async fn host(router: Router, mode: ResponseMode) -> Host {
     let address = lambda.address();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let ended = tokio::spawn(async move {
-        serve(&address, router, mode, async {
+        serve(&address, router, mode, async || {}, async {
             stopped.await.ok();
         })
         .await
@@ -106,7 +106,7 @@ async fn host(router: Router, mode: ResponseMode) -> Host {
 }
 
 /// A fault must fail a test, not hang it.
-async fn within<T>(test: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs")
 }
 
@@ -289,7 +289,8 @@ async fn a_runtime_api_that_hangs_up_is_asked_again_and_given_up_in_the_end() {
 #[tokio::test]
 async fn an_address_that_is_none_is_refused() {
     for address in ["", "http://", "a b", ":9001:"] {
-        assert!(serve(address, echo_router(), ResponseMode::Auto, std::future::pending()).await.is_err(), "{address}");
+        let served = serve(address, echo_router(), ResponseMode::Auto, async || {}, std::future::pending()).await;
+        assert!(served.is_err(), "{address}");
     }
 }
 

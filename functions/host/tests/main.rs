@@ -9,6 +9,7 @@
     unreachable_pub
 )]
 
+mod after_an_answer;
 mod binaries;
 mod lambda;
 mod runtime_double;

@@ -10,6 +10,7 @@
 //!
 //! `reader` is the way of reading a table; every other file is a group of tables.
 
+mod alerts;
 mod answers;
 mod embedder;
 mod intents;
@@ -23,6 +24,7 @@ mod secret;
 mod settings;
 mod shipped;
 
+pub use alerts::AlertSettings;
 pub use embedder::EmbedderSettings;
 pub use intents::{IntentSpec, shipped_utterances};
 pub use providers::{ApiKey, AzureSpec, BedrockSpec, OpenAiSpec, ProviderKind, ProviderSpec, VendorSpec};
@@ -73,6 +75,8 @@ pub struct Config {
     pub intent: IntentSettings,
     /// An embedding model for a team's own intents, if not the table in process.
     pub embedder: Option<EmbedderSettings>,
+    /// Who is told of what, without asking.
+    pub alerts: AlertSettings,
     /// What the server takes.
     pub server: ServerSettings,
     /// What the operator should know: providers that were skipped, answers that are simulated.
@@ -128,10 +132,12 @@ fn read(root: &mut Section<'_, '_>, env: &dyn Fn(&str) -> Option<String>) -> Con
         notices.push("the embedder has nothing to embed: there are no intents with examples".to_owned());
     }
     let (retry, max_retries_per_candidate) = settings::retry(root);
+    let alerts = alerts::read(root, env);
     Config {
         version: 0,
         answers: [0; 32],
-        tenant_defaults: settings::tenant_defaults(root, &names, &catalog),
+        tenant_defaults: settings::tenant_defaults(root, &names, &catalog, alerts.thresholds.clone()),
+        alerts,
         cache: settings::cache(root),
         health: settings::health(root),
         breaker: settings::breaker(root),

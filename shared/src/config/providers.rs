@@ -17,6 +17,7 @@ use super::reader::{Section, Word};
 use crate::catalog::Api;
 use crate::wire::openai::MaxTokensField;
 use http::{HeaderName, HeaderValue};
+pub(super) use reach::secret;
 use reach::{Unserved, api_keys, base_url, headers, max_tokens_field, when_missing_key};
 use std::sync::Arc;
 

@@ -233,6 +233,16 @@ impl<'a, 'i> Section<'a, 'i> {
         Some(array.iter().enumerate().filter_map(element).collect())
     }
 
+    /// A list of whole numbers, if the field is there; `None` in place of what is none.
+    pub(super) fn counts(&mut self, key: &str) -> Option<(Place, Vec<Option<u64>>)> {
+        let (place, value) = self.field(key)?;
+        let numbers = match value.as_array() {
+            Some(array) => array.iter().map(|value| whole_number(value.get_ref())).collect(),
+            None => vec![None],
+        };
+        Some((place, numbers))
+    }
+
     /// One of a few words, or `default`.
     pub(super) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)], default: T) -> T {
         let Some(word) = self.word(key) else { return default };

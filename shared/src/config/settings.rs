@@ -12,7 +12,9 @@ use crate::limit::retry_budget::RetrySettings;
 use crate::network::Network;
 use crate::routing::fitted::Fitted;
 use crate::routing::head;
-use crate::tenant::{Limits, MAX_STREAM_HOLDBACK_BYTES, OnBrokenStream, TenantCache, TenantSettings, TenantUpgrade};
+use crate::tenant::{
+    Limits, MAX_STREAM_HOLDBACK_BYTES, OnBrokenStream, TenantAlerts, TenantCache, TenantSettings, TenantUpgrade,
+};
 use std::sync::Arc;
 
 /// The longest that anything may wait: API Gateway ends a stream after 15 minutes.
@@ -43,7 +45,12 @@ pub(super) fn request_deadline_ms(section: &mut Section<'_, '_>) -> u64 {
 }
 
 /// `[tenant_defaults]`, in the shape in which the admin plane shows a tenant.
-pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog: &Catalog) -> TenantSettings {
+pub(super) fn tenant_defaults(
+    root: &mut Section<'_, '_>,
+    names: &Names,
+    catalog: &Catalog,
+    alert_thresholds: Vec<u8>,
+) -> TenantSettings {
     root.table("tenant_defaults", |section| TenantSettings {
         enabled: section.flag("enabled", true),
         limits: section.table("limits", limits),
@@ -68,6 +75,8 @@ pub(super) fn tenant_defaults(root: &mut Section<'_, '_>, names: &Names, catalog
         drop_unknown_effort: section.flag("drop_unknown_effort", true),
         hedge: section.flag("hedge", false),
         on_broken_stream: section.choice("on_broken_stream", &OnBrokenStream::WORDS, OnBrokenStream::Continue),
+        // `[alerts]` has the rest of them.
+        alerts: TenantAlerts { enabled: true, webhook: None, thresholds: alert_thresholds },
     })
 }
 

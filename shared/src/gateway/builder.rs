@@ -1,12 +1,14 @@
 //! Puts a gateway together. What a caller does not give is what needs nothing: memory, the machine's clock, the embedder
 //! in process.
 
+use crate::alerts::Channel;
 use crate::catalog::Api;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::directory::authenticate::Authenticator;
 use crate::gateway::Gateway;
+use crate::gateway::alerting::Alerting;
 use crate::gateway::classifier::Classifier;
 use crate::gateway::embedding::Embedding;
 use crate::gateway::fleet_health::FleetHealth;
@@ -36,6 +38,8 @@ pub struct Builder {
     embedder: Option<Arc<dyn Embedder>>,
     memory_bytes: u64,
     losses: Arc<LogLosses>,
+    webhooks: Option<Arc<dyn Channel>>,
+    sns: Option<Arc<dyn Channel>>,
     providers: HashMap<Arc<str>, Arc<dyn Provider>>,
 }
 
@@ -56,6 +60,8 @@ impl Gateway {
             embedder: None,
             memory_bytes: MEMORY_BYTES,
             losses: Arc::default(),
+            webhooks: None,
+            sns: None,
             providers: HashMap::new(),
         }
     }
@@ -94,6 +100,20 @@ impl Builder {
     #[must_use]
     pub fn losses(mut self, losses: Arc<LogLosses>) -> Self {
         self.losses = losses;
+        self
+    }
+
+    /// What sends webhooks, where the configuration has a secret to sign them with.
+    #[must_use]
+    pub fn webhooks(mut self, webhooks: Arc<dyn Channel>) -> Self {
+        self.webhooks = Some(webhooks);
+        self
+    }
+
+    /// What publishes to SNS, where the configuration names a topic.
+    #[must_use]
+    pub fn sns(mut self, sns: Arc<dyn Channel>) -> Self {
+        self.sns = Some(sns);
         self
     }
 
@@ -142,6 +162,7 @@ impl Builder {
             items,
             outage: Outage::default(),
             warned: Warned::default(),
+            alerting: Alerting::new(&config.alerts, self.webhooks, self.sns),
             ledger_standing: Standing::default(),
             directory_fault: Mutex::default(),
             losses: self.losses,

@@ -3,6 +3,7 @@
 //! [`Gateway::builder`] (`builder.rs`) takes them all. `functions/*` give it the real ones; a test replaces any one of them and leaves the
 //! rest as they are. There is no global state: two gateways in one process share nothing.
 
+pub mod alerting;
 pub mod builder;
 pub(crate) mod outage;
 pub(crate) mod over_rate;
@@ -17,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::directory::authenticate::Authenticator;
+use crate::gateway::alerting::Alerting;
 use crate::gateway::classifier::Classifier;
 use crate::gateway::embedding::Embedding;
 use crate::gateway::fleet_health::FleetHealth;
@@ -81,6 +83,8 @@ pub struct Gateway {
     pub(crate) outage: Outage,
     /// When the operator was last warned of a provider.
     pub(crate) warned: Warned,
+    /// What the operator is to be told of.
+    pub(crate) alerting: Alerting,
     /// Whether the ledger takes receipts.
     pub(crate) ledger_standing: Standing,
     /// When the directory was found at fault, in Unix milliseconds, and its state and fault in words.

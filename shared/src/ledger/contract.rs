@@ -9,6 +9,7 @@
 mod claims;
 mod feedback;
 mod figures;
+mod outbox;
 mod receipts;
 pub mod tags;
 mod tenants;
@@ -78,6 +79,12 @@ macro_rules! ledger_contract {
                 an_idempotency_key_is_forgotten_after_a_day
                 who_lost_the_claim_changes_nothing
                 answers_of_every_size_survive
+            }
+            one outbox {
+                of_many_that_find_an_alert_one_posts_it
+                an_alert_that_nobody_delivers_is_due_when_the_lease_ends
+                the_latest_alerts_are_listed_newest_first
+                a_tenants_alerts_are_erased_with_it
             }
         }
     };

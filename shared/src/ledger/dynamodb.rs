@@ -14,6 +14,7 @@
 
 mod claims;
 mod listing;
+mod outbox;
 mod receipts;
 mod row;
 mod scan;

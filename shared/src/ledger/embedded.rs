@@ -17,6 +17,7 @@ pub(crate) mod crash;
 mod feedback;
 mod listing;
 mod log;
+mod outbox;
 mod recent;
 mod segment;
 mod tagged;
@@ -26,9 +27,10 @@ mod totals;
 use self::checkpoint::sync_folder;
 use self::log::{Bounds, Log, Stretch, Work};
 use super::{
-    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery,
+    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Outbox, Period, ReceiptQuery, UsageQuery,
     UsageRow, WhoseUid,
 };
+use crate::alerts::{alert::Claim, delivery::Posted};
 use crate::directory::Page;
 use crate::disk::DiskFault;
 use crate::feedback::Feedback;
@@ -447,6 +449,27 @@ impl Claims for EmbeddedLedger {
     ) -> Result<(), LedgerError> {
         let key = key.clone();
         self.claim(move |claims| claims.finish(&key, request, answer)).await
+    }
+}
+
+#[async_trait]
+impl Outbox for EmbeddedLedger {
+    async fn post(&self, claim: &Claim, posted: &Posted, lease_ms: u64, now_ms: u64) -> Result<bool, LedgerError> {
+        let (claim, posted) = (claim.clone(), posted.clone());
+        self.claim(move |claims| claims.post(&claim, &posted, lease_ms, now_ms)).await
+    }
+
+    async fn take_due(&self, limit: usize, lease_ms: u64, now_ms: u64) -> Result<Vec<Posted>, LedgerError> {
+        self.claim(move |claims| claims.take_due(limit, lease_ms, now_ms)).await
+    }
+
+    async fn note_delivery(&self, posted: &Posted) -> Result<(), LedgerError> {
+        let posted = posted.clone();
+        self.claim(move |claims| claims.note_delivery(&posted)).await
+    }
+
+    async fn alerts(&self) -> Result<Vec<Posted>, LedgerError> {
+        self.claim(|claims| claims.alerts()).await
     }
 }
 

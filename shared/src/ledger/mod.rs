@@ -12,6 +12,7 @@ pub mod dynamodb;
 pub mod embedded;
 mod claims;
 mod error;
+mod outbox;
 mod spread;
 mod tags;
 mod tally;
@@ -20,6 +21,7 @@ pub(crate) mod standing;
 
 pub use claims::{Begun, Claims, IdempotencyKey};
 pub use error::LedgerError;
+pub use outbox::{ALERTS_LISTED, Outbox};
 pub use spread::Spread;
 pub use tags::{REST, TAG_KEYS, TAG_VALUES};
 pub use tally::{Calls, Counts, Figures, Period, Tally};
@@ -71,7 +73,7 @@ pub struct Erased {
 
 /// Where receipts are kept.
 #[async_trait]
-pub trait Ledger: Claims {
+pub trait Ledger: Claims + Outbox {
     /// Records a receipt: itself, its windows' totals, its hour's and its tags'. Sent twice, it counts once, and the first one stays.
     async fn record(&self, receipt: &Receipt) -> Result<(), LedgerError>;
 

@@ -91,6 +91,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, decision: &Decision, hold: Hold,
             // Only now does the ledger know what there is to charge.
             gateway.outage.mark_unreconciled(&settlement.tenant);
         }
+        gateway.alerting.note_use(&work.caller.tenant, &work.journal.receipt.windows);
         if exceeds(used, hold.held) {
             tracing::warn!(request = %work.journal.receipt.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
         }
@@ -138,6 +139,7 @@ pub(crate) async fn settle_hit(work: &mut Work<'_>, body: &Result<Bytes, Error>,
     work.journal.close(status, gateway.config.version);
     let receipt = &work.journal.receipt;
     log(receipt);
+    gateway.alerting.note_use(&work.caller.tenant, &receipt.windows);
     if let Err(error) = gateway.record_hit(receipt) {
         log_for_replay(gateway, receipt, &error);
     }

@@ -21,6 +21,8 @@ pub struct Metrics {
     store_failures: AtomicU64,
     ledger_failures: AtomicU64,
     events_skipped: AtomicU64,
+    alerts_sent: AtomicU64,
+    alerts_failed: AtomicU64,
 }
 
 impl Metrics {
@@ -34,6 +36,8 @@ impl Metrics {
             store_failures: none(),
             ledger_failures: none(),
             events_skipped: none(),
+            alerts_sent: none(),
+            alerts_failed: none(),
         }
     }
 
@@ -52,6 +56,16 @@ impl Metrics {
         self.events_skipped.fetch_add(events.into(), Ordering::Relaxed);
     }
 
+    /// Counts an alert that a destination has taken.
+    pub(crate) fn alert_sent(&self) {
+        self.alerts_sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an alert that was given up at a destination.
+    pub(crate) fn alert_failed(&self) {
+        self.alerts_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a request that the gateway itself refused: it leaves no receipt (M7).
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
@@ -63,7 +77,8 @@ impl Metrics {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         json!({"since_ms": self.since_ms, "refused_total": count(&self.refused),
             "store_failures_total": count(&self.store_failures), "ledger_failures_total": count(&self.ledger_failures),
-            "events_skipped_total": count(&self.events_skipped)})
+            "events_skipped_total": count(&self.events_skipped),
+            "alerts_sent_total": count(&self.alerts_sent), "alerts_failed_total": count(&self.alerts_failed)})
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub mod key;
 
+use crate::alerts::address;
 use crate::money::usd;
 use crate::steps;
 use crate::tenant::key::random_base62;
@@ -23,7 +24,7 @@ pub const UID_MARK: char = '~';
 const UID_CHARS: usize = 16;
 
 /// Which daily or monthly quota is exhausted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quota {
     /// Requests a day.
     DailyRequests,
@@ -125,6 +126,18 @@ impl OnBrokenStream {
         [("continue", Self::Continue), ("buffer", Self::Buffer), ("error", Self::Error)];
 }
 
+/// What is told of a tenant's limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantAlerts {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// The address that is told, in place of the one that the configuration names.
+    pub webhook: Option<String>,
+    /// At which parts of each limit, in percent.
+    pub thresholds: Vec<u8>,
+}
+
 /// Everything that may be set of a tenant; also the shape of `[tenant_defaults]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -161,6 +174,8 @@ pub struct TenantSettings {
     pub hedge: bool,
     /// What becomes of a stream that breaks off.
     pub on_broken_stream: OnBrokenStream,
+    /// What is told of its limits.
+    pub alerts: TenantAlerts,
 }
 
 /// What the directory stores of a tenant.
@@ -332,6 +347,7 @@ impl TenantSettings {
             hedge: _,
             // What was gone on with is not remembered.
             on_broken_stream: _,
+            alerts: _,
         } = self;
         (allowed_models, upgrade, *quality, [*failover_on_refusal, *drop_unknown_effort])
     }
@@ -368,6 +384,16 @@ pub fn id_of(uid: &str) -> &str {
 #[must_use]
 pub fn uid_apart(uid: &Arc<str>) -> Option<Arc<str>> {
     uid.contains(UID_MARK).then(|| uid.clone())
+}
+
+/// What is wrong with other thresholds.
+pub(crate) const NO_THRESHOLDS: &str = "must be at most 10 different whole numbers from 1 to 100";
+
+/// Whether a limit has such parts to be told of, in percent.
+pub(crate) fn are_thresholds(percents: &[u8]) -> bool {
+    let fits = |percent: &u8| (1..=100).contains(percent);
+    let differ = percents.iter().collect::<std::collections::BTreeSet<_>>().len() == percents.len();
+    percents.len() <= 10 && differ && percents.iter().all(fits)
 }
 
 fn to_value(defaults: &TenantSettings) -> Result<Value, InvalidTenant> {
@@ -449,6 +475,12 @@ fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
     if !(1..=2_592_000).contains(&settings.cache.ttl_seconds) {
         return Err(InvalidTenant::new("cache.ttl_seconds", "must be 1 to 2592000"));
     }
+    if !are_thresholds(&settings.alerts.thresholds) {
+        return Err(InvalidTenant::new("alerts.thresholds", NO_THRESHOLDS));
+    }
+    if let Some(Err(why)) = settings.alerts.webhook.as_deref().map(address::check) {
+        return Err(InvalidTenant::new("alerts.webhook", why));
+    }
     if settings.window_anchor_ms > 253_402_300_800_000 {
         return Err(InvalidTenant::new("window_anchor_ms", "must be Unix milliseconds before the year 10000"));
     }
@@ -503,7 +535,8 @@ mod tests {
             "cache": {"enabled": true, "ttl_seconds": 300, "semantic": false, "any_temperature": false},
             "upgrade": {"enabled": true, "stream_holdback_bytes": 0}, "quality": 0.5, "outage_share": 0.1, "strict": false,
             "ledger_required": false, "allow_paid_extras": false,
-            "failover_on_refusal": false, "drop_unknown_effort": true, "hedge": false, "on_broken_stream": "continue"
+            "failover_on_refusal": false, "drop_unknown_effort": true, "hedge": false, "on_broken_stream": "continue",
+            "alerts": {"enabled": true, "webhook": null, "thresholds": [50, 80, 100]}
         }))
         .unwrap()
     }
@@ -562,6 +595,14 @@ mod tests {
             (json!({"id": "a", "quality": "high"}), "quality"),
             (json!({"id": "a", "quality": null}), "quality"),
             (json!({"id": "a", "enabled": "yes"}), "enabled"),
+            (json!({"id": "a", "alerts": {"thresholds": [0]}}), "alerts.thresholds"),
+            (json!({"id": "a", "alerts": {"thresholds": [80, 80]}}), "alerts.thresholds"),
+            (json!({"id": "a", "alerts": {"thresholds": [101]}}), "alerts.thresholds"),
+            (json!({"id": "a", "alerts": {"thresholds": [50.5]}}), "alerts.thresholds[0]"),
+            (json!({"id": "a", "alerts": {"webhook": "http://hooks.example/"}}), "alerts.webhook"),
+            (json!({"id": "a", "alerts": {"webhook": 5}}), "alerts.webhook"),
+            (json!({"id": "a", "alerts": {"secret": "env:A"}}), "alerts.secret"),
+            (json!({"id": "a", "alerts": null}), "alerts"),
         ] {
             let refused = TenantRecord::create(body.clone(), &defaults(), 7).unwrap_err();
             assert_eq!(refused.path, path, "{body}: {refused}");

@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gateway_core::alerts::alert::Claim;
+use gateway_core::alerts::delivery::Posted;
 use gateway_core::directory::Page;
 use gateway_core::feedback::Feedback;
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{
-    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Period, ReceiptQuery, UsageQuery,
+    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Outbox, Period, ReceiptQuery, UsageQuery,
     UsageRow, WhoseUid,
 };
 use gateway_core::limit::window::Window;
@@ -41,6 +43,25 @@ impl Claims for Notebook {
     }
 
     async fn finish(&self, _: &IdempotencyKey, _: RequestId, _: Option<Bytes>, _: u64) -> Result<(), LedgerError> {
+        not_kept()
+    }
+}
+
+#[async_trait]
+impl Outbox for Notebook {
+    async fn post(&self, _: &Claim, _: &Posted, _: u64, _: u64) -> Result<bool, LedgerError> {
+        not_kept()
+    }
+
+    async fn take_due(&self, _: usize, _: u64, _: u64) -> Result<Vec<Posted>, LedgerError> {
+        not_kept()
+    }
+
+    async fn note_delivery(&self, _: &Posted) -> Result<(), LedgerError> {
+        not_kept()
+    }
+
+    async fn alerts(&self) -> Result<Vec<Posted>, LedgerError> {
         not_kept()
     }
 }

@@ -80,12 +80,12 @@ pub fn is_lambda() -> bool {
     variable(RUNTIME_API).is_some()
 }
 
-/// Answers invocations by `router` until Lambda says SIGTERM.
+/// Answers invocations by `router` until Lambda says SIGTERM; `after` runs after each answer's last byte.
 ///
 /// # Errors
 /// The Runtime API is not there, or no longer answers.
-pub async fn run(router: axum::Router, mode: ResponseMode) -> anyhow::Result<()> {
-    serve(&runtime_api()?, router, mode, terminated()?).await
+pub async fn run(router: axum::Router, mode: ResponseMode, after: impl AsyncFn()) -> anyhow::Result<()> {
+    serve(&runtime_api()?, router, mode, after, terminated()?).await
 }
 
 /// Tells Lambda that this process could not start, so that the function's log names the cause instead of a time-out.

@@ -33,7 +33,8 @@ use tower_service::Service;
 const MAX_FAILURES_IN_A_ROW: u32 = 3;
 
 /// Answers invocations that the Runtime API at `runtime_api` (`host:port`) hands out, one after the other, by `router`,
-/// until `shutdown` resolves; an invocation that runs then is finished first.
+/// until `shutdown` resolves; an invocation that runs then is finished first. `after` runs after each answer's last byte, before
+/// the next invocation is asked for: its client waits for it no more, and whoever comes next gets another instance.
 ///
 /// # Errors
 /// `runtime_api` is no address, or does not answer.
@@ -41,6 +42,7 @@ pub async fn serve(
     runtime_api: &str,
     router: Router,
     mode: ResponseMode,
+    after: impl AsyncFn(),
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let api = RuntimeApi::at(runtime_api)?;
@@ -58,6 +60,7 @@ pub async fn serve(
                 if let Err(error) = answer_one(&api, &router, mode, &invocation, SystemClock.now_ms()).await {
                     tracing::error!(%error, invocation = invocation.id, "an answer could not be handed to Lambda");
                 }
+                after().await;
             }
             Err(error) => {
                 tracing::warn!(%error, "no invocation could be taken from Lambda");

@@ -14,6 +14,9 @@ pub enum ApiKey {
     Pending(SecretRef),
 }
 
+const NO_REFERENCE: &str =
+    "must say where the key is kept (env:NAME, ssm:PATH or secretsmanager:NAME), never the key itself";
+
 /// Why a provider cannot serve.
 #[derive(Debug)]
 pub(super) enum Unserved {
@@ -65,17 +68,41 @@ pub(super) fn api_keys(
                 section.problems.add(&word.place, format!("{variable} is not set in the environment"));
             }
             None => missing.push(variable),
-            // A variable may say where the key is, so that no key stands in the environment.
-            Some(value) => match (SecretRef::parse(value.trim()), Secret::new(&value)) {
-                (Some(kept @ (SecretRef::Ssm(_) | SecretRef::SecretsManager(_))), _) => {
-                    api_keys.push(ApiKey::Pending(kept));
-                }
-                (_, Some(secret)) => api_keys.push(ApiKey::Known(secret)),
-                (_, None) => section.problems.add(&word.place, format!("what {variable} holds cannot be a key")),
-            },
+            Some(value) => api_keys.extend(held(section, &word, &variable, &value)),
         }
     }
     if api_keys.is_empty() && !missing.is_empty() { Err(missing.join(" and ")) } else { Ok(api_keys) }
+}
+
+/// A secret that is no provider's key, by its reference under `key`, if the field is there.
+pub(in crate::config) fn secret(
+    section: &mut Section<'_, '_>,
+    key: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Option<ApiKey> {
+    let word = section.word(key)?;
+    let Some(reference) = SecretRef::parse(&word.text) else {
+        section.problems.add(&word.place, NO_REFERENCE);
+        return None;
+    };
+    let SecretRef::Env(variable) = reference else { return Some(ApiKey::Pending(reference)) };
+    let Some(value) = env(&variable).filter(|value| !value.trim().is_empty()) else {
+        section.problems.add(&word.place, format!("{variable} is not set in the environment"));
+        return None;
+    };
+    held(section, &word, &variable, &value)
+}
+
+/// What a variable holds: a key, or where it is, so that no key stands in the environment.
+fn held(section: &Section<'_, '_>, word: &Word, variable: &str, value: &str) -> Option<ApiKey> {
+    match (SecretRef::parse(value.trim()), Secret::new(value)) {
+        (Some(kept @ (SecretRef::Ssm(_) | SecretRef::SecretsManager(_))), _) => Some(ApiKey::Pending(kept)),
+        (_, Some(secret)) => Some(ApiKey::Known(secret)),
+        (_, None) => {
+            section.problems.add(&word.place, format!("what {variable} holds cannot be a key"));
+            None
+        }
+    }
 }
 
 /// The references of `api_key` or `api_keys`. What is no reference may be a key and is not repeated.
@@ -92,10 +119,7 @@ fn references(section: &mut Section<'_, '_>) -> Vec<(Word, SecretRef)> {
     for word in one.into_iter().chain(several.into_iter().flatten()) {
         match SecretRef::parse(&word.text) {
             Some(reference) => references.push((word, reference)),
-            None => section.problems.add(
-                &word.place,
-                "must say where the key is kept (env:NAME, ssm:PATH or secretsmanager:NAME), never the key itself",
-            ),
+            None => section.problems.add(&word.place, NO_REFERENCE),
         }
     }
     references

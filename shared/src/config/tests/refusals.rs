@@ -13,7 +13,7 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         ),
         (
             "[cach]\nmax_entries = 5",
-            "9: cach: unknown field, expected one of timeouts_ms, providers, models, tiers, aliases, catalog, embedder, intents, intent, retry, tenant_defaults, cache, health, breaker, upgrade, server",
+            "9: cach: unknown field, expected one of timeouts_ms, providers, models, tiers, aliases, catalog, embedder, intents, intent, retry, alerts, tenant_defaults, cache, health, breaker, upgrade, server",
         ),
         ("[cache]\nmax_entries = -5", "10: cache.max_entries: must be a whole number from 0 to 100000000"),
         ("[cache]\nmax_entries = 1.5", "10: cache.max_entries: must be a whole number from 0 to 100000000"),
@@ -238,6 +238,28 @@ fn a_file_that_cannot_be_right_is_refused_with_line_and_path() {
         (
             "[providers.x]\nkind = 'simulated'\n[models.x]\nprovider = 'x'\nid = 'fail'\nusd_per_million = { input = 0, output = 0 }",
             "13: models.x.id: the simulated provider has no model \"fail\"",
+        ),
+        (
+            "[alerts]\nwebhook = 'http://hooks.example/'\nsecret = 'ssm:/a'",
+            "10: alerts.webhook: must begin with https://, unless it is on loopback, and have at most 2000 bytes",
+        ),
+        ("[alerts]\nwebhook = 'https://hooks.example/'", "9: alerts.secret: is required"),
+        (
+            "[alerts]\nsecret = 'whsec_pasted'",
+            "10: alerts.secret: must say where the key is kept (env:NAME, ssm:PATH or secretsmanager:NAME), never the key itself",
+        ),
+        ("[alerts]\nsecret = 'env:NOT_SET'", "10: alerts.secret: NOT_SET is not set in the environment"),
+        (
+            "[alerts]\nsns_topic = 'arn:aws:sqs:eu-west-1:123456789012:queue'",
+            "10: alerts.sns_topic: must be env:NAME or a topic's ARN: arn:aws:sns:REGION:ACCOUNT:NAME",
+        ),
+        (
+            "[alerts]\nthresholds = [50, 50]",
+            "10: alerts.thresholds: must be at most 10 different whole numbers from 1 to 100",
+        ),
+        (
+            "[alerts]\nthresholds = 80",
+            "10: alerts.thresholds: must be at most 10 different whole numbers from 1 to 100",
         ),
         ("[providers.local]\nkind = 'simulated'", "9: duplicate key"),
         ("[cache", "9: unclosed table, expected `]`"),

@@ -78,8 +78,9 @@ fn cursor_of(key: &Key) -> Option<String> {
 fn uid_of(key: &Key) -> Option<&str> {
     let mut parts = key.pk.split('#');
     match parts.next()? {
-        "RECEIPT" | "TOTALS" | "GRANT" | "OPENED" | "IDEMPOTENCY" | "ANSWER" => parts.next(),
+        "RECEIPT" | "TOTALS" | "GRANT" | "OPENED" | "IDEMPOTENCY" | "ANSWER" | "ALERTED" => parts.next(),
         "USAGE" | "TAGS" => key.sk.split('#').next(),
+        "ALERTS" => key.sk.split('#').nth(1).filter(|uid| !uid.is_empty()),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@
 
 use super::super::claims::{Begun, IdempotencyKey};
 use super::super::{LedgerError, WhoseUid};
+use super::outbox;
 use crate::disk::DiskFault;
 use crate::disk::database::FileDatabase;
 use crate::id::RequestId;
@@ -52,10 +53,14 @@ impl Claims {
             change.open_table(OPENED)?;
             change.open_table(KEYS)?;
             change.open_table(ANSWERS)?;
-            Ok(())
+            outbox::open(change)
         };
         let cannot = |error: redb::Error| LedgerError::Unavailable(format!("claims.redb: {error}"));
         Ok(Self { database: FileDatabase::open(&folder.join("claims.redb"), CACHE_BYTES, tables).map_err(cannot)? })
+    }
+
+    pub(super) fn database(&self) -> &FileDatabase {
+        &self.database
     }
 
     pub(super) fn grant(&self, tenant: &str, window: &str, more: Amounts, max: Amounts) -> Result<bool, LedgerError> {
@@ -89,7 +94,8 @@ impl Claims {
             opened.retain(|(uid, _), ()| !whose(uid))?;
             keys.retain(|(uid, _), _| !whose(uid))?;
             answers.retain(|(uid, _), _| !whose(uid))?;
-            Ok(before - count([grants.len()?, opened.len()?, keys.len()?, answers.len()?]))
+            let erased = before - count([grants.len()?, opened.len()?, keys.len()?, answers.len()?]);
+            Ok(erased + outbox::erase(change, whose)?)
         })
     }
 
@@ -185,11 +191,11 @@ impl Claims {
     }
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>, LedgerError> {
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, LedgerError> {
     serde_json::to_vec(value).map_err(|error| LedgerError::Unavailable(error.to_string()))
 }
 
-fn parse<T: for<'a> Deserialize<'a>>(json: &[u8]) -> Result<T, LedgerError> {
+pub(super) fn parse<T: for<'a> Deserialize<'a>>(json: &[u8]) -> Result<T, LedgerError> {
     serde_json::from_slice(json).map_err(|error| LedgerError::Unavailable(format!("claims.redb: {error}")))
 }
 

@@ -1,17 +1,21 @@
 //! Alerts: each is told once, signed, in no request's time, and is not lost.
 
+mod fleet;
+mod sns;
 pub mod receiver;
 
-use crate::rig::{Got, OUR_KEY, Rig, Scene, ask, ask_with, cheap, with_key};
+use crate::rig::{Got, OUR_KEY, Rig, Scene, ask, ask_with, boxed, cheap, with_key};
 use crate::unreliable::Unreliable;
 use gateway_core::alerts::webhook::Webhooks;
 use gateway_core::clock::Clock;
 use gateway_core::config::{Config, OpenAiSpec, ProviderKind, Secret};
+use gateway_core::directory::Directory;
 use gateway_core::gateway::Gateway;
 use gateway_core::gateway::builder::Builder;
 use gateway_core::health::breaker::BreakerSettings;
 use gateway_core::health::score::HealthSettings;
 use gateway_core::ledger::Outbox;
+use gateway_core::provider::openai::OpenAi;
 use gateway_core::request::incoming::Incoming;
 use gateway_core::store::memory::MemoryCounters;
 use gateway_core::store::redis::RedisStore;
@@ -239,7 +243,10 @@ async fn another(rig: &Rig) -> Arc<Gateway> {
 
 async fn another_with(rig: &Rig, inject: impl FnOnce(Builder) -> Builder) -> Arc<Gateway> {
     let hasher = KeyHasher::new(b"the installation's secret");
+    let up =
+        OpenAi::new(openai_of(&rig.gateway.config), &[Secret::new(OUR_KEY).unwrap().into()], client_config().unwrap());
     let builder = Gateway::builder(rig.gateway.config.clone()).clock(rig.clock.clone()).webhooks(webhooks());
+    let builder = builder.provider("up", Arc::new(up.unwrap()));
     Arc::new(inject(builder).build(rig.directory.clone(), rig.ledger.clone(), hasher).await)
 }
 
@@ -253,29 +260,22 @@ async fn two_gateways_on_one_redis_tell_each_threshold_once_also_when_it_is_flus
     };
     let ours = store();
     let rig = told(&receiver.url, json!({"daily_requests": 20})).with(|builder| builder.store(ours)).build().await;
-    let theirs = another_with(&rig, |builder| {
-        let up = gateway_core::provider::openai::OpenAi::new(
-            openai_of(&rig.gateway.config),
-            &[Secret::new(OUR_KEY).unwrap().into()],
-            client_config().unwrap(),
-        );
-        builder.store(store()).provider("up", Arc::new(up.unwrap()))
-    })
-    .await;
+    let theirs = another_with(&rig, |builder| builder.store(store())).await;
     for n in 0..16 {
         let gateway = if n % 2 == 0 { &rig.gateway } else { &theirs };
-        let incoming = Incoming {
-            headers: with_key(&rig.key, &[("x-gateway-cache", "no-store")]),
-            body: Box::new(ask("up/ok").to_string().into_bytes().into()) as Box<bytes::Bytes>,
-            time_left: None,
-        };
-        assert_eq!(Got::all_of(gateway.chat(incoming).await).await.status, 200);
+        assert_eq!(Got::all_of(gateway.chat(incoming(&rig, ask("up/ok"))).await).await.status, 200);
         tokio::join!(rig.gateway.send_alerts(WITHIN), theirs.send_alerts(WITHIN));
         if n == 12 {
             redis.ask(&["FLUSHALL"]).await.unwrap();
         }
     }
     assert_eq!(thresholds(&receiver.heard()), [50, 80]);
+}
+
+/// A request of the tenant `acme`, past the cache.
+fn incoming(rig: &Rig, body: Value) -> Incoming {
+    let headers = with_key(&rig.key, &[("x-gateway-cache", "no-store")]);
+    Incoming { headers, body: boxed(body.to_string()), time_left: None }
 }
 
 fn openai_of(config: &Config) -> &OpenAiSpec {
@@ -309,8 +309,31 @@ async fn without_the_ledger_alerts_wait() {
     rig.ledger.down.store(true, SeqCst);
     spend(&rig, 1).await;
     spend(&rig, 0).await;
-    assert_eq!(receiver.heard().len(), 0);
+    assert_eq!(budgets(&receiver), [0_u64; 0], "all that is told is that the ledger is down");
     rig.ledger.down.store(false, SeqCst);
     spend(&rig, 0).await;
-    assert_eq!(thresholds(&receiver.heard()), [50]);
+    assert_eq!(budgets(&receiver), [50]);
+}
+
+/// The thresholds that were told of, among whatever else was.
+fn budgets(receiver: &Receiver) -> Vec<u64> {
+    let heard = receiver.heard().into_iter().filter(|heard| heard.json()["kind"] == "budget");
+    thresholds(&heard.collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn a_test_says_what_each_receiver_answers_and_is_not_kept() {
+    let (usual, own) = (Receiver::start([answers(401)]).await, Receiver::start([Does::Hangs]).await);
+    let rig = told(&usual.url, json!({})).build().await;
+    rig.change_tenant("acme", json!({"alerts": {"webhook": own.url}})).await;
+    let record = rig.directory.inner.tenant("acme").await.unwrap().unwrap();
+    let acme = record.resolve(&rig.gateway.config.tenant_defaults).unwrap();
+    let tested = async |tenant| rig.gateway.test_alerts(tenant, WITHIN).await.to_json();
+    let refused = tested(None).await;
+    assert_eq!((&refused["kind"], &refused["state"]), (&json!("test"), &json!("failed")));
+    assert_eq!(refused["deliveries"][0]["last"], "401 no");
+    assert_eq!(tested(None).await["state"], "delivered");
+    assert_eq!(tested(Some(&acme)).await["deliveries"][0]["last"], "no answer in time");
+    assert!(usual.heard().iter().all(|heard| heard.is_signed_with(OUR_KEY.as_bytes())));
+    assert_eq!((usual.heard().len(), own.heard().len(), rig.ledger.alerts().await.unwrap().len()), (2, 1, 0));
 }

@@ -10,8 +10,8 @@ use gateway_core::feedback::Feedback;
 use gateway_core::health::{ModelHealth, Observation};
 use gateway_core::id::RequestId;
 use gateway_core::ledger::{
-    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Outbox, Period, ReceiptQuery, UsageQuery,
-    UsageRow, WhoseUid,
+    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Outbox, Period, ReceiptQuery,
+    UsageQuery, UsageRow, WhoseUid,
 };
 use gateway_core::limit::window::Window;
 use gateway_core::money::{Amounts, Charged};

@@ -41,9 +41,10 @@ pub(crate) async fn end(gateway: &Gateway, open: usize, drain: Duration, mut con
         tracing::error!(requests = running.count(), "ending: not all that runs could be settled");
     }
     gateway.flush_pending().await;
-    alerting::at_the_end(gateway).await;
     // The receipts of cache hits may be in this process alone.
     if !matches!(timeout(SETTLING, gateway.ledger.flush()).await, Ok(Ok(()))) {
         tracing::error!("ending: what waited for the ledger could not be written");
     }
+    // Last, for Lambda may end the process before: what is not sent then is in the outbox.
+    alerting::at_the_end(gateway).await;
 }

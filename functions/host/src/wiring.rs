@@ -8,6 +8,7 @@ use crate::keys::Keys;
 use crate::secrets::secret;
 use crate::{alerting, flushing};
 use anyhow::{Context, bail};
+use gateway_core::alerts::Channel;
 use gateway_core::alerts::webhook::Webhooks;
 use gateway_core::clock::{Clock, SystemClock};
 use gateway_core::config::{BedrockSpec, Config, EmbedderSettings, ProviderKind, ProviderSpec, SHIPPED};
@@ -248,6 +249,17 @@ async fn signer(name: &str, _bedrock: &BedrockSpec) -> anyhow::Result<Arc<dyn Si
     Err(left_out(&format!("providers.{name}"), "aws", "give it an api_key"))
 }
 
+/// What publishes to the topic that the configuration names.
+#[cfg(feature = "aws")]
+async fn sns(topic: &str, tls: tls::ClientConfig) -> anyhow::Result<Arc<dyn Channel>> {
+    Ok(Arc::new(gateway_core::aws::Sns::from_env(topic, tls, &variable).await.context("alerts.sns_topic")?))
+}
+
+#[cfg(not(feature = "aws"))]
+async fn sns(_topic: &str, _tls: tls::ClientConfig) -> anyhow::Result<Arc<dyn Channel>> {
+    Err(left_out("alerts.sns_topic", "aws", "leave it out"))
+}
+
 /// The embedding model that the configuration names.
 fn embedder(
     settings: &EmbedderSettings,
@@ -311,6 +323,9 @@ pub async fn wire() -> anyhow::Result<Wired> {
     }
     if let Some(key) = config.alerts.secret.as_ref().and_then(|secret| keys.get(secret)) {
         builder = builder.webhooks(Arc::new(Webhooks::new(key, tls.clone())?));
+    }
+    if let Some(topic) = &config.alerts.sns_topic {
+        builder = builder.sns(sns(topic, tls.clone()).await?);
     }
     if let Some(settings) = &config.embedder {
         builder = builder.embedder(Arc::new(embedder(settings, &config, &keys, tls)?));

@@ -14,8 +14,40 @@ use std::sync::Arc;
 pub enum Kind {
     /// A tenant has used a part of a limit.
     Budget,
+    /// The breaker of a model has opened.
+    BreakerOpened,
+    /// It has closed again.
+    BreakerClosed,
+    /// A provider refuses one of our keys.
+    KeyRefused,
+    /// The store does not answer.
+    StoreDown,
+    /// It answers again.
+    StoreUp,
+    /// The ledger takes no receipts.
+    LedgerDown,
+    /// It takes them again.
+    LedgerUp,
     /// Somebody tries the destinations.
     Test,
+}
+
+impl Kind {
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::BreakerOpened => "breaker_opened",
+            Self::BreakerClosed => "breaker_closed",
+            Self::KeyRefused => "key_refused",
+            Self::StoreDown => "store_down",
+            Self::StoreUp => "store_up",
+            Self::LedgerDown => "ledger_down",
+            Self::LedgerUp => "ledger_up",
+            Self::Test => "test",
+        }
+    }
 }
 
 /// Something that an operator is to hear of.
@@ -78,7 +110,7 @@ impl Used {
 impl Alert {
     fn new(kind: Kind, tenant: Option<&Tenant>, text: String, details: Value, at_ms: u64) -> Self {
         let id = RequestId::new(at_ms).to_string();
-        let mut body = json!({"id": id, "kind": kind, "at_ms": at_ms, "tenant": tenant.map(|tenant| &*tenant.id),
+        let mut body = json!({"id": id, "kind": kind.as_str(), "at_ms": at_ms, "tenant": tenant.map(|tenant| &*tenant.id),
             "text": text, "gateway_version": env!("CARGO_PKG_VERSION")});
         if let (Value::Object(body), Value::Object(details)) = (&mut body, details) {
             body.extend(details);
@@ -97,6 +129,11 @@ impl Alert {
                 "limit_value": limit},
             "window": {"starts_at_ms": used.window.starts_at_ms, "resets_at_ms": used.window.resets_at_ms}});
         Self::new(Kind::Budget, Some(tenant), text, details, at_ms)
+    }
+
+    /// What has happened to all of the fleet.
+    pub(crate) fn of_fleet(kind: Kind, text: String, details: Value, at_ms: u64) -> Self {
+        Self::new(kind, None, text, details, at_ms)
     }
 
     /// One that says nothing.

@@ -104,6 +104,12 @@ impl Delivery {
         Self { destination, state: State::Pending, tries: 0, due_at_ms: 0, last: String::new() }
     }
 
+    /// Takes in what the only try came to.
+    pub fn note_last(&mut self, tried: &Tried, now_ms: u64) {
+        self.note(tried, now_ms, now_ms, 0);
+        self.state = if tried.is_delivered() { State::Delivered } else { State::Failed };
+    }
+
     /// Takes in what a try came to, of an alert of `at_ms`; `random` is any number.
     pub fn note(&mut self, tried: &Tried, at_ms: u64, now_ms: u64, random: u64) {
         let words: String = tried.said.chars().filter(|c| !c.is_control()).take(WORDS_KEPT).collect();
@@ -159,7 +165,15 @@ impl Posted {
         };
         let deliveries: Vec<Value> = self.deliveries.iter().map(delivery).collect();
         let Alert { id, kind, at_ms, tenant, text, .. } = &self.alert;
-        json!({"id": id, "kind": kind, "at_ms": at_ms, "tenant": tenant, "text": text, "deliveries": deliveries})
+        json!({"id": id, "kind": kind.as_str(), "at_ms": at_ms, "tenant": tenant, "text": text, "state": self.state(),
+            "deliveries": deliveries})
+    }
+
+    /// Of all its destinations: pending while one is, and failed where one has not got it.
+    fn state(&self) -> State {
+        let is_any = |state| self.deliveries.iter().any(|delivery| delivery.state == state);
+        let first = [State::Pending, State::Failed].into_iter().find(|state| is_any(*state));
+        first.unwrap_or(State::Delivered)
     }
 }
 

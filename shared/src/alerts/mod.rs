@@ -1,6 +1,6 @@
 //! Alerts: what an operator is told of without asking. See ADR 50.
 //!
-//! What is told stands here, and where it goes; when it is found and sent is [`crate::gateway::alerting`]'s, and what keeps
+//! What is told stands here, and where it goes; when it is found and sent is [`crate::gateway`]'s, and what keeps
 //! it until it is delivered is the ledger's [outbox](crate::ledger::Outbox).
 
 pub mod address;

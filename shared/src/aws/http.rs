@@ -16,6 +16,12 @@ use std::time::Duration;
 /// How long a connection may take to be made.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
+/// A service's address in a region.
+pub(super) fn address(service: &str, region: &str) -> String {
+    let country = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("https://{service}.{region}.amazonaws.com{country}/")
+}
+
 /// No client can be made; why, for the operator.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("no HTTP client: {0}")]

@@ -3,7 +3,9 @@
 mod http;
 mod secrets;
 mod signer;
+mod sns;
 
 pub use http::{NoClient, http_client};
 pub use secrets::{AwsSecrets, NoSecrets};
 pub use signer::Signer;
+pub use sns::{NoSns, Sns};

@@ -3,7 +3,7 @@
 //! Their SDK's clients would add megabytes for two calls of one form (JSON 1.1), so the call is written here; signature and
 //! credentials are AWS's own. Nothing of an answer is ever logged, of an error its name alone.
 
-use super::http::CONNECT_WITHIN;
+use super::http::{CONNECT_WITHIN, address};
 use super::{NoClient, Signer};
 use crate::config::{Secret, SecretRef};
 use crate::provider::keys::{SecretSource, Unread};
@@ -100,12 +100,6 @@ fn client() -> Result<Client, NoSecrets> {
     // There are minutes between two readings.
     let client = bare_client(tls, CONNECT_WITHIN).pool_max_idle_per_host(0);
     client.build().map_err(|error| NoSecrets(error.to_string()))
-}
-
-/// A service's address in a region.
-fn address(service: &str, region: &str) -> String {
-    let country = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("https://{service}.{region}.amazonaws.com{country}/")
 }
 
 /// The name of an error, as `com.amazonaws#AccessDeniedException` ends.

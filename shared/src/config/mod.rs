@@ -25,6 +25,8 @@ mod settings;
 mod shipped;
 
 pub use alerts::AlertSettings;
+#[cfg(feature = "aws")]
+pub(crate) use alerts::region_of;
 pub use embedder::EmbedderSettings;
 pub use intents::{IntentSpec, shipped_utterances};
 pub use providers::{ApiKey, AzureSpec, BedrockSpec, OpenAiSpec, ProviderKind, ProviderSpec, VendorSpec};

@@ -14,6 +14,7 @@ use crate::gateway::embedding::Embedding;
 use crate::gateway::fleet_health::FleetHealth;
 use crate::gateway::outage::Outage;
 use crate::gateway::over_rate::OverRate;
+use crate::gateway::seen::Seen;
 use crate::gateway::unreachable::Warned;
 use crate::ledger::Ledger;
 use crate::ledger::standing::Standing;
@@ -163,6 +164,7 @@ impl Builder {
             outage: Outage::default(),
             warned: Warned::default(),
             alerting: Alerting::new(&config.alerts, self.webhooks, self.sns),
+            seen: Seen::default(),
             ledger_standing: Standing::default(),
             directory_fault: Mutex::default(),
             losses: self.losses,

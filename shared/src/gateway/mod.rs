@@ -3,7 +3,7 @@
 //! [`Gateway::builder`] (`builder.rs`) takes them all. `functions/*` give it the real ones; a test replaces any one of them and leaves the
 //! rest as they are. There is no global state: two gateways in one process share nothing.
 
-pub mod alerting;
+pub(crate) mod alerting;
 pub mod builder;
 pub(crate) mod outage;
 pub(crate) mod over_rate;
@@ -11,6 +11,9 @@ pub(crate) mod classifier;
 pub(crate) mod embedding;
 pub(crate) mod fleet_health;
 mod expired;
+mod fleet_alerts;
+mod send_alerts;
+pub(crate) mod seen;
 mod unreachable;
 
 use crate::catalog::Model;
@@ -24,6 +27,7 @@ use crate::gateway::embedding::Embedding;
 use crate::gateway::fleet_health::FleetHealth;
 use crate::gateway::outage::Outage;
 use crate::gateway::over_rate::OverRate;
+use crate::gateway::seen::Seen;
 use crate::gateway::unreachable::Warned;
 use crate::ledger::standing::Standing;
 use crate::ledger::{Ledger, LedgerError};
@@ -85,6 +89,8 @@ pub struct Gateway {
     pub(crate) warned: Warned,
     /// What the operator is to be told of.
     pub(crate) alerting: Alerting,
+    /// What this process has seen of the fleet that the operator is to be told of.
+    pub(crate) seen: Seen,
     /// Whether the ledger takes receipts.
     pub(crate) ledger_standing: Standing,
     /// When the directory was found at fault, in Unix milliseconds, and its state and fault in words.

@@ -19,6 +19,7 @@ mod listing;
 mod log;
 mod outbox;
 mod recent;
+mod rows;
 mod segment;
 mod tagged;
 mod texts;
@@ -27,8 +28,8 @@ mod totals;
 use self::checkpoint::sync_folder;
 use self::log::{Bounds, Log, Stretch, Work};
 use super::{
-    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Outbox, Period, ReceiptQuery, UsageQuery,
-    UsageRow, WhoseUid,
+    Begun, Claims, Column, Erased, Figures, IdempotencyKey, Ledger, LedgerError, Outbox, Period, ReceiptQuery,
+    UsageQuery, UsageRow, WhoseUid,
 };
 use crate::alerts::{alert::Claim, delivery::Posted};
 use crate::directory::Page;
@@ -456,20 +457,20 @@ impl Claims for EmbeddedLedger {
 impl Outbox for EmbeddedLedger {
     async fn post(&self, claim: &Claim, posted: &Posted, lease_ms: u64, now_ms: u64) -> Result<bool, LedgerError> {
         let (claim, posted) = (claim.clone(), posted.clone());
-        self.claim(move |claims| claims.post(&claim, &posted, lease_ms, now_ms)).await
+        self.claim(move |claims| outbox::Outbox(claims.database()).post(&claim, &posted, lease_ms, now_ms)).await
     }
 
     async fn take_due(&self, limit: usize, lease_ms: u64, now_ms: u64) -> Result<Vec<Posted>, LedgerError> {
-        self.claim(move |claims| claims.take_due(limit, lease_ms, now_ms)).await
+        self.claim(move |claims| outbox::Outbox(claims.database()).take_due(limit, lease_ms, now_ms)).await
     }
 
     async fn note_delivery(&self, posted: &Posted) -> Result<(), LedgerError> {
         let posted = posted.clone();
-        self.claim(move |claims| claims.note_delivery(&posted)).await
+        self.claim(move |claims| outbox::Outbox(claims.database()).note_delivery(&posted)).await
     }
 
     async fn alerts(&self) -> Result<Vec<Posted>, LedgerError> {
-        self.claim(|claims| claims.alerts()).await
+        self.claim(|claims| outbox::Outbox(claims.database()).alerts()).await
     }
 }
 

@@ -7,7 +7,7 @@ use super::http::Endpoint;
 use super::keys::ProviderKey;
 use super::mask::Mask;
 use super::openai::{UnusableSettings, address_at, endpoint_at};
-use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
+use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, RefusedKey, Reply};
 use crate::catalog::Api;
 use crate::config::VendorSpec;
 use crate::receipt::AttemptOutcome;
@@ -83,6 +83,10 @@ pub(super) fn with_version(headers: &mut Vec<(HeaderName, HeaderValue)>) -> Stri
 
 #[async_trait]
 impl Provider for Anthropic {
+    fn take_refused_keys(&self) -> Vec<RefusedKey> {
+        self.endpoint.take_refused_keys()
+    }
+
     fn format(&self, _api: Api) -> &'static dyn Spoken {
         &MESSAGES
     }

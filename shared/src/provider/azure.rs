@@ -7,7 +7,7 @@
 use super::http::Endpoint;
 use super::keys::ProviderKey;
 use super::openai::{UnusableSettings, address_at, called, endpoint_at};
-use super::{Call, Provider, ProviderError, Reply};
+use super::{Call, Provider, ProviderError, RefusedKey, Reply};
 use crate::catalog::Api;
 use crate::config::AzureSpec;
 use crate::wire::format::Spoken;
@@ -74,6 +74,10 @@ impl Azure {
 
 #[async_trait]
 impl Provider for Azure {
+    fn take_refused_keys(&self) -> Vec<RefusedKey> {
+        self.endpoint.take_refused_keys()
+    }
+
     fn format(&self, api: Api) -> &'static dyn Spoken {
         match api {
             Api::Responses => &RESPONSES,

@@ -14,7 +14,7 @@ use super::keys::ProviderKey;
 use super::mask::Mask;
 use super::openai::{UnusableSettings, address_at, endpoint_at, reading};
 use super::sign::Sign;
-use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
+use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, RefusedKey, Reply};
 use crate::catalog::Api;
 use crate::config::BedrockSpec;
 use crate::receipt::AttemptOutcome;
@@ -101,6 +101,10 @@ fn encoded(text: &str) -> String {
 
 #[async_trait]
 impl Provider for Bedrock {
+    fn take_refused_keys(&self) -> Vec<RefusedKey> {
+        self.endpoint.take_refused_keys()
+    }
+
     fn format(&self, api: Api) -> &'static dyn Spoken {
         match api {
             Api::Messages => &MESSAGES,

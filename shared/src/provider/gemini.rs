@@ -7,7 +7,7 @@ use super::http::Endpoint;
 use super::keys::ProviderKey;
 use super::mask::Mask;
 use super::openai::{UnusableSettings, address_at, endpoint_at};
-use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
+use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, RefusedKey, Reply};
 use crate::catalog::Api;
 use crate::config::VendorSpec;
 use crate::receipt::AttemptOutcome;
@@ -79,6 +79,10 @@ fn to_count(model: &str, request: &[u8]) -> Bytes {
 
 #[async_trait]
 impl Provider for Gemini {
+    fn take_refused_keys(&self) -> Vec<RefusedKey> {
+        self.endpoint.take_refused_keys()
+    }
+
     fn format(&self, _api: Api) -> &'static dyn Spoken {
         &GEMINI
     }

@@ -10,7 +10,7 @@ use super::reach::no_answer;
 use super::refusal::refused;
 use super::retry_after::{limit_resets, retry_after};
 use super::sign::{Sign, Unsigned};
-use super::{Call, Fault, ProviderError};
+use super::{Call, Fault, ProviderError, RefusedKey};
 use crate::health::refusals::{Run, mark_of_request};
 use crate::id::RequestId;
 use crate::locking::lock;
@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, Url};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -68,6 +68,8 @@ struct Key {
     rests_until_ms: AtomicU64,
     /// The latest requests that were refused with it, for what may be their own fault.
     refused: Mutex<Run>,
+    /// What the provider answered when it last refused it, until somebody asks.
+    refused_with: AtomicU16,
 }
 
 impl Key {
@@ -101,7 +103,7 @@ impl Endpoint {
         let mask = Mask::of(secrets.map(|text| text.trim_start_matches("Bearer ").to_owned()));
         let key = |key: &ProviderKey| {
             let value = KeyValue::new(key, scheme, &mask);
-            Key { value, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() }
+            Key { value, rests_until_ms: AtomicU64::new(0), refused: Mutex::default(), refused_with: AtomicU16::new(0) }
         };
         let keys = keys.iter().map(key).collect();
         Self {
@@ -120,6 +122,15 @@ impl Endpoint {
     /// The same, with everything signed that is sent.
     pub(super) fn signed_by(self, signer: Option<Arc<dyn Sign>>) -> Self {
         Self { signer, ..self }
+    }
+
+    /// The keys that were refused since this was last called.
+    pub(super) fn take_refused_keys(&self) -> Vec<RefusedKey> {
+        let taken = |key: &Key| {
+            let status = key.refused_with.swap(0, Ordering::Relaxed);
+            (status > 0).then(|| RefusedKey { last4: key.value.last4(), status })
+        };
+        self.keys.iter().filter_map(taken).collect()
     }
 
     fn client(&self, connect_ms: u64) -> Result<Client, ProviderError> {
@@ -242,6 +253,11 @@ impl Endpoint {
             }
             if let Some((key, until_ms)) = key.and_then(|key| Some((key, key.ended(Some(&refusal), id, now_ms)?))) {
                 key.rests_until_ms.store(until_ms, Ordering::Relaxed);
+                if let (Some(Unauthorized | PaymentRequired | Forbidden), Some(status)) =
+                    (refusal.cause, refusal.status)
+                {
+                    key.refused_with.store(status, Ordering::Relaxed);
+                }
             }
             if i == last {
                 return Err(refusal);
@@ -345,7 +361,8 @@ mod tests {
             (403, Fault::CandidateDown, [None, None, rest]),
         ] {
             let value = KeyValue::new(&Secret::new("k").unwrap().into(), "Bearer ", &Mask::default());
-            let key = Key { value, rests_until_ms: AtomicU64::new(0), refused: Mutex::default() };
+            let (rests_until_ms, refused_with, refused) = Default::default();
+            let key = Key { value, rests_until_ms, refused, refused_with };
             let refused = refusal(status, fault);
             let requests = [(); 3].map(|()| RequestId::new(NOW));
             assert_eq!(requests.map(|request| key.ended(Some(&refused), request, NOW)), after, "{status}");

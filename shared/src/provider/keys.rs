@@ -124,6 +124,13 @@ impl KeyValue {
         }
     }
 
+    /// The last four characters of a key that is long enough to keep the rest to itself.
+    pub(super) fn last4(&self) -> String {
+        let known = self.known();
+        let key = known.as_ref().and_then(|known| known.to_str().ok()?.strip_prefix(self.scheme)).unwrap_or_default();
+        if key.len() < 16 { "****".to_owned() } else { key[key.len() - 4..].to_owned() }
+    }
+
     fn known(&self) -> Option<HeaderValue> {
         lock(&self.known).clone()
     }

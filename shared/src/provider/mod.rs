@@ -220,6 +220,15 @@ impl From<Full> for ProviderError {
     }
 }
 
+/// A key that its provider refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedKey {
+    /// Its last four characters, if it is a long one (T3).
+    pub last4: String,
+    /// What the provider answered.
+    pub status: u16,
+}
+
 /// A place where models are served.
 #[async_trait]
 pub trait Provider: Send + Sync {
@@ -227,6 +236,11 @@ pub trait Provider: Send + Sync {
     /// cannot be.
     fn format(&self, _api: Api) -> &'static dyn Spoken {
         &CHAT
+    }
+
+    /// The keys that it has refused since this was last called.
+    fn take_refused_keys(&self) -> Vec<RefusedKey> {
+        Vec::new()
     }
 
     /// Counts the tokens of a request, for nothing; `None` where a provider does not.

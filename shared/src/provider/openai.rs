@@ -8,7 +8,7 @@ use super::http::{Endpoint, KeysIn};
 use super::keys::ProviderKey;
 use super::mask::Mask;
 use super::vectors::embed;
-use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, Reply};
+use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, RefusedKey, Reply};
 use crate::catalog::Api;
 use crate::config::OpenAiSpec;
 use crate::wire::embeddings::EMBEDDINGS;
@@ -95,6 +95,10 @@ pub(super) fn address_at(base_url: &str, path: &str) -> Result<Url, UnusableSett
 
 #[async_trait]
 impl Provider for OpenAi {
+    fn take_refused_keys(&self) -> Vec<RefusedKey> {
+        self.endpoint.take_refused_keys()
+    }
+
     fn format(&self, api: Api) -> &'static dyn Spoken {
         match api {
             Api::Responses => &RESPONSES,

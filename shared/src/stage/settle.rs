@@ -92,6 +92,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, decision: &Decision, hold: Hold,
             gateway.outage.mark_unreconciled(&settlement.tenant);
         }
         gateway.alerting.note_use(&work.caller.tenant, &work.journal.receipt.windows);
+        gateway.note_attempts(&work.journal.receipt.attempts);
         if exceeds(used, hold.held) {
             tracing::warn!(request = %work.journal.receipt.id, used = used.tokens, held = hold.held.tokens, "more was used than was held (M3)");
         }

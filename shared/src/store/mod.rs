@@ -427,6 +427,12 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// Takes what `name` stands for, unless somebody has it; nobody else gets it for `for_ms`. A store of one process has nobody
+    /// else.
+    async fn claim(&self, _name: &str, _for_ms: u64, _now_ms: u64) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     /// One batch: the exact cache's answer under `key`, and the admission that depends on whether there is one.
     async fn admit(
         &self,

@@ -6,6 +6,7 @@
 use super::super::claims::{Begun, IdempotencyKey};
 use super::super::{LedgerError, WhoseUid};
 use super::outbox;
+use super::rows::{json, parse};
 use crate::disk::DiskFault;
 use crate::disk::database::FileDatabase;
 use crate::id::RequestId;
@@ -190,23 +191,3 @@ impl Claims {
         })
     }
 }
-
-pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, LedgerError> {
-    serde_json::to_vec(value).map_err(|error| LedgerError::Unavailable(error.to_string()))
-}
-
-pub(super) fn parse<T: for<'a> Deserialize<'a>>(json: &[u8]) -> Result<T, LedgerError> {
-    serde_json::from_slice(json).map_err(|error| LedgerError::Unavailable(format!("claims.redb: {error}")))
-}
-
-macro_rules! unavailable {
-    ($($error:ident),+) => {$(
-        impl From<redb::$error> for LedgerError {
-            fn from(error: redb::$error) -> Self {
-                Self::Unavailable(format!("claims.redb: {error}"))
-            }
-        }
-    )+};
-}
-
-unavailable!(TransactionError, TableError, StorageError, CommitError);

@@ -1,9 +1,10 @@
 //! The outbox of the embedded ledger, beside its claims.
 
 use super::super::{ALERTS_LISTED, LedgerError, WhoseUid};
-use super::claims::{Claims, json, parse};
+use super::rows::{json, parse};
 use crate::alerts::alert::Claim;
 use crate::alerts::delivery::Posted;
+use crate::disk::database::FileDatabase;
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
@@ -39,10 +40,13 @@ pub(super) fn erase(change: &WriteTransaction, whose: &WhoseUid) -> Result<u64, 
     Ok(before - claimed.len()? - alerts.len()?)
 }
 
-impl Claims {
+/// The outbox in the database of the claims.
+pub(super) struct Outbox<'a>(pub(super) &'a FileDatabase);
+
+impl Outbox<'_> {
     pub(super) fn post(&self, claim: &Claim, posted: &Posted, lease_ms: u64, now_ms: u64) -> Result<bool, LedgerError> {
         let key = (claim.uid.as_deref().unwrap_or_default(), &*claim.what);
-        self.database().write(|change| {
+        self.0.write(|change| {
             let (mut claimed, mut alerts) = (change.open_table(CLAIMED)?, change.open_table(ALERTS)?);
             if claimed.get(key)?.is_some_and(|until_ms| until_ms.value() > now_ms) {
                 return Ok(false);
@@ -68,7 +72,7 @@ impl Claims {
         if due.is_empty() {
             return Ok(due);
         }
-        self.database().write(|change| {
+        self.0.write(|change| {
             let mut alerts = change.open_table(ALERTS)?;
             for posted in &due {
                 let row = Row { posted: posted.clone(), due_at_ms: Some(now_ms.saturating_add(lease_ms)) };
@@ -79,7 +83,7 @@ impl Claims {
     }
 
     pub(super) fn note_delivery(&self, posted: &Posted) -> Result<(), LedgerError> {
-        self.database().write(|change| {
+        self.0.write(|change| {
             let row = Row { posted: posted.clone(), due_at_ms: posted.due_at_ms() };
             let mut alerts = change.open_table(ALERTS)?;
             // One that was erased meanwhile stays so.
@@ -99,7 +103,7 @@ impl Claims {
 
     /// The alerts whose rows are so, oldest first.
     fn rows(&self, is_wanted: impl Fn(&Row) -> bool) -> Result<Vec<Posted>, LedgerError> {
-        self.database().read(|read| {
+        self.0.read(|read| {
             let mut found = Vec::new();
             for row in read.open_table(ALERTS)?.iter()? {
                 found.extend(Some(parse::<Row>(row?.1.value())?).filter(&is_wanted).map(|row| row.posted));

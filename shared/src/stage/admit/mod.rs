@@ -69,7 +69,10 @@ pub(crate) async fn admit(
     }
     match admitted {
         Err(Refused::Down(why)) => admit_without_store(work, decision, why).await.map(Admitted::Held),
-        admitted => Ok(admitted?),
+        admitted => {
+            work.gateway.note_store(true);
+            Ok(admitted?)
+        }
     }
 }
 
@@ -80,6 +83,7 @@ async fn admit_without_store(work: &mut Work<'_>, decision: &mut Decision, why: 
         return Err(Error::Unavailable(why.0));
     }
     gateway.metrics.store_failed();
+    gateway.note_store(false);
     work.journal.receipt.cache = CacheStatus::Bypass;
     let now_ms = gateway.clock.now_ms();
     let ask = admission(work, decision, now_ms);

@@ -44,6 +44,12 @@ impl Store for RedisStore {
         self.connection.is_skipped()
     }
 
+    async fn claim(&self, name: &str, for_ms: u64, _now_ms: u64) -> Result<bool, StoreError> {
+        let mut claim = ::redis::cmd("SET");
+        claim.arg(format!("{}a:{name}", self.prefix)).arg(1).arg("NX").arg("PX").arg(for_ms);
+        Ok(self.ask(claim.into()).await? != ::redis::Value::Nil)
+    }
+
     async fn admit(
         &self,
         ask: &Admission,

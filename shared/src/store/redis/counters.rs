@@ -9,6 +9,8 @@
 //! | `gw:2:{t}:c:<hash>` | a remembered answer |
 //! | `gw:2:{t}:n:<hash>` | the notes of a group of requests that differ in their prompt alone |
 //!
+//! One key is no tenant's: `gw:2:a:<kind>`, that an outage of the ledger was told, for ten minutes (ADR 50).
+//!
 //! A tenant is one hash of packed fields, so that the store loses it whole or not at all (M5), and so that an admission is one
 //! read and one write of it (see ADR 9).
 //!

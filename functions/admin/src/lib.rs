@@ -7,6 +7,7 @@
 //! store gets the tenant's new version (`change`).
 
 mod admins;
+mod alerts;
 mod ask;
 mod audit;
 mod caller;
@@ -66,6 +67,8 @@ const ROUTES: Routes = Routes(&[
     ("GET, HEAD", "/admin/receipts/{receipt}"),
     ("GET, HEAD", "/admin/audit"),
     ("POST", "/admin/route"),
+    ("GET, HEAD", "/admin/alerts"),
+    ("POST", "/admin/alerts/test"),
     ("GET, HEAD", "/admin/replay"),
 ]);
 
@@ -109,6 +112,8 @@ fn routes() -> Router<Arc<Plane>> {
         .route("/admin/receipts/{receipt}", get(receipts::show))
         .route("/admin/audit", get(audit::list))
         .route("/admin/route", post(routing::decide))
+        .route("/admin/alerts", get(alerts::list))
+        .route("/admin/alerts/test", post(alerts::test))
         .route("/admin/replay", get(routing::replay))
         .route("/admin/{*rest}", any(guard::nothing_here))
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use tower_service::Service;
 
 /// Every route with every method that it has.
-const ROUTES: [(&str, &str); 33] = [
+const ROUTES: [(&str, &str); 35] = [
     ("GET", "/admin/tenants"),
     ("POST", "/admin/tenants"),
     ("GET", "/admin/tenants/acme"),
@@ -41,6 +41,8 @@ const ROUTES: [(&str, &str); 33] = [
     // What is not there is told to nobody who has no token, and so is what a path cannot do.
     ("POST", "/admin/route"),
     ("GET", "/admin/replay"),
+    ("GET", "/admin/alerts"),
+    ("POST", "/admin/alerts/test"),
     ("GET", "/admin/nothing"),
     ("GET", "/elsewhere"),
     ("PUT", "/admin/tenants"),

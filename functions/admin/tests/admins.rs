@@ -145,6 +145,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "/admin/me", "viewer"),
     ("POST", "/admin/route?tenant=acme", "viewer"),
     ("GET", "/admin/replay", "viewer"),
+    ("GET", "/admin/alerts", "viewer"),
+    ("POST", "/admin/alerts/test", "operator"),
     ("GET", "/admin/usage", "viewer"),
     ("GET", "/admin/usage?format=csv", "viewer"),
     ("GET", "/admin/metrics", "viewer"),

@@ -12,6 +12,7 @@
 
 mod access;
 mod admins;
+mod alerts;
 mod again;
 mod bad_input;
 mod borders;

@@ -31,6 +31,8 @@ usage: ai-gateway admin tenants                          all tenants
        ai-gateway admin top                              tenants and models of the last hours, again every two seconds
        ai-gateway admin tail TENANT                      its requests, as they come
        ai-gateway admin audit                            who changed what
+       ai-gateway admin alerts                           what was told of late, and whether it arrived
+       ai-gateway admin alerts test [TENANT]             send a test, and say what the receivers answer
   --json anywhere: JSON on a terminal, too. GATEWAY_ADMIN_URL names another plane than that on GATEWAY_ADDR, GATEWAY_ADMIN_TOKEN
   another token than that of the data folder.";
 
@@ -94,6 +96,7 @@ fn read(words: &[&str]) -> anyhow::Result<Command> {
     const MODELS: &[&str] =
         &["name", "health", "breaker", "cooldown_until_ms", "usd_per_million.input", "usd_per_million.output", "tiers"];
     const AUDIT: &[&str] = &["at_ms", "who", "what", "subject"];
+    const ALERTS: &[&str] = &["at_ms", "kind", "tenant", "text", "state"];
     let list = |path: String, columns| Ok(List(path, Vec::new(), columns));
     let once = |method, path: String, body| Ok(Once(method, path, body));
     let tenant = |id: &str| format!("tenants/{}", segment(id));
@@ -128,6 +131,9 @@ fn read(words: &[&str]) -> anyhow::Result<Command> {
         ["quota", id] => once(Method::GET, format!("{}/usage", tenant(id)), None),
         ["models"] => list("models".into(), MODELS),
         ["audit"] => list("audit".into(), AUDIT),
+        ["alerts"] => list("alerts".into(), ALERTS),
+        ["alerts", "test"] => once(Method::POST, "alerts/test".into(), None),
+        ["alerts", "test", id] => once(Method::POST, format!("alerts/test?tenant={}", segment(id)), None),
         ["usage", ref options @ ..] => usage(options),
         ["top"] => Ok(Top),
         ["tail", id] => Ok(Tail(id.to_owned())),

@@ -50,6 +50,7 @@ environment (one that is empty counts as not set):
   GATEWAY_ADMIN_TOKEN     the owner's token, at least 32 characters; made once and kept in the folder
   GATEWAY_HASH_SECRET     what API keys are hashed with, at least 32 characters; made once and kept in the folder
   GATEWAY_BEDROCK_ROLE    yes: without a key, calls of Bedrock are signed with the credentials that AWS's tools find
+  GATEWAY_ALERTS_TOPIC    a topic of SNS that is told of alerts: its ARN
   GATEWAY_RESPONSE_MODE   under Lambda: buffered, auto or streamed; buffered
   GATEWAY_LOG             tracing filter, such as info or warn,receipt=info; warn
   OPENAI_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY, DEEPSEEK_API_KEY, MISTRAL_API_KEY, XAI_API_KEY, TOGETHER_API_KEY,

@@ -103,6 +103,9 @@ impl Unread {
     }
 }
 
+/// A body below this is copied; the buffers that connections are read into have twice as much.
+const SMALL_BYTES: usize = 4096;
+
 fn take(body: &Mutex<Option<Body>>) -> Option<Body> {
     body.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
@@ -126,8 +129,11 @@ async fn collect(body: &mut Body, max_bytes: usize, room: &Room) -> Result<Bytes
             rest.extend_from_slice(&piece);
         }
     }
-    // Most bodies come in one piece, which is then not copied.
-    Ok(if rest.is_empty() { first } else { [&first[..], &rest[..]].concat().into() })
+    if !rest.is_empty() {
+        return Ok([&first[..], &rest[..]].concat().into());
+    }
+    // Most bodies come in one piece, which is not copied unless it would keep a far larger buffer for as long as the request runs.
+    Ok(if first.len() < SMALL_BYTES { Bytes::copy_from_slice(&first) } else { first })
 }
 
 /// The same of a gzip body: its bytes are counted as they are unpacked.

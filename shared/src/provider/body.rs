@@ -5,6 +5,7 @@ use super::{Call, Came, ProviderError};
 use crate::limit::budget::{COPIES, Room};
 use crate::receipt::AttemptOutcome;
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use reqwest::Response;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -20,7 +21,9 @@ pub(super) struct Body {
 }
 
 impl Body {
-    pub(super) fn of(response: Response) -> Self {
+    pub(super) fn of(mut response: Response) -> Self {
+        // Its headers were read, and keep the whole buffer in which they came.
+        *response.headers_mut() = HeaderMap::new();
         Self { response, begun: Bytes::new() }
     }
 

@@ -9,76 +9,21 @@
 //! counters, remembered answers (T5). A tenant made before there were uids has its id for one.
 
 pub mod key;
+mod limits;
 
 use crate::alerts::address;
-use crate::money::usd;
 use crate::steps;
 use crate::tenant::key::random_base62;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
+pub use limits::{Limits, Quota, RateKind};
+
 /// Between a tenant's id and what distinguishes its uid from those of others that had the id; no id may hold it.
 pub const UID_MARK: char = '~';
 /// Random characters of a uid: 95 bits.
 const UID_CHARS: usize = 16;
-
-/// Which daily or monthly quota is exhausted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Quota {
-    /// Requests a day.
-    DailyRequests,
-    /// Tokens a day.
-    DailyTokens,
-    /// Money a day.
-    DailyCost,
-    /// Money a month.
-    MonthlyCost,
-}
-
-impl Quota {
-    /// The limit's name in a tenant's settings.
-    #[must_use]
-    pub fn limit_name(self) -> &'static str {
-        match self {
-            Self::DailyRequests => "daily_requests",
-            Self::DailyTokens => "daily_tokens",
-            Self::DailyCost => "daily_cost_usd",
-            Self::MonthlyCost => "monthly_cost_usd",
-        }
-    }
-}
-
-/// Which rate was exceeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RateKind {
-    /// Requests per minute.
-    Requests,
-    /// Tokens per minute.
-    Tokens,
-}
-
-/// Limits of a tenant; `None` means no limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Requests a minute, by GCRA with the full limit as burst.
-    pub requests_per_minute: Option<u64>,
-    /// Tokens a minute, charged by estimate and corrected at settle.
-    pub tokens_per_minute: Option<u64>,
-    /// Requests in flight at once.
-    pub concurrency: Option<u64>,
-    /// Requests a day.
-    pub daily_requests: Option<u64>,
-    /// Input and output tokens a day.
-    pub daily_tokens: Option<u64>,
-    /// Nano-US-dollar a day.
-    #[serde(rename = "daily_cost_usd", with = "usd::option")]
-    pub daily_cost_nusd: Option<u64>,
-    /// Nano-US-dollar a calendar month (UTC).
-    #[serde(rename = "monthly_cost_usd", with = "usd::option")]
-    pub monthly_cost_nusd: Option<u64>,
-}
 
 /// Caching for a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -454,16 +399,7 @@ fn check_id(id: &str) -> Result<(), InvalidTenant> {
 }
 
 fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
-    let limits = &settings.limits;
-    for (name, limit) in [
-        ("requests_per_minute", limits.requests_per_minute),
-        ("tokens_per_minute", limits.tokens_per_minute),
-        ("concurrency", limits.concurrency),
-    ] {
-        if limit.is_some_and(|limit| limit == 0 || limit > 1_000_000_000) {
-            return Err(InvalidTenant::new(format!("limits.{name}"), "must be 1 to 1000000000, or null for no limit"));
-        }
-    }
+    settings.limits.check()?;
     for (name, share) in [("outage_share", settings.outage_share), ("quality", settings.quality)] {
         if !(0.0..=1.0).contains(&share) {
             return Err(InvalidTenant::new(name, "must be 0 to 1"));

@@ -1,7 +1,7 @@
 //! What a tenant may use at most, and by which names its limits go.
 
-use super::InvalidTenant;
 use crate::money::usd;
+use crate::tenant::setting::InvalidTenant;
 use serde::{Deserialize, Serialize};
 
 /// Which daily or monthly quota is exhausted.

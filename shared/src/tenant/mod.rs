@@ -10,15 +10,17 @@
 
 pub mod key;
 mod limits;
+mod setting;
 
 use crate::alerts::address;
-use crate::steps;
 use crate::tenant::key::random_base62;
+use crate::tenant::setting::merge;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
 pub use limits::{Limits, Quota, RateKind};
+pub use setting::InvalidTenant;
 
 /// Between a tenant's id and what distinguishes its uid from those of others that had the id; no id may hold it.
 pub const UID_MARK: char = '~';
@@ -163,28 +165,6 @@ pub struct Tenant {
     pub purges: u64,
     /// The record over the defaults.
     pub settings: TenantSettings,
-}
-
-/// A field of a tenant is not what it must be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {message}")]
-pub struct InvalidTenant {
-    /// The field's path, as `limits.daily_cost_usd`.
-    pub path: String,
-    /// What is wrong with it, for the caller.
-    pub message: String,
-}
-
-impl InvalidTenant {
-    /// A complaint about `path`.
-    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
-    }
-
-    /// The same, of a field within the field `name`.
-    fn within(self, name: &str) -> Self {
-        Self { path: format!("{name}.{}", self.path), ..self }
-    }
 }
 
 impl TenantRecord {
@@ -424,34 +404,6 @@ fn check_settings(settings: &TenantSettings) -> Result<(), InvalidTenant> {
         || settings.allowed_models.iter().any(|name| name.is_empty() || name.len() > 200)
     {
         return Err(InvalidTenant::new("allowed_models", "must be at most 1000 names of 1 to 200 bytes"));
-    }
-    Ok(())
-}
-
-/// Deep merge: objects merge, `"default"` takes a field of `known` back, anything else replaces. Where `known` is given, a
-/// field that is not in it is refused.
-///
-/// The path is made when it is needed: made for each field, it would be a copy of every name above for every field below.
-fn merge(into: &mut Map<String, Value>, from: Map<String, Value>, known: Option<&Value>) -> Result<(), InvalidTenant> {
-    for (name, value) in from {
-        steps::count(1 + name.len());
-        let known_field = known.and_then(|known| known.get(&name));
-        if known.is_some() && known_field.is_none() {
-            return Err(InvalidTenant::new(name, "is no field of a tenant"));
-        }
-        match value {
-            Value::String(word) if word == "default" && known.is_some() => drop(into.remove(&name)),
-            Value::Object(fields) => {
-                let inner = into.entry(&*name).or_insert_with(|| Value::Object(Map::new()));
-                if !inner.is_object() {
-                    *inner = Value::Object(Map::new());
-                }
-                if let Value::Object(inner) = inner {
-                    merge(inner, fields, known_field).map_err(|refused| refused.within(&name))?;
-                }
-            }
-            value => drop(into.insert(name, value)),
-        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 use crate::admin::Role;
 use crate::limit::window::time_utc;
 use crate::receipt::{Attempt, AttemptOutcome, Cause};
-use crate::tenant::{Quota, RateKind};
+use crate::tenant::{Quota, RateKind, Whose};
 use serde_json::{Value, json};
 
 /// A request that is not answered.
@@ -79,6 +79,8 @@ pub enum Error {
     /// A rate limit.
     #[error("rate limited")]
     RateLimited {
+        /// Whose.
+        whose: Whose,
         /// Which one.
         kind: RateKind,
         /// When to come again, in milliseconds.
@@ -87,12 +89,16 @@ pub enum Error {
     /// Too many requests in flight.
     #[error("too many requests in flight")]
     ConcurrencyLimited {
+        /// In all, or with this key.
+        whose: Whose,
         /// When to come again, in milliseconds.
         retry_after_ms: u64,
     },
     /// A quota has not enough left for what this request may need.
     #[error("quota {} exceeded", quota.limit_name())]
     QuotaExceeded {
+        /// Whose.
+        whose: Whose,
         /// Which one.
         quota: Quota,
         /// When the window ends, in Unix milliseconds.
@@ -240,6 +246,14 @@ impl HttpError {
     }
 }
 
+/// What tells a limit of the key from one of its tenant.
+fn of_key(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Tenant => "",
+        Whose::Key => " of this key",
+    }
+}
+
 impl Error {
     /// An [`Error::InvalidRequest`] that names its field.
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
@@ -295,25 +309,32 @@ impl Error {
                 let message = "It was changed since you read it, and nothing was done; read it again.";
                 http(412, "precondition_failed", InvalidRequest, message).of("if-match")
             }
-            Self::RateLimited { kind, retry_after_ms } => {
+            Self::RateLimited { whose, kind, retry_after_ms } => {
                 let (name, family) = match kind {
                     RateKind::Requests => ("requests_per_minute", RequestRate),
                     RateKind::Tokens => ("tokens_per_minute", TokenRate),
                 };
-                let message = format!("The limit {name} is reached; try again in {retry_after_ms} ms.");
+                let of = of_key(*whose);
+                let message = format!("The limit {name}{of} is reached; try again in {retry_after_ms} ms.");
                 http(429, "rate_limited", family, message).after(*retry_after_ms)
             }
-            Self::ConcurrencyLimited { retry_after_ms } => {
-                let message = "Too many requests are in flight.";
+            Self::ConcurrencyLimited { whose, retry_after_ms } => {
+                let message = match whose {
+                    Whose::Tenant => "Too many requests are in flight.",
+                    Whose::Key => {
+                        "Too many requests with this key are in flight: its own limit concurrency is reached."
+                    }
+                };
                 http(429, "concurrency_limited", RequestRate, message).after(*retry_after_ms)
             }
-            Self::QuotaExceeded { quota, resets_at_ms, resets_in_ms } => {
+            Self::QuotaExceeded { whose, quota, resets_at_ms, resets_in_ms } => {
                 let (name, resets_at) = (quota.limit_name(), time_utc(*resets_at_ms));
+                let (of, owner) = (of_key(*whose), if *whose == Whose::Key { "key" } else { "tenant" });
                 let message =
-                    format!("The quota {name} has not enough left for this request; it resets at {resets_at}.");
+                    format!("The quota {name}{of} has not enough left for this request; it resets at {resets_at}.");
                 HttpError {
                     should_retry: Some(false),
-                    details: Some(json!({"quota": name, "resets_at_ms": resets_at_ms})),
+                    details: Some(json!({"quota": name, "of": owner, "resets_at_ms": resets_at_ms})),
                     ..http(429, "quota_exceeded", Quota, message).after(*resets_in_ms)
                 }
             }
@@ -452,8 +473,13 @@ mod tests {
     #[test]
     fn a_quota_says_when_it_resets_as_a_date() {
         let quota = Quota::DailyTokens;
-        let http = Error::QuotaExceeded { quota, resets_at_ms: 1_763_769_600_000, resets_in_ms: 5 }.to_http();
+        let exceeded =
+            |whose| Error::QuotaExceeded { whose, quota, resets_at_ms: 1_763_769_600_000, resets_in_ms: 5 }.to_http();
+        let http = exceeded(Whose::Tenant);
         assert!(http.message.ends_with("it resets at 2025-11-22T00:00:00Z."), "{}", http.message);
         assert_eq!(http.details.unwrap()["resets_at_ms"], 1_763_769_600_000_u64, "programs have the number");
+        let http = exceeded(Whose::Key);
+        assert!(http.message.starts_with("The quota daily_tokens of this key has not enough left"), "{}", http.message);
+        assert_eq!(http.details.unwrap()["of"], "key");
     }
 }

@@ -43,6 +43,7 @@ use crate::stage::recall::recall;
 use crate::stage::settle::{Outcome, settle};
 use crate::stage::stay::stay_and_rank;
 use crate::stage::upgrade::{first_call_options, stronger_tier, unreliable, upgrade};
+use crate::tenant::Whose;
 use crate::wire::format::Format;
 use std::pin::pin;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ async fn serve(
     let mut work = Work { client, ..Work::new(gateway, received, journal) };
     if let Err(error) = answer(&mut work, &mut reply).await {
         finish(&work, None).await;
-        if let Error::QuotaExceeded { quota, .. } = &error {
+        if let Error::QuotaExceeded { whose: Whose::Tenant, quota, .. } = &error {
             gateway.alerting.note_refusal(&work.caller.tenant, *quota, gateway.clock.now_ms());
         }
         gateway.record_expired_holds(&work.caller.tenant.uid).await;

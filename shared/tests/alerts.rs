@@ -4,6 +4,7 @@ mod fleet;
 mod sns;
 pub mod receiver;
 
+use crate::key_limits::limited_key;
 use crate::rig::{Got, OUR_KEY, Rig, Scene, ask, ask_with, boxed, cheap, with_key};
 use crate::unreliable::Unreliable;
 use gateway_core::alerts::webhook::Webhooks;
@@ -82,6 +83,18 @@ async fn each_threshold_is_told_of_once_and_signed() {
     );
     assert!(heard.iter().all(|heard| heard.is_signed_with(OUR_KEY.as_bytes()) && !heard.is_signed_with(b"another")));
     assert_eq!(rig.gateway.metrics.to_json()["alerts_sent_total"], 3);
+}
+
+#[tokio::test]
+async fn what_one_key_uses_of_limits_of_its_own_is_told_to_nobody() {
+    let receiver = Receiver::start([]).await;
+    let rig = told(&receiver.url, json!({"daily_requests": 100})).build().await;
+    let key = limited_key(&rig, "ci", json!({"daily_requests": 2, "monthly_cost_usd": "1"}), None).await;
+    for status in [200, 200, 429] {
+        assert_eq!(rig.chat_as(&key, &[("x-gateway-cache", "no-store")], ask("up/ok")).await.status, status);
+        rig.gateway.send_alerts(WITHIN).await;
+    }
+    assert_eq!(receiver.heard().len(), 0);
 }
 
 #[tokio::test]

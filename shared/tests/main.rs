@@ -32,6 +32,7 @@ mod idempotency;
 mod early;
 mod embeddings;
 mod in_flight;
+mod key_limits;
 mod keys;
 mod known_faults;
 mod memory;

@@ -264,6 +264,7 @@ async fn admission(rig: &Rig) -> Admission {
         token_rate: None,
         rate_tokens: 0,
         concurrency: None,
+        key: None,
         quotas: vec![QuotaAsk { window: day(), requests: None, tokens: None, cost_nusd: None }],
         hold: one,
         upper_bound_hold: one,

@@ -66,6 +66,7 @@ fn ask(tenant: &str) -> Admission {
         token_rate: None,
         rate_tokens: HOLD.tokens,
         concurrency: None,
+        key: None,
         quotas: vec![quota(day()), quota(Window::month(NOW))],
         hold: HOLD,
         upper_bound_hold: HOLD,
@@ -225,7 +226,7 @@ async fn a_request_that_is_done_leaves_nothing_or_a_mark_for_a_time() {
     let verdict = store.counters().admit_unticketed(&lone, false, NOW).await.unwrap();
     assert!(matches!(verdict, Verdict::Admitted { held: ZERO, .. }), "the mark outlives the rebuild: {verdict:?}");
     let left = async || {
-        let fields = redis.ask(&["HLEN", "gw:2:{acme}"]).await.unwrap().parse::<u64>().unwrap();
+        let fields = redis.ask(&["HLEN", "gw:3:{acme}"]).await.unwrap().parse::<u64>().unwrap();
         (fields, redis.ask(&["DBSIZE"]).await.unwrap().parse::<u64>().unwrap())
     };
     let (fields, keys) = left().await;

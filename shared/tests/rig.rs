@@ -373,6 +373,8 @@ impl Rig {
             expires_at_ms: None,
             retires_at_ms: None,
             allowed_models: None,
+            limits: None,
+            first: None,
             version: 1,
         };
         self.directory.inner.create_key(&record, audit("key.create", id)).await.unwrap();

@@ -63,6 +63,7 @@ async fn what_is_held_for_a_request_in_flight_is_told_apart() {
         token_rate: None,
         rate_tokens: 0,
         concurrency: None,
+        key: None,
         quotas: vec![QuotaAsk { window, requests: None, tokens: None, cost_nusd: None }],
         hold,
         upper_bound_hold: hold,

@@ -46,6 +46,8 @@ pub(crate) async fn tenant(gateway: &Gateway) -> anyhow::Result<Option<String>> 
             expires_at_ms: None,
             retires_at_ms: None,
             allowed_models: None,
+            limits: None,
+            first: None,
             version: 1,
         };
         directory.create_key(&record, entry("key.create")).await?;

@@ -7,9 +7,10 @@
 use crate::clock::{LEFT_ALONE_MS, is_within};
 use crate::directory::{Directory, DirectoryError};
 use crate::error::Error;
+use crate::limit::lineage::Lineage;
 use crate::locking::lock;
 use crate::tenant::key::{ApiKey, KeyHash, KeyHasher};
-use crate::tenant::{Tenant, TenantSettings, narrowed};
+use crate::tenant::{Limits, Tenant, TenantSettings, narrowed};
 use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,12 +32,29 @@ pub struct Caller {
     pub key_last4: Arc<str>,
     /// When the key stops working, in Unix milliseconds.
     pub key_expires_at_ms: Option<u64>,
+    /// The key's own limits, if it has any.
+    pub key_limits: Option<Arc<KeyLimits>>,
     /// Whether the directory is down and this is what it said within the last minute.
     pub is_stale: bool,
     hash: KeyHash,
 }
 
+/// What a key may use at most, and what that is counted under.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// The keys that share it.
+    pub lineage: Lineage,
+    /// The limits.
+    pub limits: Limits,
+}
+
 impl Caller {
+    /// What the key's own limits are counted under, if it has any.
+    #[must_use]
+    pub fn lineage(&self) -> Option<Lineage> {
+        self.key_limits.as_ref().map(|own| own.lineage)
+    }
+
     /// The operator of a tenant, who asks in its place and has none of its keys.
     #[must_use]
     pub fn operator_of(tenant: Tenant) -> Self {
@@ -44,6 +62,7 @@ impl Caller {
             tenant: Arc::new(tenant),
             key_last4: Arc::default(),
             key_expires_at_ms: None,
+            key_limits: None,
             is_stale: false,
             hash: KeyHash([0; 32]),
         }
@@ -112,8 +131,11 @@ impl Authenticator {
                 if let Some(own) = &key.allowed_models {
                     tenant.settings.allowed_models = narrowed(own, &tenant.settings.allowed_models);
                 }
+                let lineage = key.lineage();
+                let limits = key.limits.clone().filter(|own| *own != Limits::default());
                 let caller = Caller {
                     tenant: Arc::new(tenant),
+                    key_limits: limits.map(|limits| Arc::new(KeyLimits { lineage, limits })),
                     key_expires_at_ms: key.ends_at_ms(),
                     key_last4: key.last4,
                     is_stale: false,

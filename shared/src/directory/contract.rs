@@ -95,6 +95,8 @@ pub fn key(tenant: &str, id: &str) -> KeyRecord {
         expires_at_ms: None,
         retires_at_ms: None,
         allowed_models: None,
+        limits: None,
+        first: None,
         version: 1,
     }
 }

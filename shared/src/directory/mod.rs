@@ -13,6 +13,8 @@ pub mod embedded;
 
 use crate::admin::AdminRecord;
 use crate::disk::DiskFault;
+use crate::limit::lineage::Lineage;
+use crate::tenant::Limits;
 use crate::tenant::TenantRecord;
 use crate::tenant::key::KeyHash;
 use async_trait::async_trait;
@@ -46,6 +48,12 @@ pub struct KeyRecord {
     /// Names or prefixes ending in `*` of the models and tiers that it may use of those that its tenant may; absent: of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_models: Option<Vec<String>>,
+    /// What it may use at most, beside its tenant's limits; absent: no less than its tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// The id of the first of the keys that were rotated into it; absent where it is that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Arc<str>>,
     /// Begins with 1 and grows by one with every change; one from before there were versions begins with 0.
     #[serde(default)]
     pub version: u64,
@@ -65,6 +73,12 @@ impl KeyRecord {
     #[must_use]
     pub fn ends_at_ms(&self) -> Option<u64> {
         self.expires_at_ms.into_iter().chain(self.retires_at_ms).min()
+    }
+
+    /// What its own limits are counted under.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        Lineage::of(self.first.as_ref().unwrap_or(&self.id))
     }
 
     /// Whether this is the next version of that key.

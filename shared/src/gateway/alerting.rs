@@ -88,7 +88,8 @@ impl Alerting {
         }
         self.note(Used {
             tenant: tenant.clone(),
-            windows: windows.iter().copied().collect(),
+            // Of what one key uses of limits of its own nobody is told.
+            windows: windows.iter().copied().filter(|window| window.key.is_none()).collect(),
             refused: refused.into_iter().collect(),
         });
     }

@@ -44,7 +44,7 @@ impl Gateway {
 /// The receipt of a request whose process was lost: all that was held for it, as an estimate (M2).
 fn receipt_of(uid: &str, expired: &ExpiredHold, config_version: u64) -> Receipt {
     let mut windows = expired.windows.clone();
-    if windows.iter().all(|window| window.kind != WindowKind::Month) {
+    if windows.iter().all(|window| window.kind != WindowKind::Month || window.key.is_some()) {
         windows.push(Window::month(expired.id.created_at_ms()));
     }
     Receipt {

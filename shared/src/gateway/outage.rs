@@ -4,6 +4,8 @@
 //! a settlement sent again: both are idempotent, in any order (M2). What could never be sent expires by its lease, and is
 //! charged in full.
 
+use crate::directory::authenticate::Caller;
+use crate::limit::lineage::Lineage;
 use crate::limit::window::Window;
 use crate::locking::lock;
 use crate::money::Amounts;
@@ -45,20 +47,32 @@ pub(crate) struct Outage {
 #[derive(Debug, Default)]
 struct State {
     granted: HashMap<(Arc<str>, Window), Amounts>,
-    /// Tenants whose windows lack what was admitted without the store.
-    unreconciled: HashSet<Arc<str>>,
+    /// Tenants, and keys of theirs, whose windows lack what was admitted without the store.
+    unreconciled: HashSet<(Arc<str>, Option<Lineage>)>,
     pending: Vec<Pending>,
 }
 
+/// Who has windows that a caller's requests are counted in.
+fn owners_of(caller: &Caller) -> impl Iterator<Item = Option<Lineage>> {
+    std::iter::once(None).chain(caller.lineage().map(Some))
+}
+
 impl Outage {
-    /// Notes that a tenant's windows lack something, or, with the answer, that they are about to be charged.
-    pub(crate) fn mark_unreconciled(&self, tenant: &Arc<str>) {
-        lock(&self.state).unreconciled.insert(tenant.clone());
+    /// Notes that the windows of a caller's tenant, and those of its key's own, lack something, or, with the answer, that they
+    /// are about to be charged.
+    pub(crate) fn mark_unreconciled(&self, caller: &Caller) {
+        let owners = owners_of(caller).map(|key| (caller.tenant.uid.clone(), key));
+        lock(&self.state).unreconciled.extend(owners);
     }
 
-    /// Whether a tenant's windows lack something; from now on they do not, unless it is noted again.
-    pub(crate) fn take_unreconciled(&self, tenant: &str) -> bool {
-        lock(&self.state).unreconciled.remove(tenant)
+    /// Whose of these windows lack something, the tenant's (`None`) or the key's; from now on they do not, unless it is noted
+    /// again.
+    pub(crate) fn take_unreconciled(&self, caller: &Caller) -> Vec<Option<Lineage>> {
+        let unreconciled = &mut lock(&self.state).unreconciled;
+        if unreconciled.is_empty() {
+            return Vec::new();
+        }
+        owners_of(caller).filter(|key| unreconciled.remove(&(caller.tenant.uid.clone(), *key))).collect()
     }
 
     /// Keeps a call for when the store is back.

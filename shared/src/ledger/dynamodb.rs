@@ -50,8 +50,8 @@ const HITS_WAITING: usize = 1000;
 const HITS_AT_ONCE: usize = 100;
 /// How many items a transaction changes at most.
 const CHANGES_AT_ONCE: usize = 100;
-/// How many of them a receipt without tags changes: its own, and three sums. Each tag adds one.
-const CHANGES: usize = 4;
+/// How many of them a receipt changes beside its windows' totals and its tags' rows: its own, and the hour's row.
+const CHANGES: usize = 2;
 /// How long a read waits for hits to be written first.
 const BEFORE_READING: Duration = Duration::from_millis(500);
 
@@ -178,7 +178,7 @@ impl DynamoLedger {
 
 /// Receipts, as many at a time as one transaction takes.
 fn transactions(receipts: &[Receipt]) -> impl Iterator<Item = &[Receipt]> {
-    let changes = |receipt: &Receipt| CHANGES + receipt.tags.len().min(TAG_KEYS);
+    let changes = |receipt: &Receipt| CHANGES + receipt.windows.len() + receipt.tags.len().min(TAG_KEYS);
     let mut left = receipts;
     std::iter::from_fn(move || {
         let mut sum = 0;
@@ -311,5 +311,34 @@ impl Ledger for DynamoLedger {
 
     async fn probe(&self) -> Result<(), LedgerError> {
         Ok(self.table.probe().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ledger::contract::{MIDNIGHT_MS, receipt};
+    use crate::limit::lineage::Lineage;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn hits_go_in_parts_that_fit_a_transaction_whatever_they_add_to() {
+        let hit = |n: usize| {
+            let mut hit = Receipt { tags: BTreeMap::new(), ..receipt(&format!("t{n}"), MIDNIGHT_MS) };
+            if n.is_multiple_of(3) {
+                let own: Vec<Window> = hit.windows.iter().map(|window| window.of_key(Lineage::of("ci"))).collect();
+                hit.windows.extend(own);
+            }
+            hit
+        };
+        let hits: Vec<Receipt> = (0..HITS_AT_ONCE).map(hit).collect();
+        let parts: Vec<&[Receipt]> = transactions(&hits).collect();
+        let of =
+            |part: &&[Receipt]| changes(&part.iter().map(|hit| (hit, &[][..])).collect::<Vec<_>>(), 0).unwrap().len();
+        let changed: Vec<usize> = parts.iter().map(of).collect();
+        assert!(changed.iter().all(|items| (1..=CHANGES_AT_ONCE).contains(items)), "{changed:?}");
+        assert_eq!((parts.concat().len(), parts.len()), (HITS_AT_ONCE, 5), "none is left out, and few are needed");
+        assert_eq!(transactions(&[]).count(), 0);
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod budget;
 pub mod gcra;
+pub mod lineage;
 pub mod retry_budget;
 pub mod window;

@@ -5,10 +5,12 @@
 //! stored "last reset" that two processes could disagree on. A moved anchor gives other starts, hence other keys, so
 //! that counts of differently cut days never mix (which a bare window number would allow).
 //!
-//! Serves M1 and M5: the key names all of a tenant's window, in the store and in the ledger.
+//! Serves M1 and M5: the key names all of a tenant's window, in the store and in the ledger. What a key may use of its own
+//! is counted in windows too, the same spans, of its lineage: whatever is done with a tenant's window is done with its.
 //! Calendar arithmetic is written out because a month and a date are all that is needed of a date library.
 
 use crate::clock::DAY_MS;
+use crate::limit::lineage::Lineage;
 use serde::{Deserialize, Serialize};
 
 /// How a window is cut.
@@ -30,6 +32,9 @@ pub struct Window {
     pub starts_at_ms: u64,
     /// The first millisecond of the next window, Unix time.
     pub resets_at_ms: u64,
+    /// Which keys' it is; `None` for that of the whole tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Lineage>,
 }
 
 impl Window {
@@ -45,6 +50,7 @@ impl Window {
             kind: WindowKind::Day,
             starts_at_ms: now_ms.saturating_sub(elapsed_ms),
             resets_at_ms: now_ms.saturating_add(DAY_MS - elapsed_ms),
+            key: None,
         }
     }
 
@@ -56,16 +62,27 @@ impl Window {
             kind: WindowKind::Month,
             starts_at_ms: days_from_civil(year, month, 1) * DAY_MS,
             resets_at_ms: days_from_civil(next_year, next_month, 1).saturating_mul(DAY_MS),
+            key: None,
         }
     }
 
-    /// The window's stable identity within a tenant: `d1763769600000`, `m1761955200000`.
+    /// The same span as one of keys' own.
+    #[must_use]
+    pub fn of_key(self, lineage: Lineage) -> Self {
+        Self { key: Some(lineage), ..self }
+    }
+
+    /// The window's stable identity within a tenant: `d1763769600000`, `m1761955200000`; `d1763769600000@2a97516c354b6884` of
+    /// keys' own.
     pub fn key(&self) -> String {
         let kind = match self.kind {
-            WindowKind::Day => "d",
-            WindowKind::Month => "m",
+            WindowKind::Day => 'd',
+            WindowKind::Month => 'm',
         };
-        [kind, &self.starts_at_ms.to_string()].concat()
+        match self.key {
+            None => format!("{kind}{}", self.starts_at_ms),
+            Some(lineage) => format!("{kind}{}@{lineage}", self.starts_at_ms),
+        }
     }
 }
 
@@ -193,7 +210,8 @@ mod tests {
             (MIDNIGHT, MIDNIGHT + 10 * DAY_MS + HOUR_MS, MIDNIGHT + HOUR_MS - DAY_MS),
         ];
         for (now_ms, anchor_ms, starts_at_ms) in table {
-            let window = Window { kind: WindowKind::Day, starts_at_ms, resets_at_ms: starts_at_ms + DAY_MS };
+            let resets_at_ms = starts_at_ms + DAY_MS;
+            let window = Window { kind: WindowKind::Day, starts_at_ms, resets_at_ms, key: None };
             assert_eq!(Window::day(now_ms, anchor_ms), window, "now {now_ms}, anchor {anchor_ms}");
         }
     }
@@ -282,6 +300,7 @@ mod tests {
     fn a_key_tells_kind_and_start() {
         assert_eq!(Window::day(MIDNIGHT + 5, 0).key(), "d1763769600000");
         assert_eq!(Window::month(MIDNIGHT + 5).key(), "m1761955200000");
+        assert_eq!(Window::day(MIDNIGHT, 0).of_key(Lineage::of("demo")).key(), "d1763769600000@2a97516c354b6884");
     }
 
     #[test]
@@ -289,6 +308,10 @@ mod tests {
         let json = r#"{"kind":"day","starts_at_ms":1763769600000,"resets_at_ms":1763856000000}"#;
         assert_eq!(serde_json::to_string(&Window::day(MIDNIGHT, 0)).unwrap(), json);
         assert_eq!(serde_json::from_str::<Window>(json).unwrap(), Window::day(MIDNIGHT, 0));
+        let of_a_key = Window::day(MIDNIGHT, 0).of_key(Lineage::of("demo"));
+        let json = serde_json::to_string(&of_a_key).unwrap();
+        assert!(json.ends_with(r#","key":"2a97516c354b6884"}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Window>(&json).unwrap(), of_a_key);
     }
 
     proptest! {

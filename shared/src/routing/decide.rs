@@ -12,7 +12,7 @@ use crate::receipt::{Intent, IntentSource};
 use crate::routing::dial::tier_for;
 use crate::routing::head;
 use crate::routing::intents::{Found, Intents, Readings};
-use crate::tenant::Quota;
+use crate::tenant::{Limits, Quota};
 use crate::wire::facts::{Capabilities, Efforts, Facts};
 use crate::wire::format::FieldNames;
 use crate::wire::request::Request;
@@ -445,7 +445,7 @@ fn able(
             let message = format!("No model that could serve this request has the capability `{capability}`.");
             (format!("lacks {capability}"), Error::invalid(field_of(capability, fields), message))
         } else if let Some(quota) = cost_quota(caller).filter(|_| model.price.is_unknown()) {
-            let message = format!("The price of `{}` is unknown, and this tenant has a limit `{quota}`.", model.name);
+            let message = format!("The price of `{}` is unknown, and there is a limit `{quota}`.", model.name);
             (format!("its price is unknown, and there is a limit {quota}"), Error::invalid("model", message))
         } else if input_tokens > model.context_tokens {
             let (tokens, window_tokens, field) = (input_tokens, model.context_tokens, fields.messages);
@@ -463,11 +463,14 @@ fn able(
     (candidates, rejected, why_not)
 }
 
-/// The tenant's first quota of cost, by its name in its settings.
+/// The first quota of cost, the tenant's or the key's own, by its name in the settings.
 fn cost_quota(caller: &Caller) -> Option<&'static str> {
-    let limits = &caller.tenant.settings.limits;
-    let daily = limits.daily_cost_nusd.map(|_| Quota::DailyCost);
-    daily.or(limits.monthly_cost_nusd.map(|_| Quota::MonthlyCost)).map(Quota::limit_name)
+    let of = |limits: &Limits| {
+        let daily = limits.daily_cost_nusd.map(|_| Quota::DailyCost);
+        daily.or(limits.monthly_cost_nusd.map(|_| Quota::MonthlyCost)).map(Quota::limit_name)
+    };
+    let own = caller.key_limits.as_ref().and_then(|own| of(&own.limits));
+    of(&caller.tenant.settings.limits).or(own)
 }
 
 /// The request's field that asks for a capability.

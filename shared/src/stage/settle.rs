@@ -89,7 +89,7 @@ pub(crate) async fn settle(work: &mut Work<'_>, decision: &Decision, hold: Hold,
         }
         if work.journal.receipt.outage {
             // Only now does the ledger know what there is to charge.
-            gateway.outage.mark_unreconciled(&settlement.tenant);
+            gateway.outage.mark_unreconciled(&work.caller);
         }
         gateway.alerting.note_use(&work.caller.tenant, &work.journal.receipt.windows);
         gateway.note_attempts(&work.journal.receipt.attempts);
@@ -173,7 +173,8 @@ async fn charge(
             return false;
         }
     }
-    if settlement.token_rate.is_some_and(|(_, taken, used)| used < taken) {
+    let own = settlement.key.and_then(|(_, taken)| taken);
+    if settlement.token_rate.into_iter().chain(own).any(|(_, taken, used)| used < taken) {
         gateway.over_rate.forget(&settlement.tenant);
     }
     if !work.journal.receipt.outage {

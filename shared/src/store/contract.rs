@@ -15,6 +15,7 @@ mod conditions;
 mod counters;
 mod health;
 mod interleavings;
+mod keys;
 mod retries;
 mod settlements;
 
@@ -72,6 +73,23 @@ macro_rules! counters_contract {
                 a_new_day_begins_at_zero_and_the_old_one_is_charged_to_its_end
                 tenants_share_nothing
                 of_two_hundred_at_once_exactly_fifty_pass
+            }
+            one keys {
+                a_request_that_does_not_fit_the_key_takes_nothing_of_its_tenant
+                a_request_that_does_not_fit_the_tenant_takes_nothing_of_its_key
+                the_rates_that_are_told_are_those_with_less_left
+                a_release_gives_back_what_was_taken_of_the_key
+                a_settlement_corrects_both_and_frees_both_places
+                an_extension_goes_as_far_as_the_smaller_of_both
+                a_lost_hold_is_charged_to_the_key_and_leaves_its_place
+                a_freed_place_is_free_in_both_and_once
+                a_hit_counts_one_request_of_both
+                what_the_store_lacks_of_a_key_is_told_and_rebuilt
+                keys_of_two_lineages_share_nothing_but_their_tenant
+                of_many_at_once_no_more_than_the_keys_money_is_spent
+            }
+            many keys {
+                a_denial_by_one_of_the_keys_limits_takes_nothing_of_any
             }
             one interleavings {
                 what_lacks_the_store_begins_no_window

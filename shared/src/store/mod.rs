@@ -20,12 +20,14 @@ pub mod ticket;
 use crate::health::{ModelHealth, Observation};
 use crate::id::RequestId;
 use crate::limit::gcra::{Rate, Tat};
+use crate::limit::lineage::Lineage;
 use crate::limit::retry_budget::RetryAsk;
 use crate::limit::window::{Window, WindowKind};
 use crate::money::{Amounts, Charged};
-use crate::tenant::{Quota, RateKind};
+use crate::tenant::{Quota, RateKind, Whose};
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::cmp::Reverse;
 use std::sync::Arc;
 pub use ticket::Ticket;
 
@@ -57,7 +59,19 @@ impl QuotaAsk {
     }
 }
 
-/// What a request asks before anything is dispatched.
+/// Limits of how fast requests may come: a tenant's, or a key's own; `None` means no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PaceLimits {
+    /// Requests per minute.
+    pub request_rate: Option<Rate>,
+    /// Tokens per minute.
+    pub token_rate: Option<Rate>,
+    /// The most requests in flight.
+    pub concurrency: Option<u64>,
+}
+
+/// What a request asks before anything is dispatched. It must pass all limits, the tenant's and its key's own, or takes
+/// nothing of any.
 #[derive(Debug, Clone)]
 pub struct Admission {
     /// The uid of the tenant whose request it is.
@@ -70,11 +84,13 @@ pub struct Admission {
     pub request_rate: Option<Rate>,
     /// Tokens per minute.
     pub token_rate: Option<Rate>,
-    /// How many tokens this request is expected to take from the token rate.
+    /// How many tokens this request is expected to take from the token rates.
     pub rate_tokens: u64,
     /// The most requests in flight.
     pub concurrency: Option<u64>,
-    /// The quota windows.
+    /// The same three limits of its key's own, where that has any of them.
+    pub key: Option<(Lineage, PaceLimits)>,
+    /// The quota windows: the tenant's, then the key's own.
     pub quotas: Vec<QuotaAsk>,
     /// What the request may cost at most, by a calibrated estimate of its input.
     pub hold: Amounts,
@@ -95,13 +111,27 @@ impl Admission {
             token_rate: None,
             rate_tokens: 0,
             concurrency: None,
+            key: None,
             quotas: Vec::new(),
             hold: Amounts::default(),
             upper_bound_hold: Amounts::default(),
             lease_until_ms,
         }
     }
+
+    /// The tenant's limits of how fast requests may come.
+    pub(crate) fn pace(&self) -> PaceLimits {
+        PaceLimits { request_rate: self.request_rate, token_rate: self.token_rate, concurrency: self.concurrency }
+    }
+
+    /// A rate of tokens, what this request takes of it (of more than a burst, a burst), and what it did use.
+    fn tokens_taken(&self, rate: Option<Rate>, used: Amounts) -> Option<TokensTaken> {
+        rate.map(|rate| (rate, self.rate_tokens.min(rate.capacity()), used.tokens))
+    }
 }
+
+/// A rate of tokens, what was taken from it, and what should have been.
+pub type TokensTaken = (Rate, u64, u64);
 
 /// Where a rate stands after an admission; for the `x-ratelimit-*` headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +144,7 @@ pub struct RateRemaining {
     pub reset_ms: u64,
 }
 
-/// Where a tenant's rates stand.
+/// Where a tenant's rates stand; where its key's own have less left, these.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateStatus {
     /// Requests per minute.
@@ -124,15 +154,20 @@ pub struct RateStatus {
 }
 
 impl RateStatus {
-    /// The rates of an admission, from their states.
-    pub(crate) fn of(ask: &Admission, requests: Tat, tokens: Tat, now_ms: u64) -> Self {
-        let of = |rate: Rate, tat: Tat| {
-            let (remaining, reset_ms) = (rate.remaining(tat, now_ms), rate.reset_ms(tat, now_ms));
-            RateRemaining { limit: rate.limit(), remaining, reset_ms }
+    /// The rates of an admission, from their states: of requests and of tokens, the tenant's and its key's own.
+    pub(crate) fn of(ask: &Admission, tenant: [Tat; 2], key: [Tat; 2], now_ms: u64) -> Self {
+        let own = ask.key.map_or(PaceLimits::default(), |(_, limits)| limits);
+        let least = |rates: [(Option<Rate>, Tat); 2]| {
+            let of = |(rate, tat): (Option<Rate>, Tat)| {
+                let rate = rate?;
+                let (remaining, reset_ms) = (rate.remaining(tat, now_ms), rate.reset_ms(tat, now_ms));
+                Some(RateRemaining { limit: rate.limit(), remaining, reset_ms })
+            };
+            rates.into_iter().filter_map(of).min_by_key(|rate| (rate.remaining, Reverse(rate.reset_ms)))
         };
         Self {
-            requests: ask.request_rate.map(|rate| of(rate, requests)),
-            tokens: ask.token_rate.map(|rate| of(rate, tokens)),
+            requests: least([(ask.request_rate, tenant[0]), (own.request_rate, key[0])]),
+            tokens: least([(ask.token_rate, tenant[1]), (own.token_rate, key[1])]),
         }
     }
 }
@@ -142,13 +177,15 @@ impl RateStatus {
 pub enum Refusal {
     /// A rate limit.
     Rate {
+        /// Whose.
+        whose: Whose,
         /// Which.
         kind: RateKind,
         /// When to come again, in milliseconds.
         retry_after_ms: u64,
     },
     /// Too many requests in flight.
-    Concurrency,
+    Concurrency(Whose),
     /// A window was lost, and a strict tenant waits until no hold of before can be in flight any more (M5).
     Closed {
         /// When to come again, in milliseconds.
@@ -158,8 +195,8 @@ pub enum Refusal {
     Quota {
         /// Which.
         quota: Quota,
-        /// When its window ends, in Unix milliseconds.
-        resets_at_ms: u64,
+        /// In which window; it says whose quota it is, and when that ends.
+        window: Window,
     },
 }
 
@@ -208,8 +245,10 @@ pub struct Settlement {
     /// Whether it is charged only in place of its hold. Sent late, when the ledger has its receipt, a settlement whose
     /// window was lost meanwhile must not be charged to one that was rebuilt with it.
     pub only_held: bool,
-    /// The rate of tokens, what was taken from it, and what should have been.
-    pub token_rate: Option<(Rate, u64, u64)>,
+    /// What the tenant's rate of tokens is corrected by.
+    pub token_rate: Option<TokensTaken>,
+    /// The same of its key's own, where that has any rate or places in flight of its own.
+    pub key: Option<(Lineage, Option<TokensTaken>)>,
 }
 
 impl Settlement {
@@ -223,7 +262,8 @@ impl Settlement {
             used,
             lease_until_ms: ask.lease_until_ms,
             only_held: false,
-            token_rate: ask.token_rate.map(|rate| (rate, ask.rate_tokens.min(rate.capacity()), used.tokens)),
+            token_rate: ask.tokens_taken(ask.token_rate, used),
+            key: ask.key.map(|(lineage, own)| (lineage, ask.tokens_taken(own.token_rate, used))),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What a tenant may use at most, and by which names its limits go.
+//! What a tenant, or one of its keys, may use at most, and by which names the limits go.
 
 use crate::money::usd;
-use crate::tenant::setting::InvalidTenant;
+use crate::tenant::setting::{InvalidTenant, merge};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 /// Which daily or monthly quota is exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,9 +40,18 @@ pub enum RateKind {
     Tokens,
 }
 
-/// Limits of a tenant; `None` means no limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Whose limit it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The tenant's, for all of its keys together.
+    Tenant,
+    /// That of the key, or of the keys that were rotated into it.
+    Key,
+}
+
+/// Limits of a tenant or of a key; `None` means no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Requests a minute, by GCRA with the full limit as burst.
     pub requests_per_minute: Option<u64>,
@@ -62,6 +72,33 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// These with what is said of a key's limits merged in. `null` is no limit, as is `"default"`: of its own a key has none.
+    ///
+    /// # Errors
+    /// Names the first field that is unknown or of the wrong type or range.
+    pub fn patched(&self, said: Value) -> Result<Self, InvalidTenant> {
+        let fields = match said {
+            Value::Null => return Ok(Self::default()),
+            Value::String(word) if word == "default" => return Ok(Self::default()),
+            Value::Object(fields) => fields,
+            _ => return Err(InvalidTenant::new("limits", "must be an object of limits, or null for none")),
+        };
+        let to_value = |limits: &Self| serde_json::to_value(limits).unwrap_or_default();
+        let known = to_value(self);
+        let mut own = Map::from_iter([("limits".to_owned(), known.clone())]);
+        merge(&mut own, Map::from_iter([("limits".to_owned(), fields.into())]), Some(&json!({"limits": known})))?;
+        let read = serde_path_to_error::deserialize::<_, Self>(own.remove("limits").unwrap_or_default());
+        let limits = read.map_err(|e| InvalidTenant::new(format!("limits.{}", e.path()), e.inner().to_string()))?;
+        limits.check().map(|()| limits)
+    }
+
+    /// Whether there is a quota by the day, and whether there is one by the month.
+    #[must_use]
+    pub fn windows(&self) -> [bool; 2] {
+        let by_day = self.daily_requests.or(self.daily_tokens).or(self.daily_cost_nusd);
+        [by_day.is_some(), self.monthly_cost_nusd.is_some()]
+    }
+
     /// Refuses a limit that no rate can have, by its path.
     pub(super) fn check(&self) -> Result<(), InvalidTenant> {
         for (name, limit) in [

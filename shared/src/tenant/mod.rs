@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-pub use limits::{Limits, Quota, RateKind};
+pub use limits::{Limits, Quota, RateKind, Whose};
 pub use setting::InvalidTenant;
 
 /// Between a tenant's id and what distinguishes its uid from those of others that had the id; no id may hold it.

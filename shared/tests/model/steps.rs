@@ -116,6 +116,7 @@ impl<F: AsyncFn() -> Arc<dyn Counters>> World<F> {
             token_rate: None,
             rate_tokens: 0,
             concurrency: None,
+            key: None,
             quotas: vec![limits],
             hold,
             upper_bound_hold: hold,

@@ -354,7 +354,7 @@ async fn a_primary_that_dies_or_freezes_is_replaced_and_the_other_shards_go_on()
         for tenant in &tenants {
             introduce(&store, &ask(tenant)).await;
         }
-        let primary = async |tenant: &str| cluster.primary_of(&format!("gw:2:{{{tenant}}}")).await.unwrap();
+        let primary = async |tenant: &str| cluster.primary_of(&format!("gw:3:{{{tenant}}}")).await.unwrap();
         let failed = primary(&tenants[0]).await;
         let (mut others, mut theirs) = (Vec::new(), Vec::new());
         for tenant in &tenants {

@@ -125,7 +125,7 @@ async fn what_stands_of_a_tenant_is_told_by_names() {
     store.release_unticketed(&ask("acme"), NOW).await.unwrap();
     store.usage("acme", &[day()], NOW + 5).await.unwrap();
     let record = store.inspect_tenant("acme").await.unwrap().unwrap();
-    assert_eq!((record.key.as_str(), record.layout.as_str()), ("gw:2:{acme}", "2"));
+    assert_eq!((record.key.as_str(), record.layout.as_str()), ("gw:3:{acme}", "3"));
     assert_eq!((record.incarnation, record.settings_version), (Some(incarnation), Some(VERSION)));
     assert_eq!((record.open_holds, record.sweep_at_ms), (1, Some(NOW + 60_000)));
     assert_eq!(record.tombstones_until_ms, Some(NOW + 120_000));
@@ -140,6 +140,7 @@ async fn what_stands_of_a_tenant_is_told_by_names() {
         handed_out_at_ms,
         held: HOLD,
         windows: windows.into(),
+        key: None,
     };
     let holds =
         [(open.id.to_string(), hold(Some(NOW + 60_000), None)), (expired.id.to_string(), hold(None, Some(NOW + 5)))];

@@ -9,12 +9,13 @@ use gateway_core::health::welford::Figures;
 use gateway_core::health::{ModelHealth, Observation, Signal};
 use gateway_core::id::RequestId;
 use gateway_core::limit::gcra::Rate;
+use gateway_core::limit::lineage::Lineage;
 use gateway_core::limit::window::Window;
 use gateway_core::money::Amounts;
 use gateway_core::store::contract::{Unticketed, rebuild};
 use gateway_core::store::memory::{MemoryCounters, MemoryHealth};
 use gateway_core::store::redis::RedisStore;
-use gateway_core::store::{Admission, Counters, ExpiredHold, HealthStore, QuotaAsk, Settlement, Ticket};
+use gateway_core::store::{Admission, Counters, ExpiredHold, HealthStore, PaceLimits, QuotaAsk, Settlement, Ticket};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
@@ -26,6 +27,8 @@ use test_servers::redis::Redis;
 enum Step {
     Admit {
         is_hit: bool,
+        /// With no key that has limits of its own, or with one of two.
+        key: usize,
         hold: (u64, u64),
         times: u64,
         rate_tokens: u64,
@@ -35,6 +38,7 @@ enum Step {
     Extend(usize, u64, u64),
     Settle(usize, u64, u64),
     Release(usize),
+    FreePlace(usize),
     Wait(u64),
     /// The clock is set back, by some minutes or hours.
     Back(u64),
@@ -49,16 +53,35 @@ struct Limits {
     month_nusd: u64,
 }
 
+impl Limits {
+    fn pace(&self) -> PaceLimits {
+        let rate = |(limit, period_ms, capacity)| Rate::new(limit, period_ms, capacity).ok();
+        let (request_rate, token_rate) = (rate(self.requests), rate(self.tokens));
+        PaceLimits { request_rate, token_rate, concurrency: Some(self.concurrency) }
+    }
+
+    fn quotas(&self, [day, month]: [Window; 2]) -> [QuotaAsk; 2] {
+        let (requests, tokens, cost_nusd) = self.quota;
+        [
+            QuotaAsk { window: day, requests: Some(requests), tokens: Some(tokens), cost_nusd: Some(cost_nusd) },
+            QuotaAsk { window: month, requests: None, tokens: None, cost_nusd: Some(self.month_nusd) },
+        ]
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let earlier = 0..64_usize;
     prop_oneof![
-        6 => (prop::bool::weighted(0.2), (0..150_u64, 0..2_000_u64), 1..3_u64, 0..200_u64, 1..120_000_u64).prop_map(
-            |(is_hit, hold, times, rate_tokens, lease_ms)| Step::Admit { is_hit, hold, times, rate_tokens, lease_ms }
+        6 => (prop::bool::weighted(0.2), 0..3_usize, (0..150_u64, 0..2_000_u64), 1..3_u64, 0..200_u64, 1..120_000_u64).prop_map(
+            |(is_hit, key, hold, times, rate_tokens, lease_ms)| Step::Admit {
+                is_hit, key, hold, times, rate_tokens, lease_ms
+            }
         ),
         1 => earlier.clone().prop_map(Step::Again),
         2 => (earlier.clone(), 0..300_u64, 0..4_000_u64).prop_map(|(i, t, c)| Step::Extend(i, t, c)),
         3 => (earlier.clone(), 0..300_u64, 0..4_000_u64).prop_map(|(i, t, c)| Step::Settle(i, t, c)),
-        1 => earlier.prop_map(Step::Release),
+        1 => earlier.clone().prop_map(Step::Release),
+        1 => earlier.prop_map(Step::FreePlace),
         3 => prop_oneof![0..50_u64, 0..40_000_u64].prop_map(Step::Wait),
         1 => (0..7_200_000_u64).prop_map(Step::Back),
     ]
@@ -87,7 +110,7 @@ fn counters_agree_to_the_unit() {
     let redis = runtime.block_on(Redis::start(&[])).unwrap();
     let fresh = Fresh::at(redis.url());
     runner(60)
-        .run(&(limits(), prop::collection::vec(step(), 1..120)), |(limits, steps)| {
+        .run(&([limits(), limits(), limits()], prop::collection::vec(step(), 1..120)), |(limits, steps)| {
             runtime.block_on(follow(&limits, &steps, &MemoryCounters::default(), &fresh.store()));
             Ok(())
         })
@@ -95,15 +118,12 @@ fn counters_agree_to_the_unit() {
 }
 
 #[expect(clippy::too_many_lines, reason = "an arm for each step")]
-async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis: &RedisStore) {
-    let rate = |(limit, period_ms, capacity)| Rate::new(limit, period_ms, capacity).ok();
-    let windows = [Window::day(NOW, 0), Window::month(NOW)];
-    let (requests, tokens, cost_nusd) = limits.quota;
-    let quotas = vec![
-        QuotaAsk { window: windows[0], requests: Some(requests), tokens: Some(tokens), cost_nusd: Some(cost_nusd) },
-        QuotaAsk { window: windows[1], requests: None, tokens: None, cost_nusd: Some(limits.month_nusd) },
-    ];
-    let charged = windows.map(|window| (window, Amounts::default().into()));
+async fn follow([limits, keys @ ..]: &[Limits; 3], steps: &[Step], memory: &MemoryCounters, redis: &RedisStore) {
+    let lineages = ["one", "other"].map(Lineage::of);
+    let spans = [Window::day(NOW, 0), Window::month(NOW)];
+    let own = lineages.map(|lineage| spans.map(|window| window.of_key(lineage)));
+    let windows: Vec<Window> = [spans, own[0], own[1]].concat();
+    let charged: Vec<_> = windows.iter().map(|window| (*window, Amounts::default().into())).collect();
     for store in [memory as &dyn Counters, redis] {
         rebuild(store, "acme", 7, &charged, NOW).await;
     }
@@ -119,17 +139,21 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
         match step {
             Step::Wait(ms) => now_ms += ms,
             Step::Back(ms) => now_ms -= ms,
-            Step::Admit { is_hit, hold, times, rate_tokens, lease_ms } => {
+            Step::Admit { is_hit, key, hold, times, rate_tokens, lease_ms } => {
                 let hold = Amounts { requests: 1, tokens: hold.0, cost_nusd: hold.1 };
                 let upper_bound_hold =
                     Amounts { tokens: hold.tokens * times, cost_nusd: hold.cost_nusd * times, ..hold };
+                let PaceLimits { request_rate, token_rate, concurrency } = limits.pace();
+                let key = key.checked_sub(1);
+                let own_quotas = key.map(|key| keys[key].quotas(own[key]));
                 let ask = Admission {
                     id: RequestId::new(now_ms),
-                    request_rate: rate(limits.requests),
-                    token_rate: rate(limits.tokens),
+                    request_rate,
+                    token_rate,
                     rate_tokens: *rate_tokens,
-                    concurrency: Some(limits.concurrency),
-                    quotas: quotas.clone(),
+                    concurrency,
+                    key: key.map(|key| (lineages[key], keys[key].pace())),
+                    quotas: limits.quotas(spans).into_iter().chain(own_quotas.into_iter().flatten()).collect(),
                     hold,
                     upper_bound_hold,
                     lease_until_ms: now_ms + lease_ms,
@@ -170,6 +194,11 @@ async fn follow(limits: &Limits, steps: &[Step], memory: &MemoryCounters, redis:
                 let Some((ask, _, ticket)) = earlier(i) else { continue };
                 redis.release(&ask, &ticket, now_ms).await.unwrap();
                 memory.release(&ask, &ticket, now_ms).await.unwrap();
+            }
+            Step::FreePlace(i) => {
+                let Some((ask, ..)) = earlier(i) else { continue };
+                redis.free_place(&ask, now_ms).await.unwrap();
+                memory.free_place(&ask, now_ms).await.unwrap();
             }
         }
         let got = redis.usage("acme", &windows, now_ms).await.unwrap();

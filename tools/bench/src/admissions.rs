@@ -173,6 +173,7 @@ impl Rig {
                 token_rate: Some(rate(AMPLE)?),
                 rate_tokens: HELD.tokens,
                 concurrency: Some(AMPLE),
+                key: None,
                 quotas: vec![
                     QuotaAsk {
                         window: day,

@@ -301,7 +301,7 @@ impl Stage {
     /// The holds that stand in the tenant's hash, by their fields.
     pub(crate) async fn holds(&self) -> Result<BTreeSet<String>> {
         let redis = self.redis.as_ref().context("no Redis in this scenario")?;
-        let fields = redis.ask(&["HKEYS", &format!("gw:2:{}", self.tag)]).await?;
+        let fields = redis.ask(&["HKEYS", &format!("gw:3:{}", self.tag)]).await?;
         Ok(fields.lines().filter(|field| field.starts_with("hold:")).map(str::to_owned).collect())
     }
 

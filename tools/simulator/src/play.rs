@@ -92,6 +92,8 @@ impl Tenants {
                     expires_at_ms: None,
                     retires_at_ms: None,
                     allowed_models: None,
+                    limits: None,
+                    first: None,
                     version: 1,
                 };
                 directory.create_key(&record, audit(&id)).await?;

@@ -2,6 +2,7 @@
 
 use super::{Shared, create, create_key, entry, expiry, hash, key, outcome, tenant, version};
 use crate::directory::{Expiry, KeyRecord};
+use crate::tenant::Limits;
 use crate::tenant::TenantRecord;
 use futures_util::future::join_all;
 
@@ -47,7 +48,10 @@ pub async fn every_change_of_a_key_raises_its_tenants_version_by_one(directory: 
             assert_eq!(outcome(refused), "conflict", "removed at version {other}");
         }
         let models = Some(vec![format!("model {own}")]);
-        let key = KeyRecord { version: own + 1, allowed_models: models, ..key("acme", "a").with_expiry(expiry) };
+        let limits = Some(Limits { daily_cost_nusd: Some(own), ..Limits::default() });
+        let first = Some(format!("key {own}").into());
+        let key = KeyRecord { allowed_models: models, limits, first, ..key("acme", "a").with_expiry(expiry) };
+        let key = KeyRecord { version: own + 1, ..key };
         let anew = KeyRecord { hash: hash("acme", "b").hex(), ..key.clone() };
         assert_eq!(outcome(directory.update_key(&anew, audit()).await), "conflict", "another key of its id");
         assert_eq!(directory.update_key(&key, audit()).await.unwrap(), expected);

@@ -1,18 +1,19 @@
 //! The one batch of an admission: limits, hold, remembered answer, label and conversation, with the models' health beside
 //! it.
 
-use crate::directory::authenticate::Caller;
+use crate::directory::authenticate::{Caller, KeyLimits};
 use crate::estimate::{InputEstimate, Span, most_expensive, rate_tokens, worst_case};
 use crate::gateway::classifier::shown;
 use crate::limit::gcra::Rate;
+use crate::limit::lineage::Lineage;
 use crate::limit::window::{Window, WindowKind};
 use crate::money::Amounts;
 use crate::request::work::Work;
 use crate::routing::decide::Decision;
 use crate::stage::admit::conversation::conversation_key;
 use crate::stage::admit::hold::KnownHealth;
-use crate::store::{Admission, CacheKey, QuotaAsk, StoreError, Ticket, Verdict};
-use crate::tenant::{Limits, Tenant};
+use crate::store::{Admission, CacheKey, PaceLimits, QuotaAsk, StoreError, Ticket, Verdict};
+use crate::tenant::{Limits, TenantSettings};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ fn beside(work: &Work<'_>, decision: &Decision, span: Span) -> Amounts {
 /// What a request asks of the counters.
 pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Admission {
     let tenant = &work.caller.tenant;
-    let limits = &tenant.settings.limits;
+    let pace = pace_of(&tenant.settings.limits);
     let input = InputEstimate::of(&work.request.facts);
     let span = work.span(now_ms);
     let allowance = beside(work, decision, span);
@@ -118,30 +119,61 @@ pub(crate) fn admission(work: &Work<'_>, decision: &Decision, now_ms: u64) -> Ad
         );
         Amounts { requests: 1, ..worst.plus(allowance) }
     };
-    let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
     Admission {
         tenant: tenant.uid.clone(),
         id: work.journal.receipt.id,
         settings_version: tenant.version,
-        request_rate: rate(limits.requests_per_minute),
-        token_rate: rate(limits.tokens_per_minute),
+        request_rate: pace.request_rate,
+        token_rate: pace.token_rate,
         rate_tokens: rate_tokens(&work.request.facts, input),
-        concurrency: limits.concurrency,
-        quotas: quota_windows(tenant, now_ms).into_iter().map(|window| quota_ask(limits, window)).collect(),
+        concurrency: pace.concurrency,
+        key: key_pace(&work.caller),
+        quotas: quota_windows(&work.caller, now_ms).into_iter().map(|window| quota_ask(&work.caller, window)).collect(),
         hold: hold(input.estimated_tokens),
         upper_bound_hold: hold(input.upper_bound_tokens),
         lease_until_ms: work.lease_until_ms(now_ms),
     }
 }
 
-/// The windows that a tenant is admitted to.
-pub(crate) fn quota_windows(tenant: &Tenant, now_ms: u64) -> Vec<Window> {
-    let month = tenant.settings.limits.monthly_cost_nusd.map(|_| Window::month(now_ms));
-    std::iter::once(Window::day(now_ms, tenant.settings.window_anchor_ms)).chain(month).collect()
+/// How fast requests may come by these limits.
+pub(crate) fn pace_of(limits: &Limits) -> PaceLimits {
+    let rate = |per_minute: Option<u64>| per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
+    PaceLimits {
+        request_rate: rate(limits.requests_per_minute),
+        token_rate: rate(limits.tokens_per_minute),
+        concurrency: limits.concurrency,
+    }
 }
 
-/// What a tenant's limits say of a window.
-pub(crate) fn quota_ask(limits: &Limits, window: Window) -> QuotaAsk {
+/// How fast they may come by the key's own, if these say so.
+pub(crate) fn key_pace(caller: &Caller) -> Option<(Lineage, PaceLimits)> {
+    let own = caller.key_limits.as_ref()?;
+    let pace = pace_of(&own.limits);
+    (pace != PaceLimits::default()).then_some((own.lineage, pace))
+}
+
+/// The windows that a request is admitted to: those of the tenant, then those in which its key has a limit of its own.
+pub(crate) fn quota_windows(caller: &Caller, now_ms: u64) -> Vec<Window> {
+    let TenantSettings { limits, window_anchor_ms, .. } = &caller.tenant.settings;
+    let month = limits.monthly_cost_nusd.map(|_| Window::month(now_ms));
+    let day = Window::day(now_ms, *window_anchor_ms);
+    std::iter::once(day).chain(month).chain(key_windows(caller, now_ms)).collect()
+}
+
+/// The windows in which the key has a limit of its own.
+fn key_windows(caller: &Caller, now_ms: u64) -> impl Iterator<Item = Window> {
+    let of = |KeyLimits { lineage, limits }: &KeyLimits| {
+        let [by_day, by_month] = limits.windows();
+        let day = by_day.then(|| Window::day(now_ms, caller.tenant.settings.window_anchor_ms));
+        [day, by_month.then(|| Window::month(now_ms))].map(|window| window.map(|window| window.of_key(*lineage)))
+    };
+    caller.key_limits.as_deref().map(of).into_iter().flatten().flatten()
+}
+
+/// What the limits of a window's owner, the tenant or the key, say of it.
+pub(crate) fn quota_ask(caller: &Caller, window: Window) -> QuotaAsk {
+    let own = caller.key_limits.as_ref().filter(|_| window.key.is_some()).map(|own| &own.limits);
+    let limits = own.unwrap_or(&caller.tenant.settings.limits);
     match window.kind {
         WindowKind::Day => QuotaAsk {
             window,
@@ -153,7 +185,9 @@ pub(crate) fn quota_ask(limits: &Limits, window: Window) -> QuotaAsk {
     }
 }
 
-/// The windows that a receipt is charged to: the month is counted even for a tenant that has no limit by the month yet.
+/// The windows that a receipt is charged to: the month is counted even for a tenant that has no limit by the month yet. What a
+/// key uses is counted apart only where it has a limit of its own, for each of these is one write more.
 pub(crate) fn receipt_windows(caller: &Caller, now_ms: u64) -> Vec<Window> {
-    vec![Window::day(now_ms, caller.tenant.settings.window_anchor_ms), Window::month(now_ms)]
+    let day = Window::day(now_ms, caller.tenant.settings.window_anchor_ms);
+    [day, Window::month(now_ms)].into_iter().chain(key_windows(caller, now_ms)).collect()
 }

@@ -4,11 +4,13 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::gateway::outage::Pending;
 use crate::health::ModelHealth;
+use crate::limit::window::Window;
 use crate::money::Amounts;
 use crate::request::client::Client;
 use crate::request::work::Work;
 use crate::stage::admit::alike::Alike;
 use crate::store::{Admission, CacheKey, Counters, Refusal, StoreError, Ticket};
+use crate::tenant::Whose;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -115,11 +117,12 @@ pub(crate) fn counters<'a>(work: &Work<'a>) -> &'a dyn Counters {
 /// A refusal of the store as an error.
 pub(crate) fn refusal_to_error(refusal: Refusal, now_ms: u64) -> Error {
     match refusal {
-        Refusal::Rate { kind, retry_after_ms } => Error::RateLimited { kind, retry_after_ms },
+        Refusal::Rate { whose, kind, retry_after_ms } => Error::RateLimited { whose, kind, retry_after_ms },
         Refusal::Closed { retry_after_ms } => Error::Closed { retry_after_ms },
-        Refusal::Concurrency => Error::ConcurrencyLimited { retry_after_ms: CONCURRENCY_RETRY_MS },
-        Refusal::Quota { quota, resets_at_ms } => {
-            Error::QuotaExceeded { quota, resets_at_ms, resets_in_ms: resets_at_ms.saturating_sub(now_ms) }
+        Refusal::Concurrency(whose) => Error::ConcurrencyLimited { whose, retry_after_ms: CONCURRENCY_RETRY_MS },
+        Refusal::Quota { quota, window: Window { key, resets_at_ms, .. } } => {
+            let whose = if key.is_some() { Whose::Key } else { Whose::Tenant };
+            Error::QuotaExceeded { whose, quota, resets_at_ms, resets_in_ms: resets_at_ms.saturating_sub(now_ms) }
         }
     }
 }

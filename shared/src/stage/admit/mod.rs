@@ -29,7 +29,6 @@ use crate::stage::admit::admitting::{Admitting, stale_at_each_try};
 use crate::stage::admit::afford::{leave_out, leave_out_all_but_the_cheapest};
 use crate::stage::admit::ask::{AdmissionReply, admission, receipt_windows};
 use crate::stage::admit::hold::{Hold, Refused, refusal_to_error, release};
-use crate::stage::admit::rate::note_refusal;
 use crate::stage::admit::rebuild::{Stale, reconcile, reload};
 use crate::stage::admit::remembered::Remembered;
 use crate::stage::admit::sought::{Sought, look_there};
@@ -208,6 +207,6 @@ async fn refused(
         admitting.begin_anew(work.journal.receipt.id);
         return Ok(());
     }
-    note_refusal(work.gateway, ask, refusal, work.journal.rates, now_ms);
+    work.gateway.over_rate.note(ask, refusal, work.journal.rates, now_ms);
     Err(refusal_to_error(refusal, now_ms).into())
 }

@@ -6,18 +6,16 @@ use crate::estimate::{InputEstimate, rate_tokens};
 use crate::gateway::Gateway;
 use crate::gateway::outage::NO_VERSION;
 use crate::id::RequestId;
-use crate::limit::gcra::Rate;
 use crate::request::instructions::CacheUse;
 use crate::request::journal::Journal;
 use crate::request::work::Work;
 use crate::routing::decide::Decision;
 use crate::stage::admit::admitting::{Admitting, stale_at_each_try};
-use crate::stage::admit::ask::admission;
+use crate::stage::admit::ask::{admission, key_pace, pace_of};
 use crate::stage::admit::hold::{Refused, refusal_to_error};
 use crate::stage::admit::key::is_cacheable;
 use crate::stage::admit::rebuild::{Settings, Stale, reload};
-use crate::store::{Admission, Counters, RateStatus, Refusal, Verdict};
-use crate::tenant::Tenant;
+use crate::store::{Admission, Counters, Verdict};
 
 /// Refuses a request whose tenant is known to be over a rate, without asking the store.
 pub(crate) fn refuse_known(work: &mut Work<'_>) -> Result<(), Error> {
@@ -36,8 +34,9 @@ pub(crate) fn refuse_early(
     tokens: Option<u64>,
     journal: &mut Journal,
 ) -> Result<(), Error> {
-    let (uid, version) = (&caller.tenant.uid, caller.tenant.version);
-    let known = gateway.over_rate.of(uid, version, tokens, gateway.clock.now_ms());
+    let (uid, version, now_ms) = (&caller.tenant.uid, caller.tenant.version, gateway.clock.now_ms());
+    let key = key_pace(caller).map(|(lineage, _)| lineage);
+    let known = gateway.over_rate.of(uid, key, version, tokens, now_ms);
     let Some((error, rates)) = known else { return Ok(()) };
     journal.rates = rates;
     Err(error)
@@ -70,7 +69,7 @@ pub(crate) async fn admit_rate(
             Verdict::Refused { refusal, rates } => {
                 work.journal.rates = rates;
                 admitting.note(&ask);
-                note_refusal(gateway, &ask, refusal, rates, now_ms);
+                gateway.over_rate.note(&ask, refusal, rates, now_ms);
                 return Err(refusal_to_error(refusal, now_ms));
             }
             Verdict::Stale { incarnation, .. } if down => {
@@ -98,7 +97,7 @@ pub(crate) async fn admit_call(gateway: &Gateway, caller: &mut Caller) -> Result
         let (tenant, now_ms) = (caller.tenant.clone(), gateway.clock.now_ms());
         let ask = Admission {
             settings_version: if down { NO_VERSION } else { tenant.version },
-            ..of_call(&tenant, admitting.ticket.id(), now_ms)
+            ..of_call(caller, admitting.ticket.id(), now_ms)
         };
         let counters: &dyn Counters = if down { &gateway.outage.counters } else { gateway.store.counters() };
         let Ok(verdict) = counters.admit(&ask, &mut admitting.ticket, true, now_ms).await else {
@@ -109,7 +108,7 @@ pub(crate) async fn admit_call(gateway: &Gateway, caller: &mut Caller) -> Result
             Verdict::Admitted { .. } => return Ok(()),
             Verdict::Refused { refusal, rates } => {
                 admitting.note(&ask);
-                note_refusal(gateway, &ask, refusal, rates, now_ms);
+                gateway.over_rate.note(&ask, refusal, rates, now_ms);
                 return Err(refusal_to_error(refusal, now_ms));
             }
             Verdict::Stale { settings, incarnation, .. } => {
@@ -126,15 +125,11 @@ pub(crate) async fn admit_call(gateway: &Gateway, caller: &mut Caller) -> Result
 }
 
 /// What a call that dispatches nothing asks of the counters: a place in the rate of requests.
-fn of_call(tenant: &Tenant, id: RequestId, now_ms: u64) -> Admission {
-    let per_minute = tenant.settings.limits.requests_per_minute;
-    let request_rate = per_minute.and_then(|limit| Rate::new(limit, 60_000, limit).ok());
-    Admission { request_rate, ..Admission::of_nothing(tenant.uid.clone(), id, tenant.version, now_ms) }
-}
-
-/// Remembers a refusal by a rate, so that the next request need not ask.
-pub(crate) fn note_refusal(gateway: &Gateway, ask: &Admission, refusal: Refusal, rates: RateStatus, now_ms: u64) {
-    if let Refusal::Rate { kind, retry_after_ms } = refusal {
-        gateway.over_rate.note(ask, kind, retry_after_ms, rates, now_ms);
+fn of_call(caller: &Caller, id: RequestId, now_ms: u64) -> Admission {
+    let (tenant, request_rate) = (&caller.tenant, pace_of(&caller.tenant.settings.limits).request_rate);
+    Admission {
+        request_rate,
+        key: key_pace(caller),
+        ..Admission::of_nothing(tenant.uid.clone(), id, tenant.version, now_ms)
     }
 }

@@ -21,11 +21,13 @@ pub(crate) async fn reconcile(work: &mut Work<'_>) -> Result<(), Refused> {
     let gateway = work.gateway;
     let tenant = work.caller.tenant.uid.clone();
     gateway.flush_pending().await;
-    if !gateway.outage.take_unreconciled(&tenant) {
+    let owners = gateway.outage.take_unreconciled(&work.caller);
+    if owners.is_empty() {
         return Ok(());
     }
     let now_ms = gateway.clock.now_ms();
-    let windows = quota_windows(&work.caller.tenant, now_ms);
+    let mut windows = quota_windows(&work.caller, now_ms);
+    windows.retain(|window| owners.contains(&window.key));
     let charged = async {
         // Whether it is back at all, before the ledger is read in vain. A window that it lost is rebuilt with all that
         // was used of it, in its turn: a strict tenant's stays closed first.
@@ -38,7 +40,7 @@ pub(crate) async fn reconcile(work: &mut Work<'_>) -> Result<(), Refused> {
     match charged.await {
         Ok(()) => Ok(()),
         Err(refused) => {
-            gateway.outage.mark_unreconciled(&tenant);
+            gateway.outage.mark_unreconciled(&work.caller);
             match refused {
                 // Without the ledger nobody knows what there is to charge; that must not keep a request from being served.
                 Refused::Final(_) => Ok(()),

@@ -78,7 +78,7 @@ impl Sought {
             // What refuses a call need not refuse a hit.
             Verdict::Refused { refusal, .. } => match refusal {
                 Refusal::Rate { kind, .. } => *kind == RateKind::Tokens,
-                Refusal::Concurrency => true,
+                Refusal::Concurrency(_) => true,
                 Refusal::Quota { quota, .. } => *quota != Quota::DailyRequests,
                 Refusal::Closed { .. } => false,
             },

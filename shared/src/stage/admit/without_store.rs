@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::gateway::outage::NO_VERSION;
 use crate::ledger::LedgerError;
+use crate::limit::lineage::Lineage;
 use crate::limit::window::WindowKind;
 use crate::money::Amounts;
 use crate::request::work::Work;
@@ -21,7 +22,7 @@ use crate::store::{Admission, Counters, QuotaAsk, Refusal, StoreError, Ticket, V
 /// A chunk is this part of the share, unless a request needs more.
 const CHUNKS: u64 = 16;
 /// How often one admission asks the ledger for more.
-const TRIES: usize = 4;
+const TRIES: usize = 6;
 
 /// Admits a request without the store, within what the ledger grants; [`Refused::Down`] says that it grants no more.
 pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) -> Result<Hold, Refused> {
@@ -39,7 +40,7 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
             Verdict::Admitted { held, rates } => {
                 work.journal.rates = rates;
                 work.journal.receipt.outage = true;
-                gateway.outage.mark_unreconciled(&ask.tenant);
+                gateway.outage.mark_unreconciled(&work.caller);
                 return Ok(Hold {
                     ask: here,
                     held,
@@ -56,8 +57,8 @@ pub(crate) async fn admit(work: &mut Work<'_>, ask: Admission, why: StoreError) 
                 let rebuilt = counters.rebuild(&ask.tenant, Some(incarnation), NO_VERSION, &empty, now_ms);
                 rebuilt.await.map_err(unavailable)?;
             }
-            Verdict::Refused { refusal: Refusal::Quota { .. }, .. } => {
-                if !grant_chunks(work, &ask, now_ms)
+            Verdict::Refused { refusal: Refusal::Quota { window, .. }, .. } => {
+                if !grant_chunks(work, &ask, window.key, now_ms)
                     .await
                     .map_err(|error| unavailable(StoreError(error.to_string())))?
                 {
@@ -96,7 +97,7 @@ pub(crate) async fn grant(work: &Work<'_>, hold: &Hold, more: Amounts) -> bool {
     }
     for quota in &hold.ask.quotas {
         // Admitted without the store, a request has what was granted to this process for limits.
-        let quota = quota_ask(&tenant.settings.limits, quota.window);
+        let quota = quota_ask(&work.caller, quota.window);
         let need = limited(&quota, more);
         if need == Amounts::default() {
             continue;
@@ -117,11 +118,17 @@ async fn max_grant(work: &Work<'_>, quota: &QuotaAsk) -> Result<Amounts, LedgerE
     Ok(share_of(quota, share, charged.used.minus(charged.outage)))
 }
 
-/// Has the ledger grant a further chunk of each window; answers whether it did.
-async fn grant_chunks(work: &Work<'_>, ask: &Admission, now_ms: u64) -> Result<bool, LedgerError> {
+/// Has the ledger grant a further chunk of each window of the tenant, or of its key's own; answers whether it did. Of the other no
+/// more is taken: what one key lacks must not use up what its tenant has.
+async fn grant_chunks(
+    work: &Work<'_>,
+    ask: &Admission,
+    key: Option<Lineage>,
+    now_ms: u64,
+) -> Result<bool, LedgerError> {
     let gateway = work.gateway;
     // The month first: its refusal must not use up the day's share.
-    for quota in ask.quotas.iter().rev() {
+    for quota in ask.quotas.iter().rev().filter(|quota| quota.window.key == key) {
         let max = max_grant(work, quota).await?;
         let need = limited(quota, ask.upper_bound_hold);
         let part = limited(

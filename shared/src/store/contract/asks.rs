@@ -35,6 +35,7 @@ pub(super) fn ask() -> Admission {
         token_rate: None,
         rate_tokens: HOLD.tokens,
         concurrency: None,
+        key: None,
         quotas: vec![quota(day())],
         hold: HOLD,
         upper_bound_hold: HOLD,
@@ -86,7 +87,7 @@ pub(super) fn refusal(verdict: Verdict) -> Refusal {
 }
 
 pub(super) fn over(quota: Quota, window: Window) -> Refusal {
-    Refusal::Quota { quota, resets_at_ms: window.resets_at_ms }
+    Refusal::Quota { quota, window }
 }
 
 pub(super) fn passed(verdict: &Verdict) -> bool {

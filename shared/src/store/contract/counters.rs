@@ -12,7 +12,7 @@ use crate::money::{Amounts, Charged};
 use crate::store::{
     Admission, ExpiredHold, QuotaAsk, RateRemaining, RateStatus, Refusal, Settled, Settlement, Verdict, WindowUse,
 };
-use crate::tenant::{Quota, RateKind};
+use crate::tenant::{Quota, RateKind, Whose};
 use tokio::task::JoinSet;
 
 pub async fn what_is_not_known_is_stale_and_takes_nothing(store: Store) {
@@ -163,7 +163,7 @@ pub async fn the_same_request_asked_twice_has_one_verdict_and_one_hold(store: St
     assert_eq!(used_and_held(&store, "acme", day()).await.held, HOLD);
     let second = Admission { id: RequestId::new(NOW), ..first };
     let refused = admit(&store, &second).await;
-    assert_eq!(refusal(refused.clone()), Refusal::Concurrency);
+    assert_eq!(refusal(refused.clone()), Refusal::Concurrency(Whose::Tenant));
     assert_eq!(admit(&store, &second).await, refused);
 }
 
@@ -200,9 +200,9 @@ async fn a_denial_takes_nothing_of_the_others(store: Store, tight: &str) {
     introduce(&store, &ask("")).await;
     held(&store, &ask("")).await;
     let expected = match tight {
-        "request rate" => Refusal::Rate { kind: RateKind::Requests, retry_after_ms: 0 },
-        "token rate" => Refusal::Rate { kind: RateKind::Tokens, retry_after_ms: 0 },
-        "concurrency" => Refusal::Concurrency,
+        "request rate" => Refusal::Rate { whose: Whose::Tenant, kind: RateKind::Requests, retry_after_ms: 0 },
+        "token rate" => Refusal::Rate { whose: Whose::Tenant, kind: RateKind::Tokens, retry_after_ms: 0 },
+        "concurrency" => Refusal::Concurrency(Whose::Tenant),
         "requests" => over(Quota::DailyRequests, day()),
         "tokens" => over(Quota::DailyTokens, day()),
         "cost" => over(Quota::DailyCost, day()),
@@ -210,7 +210,7 @@ async fn a_denial_takes_nothing_of_the_others(store: Store, tight: &str) {
     };
     for _ in 0..5 {
         let got = match refusal(admit(&store, &ask(tight)).await) {
-            Refusal::Rate { kind, .. } => Refusal::Rate { kind, retry_after_ms: 0 },
+            Refusal::Rate { kind, .. } => Refusal::Rate { whose: Whose::Tenant, kind, retry_after_ms: 0 },
             other => other,
         };
         assert_eq!(got, expected, "{tight}");
@@ -233,7 +233,11 @@ pub async fn requests_beyond_the_rate_are_told_when_to_come_again(store: Store) 
     assert_eq!(rates.requests, Some(RateRemaining { limit: 2, remaining: 0, reset_ms: 60_000 }));
     for (after_ms, wait_ms) in [(0, 30_000), (1, 29_999), (29_999, 1)] {
         let refused = refusal(store.admit_unticketed(&ask(), false, NOW + after_ms).await.unwrap());
-        assert_eq!(refused, Refusal::Rate { kind: RateKind::Requests, retry_after_ms: wait_ms }, "after {after_ms} ms");
+        assert_eq!(
+            refused,
+            Refusal::Rate { whose: Whose::Tenant, kind: RateKind::Requests, retry_after_ms: wait_ms },
+            "after {after_ms} ms"
+        );
     }
     let later = store.admit_unticketed(&ask(), false, NOW + 30_000).await.unwrap();
     assert!(matches!(later, Verdict::Admitted { .. }), "{later:?}");
@@ -246,7 +250,7 @@ pub async fn tokens_beyond_the_rate_are_told_when_to_come_again(store: Store) {
     assert_eq!(rates.tokens, Some(RateRemaining { limit: 100, remaining: 40, reset_ms: 36_000 }));
     // A token comes back every 600 ms, and 20 are missing.
     let refused = refusal(admit(&store, &ask(60)).await);
-    assert_eq!(refused, Refusal::Rate { kind: RateKind::Tokens, retry_after_ms: 12_000 });
+    assert_eq!(refused, Refusal::Rate { whose: Whose::Tenant, kind: RateKind::Tokens, retry_after_ms: 12_000 });
     held(&store, &ask(40)).await;
 }
 
@@ -255,7 +259,7 @@ pub async fn more_tokens_than_a_burst_pass_when_the_full_burst_is_there(store: S
     introduce(&store, &ask()).await;
     held(&store, &ask()).await;
     let refused = refusal(store.admit_unticketed(&ask(), false, NOW + 59_999).await.unwrap());
-    assert_eq!(refused, Refusal::Rate { kind: RateKind::Tokens, retry_after_ms: 1 });
+    assert_eq!(refused, Refusal::Rate { whose: Whose::Tenant, kind: RateKind::Tokens, retry_after_ms: 1 });
     let later = store.admit_unticketed(&ask(), false, NOW + 60_000).await.unwrap();
     assert!(matches!(later, Verdict::Admitted { .. }), "{later:?}");
 }
@@ -272,7 +276,7 @@ pub async fn no_more_tokens_are_given_back_than_were_taken(store: Store) {
     store.release_unticketed(&large, now_ms).await.unwrap();
     // What the other used above is still taken: 50 of 100.
     let refused = refusal(store.admit_unticketed(&late, false, now_ms).await.unwrap());
-    assert_eq!(refused, Refusal::Rate { kind: RateKind::Tokens, retry_after_ms: 6_000 });
+    assert_eq!(refused, Refusal::Rate { whose: Whose::Tenant, kind: RateKind::Tokens, retry_after_ms: 6_000 });
 }
 
 pub async fn the_token_rate_is_corrected_at_settlement(store: Store) {
@@ -289,7 +293,7 @@ pub async fn the_token_rate_is_corrected_at_settlement(store: Store) {
     let refused = refusal(admit(&store, &ask(100)).await);
     assert_eq!(
         refused,
-        Refusal::Rate { kind: RateKind::Tokens, retry_after_ms: 3_000 },
+        Refusal::Rate { whose: Whose::Tenant, kind: RateKind::Tokens, retry_after_ms: 3_000 },
         "what was used above was taken"
     );
 }
@@ -306,7 +310,7 @@ pub async fn a_clock_that_is_set_back_refuses_for_no_longer_than_a_burst_takes(s
     }
     let asked = async |ask: Admission, now_ms| store.admit_unticketed(&ask, false, now_ms).await.unwrap();
     for (ask, kind, wait_ms) in [(by_requests(), RateKind::Requests, 6_000), (by_tokens(), RateKind::Tokens, 36_000)] {
-        let expected = Refusal::Rate { kind, retry_after_ms: wait_ms };
+        let expected = Refusal::Rate { whose: Whose::Tenant, kind, retry_after_ms: wait_ms };
         assert_eq!(refusal(asked(ask.clone(), back).await), expected);
         assert!(passed(&asked(Admission { id: RequestId::new(back), ..ask }, back + wait_ms).await), "{kind:?}");
     }
@@ -326,13 +330,13 @@ pub async fn a_place_in_flight_is_free_after_settlement_and_after_release(store:
     introduce(&store, &settled).await;
     held(&store, &settled).await;
     held(&store, &released).await;
-    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
+    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency(Whose::Tenant));
     store.settle_unticketed(&Settlement::of(&settled, HOLD), NOW).await.unwrap();
     held(&store, &ask()).await;
-    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
+    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency(Whose::Tenant));
     store.release_unticketed(&released, NOW).await.unwrap();
     held(&store, &ask()).await;
-    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
+    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency(Whose::Tenant));
 }
 
 pub async fn a_place_in_flight_is_freed_before_its_hold_ends(store: Store) {
@@ -344,16 +348,16 @@ pub async fn a_place_in_flight_is_freed_before_its_hold_ends(store: Store) {
     held(&store, &expired).await;
     // Told twice, it is free once; and what it holds stays.
     store.free_place(&left, NOW).await.unwrap();
-    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
+    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency(Whose::Tenant));
     assert_eq!(used_and_held(&store, "acme", day()).await.held, HOLD.plus(HOLD));
     assert_eq!(store.settle_unticketed(&Settlement::of(&left, HOLD), NOW).await.unwrap(), Settled::Done);
-    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
+    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency(Whose::Tenant));
     // A lease that ends frees the place that is held, and no more than that.
     store.free_place(&expired, NOW).await.unwrap();
     let last = Admission { lease_until_ms: NOW + 600_000, ..ask() };
     held(&store, &last).await;
     let later = store.admit_unticketed(&ask(), false, NOW + 60_000).await.unwrap();
-    assert_eq!(refusal(later), Refusal::Concurrency);
+    assert_eq!(refusal(later), Refusal::Concurrency(Whose::Tenant));
     store.free_place(&ask(), NOW).await.unwrap();
     store.release_unticketed(&last, NOW).await.unwrap();
     held(&store, &ask()).await;

@@ -9,7 +9,7 @@ use crate::id::RequestId;
 use crate::limit::window::Window;
 use crate::money::Amounts;
 use crate::store::{Admission, QuotaAsk, Refusal, Settled, Settlement, Ticket, Verdict, WindowUse};
-use crate::tenant::Quota;
+use crate::tenant::{Quota, Whose};
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
@@ -124,7 +124,7 @@ pub async fn a_hold_past_its_lease_is_charged_in_full_and_frees_its_place(store:
     let next =
         |after_ms| Admission { id: RequestId::new(NOW), lease_until_ms: NOW + after_ms + 60_000, ..expiring.clone() };
     let early = store.admit_unticketed(&next(59_999), false, NOW + 59_999).await.unwrap();
-    assert_eq!(refusal(early), Refusal::Concurrency, "the lease runs");
+    assert_eq!(refusal(early), Refusal::Concurrency(Whose::Tenant), "the lease runs");
     let usage = async |at_ms| store.usage("acme", &[day()], at_ms).await.unwrap()[0].unwrap();
     assert_eq!(usage(NOW + 59_999).await, WindowUse { used: ZERO, held: HOLD });
     assert_eq!(usage(NOW + 60_000).await, WindowUse { used: HOLD, held: ZERO });
@@ -234,7 +234,7 @@ pub async fn a_hit_holds_nothing_and_counts_one_request(store: Store) {
         assert_eq!(used_and_held(&store, "acme", day()).await, WindowUse { used, held: ZERO });
     }
     held(&store, &ask()).await;
-    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency);
+    assert_eq!(refusal(admit(&store, &ask()).await), Refusal::Concurrency(Whose::Tenant));
     let verdict = hit(&store, &ask()).await;
     assert!(matches!(verdict, Verdict::Admitted { .. }), "a hit takes no place in flight: {verdict:?}");
 }

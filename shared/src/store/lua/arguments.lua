@@ -11,12 +11,16 @@ local MISS, HIT, LOOK = 0, 1, 2
 local ADMITTED, RATE_LIMITED, TOO_MANY_IN_FLIGHT, CLOSED, QUOTA_EXCEEDED, STALE = 0, 1, 2, 3, 4, 5
 
 -- verdict    one of the six
--- which      1 for the rate of requests, 2 for that of tokens; 1, 2 or 3 for the quota's unit; 1 if the settings are stale
+-- which      1 for the rate of requests, 2 for that of tokens, 3 and 4 for those of the key's own; 1 if the places of its own are
+--            taken; 1, 2 or 3 for the quota's unit; 1 if the settings are stale
 -- windows    the number of the window whose quota is exceeded; the sum of 2^(number - 1) of those that are missing
 -- wait_ms    when to come again
 -- requests, tokens, cost_nusd   what is held; nothing of a hit
 -- is_hit     1 if a remembered answer serves it
--- Between stand the states of the rates and the incarnation, as in the STATE.
+-- Between stand the states of the rates and the incarnation, as in the STATE. Those of the rates of a key's own follow the ANSWER
+-- where it has some.
+local KEY_RATES = '<dddd'
+
 local function pack_answer(answer, state)
   return struct.pack(ANSWER, answer.verdict, answer.which or 0, answer.windows or 0, answer.wait_ms or 0,
     answer.requests or 0, answer.tokens or 0, answer.cost_nusd or 0, state[REQUEST_MS], state[REQUEST_TICKS],

@@ -1,7 +1,7 @@
 -- Learns a tenant's settings version, and what its windows had used according to the ledger. A newer version stays; of a
--- known window only what was admitted without the store, and is not charged yet, is charged. Windows that are long over
--- are forgotten. A tenant of another incarnation than the one named, or of none, stays as it is: it was lost in
--- between, and what was read for it may lack what it has used since (M5). See ADR 16.
+-- known window only what was admitted without the store, and is not charged yet, is charged. Windows that are long over,
+-- and rates of keys that have long been free, are forgotten. A tenant of another incarnation than the one named, or of none,
+-- stays as it is: it was lost in between, and what was read for it may lack what it has used since (M5). See ADR 16.
 --
 -- KEYS  1 tenant
 -- ARGV  1 now_ms   2 settings version   3 a cache version, taken if there is none: with the one before, what was remembered
@@ -11,7 +11,7 @@
 -- Returns 1 if the tenant is of the incarnation, else 0; then "\nrequest requests tokens nusd windows" of each hold that
 -- expired.
 
-local FORGET_AFTER_MS = 40 * 86400000
+local FORGET_AFTER_MS, FORGET_PACE_AFTER_MS = 40 * 86400000, 86400000
 local now, incarnation, expired = tonumber(ARGV[1]), tonumber(ARGV[4]), ''
 local kept = redis.call('HGET', KEYS[1], 'state')
 if read_state(kept)[SWEEP_AT_MS] <= now then
@@ -43,8 +43,16 @@ for i = 6, #ARGV, 3 do
 end
 local names = redis.call('HKEYS', KEYS[1])
 for i = 1, #names do
-  local began = string.match(names[i], '^[dm](%d+)$') or string.match(names[i], '^%l+:[dm](%d+)$')
+  local window = string.match(names[i], '^outage:(.*)') or string.match(names[i], '^closed:(.*)') or names[i]
+  local began, lineage = string.match(window, '^[dm](%d+)'), string.match(names[i], '^key:(.*)')
   if began and tonumber(began) + FORGET_AFTER_MS < now then redis.call('HDEL', KEYS[1], names[i]) end
+  if lineage then
+    local pace = key_paces().read(lineage)
+    local latest_ms = math.max(pace[REQUEST_MS], pace[TOKEN_MS])
+    if pace[KEY_OPEN_HOLDS] == 0 and latest_ms + FORGET_PACE_AFTER_MS < now then
+      redis.call('HDEL', KEYS[1], names[i])
+    end
+  end
 end
 keep_for(tonumber(ARGV[5]))
 return '1' .. expired

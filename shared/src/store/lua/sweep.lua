@@ -16,7 +16,7 @@ local function sweep(now)
       local is_open = lease_until_ms > 0
       local look_at_ms = is_open and math.floor(lease_until_ms) or HAND_OUT_AGAIN_MS - lease_until_ms
       if look_at_ms <= now then
-        for name in string.gmatch(is_open and names or '', '([dm]%d+)%-') do
+        for name in string.gmatch(is_open and names or '', '([^,]+)%-%d+') do
           local window = windows[name] or kept[name] and {struct.unpack(WINDOW, kept[name])}
           if window then
             for unit = REQUESTS, COST_NUSD do
@@ -26,7 +26,10 @@ local function sweep(now)
             windows[name] = window
           end
         end
-        if has_place(lease_until_ms) then ended = ended + 1 end
+        if has_place(lease_until_ms) then
+          ended = ended + 1
+          if string.find(names, '/', 1, true) then key_paces().leave(names) end
+        end
         expired[#expired + 1] = string.format('\n%s %d %d %d %s', request, requests, tokens, cost_nusd, names)
         redis.call('HSET', KEYS[1], field, struct.pack(HOLD, -now, requests, tokens, cost_nusd) .. names)
         look_at_ms = now + HAND_OUT_AGAIN_MS

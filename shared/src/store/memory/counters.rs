@@ -6,18 +6,20 @@
 //! next looked at.
 
 mod invariants;
+mod pace;
 
 use crate::id::{RequestId, random_u64};
-use crate::limit::gcra::{self, Rate, Tat};
+use crate::limit::lineage::Lineage;
 use crate::limit::window::{Window, WindowKind};
 use crate::locking::lock;
 use crate::money::{Amounts, Charged};
 use crate::store::{
-    Admission, Counters, ExpiredHold, QuotaAsk, RateStatus, Refusal, Settled, Settlement, StoreError, Ticket, Verdict,
-    WindowUse,
+    Admission, Counters, ExpiredHold, PaceLimits, QuotaAsk, RateStatus, Refusal, Settled, Settlement, StoreError,
+    Ticket, Verdict, WindowUse,
 };
-use crate::tenant::RateKind;
+use crate::tenant::Whose;
 use async_trait::async_trait;
+use pace::Pace;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -42,14 +44,13 @@ struct TenantCounters {
     /// Begun by the first admission.
     incarnation: Option<u64>,
     settings_version: Option<u64>,
-    request_tat: Tat,
-    token_tat: Tat,
-    windows: HashMap<(WindowKind, u64), Counted>,
+    pace: Pace,
+    /// Those of keys that have limits of their own.
+    keys: HashMap<Lineage, Pace>,
+    windows: HashMap<WindowId, Counted>,
     /// Until when windows that were lost are closed.
-    closed: HashMap<(WindowKind, u64), u64>,
+    closed: HashMap<WindowId, u64>,
     holds: HashMap<RequestId, Hold>,
-    /// How many of them have no place in flight any more.
-    placeless: u64,
     settled: HashSet<RequestId>,
     settled_order: VecDeque<RequestId>,
     /// Expired holds that the ledger has not recorded, and when they were last handed out.
@@ -76,10 +77,14 @@ struct Hold {
     lease_until_ms: u64,
     /// Whether it has a place in flight.
     has_place: bool,
+    /// The keys among whose own places that is.
+    key: Option<Lineage>,
 }
 
-fn id_of(window: &Window) -> (WindowKind, u64) {
-    (window.kind, window.starts_at_ms)
+type WindowId = (WindowKind, u64, Option<Lineage>);
+
+fn id_of(window: &Window) -> WindowId {
+    (window.kind, window.starts_at_ms, window.key)
 }
 
 impl TenantCounters {
@@ -101,12 +106,13 @@ impl TenantCounters {
         self.next_lease_ends_ms = self.holds.values().map(|hold| hold.lease_until_ms).min().unwrap_or(0);
         let in_use: HashSet<_> = self.holds.values().flat_map(|hold| hold.windows.iter().map(id_of)).collect();
         self.windows.retain(|id, known| known.window.resets_at_ms + WINDOW_KEPT_MS > now_ms || in_use.contains(id));
+        self.keys.retain(|_, pace| !pace.is_long_free(now_ms));
     }
 
     /// Replaces a hold by a charge; answers whether there was one.
     fn end(&mut self, id: RequestId, used: Amounts) -> bool {
         let Some(hold) = self.holds.remove(&id) else { return false };
-        self.placeless -= u64::from(!hold.has_place);
+        self.leave(&hold);
         for window in &hold.windows {
             if let Some(Counted { amounts, .. }) = self.windows.get_mut(&id_of(window)) {
                 amounts.held = amounts.held.minus(hold.amounts);
@@ -115,6 +121,16 @@ impl TenantCounters {
         }
         self.remember_settled(id);
         true
+    }
+
+    /// Frees a hold's place in flight, if it has one.
+    fn leave(&mut self, hold: &Hold) {
+        if hold.has_place {
+            self.pace.in_flight -= 1;
+            if let Some(pace) = hold.key.and_then(|key| self.keys.get_mut(&key)) {
+                pace.in_flight -= 1;
+            }
+        }
     }
 
     fn remember_settled(&mut self, id: RequestId) {
@@ -128,7 +144,12 @@ impl TenantCounters {
     }
 
     fn rates(&self, ask: &Admission, now_ms: u64) -> RateStatus {
-        RateStatus::of(ask, self.request_tat, self.token_tat, now_ms)
+        let key = ask.key.map_or(Pace::default(), |(key, _)| self.pace_of(key));
+        RateStatus::of(ask, self.pace.tats(), key.tats(), now_ms)
+    }
+
+    fn pace_of(&self, key: Lineage) -> Pace {
+        self.keys.get(&key).copied().unwrap_or_default()
     }
 
     fn window_use(&self, window: &Window) -> WindowUse {
@@ -139,7 +160,7 @@ impl TenantCounters {
     fn exhausted(&self, quotas: &[QuotaAsk], more: Amounts) -> Option<Refusal> {
         quotas.iter().find_map(|ask| {
             let quota = ask.exceeded(self.window_use(&ask.window), more)?;
-            Some(Refusal::Quota { quota, resets_at_ms: ask.window.resets_at_ms })
+            Some(Refusal::Quota { quota, window: ask.window })
         })
     }
 
@@ -183,8 +204,9 @@ impl TenantCounters {
                 self.bring_back(ask, refusal, now_ms);
                 Verdict::Refused { refusal, rates: self.rates(ask, now_ms) }
             }
-            Ok((request_tat, token_tat)) => {
-                (self.request_tat, self.token_tat) = (request_tat, token_tat);
+            Ok((pace, key)) => {
+                self.pace = pace;
+                self.keys.extend(ask.key.map(|(lineage, _)| lineage).zip(key));
                 self.take(ask, held, hit);
                 self.assert_within(&ask.quotas, held);
                 let held = if hit { Amounts::default() } else { held };
@@ -193,42 +215,26 @@ impl TenantCounters {
         }
     }
 
-    /// Checks every limit; answers the rates' new state.
-    fn check(&self, ask: &Admission, held: Amounts, hit: bool, now_ms: u64) -> Result<(Tat, Tat), Refusal> {
-        if !hit && ask.concurrency.is_some_and(|limit| self.holds.len() as u64 - self.placeless >= limit) {
-            return Err(Refusal::Concurrency);
-        }
-        let rate_of = |rate: Option<Rate>, tat: Tat, units: u64, kind: RateKind| match rate {
-            None => Ok(tat),
-            // More than a whole burst passes when the full burst is there: it could never pass otherwise.
-            Some(rate) => rate.check(tat, now_ms, units.min(rate.capacity())).map_err(|refusal| Refusal::Rate {
-                kind,
-                retry_after_ms: match refusal {
-                    gcra::Denied::ForNow { retry_after_ms } => retry_after_ms,
-                    gcra::Denied::Never => rate.reset_ms(tat, now_ms),
-                },
-            }),
+    /// Checks every limit; answers how the rates and places stand then, the tenant's and its key's own.
+    fn check(&self, ask: &Admission, held: Amounts, hit: bool, now_ms: u64) -> Result<(Pace, Option<Pace>), Refusal> {
+        let passed = |pace: Pace, limits: &PaceLimits, whose| match hit {
+            true => pace.with_hit(whose, limits, now_ms),
+            false => pace.with_request(whose, limits, ask.rate_tokens, now_ms),
         };
-        let request_tat = rate_of(ask.request_rate, self.request_tat, 1, RateKind::Requests)?;
-        let token_tat = if hit {
-            self.token_tat
-        } else {
-            rate_of(ask.token_rate, self.token_tat, ask.rate_tokens, RateKind::Tokens)?
-        };
+        let tenant = passed(self.pace, &ask.pace(), Whose::Tenant)?;
+        let key = ask.key.map(|(key, limits)| passed(self.pace_of(key), &limits, Whose::Key)).transpose()?;
         match self.exhausted(&ask.quotas, held) {
             Some(refusal) => Err(refusal),
-            None => Ok((request_tat, token_tat)),
+            None => Ok((tenant, key)),
         }
     }
 
     /// Nothing is taken by a refusal; but what a clock that was set back has left would be as far off at the next look.
     fn bring_back(&mut self, ask: &Admission, refusal: Refusal, now_ms: u64) {
-        match (refusal, ask.request_rate, ask.token_rate) {
-            (Refusal::Rate { kind: RateKind::Requests, .. }, Some(rate), _) => {
-                self.request_tat = rate.brought_back(self.request_tat, now_ms);
-            }
-            (Refusal::Rate { kind: RateKind::Tokens, .. }, _, Some(rate)) => {
-                self.token_tat = rate.brought_back(self.token_tat, now_ms);
+        match (refusal, ask.key) {
+            (Refusal::Rate { whose: Whose::Tenant, kind, .. }, _) => self.pace.bring_back(kind, &ask.pace(), now_ms),
+            (Refusal::Rate { whose: Whose::Key, kind, .. }, Some((key, limits))) => {
+                self.keys.entry(key).or_default().bring_back(kind, &limits, now_ms);
             }
             _ => {}
         }
@@ -248,14 +254,15 @@ impl TenantCounters {
             let earliest = if self.holds.is_empty() { u64::MAX } else { self.next_lease_ends_ms };
             self.next_lease_ends_ms = earliest.min(ask.lease_until_ms);
             let lease_until_ms = ask.lease_until_ms;
-            self.holds.insert(ask.id, Hold { amounts: held, windows, lease_until_ms, has_place: true });
+            let key = ask.key.map(|(key, _)| key);
+            self.holds.insert(ask.id, Hold { amounts: held, windows, lease_until_ms, has_place: true, key });
         }
     }
 
     fn free_place(&mut self, id: RequestId) {
-        if let Some(hold) = self.holds.get_mut(&id).filter(|hold| hold.has_place) {
-            hold.has_place = false;
-            self.placeless += 1;
+        if let Some(hold) = self.holds.remove(&id) {
+            self.leave(&hold);
+            self.holds.insert(id, Hold { has_place: false, ..hold });
         }
     }
 
@@ -281,9 +288,9 @@ impl TenantCounters {
         if self.settled.contains(&settlement.id) {
             return Settled::Again;
         }
-        if let Some((rate, taken, used)) = settlement.token_rate {
-            let delta = i64::try_from(i128::from(used) - i128::from(taken)).unwrap_or(i64::MAX);
-            self.token_tat = rate.correct(self.token_tat, now_ms, delta);
+        self.pace.correct_tokens(settlement.token_rate, now_ms);
+        if let Some((key, taken)) = settlement.key {
+            self.keys.entry(key).or_default().correct_tokens(taken, now_ms);
         }
         if self.end(settlement.id, settlement.used) {
             return Settled::Done;
@@ -325,12 +332,9 @@ impl TenantCounters {
             }
             return;
         }
-        if let Some(rate) = ask.request_rate {
-            self.request_tat = rate.correct(self.request_tat, now_ms, -1);
-        }
-        if let Some(rate) = ask.token_rate {
-            let taken = i64::try_from(ask.rate_tokens.min(rate.capacity())).unwrap_or(i64::MAX);
-            self.token_tat = rate.correct(self.token_tat, now_ms, -taken);
+        self.pace.give_back(&ask.pace(), ask.rate_tokens, now_ms);
+        if let Some((key, limits)) = ask.key {
+            self.keys.entry(key).or_default().give_back(&limits, ask.rate_tokens, now_ms);
         }
     }
 }

@@ -1,15 +1,16 @@
 //! What the counters' scripts answer, read.
 
-use super::layout::{Answer, Layout, Units, verdict};
+use super::layout::{Answer, KeyRates, Layout, Units, verdict};
 use super::script::whole;
 use super::store::RedisStore;
 use crate::id::RequestId;
 use crate::limit::gcra::Tat;
+use crate::limit::lineage::Lineage;
 use crate::limit::window::{Window, WindowKind};
 use crate::locking::lock;
 use crate::money::Amounts;
 use crate::store::{Admission, ExpiredHold, RateStatus, Refusal, Settled, StoreError, Ticket, Verdict};
-use crate::tenant::{Quota, RateKind};
+use crate::tenant::{Quota, RateKind, Whose};
 use redis::Value;
 
 /// What an admission answers.
@@ -20,18 +21,30 @@ pub(super) struct Admitted {
     pub(super) cache_version: String,
 }
 
-pub(super) fn parse_windows(text: &str) -> Option<Vec<Window>> {
+fn parse_windows(text: &str) -> Option<Vec<Window>> {
     let window = |text: &str| {
         let (kind, span) = text.split_at_checked(1)?;
         let (starts, resets) = span.split_once('-')?;
+        let (starts, key) = match starts.split_once('@') {
+            None => (starts, None),
+            Some((starts, lineage)) => (starts, Some(lineage.parse().ok()?)),
+        };
         let kind = match kind {
             "d" => WindowKind::Day,
             "m" => WindowKind::Month,
             _ => return None,
         };
-        Some(Window { kind, starts_at_ms: starts.parse().ok()?, resets_at_ms: resets.parse().ok()? })
+        Some(Window { kind, starts_at_ms: starts.parse().ok()?, resets_at_ms: resets.parse().ok()?, key })
     };
     text.split(',').map(window).collect()
+}
+
+/// What a hold keeps as text, apart: its windows, and the lineage of its key.
+pub(super) fn split_names(names: &str) -> Option<(Vec<Window>, Option<Lineage>)> {
+    match names.split_once('/') {
+        None => Some((parse_windows(names)?, None)),
+        Some((windows, lineage)) => Some((parse_windows(windows)?, Some(lineage.parse().ok()?))),
+    }
 }
 
 /// What stands before the expired holds in a script's answer, and they, a line for each.
@@ -45,7 +58,7 @@ fn parse_expired(text: &str) -> Option<ExpiredHold> {
     let id: RequestId = parts.next()?.parse().ok()?;
     let mut next = || parts.next()?.parse().ok();
     let held = Amounts { requests: next()?, tokens: next()?, cost_nusd: next()? };
-    Some(ExpiredHold { id, held, windows: parse_windows(parts.next()?)? })
+    Some(ExpiredHold { id, held, windows: split_names(parts.next()?)?.0 })
 }
 
 pub(super) fn unexpected(answer: &Value) -> StoreError {
@@ -85,11 +98,19 @@ impl RedisStore {
             let Value::BulkString(packed) = answer else { return None };
             let (packed, rest) = packed.split_at_checked(Answer::BYTES)?;
             let answer = Answer::read(packed)?;
+            let (key_rates, rest) = match ask.key {
+                None => (KeyRates::default(), rest),
+                Some(_) => {
+                    rest.split_at_checked(KeyRates::BYTES).and_then(|(own, rest)| Some((KeyRates::read(own)?, rest)))?
+                }
+            };
             let (cache_version, expired) = split_expired(std::str::from_utf8(rest).ok()?);
             self.keep_expired(&ask.tenant, expired);
             let tat = |ms, ticks| Tat { ms: whole(ms), ticks: whole(ticks) };
-            let requests = tat(answer.request_ms, answer.request_ticks);
-            let rates = RateStatus::of(ask, requests, tat(answer.token_ms, answer.token_ticks), now_ms);
+            let tenant = [tat(answer.request_ms, answer.request_ticks), tat(answer.token_ms, answer.token_ticks)];
+            let own =
+                [tat(key_rates.request_ms, key_rates.request_ticks), tat(key_rates.token_ms, key_rates.token_ticks)];
+            let rates = RateStatus::of(ask, tenant, own, now_ms);
             let refused = |refusal| Verdict::Refused { refusal, rates };
             let (which, windows) = (whole(answer.which), whole(answer.windows));
             let (wait_ms, incarnation) = (whole(answer.wait_ms), whole(answer.incarnation));
@@ -101,10 +122,13 @@ impl RedisStore {
                     Verdict::Admitted { held: Units { requests, tokens, cost_nusd }.into(), rates }
                 }
                 verdict::RATE_LIMITED => {
-                    let kind = if which == 1 { RateKind::Requests } else { RateKind::Tokens };
-                    refused(Refusal::Rate { kind, retry_after_ms: wait_ms })
+                    let kind = if which % 2 == 1 { RateKind::Requests } else { RateKind::Tokens };
+                    let whose = if which > 2 { Whose::Key } else { Whose::Tenant };
+                    refused(Refusal::Rate { whose, kind, retry_after_ms: wait_ms })
                 }
-                verdict::TOO_MANY_IN_FLIGHT => refused(Refusal::Concurrency),
+                verdict::TOO_MANY_IN_FLIGHT => {
+                    refused(Refusal::Concurrency(if which == 1 { Whose::Key } else { Whose::Tenant }))
+                }
                 verdict::CLOSED => refused(Refusal::Closed { retry_after_ms: wait_ms }),
                 verdict::QUOTA_EXCEEDED => {
                     let window = ask.quotas.get(usize::try_from(windows).ok()?.checked_sub(1)?)?.window;
@@ -114,7 +138,7 @@ impl RedisStore {
                         (_, WindowKind::Month) => Quota::MonthlyCost,
                         (_, WindowKind::Day) => Quota::DailyCost,
                     };
-                    refused(Refusal::Quota { quota, resets_at_ms: window.resets_at_ms })
+                    refused(Refusal::Quota { quota, window })
                 }
                 verdict::STALE => {
                     let missing = ask.quotas.iter().zip(0..).filter(|(_, place)| windows >> place & 1 == 1);

@@ -4,10 +4,10 @@
 //!
 //! | key | what |
 //! |---|---|
-//! | `gw:2:{t}` | a hash: settings version, the states of the rates, every window, each open hold (`tenant.lua`) |
-//! | `gw:2:{t}:r:<request>` | a tombstone: the request is counted as a hit, or is done with and may be sent again |
-//! | `gw:2:{t}:c:<hash>` | a remembered answer |
-//! | `gw:2:{t}:n:<hash>` | the notes of a group of requests that differ in their prompt alone |
+//! | `gw:3:{t}` | a hash: settings version, the states of the rates, every window, each open hold (`tenant.lua`) |
+//! | `gw:3:{t}:r:<request>` | a tombstone: the request is counted as a hit, or is done with and may be sent again |
+//! | `gw:3:{t}:c:<hash>` | a remembered answer |
+//! | `gw:3:{t}:n:<hash>` | the notes of a group of requests that differ in their prompt alone |
 //!
 //! One key is no tenant's: `gw:2:a:<kind>`, that an outage of the ledger was told, for ten minutes (ADR 50).
 //!
@@ -24,16 +24,18 @@
 
 use super::answers::{list, settled, split_expired, text, unexpected};
 use super::layout::{self, Ask, Ending, Layout, MOST, RateLimit, Units, limit, mode, number};
-use super::script::{Batch, Step};
+use super::script::{Batch, Step, packed};
 use super::store::RedisStore;
 use crate::clock::DAY_MS;
 use crate::id::{RequestId, random_u64};
 use crate::limit::gcra::Rate;
+use crate::limit::lineage::Lineage;
 use crate::limit::window::Window;
 use crate::locking::lock;
 use crate::money::{Amounts, Charged};
 use crate::store::{
-    Admission, Counters, ExpiredHold, QuotaAsk, Settled, Settlement, StoreError, Ticket, Verdict, WindowUse,
+    Admission, Counters, ExpiredHold, PaceLimits, QuotaAsk, Settled, Settlement, StoreError, Ticket, TokensTaken,
+    Verdict, WindowUse,
 };
 use async_trait::async_trait;
 use redis::Value;
@@ -62,6 +64,13 @@ fn packed_rate(of: Option<Rate>) -> Vec<u8> {
     RateLimit::from(of).packed()
 }
 
+/// The limits of a key's own, as a script takes them, with a number beside them; empty where it has none.
+fn packed_pace(key: Option<(Lineage, PaceLimits)>, number: impl FnOnce(&PaceLimits) -> f64) -> Vec<u8> {
+    let Some((lineage, limits)) = key else { return Vec::new() };
+    let (number, rates) = (packed([number(&limits)]), [limits.request_rate, limits.token_rate].map(packed_rate));
+    [number, rates.concat(), lineage.to_string().into_bytes()].concat()
+}
+
 /// Amounts, as a script takes them.
 fn packed_amounts(of: Amounts) -> Vec<u8> {
     Units::from(of).packed()
@@ -85,6 +94,11 @@ fn windows_of(quotas: &[QuotaAsk]) -> impl Iterator<Item = &Window> {
     quotas.iter().map(|quota| &quota.window)
 }
 
+/// What more was used than taken, or less if it is below 0.
+fn token_delta(taken: Option<TokensTaken>) -> f64 {
+    taken.map_or(0.0, |(_, taken, used)| number(used) - number(taken))
+}
+
 /// For how long a request's tombstone is kept.
 fn tombstone_ms(lease_until_ms: u64, now_ms: u64) -> f64 {
     number(lease_until_ms.saturating_sub(now_ms) + TOMBSTONE_AFTER_LEASE_MS)
@@ -96,9 +110,15 @@ fn tenant_kept_ms<'a>(windows: impl Iterator<Item = &'a Window>, now_ms: u64) ->
     latest_ms.saturating_sub(now_ms) + KEPT_AFTER_MS
 }
 
-/// `d1763769600000-1763856000000,m1761955200000-1764547200000`: the windows of an admission, as a hold keeps them.
-fn windows_text<'a>(windows: impl Iterator<Item = &'a Window>) -> String {
-    windows.map(|window| format!("{}-{}", window.key(), window.resets_at_ms)).collect::<Vec<_>>().join(",")
+/// `d1763769600000-1763856000000,m1761955200000-1764547200000/2a97516c354b6884`: what a hold keeps of an admission, its windows
+/// and the lineage of its key, if that has rates or places of its own.
+fn names_of_hold(ask: &Admission) -> String {
+    let windows = windows_of(&ask.quotas).map(|window| format!("{}-{}", window.key(), window.resets_at_ms));
+    let windows = windows.collect::<Vec<_>>().join(",");
+    match ask.key {
+        None => windows,
+        Some((lineage, _)) => format!("{windows}/{lineage}"),
+    }
 }
 
 impl RedisStore {
@@ -131,22 +151,28 @@ impl RedisStore {
         let call = call.arg(id).arg(numbers.packed());
         let call = call.arg(packed_rate(ask.request_rate)).arg(packed_rate(ask.token_rate));
         let call = call.arg(packed_amounts(ask.hold)).arg(packed_amounts(ask.upper_bound_hold));
-        with_limits(call.arg(windows_text(windows_of(&ask.quotas))), &ask.quotas)
+        let call = call.arg(names_of_hold(ask)).arg(packed_pace(ask.key, |own| limit(own.concurrency)));
+        with_limits(call, &ask.quotas)
     }
 
     pub(super) fn settlement<'a>(&'a self, settlement: &Settlement, ticket: &Ticket, now_ms: u64) -> Step<'a> {
-        let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate } = settlement;
+        let Settlement { tenant, id, windows, used, lease_until_ms, only_held, token_rate, key } = settlement;
         let ending = Ending {
             now_ms: number(now_ms),
             incarnation: number(ticket.incarnation().unwrap_or(0)),
             tombstone_ms: tombstone_ms(*lease_until_ms, now_ms),
             only_held: f64::from(u8::from(*only_held)),
-            token_delta: token_rate.map_or(0.0, |(_, taken, used)| number(used) - number(taken)),
+            token_delta: token_delta(*token_rate),
         };
+        let key = key.map(|(lineage, taken)| {
+            let token_rate = taken.map(|(rate, ..)| rate);
+            ((lineage, PaceLimits { token_rate, ..PaceLimits::default() }), token_delta(taken))
+        });
         let [tenant, tombstone, id] = self.keys_of(tenant, *id);
         let call = self.scripts.settle.call(&[&tenant, &tombstone]).arg(id).arg(ending.packed());
         let call = call.arg(packed_amounts(*used)).arg(packed_rate(token_rate.map(|(rate, ..)| rate)));
-        call.arg(fields(windows.iter()))
+        let key_pace = packed_pace(key.map(|(own, _)| own), |_| key.map_or(0.0, |(_, delta)| delta));
+        call.arg(key_pace).arg(fields(windows.iter()))
     }
 }
 
@@ -174,17 +200,18 @@ impl Counters for RedisStore {
 
     async fn release(&self, ask: &Admission, ticket: &Ticket, now_ms: u64) -> Result<(), StoreError> {
         // Of a request that asks for more than a burst, a burst was taken.
-        let taken = ask.token_rate.map_or(0, |rate| ask.rate_tokens.min(rate.capacity()));
+        let given_back = |rate: Option<Rate>| -number(rate.map_or(0, |rate| ask.rate_tokens.min(rate.capacity())));
         let ending = Ending {
             now_ms: number(now_ms),
             incarnation: number(ticket.incarnation().unwrap_or(0)),
             tombstone_ms: tombstone_ms(ask.lease_until_ms, now_ms),
             only_held: 0.0,
-            token_delta: -number(taken),
+            token_delta: given_back(ask.token_rate),
         };
         let [tenant, tombstone, id] = self.keys_of(&ask.tenant, ask.id);
         let call = self.scripts.release.call(&[&tenant, &tombstone]).arg(id).arg(ending.packed());
         let call = call.arg(packed_rate(ask.request_rate)).arg(packed_rate(ask.token_rate));
+        let call = call.arg(packed_pace(ask.key, |own| given_back(own.token_rate)));
         self.ask(call.arg(fields(windows_of(&ask.quotas)))).await.map(drop)
     }
 

@@ -2,10 +2,11 @@
 //!
 //! A look changes nothing: holds whose lease has expired are shown as they are, not ended.
 
-use super::answers::{parse_windows, unexpected};
-use super::layout::{Hold, LAYOUT, Layout, State, Units, Window};
+use super::answers::{split_names, unexpected};
+use super::layout::{Hold, LAYOUT, Layout, Pace, State, Units, Window};
 use super::script::whole;
 use super::store::RedisStore;
+use crate::limit::lineage::Lineage;
 use crate::limit::window;
 use crate::money::Amounts;
 use crate::store::{StoreError, WindowUse};
@@ -35,7 +36,10 @@ pub struct TenantRecord {
     pub cache_version: Option<String>,
     /// Until when there may be tombstones of its requests, in Unix milliseconds.
     pub tombstones_until_ms: Option<u64>,
-    /// What windows have used and hold, by `d` or `m` and their beginning in Unix milliseconds.
+    /// Of keys that have rates or places in flight of their own, by their lineages.
+    pub keys: BTreeMap<Lineage, KeyPace>,
+    /// What windows have used and hold, by `d` or `m` and their beginning in Unix milliseconds; `@` and a lineage follow on those
+    /// of keys' own.
     pub windows: BTreeMap<String, WindowUse>,
     /// The part of what is used that was admitted without the store.
     pub outage: BTreeMap<String, Amounts>,
@@ -45,6 +49,17 @@ pub struct TenantRecord {
     pub holds: BTreeMap<String, TenantHold>,
     /// Fields that this version does not know.
     pub unknown: Vec<String>,
+}
+
+/// How fast keys of one lineage are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyPace {
+    /// When what was taken from their rate of requests is there again, in Unix milliseconds.
+    pub requests_back_at_ms: u64,
+    /// The same of their rate of tokens.
+    pub tokens_back_at_ms: u64,
+    /// Their requests in flight.
+    pub open_holds: u64,
 }
 
 /// A hold in a tenant's hash.
@@ -58,6 +73,8 @@ pub struct TenantHold {
     pub held: Amounts,
     /// The windows that it is of.
     pub windows: Vec<window::Window>,
+    /// Among whose own requests in flight it is.
+    pub key: Option<Lineage>,
 }
 
 impl TenantRecord {
@@ -86,15 +103,24 @@ impl TenantRecord {
             Some(("closed", window)) => {
                 self.closed_until_ms.insert(window.to_owned(), text()?.parse().ok()?);
             }
+            Some(("key", lineage)) => {
+                let pace = Pace::read(value)?;
+                let (requests_back_at_ms, tokens_back_at_ms) = (whole(pace.request_ms), whole(pace.token_ms));
+                let open_holds = whole(pace.key_open_holds);
+                let pace = KeyPace { requests_back_at_ms, tokens_back_at_ms, open_holds };
+                self.keys.insert(lineage.parse().ok()?, pace);
+            }
             Some(("hold", request)) => {
-                let (packed, windows) = value.split_at_checked(Hold::BYTES)?;
+                let (packed, names) = value.split_at_checked(Hold::BYTES)?;
                 let hold = Hold::read(packed)?;
+                let (windows, key) = split_names(std::str::from_utf8(names).ok()?)?;
                 let at = |ms: f64| Some(ms).filter(|ms| *ms > 0.0).map(whole);
                 let hold = TenantHold {
                     lease_until_ms: at(hold.lease_until_ms),
                     handed_out_at_ms: at(-hold.lease_until_ms),
                     held: hold.amounts(),
-                    windows: parse_windows(std::str::from_utf8(windows).ok()?)?,
+                    windows,
+                    key,
                 };
                 self.holds.insert(request.to_owned(), hold);
             }

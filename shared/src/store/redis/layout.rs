@@ -9,7 +9,7 @@ use crate::money::Amounts;
 
 /// The version of the layouts: a part of every key, so that of two versions of the gateway that run at once neither reads what
 /// it cannot. Each then counts by itself until the older one is gone, as after a loss of the store (M5).
-pub(super) const LAYOUT: &str = "2:";
+pub(super) const LAYOUT: &str = "3:";
 
 /// The largest whole number below which a Lua number has no gaps.
 pub(super) const MOST: u64 = 1 << 53;
@@ -79,6 +79,10 @@ layout!(
     Window { used_requests, used_tokens, used_cost_nusd, held_requests, held_tokens, held_cost_nusd }
 );
 layout!(
+    /// The rates and places in flight of keys that have limits of their own.
+    Pace { request_ms, request_ticks, token_ms, token_ticks, key_open_holds }
+);
+layout!(
     /// What is held for a request; its windows follow as text.
     Hold {
         /// Below 0 when the hold has expired: when it was handed out.
@@ -131,6 +135,11 @@ layout!(
         incarnation,
         is_hit,
     }
+);
+
+layout!(
+    /// How the rates of a key's own stand; after an answer.
+    KeyRates { request_ms, request_ticks, token_ms, token_ticks }
 );
 
 /// How an admission learns whether a remembered answer serves the request.
@@ -237,8 +246,10 @@ mod tests {
     }
 
     type Place = fn(&str) -> String;
-    const KEPT: [(&str, &[&str], Place); 4] = [
+    const KEPT: [(&str, &[&str], Place); 6] = [
         ("STATE", State::NAMES, place),
+        ("PACE", Pace::NAMES, place),
+        ("KEY_RATES", KeyRates::NAMES, place),
         ("WINDOW", Window::NAMES, place),
         ("HOLD", Hold::NAMES, place_in_hold),
         ("AMOUNTS", Units::NAMES, place),

@@ -51,14 +51,14 @@ macro_rules! lua {
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            admit: lua!("", "gcra", "tenant", "arguments", "sweep", "admit"),
+            admit: lua!("", "gcra", "tenant", "key", "arguments", "sweep", "admit"),
             extend: lua!("", "tenant", "extend"),
-            settle: lua!(" flags=allow-oom", "gcra", "tenant", "arguments", "charge", "tombstone", "settle"),
-            release: lua!(" flags=allow-oom", "gcra", "tenant", "arguments", "charge", "tombstone", "release"),
-            free_place: lua!(" flags=allow-oom", "tenant", "free_place"),
-            rebuild: lua!("", "tenant", "sweep", "rebuild"),
+            settle: lua!(" flags=allow-oom", "gcra", "tenant", "key", "arguments", "charge", "tombstone", "settle"),
+            release: lua!(" flags=allow-oom", "gcra", "tenant", "key", "arguments", "charge", "tombstone", "release"),
+            free_place: lua!(" flags=allow-oom", "tenant", "key", "free_place"),
+            rebuild: lua!("", "tenant", "key", "sweep", "rebuild"),
             close: lua!("", "tenant", "close"),
-            usage: lua!(" flags=allow-oom", "tenant", "sweep", "usage"),
+            usage: lua!(" flags=allow-oom", "tenant", "key", "sweep", "usage"),
             acknowledge: lua!(" flags=allow-oom", "tenant", "tombstone", "acknowledge"),
             cache_version: lua!("", "tenant", "cache_version"),
             record: lua!("", "model", "record"),

@@ -94,7 +94,11 @@ fn window(field: &str) -> Option<String> {
         "m" => "month",
         _ => return None,
     };
-    Some(format!("{kind} from {}", time_utc(starts_at_ms.parse().ok()?)))
+    let (starts_at_ms, of) = match starts_at_ms.split_once('@') {
+        None => (starts_at_ms, String::new()),
+        Some((starts_at_ms, lineage)) => (starts_at_ms, format!(" of keys {lineage}")),
+    };
+    Some(format!("{kind} from {}{of}", time_utc(starts_at_ms.parse().ok()?)))
 }
 
 fn hold(TenantHold { lease_until_ms, handed_out_at_ms, held, .. }: &TenantHold, now_ms: u64) -> String {
@@ -129,6 +133,14 @@ impl TenantRecord {
             line("rate of tokens", &rate(self.tokens_back_at_ms)),
             line("requests in flight", &self.open_holds.to_string()),
         ];
+        words.extend(self.keys.iter().map(|(lineage, own)| {
+            let (requests, tokens) = (rate(own.requests_back_at_ms), rate(own.tokens_back_at_ms));
+            let in_flight = own.open_holds;
+            line(
+                &format!("keys {lineage}"),
+                &format!("in flight {in_flight}; of requests {requests}; of tokens {tokens}"),
+            )
+        }));
         words.extend(self.holds.iter().map(|(id, held)| line("hold", &format!("{id}: {}", hold(held, now_ms)))));
         words.extend(self.windows.iter().map(|(field, of)| {
             line(&of_window(field), &format!("used {}; held {}", amounts(of.used), amounts(of.held)))

@@ -3,14 +3,13 @@
 //! The money invariants of the design, as far as one tenant shows them: what windows hold is what its open holds are (M1, M2),
 //! what was used never falls, and what was let in fits the limits that it was let in by (M1).
 
-use super::{TenantCounters, id_of};
-use crate::limit::window::WindowKind;
+use super::{Hold, TenantCounters, WindowId, id_of};
 use crate::money::Amounts;
 use crate::store::{QuotaAsk, WindowUse};
 use std::collections::HashMap;
 
 /// What windows had used before an operation.
-pub(super) struct Before(HashMap<(WindowKind, u64), Amounts>);
+pub(super) struct Before(HashMap<WindowId, Amounts>);
 
 impl TenantCounters {
     /// What an operation is compared with; nothing in a release.
@@ -26,6 +25,16 @@ impl TenantCounters {
     pub(super) fn assert_sound(&self, Before(used): &Before) {
         if !cfg!(debug_assertions) {
             return;
+        }
+        let in_flight =
+            |of: &dyn Fn(&Hold) -> bool| self.holds.values().filter(|hold| hold.has_place && of(hold)).count() as u64;
+        debug_assert_eq!(self.pace.in_flight, in_flight(&|_| true), "in flight are the holds that have a place");
+        for (lineage, pace) in &self.keys {
+            let own = in_flight(&|hold| hold.key == Some(*lineage));
+            debug_assert_eq!(
+                pace.in_flight, own,
+                "in flight of keys {lineage} are the holds that have a place of theirs"
+            );
         }
         for (id, known) in &self.windows {
             let holds = self.holds.values().filter(|hold| hold.windows.iter().any(|window| id_of(window) == *id));
@@ -58,7 +67,7 @@ mod tests {
     use super::*;
     use crate::id::RequestId;
     use crate::limit::window::Window;
-    use crate::store::memory::counters::{Counted, Hold};
+    use crate::store::memory::counters::Counted;
 
     const NOW: u64 = 1_763_820_000_000;
     const SOME: Amounts = Amounts { requests: 1, tokens: 100, cost_nusd: 1_000 };
@@ -68,8 +77,9 @@ mod tests {
         let window = Window::day(NOW, 0);
         let amounts = WindowUse { used: SOME, held: SOME };
         tenant.windows.insert(id_of(&window), Counted { window, amounts, outage: Amounts::default() });
-        let hold = Hold { amounts: SOME, windows: vec![window], lease_until_ms: NOW + 1, has_place: true };
+        let hold = Hold { amounts: SOME, windows: vec![window], lease_until_ms: NOW + 1, has_place: true, key: None };
         tenant.holds.insert(RequestId::new(NOW), hold);
+        tenant.pace.in_flight = 1;
         tenant
     }
 
@@ -87,6 +97,7 @@ mod tests {
         let mut tenant = with_a_hold();
         let before = tenant.before();
         tenant.holds.clear();
+        tenant.pace.in_flight = 0;
         tenant.assert_sound(&before);
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::Error;
+use crate::tenant::Whose;
 use crate::wire::answer::{Completion, Places};
 use crate::wire::anthropic::answer::{as_stream, completion};
 use crate::wire::anthropic::writer::MessagesWriter;
@@ -187,7 +188,7 @@ fn an_error_has_the_type_that_its_status_has_and_the_contracts_code_beside() {
         (Error::InvalidApiKey("no"), "authentication_error"),
         (Error::TenantDisabled, "permission_error"),
         (Error::ModelNotFound { model: "m".into(), hint: None }, "not_found_error"),
-        (Error::ConcurrencyLimited { retry_after_ms: 1 }, "rate_limit_error"),
+        (Error::ConcurrencyLimited { whose: Whose::Tenant, retry_after_ms: 1 }, "rate_limit_error"),
         (Error::Overloaded, "overloaded_error"),
         (Error::DeadlineExceeded, "timeout_error"),
         (Error::AllCandidatesFailed { attempts: vec![], retry_after_ms: None }, "api_error"),

@@ -15,8 +15,8 @@ use axum::response::IntoResponse;
 use gateway_core::directory::{DirectoryError, Expiry, KeyRecord, Page};
 use gateway_core::error::Error;
 use gateway_core::id::RequestId;
-use gateway_core::tenant::covers;
 use gateway_core::tenant::key::ApiKey;
+use gateway_core::tenant::{InvalidTenant, Limits, covers};
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -30,14 +30,29 @@ const MAX_GRACE_MS: u64 = 30 * 86_400_000;
 
 /// What may be shown of a key after its making.
 fn shown(key: &KeyRecord) -> Value {
-    json!({"id": key.id, "name": key.name, "prefix": key.prefix, "last4": key.last4,
-        "created_at_ms": key.created_at_ms, "expires_at_ms": key.ends_at_ms(), "allowed_models": key.allowed_models})
+    json!({"id": key.id, "name": key.name, "prefix": key.prefix, "last4": key.last4, "created_at_ms": key.created_at_ms,
+        "expires_at_ms": key.ends_at_ms(), "allowed_models": key.allowed_models, "limits": key.limits})
 }
 
 /// The one answer that shows a key.
 fn shown_once(key: &ApiKey, record: &KeyRecord) -> Value {
     json!({"id": record.id, "key": key.reveal(), "prefix": record.prefix, "last4": record.last4,
         "created_at_ms": record.created_at_ms, "expires_at_ms": record.ends_at_ms()})
+}
+
+/// What a key has of its own, within what its tenant has.
+struct Own {
+    expires_at_ms: Option<u64>,
+    allowed_models: Option<Vec<String>>,
+    limits: Option<Limits>,
+    /// The first of the keys that were rotated into it, if there is one before it.
+    first: Option<Arc<str>>,
+}
+
+/// A key's own limits with what a body says of them merged in; `None` where none is left.
+fn limits(own: Option<&Limits>, said: Value) -> Result<Option<Limits>, InvalidTenant> {
+    let patched = own.cloned().unwrap_or_default().patched(said)?;
+    Ok(Some(patched).filter(|limits| *limits != Limits::default()))
 }
 
 /// The models that a key is to be bound to, if the body says; the inner `None` is none of its own.
@@ -62,20 +77,14 @@ fn models(fields: &mut Fields) -> Result<Option<Option<Vec<String>>>, Error> {
 
 impl Plane {
     /// A key that must exist, of a tenant that must.
-    async fn key(&self, tenant: &str, id: &str) -> Result<KeyRecord, Failure> {
+    pub(crate) async fn key(&self, tenant: &str, id: &str) -> Result<KeyRecord, Failure> {
         let keys = self.gateway.directory.keys(tenant).await?;
         Ok(keys.into_iter().find(|key| &*key.id == id).ok_or(Error::NotFound)?)
     }
 
     /// Makes a key and the record of it.
-    fn new_key(
-        &self,
-        by: &Caller,
-        tenant: &str,
-        name: Option<String>,
-        expires_at_ms: Option<u64>,
-        allowed_models: Option<Vec<String>>,
-    ) -> (ApiKey, KeyRecord) {
+    fn new_key(&self, by: &Caller, tenant: &str, name: Option<String>, own: Own) -> (ApiKey, KeyRecord) {
+        let Own { expires_at_ms, allowed_models, limits, first } = own;
         let (key, now_ms) = (self.secret(by), self.gateway.clock.now_ms());
         // The ids of keys sort by their age, as those of requests do.
         let id = format!("key_{}", RequestId::new(now_ms));
@@ -89,6 +98,8 @@ impl Plane {
             expires_at_ms,
             retires_at_ms: None,
             allowed_models,
+            limits,
+            first,
             version: 1,
             id: id.into(),
         };
@@ -166,17 +177,19 @@ pub(crate) async fn create(
 ) -> Outcome {
     let mut fields = body.fields()?;
     let (name, expires_at_ms) = (fields.text("name")?, fields.time("expires_at_ms")?.flatten());
-    let models = models(&mut fields)?.flatten();
+    let allowed_models = models(&mut fields)?.flatten();
+    let limits = fields.take("limits").map(|said| limits(None, said)).transpose()?.flatten();
     fields.finish()?;
     plane.check_new(expires_at_ms)?;
-    plane.check_models(&tenant, models.as_deref()).await?;
-    let (key, record) = plane.new_key(&by, &tenant, name, expires_at_ms, models);
+    plane.check_models(&tenant, allowed_models.as_deref()).await?;
+    let own = Own { expires_at_ms, allowed_models, limits, first: None };
+    let (key, record) = plane.new_key(&by, &tenant, name, own);
     let added = plane.add(&by, "key.create", Value::Null, &record).await;
     added.map_err(|error| Failure::said(error, "No key was made", "nothing was changed"))?;
     Ok(tagged(reply(StatusCode::CREATED, &shown_once(&key, &record)), record.version))
 }
 
-/// `PATCH /admin/tenants/{tenant}/keys/{key}`: expiry and models. An expiry that has passed makes the key stop at once; where one is
+/// `PATCH /admin/tenants/{tenant}/keys/{key}`: expiry, models and limits, these by a deep merge. An expiry that has passed makes the key stop at once; where one is
 /// set, a grace that the key was in counts no more.
 pub(crate) async fn update(
     State(plane): State<Arc<Plane>>,
@@ -187,9 +200,10 @@ pub(crate) async fn update(
 ) -> Outcome {
     let mut fields = body.fields()?;
     let (expires_at_ms, models) = (fields.time("expires_at_ms")?, models(&mut fields)?);
+    let said = fields.take("limits");
     fields.finish()?;
-    if expires_at_ms.is_none() && models.is_none() {
-        return Err(Error::invalid("expires_at_ms", "It is required, or `allowed_models`.").into());
+    if expires_at_ms.is_none() && models.is_none() && said.is_none() {
+        return Err(Error::invalid("expires_at_ms", "It is required, or `allowed_models`, or `limits`.").into());
     }
     plane.check_models(&tenant, models.as_ref().and_then(Option::as_deref)).await?;
     for _ in 0..TRIES {
@@ -198,6 +212,9 @@ pub(crate) async fn update(
         let (own, retires_at_ms) = (before.expires_at_ms, before.retires_at_ms.filter(|_| expires_at_ms.is_none()));
         let mut key = before.with_expiry(Expiry { expires_at_ms: expires_at_ms.unwrap_or(own), retires_at_ms });
         key.allowed_models = models.clone().unwrap_or(key.allowed_models);
+        if let Some(said) = &said {
+            key.limits = limits(key.limits.as_ref(), said.clone())?;
+        }
         match plane.replace(&by, &before, &key).await {
             Err(DirectoryError::Conflict) => {}
             Err(error) => return Err(Failure::said(error, "The key was NOT changed", "it works as before")),
@@ -223,7 +240,8 @@ pub(crate) async fn revoke(
 
 /// `POST /admin/tenants/{tenant}/keys/{key}/rotate`: a new key in the place of an old one, which goes on for a while.
 ///
-/// The new key has the old one's name and models and, unless the body says otherwise, its own expiry: rotation must not turn a key that
+/// The new key has the old one's name, models and limits, which both are counted under as one, and, unless the body says
+/// otherwise, its own expiry: rotation must not turn a key that
 /// ends into one that does not, nor one that does not, rotated again in its grace, into one that ends with that. A grace
 /// that runs is made no longer. The new key is made before the old one's end is set, so that a failure between the two leaves the
 /// old key as it was; the new one, which nobody has seen, is then taken back.
@@ -244,7 +262,13 @@ pub(crate) async fn rotate(
     }
     let expires_at_ms = expires_at_ms.unwrap_or(old.expires_at_ms);
     plane.check_new(expires_at_ms)?;
-    let (key, record) = plane.new_key(&by, &tenant, Some(old.name.clone()), expires_at_ms, old.allowed_models.clone());
+    let own = Own {
+        expires_at_ms,
+        allowed_models: old.allowed_models.clone(),
+        limits: old.limits.clone(),
+        first: Some(old.first.as_ref().unwrap_or(&old.id).clone()),
+    };
+    let (key, record) = plane.new_key(&by, &tenant, Some(old.name.clone()), own);
     let retires_at_ms = old.retires_at_ms.into_iter().chain([now_ms + grace_ms]).min();
     let expiry = Expiry { expires_at_ms: old.expires_at_ms, retires_at_ms };
     let not_rotated = |error| Failure::said(error, "The key was NOT rotated", "it works as before");

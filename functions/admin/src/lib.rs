@@ -55,6 +55,7 @@ const ROUTES: Routes = Routes(&[
     ("GET, HEAD, POST", "/admin/tenants/{tenant}/keys"),
     ("DELETE, GET, HEAD, PATCH", "/admin/tenants/{tenant}/keys/{key}"),
     ("POST", "/admin/tenants/{tenant}/keys/{key}/rotate"),
+    ("GET, HEAD", "/admin/tenants/{tenant}/keys/{key}/usage"),
     ("GET, HEAD, POST", "/admin/admins"),
     ("DELETE, GET, HEAD, PATCH", "/admin/admins/{admin}"),
     ("POST", "/admin/admins/{admin}/rotate"),
@@ -100,6 +101,7 @@ fn routes() -> Router<Arc<Plane>> {
         .route("/admin/tenants/{tenant}/keys", get(keys::list).post(keys::create))
         .route("/admin/tenants/{tenant}/keys/{key}", get(keys::show).patch(keys::update).delete(keys::revoke))
         .route("/admin/tenants/{tenant}/keys/{key}/rotate", post(keys::rotate))
+        .route("/admin/tenants/{tenant}/keys/{key}/usage", get(quota::show_key))
         .route("/admin/admins", get(admins::list).post(admins::create))
         .route("/admin/admins/{admin}", get(admins::show).patch(admins::update).delete(admins::delete))
         .route("/admin/admins/{admin}/rotate", post(admins::rotate))

@@ -23,7 +23,7 @@ async fn a_key_is_answered_as_the_contract_shows_it_and_works() {
 
     let id = &made.body["id"];
     let expected = json!({"id": id, "name": "ci", "prefix": key[..12], "last4": key[40..], "created_at_ms": NOON_MS, "expires_at_ms": null,
-        "allowed_models": null});
+        "allowed_models": null, "limits": null});
     let list = house.get("/admin/tenants/acme/keys").await;
     assert_eq!((list.status, list.body), (200, json!({"data": [expected], "next": null})));
 }
@@ -81,7 +81,7 @@ async fn an_expiry_can_be_set_brought_forward_and_taken_away() {
     assert_eq!((seen.status, &seen.body["expires_at_ms"]), (200, &json!(NOON_MS + HOUR_MS)));
     assert_eq!(
         fields(&seen.body),
-        ["allowed_models", "created_at_ms", "expires_at_ms", "id", "last4", "name", "prefix"]
+        ["allowed_models", "created_at_ms", "expires_at_ms", "id", "last4", "limits", "name", "prefix"]
     );
     assert_eq!(status("2").await, 200);
     house.clock.advance(HOUR_MS - 1);

@@ -18,6 +18,7 @@ mod bad_input;
 mod borders;
 mod house;
 mod idempotency;
+mod key_limits;
 mod keys;
 mod lists;
 mod lost_updates;

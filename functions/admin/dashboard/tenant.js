@@ -7,6 +7,8 @@ const LIMITS = [
   ["daily_requests", "Requests a day"], ["daily_tokens", "Tokens a day"], ["daily_cost_usd", "US dollars a day"], ["monthly_cost_usd", "US dollars a month"],
 ];
 
+const USES_READ = 20; // Of so many keys at most the use is read.
+
 export function tenant(id) {
   const path = `tenants/${enc(id)}`;
   async function load(refresh) {
@@ -15,6 +17,7 @@ export function tenant(id) {
       call("GET", path), call("GET", `${path}/usage`), get(`${path}/keys`), get(`receipts?tenant=${enc(id)}`),
       get(`usage?group_by=hour&tenant=${enc(id)}&from=${hours[0]}`).catch(() => ({ data: [] }))]);
     const of_hours = (name) => hours.map((hour) => Number(by_hour.data.find((row) => row.hour === hour)?.[name] ?? 0));
+    await Promise.all(keys.data.filter(({ limits }) => limits).slice(0, USES_READ).map(async (key) => { key.usage = await get(`${path}/keys/${enc(key.id)}/usage`); }));
     const last = receipts.data.sort((a, b) => b.created_at_ms - a.created_at_ms).slice(0, 50);
     return [
       h("p", h("a", { href: "#/tenants" }, "Tenants")),
@@ -101,15 +104,17 @@ function changed(was, now) {
 function give_key(path, id, refresh) {
   dialog("New key", (close) => {
     const name = h("input", { name: "name", required: true, autocomplete: "off" });
+    const dollars = h("input", { name: "dollars", inputmode: "decimal", placeholder: "the tenant's" });
     const days = h("input", { name: "days", type: "number", min: 1, placeholder: "never" });
     const submit = async () => {
       const expires_at_ms = days.value ? Date.now() + Number(days.value) * 86_400_000 : null;
-      const made = await post(`${path}/keys`, { name: name.value, expires_at_ms });
+      const limits = dollars.value.trim() ? { daily_cost_usd: dollars.value.trim() } : null;
+      const made = await post(`${path}/keys`, { name: name.value, expires_at_ms, limits });
       close();
       await show_key(made.key, id);
       refresh();
     };
-    return form(h("div.fields", field("What it is for", name), field("Days until it expires", days)), "Make it", submit);
+    return form(h("div.fields", field("What it is for", name), field("US dollars a day, of the tenant's", dollars), field("Days until it expires", days)), "Make it", submit);
   });
 }
 
@@ -126,6 +131,11 @@ function key_table(path, id, keys, refresh) {
     const ends = Math.min(expires_at_ms ?? Infinity, retires_at_ms ?? Infinity);
     return ends <= Date.now() ? badge("expired", "bad") : ends < Infinity ? ["until ", time(ends)] : "does not expire";
   };
+  const own = ({ limits, usage }) => LIMITS.filter(([limit]) => limits?.[limit] != null).map(([limit, title]) => {
+    const of = usage && { daily_requests: usage.requests, daily_tokens: usage.tokens, daily_cost_usd: usage.cost_usd, monthly_cost_usd: usage.month.cost_usd }[limit];
+    const say = limit.endsWith("_usd") ? usd : count;
+    return of ? used(title, of, say) : h("div", `${title}: ${say(limits[limit])}`);
+  });
   const rotate = async (key) => {
     const made = await post(`${path}/keys/${enc(key.id)}/rotate`, {});
     await show_key(made.key, id);
@@ -140,6 +150,7 @@ function key_table(path, id, keys, refresh) {
   return table("Keys", [
     ["Name", "", ({ name }) => name], ["Key", "", ({ prefix, last4 }) => h("code", `${prefix}…${last4}`)],
     ["Made", "", ({ created_at_ms }) => time(created_at_ms)], ["Works", "", state],
+    ...(keys.some(({ limits }) => limits) ? [["Own limits", "", own]] : []),
     ...(session.edits ? [[".Actions", "", (key) => h("div.row", h("button", { click: act(() => rotate(key)), "aria-label": `Rotate ${key.name}` }, "Rotate"), h("button.danger", { click: act(() => revoke(key)), "aria-label": `Revoke ${key.name}` }, "Revoke"))]] : []),
   ], keys);
 }

@@ -19,11 +19,13 @@ usage: ai-gateway admin tenants                          all tenants
                                      as limits.daily_cost_usd=5.00, enabled=false, quality=0.7, limits.daily_tokens=null
        ai-gateway admin keys TENANT                      its keys
        ai-gateway admin keys create TENANT NAME [FIELD=VALUE]…
+                                     as limits.daily_cost_usd=5, limits.concurrency=4, expires_at_ms=1795348800000
+       ai-gateway admin keys set TENANT KEY FIELD=VALUE…
        ai-gateway admin keys rotate|revoke TENANT KEY
        ai-gateway admin admins                           all admins
        ai-gateway admin admins create NAME viewer|operator|owner
        ai-gateway admin admins rotate|delete ADMIN
-       ai-gateway admin quota TENANT                     used, held and limit of its present windows
+       ai-gateway admin quota TENANT [KEY]               used, held and limit of its present windows
        ai-gateway admin usage [--from TIME] [--to TIME] [--tenant NAME] [--model NAME] [--tag KEY=VALUE]
                               [--by day,hour,tenant,model,tag:KEY]
                                      by default the last seven days, by day and tenant; TIME as 2026-11-30 or 2026-11-30T14:00Z
@@ -79,27 +81,41 @@ pub(crate) async fn run(arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+// The columns of tables.
+const TENANTS: &[&str] = &[
+    "id",
+    "name",
+    "enabled",
+    "limits.daily_cost_usd",
+    "limits.daily_requests",
+    "limits.daily_tokens",
+    "limits.requests_per_minute",
+    "quality",
+];
+const KEYS: &[&str] = &[
+    "id",
+    "name",
+    "prefix",
+    "last4",
+    "created_at_ms",
+    "expires_at_ms",
+    "limits.daily_cost_usd",
+    "limits.daily_requests",
+    "limits.daily_tokens",
+    "limits.requests_per_minute",
+];
+const ADMINS: &[&str] = &["id", "name", "role", "prefix", "last4", "expires_at_ms"];
+const MODELS: &[&str] =
+    &["name", "health", "breaker", "cooldown_until_ms", "usd_per_million.input", "usd_per_million.output", "tiers"];
+const AUDIT: &[&str] = &["at_ms", "who", "what", "subject"];
+const ALERTS: &[&str] = &["at_ms", "kind", "tenant", "text", "state"];
+
 fn read(words: &[&str]) -> anyhow::Result<Command> {
     use Command::{List, Once, Tail, Top};
-    const TENANTS: &[&str] = &[
-        "id",
-        "name",
-        "enabled",
-        "limits.daily_cost_usd",
-        "limits.daily_requests",
-        "limits.daily_tokens",
-        "limits.requests_per_minute",
-        "quality",
-    ];
-    const KEYS: &[&str] = &["id", "name", "prefix", "last4", "created_at_ms", "expires_at_ms"];
-    const ADMINS: &[&str] = &["id", "name", "role", "prefix", "last4", "expires_at_ms"];
-    const MODELS: &[&str] =
-        &["name", "health", "breaker", "cooldown_until_ms", "usd_per_million.input", "usd_per_million.output", "tiers"];
-    const AUDIT: &[&str] = &["at_ms", "who", "what", "subject"];
-    const ALERTS: &[&str] = &["at_ms", "kind", "tenant", "text", "state"];
     let list = |path: String, columns| Ok(List(path, Vec::new(), columns));
     let once = |method, path: String, body| Ok(Once(method, path, body));
     let tenant = |id: &str| format!("tenants/{}", segment(id));
+    let key_of = |id: &str, key: &str| format!("{}/keys/{}", tenant(id), segment(key));
     let with = |mut body: Value, set: &[&str]| {
         anyhow::Ok({
             set.iter().try_for_each(|set| put(&mut body, set))?;
@@ -117,10 +133,11 @@ fn read(words: &[&str]) -> anyhow::Result<Command> {
         ["keys", "create", id, name, ref set @ ..] => {
             once(Method::POST, format!("{}/keys", tenant(id)), with(json!({"name": name}), set)?)
         }
-        ["keys", "rotate", id, key] => {
-            once(Method::POST, format!("{}/keys/{}/rotate", tenant(id), segment(key)), Some(json!({})))
+        ["keys", "set", id, key, ref set @ ..] if !set.is_empty() => {
+            once(Method::PATCH, key_of(id, key), with(json!({}), set)?)
         }
-        ["keys", "revoke", id, key] => once(Method::DELETE, format!("{}/keys/{}", tenant(id), segment(key)), None),
+        ["keys", "rotate", id, key] => once(Method::POST, format!("{}/rotate", key_of(id, key)), Some(json!({}))),
+        ["keys", "revoke", id, key] => once(Method::DELETE, key_of(id, key), None),
         ["keys", id] => list(format!("{}/keys", tenant(id)), KEYS),
         ["admins"] => list("admins".into(), ADMINS),
         ["admins", "create", name, role] => {
@@ -129,6 +146,7 @@ fn read(words: &[&str]) -> anyhow::Result<Command> {
         ["admins", "rotate", id] => once(Method::POST, format!("admins/{}/rotate", segment(id)), Some(json!({}))),
         ["admins", "delete", id] => once(Method::DELETE, format!("admins/{}", segment(id)), None),
         ["quota", id] => once(Method::GET, format!("{}/usage", tenant(id)), None),
+        ["quota", id, key] => once(Method::GET, format!("{}/usage", key_of(id, key)), None),
         ["models"] => list("models".into(), MODELS),
         ["audit"] => list("audit".into(), AUDIT),
         ["alerts"] => list("alerts".into(), ALERTS),

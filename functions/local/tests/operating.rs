@@ -29,7 +29,9 @@ async fn a_tenant_is_made_changed_used_and_deleted_from_the_command_line() {
     let refused = complaint(&gateway, &["tenants", "set", "shop", "limits.daily_request=2"]).await;
     assert!(refused.contains("400") && refused.contains("daily_request"), "{refused}");
 
-    let key = said(&gateway, &["keys", "create", "shop", "ci"]).await["key"].as_str().unwrap().to_owned();
+    let made =
+        said(&gateway, &["keys", "create", "shop", "ci", "limits.daily_cost_usd=1", "limits.concurrency=4"]).await;
+    let key = made["key"].as_str().unwrap().to_owned();
     let body = br#"{"model":"cheap","messages":[{"role":"user","content":"hello"}]}"#;
     let bearer = format!("Bearer {key}");
     let headers = [
@@ -52,6 +54,13 @@ async fn a_tenant_is_made_changed_used_and_deleted_from_the_command_line() {
 
     let keys = said(&gateway, &["keys", "shop"]).await;
     let id = keys[0]["id"].as_str().unwrap();
+    assert_eq!(keys[0]["limits"]["daily_cost_usd"], "1.000000000");
+    said(&gateway, &["keys", "set", "shop", id, "limits.daily_requests=3"]).await;
+    let own = said(&gateway, &["quota", "shop", id]).await;
+    assert_eq!(
+        (&own["requests"], &own["cost_usd"]["limit"]),
+        (&json!({"used": 1, "held": 0, "limit": 3}), &json!("1.000000000"))
+    );
     assert_ne!(said(&gateway, &["keys", "rotate", "shop", id]).await["key"], key.as_str());
     assert_eq!(said(&gateway, &["keys", "shop"]).await.as_array().unwrap().len(), 2);
     said(&gateway, &["keys", "revoke", "shop", id]).await;

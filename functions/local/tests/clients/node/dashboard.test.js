@@ -68,6 +68,7 @@ describe("the dashboard", () => {
     await page.getByText("No requests yet").waitFor();
     await page.getByRole("button", { name: "New key" }).click();
     await page.getByLabel("What it is for").fill("the page's own");
+    await page.getByLabel("US dollars a day").fill("0.5");
     await page.getByRole("button", { name: "Make it" }).click();
     const key = (await page.getByRole("dialog").locator("pre").first().textContent()).trim();
     assert.match(key, /^gw_live_/);
@@ -77,6 +78,7 @@ describe("the dashboard", () => {
     const row = page.getByRole("row", { name: /auto/ });
     await row.waitFor({ timeout: SEEN_WITHIN_MS });
     await page.getByText("of $5.00").first().waitFor();
+    await page.getByRole("row", { name: /the page's own/ }).getByText(/\$0\.0\d+ of \$0\.50/).waitFor();
     await row.getByRole("link").click();
     await page.getByRole("heading", { name: "Attempts" }).waitFor();
     await page.getByText("translation goes to the tier cheap").waitFor();

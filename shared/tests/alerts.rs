@@ -98,6 +98,20 @@ async fn what_one_key_uses_of_limits_of_its_own_is_told_to_nobody() {
 }
 
 #[tokio::test]
+async fn a_tenant_has_not_used_all_where_one_of_its_keys_has() {
+    let receiver = Receiver::start([]).await;
+    let rig = told(&receiver.url, json!({"daily_requests": 10})).build().await;
+    // The tenant's own refusal would count as all of its limit from here on.
+    let key = limited_key(&rig, "ci", json!({"daily_requests": 9}), None).await;
+    for place in 0..10 {
+        let status = if place < 9 { 200 } else { 429 };
+        assert_eq!(rig.chat_as(&key, &[("x-gateway-cache", "no-store")], ask("up/ok")).await.status, status);
+        rig.gateway.send_alerts(WITHIN).await;
+    }
+    assert_eq!(thresholds(&receiver.heard()), [50, 80]);
+}
+
+#[tokio::test]
 async fn money_is_told_of_as_the_admin_plane_shows_it_and_by_the_month_as_well() {
     let receiver = Receiver::start([]).await;
     let rig = told(&receiver.url, json!({"monthly_cost_usd": "0.001"})).build().await;

@@ -39,7 +39,7 @@ function create(refresh) {
       show_token(made);
       refresh();
     };
-    return form(h("div.fields", field("Name", name), field("Role", role)), "Make it", submit);
+    return form(h("div.fields", field("Name", name), field("Role", role)), "Create", submit);
   });
 }
 

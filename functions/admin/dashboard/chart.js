@@ -43,8 +43,8 @@ const ticks = (_, all) => all.map((at) => {
 function draw(box, width, xs, series, says, plain, kind) {
   const dark = isDark() ? 1 : 0;
   const axis = { stroke: ink("--soft", box), grid: { stroke: ink("--line", box), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-  const lines = series.map(({ name, say }, at) => ({
-    label: name, stroke: INKS[at % 4][dark], width: 2, points: { show: xs.length < 3 }, value: (_, value) => (value == null ? "–" : say(value)),
+  const lines = series.map(({ name, values, say }, at) => ({
+    label: name, stroke: INKS[at % 4][dark], width: 2, points: { show: values.filter((value) => value != null).length < 3 }, value: (_, value) => (value == null ? "–" : say(value)),
     ...(kind === "bars" ? { fill: `${INKS[at % 4][dark]}33`, paths: uPlot.paths.bars({ size: [0.8, 60] }), points: { show: false } } : {}),
   }));
   return new uPlot({

@@ -118,6 +118,7 @@ export function dialog(title, fill) {
   const close = () => box.close();
   box.addEventListener("close", () => box.remove());
   box.append(h("h2", title), fill(close));
+  box.querySelector("form > .row")?.append(h("button", { type: "button", click: close }, "Cancel"));
   document.body.append(box);
   box.showModal();
   return box;

@@ -26,8 +26,9 @@ export function tenant(id) {
       degraded && h("p.note.bad", { role: "alert" }, "The store is down: what is in flight is not known, and use is the ledger's."),
       h("div.grid",
         h("section", h("h2", "This day"), used("Requests", usage.requests, count), used("Tokens", usage.tokens, count), used("Cost", usage.cost_usd, usd),
-          h("p.soft", "Begins anew at ", time(usage.window.resets_at_ms), " UTC."), used("Cost of this month", usage.month.cost_usd, usd),
-          h("p", "Last 24 hours, by hour: requests ", trend(of_hours("requests"), count, "24 hours"), " cost ", trend(of_hours("cost_usd"), usd, "24 hours"))),
+          h("p.soft", "Resets at ", time(usage.window.resets_at_ms), " UTC."), used("Cost of this month", usage.month.cost_usd, usd),
+          h("p", "Requests by hour, last 24 hours ", trend(of_hours("requests"), count, "24 hours")),
+          h("p", "Cost by hour, last 24 hours ", trend(of_hours("cost_usd"), usd, "24 hours"))),
         h("section", h("h2", "Settings"), shown(settings))),
       h("section", h("h2", "Keys"), key_table(path, id, keys.data, refresh)),
       h("section", h("h2", "Last requests"), last.length ? receipt_table(id, last) : await first_request(id)),
@@ -50,7 +51,7 @@ function shown({ limits, allowed_models, quality, cache, upgrade, outage_share }
 
 function edit(path, settings, etag, refresh) {
   dialog(`Settings of ${settings.id}`, (close) => {
-    const inputs = Object.fromEntries(LIMITS.map(([name]) => [name, h("input", { name, inputmode: "decimal", value: settings.limits[name] ?? "", placeholder: "no limit" })]));
+    const inputs = Object.fromEntries(LIMITS.map(([name]) => [name, h("input", { name, inputmode: "decimal", value: plain(settings.limits[name]), placeholder: "no limit" })]));
     const name = h("input", { name: "name", value: settings.name });
     const enabled = h("input", { type: "checkbox", name: "enabled", checked: settings.enabled });
     const models = h("input", { name: "models", value: settings.allowed_models.join(", ") });
@@ -83,6 +84,9 @@ function edit(path, settings, etag, refresh) {
   });
 }
 
+/** A limit as a person would write it: money without the zeros at its end. */
+const plain = (limit) => String(limit ?? "").replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+
 function limit_of(name, text, was) {
   const value = text.trim();
   if (!value) return null;
@@ -104,7 +108,7 @@ function changed(was, now) {
 function give_key(path, id, refresh) {
   dialog("New key", (close) => {
     const name = h("input", { name: "name", required: true, autocomplete: "off" });
-    const dollars = h("input", { name: "dollars", inputmode: "decimal", placeholder: "the tenant's" });
+    const dollars = h("input", { name: "dollars", inputmode: "decimal", placeholder: "as the tenant" });
     const days = h("input", { name: "days", type: "number", min: 1, placeholder: "never" });
     const submit = async () => {
       const expires_at_ms = days.value ? Date.now() + Number(days.value) * 86_400_000 : null;
@@ -114,7 +118,7 @@ function give_key(path, id, refresh) {
       await show_key(made.key, id);
       refresh();
     };
-    return form(h("div.fields", field("What it is for", name), field("US dollars a day, of the tenant's", dollars), field("Days until it expires", days)), "Make it", submit);
+    return form(h("div.fields", field("What it is for", name), field("US dollars a day it may spend, within the tenant's", dollars), field("Days until it expires", days)), "Create", submit);
   });
 }
 

@@ -71,6 +71,6 @@ function create() {
       location.hash = `#/tenant/${enc(id.value)}`;
     };
     const fields = h("div.fields", field("Id (letters, digits, . _ -)", id), field("Name", name), field("US dollars a day", cost), field("Requests a minute", rate));
-    return form([fields, h("p.soft", "Everything can be changed later. What is left empty is the installation's default.")], "Make it", submit);
+    return form([fields, h("p.soft", "Everything can be changed later. What is left empty is the installation's default.")], "Create", submit);
   });
 }

@@ -63,13 +63,13 @@ describe("the dashboard", () => {
     await page.getByRole("button", { name: /New tenant|Make the first tenant/ }).first().click();
     await page.getByLabel("Id").fill("atelier");
     await page.getByLabel("US dollars a day").fill("5");
-    await page.getByRole("button", { name: "Make it" }).click();
+    await page.getByRole("button", { name: "Create" }).click();
     await page.getByRole("heading", { level: 1, name: "atelier" }).waitFor();
     await page.getByText("No requests yet").waitFor();
     await page.getByRole("button", { name: "New key" }).click();
     await page.getByLabel("What it is for").fill("the page's own");
     await page.getByLabel("US dollars a day").fill("0.5");
-    await page.getByRole("button", { name: "Make it" }).click();
+    await page.getByRole("button", { name: "Create" }).click();
     const key = (await page.getByRole("dialog").locator("pre").first().textContent()).trim();
     assert.match(key, /^gw_live_/);
     await page.getByRole("button", { name: "Done" }).click();
@@ -102,7 +102,7 @@ describe("the dashboard", () => {
     await owner.getByRole("link", { name: "Admins" }).click();
     await owner.getByRole("button", { name: "New admin" }).click();
     await owner.getByLabel("Name").fill("the auditor");
-    await owner.getByRole("button", { name: "Make it" }).click();
+    await owner.getByRole("button", { name: "Create" }).click();
     const token = (await owner.getByRole("dialog").locator("pre").textContent()).trim();
     await owner.getByRole("button", { name: "Done" }).click();
     await owner.getByRole("row", { name: /the auditor/ }).waitFor();

@@ -13,6 +13,7 @@ pub mod http;
 pub mod lambda;
 pub mod logging;
 mod memory;
+mod now_and_then;
 pub mod openapi;
 pub mod process;
 pub mod routes;

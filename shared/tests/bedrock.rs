@@ -121,7 +121,7 @@ async fn what_is_cut_never_ends_well_at_any_door() {
         "cut-clean",
         "cut-1",
         "cut-clean-3",
-        "malformed",
+        "bad-frame",
         "error-event",
         "reset-mid",
         "error-event-0",
@@ -143,6 +143,25 @@ async fn what_is_cut_never_ends_well_at_any_door() {
             assert!(whole.status >= 500 || id.starts_with("cut-before-done"), "{model} {door:?}: {whole:?}");
             assert!(!String::from_utf8_lossy(&whole.body).contains(LEAK));
         }
+    }
+}
+
+#[tokio::test]
+async fn an_event_in_a_sound_frame_that_nobody_can_read_is_left_out_unless_it_is_of_a_call() {
+    let ids = ["malformed+say:one two three four", "malformed-0+say:one two", "malformed-2+tools"];
+    let rig = converse(&ids).await;
+    for door in DOORS {
+        for (id, text) in [(ids[0], "one two three four"), (ids[1], "one two")] {
+            let model = format!("aws/converse-{}", id.replace(' ', "_"));
+            let got = door.ask(&rig, &model, json!({"stream": true})).await;
+            let heard = door.read(&got);
+            assert_eq!((&*heard.text, heard.is_over), (text, true), "{door:?}: {got:?}");
+            assert!(rig.receipt(&got).await["reasons"].to_string().contains("could not be read"), "{door:?}");
+        }
+        let tools = door.tools("find", &json!({"type": "object"}));
+        let got = door.ask(&rig, "aws/converse-malformed-2+tools", json!({"tools": tools, "stream": true})).await;
+        assert!(String::from_utf8_lossy(&got.body).contains("error"), "{door:?}: {got:?}");
+        assert!(!(got.is_stream() && door.read(&got).is_over), "{door:?}: {got:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! A process that ends: its requests are waited for, and those that cannot be waited for are settled as estimates (B3).
 
-use crate::rig::{Rig, ask, cheap, name_of, streamed};
+use crate::rig::{Rig, ask, cheap, name_of, read_on, streamed};
 use gateway_core::receipt::{AttemptOutcome, Receipt};
 use gateway_core::request::reply::{Answer, AnswerBody};
 use serde_json::Value;
@@ -83,9 +83,7 @@ async fn what_a_stream_brought_before_the_end_is_in_the_estimate() {
     let rig = rig("stall-8").await;
     let answer = rig.begin(&rig.key, &[], streamed(&name_of("stall-8")).to_string().into()).await;
     let AnswerBody::Stream(mut events) = answer.body else { panic!("a stream") };
-    for _ in 0..4 {
-        assert!(events.recv().await.is_some());
-    }
+    read_on(&mut events, 4).await;
     rig.gateway.running.stop();
     ended(&rig).await;
     let receipt = receipt(&rig).await;

@@ -13,7 +13,7 @@ mod providers;
 
 pub use door::{DOORS, Door, Heard};
 pub use folder::Folder;
-pub use got::Got;
+pub use got::{Got, read_on};
 pub use providers::credentials;
 
 use crate::unreliable::Unreliable;

@@ -51,7 +51,12 @@ const SHORT: &str = "timeouts_ms = { first_token = 80, idle = 80, total = 80 }";
 
 /// A gateway whose models are all of these, each to be asked by name.
 async fn with_models(models: &[&str]) -> Rig {
-    let scene = models.iter().fold(cheap(["ok"]), |scene, model| scene.model(model, SHORT));
+    with_models_that(models, "").await
+}
+
+/// The same, and each has these fields.
+async fn with_models_that(models: &[&str], fields: &str) -> Rig {
+    let scene = models.iter().fold(cheap(["ok"]), |scene, model| scene.model(model, &format!("{SHORT}\n{fields}")));
     scene.table("[timeouts_ms]\nrequest = 400\n[retry]\nbackoff_base_ms = 0").build().await
 }
 
@@ -94,12 +99,15 @@ async fn a_stream_that_is_broken_ends_with_an_error_and_is_not_remembered() {
 #[tokio::test]
 async fn an_event_that_nobody_can_read_is_left_out_of_a_stream_that_is_then_not_remembered() {
     let models = ["malformed", "malformed-0", "malformed-1", "malformed-40"];
-    let rig = with_models(&models).await;
-    for model in [models, models].concat() {
-        let got = rig.chat(streamed(&name_of(model))).await;
-        assert!(got.is_done() && is_the_usual_text(&got), "{model}: {got:?}");
-        assert_eq!(got.header("x-gateway-cache"), "miss", "{model}");
-        assert!(rig.receipt(&got).await["reasons"].to_string().contains("could not be read"), "{model}");
+    for fields in ["", "on_client_gone = \"cancel\""] {
+        let rig = with_models_that(&models, fields).await;
+        for model in [models, models].concat() {
+            let got = rig.chat(streamed(&name_of(model))).await;
+            assert!(got.is_done() && is_the_usual_text(&got), "{model}: {got:?}");
+            assert_eq!(got.header("x-gateway-cache"), "miss", "{model}, {fields}");
+            let reasons = rig.receipt(&got).await["reasons"].to_string();
+            assert!(reasons.contains("could not be read"), "{model}, {fields}: {reasons}");
+        }
     }
     // Half of a call's arguments, or of some JSON, would be neither.
     for (model, fields) in

@@ -14,6 +14,7 @@ use super::keys::ProviderKey;
 use super::mask::Mask;
 use super::openai::{UnusableSettings, address_at, endpoint_at, reading};
 use super::sign::Sign;
+use super::skips::Skips;
 use super::{Call, Chunk, Completion, NotACompletion, Provider, ProviderError, RefusedKey, Reply};
 use crate::catalog::Api;
 use crate::config::BedrockSpec;
@@ -128,7 +129,7 @@ struct ReadingConverse;
 
 impl Reading for ReadingConverse {
     fn stream(&self, body: Body, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
-        stream_of(body, Box::new(Frames::new(call.now_ms, mask.clone())), call)
+        stream_of(body, Box::new(Frames::new(Skips::of(call), call.now_ms, mask.clone())), call)
     }
 
     fn whole(&self, body: Bytes, _n: u64, first_byte_ms: f64) -> Result<Completion, NotACompletion> {

@@ -3,27 +3,26 @@
 use super::body::Body;
 use super::mask::Mask;
 use super::refusal::refused;
+use super::skips::Skips;
 use super::{Call, Chunk, Chunks, NotACompletion, ProviderError, Reply, Skipped};
 use crate::limit::budget::{COPIES, Room};
 use crate::receipt::AttemptOutcome;
 use crate::wire::answer::Flaw;
 use crate::wire::error_body::{error_in, error_of};
-use crate::wire::facts::AnswerFormat;
 use crate::wire::sse::{Kind, SseParser};
 use async_trait::async_trait;
 use bytes::Bytes;
-use memchr::memmem;
+use futures_util::FutureExt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// The events of a streamed answer.
 pub(super) fn stream(body: Body, events: Box<dyn Events>, call: &Call<'_>, mask: &Arc<Mask>) -> Reply {
     let (parser, now_ms, mask) = (SseParser::default(), call.now_ms, mask.clone());
-    // JSON with a gap is none.
-    let has_gaps = call.request.facts.answer_format == AnswerFormat::Text;
-    let (calls, skipped) = (false, Skipped::default());
-    stream_of(body, Box::new(Sse { parser, events, has_all: false, has_gaps, calls, skipped, now_ms, mask }), call)
+    stream_of(body, Box::new(Sse { parser, events, has_all: false, skips: Skips::of(call), now_ms, mask }), call)
 }
 
 /// The same, however its events are framed.
@@ -71,9 +70,7 @@ pub(super) trait Framed: Send {
     fn take(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>>;
 
     /// What has been left out so far.
-    fn skipped(&self) -> Skipped {
-        Skipped::default()
-    }
+    fn skipped(&self) -> Skipped;
 }
 
 /// The rest of a streamed answer.
@@ -93,18 +90,11 @@ struct Sse {
     events: Box<dyn Events>,
     /// Whether the body has come to its end.
     has_all: bool,
-    /// Whether the answer may have gaps.
-    has_gaps: bool,
-    /// Whether a call of a tool has begun: half of its arguments is worse than none.
-    calls: bool,
-    skipped: Skipped,
+    skips: Skips,
     /// When the call was made, in Unix milliseconds.
     now_ms: u64,
     mask: Arc<Mask>,
 }
-
-/// Most events of a stream that are left out because they cannot be read; one with more is garbage.
-const MOST_SKIPPED: u32 = 3;
 
 /// Whether an event's data, which are no JSON, say nothing but that the stream lives.
 fn is_sign_of_life(data: &[u8]) -> bool {
@@ -113,6 +103,9 @@ fn is_sign_of_life(data: &[u8]) -> bool {
 
 /// What a stream's events may have without being given room of their own: a stream has that.
 const SMALL_BYTES: usize = 64 << 10;
+
+/// Bytes that are enough to be handed on, though more may have come.
+const AT_ONCE_BYTES: usize = 16 << 10;
 
 /// How long a connection whose stream has ended is waited for, so that it can be used again.
 const DRAIN: Duration = Duration::from_millis(20);
@@ -132,7 +125,7 @@ impl Framed for Sse {
     }
 
     fn skipped(&self) -> Skipped {
-        self.skipped
+        self.skips.so_far
     }
 
     fn take(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
@@ -159,7 +152,7 @@ impl Framed for Sse {
             }
             match read {
                 Ok(Event::Chunk(chunk)) => {
-                    self.calls = self.calls || chunk.calls_tools();
+                    self.skips.note(&chunk);
                     chunks.push(chunk);
                 }
                 Ok(Event::Last(chunk)) => {
@@ -172,9 +165,8 @@ impl Framed for Sse {
                     let error = ProviderError::retryable(AttemptOutcome::Truncated, "the stream ended within an event");
                     return Some(Err(error.with(came)));
                 }
-                Err(NotACompletion { flaw: Flaw::Malformed, came }) if self.may_skip(&event.data) => {
-                    self.skipped = Skipped { events: self.skipped.events + 1, came: self.skipped.came.plus(came) };
-                }
+                Err(NotACompletion { flaw: Flaw::Malformed, came })
+                    if self.events.may_skip(&event.data) && self.skips.leave_out(&event.data, came) => {}
                 Err(error) => return Some(Err(unusable(error, &event.data, self.now_ms, &self.mask))),
             }
         }
@@ -182,13 +174,6 @@ impl Framed for Sse {
 }
 
 impl Sse {
-    fn may_skip(&self, data: &[u8]) -> bool {
-        let says = |word: &str| memmem::find(data, word.as_bytes()).is_some();
-        let of_call = ["tool_calls", "function_call", "functionCall"];
-        let is_spoken = self.has_gaps && !self.calls && !of_call.iter().any(|word| says(word));
-        is_spoken && self.skipped.events < MOST_SKIPPED && self.events.may_skip(data)
-    }
-
     /// Events between which the empty line is missing: each line of the data for itself, if every one is a chunk.
     fn line_by_line(&mut self, data: &Bytes) -> Option<Vec<Chunk>> {
         let chunk = |line: &[u8]| match self.events.read(data.slice_ref(line)) {
@@ -210,19 +195,11 @@ impl Chunks for Coming {
         if self.end.is_none() {
             self.end = self.events.take(&mut chunks);
         }
-        if self.end.is_none() && chunks.is_empty() {
-            match self.body.next().await {
-                Ok(Some(bytes)) => {
-                    self.events.feed(&bytes);
-                    let needed = self.events.held_bytes().saturating_sub(SMALL_BYTES) * COPIES;
-                    self.taken = self.room.grow_to(self.taken, needed)?;
-                }
-                Ok(None) => self.events.finish(),
-                Err(error) => self.end = Some(Err(error)),
-            }
-            if self.end.is_none() {
-                self.end = self.events.take(&mut chunks);
-            }
+        if self.end.is_none()
+            && chunks.is_empty()
+            && let Err(error) = self.read(&mut chunks).await
+        {
+            self.end = Some(Err(error));
         }
         match &self.end {
             // Bytes without an event are a sign of life.
@@ -236,6 +213,44 @@ impl Chunks for Coming {
             }
         }
     }
+}
+
+impl Coming {
+    /// Reads what comes next, and what came with it. A connection hands on one chunk of a chunked body each time that its task
+    /// runs, however many it has read; to write each on for itself would cost several times what all of them cost together.
+    async fn read(&mut self, chunks: &mut Vec<Chunk>) -> Result<(), ProviderError> {
+        let (mut next, mut read) = (self.body.next().await, 0);
+        loop {
+            if let Some(bytes) = next? {
+                self.events.feed(&bytes);
+                let needed = self.events.held_bytes().saturating_sub(SMALL_BYTES) * COPIES;
+                self.taken = self.room.grow_to(self.taken, needed)?;
+                read += bytes.len();
+            } else {
+                self.events.finish();
+            }
+            self.end = self.events.take(chunks);
+            if self.end.is_some() || read > AT_ONCE_BYTES {
+                return Ok(());
+            }
+            after_the_others().await;
+            let Some(more) = self.body.next().now_or_never() else { return Ok(()) };
+            next = more;
+        }
+    }
+}
+
+/// Lets the tasks run that can. tokio's own `yield_now` asks the system for news as well, which costs more than is won.
+async fn after_the_others() {
+    let mut is_over = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Why bytes are no answer, as a failure of the call.
@@ -252,4 +267,45 @@ pub(super) fn unusable(error: NotACompletion, bytes: &[u8], now_ms: u64, mask: &
         Flaw::Malformed => ProviderError::retryable(AttemptOutcome::Malformed, "not a chat completion"),
     };
     error.with(came)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::limit::budget::Budget;
+    use crate::wire::openai::answer::Answers;
+    use futures_util::stream::iter;
+    use std::io;
+
+    fn event(text: &str) -> Bytes {
+        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n").into()
+    }
+
+    /// A stream whose body comes in these pieces, and then is cut.
+    fn coming(pieces: Vec<Bytes>) -> Coming {
+        let pieces = pieces.into_iter().map(Ok).chain([Err(io::Error::from(io::ErrorKind::ConnectionReset))]);
+        let body = Body::of(http::Response::new(reqwest::Body::wrap_stream(iter(pieces))).into());
+        let (parser, events) = (SseParser::default(), Box::new(Answers::of(1)));
+        let sse = Sse { parser, events, has_all: false, skips: Skips::default(), now_ms: 0, mask: Arc::default() };
+        let room = Budget::new(1 << 20).room(&"acme".into());
+        Coming { body, events: Box::new(sse), end: None, room, taken: 0 }
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_handed_on_at_once_and_how_it_ended_after_it() {
+        let half = event("two").split_to(9);
+        let mut stream = coming(vec![event("one"), half.clone(), event("two").split_off(half.len()), event("three")]);
+        assert_eq!(stream.next().await.unwrap().unwrap().len(), 3);
+        assert_eq!(stream.next().await.unwrap_err().outcome, AttemptOutcome::Truncated);
+    }
+
+    #[tokio::test]
+    async fn what_comes_without_a_pause_is_handed_on_all_the_same() {
+        let mut stream = coming(vec![event(&"x".repeat(AT_ONCE_BYTES / 2)); 5]);
+        for events in [2, 2, 1] {
+            assert_eq!(stream.next().await.unwrap().unwrap().len(), events);
+        }
+        assert!(stream.next().await.is_err());
+    }
 }

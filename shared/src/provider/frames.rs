@@ -3,11 +3,14 @@
 use super::events::{Framed, unusable};
 use super::mask::Mask;
 use super::refusal::refused;
-use super::{Chunk, ProviderError};
+use super::skips::Skips;
+use super::{Chunk, NotACompletion, ProviderError, Skipped};
 use crate::receipt::AttemptOutcome;
+use crate::wire::answer::Flaw;
 use crate::wire::converse::events::{Message, Said};
 use crate::wire::error_body::error_of;
 use crate::wire::frames::{Frame, FrameParser};
+use memchr::memmem;
 use std::sync::Arc;
 
 /// The frames of one answer.
@@ -19,11 +22,17 @@ pub(super) struct Frames {
     /// When the call was made, in Unix milliseconds.
     now_ms: u64,
     mask: Arc<Mask>,
+    skips: Skips,
 }
 
 impl Frames {
-    pub(super) fn new(now_ms: u64, mask: Arc<Mask>) -> Self {
-        Self { parser: FrameParser::default(), message: Message::default(), has_all: false, now_ms, mask }
+    pub(super) fn new(skips: Skips, now_ms: u64, mask: Arc<Mask>) -> Self {
+        Self { parser: FrameParser::default(), message: Message::default(), has_all: false, now_ms, mask, skips }
+    }
+
+    /// Whether a frame that came as it was sent says, as far as can be told, some text.
+    fn seems_text(frame: &Frame) -> bool {
+        frame.name == "contentBlockDelta" && memmem::find(&frame.payload, b"\"text\"").is_some()
     }
 
     /// What an exception means, by its name; it comes with a good status.
@@ -57,6 +66,10 @@ impl Framed for Frames {
         self.parser.held_bytes()
     }
 
+    fn skipped(&self) -> Skipped {
+        self.skips.so_far
+    }
+
     fn take(&mut self, chunks: &mut Vec<Chunk>) -> Option<Result<(), ProviderError>> {
         loop {
             let frame = match self.parser.next_frame() {
@@ -75,11 +88,16 @@ impl Framed for Frames {
                 return Some(Err(self.exception(&frame)));
             }
             match self.message.read(&frame.name, frame.payload.clone()) {
-                Ok(Said::Chunk(chunk)) => chunks.push(chunk),
+                Ok(Said::Chunk(chunk)) => {
+                    self.skips.note(&chunk);
+                    chunks.push(chunk);
+                }
                 Ok(Said::Last(chunk)) => {
                     chunks.push(chunk);
                     return Some(Ok(()));
                 }
+                Err(NotACompletion { flaw: Flaw::Malformed, came })
+                    if Self::seems_text(&frame) && self.skips.leave_out(&frame.payload, came) => {}
                 Err(error) => return Some(Err(unusable(error, &frame.payload, self.now_ms, &self.mask))),
             }
         }
@@ -96,7 +114,7 @@ mod tests {
     #[test]
     fn an_exception_in_a_stream_is_of_the_class_that_it_would_be_as_an_answer() {
         let of = |name: &str, payload: &str| {
-            let mut frames = Frames::new(0, Arc::default());
+            let mut frames = Frames::new(Skips::default(), 0, Arc::default());
             frames.feed(&exception(name, payload));
             let mut chunks = Vec::new();
             let ended = frames.take(&mut chunks).unwrap().unwrap_err();

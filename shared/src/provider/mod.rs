@@ -22,6 +22,7 @@ mod reach;
 pub(crate) mod refusal;
 pub mod retry_after;
 pub mod sign;
+mod skips;
 pub(crate) mod unknown;
 mod vectors;
 

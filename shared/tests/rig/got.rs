@@ -1,9 +1,19 @@
 //! What a client got.
 
 use bytes::Bytes;
+use gateway_core::request::events::Events;
 use gateway_core::request::reply::{Answer, AnswerBody};
 use http::HeaderMap;
 use serde_json::Value;
+
+/// Reads on in a stream until so many more events have come, of which several may come at once.
+pub async fn read_on(stream: &mut Events, events: usize) {
+    let mut came = 0;
+    while came < events {
+        let piece = stream.recv().await.expect("there is more to come");
+        came += piece.windows(2).filter(|two| *two == b"\n\n").count();
+    }
+}
 
 /// An answer that has been read to its end.
 #[derive(Debug)]

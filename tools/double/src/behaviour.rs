@@ -21,6 +21,7 @@ pub(crate) enum Fault {
     Stall,
     StallHead,
     Malformed,
+    BadFrame,
     NotJson,
     ErrorEvent,
     Endless,
@@ -284,6 +285,7 @@ impl Plan {
 
     fn rarer(&mut self, part: &str, name: &str, number: Option<u64>) -> Option<()> {
         match (name, number) {
+            ("bad-frame", events) => self.break_by(Fault::BadFrame, events)?,
             ("goes-on", None) => self.goes_on = GoesOn::Faithfully,
             ("goes-on-repeating", None) => self.goes_on = GoesOn::Repeating,
             ("goes-on-anew", None) => self.goes_on = GoesOn::Anew,

@@ -40,6 +40,7 @@
 //! | `stall`, `stall-N` | after the head and N events (0 is allowed), or the head of a whole answer, silence for ever |
 //! | `stall-head` | silence for ever, not even a head |
 //! | `malformed`, `malformed-N` | an event of broken JSON, after which the stream goes on; half a body |
+//! | `bad-frame`, `bad-frame-N` | the same, but in Bedrock's frames one whose checksum is wrong |
 //! | `not-json` | 200 with `text/html` |
 //! | `error-event`, `error-event-N` | an event with an `error` object, then an orderly end without `[DONE]`; as a whole answer, 200 with an `error` object |
 //! | `endless` | half the answer, then more of the same without end; `drip-N` paces it |
@@ -152,7 +153,7 @@
 //! # Bedrock
 //!
 //! Below `/bedrock/` the double is Amazon Bedrock: `model/ID/converse` and `converse-stream`, with frames whose checksums are
-//! right (`malformed` sends one whose is not, `error-event` an exception), `anthropic/v1/messages`, and
+//! right (`bad-frame` sends one whose is not, `error-event` an exception), `anthropic/v1/messages`, and
 //! `openai/v1/chat/completions` and `/responses`. A request has a bearer's key or a signature of [`KNOWN_KEY`], which is
 //! computed anew. It is refused for what Bedrock refuses: unknown fields, blank texts, two turns of one side, a first turn
 //! that is not the user's, calls of tools without a list of tools.

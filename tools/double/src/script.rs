@@ -303,7 +303,7 @@ impl Layout<'_> {
             Fault::Cut => (sent, script.end) = (&body[..half], End::Close),
             Fault::ResetMid => (sent, script.end) = (&body[..half], End::Reset),
             Fault::Stall => (sent, script.end) = ("", End::Stall),
-            Fault::CutClean | Fault::Malformed => (sent, announced) = (&body[..half], half),
+            Fault::CutClean | Fault::Malformed | Fault::BadFrame => (sent, announced) = (&body[..half], half),
             Fault::CutBeforeDone => script.end = End::Close,
             Fault::Endless => {
                 let more = chunk("more and more ".repeat(1000).as_bytes());
@@ -356,8 +356,15 @@ impl Layout<'_> {
                 events.truncate(half);
                 (terminated, script.end) = (false, End::Endless(chunk(&more), plan.drip_ms));
             }
-            Fault::Malformed => {
-                let json = r#"{"id":"chatcmpl-double","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"bro"#;
+            Fault::Malformed | Fault::BadFrame => {
+                let json = match self.fault {
+                    Fault::Malformed if self.is_converse() => {
+                        r#"contentBlockDelta {"contentBlockIndex":0,"delta":{"text":"bro"#
+                    }
+                    _ => {
+                        r#"{"id":"chatcmpl-double","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"bro"#
+                    }
+                };
                 events.insert(at, Event { json: json.to_owned(), tokens: 0 });
             }
             Fault::ErrorEvent => {

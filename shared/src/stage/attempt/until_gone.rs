@@ -1,7 +1,7 @@
 //! Calls of models that stop, and stop billing, when they are hung up on: they end when nobody has a use for their answer.
 
 use crate::catalog::{Model, OnClientGone};
-use crate::provider::{Chunk, Chunks, ProviderError};
+use crate::provider::{Chunk, Chunks, ProviderError, Skipped};
 use crate::receipt::{AttemptKind, AttemptOutcome};
 use crate::request::client::Client;
 use crate::request::work::Work;
@@ -38,5 +38,9 @@ impl Chunks for UntilGone {
             error = gone(Some(&self.client)) => Err(error),
             came = self.chunks.next() => came,
         }
+    }
+
+    fn skipped(&self) -> Skipped {
+        self.chunks.skipped()
     }
 }

@@ -51,6 +51,25 @@ enum Open {
     Call(u64, Extent),
 }
 
+/// The event of a block that grows. There are many, so that none is made into a tree first.
+#[derive(Serialize)]
+struct Grown<'a> {
+    index: u64,
+    delta: Delta<'a>,
+}
+
+/// By what it grows.
+#[derive(Serialize)]
+#[serde(tag = "type")]
+enum Delta<'a> {
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "input_json_delta")]
+    Arguments { partial_json: &'a str },
+}
+
 impl MessagesWriter {
     /// Writes the answer to this request.
     #[must_use]
@@ -197,7 +216,7 @@ impl MessagesWriter {
                 }
                 let thought = chunk.said(text);
                 if !thought.is_empty() {
-                    self.delta(&json!({"type": "thinking_delta", "thinking": thought}), out);
+                    self.delta(Delta::Thinking { thinking: &thought }, out);
                 }
             }
             Piece::ToolCall { call, id, name, arguments, .. } => {
@@ -220,7 +239,7 @@ impl MessagesWriter {
         if !matches!(self.open, Some(Open::Text)) {
             self.open(Open::Text, &json!({"type": "text", "text": ""}), out);
         }
-        self.delta(&json!({"type": "text_delta", "text": text}), out);
+        self.delta(Delta::Text { text }, out);
     }
 
     /// Writes what is said of a call now: it opens a block, goes on with the open one, or waits.
@@ -248,7 +267,7 @@ impl MessagesWriter {
 
     fn arguments(&self, arguments: &str, out: &mut BytesMut) {
         if !arguments.is_empty() {
-            self.delta(&json!({"type": "input_json_delta", "partial_json": arguments}), out);
+            self.delta(Delta::Arguments { partial_json: arguments }, out);
         }
     }
 
@@ -266,8 +285,8 @@ impl MessagesWriter {
         self.blocks += 1;
     }
 
-    fn delta(&self, delta: &Value, out: &mut BytesMut) {
-        put_event("content_block_delta", &json!({"index": self.blocks.saturating_sub(1), "delta": delta}), out);
+    fn delta(&self, delta: Delta<'_>, out: &mut BytesMut) {
+        put_event("content_block_delta", &Grown { index: self.blocks.saturating_sub(1), delta }, out);
     }
 
     fn close(&mut self, out: &mut BytesMut) {
@@ -422,8 +441,8 @@ fn usage_json(usage: Usage) -> Value {
     })
 }
 
-fn put_event(kind: &str, event: &Value, out: &mut BytesMut) {
-    let rest = event.to_string();
+fn put_event(kind: &str, event: &impl Serialize, out: &mut BytesMut) {
+    let rest = serde_json::to_string(event).unwrap_or_default();
     let rest = rest.strip_prefix('{').filter(|rest| *rest != "}").unwrap_or("}");
     let comma = if rest == "}" { "" } else { "," };
     out.put_slice(format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{comma}{rest}\n\n").as_bytes());

@@ -14,13 +14,11 @@ use crate::wire::openai::request::MAX_ANSWERS;
 use crate::wire::piece::{Finish, Piece};
 use crate::wire::writer::{Hide, Writer};
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What an event of a stream calls itself.
-const CHUNK: &str = "chat.completion.chunk";
 /// The arguments of a call that has none.
 const NO_ARGUMENTS: &str = "{}";
 
@@ -37,15 +35,50 @@ pub struct ChatWriter {
     /// The first event that passed on.
     first: Bytes,
     /// What a stream of the provider's calls its answer, where another goes on with it.
-    passing: Option<Passing>,
+    passing: Option<Name>,
 }
 
 /// What an answer is called, and when it was made, as its events say it.
-#[derive(Debug, Deserialize)]
-struct Passing {
+#[derive(Debug, Clone, Deserialize)]
+struct Name {
     id: Value,
     #[serde(default)]
     created: Value,
+}
+
+/// An event that is written from pieces. There are many, so that none is made into a tree first.
+#[derive(Serialize)]
+struct Event<'a> {
+    id: &'a Value,
+    object: &'static str,
+    created: &'a Value,
+    model: &'a str,
+    choices: &'a [EventChoice<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct EventChoice<'a> {
+    index: u64,
+    delta: Delta<'a>,
+    logprobs: (),
+    finish_reason: Option<&'static str>,
+}
+
+/// What an event adds to an answer.
+#[derive(Serialize, Default)]
+struct Delta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[Value; 1]>,
 }
 
 impl ChatWriter {
@@ -68,9 +101,12 @@ impl Writer for ChatWriter {
             messages.entry(piece.choice()).or_default().add(piece, answer);
         }
         let choices: Vec<Value> = messages.into_iter().map(|(index, message)| message.choice(index, self.id)).collect();
-        let mut whole = self.envelope("chat.completion", model, choices);
-        whole["usage"] = answer.usage.map_or(Value::Null, usage_json);
-        Bytes::from(whole.to_string())
+        let Name { id, created } = self.name();
+        let usage = answer.usage.map(usage_json);
+        let object = "chat.completion";
+        json!({"id": id, "object": object, "created": created, "model": model, "choices": choices, "usage": usage})
+            .to_string()
+            .into()
     }
 
     fn chunk(&mut self, chunk: &Chunk, model: &str, hide: Hide, out: &mut BytesMut) {
@@ -113,9 +149,7 @@ impl Writer for ChatWriter {
 
     fn rest(&mut self, model: &str, hide: Hide, out: &mut BytesMut) {
         if let Some(used) = self.usage.take().filter(|_| !hide.usage) {
-            let mut chunk = self.envelope(CHUNK, model, Vec::new());
-            chunk["usage"] = usage_json(used);
-            put_event(&chunk, out);
+            self.event(&[], Some(usage_json(used)), model, out);
         }
     }
 
@@ -155,12 +189,19 @@ fn tells_usage(chunk: &Chunk) -> bool {
 }
 
 impl ChatWriter {
-    fn envelope(&self, object: &str, model: &str, choices: Vec<Value>) -> Value {
-        let (id, created) = match &self.passing {
-            Some(Passing { id, created }) => (id.clone(), created.clone()),
-            None => (format!("chatcmpl-{}", self.id).into(), (self.id.created_at_ms() / 1000).into()),
-        };
-        json!({"id": id, "object": object, "created": created, "model": model, "choices": choices})
+    fn name(&self) -> Name {
+        let own =
+            || Name { id: format!("chatcmpl-{}", self.id).into(), created: (self.id.created_at_ms() / 1000).into() };
+        self.passing.clone().unwrap_or_else(own)
+    }
+
+    fn event(&self, choices: &[EventChoice<'_>], usage: Option<Value>, model: &str, out: &mut BytesMut) {
+        let Name { id, created } = &self.name();
+        out.put_slice(b"data: ");
+        let event = Event { id, object: "chat.completion.chunk", created, model, choices, usage };
+        // Memory takes whatever is written.
+        let _ = serde_json::to_writer(out.writer(), &event);
+        out.put_slice(b"\n\n");
     }
 
     /// Writes the events that a piece comes to.
@@ -187,25 +228,26 @@ impl ChatWriter {
             Piece::Finish { .. } => self.without_arguments(choice),
             _ => Vec::new(),
         };
-        let mut event = |delta: Value, finish: Option<&str>| {
-            let choice = json!({"index": choice, "delta": delta, "logprobs": null, "finish_reason": finish});
-            put_event(&self.envelope(CHUNK, model, vec![choice]), out);
+        let mut event = |delta, finish_reason| {
+            self.event(&[EventChoice { index: choice, delta, logprobs: (), finish_reason }], None, model, out);
         };
         if begins {
-            event(json!({"role": "assistant", "content": ""}), None);
+            event(Delta { role: Some("assistant"), content: Some(""), ..Delta::default() }, None);
         }
         match piece {
             Piece::Begin { .. } | Piece::Signature { .. } | Piece::Logprobs { .. } | Piece::Native { .. } => {}
-            Piece::Text { text, .. } => event(json!({"content": text}), None),
-            Piece::Refusal { text, .. } => event(json!({"refusal": text}), None),
-            Piece::Thought { text, .. } => event(json!({"reasoning_content": chunk.said(text)}), None),
-            Piece::ToolCall { .. } => event(json!({"tool_calls": [tool]}), None),
+            Piece::Text { text, .. } => event(Delta { content: Some(text), ..Delta::default() }, None),
+            Piece::Refusal { text, .. } => event(Delta { refusal: Some(text), ..Delta::default() }, None),
+            Piece::Thought { text, .. } => {
+                event(Delta { reasoning_content: Some(&chunk.said(text)), ..Delta::default() }, None);
+            }
+            Piece::ToolCall { .. } => event(Delta { tool_calls: Some([tool]), ..Delta::default() }, None),
             Piece::Finish { why, .. } => {
                 for call in without_arguments {
                     let tool = json!({"index": call, "function": {"arguments": NO_ARGUMENTS}});
-                    event(json!({"tool_calls": [tool]}), None);
+                    event(Delta { tool_calls: Some([tool]), ..Delta::default() }, None);
                 }
-                event(json!({}), Some(reason(*why)));
+                event(Delta::default(), Some(reason(*why)));
             }
         }
     }
@@ -298,12 +340,6 @@ fn usage_json(usage: Usage) -> Value {
         "prompt_tokens_details": prompt,
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     })
-}
-
-fn put_event(event: &Value, out: &mut BytesMut) {
-    out.put_slice(b"data: ");
-    out.put_slice(event.to_string().as_bytes());
-    out.put_slice(b"\n\n");
 }
 
 #[cfg(test)]

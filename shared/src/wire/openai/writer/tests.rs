@@ -157,7 +157,7 @@ fn a_stream_of_another_format_is_written_from_its_pieces() {
         (&json!("tool_calls"), &json!(9))
     );
     for event in &events {
-        assert_eq!((&event["object"], &event["model"]), (&json!(CHUNK), &json!("a/b")));
+        assert_eq!((&event["object"], &event["model"]), (&json!("chat.completion.chunk"), &json!("a/b")));
     }
 }
 

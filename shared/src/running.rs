@@ -7,12 +7,14 @@
 //! receipt. Tasks are not aborted: what a provider bills would be forgotten.
 
 use serde_json::{Value, json};
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 /// The requests of one gateway that run.
 #[derive(Debug, Default)]
@@ -130,6 +132,11 @@ impl Deadline {
 
     /// Waits for `doing` until then or, if that is earlier, until `by`.
     pub(crate) async fn bound_by<T>(&self, by: Instant, doing: impl Future<Output = T>) -> Result<T, Passed> {
+        let mut doing = pin!(doing);
+        // Most need not be waited for.
+        if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(doing.as_mut().poll(context))).await {
+            return Ok(done);
+        }
         let mut stopped = self.stopped.clone();
         tokio::select! {
             biased;
@@ -139,9 +146,55 @@ impl Deadline {
         }
     }
 
+    /// Waits as [`Deadline::bound_by`] does, one after the other.
+    pub(crate) fn waits(&self) -> Waits {
+        let mut stopped = self.stopped.clone();
+        let stopped = Box::pin(async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        });
+        Waits { at: self.at, timer: Box::pin(sleep_until(self.at)), stopped, has_stopped: false }
+    }
+
     /// Sleeps until `instant`, or until the deadline if that is earlier.
     pub(crate) async fn sleep_until(&self, instant: Instant) {
         let _ = self.bound_by(instant, pending::<()>()).await;
+    }
+}
+
+/// Waits that follow each other closely. Each for itself would set a timer, and enter the list of those who are told that the
+/// process ends, to leave both a moment later; these set the timer anew only when it rings, and stay in the list.
+pub(crate) struct Waits {
+    at: Instant,
+    timer: Pin<Box<Sleep>>,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    has_stopped: bool,
+}
+
+impl Waits {
+    /// Waits for `doing` until the deadline or, if that is earlier, until `by`.
+    pub(crate) async fn bound_by<T>(&mut self, by: Instant, doing: impl Future<Output = T>) -> Result<T, Passed> {
+        let by = by.min(self.at);
+        let mut doing = pin!(doing);
+        poll_fn(|context| {
+            if let Poll::Ready(done) = doing.as_mut().poll(context) {
+                return Poll::Ready(Ok(done));
+            }
+            self.has_stopped = self.has_stopped || self.stopped.as_mut().poll(context).is_ready();
+            if self.has_stopped {
+                return Poll::Ready(Err(Passed));
+            }
+            loop {
+                if self.timer.deadline() > by {
+                    self.timer.as_mut().reset(by);
+                }
+                ready!(self.timer.as_mut().poll(context));
+                if self.timer.deadline() == by {
+                    return Poll::Ready(Err(Passed));
+                }
+                self.timer.as_mut().reset(by);
+            }
+        })
+        .await
     }
 }
 
@@ -162,6 +215,27 @@ mod tests {
         assert_eq!((now.elapsed(), deadline.left()), (second, second));
         assert_eq!(deadline.bound_by(now + LONG, pending::<()>()).await, Err(Passed));
         assert_eq!((now.elapsed(), deadline.left()), (2 * second, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_end_one_after_the_other_each_with_what_comes_first() {
+        let running = Running::default();
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut waits = running.deadline(now + 9 * second).waits();
+        for (by, comes, after) in
+            [(2, 1, 1), (5, 7, 5), (6, 9, 6), (30, 8, 8), (8, 9, 8), (7, 9, 8), (30, 30, 9), (30, 9, 9)]
+        {
+            let done = waits.bound_by(now + by * second, sleep_until(now + comes * second)).await;
+            let expected = if comes <= after { Ok(()) } else { Err(Passed) };
+            assert_eq!((done, now.elapsed()), (expected, after * second), "{by}, {comes}");
+        }
+        let mut waits = running.deadline(now + LONG).waits();
+        assert_eq!(waits.bound_by(now + LONG, async { 5 }).await, Ok(5));
+        let (waited, ()) = tokio::join!(waits.bound_by(now + LONG, pending::<()>()), async { running.stop() });
+        assert_eq!((waited, now.elapsed()), (Err(Passed), 9 * second));
+        assert_eq!(waits.bound_by(now + LONG, pending::<()>()).await, Err(Passed));
+        // What is there already is taken all the same.
+        assert_eq!(waits.bound_by(now, async { 5 }).await, Ok(5));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use crate::provider::{Came, Chunk, Chunks, ProviderError, Skipped};
 use crate::receipt::AttemptOutcome;
 use crate::request::journal::Journal;
 use crate::request::reply::Reply;
-use crate::running::Deadline;
+use crate::running::{Deadline, Waits};
 use crate::stage::attempt::passage::Passage;
 use crate::stage::recall::note_signatures;
 use crate::steps;
@@ -233,7 +233,7 @@ pub(crate) async fn read_on(
     // The attempt's time is the provider's: what the client takes, and another attempt took meanwhile, is not counted.
     let mut ends = Instant::now() + opened.left;
     let mut came = opened.head;
-    let mut rest = opened.rest;
+    let (mut rest, mut waits) = (opened.rest, deadline.waits());
     loop {
         let mut out = BytesMut::new();
         for chunk in &came {
@@ -259,7 +259,7 @@ pub(crate) async fn read_on(
         }
         let Some(chunks) = &mut rest else { break };
         let from = Instant::now();
-        let next = next_chunks(chunks.as_mut(), patience, ends, deadline).await;
+        let next = next_chunks(chunks.as_mut(), patience, ends, &mut waits).await;
         waited += from.elapsed();
         match next {
             Ok(Some(chunks)) => came = chunks,
@@ -297,11 +297,11 @@ async fn next_chunks(
     chunks: &mut dyn Chunks,
     idle: Duration,
     ends: Instant,
-    deadline: &Deadline,
+    waits: &mut Waits,
 ) -> Result<Option<Vec<Chunk>>, End> {
     loop {
         let idle_until = Instant::now() + idle;
-        match deadline.bound_by(idle_until.min(ends), chunks.next()).await {
+        match waits.bound_by(idle_until.min(ends), chunks.next()).await {
             Ok(Ok(Some(chunks))) if chunks.is_empty() => {}
             Ok(Ok(came)) => return Ok(came),
             Ok(Err(error)) => return Err(End { error, ran_out: false }),

@@ -6,7 +6,7 @@
 
 use crate::asked;
 use crate::figures::{Figure, percentile};
-use crate::load::{Amount, Request, Seen};
+use crate::load::{Amount, Request};
 use crate::machine::{Spent, Watch, memory_mib};
 use crate::stage::Stage;
 use std::time::Duration;
@@ -16,40 +16,29 @@ use tokio::time::sleep;
 const ONE: Amount = Amount { connections: 1, max_requests: usize::MAX, time: Duration::from_secs(4) };
 /// A hundred at once, with 5 ms between two events of each.
 const MANY: Amount = Amount { connections: 100, max_requests: 2, time: Duration::from_secs(5) };
-/// Passes, of which the least disturbed counts.
-const PASSES: usize = 3;
+/// Rounds, in each of which all have their turn; what counts is the median.
+const ROUNDS: usize = 7;
 /// Streams that are open at once while memory is looked at, and when that is.
 const OPEN: Amount = Amount { connections: 1_000, max_requests: 1, time: Duration::from_secs(5) };
 const LOOK: Duration = Duration::from_millis(2_500);
 
-/// What a load took of the process between it and the double.
-struct Pass {
-    seen: Seen,
-    spent: Spent<2>,
+/// A turn: what was seen of the streams, and what they took of the process between the load and the double.
+struct Turn {
+    cpu_us_per_event: f64,
+    first_byte_ms: f64,
+    foreign_cores: f64,
 }
 
-impl Pass {
-    fn cpu_us_per_event(&self) -> f64 {
-        self.spent.cpu_s[0] * 1e6 / self.seen.events as f64
-    }
-
-    fn first_byte_ms(&self) -> f64 {
-        percentile(&self.seen.first_byte_ms, 50)
-    }
+async fn turn(stage: &Stage, request: &Request, amount: Amount, pid: u32) -> anyhow::Result<Turn> {
+    let watch = Watch::begin([pid, stage.double_pid()])?;
+    let seen = stage.measure(request, amount).await?;
+    let Spent { cpu_s: [of_process, _], foreign_cores, .. } = watch.end()?;
+    let first_byte_ms = percentile(&seen.first_byte_ms, 50);
+    Ok(Turn { cpu_us_per_event: of_process * 1e6 / seen.events as f64, first_byte_ms, foreign_cores })
 }
 
-async fn calmest(stage: &Stage, request: &Request, amount: Amount, pid: u32) -> anyhow::Result<Pass> {
-    let mut passes = Vec::with_capacity(PASSES);
-    for _ in 0..PASSES {
-        let watch = Watch::begin([pid, stage.double_pid()])?;
-        let seen = stage.measure(request, amount).await?;
-        passes.push(Pass { seen, spent: watch.end()? });
-    }
-    let calmest = passes.into_iter().min_by(|a, b| a.spent.foreign_cores.total_cmp(&b.spent.foreign_cores));
-    calmest.ok_or_else(|| anyhow::anyhow!("not one pass"))
-}
-
-/// CPU for each event and the time that is added to the first one, with one stream and with a hundred.
+/// CPU for each event and the time that is added to the first one, with one stream and with a hundred. The machine's speed
+/// changes by half from one minute to the next, so each round is compared within itself only.
 pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Figure>> {
     let Some(nginx) = stage.nginx().await? else {
         return Ok(vec![Figure::missing("streams beside nginx", "run `tools/install/system nginx`")]);
@@ -58,18 +47,26 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (name, amount, paced) in [("1 stream", ONE, false), ("100 streams", MANY, true)] {
         let of_double = |to| asked::long_stream_of_double(to, paced);
-        let direct = calmest(stage, &of_double(stage.double_address), amount, of_nginx).await?;
-        let passed = calmest(stage, &of_double(nginx.address), amount, of_nginx).await?;
-        let served = calmest(stage, &asked::long_stream(&stage.gateway, paced), amount, of_gateway).await?;
-        for (who, pass, target) in [("nginx", &passed, ""), ("gateway", &served, "≤ 1.5 times nginx's")] {
-            let row = |what, value, unit| {
-                Figure::new(format!("{name}, {what}, {who}"), value, unit).foreign(pass.spent.foreign_cores)
+        let mut rounds = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            rounds.push([
+                turn(stage, &of_double(stage.double_address), amount, of_nginx).await?,
+                turn(stage, &of_double(nginx.address), amount, of_nginx).await?,
+                turn(stage, &asked::long_stream(&stage.gateway, paced), amount, of_gateway).await?,
+            ]);
+        }
+        let median = |of: &dyn Fn(&[Turn; 3]) -> f64| percentile(&rounds.iter().map(of).collect::<Vec<_>>(), 50);
+        for (which, who, target) in [(1, "nginx", ""), (2, "gateway", "≤ 1.5 times nginx's")] {
+            let foreign_cores = median(&|round| round[which].foreign_cores);
+            let row = |what, value: f64, unit| {
+                Figure::new(format!("{name}, {what}, {who}"), value, unit).foreign(foreign_cores)
             };
-            let (us, first_ms, direct_ms) = (pass.cpu_us_per_event(), pass.first_byte_ms(), direct.first_byte_ms());
-            figures
-                .push(row("CPU per event", us, "µs").ratio(us / passed.cpu_us_per_event(), "nginx's").target(target));
-            figures
-                .push(row("first byte, added p50", first_ms - direct_ms, "ms").ratio(first_ms / direct_ms, "direct"));
+            let cpu_us = median(&|round| round[which].cpu_us_per_event);
+            let times_nginx = median(&|round| round[which].cpu_us_per_event / round[1].cpu_us_per_event);
+            figures.push(row("CPU per event", cpu_us, "µs").ratio(times_nginx, "nginx's").target(target));
+            let added_ms = median(&|round| round[which].first_byte_ms - round[0].first_byte_ms);
+            let times_direct = median(&|round| round[which].first_byte_ms / round[0].first_byte_ms);
+            figures.push(row("first byte, added p50", added_ms, "ms").ratio(times_direct, "direct"));
         }
     }
     Ok(figures)

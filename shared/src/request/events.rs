@@ -91,6 +91,13 @@ impl Piece {
 }
 
 impl Sender {
+    /// Sends a piece if there is a place for it; else it is given back.
+    pub(crate) fn try_send(&self, piece: Piece) -> Result<(), Piece> {
+        let Ok(place) = self.window.try_acquire_many(piece.weight()) else { return Err(piece) };
+        place.forget();
+        self.pieces.send(piece).map_err(|unsent| unsent.0)
+    }
+
     /// Sends a piece once there is a place for it.
     pub(crate) async fn send(&self, piece: Piece) -> Result<(), Gone> {
         self.window.acquire_many(piece.weight()).await.map_err(|_| Gone)?.forget();

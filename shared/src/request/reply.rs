@@ -148,6 +148,7 @@ impl Reply {
     pub(crate) async fn event(&mut self, journal: &Journal, bytes: Bytes, patience: Duration, deadline: &Deadline) {
         for piece in pieces(bytes) {
             let Some(events) = &self.events else { return };
+            let Err(piece) = events.try_send(piece) else { continue };
             if !matches!(deadline.bound_by(Instant::now() + patience, events.send(piece)).await, Ok(Ok(()))) {
                 self.give_up(journal, &Error::NotRead);
             }

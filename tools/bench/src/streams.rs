@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// One stream after another, as fast as they come.
-const ONE: Amount = Amount { connections: 1, max_requests: usize::MAX, time: Duration::from_secs(4) };
+const ONE: Amount = Amount { connections: 1, max_requests: usize::MAX, time: Duration::from_secs(2) };
 /// A hundred at once, with 5 ms between two events of each.
-const MANY: Amount = Amount { connections: 100, max_requests: 2, time: Duration::from_secs(5) };
+const MANY: Amount = Amount { connections: 100, max_requests: 1, time: Duration::from_secs(5) };
 /// Rounds, in each of which all have their turn; what counts is the median.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 /// Streams that are open at once while memory is looked at, and when that is.
 const OPEN: Amount = Amount { connections: 1_000, max_requests: 1, time: Duration::from_secs(5) };
 const LOOK: Duration = Duration::from_millis(2_500);

@@ -9,6 +9,7 @@ mod embeddings;
 mod gemini;
 mod messages;
 
+pub(crate) use converse::HALF_A_TEXT;
 pub(crate) use embeddings::OWN_DIMENSIONS;
 pub(crate) use messages::SIGNATURE;
 
@@ -29,6 +30,8 @@ const HEDGE: &str = "I'm not sure, but I think it might possibly be related to t
 const ARGUMENTS: &str = r#"{"query": "weather in Paris", "days": 3}"#;
 const CREATED_S: u64 = 1_700_000_000;
 pub(crate) const EXTRA: &str = r#""x_provider":{"a":1.10,"b":[1e3,-0.0],"c":"\u00e9"},"#;
+pub(crate) const HALF_A_CHUNK: &str =
+    r#"{"id":"chatcmpl-double","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"bro"#;
 pub(crate) const EXTRA_INNER: &str = r#","x_inner":{"z":0.10}"#;
 
 /// What a call is billed for. Cached tokens are part of the input, reasoning tokens part of the output.

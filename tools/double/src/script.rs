@@ -4,7 +4,7 @@
 //! put something into it, split it elsewhere), the sender has no cases, and what is sent never depends on timing.
 
 use crate::LEAK;
-use crate::answer::{Answer, Event, Usage};
+use crate::answer::{Answer, Event, HALF_A_CHUNK, HALF_A_TEXT, Usage};
 use crate::ask::{Ask, Asked};
 use crate::azure;
 use crate::bedrock;
@@ -357,14 +357,8 @@ impl Layout<'_> {
                 (terminated, script.end) = (false, End::Endless(chunk(&more), plan.drip_ms));
             }
             Fault::Malformed | Fault::BadFrame => {
-                let json = match self.fault {
-                    Fault::Malformed if self.is_converse() => {
-                        r#"contentBlockDelta {"contentBlockIndex":0,"delta":{"text":"bro"#
-                    }
-                    _ => {
-                        r#"{"id":"chatcmpl-double","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"bro"#
-                    }
-                };
+                let is_sound = self.fault == Fault::Malformed && self.is_converse();
+                let json = if is_sound { HALF_A_TEXT } else { HALF_A_CHUNK };
                 events.insert(at, Event { json: json.to_owned(), tokens: 0 });
             }
             Fault::ErrorEvent => {

@@ -162,22 +162,23 @@ impl Sink<'_> {
         Ok(room.grow_to(held, needed)?)
     }
 
-    /// Keeps and sends events; answers how long the client took for them.
+    /// Keeps and sends events; answers how long the client took for them, and until when.
     async fn send(
         &mut self,
         out: BytesMut,
         ended: &mut StreamEnd,
         patience: Duration,
         deadline: &Deadline,
-    ) -> Duration {
-        let Self::Client { reply, journal, room, keep, .. } = self else { return Duration::ZERO };
+    ) -> (Duration, Instant) {
+        let from = Instant::now();
+        let Self::Client { reply, journal, room, keep, .. } = self else { return (Duration::ZERO, from) };
         if keep.add(&mut ended.kept, &out, room) {
             ended.no_room = true;
             reply.give_up(journal, &Error::Overloaded);
         }
-        let from = Instant::now();
         reply.event(journal, out.freeze(), patience, deadline).await;
-        from.elapsed()
+        let until = Instant::now();
+        (until - from, until)
     }
 }
 
@@ -244,7 +245,7 @@ pub(crate) async fn read_on(
             (bytes, events) = (bytes + chunk.payload.len(), events + 1);
             sink.write(Some(chunk), model, &ended, &mut out);
         }
-        let taken = sink.send(out, &mut ended, patience, deadline).await;
+        let (taken, taken_at) = sink.send(out, &mut ended, patience, deadline).await;
         (waited, ends) = (waited + taken, ends + taken);
         match sink.hold(held) {
             Ok(now) => held = now,
@@ -258,9 +259,8 @@ pub(crate) async fn read_on(
             break;
         }
         let Some(chunks) = &mut rest else { break };
-        let from = Instant::now();
-        let next = next_chunks(chunks.as_mut(), patience, ends, &mut waits).await;
-        waited += from.elapsed();
+        let next = next_chunks(chunks.as_mut(), patience, taken_at, ends, &mut waits).await;
+        waited += taken_at.elapsed();
         match next {
             Ok(Some(chunks)) => came = chunks,
             Ok(None) => break,
@@ -279,7 +279,7 @@ pub(crate) async fn read_on(
     if ended.error.is_none() {
         let mut out = BytesMut::new();
         sink.write(None, model, &ended, &mut out);
-        waited += sink.send(out, &mut ended, patience, deadline).await;
+        waited += sink.send(out, &mut ended, patience, deadline).await.0;
     }
     ended.stopped = tracker.whole() && !tracker.stopped_short;
     (ended, waited)
@@ -292,17 +292,18 @@ struct End {
     ran_out: bool,
 }
 
-/// The next chunks. Whatever the provider sends shows that it is alive, and is waited for anew.
+/// The next chunks, from `now` on. Whatever the provider sends shows that it is alive, and is waited for anew.
 async fn next_chunks(
     chunks: &mut dyn Chunks,
     idle: Duration,
+    mut now: Instant,
     ends: Instant,
     waits: &mut Waits,
 ) -> Result<Option<Vec<Chunk>>, End> {
     loop {
-        let idle_until = Instant::now() + idle;
+        let idle_until = now + idle;
         match waits.bound_by(idle_until.min(ends), chunks.next()).await {
-            Ok(Ok(Some(chunks))) if chunks.is_empty() => {}
+            Ok(Ok(Some(chunks))) if chunks.is_empty() => now = Instant::now(),
             Ok(Ok(came)) => return Ok(came),
             Ok(Err(error)) => return Err(End { error, ran_out: false }),
             Err(_) => {

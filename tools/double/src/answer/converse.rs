@@ -7,6 +7,9 @@ use super::{Answer, Event, quote};
 use crate::behaviour::Text;
 use std::ops::Range;
 
+/// An event of which the end is missing.
+pub(crate) const HALF_A_TEXT: &str = r#"contentBlockDelta {"contentBlockIndex":0,"delta":{"text":"bro"#;
+
 impl Answer<'_> {
     /// The whole answer.
     pub(crate) fn converse(&self, with_usage: bool) -> String {

@@ -170,12 +170,12 @@ impl Sink<'_> {
         patience: Duration,
         deadline: &Deadline,
     ) -> (Duration, Instant) {
-        let from = Instant::now();
-        let Self::Client { reply, journal, room, keep, .. } = self else { return (Duration::ZERO, from) };
+        let Self::Client { reply, journal, room, keep, .. } = self else { return (Duration::ZERO, Instant::now()) };
         if keep.add(&mut ended.kept, &out, room) {
             ended.no_room = true;
             reply.give_up(journal, &Error::Overloaded);
         }
+        let from = Instant::now();
         reply.event(journal, out.freeze(), patience, deadline).await;
         let until = Instant::now();
         (until - from, until)

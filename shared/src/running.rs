@@ -180,19 +180,19 @@ impl Waits {
                 return Poll::Ready(Ok(done));
             }
             self.has_stopped = self.has_stopped || self.stopped.as_mut().poll(context).is_ready();
-            if self.has_stopped {
-                return Poll::Ready(Err(Passed));
-            }
-            loop {
+            while !self.has_stopped {
                 if self.timer.deadline() > by {
                     self.timer.as_mut().reset(by);
                 }
                 ready!(self.timer.as_mut().poll(context));
                 if self.timer.deadline() == by {
-                    return Poll::Ready(Err(Passed));
+                    break;
                 }
                 self.timer.as_mut().reset(by);
             }
+            // What has let others go first has something already.
+            let last = doing.as_mut().poll(context);
+            Poll::Ready(if let Poll::Ready(done) = last { Ok(done) } else { Err(Passed) })
         })
         .await
     }
@@ -234,8 +234,17 @@ mod tests {
         let (waited, ()) = tokio::join!(waits.bound_by(now + LONG, pending::<()>()), async { running.stop() });
         assert_eq!((waited, now.elapsed()), (Err(Passed), 9 * second));
         assert_eq!(waits.bound_by(now + LONG, pending::<()>()).await, Err(Passed));
-        // What is there already is taken all the same.
+        // What is there already is taken all the same, be it by one that has let others go first.
         assert_eq!(waits.bound_by(now, async { 5 }).await, Ok(5));
+        let mut late = running.deadline(now).waits();
+        for waits in [&mut waits, &mut late] {
+            let mut turns = 0;
+            let second = poll_fn(|_| {
+                turns += 1;
+                if turns == 2 { Poll::Ready(5) } else { Poll::Pending }
+            });
+            assert_eq!(waits.bound_by(now, second).await, Ok(5));
+        }
     }
 
     #[tokio::test(start_paused = true)]
